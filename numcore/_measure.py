@@ -1,0 +1,226 @@
+"""Measuring a routine on its example: time against a peer, error against the promise, on every device there is."""
+
+import importlib.metadata
+import importlib.util
+import math
+import os
+import platform
+import statistics
+import time
+
+import numpy as np
+
+from ._pool import get_num_threads
+from .dispatch import CPU, CUDA
+from .examples import example
+
+LEAST_ROUNDS = 5
+
+
+def devices():
+    """The devices of this machine: the CPU, and the GPU if CuPy is installed and sees one."""
+    if importlib.util.find_spec("cupy"):
+        try:
+            import cupy
+
+            if cupy.cuda.runtime.getDeviceCount():
+                return (CPU, CUDA)
+        except Exception:  # a CuPy without its CUDA libraries or driver raises many kinds of error: no GPU to be had
+            pass
+    return (CPU,)
+
+
+def environment():
+    """What the figures depend on: a dict of the machine and the versions."""
+    found = {"numcore": importlib.import_module("numcore").__version__}
+    for name in ("numpy", "numba", "llvmlite", "scipy", "cupy"):
+        if importlib.util.find_spec(name):
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:  # cupy-cuda12x and its like
+                found[name] = importlib.import_module(name).__version__
+    return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu_name(),
+            "cpus": os.cpu_count(), "threads": get_num_threads(), "versions": found}
+
+
+def _cpu_name():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+# --- time --------------------------------------------------------------------------------------------------------------------------
+
+
+def median_seconds(calls, seconds, synchronise=lambda: None):
+    """Median time of each call; all are called in turn, in changing order, until `seconds` are over.
+
+    Parameters
+    ----------
+    calls : sequence of function
+        Called without arguments, once more at first to warm up.
+    seconds : float
+        After this time no round begins, but at least five rounds are made.
+    synchronise : function, optional
+        Waits for the device.
+
+    Returns
+    -------
+    list of float
+    """
+    for call in calls:
+        call()
+    times, end = [[] for _ in calls], time.perf_counter() + seconds
+    turns = list(zip(calls, times, strict=True))
+    while len(times[0]) < LEAST_ROUNDS or time.perf_counter() < end:
+        for call, taken in turns:
+            synchronise()
+            start = time.perf_counter()
+            call()
+            synchronise()
+            taken.append(time.perf_counter() - start)
+        turns.reverse()
+    return [statistics.median(taken) for taken in times]
+
+
+# --- errors ------------------------------------------------------------------------------------------------------------------------
+
+
+def largest_error(result, reference, unit):
+    """The largest error of a result in one of the units of :class:`numcore.examples.Example`; inf if its shape is wrong.
+
+    Parameters
+    ----------
+    result, reference : array, or tuple of arrays
+    unit : {"ulp", "relative", "absolute", "equal"}
+
+    Returns
+    -------
+    float
+    """
+    if isinstance(reference, tuple):
+        return max(largest_error(y, t, unit) for y, t in zip(result, reference, strict=True))
+    y, t = np.asarray(result), np.asarray(reference)
+    if y.shape != t.shape:
+        return math.inf
+    if unit == "equal":
+        return float(np.count_nonzero((y != t) & ((y == y) | (t == t))))
+    if y.size == 0:
+        return 0.0
+    if unit == "ulp":
+        return float(np.max(ulp_errors(y, t)))
+    gap = _gaps(y, t, t)
+    return float(np.max(gap) / (np.max(np.abs(t)) or 1 if unit == "relative" else 1))
+
+
+def ulp_errors(y, t):
+    """Errors in units in the last place: |y - t| / u(t) with u(t) = 2^(max(floor(log2|t|), e_min) - p + 1).
+
+    Parameters
+    ----------
+    y : float array
+        p and e_min are those of its dtype.
+    t : array
+        The exact values in a wider dtype.
+
+    Returns
+    -------
+    array
+        Infinite for a NaN or infinity that is wrong or missing, where the exact value is rounded to the dtype of `y`.
+    """
+    info = np.finfo(y.dtype)
+    exponent = np.frexp(t)[1] - 1
+    with np.errstate(over="ignore"):
+        rounded = t.astype(y.dtype)
+    return _gaps(y, t, rounded) / np.ldexp(t.dtype.type(1), np.maximum(exponent, info.minexp) - info.nmant)
+
+
+def _gaps(y, t, rounded):
+    """|y - t|, where NaN and infinities count 0 if right and inf if wrong."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.abs(y - t)
+    right = (y == rounded) | (np.isnan(y) & np.isnan(rounded))
+    return np.where(np.isfinite(y) & np.isfinite(rounded), gap, np.where(right, 0, np.inf))
+
+
+# --- one line of the table ---------------------------------------------------------------------------------------------------------
+
+
+def measure(routine, dtype, device, seconds):
+    """Time and error of a routine on its real data.
+
+    Parameters
+    ----------
+    routine : Routine
+        An entry of the registry.
+    dtype : str
+    device : Device
+    seconds : float
+        Time for the timing.
+
+    Returns
+    -------
+    dict
+        JSON values; `peer`, `peer_seconds` and `speed` (the peer's time by ours) are None where there is no peer, `measured_error` is
+        None where it is infinite.
+    """
+    case, xp = example(routine), device.namespace()
+    on_host = case.real(dtype) if case.real else case.arguments(np.random.default_rng(0), dtype)
+    arguments = {name: xp.asarray(value) if isinstance(value, np.ndarray) else value for name, value in on_host.items()}
+    place = {"xp": xp} if not case.arrays and xp is not np else {}
+
+    def ours():
+        return routine.function(**arguments, **place)
+
+    result = _on_host(ours(), xp)
+    shape = list(on_host[case.arrays[0]].shape if case.arrays else np.shape(result))
+    error = _error(case, result, on_host)
+    peer = _peer(case, arguments, xp)
+    with np.errstate(all="ignore"):
+        times = median_seconds([ours, peer] if peer else [ours], seconds, (lambda: None) if xp is np else _wait_for_gpu)
+    return {
+        "room": routine.room, "routine": routine.name, "data": case.data if case.real else "random", "shape": shape, "dtype": dtype,
+        "device": device.name, "seconds": times[0], "peer": case.peer[0] if peer else None,
+        "peer_seconds": times[1] if peer else None, "speed": times[1] / times[0] if peer else None, "error_unit": case.error,
+        "promised_error": case.bound[dtype], "measured_error": error if math.isfinite(error) else None,
+        "ok": error <= case.bound[dtype]}
+
+
+def _error(case, result, arguments):
+    if case.sample and case.real:
+        result, arguments = case.sample(result, **arguments)
+    return largest_error(result, case.reference(**arguments), case.error)
+
+
+def _peer(case, arguments, xp):
+    """The peer's call, None where it does not run here: its library is missing, or does not take arrays of the device."""
+    if case.peer is None or (xp is not np and not case.arrays):
+        return None
+
+    def call():
+        return case.peer[1](**arguments)
+
+    try:
+        with np.errstate(all="ignore"):
+            call()
+    except ImportError:
+        return None
+    except TypeError:
+        if xp is np:
+            raise
+        return None
+    return call
+
+
+def _on_host(result, xp):
+    if isinstance(result, tuple):
+        return tuple(_on_host(part, xp) for part in result)
+    return result if xp is np else xp.asnumpy(result)
+
+
+def _wait_for_gpu():
+    import cupy
+
+    cupy.cuda.Device().synchronize()

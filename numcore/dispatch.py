@@ -1,0 +1,185 @@
+"""Where arrays live decides where the work is done: array types to devices, and the registry of routines.
+
+A routine is written once. It asks :func:`on_device` for the array namespace of its arguments and goes on with ``xp.matmul``,
+``xp.empty`` and kernels, which run on the device of the arrays that they are given.
+"""
+
+import numpy as np
+
+# The subpackages of numcore whose routines the registry lists, one per field.
+ROOMS = ("random", "special")
+
+
+class Device:
+    """A place where arrays live.
+
+    Attributes
+    ----------
+    name : str
+    owns : function
+        Whether a type is the array type of this device.
+    namespace : function
+        The array namespace (numpy, cupy), imported when first asked for.
+    launch : function or None
+        ``launch(kernel, variant, arguments, dims)`` runs the CUDA body of a kernel; None on the CPU.
+    """
+
+    def __init__(self, name, owns, namespace, launch=None):
+        self.name, self.owns, self.namespace, self.launch = name, owns, namespace, launch
+
+    def __repr__(self):
+        return f"<device {self.name}>"
+
+
+def _cupy():
+    import cupy
+
+    return cupy
+
+
+def _launch_cuda(*arguments):
+    from numcore.gpu import runtime
+
+    runtime.launch(*arguments)
+
+
+CPU = Device("cpu", lambda kind: kind is np.ndarray, lambda: np)
+CUDA = Device("cuda", lambda kind: kind.__module__.partition(".")[0] == "cupy" and kind.__name__ == "ndarray", _cupy, _launch_cuda)
+_devices = [CPU, CUDA]
+_device_of_type = {np.ndarray: CPU}
+
+
+def add_device(device):
+    """Let arrays of one more type be recognised; the simulated GPU of :mod:`numcore.testing` comes in this way."""
+    _devices.append(device)
+
+
+def device_of(array):
+    """The :class:`Device` of an array, None for anything that is no array of a known device."""
+    kind = type(array)
+    device = _device_of_type.get(kind)
+    if device is None:
+        for device in _devices:
+            if device.owns(kind):
+                _device_of_type[kind] = device
+                return device
+        return None
+    return device
+
+
+def on_device(**arguments):
+    """The array namespace of the arguments, and the arguments as its arrays.
+
+    NumPy and CuPy arrays stay as they are. Lists, tuples, Python and NumPy scalars become NumPy arrays, but beside arrays of a GPU
+    only scalars may stand, which become arrays of that GPU. None stays None.
+
+    Returns
+    -------
+    xp : module
+        numpy or cupy.
+    arrays : list
+        The arguments in their order.
+
+    Raises
+    ------
+    TypeError
+        An argument is no array, or arguments live on different devices; the message names them.
+
+    Examples
+    --------
+    >>> xp, (a, b) = on_device(a=[1.0, 2.0], b=None)
+    >>> xp.__name__, a, b
+    ('numpy', array([1., 2.]), None)
+    """
+    devices, scalars = {}, []
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        device = device_of(value)
+        if device is None:
+            if isinstance(value, (float, int, complex, np.generic)):
+                scalars.append(name)
+                continue
+            arguments[name], device = _as_numpy(name, value), CPU
+        devices[name] = device
+    found = set(devices.values())
+    if len(found) > 1:
+        where = ", ".join(f"{name} on {device.name}" for name, device in devices.items())
+        raise TypeError(f"arguments must live on one device (got {where})")
+    xp = (found.pop() if found else CPU).namespace()
+    for name in scalars:
+        arguments[name] = xp.asarray(arguments[name])
+    return xp, list(arguments.values())
+
+
+def _as_numpy(name, value):
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask (got {type(value).__name__})")
+    if isinstance(value, (list, tuple, np.ndarray)):
+        array = np.asarray(value)
+        if array.dtype.kind in "biufc":
+            return array
+        raise TypeError(f"{name} must hold numbers (got dtype {array.dtype})")
+    raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(value).__name__})")
+
+
+def float_dtype(**arrays):
+    """The common dtype of arrays that must all be float32 or all float64.
+
+    Raises
+    ------
+    TypeError
+        An array has another dtype, or dtypes are mixed.
+    """
+    dtypes = {name: array.dtype for name, array in arrays.items() if array is not None}
+    for name, dtype in dtypes.items():
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name} must have dtype float32 or float64 (got {dtype}); convert it first")
+    if len(set(dtypes.values())) > 1:
+        raise TypeError(f"arguments must have one dtype (got {', '.join(f'{n} {d}' for n, d in dtypes.items())})")
+    return next(iter(dtypes.values()))
+
+
+class Routine:
+    """A public function in the registry."""
+
+    def __init__(self, function):
+        self.function, self.name = function, function.__name__
+        self.room = room_of(function.__module__)
+
+    def __repr__(self):
+        return f"<routine {self.room}.{self.name}>"
+
+
+_routines = {}
+
+
+def room_of(module):
+    """``numcore.special.elementary`` → ``special``; a module outside numcore is its own room."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "numcore" and len(parts) > 1 else module
+
+
+def routine(function):
+    """Enter a public function into the registry, which tests, benchmarks and ``python -m numcore`` run over."""
+    _routines[function.__module__, function.__name__] = Routine(function)
+    return function
+
+
+def import_rooms():
+    """Import every room, so that the registries are full."""
+    import importlib
+    import pkgutil
+
+    for room in ROOMS:
+        module = importlib.import_module(f"numcore.{room}")
+        for _, name, _ in pkgutil.iter_modules(getattr(module, "__path__", ())):
+            if name not in ("_examples", "_certify"):
+                importlib.import_module(f"numcore.{room}.{name}")
+
+
+def routines():
+    """Every public routine of numcore: a tuple of objects with `name`, `room` and `function`, sorted by room and name."""
+    import_rooms()
+    ours = (r for (module, _), r in _routines.items() if module.startswith("numcore."))
+    return tuple(sorted(ours, key=lambda r: (r.room, r.name)))

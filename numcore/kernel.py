@@ -1,0 +1,500 @@
+"""Kernels: inner loops with one contract and two bodies, Numba for the CPU and CUDA C++ for the GPU.
+
+An author writes the contract, the Numba body, and beside them the CUDA body of the same name::
+
+    @kernel("in T x[n, d]; out T y[n]", split="n", gpu="warp")
+    def log_sum_exp_rows(x, y, start, stop):
+        for i in range(start, stop):
+            ...
+
+The call ``log_sum_exp_rows(x, y)`` checks the arrays against the contract and runs the body on the device where they live: on the
+CPU in chunks ``start, stop`` of the split axis on numcore's threads, on the GPU as the CUDA entry point
+``numcore_log_sum_exp_rows`` with the arguments in the same order, followed by the extents ``n, d`` as 64-bit integers.
+"""
+
+import ctypes
+import itertools
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from . import _bitcode, _loops, _native, _pool, _ufunc
+from .dispatch import CPU, device_of, on_device, room_of, routine
+
+CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
+CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow does not keep the others waiting
+_C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
+            "int16": ctypes.c_int16, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "uint32": ctypes.c_uint32,
+            "int64": ctypes.c_int64, "uint64": ctypes.c_uint64}
+_ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+]*)\]")
+_SCALAR = re.compile(r"(\w+)\s+(\w+)")
+
+
+# --- contracts ---------------------------------------------------------------------------------------------------------------------
+
+
+class Parameter:
+    """One argument of a kernel: `role` is in, out, inout, scratch or scalar; `extents` is None for a scalar."""
+
+    def __init__(self, role, type_name, name, extents):
+        self.role, self.type_name, self.name, self.extents = role, type_name, name, extents
+
+
+def parse_contract(text):
+    """The parameters of a contract such as ``"in T x[n, d]; out T y[n]; T scale; scratch T row[2*d]"``."""
+    parameters = []
+    for item in filter(None, map(str.strip, text.split(";"))):
+        if array := _ARRAY.fullmatch(item):
+            role, type_name, name, extents = array.groups()
+            parameters.append(Parameter(role, type_name, name, tuple(e.replace(" ", "") for e in extents.split(","))))
+        elif scalar := _SCALAR.fullmatch(item):
+            parameters.append(Parameter("scalar", *scalar.groups(), None))
+        else:
+            raise ValueError(f"contract must consist of 'in T x[n, d]' and 'T scale' separated by ';' (got {item!r})")
+    return tuple(parameters)
+
+
+def extent(expression, dims):
+    """The value of an extent: sums of products of integers and dimension names."""
+    return sum(math.prod(int(f) if f.isdecimal() else dims[f] for f in term.split("*")) for term in expression.split("+"))
+
+
+class Kernel:
+    """The contract of a kernel with its two bodies. Made by the decorator :func:`kernel`.
+
+    Attributes
+    ----------
+    name, room : str
+    cuda_source : pathlib.Path
+        The file of the CUDA body.
+    cuda_entry : str
+        Its entry point.
+    variants : tuple of dict
+        The dtypes of the type variables, one dict for each variant that exists.
+    """
+
+    def __init__(self, body, contract, *, split, gpu="thread", threads=256, shared="0", grain=None, types=None,
+                 twin_tolerance=None):
+        self.body, self.name, self.module = body, body.__name__, body.__module__
+        self.__doc__, self.__module__, self.__name__ = body.__doc__, body.__module__, body.__name__
+        self.room = room_of(self.module)
+        self.contract, self.parameters = contract, parse_contract(contract)
+        self.split, self.gpu, self.threads, self.shared, self.grain = split, gpu, threads, shared, grain
+        self.twin_tolerance = twin_tolerance or {"float32": 1e-5, "float64": 1e-13}
+        self.dims = tuple(dict.fromkeys(
+            e for p in self.parameters if p.extents and p.role != "scratch" for e in p.extents if e.isidentifier()))
+        types = {"T": ("float32", "float64")} | (types or {})
+        used = [t for t in types if any(p.type_name == t for p in self.parameters)]
+        self.variants = tuple(dict(zip(used, choice, strict=True)) for choice in itertools.product(*(types[t] for t in used)))
+        self.passed = tuple(p for p in self.parameters if p.role != "scratch")
+        self._loaded = {}
+        self._check_contract(types)
+
+    def _check_contract(self, types):
+        names = [p.name for p in self.parameters] + ["start", "stop"]
+        given = self.body.__code__.co_varnames[:self.body.__code__.co_argcount]
+        if list(given) != names:
+            raise ValueError(f"kernel {self.name} must have the parameters {', '.join(names)} (got {', '.join(given)})")
+        if self.split not in self.dims:
+            raise ValueError(f"split must be one of the extents {', '.join(self.dims)} (got {self.split!r})")
+        if self.gpu not in ("thread", "warp", "block"):
+            raise ValueError(f"gpu must be 'thread', 'warp' or 'block' (got {self.gpu!r})")
+        for p in self.parameters:
+            if p.type_name not in types and p.type_name not in _C_TYPES:
+                raise ValueError(f"type of {p.name} must be a type variable or one of {', '.join(_C_TYPES)} (got {p.type_name!r})")
+            for e in p.extents or ():
+                if not all(f.isdecimal() or f in self.dims for f in re.split(r"[*+]", e)):
+                    raise ValueError(f"extent of {p.name} must be made of {', '.join(self.dims)} and integers (got {e!r})")
+
+    def __repr__(self):
+        return f"<kernel {self.room}.{self.name}: {self.contract}>"
+
+    def __call__(self, *arguments):
+        variant, dims = self.bind(arguments)
+        device = next(device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents)
+        if device is CPU:
+            self._run_on_cpu(variant, arguments, dims)
+        else:
+            device.launch(self, variant, arguments, dims)
+
+    # --- checks that stand between any input and a raw pointer
+
+    def bind(self, arguments):
+        """Check arguments against the contract; the variant (a dict of dtypes) and the extents (a dict of ints)."""
+        if len(arguments) != len(self.passed):
+            raise TypeError(f"kernel {self.name} takes {len(self.passed)} arguments (got {len(arguments)})")
+        variant, dims, device = {}, {}, None
+        for p, a in zip(self.passed, arguments, strict=True):
+            if p.extents is None:
+                continue
+            if device is None:
+                device = device_of(a)
+            if device is None or device_of(a) is not device:
+                raise TypeError(f"{p.name} must be an array, and on the device of the other arguments (got {type(a).__name__})")
+            dtype = a.dtype.name
+            wanted = variant.setdefault(p.type_name, dtype) if p.type_name not in _C_TYPES else p.type_name
+            if dtype != wanted or not a.dtype.isnative:
+                raise TypeError(f"{p.name} must have dtype {wanted} (got {a.dtype})")
+            if not a.flags.c_contiguous:
+                raise ValueError(f"{p.name} must be C-contiguous (got strides {a.strides} for shape {a.shape})")
+            if p.role != "in" and device is CPU and not a.flags.writeable:
+                raise ValueError(f"{p.name} must be writeable")
+            if a.ndim != len(p.extents):
+                raise ValueError(f"{p.name} must have {len(p.extents)} dimensions (got shape {a.shape})")
+            for e, size in zip(p.extents, a.shape, strict=True):
+                if e.isidentifier():
+                    dims.setdefault(e, size)
+        if variant not in self.variants:
+            raise TypeError(f"kernel {self.name} has no variant for {variant}")
+        for p, a in zip(self.passed, arguments, strict=True):
+            if p.extents is not None and tuple(extent(e, dims) for e in p.extents) != a.shape:
+                raise ValueError(f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {a.shape})")
+        return variant, dims
+
+    def scalar_value(self, p, variant, value):
+        """The NumPy scalar that is passed for a scalar parameter; OverflowError where an integer does not fit."""
+        return np.dtype(variant.get(p.type_name, p.type_name)).type(value)
+
+    # --- the CPU
+
+    def _run_on_cpu(self, variant, arguments, dims):
+        count = dims[self.split]
+        if count == 0:
+            return
+        function = self._function(variant)
+        head = [self.scalar_value(p, variant, a).item() if p.extents is None else a.ctypes.data
+                for p, a in zip(self.passed, arguments, strict=True)]
+        tail = [dims[d] for d in self.dims]
+        scratch = [(i, np.dtype(variant.get(p.type_name, p.type_name)), [extent(e, dims) for e in p.extents])
+                   for i, p in enumerate(self.parameters) if p.role == "scratch"]
+
+        def run(start, stop):
+            row = list(head)
+            work = [np.empty(shape, dtype) for _, dtype, shape in scratch]
+            for (i, _, _), buffer in zip(scratch, work, strict=True):
+                row.insert(i, buffer.ctypes.data)
+            function(*row, *tail, start, stop)
+
+        step = self._chunk(arguments, dims, count)
+        if step >= count:
+            run(0, count)
+        else:
+            _pool.run(lambda i: run(i * step, min((i + 1) * step, count)), -(-count // step))
+
+    def _chunk(self, arguments, dims, count):
+        """Items of the split axis in a chunk."""
+        if self.grain is not None:
+            least = max(1, extent(self.grain, dims))
+        else:
+            touched = sum(a.nbytes for a, p in zip(arguments, self.passed, strict=True) if p.extents)
+            least = max(1, count * CHUNK_BYTES // max(touched, 1))
+        if count <= least:
+            return count
+        return max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+
+    def _function(self, variant):
+        key = tuple(variant.values())
+        function = self._loaded.get(key)
+        if function is None:
+            address, = _bitcode.load(self.unit(variant)).values()
+            types = [ctypes.c_void_p if p.extents else _C_TYPES[variant.get(p.type_name, p.type_name)] for p in self.parameters]
+            function = _native.c_function(address, None, *types, *[ctypes.c_int64] * (len(self.dims) + 2))
+            self._loaded[key] = function
+        return function
+
+    def address(self, **variant):
+        """The address of the compiled CPU body, for C, Cython or Numba callers.
+
+        The C signature is the contract's arguments in their order (pointers for arrays, scratch included), the extents, start and
+        stop as 64-bit integers.
+        """
+        if variant not in self.variants:
+            raise ValueError(f"variant must be one of {list(self.variants)} (got {variant})")
+        return ctypes.cast(self._function(variant), ctypes.c_void_p).value
+
+    def unit(self, variant):
+        """What the bitcode store knows a variant by."""
+        symbol = f"numcore_{self.name}"
+        return _bitcode.Unit(f"{self.room}.{self.name}", [self.body], (self.contract, variant), (symbol,),
+                             lambda: {symbol: self._entry(variant)})
+
+    def _entry(self, variant):
+        """The C entry point: pointers to array views, then the body."""
+        from numba import carray, types
+
+        def numba_type(p):
+            scalar = getattr(types, variant.get(p.type_name, p.type_name))
+            return types.CPointer(scalar) if p.extents else scalar
+
+        views = "".join(f"    {p.name} = carray({p.name}, ({', '.join(p.extents)},))\n" for p in self.parameters if p.extents)
+        names = [p.name for p in self.parameters]
+        source = (f"def entry({', '.join([*names, *self.dims, 'start', 'stop'])}):\n{views}"
+                  f"    body({', '.join([*names, 'start', 'stop'])})\n")
+        scope = {"carray": carray, "body": self.body}
+        exec(source, scope)
+        return scope["entry"], types.void(*map(numba_type, self.parameters), *[types.int64] * (len(self.dims) + 2))
+
+    # --- the GPU
+
+    @property
+    def cuda_entry(self):
+        return f"numcore_{self.name}"
+
+    @property
+    def cuda_source(self):
+        parts = self.module.split(".")
+        if parts[0] != "numcore":
+            return Path(sys.modules[self.module].__file__).with_suffix(".cu")
+        import numcore.gpu
+
+        return Path(numcore.gpu.__file__).parent.joinpath(*parts[1:-1], parts[-1].lstrip("_") + ".cu")
+
+
+# --- elementwise kernels: ufuncs on the CPU, scalar functions in compiled code ------------------------------------------------------
+
+SMALL = 1 << 14  # elements up to which one thread is as fast as two
+
+
+class Elementwise(Kernel):
+    """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator :func:`elementwise`."""
+
+    def __init__(self, function, bodies, rare):
+        self.rare = {dtype: pair for dtype, pair in rare.items() if pair is not None}
+        self.bodies = {dtype: self._with_rare(dtype, body) for dtype, body in bodies.items()}
+        self.fast = bodies
+        self.loops = {}  # dtype → ufunc
+        self.scalars = {}  # dtype → C function
+        super().__init__(function, "in T x[n]; out T y[n]", split="n", types={"T": tuple(bodies)})
+
+    def _check_contract(self, types):
+        if self.body.__code__.co_varnames[:2] != ("x", "out"):
+            raise ValueError(f"{self.name} must have the parameters x, *, out=None")
+
+    def _with_rare(self, dtype, fast):
+        if dtype not in self.rare:
+            return fast
+        is_rare, slow = self.rare[dtype]
+        return _loops.filled(_loops.rare_or_fast, is_rare=is_rare, slow=slow, fast=fast)
+
+    def unit(self, variant):
+        dtype, symbol = variant["T"], f"numcore_{self.name}"
+        rare = (self.rare[dtype][0], self.fast[dtype]) if dtype in self.rare else None
+        return _bitcode.Unit(f"{self.room}.{self.name}", [self.bodies[dtype], self.fast[dtype]], ("elementwise", variant),
+                             (f"{symbol}_loop", symbol), lambda: _loops.entries(symbol, dtype, self.bodies[dtype], rare))
+
+    def loop(self, dtype):
+        """The ufunc for a dtype, loaded when first asked for."""
+        dtype = np.dtype(dtype)
+        if dtype not in self.loops:
+            addresses = _bitcode.load(self.unit({"T": dtype.name}))
+            real = _C_TYPES[dtype.name]
+            self.scalars[dtype] = _native.c_function(addresses[f"numcore_{self.name}"], real, real)
+            self.loops[dtype] = _ufunc.ufunc(self.name, addresses[f"numcore_{self.name}_loop"], dtype, self.__doc__ or "")
+        return self.loops[dtype]
+
+    def _run_on_cpu(self, variant, arguments, dims):
+        self._fill(self.loop(variant["T"]), *arguments)
+
+    def apply(self, x, out):
+        """The routine's general case: any input, checks, threads, devices."""
+        as_array = device_of(x) is not None
+        xp, (x,) = on_device(x=x)
+        if x is None:
+            raise TypeError("x must be a NumPy or CuPy array (got None)")
+        if x.dtype.name not in self.bodies:
+            raise TypeError(f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype}); convert it first")
+        if out is not None:
+            self._check_out(xp, x, out)
+        if xp is np:
+            loop = self.loop(x.dtype.name)
+            x = x.astype(x.dtype.newbyteorder("="), copy=False)
+            y = np.empty_like(x, subok=False) if out is None else out
+            self._fill(loop, x, y)
+        else:
+            y = xp.empty(x.shape, x.dtype) if out is None or not out.flags.c_contiguous else out
+            self(xp.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+            if out is not None and y is not out:
+                out[...] = y
+                y = out
+        return y if as_array or out is not None else y[()]
+
+    def _check_out(self, xp, x, out):
+        if type(out) is not type(x):
+            raise TypeError(f"out must be a {type(x).__name__} like x (got {type(out).__name__})")
+        if out.dtype != x.dtype or not out.dtype.isnative:
+            raise TypeError(f"out must have the dtype of x, {x.dtype.name} (got {out.dtype})")
+        if out.shape != x.shape:
+            raise ValueError(f"out must have the shape of x, {x.shape} (got {out.shape})")
+        if xp is np and not out.flags.writeable:
+            raise ValueError("out must be writeable (got a read-only array)")
+        if _overlap(xp, x, out):
+            raise ValueError("out must be x itself or share no memory with it (got a partial overlap)")
+
+    def _fill(self, loop, x, y):
+        """y = f(x), on threads if that pays."""
+        threads = _pool.get_num_threads() if x.size > SMALL else 1
+        if threads == 1:
+            loop(x, out=y)
+            return
+        if x.flags.c_contiguous and y.flags.c_contiguous:
+            x, y = x.reshape(-1), y.reshape(-1)
+        elif x.flags.f_contiguous and y.flags.f_contiguous:
+            x, y = x.T.reshape(-1), y.T.reshape(-1)
+        else:
+            longest = max(range(x.ndim), key=x.shape.__getitem__)
+            x, y = np.moveaxis(x, longest, 0), np.moveaxis(y, longest, 0)
+        chunks = min(len(x), threads * CHUNKS_PER_THREAD, -(-x.size // (SMALL // 2)))
+        step = -(-len(x) // chunks)
+        _pool.run(lambda i: loop(x[i * step:(i + 1) * step], out=y[i * step:(i + 1) * step]), -(-len(x) // step))
+
+
+def _overlap(xp, x, out):
+    """Whether out shares memory with x without being x."""
+    if x.shape == out.shape and x.strides == out.strides and _pointer(xp, x) == _pointer(xp, out):
+        return False
+    try:
+        return xp.shares_memory(x, out, max_work=10_000) if xp is np else xp.may_share_memory(x, out)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _pointer(xp, array):
+    return array.__array_interface__["data"][0] if xp is np else array.data.ptr
+
+
+def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
+    """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for compiled code.
+
+    Parameters
+    ----------
+    float32, float64 : function
+        Plain Python functions of one scalar, which Numba compiles. They should be free of branches, so that loops vectorise.
+    rare_float32, rare_float64 : (function, function), optional
+        ``is_rare(x)`` and ``slow(x)``: arguments that need another, slower body. The loop looks at blocks of elements and stays
+        vectorised where none is rare.
+
+    The decorated function gives the name, the signature ``(x, *, out=None)`` and the docstring.
+    """
+    def decorate(function):
+        made = Elementwise(function, bodies, {"float32": rare_float32, "float64": rare_float64})
+        loops, ndarray, apply = made.loops, np.ndarray, made.apply
+
+        def public(x, *, out=None):
+            if out is None and type(x) is ndarray and x.size <= SMALL and x.ndim:
+                loop = loops.get(x.dtype)
+                if loop is not None:
+                    return loop(x)
+            return apply(x, out)
+
+        public.__name__, public.__qualname__, public.__module__ = function.__name__, function.__qualname__, function.__module__
+        public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
+        _kernels[made.module, made.name] = made
+        _scalars.append(public)
+        if _numba_up:
+            _register_scalars()
+        return routine(public)
+
+    return decorate
+
+
+_scalars, _numba_up = [], False
+
+
+def numba_is_up():
+    """From now on, elementwise routines are known to Numba as soon as they are imported."""
+    global _numba_up
+    _numba_up = True
+    _register_scalars()
+
+
+def _register_scalars():
+    from . import _numba
+
+    for public in _scalars:
+        _numba.register_scalar(public)
+
+
+def c_function(routine, dtype):
+    """The compiled scalar function of an elementwise routine, for C, Cython and ``scipy.LowLevelCallable``.
+
+    Parameters
+    ----------
+    routine : function
+        An elementwise routine such as ``numcore.special.exp``.
+    dtype : {"float32", "float64"} or dtype
+
+    Returns
+    -------
+    ctypes function
+        ``float f(float)`` or ``double f(double)``; ``ctypes.cast(f, ctypes.c_void_p).value`` is its address.
+
+    Raises
+    ------
+    TypeError
+        `routine` is no elementwise routine, or has no variant for `dtype`.
+
+    Examples
+    --------
+    >>> import numcore
+    >>> f = numcore.c_function(numcore.special.exp, "float64")
+    >>> f(0.0)
+    1.0
+    """
+    made = getattr(routine, "kernel", None)
+    if not isinstance(made, Elementwise):
+        raise TypeError(f"routine must be an elementwise routine of numcore (got {routine!r})")
+    dtype = np.dtype(dtype)
+    if dtype.name not in made.bodies:
+        raise TypeError(f"dtype must be one of {', '.join(made.bodies)} (got {dtype})")
+    made.loop(dtype)
+    return made.scalars[dtype]
+
+
+# --- the decorator and the registry -------------------------------------------------------------------------------------------------
+
+_kernels = {}
+
+
+def kernel(contract, *, split, gpu="thread", threads=256, shared="0", grain=None, types=None, twin_tolerance=None):
+    """Decorator: a Numba body and its contract become a :class:`Kernel`.
+
+    Parameters
+    ----------
+    contract : str
+        Arguments separated by ``;``. ``in|out|inout T name[extents]`` is a C-contiguous array, ``T name`` a scalar,
+        ``scratch T name[extents]`` memory of one chunk that is not passed by the caller. ``T`` stands for float32 and float64.
+        Extents are names, which the arrays' shapes define, or sums and products of names and integers.
+    split : str
+        The extent whose items are independent; the body works on items ``start`` to ``stop``.
+    gpu : {"thread", "warp", "block"}
+        What takes one item of the split axis on the GPU.
+    threads : int
+        Threads in a block.
+    shared : str
+        Dynamic shared memory of a block, in bytes, as an extent expression, in which ``itemsize`` stands for that of T.
+    grain : str, optional
+        Items below which a chunk is not worth a thread, as an extent expression; by default from the bytes touched.
+    types : dict of str to tuple of str, optional
+        More type variables, ``{"I": ("int32", "int64")}``.
+    twin_tolerance : dict of str to float, optional
+        How far the two bodies may differ, by dtype, relative to the largest entry; by default 1e-5 and 1e-13.
+    """
+    def decorate(body):
+        made = Kernel(body, contract, split=split, gpu=gpu, threads=threads, shared=shared, grain=grain, types=types,
+                      twin_tolerance=twin_tolerance)
+        _kernels[made.module, made.name] = made
+        return made
+
+    return decorate
+
+
+def kernels():
+    """Every kernel of numcore: a tuple of :class:`Kernel`, sorted by room and name."""
+    from .dispatch import import_rooms
+
+    import_rooms()
+    ours = (k for (module, _), k in _kernels.items() if module.startswith("numcore."))
+    return tuple(sorted(ours, key=lambda k: (k.room, k.name)))
