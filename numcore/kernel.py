@@ -13,6 +13,7 @@ CPU in chunks ``start, stop`` of the split axis on numcore's threads, on the GPU
 """
 
 import ctypes
+import functools
 import itertools
 import math
 import re
@@ -29,6 +30,7 @@ CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow does not ke
 _C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
             "int16": ctypes.c_int16, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "uint32": ctypes.c_uint32,
             "int64": ctypes.c_int64, "uint64": ctypes.c_uint64}
+_NAMES = {np.dtype(name): name for name in _C_TYPES}
 _ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+]*)\]")
 _SCALAR = re.compile(r"(\w+)\s+(\w+)")
 
@@ -41,6 +43,7 @@ class Parameter:
 
     def __init__(self, role, type_name, name, extents):
         self.role, self.type_name, self.name, self.extents = role, type_name, name, extents
+        self.derived = bool(extents) and not all(e.isidentifier() for e in extents)
 
 
 def parse_contract(text):
@@ -59,7 +62,13 @@ def parse_contract(text):
 
 def extent(expression, dims):
     """The value of an extent: sums of products of integers and dimension names."""
-    return sum(math.prod(int(f) if f.isdecimal() else dims[f] for f in term.split("*")) for term in expression.split("+"))
+    return dims[expression] if expression in dims else sum(
+        math.prod(dims[f] if isinstance(f, str) else f for f in term) for term in _terms(expression))
+
+
+@functools.cache
+def _terms(expression):
+    return [[int(f) if f.isdecimal() else f for f in term.split("*")] for term in expression.replace(" ", "").split("+")]
 
 
 class Kernel:
@@ -87,8 +96,8 @@ class Kernel:
         self.dims = tuple(dict.fromkeys(
             e for p in self.parameters if p.extents and p.role != "scratch" for e in p.extents if e.isidentifier()))
         types = {"T": ("float32", "float64")} | (types or {})
-        used = [t for t in types if any(p.type_name == t for p in self.parameters)]
-        self.variants = tuple(dict(zip(used, choice, strict=True)) for choice in itertools.product(*(types[t] for t in used)))
+        self._allowed = {p.type_name: types[p.type_name] for p in self.parameters if p.type_name in types}
+        self.variants = tuple(dict(zip(self._allowed, choice, strict=True)) for choice in itertools.product(*self._allowed.values()))
         self.passed = tuple(p for p in self.parameters if p.role != "scratch")
         self._loaded = {}
         self._check_contract(types)
@@ -130,27 +139,28 @@ class Kernel:
         for p, a in zip(self.passed, arguments, strict=True):
             if p.extents is None:
                 continue
-            if device is None:
-                device = device_of(a)
-            if device is None or device_of(a) is not device:
+            here = device_of(a)
+            device = device or here
+            if here is None or here is not device:
                 raise TypeError(f"{p.name} must be an array, and on the device of the other arguments (got {type(a).__name__})")
-            dtype = a.dtype.name
-            wanted = variant.setdefault(p.type_name, dtype) if p.type_name not in _C_TYPES else p.type_name
-            if dtype != wanted or not a.dtype.isnative:
-                raise TypeError(f"{p.name} must have dtype {wanted} (got {a.dtype})")
-            if not a.flags.c_contiguous:
-                raise ValueError(f"{p.name} must be C-contiguous (got strides {a.strides} for shape {a.shape})")
-            if p.role != "in" and device is CPU and not a.flags.writeable:
+            dtype = _NAMES.get(a.dtype)
+            allowed = (variant[p.type_name],) if p.type_name in variant else self._allowed.get(p.type_name, (p.type_name,))
+            if dtype not in allowed:
+                raise TypeError(f"{p.name} must have dtype {' or '.join(allowed)} (got {a.dtype})")
+            if p.type_name in self._allowed:
+                variant[p.type_name] = dtype
+            flags, shape = a.flags, a.shape
+            if not flags.c_contiguous:
+                raise ValueError(f"{p.name} must be C-contiguous (got strides {a.strides} for shape {shape})")
+            if p.role != "in" and device is CPU and not flags.writeable:
                 raise ValueError(f"{p.name} must be writeable")
-            if a.ndim != len(p.extents):
-                raise ValueError(f"{p.name} must have {len(p.extents)} dimensions (got shape {a.shape})")
-            for e, size in zip(p.extents, a.shape, strict=True):
-                if e.isidentifier():
-                    dims.setdefault(e, size)
-        if variant not in self.variants:
-            raise TypeError(f"kernel {self.name} has no variant for {variant}")
+            if len(shape) != len(p.extents):
+                raise ValueError(f"{p.name} must have {len(p.extents)} dimensions (got shape {shape})")
+            for e, size in zip(p.extents, shape, strict=True):
+                if e in self.dims and dims.setdefault(e, size) != size:
+                    raise ValueError(f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {shape})")
         for p, a in zip(self.passed, arguments, strict=True):
-            if p.extents is not None and tuple(extent(e, dims) for e in p.extents) != a.shape:
+            if p.derived and tuple(extent(e, dims) for e in p.extents) != a.shape:
                 raise ValueError(f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {a.shape})")
         return variant, dims
 

@@ -67,4 +67,6 @@ def example(routine):
 
 def kernel_arguments(kernel):
     """``make(rng, variant, size)`` of a kernel if its room has one, else None."""
+    if not kernel.module.startswith("numcore."):
+        return None
     return getattr(importlib.import_module(f"numcore.examples.{kernel.room}"), "KERNELS", {}).get(kernel.name)

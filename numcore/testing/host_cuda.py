@@ -166,7 +166,7 @@ def compile_host(source, *, entries, options=("-DREAL=float",), include_dirs=(),
     source : str
         The text of a `.cu` file. It includes no standard header, and takes dynamic shared memory by `DYNAMIC_SHARED`.
     entries : sequence of str
-        The names of its ``extern "C" __global__`` functions that will be launched.
+        The names of its ``extern "C" __global__`` functions that will be launched. None may be that of a C library function.
     options : sequence of str
         Options for the compiler, such as definitions.
     include_dirs : sequence of path
@@ -378,8 +378,8 @@ class HostModule:
         grid, block : int or tuple of int
             Their sizes, x first.
         args : sequence of In, Out, InOut or numpy scalars
-            One for each parameter. Every array is copied to guarded memory, and back when the kernel wrote no fault:
-            two arguments never overlap, even if they are given the same array.
+            One for each parameter. Every array is copied to guarded memory, and back if there was no fault; so two
+            arguments never overlap, even if they are given the same array.
         shared : int
             Bytes of dynamic shared memory.
         order : int
