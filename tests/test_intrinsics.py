@@ -1,0 +1,72 @@
+"""Building blocks: what they say in Python is what their LLVM instructions do."""
+
+import math
+from fractions import Fraction
+
+import numba
+import numpy as np
+import pytest
+
+from numcore import _numba  # noqa: F401
+from numcore.intrinsics import fma, float_bits, float_from_bits, host_vector_bits, ldexp, popcount, vector_bits
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    f = numba.njit
+    return {"fma": f(lambda a, b, c: fma(a, b, c)), "float_bits": f(lambda x: float_bits(x)),
+            "float_from_bits": f(lambda i: float_from_bits(i)), "popcount": f(lambda i: popcount(i)),
+            "ldexp": f(lambda x, k: ldexp(x, k)), "vector_bits": f(lambda: vector_bits())}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fma_rounds_once(compiled, dtype):
+    rng = np.random.default_rng(0)
+    for a, b, c in rng.standard_normal((300, 3)).astype(dtype):
+        c = dtype(-a * b) if c > 0 else c  # cancellation shows a second rounding
+        exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+        result = compiled["fma"](a, b, c)
+        assert fma(a, b, c) == result
+        neighbours = (np.nextafter(result, dtype(-np.inf)), np.nextafter(result, dtype(np.inf)))
+        assert all(abs(Fraction(float(result)) - exact) <= abs(Fraction(float(n)) - exact) for n in neighbours)
+
+
+@pytest.mark.parametrize("dtype, integer", [(np.float32, np.int32), (np.float64, np.int64)])
+def test_bits_there_and_back(compiled, dtype, integer):
+    for x in (0.0, -0.0, 1.0, -1.5, 1e-40, np.inf, np.nan):
+        x = dtype(x)
+        bits = compiled["float_bits"](x)
+        assert bits == float_bits(x) == x.view(integer)
+        assert dtype(compiled["float_from_bits"](integer(bits))).tobytes() == x.tobytes() or np.isnan(x)
+        assert float_from_bits(integer(bits)).tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+def test_popcount(compiled, dtype):
+    for i in (0, 1, np.iinfo(dtype).max, np.iinfo(dtype).min, 0x5A):
+        i = dtype(i)
+        assert compiled["popcount"](i) == popcount(i) == sum((int(i) >> k) & 1 for k in range(8 * i.itemsize))
+
+
+@pytest.mark.parametrize("dtype, least, most", [(np.float32, -151, 128), (np.float64, -1076, 1024)])
+def test_ldexp_rounds_once_down_to_subnormals(compiled, dtype, least, most):
+    for x in (1.0, 0.75, np.nextafter(dtype(1), dtype(2)), -1.3, 1.9999999):
+        for k in range(least, most + 1):
+            with np.errstate(all="ignore"):
+                expected = dtype(np.ldexp(dtype(x), k))
+            assert compiled["ldexp"](dtype(x), np.int32(k)) == expected
+    assert math.isnan(compiled["ldexp"](dtype(np.nan), np.int32(3)))
+
+
+def test_vector_bits(compiled):
+    assert compiled["vector_bits"]() == vector_bits() == host_vector_bits()
+    assert host_vector_bits() in (128, 256, 512)
+
+
+def test_they_do_not_take_what_they_cannot(compiled):
+    with pytest.raises(numba.TypingError):
+        compiled["fma"](np.float32(1), 1.0, 1.0)
+    with pytest.raises(numba.TypingError):
+        compiled["popcount"](1.0)
+    with pytest.raises(numba.TypingError):
+        compiled["float_bits"](np.int32(1))

@@ -1,0 +1,157 @@
+"""The cache of compiled kernels: altered, truncated, read-only, foreign and shared folders."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+
+from numcore import _bitcode, _store
+
+RUN = """
+import sys, numpy as np
+sys.path.insert(0, {tests!r})
+import toys
+x = np.arange(-50, 50, dtype="f4")
+print(toys.halve(x).sum(), toys.halve(x.astype("f8")).sum(), "numba" in sys.modules)
+"""
+EXPECTED = "-25.0 -25.0"
+
+
+def run(folder, **environment):
+    code = RUN.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"NUMCORE_CACHE_DIR": str(folder)} | environment)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A cache that one process has filled."""
+    folder = tmp_path_factory.mktemp("cache") / "numcore"
+    assert run(folder) == f"{EXPECTED} True"
+    return folder
+
+
+@pytest.fixture
+def cache(full, tmp_path):
+    folder = tmp_path / "numcore"
+    folder.mkdir(mode=0o700)
+    for file in full.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_cold_process_fills_the_cache_and_a_warm_one_needs_no_numba(full):
+    assert full.stat().st_mode & 0o777 == 0o700
+    files = sorted(full.iterdir())
+    assert {f.suffix for f in files} == {".bc", ".o"} and len(files) == 4
+    assert all(f.stat().st_mode & 0o077 == 0 for f in files)
+    assert run(full) == f"{EXPECTED} False"
+
+
+@pytest.mark.parametrize("suffix", [".o", ".bc"])
+@pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: b + b"\0",
+                                    lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: os.urandom(len(b))],
+                         ids=["half", "empty", "one byte short", "one byte long", "one bit", "noise"])
+def test_damaged_files_are_rebuilt_never_loaded(cache, suffix, damage):
+    before = {f.name: f.read_bytes() for f in cache.iterdir()}
+    for file in cache.iterdir():
+        if suffix == ".bc" or file.suffix == ".o":  # bitcode is only looked at where object code is missing
+            file.write_bytes(damage(before[file.name]))
+    assert run(cache).startswith(EXPECTED)
+    for file in cache.iterdir():
+        assert _store.read_checked(file) is not None, f"{file.name} was not rebuilt"
+
+
+def test_object_code_is_rebuilt_from_bitcode_without_numba(cache):
+    for file in cache.glob("*.o"):
+        file.unlink()
+    assert run(cache) == f"{EXPECTED} False"
+    assert len(list(cache.glob("*.o"))) == 2
+
+
+def test_a_read_only_cache_serves_and_an_unusable_one_is_no_error(cache, tmp_path):
+    cache.chmod(0o500)
+    try:
+        assert run(cache) == f"{EXPECTED} False"
+    finally:
+        cache.chmod(0o700)
+    blocked = tmp_path / "a file"
+    blocked.write_text("no folder")
+    assert run(blocked / "numcore") == f"{EXPECTED} True"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX access rights")
+def test_a_folder_that_others_can_write_to_is_ignored(cache):
+    cache.chmod(0o777)
+    assert run(cache) == f"{EXPECTED} True"
+    for file in cache.iterdir():
+        file.unlink()
+    run(cache)
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX symbolic links")
+def test_a_symbolic_link_is_not_followed(cache, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(cache)
+    assert run(link) == f"{EXPECTED} True"
+
+
+def test_twelve_processes_start_on_one_cold_cache(tmp_path):
+    code = RUN.format(tests=str(Path(__file__).parent))
+    environment = os.environ | {"NUMCORE_CACHE_DIR": str(tmp_path / "numcore")}
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+               for _ in range(12)]
+    for process in running:
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0 and out.startswith(EXPECTED) and not errors
+    names = [f.name for f in (tmp_path / "numcore").iterdir()]
+    assert len(names) == 4 and all(_store.read_checked(tmp_path / "numcore" / n) for n in names)
+
+
+def test_the_key_follows_the_source_of_everything_that_is_called(tmp_path):
+    def keys(text):
+        scope = {"np": np, "__name__": "numcore_test"}
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        exec(compile(text, str(path), "exec"), scope)
+        from numcore import _source
+
+        return _source.digest([scope["f"]])
+
+    text = "C = 1.5\ndef g(x):\n    return x + C\ndef f(x):\n    return g(x)\ndef h(x):\n    return 1\n"
+    same, changed = keys(text), [keys(text.replace(*r)) for r in (("C = 1.5", "C = 1.25"), ("x + C", "x - C"), ("return g", "return -g"))]
+    assert same == keys(text.replace("return 1\n", "return 2\n"))
+    assert len({same, *changed}) == 4
+
+
+def test_the_key_follows_the_variant():
+    assert len({toys.count_ones.unit(v).key for v in toys.count_ones.variants}) == 2
+
+
+def test_atomic_writes_leave_nothing_behind(tmp_path):
+    _store.write_checked(tmp_path / "x", b"payload")
+    _store.write_checked(tmp_path / "x", b"other")
+    assert [f.name for f in tmp_path.iterdir()] == ["x"] and _store.read_checked(tmp_path / "x") == b"other"
+    with pytest.raises(OSError):
+        _store.write_checked(tmp_path / "missing" / "x", b"payload")
+
+
+def test_wheel_bitcode_is_used_where_llvm_is_new_enough(tmp_path, monkeypatch):
+    unit = toys.halve.kernel.unit({"T": "float64"})
+    folder = tmp_path / "bitcode"
+    folder.mkdir()
+    _store.write_checked(folder / unit.file_name("bc"), _bitcode.bitcode(unit))
+    monkeypatch.setattr(_bitcode, "WHEEL_STORE", folder)
+    for version, used in (("0.1.0", True), (_bitcode._versions().split()[3], True), ("99.0.0", False)):
+        (folder / _bitcode.VERSIONS).write_text(f"numba 0.1 llvmlite {version}\n")
+        _bitcode._wheel_fits.cache_clear()
+        assert (_bitcode._from_wheel(unit) is not None) == used
+    _bitcode._wheel_fits.cache_clear()
