@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from numcore import _numba  # noqa: F401
-from numcore.intrinsics import fma, float_bits, float_from_bits, host_vector_bits, ldexp, popcount, vector_bits
+from numcore.intrinsics import (
+    fma,
+    float_bits,
+    float_from_bits,
+    gemm_row,
+    gemm_tile,
+    host_vector_bits,
+    ldexp,
+    popcount,
+    tile_cols,
+    tile_rows,
+    vector_bits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +82,60 @@ def test_they_do_not_take_what_they_cannot(compiled):
         compiled["popcount"](1.0)
     with pytest.raises(numba.TypingError):
         compiled["float_bits"](np.int32(1))
+
+
+# --- the register tile -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    @numba.njit
+    def tile(*args):
+        gemm_tile(*args)
+
+    @numba.njit
+    def row(*args):
+        gemm_row(*args)
+
+    return {gemm_tile: tile, gemm_row: row}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("part", [gemm_tile, gemm_row])
+@pytest.mark.parametrize("depth", [0, 1, 2, 7, 64])
+@pytest.mark.parametrize("row_major", [True, False])
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_tile(tiles, dtype, part, depth, row_major, accumulate):
+    rng = np.random.default_rng(depth)
+    rows, cols = (tile_rows(dtype(0)) if part is gemm_tile else 1), tile_cols(dtype(0))
+    a, b, c = rng.standard_normal((rows, depth)), rng.standard_normal((depth, cols + 3)), rng.standard_normal((rows + 2, cols + 5))
+    a, b, c = a.astype(dtype), b.astype(dtype), c.astype(dtype)
+    flat_a = np.concatenate([np.full(9, np.nan, dtype), (a if row_major else a.T).reshape(-1)])
+    expected = c.copy()
+    expected[1:rows + 1, 2:cols + 2] = (c[1:rows + 1, 2:cols + 2] if accumulate else 0) + a.astype(float) @ b[:, :cols].astype(float)
+    places = (flat_a, 9, *((depth, 1) if row_major else (1, rows)), b.reshape(-1), 0, cols + 3)
+    for run in (tiles[part], part):
+        result = c.copy()
+        run(*places, result.reshape(-1), cols + 5 + 2, cols + 5, depth, accumulate)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=depth * 10 * np.finfo(dtype).eps)
+
+
+def test_tile_stays_in_registers():
+    """One fused multiply-add for each accumulator and step, and no accumulator in memory inside the loop."""
+    from numcore import _native, _numba
+
+    rows, vectors = {512: (8, 3), 256: (4, 3), 128: (4, 2)}[host_vector_bits()]
+
+    def body(a, b, c, depth):
+        a, b, c = numba.carray(a, (1000,)), numba.carray(b, (1000,)), numba.carray(c, (1000,))
+        gemm_tile(a, 0, depth, 1, b, 0, 24, c, 0, 24, depth, 0)
+
+    body.__globals__["numba"] = numba
+    pointer = numba.types.CPointer(numba.types.float32)
+    code = _numba.compile_bitcode({"body": (body, numba.types.void(pointer, pointer, pointer, numba.types.int64))})
+    assembly = _native.assembly("body", code, ("body",))
+    loops = [block for block in assembly.split(".LBB") if block.count("fmadd") + block.count("vfmadd") or block.count("mulps")]
+    inner = min(loops, key=len)
+    count = inner.count("vfmadd") if host_vector_bits() >= 256 else inner.count("mulps")
+    assert count == rows * vectors
+    assert "(%rsp)" not in inner
