@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -22,12 +22,13 @@ class BuildWithBitcode(build_py):
 class PlatformWheel(bdist_wheel):
     """Any Python, one platform: bitcode knows the architecture and the calling conventions, nothing of Python."""
 
-    def finalize_options(self):
-        super().finalize_options()
-        self.root_is_pure = False
-
     def get_tag(self):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel})
+class PlatformDistribution(Distribution):
+    def has_ext_modules(self):
+        return True
+
+
+setup(cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel}, distclass=PlatformDistribution)

@@ -1,4 +1,4 @@
-"""``python -m numcore``: every routine on real data on every device of this machine, its speed beside a peer's, its error beside its promise."""
+"""``python -m numcore``: every routine on real data, on every device here, its speed beside a peer's, its error beside its promise."""
 
 import argparse
 import importlib.util

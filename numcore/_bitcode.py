@@ -10,11 +10,11 @@ import platform
 import sys
 import threading
 from hashlib import sha256
-from pathlib import Path
 
 from . import _native, _source, _store
 
-WHEEL_STORE = Path(__file__).parent / "bitcode"
+HERE = os.path.dirname(__file__)
+WHEEL_STORE = os.path.join(HERE, "bitcode")
 VERSIONS = "versions.txt"
 _MACHINERY = ("kernel.py", "_numba.py", "_loops.py", "_native.py", "intrinsics.py")
 
@@ -58,7 +58,8 @@ def _machinery():
     """Hash of the modules that generate code."""
     digest = sha256()
     for name in _MACHINERY:
-        digest.update((Path(__file__).parent / name).read_bytes())
+        with open(os.path.join(HERE, name), "rb") as file:
+            digest.update(file.read())
     return digest.hexdigest()
 
 
@@ -106,14 +107,15 @@ def compile_unit(unit):
 
 
 def _from_wheel(unit):
-    return _store.read_checked(WHEEL_STORE / unit.file_name("bc")) if _wheel_fits() else None
+    return _store.read_checked(os.path.join(WHEEL_STORE, unit.file_name("bc"))) if _wheel_fits() else None
 
 
 @functools.cache
 def _wheel_fits():
     """Whether this LLVM can read the wheel's bitcode: it reads that of its own and older versions."""
     try:
-        built = (WHEEL_STORE / VERSIONS).read_text().split()[3]
+        with open(os.path.join(WHEEL_STORE, VERSIONS)) as file:
+            built = file.read().split()[3]
     except (OSError, IndexError):
         return False
     return _numbers(built) <= _numbers(_versions().split()[3])
@@ -127,10 +129,10 @@ def fill_wheel_store(folder):
     """Compile every kernel into `folder`, for the build of a wheel."""
     from .kernel import kernels
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     for made in kernels():
         for variant in made.variants:
             unit = made.unit(variant)
-            _store.write_checked(folder / unit.file_name("bc"), compile_unit(unit))
-    (folder / VERSIONS).write_text(_versions() + "\n")
+            _store.write_checked(os.path.join(folder, unit.file_name("bc")), compile_unit(unit))
+    with open(os.path.join(folder, VERSIONS), "w") as file:
+        file.write(_versions() + "\n")

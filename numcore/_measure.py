@@ -13,6 +13,7 @@ import numpy as np
 from ._pool import get_num_threads
 from .dispatch import CPU, CUDA
 from .examples import example
+from .examples.errors import largest_error, leaves
 
 LEAST_ROUNDS = 5
 
@@ -85,66 +86,6 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
     return [statistics.median(taken) for taken in times]
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------------------
-
-
-def largest_error(result, reference, unit):
-    """The largest error of a result in one of the units of :class:`numcore.examples.Example`; inf if its shape is wrong.
-
-    Parameters
-    ----------
-    result, reference : array, or tuple of arrays
-    unit : {"ulp", "relative", "absolute", "equal"}
-
-    Returns
-    -------
-    float
-    """
-    if isinstance(reference, tuple):
-        return max(largest_error(y, t, unit) for y, t in zip(result, reference, strict=True))
-    y, t = np.asarray(result), np.asarray(reference)
-    if y.shape != t.shape:
-        return math.inf
-    if unit == "equal":
-        return float(np.count_nonzero((y != t) & ((y == y) | (t == t))))
-    if y.size == 0:
-        return 0.0
-    if unit == "ulp":
-        return float(np.max(ulp_errors(y, t)))
-    gap = _gaps(y, t, t)
-    return float(np.max(gap) / (np.max(np.abs(t)) or 1 if unit == "relative" else 1))
-
-
-def ulp_errors(y, t):
-    """Errors in units in the last place: |y - t| / u(t) with u(t) = 2^(max(floor(log2|t|), e_min) - p + 1).
-
-    Parameters
-    ----------
-    y : float array
-        p and e_min are those of its dtype.
-    t : array
-        The exact values in a wider dtype.
-
-    Returns
-    -------
-    array
-        Infinite for a NaN or infinity that is wrong or missing, where the exact value is rounded to the dtype of `y`.
-    """
-    info = np.finfo(y.dtype)
-    exponent = np.frexp(t)[1] - 1
-    with np.errstate(over="ignore"):
-        rounded = t.astype(y.dtype)
-    return _gaps(y, t, rounded) / np.ldexp(t.dtype.type(1), np.maximum(exponent, info.minexp) - info.nmant)
-
-
-def _gaps(y, t, rounded):
-    """|y - t|, where NaN and infinities count 0 if right and inf if wrong."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.abs(y - t)
-    right = (y == rounded) | (np.isnan(y) & np.isnan(rounded))
-    return np.where(np.isfinite(y) & np.isfinite(rounded), gap, np.where(right, 0, np.inf))
-
-
 # --- one line of the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,15 +115,15 @@ def measure(routine, dtype, device, seconds):
     def ours():
         return routine.function(**arguments, **place)
 
-    result = _on_host(ours(), xp)
-    shape = list(on_host[case.arrays[0]].shape if case.arrays else np.shape(result))
-    error = _error(case, result, on_host)
+    result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(ours())]
+    shape = list(np.shape(on_host[case.arrays[0]] if case.arrays else result[0]))
+    error = _error(case, result if len(result) > 1 else result[0], on_host)
     peer = _peer(case, arguments, xp)
     with np.errstate(all="ignore"):
-        times = median_seconds([ours, peer] if peer else [ours], seconds, (lambda: None) if xp is np else _wait_for_gpu)
+        times = median_seconds([ours, peer] if peer else [ours], seconds, (lambda: None) if xp is np else xp.cuda.Device().synchronize)
     return {
         "room": routine.room, "routine": routine.name, "data": case.data if case.real else "random", "shape": shape, "dtype": dtype,
-        "device": device.name, "seconds": times[0], "peer": case.peer[0] if peer else None,
+        "device": device.name, "seconds": times[0], "peer": case.peer[0] + (" of CuPy arrays" if xp is not np else "") if peer else None,
         "peer_seconds": times[1] if peer else None, "speed": times[1] / times[0] if peer else None, "error_unit": case.error,
         "promised_error": case.bound[dtype], "measured_error": error if math.isfinite(error) else None,
         "ok": error <= case.bound[dtype]}
@@ -212,15 +153,3 @@ def _peer(case, arguments, xp):
             raise
         return None
     return call
-
-
-def _on_host(result, xp):
-    if isinstance(result, tuple):
-        return tuple(_on_host(part, xp) for part in result)
-    return result if xp is np else xp.asnumpy(result)
-
-
-def _wait_for_gpu():
-    import cupy
-
-    cupy.cuda.Device().synchronize()

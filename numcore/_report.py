@@ -22,22 +22,20 @@ COLOURS, MARKERS = ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"), "osD^"
 
 
 def _duration(seconds):
-    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    return f"{seconds / size:.3g} {unit}"
+    unit, size = next((unit, size) for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 0)) if seconds >= size)
+    return f"{seconds / (size or 1e-6):.3g} {unit}"
 
 
 def _error(value, unit):
     if value is None:
-        return "infinite"
+        return "wrong" if unit == "equal" else "infinite"
     if unit == "equal":
-        return "exact" if value == 0 else f"{value:.0f} wrong"
+        return "exact"
     return f"{value:.3f} ulp" if unit == "ulp" else f"{value:.1e} {unit}"
 
 
-def _cells(result):
-    """Column heading → text of one row."""
+def cells(result):
+    """The row of a result: a dict of column headings to texts."""
     has_peer, unit = result["peer"] is not None, result["error_unit"]
     return {
         "routine": f"{result['room']}.{result['routine']}",
@@ -57,7 +55,8 @@ def _cells(result):
 NUMBERS = ("time", "peer's time", "speed", "promised error", "measured error")
 
 
-def _machine(environment):
+def machine(environment):
+    """The machine and the versions in one line."""
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return (f"{environment['cpu']}, numcore on {environment['threads']} of {environment['cpus']} CPUs, {environment['system']}, "
             f"Python {environment['python']}, {versions}")
@@ -68,14 +67,14 @@ def _machine(environment):
 
 def text(results, environment):
     """The table for a terminal, with the machine and the words explained below."""
-    rows = [_cells(result) for result in results]
+    rows = [cells(result) for result in results]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
 
     def line(row):
         return "  ".join(row[name].rjust(width) if name in NUMBERS else row[name].ljust(width) for name, width in widths.items()).rstrip()
 
     table = [line({name: name for name in widths}), line({name: "─" * width for name, width in widths.items()}), *map(line, rows)]
-    return "\n".join([*table, "", _machine(environment), f"Speed: {WORDS['Speed']}", f"Promised error: {WORDS['Promised error']}",
+    return "\n".join([*table, "", machine(environment), f"Speed: {WORDS['Speed']}", f"Promised error: {WORDS['Promised error']}",
                       f"Measured error: {WORDS['Measured error']}"])
 
 
@@ -123,16 +122,16 @@ and how large its error is beside the error that it promises. {summary}</p>
 
 def page(results, environment):
     """The HTML page: plots, table and words in one text without references to anything outside."""
-    rows = [_cells(result) for result in results]
+    rows = [cells(result) for result in results]
 
-    def row(tag, cells, kind=""):
-        opening = {name: f'<{tag} class="number">' if name in NUMBERS else f"<{tag}>" for name in cells}
-        return f"<tr{kind}>" + "".join(f"{opening[name]}{escape(cell)}</{tag}>" for name, cell in cells.items()) + "</tr>"
+    def row(tag, texts, kind=""):
+        opening = {name: f'<{tag} class="number">' if name in NUMBERS else f"<{tag}>" for name in texts}
+        return f"<tr{kind}>" + "".join(f"{opening[name]}{escape(cell)}</{tag}>" for name, cell in texts.items()) + "</tr>"
 
     table = [row("th", {name: name for name in rows[0]}),
-             *(row("td", cells, "" if result["ok"] else ' class="broken"') for cells, result in zip(rows, results, strict=True))]
+             *(row("td", texts, "" if result["ok"] else ' class="broken"') for texts, result in zip(rows, results, strict=True))]
     return PAGE.format(
-        summary=escape(_summary(results)), machine=escape(_machine(environment)), plots="\n".join(_plots(results)),
+        summary=escape(_summary(results)), machine=escape(machine(environment)), plots="\n".join(_plots(results)),
         table="\n".join(table), words="\n".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS.items()))
 
 
@@ -154,10 +153,10 @@ def _plots(results):
     if gauged:
         exact = sorted({result["routine"] for result in results if result["error_unit"] == "equal" and result["ok"]})
         yield "<h2>Measured error against promised error</h2>"
+        drawn = f" Not drawn, since every digit is right: {', '.join(exact)}." if exact else ""
         yield ("<p>The bar is the largest error that numcore promises for any input, the mark the largest error found on this input: "
-               "a mark to the right of its bar is a broken promise. The unit is the unit in the last place (ulp), explained below; relative "
-               "and absolute errors are drawn as multiples of the ulp of 1." + (f" Not drawn, since every digit is right: {', '.join(exact)}." if exact else "")
-               + "</p>")
+               "a mark to the right of its bar is a broken promise. The unit is the unit in the last place (ulp), explained below; "
+               f"relative and absolute errors are drawn as multiples of the ulp of 1.{drawn}</p>")
         yield _svg("error", gauged, "largest error, units in the last place", _draw_errors)
 
 

@@ -3,7 +3,6 @@
 import os
 import sys
 from hashlib import sha256
-from pathlib import Path
 
 DIGEST = 32  # bytes of SHA-256 in front of every payload
 
@@ -12,14 +11,15 @@ def cache_folder():
     """The folder for compiled kernels: ``$NUMCORE_CACHE_DIR``, else ``numcore`` in the platform's folder for caches."""
     chosen = os.environ.get("NUMCORE_CACHE_DIR")
     if chosen:
-        return Path(chosen)
+        return chosen
+    home = os.path.expanduser("~")
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+        base = os.path.join(home, "Library", "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "numcore"
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "numcore")
 
 
 def _is_private(folder):

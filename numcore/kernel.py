@@ -18,7 +18,6 @@ import itertools
 import math
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -255,6 +254,8 @@ class Kernel:
 
     @property
     def cuda_source(self):
+        from pathlib import Path
+
         parts = self.module.split(".")
         if parts[0] != "numcore":
             return Path(sys.modules[self.module].__file__).with_suffix(".cu")

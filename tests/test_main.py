@@ -94,7 +94,7 @@ def test_a_gpu_has_its_own_rows_and_gets_its_own_arrays(monkeypatch):
     monkeypatch.setattr(_measure, "devices", lambda: (CPU, gpu))
     exp = next(routine for routine in routines() if routine.name == "exp")
     row = _measure.measure(exp, "float32", gpu, 0.001)
-    assert (row["device"], row["ok"], row["peer"]) == ("cuda", True, "numpy.exp")
+    assert (row["device"], row["ok"], row["peer"]) == ("cuda", True, "numpy.exp of CuPy arrays")
     assert Namespace.copies == [(1797, 1797)] * 2
     assert Namespace.waits >= 4 * _measure.LEAST_ROUNDS
 

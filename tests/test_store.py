@@ -149,7 +149,7 @@ def test_wheel_bitcode_is_used_where_llvm_is_new_enough(tmp_path, monkeypatch):
     folder = tmp_path / "bitcode"
     folder.mkdir()
     _store.write_checked(folder / unit.file_name("bc"), _bitcode.bitcode(unit))
-    monkeypatch.setattr(_bitcode, "WHEEL_STORE", folder)
+    monkeypatch.setattr(_bitcode, "WHEEL_STORE", str(folder))
     for version, used in (("0.1.0", True), (_bitcode._versions().split()[3], True), ("99.0.0", False)):
         (folder / _bitcode.VERSIONS).write_text(f"numba 0.1 llvmlite {version}\n")
         _bitcode._wheel_fits.cache_clear()
