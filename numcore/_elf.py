@@ -86,7 +86,7 @@ def load(code, entries):
             ctypes.c_void_p(base), ctypes.c_size_t(code_end), mmap.PROT_READ | mmap.PROT_EXEC):
         raise Unsupported("the system forbids executable memory")
     _mapped.append(memory)
-    found = {name: address for (name, *_), address in zip(symbols, addresses) if name in entries}
+    found = {name: address for (name, *_), address in zip(symbols, addresses, strict=True) if name in entries}
     if set(found) != set(entries):
         raise Unsupported("entry points are missing")
     return found

@@ -113,7 +113,6 @@ def cupy(monkeypatch):
 
 def test_launch_through_cupy(cupy):
     import toys
-
     from numcore.gpu import runtime
 
     made, arrays = toys.row_statistic, (FakeArray((1000, 7), 1), FakeArray((1000,), 1))
@@ -129,7 +128,6 @@ def test_launch_through_cupy(cupy):
 
 def test_nothing_is_launched_for_nothing_and_devices_must_agree(cupy):
     import toys
-
     from numcore.gpu import runtime
 
     runtime.launch(toys.row_statistic, {"T": "float32"}, (FakeArray((0, 7)), FakeArray((0,)), 1.0), {"n": 0, "d": 7})
@@ -142,6 +140,7 @@ def test_nothing_is_launched_for_nothing_and_devices_must_agree(cupy):
                                                 ("warp", 8, 1), ("warp", 9, 2), ("block", 5, 5), ("block", 2**40, 2**31 - 1)])
 def test_geometry(gpu, items, blocks):
     from numcore.gpu import runtime
+
     from numcore.kernel import Kernel
 
     def body(x, start, stop):

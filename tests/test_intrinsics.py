@@ -7,11 +7,10 @@ import numba
 import numpy as np
 import pytest
 
-from numcore import _numba  # noqa: F401
 from numcore.intrinsics import (
-    fma,
     float_bits,
     float_from_bits,
+    fma,
     gemm_row,
     gemm_tile,
     host_vector_bits,

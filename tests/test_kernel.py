@@ -94,9 +94,9 @@ def test_a_scalar_that_does_not_fit_is_an_error():
         numcore.random.philox_fill(words, 2**32, 0, 0, 0)
 
 
-@pytest.mark.parametrize("made, a, n", [(toys.allocating, np.ones((2, 3)), 2), (toys.raising, np.ones(2), 2)], ids=["allocating", "raising"])
-def test_a_body_that_allocates_or_raises_is_refused_by_name(made, a, n):
-    for build in (lambda: made(a, np.empty(n)), lambda: _bitcode.compile_unit(made.unit({"T": "float64"}))):
+@pytest.mark.parametrize("made, a", [(toys.allocating, np.ones((2, 3))), (toys.raising, np.ones(2))], ids=["allocating", "raising"])
+def test_a_body_that_allocates_or_raises_is_refused_by_name(made, a):
+    for build in (lambda: made(a, np.empty(2)), lambda: _bitcode.compile_unit(made.unit({"T": "float64"}))):
         with pytest.raises(ValueError, match=f"{made.name} must neither allocate nor raise"):
             build()
 

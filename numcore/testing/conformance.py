@@ -218,10 +218,11 @@ def changes_no_state(function, example, dtype):
 
 
 def _global_state():
-    legacy = np.random.get_state(legacy=True)
+    legacy = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "the environment": dict(os.environ), "numpy's error handling": np.geterr(), "the warning filters": list(warnings.filters),
-        "the signal handlers": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)], "the recursion limit": sys.getrecursionlimit(),
+        "the signal handlers": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
+        "the recursion limit": sys.getrecursionlimit(),
         "numpy's global random state": (legacy[0], legacy[1].tobytes(), *legacy[2:]), "the working directory": os.getcwd(),
         "the print options": repr(np.get_printoptions()),
     }

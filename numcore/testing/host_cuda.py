@@ -334,7 +334,7 @@ def _dimensions(what, value, limits):
     if not 1 <= len(value) <= 3:
         raise ValueError(f"{what} must have 1 to 3 dimensions (got {what}={value})")
     value = tuple(int(v) for v in value) + (1,) * (3 - len(value))
-    for axis, v, limit in zip("xyz", value, limits):
+    for axis, v, limit in zip("xyz", value, limits, strict=True):
         if not 1 <= v <= limit:
             raise ValueError(f"{what}.{axis} must satisfy 1 <= {what}.{axis} <= {limit} (got {what}={value})")
     return value
@@ -585,13 +585,13 @@ def run_checked(module, entry, grid, block, args, *, shared=0, orders=(0, 1, 7),
             if len(differing):
                 k = int(differing[0])
                 raise KernelFault(
-                    "race", f"{entry}: element {k} of argument {i} ({args[i]!r}) depends on the order of threads: {one[i].flat[k]} in order "
+                    "race", f"{entry}: element {k} of argument {i} ({args[i]!r}) depends on the threads' order: {one[i].flat[k]} in order "
                     f"{orders[0]}, {other[i].flat[k]} in order {order}; {len(differing)} elements differ", i, k)  # fmt: skip
 
     first = results(orders[0], POISONS[0], "back")
     for number, order in enumerate(orders[1:]):
         compare_orders(first, results(order, POISONS[0], ("front", "back")[number % 2]), order)
-    for poison, place in zip(POISONS[1:], ("front", "back")):
+    for poison, place in zip(POISONS[1:], ("front", "back"), strict=True):
         other = results(orders[0], poison, place)
         for i in first:
             differing = _differing(first[i], other[i])

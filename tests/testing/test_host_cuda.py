@@ -47,7 +47,7 @@ def build(source, **options):
 
 SOFTMAX = """
 template <typename T> __device__ T reduce_sum(T v) { for (int m = 16; m; m >>= 1) v += __shfl_xor_sync(0xffffffffu, v, m); return v; }
-template <typename T> __device__ T reduce_max(T v) { for (int m = 16; m; m >>= 1) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; }
+template <typename T> __device__ T reduce_max(T v) { for (int m = 16; m; m /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; }
 extern "C" __global__ void softmax_rows(const REAL* __restrict__ x, REAL* __restrict__ out, int d) {
   __shared__ REAL part[32];
   const REAL* row = x + (size_t)blockIdx.x * d;
@@ -214,7 +214,7 @@ def test_warp_operations(compiler):
         np.array([sum(1 << j for j in range(32) if j % 3 == i % 3) for i in lane], "u4").view("i4"),
         np.full(64, (v & 1).sum() * 4 + 2),
     ]
-    for row, (got, want) in enumerate(zip(out, expected)):
+    for row, (got, want) in enumerate(zip(out, expected, strict=True)):
         np.testing.assert_array_equal(got, want, err_msg=f"row {row}")
 
 
@@ -235,8 +235,10 @@ extern "C" __global__ void integers(const unsigned* x, long long* out) {
 extern "C" __global__ void floats(const float* x, float* out) {
   float a = x[0], b = x[1], c = x[2], nan = __int_as_float(NAN_BITS);
   Store<float> put{out};
-  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b)); put(__fmul_rn(a, b)); put(max(nan, a)); put(min(a, nan));
-  put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f, -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f)); put(__uint_as_float(0x3f800000u));
+  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b)); put(__fmul_rn(a, b)); put(max(nan, a));
+  put(min(a, nan));
+  put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f, -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f));
+  put(__uint_as_float(0x3f800000u));
   put(sinpif(1.0f)); put(cospif(0.5f)); put(pow(a, 2)); put(sqrt(4.0f)); put(__saturatef(3.0f)); put(__ldg(x)); put(fma(a, b, c));
   float4 v = make_float4(1, 2, 3, 4); put(v.w); put(normcdff(0.0f)); put(copysignf(2.0f, -1.0f));
 }
@@ -248,7 +250,8 @@ def test_integer_functions(compiler):
     w = a << 32 | b
     out = np.zeros(29, "i8")
     run_checked(build(SCALARS), "integers", 1, 1, [In(np.array([a, b], "u4")), Out(out)])
-    expected = [a.bit_count(), w.bit_count(), 15, 47, 32, 1, 0, int(f"{a:032b}"[::-1], 2), a * b >> 32, ((a - 2**32) * b) >> 32, w * w >> 64,
+    expected = [a.bit_count(), w.bit_count(), 15, 47, 32, 1, 0, int(f"{a:032b}"[::-1], 2), a * b >> 32, ((a - 2**32) * b) >> 32,
+                w * w >> 64,
                 (a << 8 | b >> 24) & 0xFFFFFFFF, (w >> 8) & 0xFFFFFFFF, 0x00DEBEEF, 3, 1, -5, 7, 2, -2, 2**31 - 1, -4, 0, 32, 32, 16, 8, 7,
                 32]  # fmt: skip
     np.testing.assert_array_equal(out, [e - 2**64 if e >= 2**63 else e for e in expected])
@@ -348,7 +351,7 @@ def fault_of(module, entry, block, args, grid=1, **options):
     before = [a.array.copy() for a in args if not isinstance(a, np.generic)]
     with pytest.raises(KernelFault) as caught:
         run_checked(module, entry, grid, block, args, **options)
-    for a, b in zip((a for a in args if not isinstance(a, np.generic)), before):
+    for a, b in zip((a for a in args if not isinstance(a, np.generic)), before, strict=True):
         np.testing.assert_array_equal(a.array, b)
     assert str(caught.value).startswith(f"{caught.value.kind}: {entry}")
     return caught.value
