@@ -93,8 +93,8 @@ svg {{ width: 100%; height: auto; }}
 .machine {{ color: #59616e; font-size: .9rem; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .5rem; text-align: left; border-bottom: 1px solid #dde1e7; white-space: nowrap; }}
-td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{ min-width: 11rem; }}
+th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7; white-space: nowrap; }}
+td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{ min-width: 9rem; }}
 th {{ border-bottom: 2px solid #1c2330; }}
 .number {{ text-align: right; }}
 .broken td {{ background: #fbe3dd; }}

@@ -27,8 +27,8 @@ class Example:
     bound : dict of str to float
         The error that the routine promises, by dtype, in the unit `error`.
     error : {"ulp", "relative", "absolute", "equal"}
-        How the largest error is measured: in units in the last place of the exact result; divided by the largest entry of the
-        reference; as it is; or as the number of entries that differ.
+        How the largest error is measured, see :func:`numcore.examples.errors.largest_error`: in units in the last place of the exact
+        result; divided by the largest entry of the reference; as it is; "equal" for results that are right or wrong.
     data : str
         What `real` is, for a reader: "logits of the digits images".
     real : function or None

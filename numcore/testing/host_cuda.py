@@ -585,8 +585,8 @@ def run_checked(module, entry, grid, block, args, *, shared=0, orders=(0, 1, 7),
             if len(differing):
                 k = int(differing[0])
                 raise KernelFault(
-                    "race", f"{entry}: element {k} of argument {i} ({args[i]!r}) depends on the threads' order: {one[i].flat[k]} in order "
-                    f"{orders[0]}, {other[i].flat[k]} in order {order}; {len(differing)} elements differ", i, k)  # fmt: skip
+                    "race", f"{entry}: element {k} of argument {i} ({args[i]!r}) depends on the order of threads: {one[i].flat[k]} in "
+                    f"order {orders[0]}, {other[i].flat[k]} in order {order}; {len(differing)} elements differ", i, k)  # fmt: skip
 
     first = results(orders[0], POISONS[0], "back")
     for number, order in enumerate(orders[1:]):

@@ -149,7 +149,7 @@ def test_rows_survive_json():
 
 
 def test_unknown_rows():
-    with pytest.raises(ValueError, match="name must be one of exp, exp2.*got 'gamma'"):
+    with pytest.raises(ValueError, match=r"name must be one of exp, exp2.*got 'gamma'"):
         max_ulp_error("gamma", "float32")
     with pytest.raises(TypeError, match="dtype must be float32 or float64"):
         max_ulp_error("exp", "int32")
