@@ -16,7 +16,7 @@ class BuildWithBitcode(build_py):
             return
         root = Path(self.build_lib).resolve()
         fill = "import sys; sys.path.insert(0, sys.argv[1]); from numcore._bitcode import fill_wheel_store; fill_wheel_store(sys.argv[2])"
-        subprocess.check_call([sys.executable, "-c", fill, str(root), str(root / "numcore" / "bitcode")], cwd=root)
+        subprocess.check_call([sys.executable, "-B", "-c", fill, str(root), str(root / "numcore" / "bitcode")], cwd=root)
 
 
 class PlatformWheel(bdist_wheel):
