@@ -1,19 +1,43 @@
-// Philox4x32-10: words[i] = P(counter + i) under the key (k0, k1).  words is (n, 4).
-// One thread makes the four words of one counter; the 128-bit counter is (high, low), its low 64 bits carry into the high ones.
+// Philox4x32-10 and numbers made of its words. One thread takes the four words of one counter.
 #include "numcore.cuh"
 
-extern "C" __global__ void numcore_philox_fill(unsigned* __restrict__ words, unsigned k0, unsigned k1, unsigned long long low,
-                                               unsigned long long high, index_t n) {
+#ifndef REAL
+#define REAL float
+#endif
+
+struct Words { u32 a, b, c, d; };
+
+// The words of the 128-bit counter (second, first) under the key (k0, k1).
+__device__ Words philox4x32(u64 first, u64 second, u32 k0, u32 k1) {
+    u32 c0 = (u32)first, c1 = (u32)(first >> 32), c2 = (u32)second, c3 = (u32)(second >> 32);
+    for (int round = 0; round < 10; round++) {
+        u32 h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
+        u32 h2 = __umulhi(0xCD9E8D57u, c2), l2 = 0xCD9E8D57u * c2;
+        c0 = h2 ^ c1 ^ k0, c1 = l2, c2 = h0 ^ c3 ^ k1, c3 = l0;
+        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    return {c0, c1, c2, c3};
+}
+
+// words (n, 4): words[i] are those of the counter (high, low) + i; a carry goes from the low half into the high one.
+extern "C" __global__ void numcore_philox_fill(u32* __restrict__ words, u32 k0, u32 k1, u64 low, u64 high, index_t n) {
     for (index_t i = thread_index(); i < n; i += thread_count()) {
-        unsigned long long first = low + (unsigned long long)i, second = high + (first < low);
-        unsigned c0 = (unsigned)first, c1 = (unsigned)(first >> 32), c2 = (unsigned)second, c3 = (unsigned)(second >> 32);
-        unsigned a = k0, b = k1;
-        for (int round = 0; round < 10; round++) {
-            unsigned h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
-            unsigned h2 = __umulhi(0xCD9E8D57u, c2), l2 = 0xCD9E8D57u * c2;
-            c0 = h2 ^ c1 ^ a, c1 = l2, c2 = h0 ^ c3 ^ b, c3 = l0;
-            a += 0x9E3779B9u, b += 0xBB67AE85u;
+        u64 first = low + (u64)i;
+        Words w = philox4x32(first, high + (first < low), k0, k1);
+        words[4 * i] = w.a, words[4 * i + 1] = w.b, words[4 * i + 2] = w.c, words[4 * i + 3] = w.d;
+    }
+}
+
+// u (n, m): m = 4 numbers of 24 bits or m = 2 numbers of 53 bits in [0, 1) from the words of counter i.
+extern "C" __global__ void numcore_uniform_fill(REAL* __restrict__ u, u32 k0, u32 k1, index_t n, index_t m) {
+    const double to24 = 1.0 / 16777216, to53 = 1.0 / 9007199254740992, two26 = 67108864;
+    for (index_t i = thread_index(); i < n; i += thread_count()) {
+        Words w = philox4x32((u64)i, 0, k0, k1);
+        if (m == 4) {
+            u[4 * i] = (REAL)((w.a >> 8) * to24), u[4 * i + 1] = (REAL)((w.b >> 8) * to24);
+            u[4 * i + 2] = (REAL)((w.c >> 8) * to24), u[4 * i + 3] = (REAL)((w.d >> 8) * to24);
+        } else if (m == 2) {
+            u[2 * i] = (REAL)(((w.a >> 5) * two26 + (w.b >> 6)) * to53), u[2 * i + 1] = (REAL)(((w.c >> 5) * two26 + (w.d >> 6)) * to53);
         }
-        words[4 * i] = c0, words[4 * i + 1] = c1, words[4 * i + 2] = c2, words[4 * i + 3] = c3;
     }
 }

@@ -106,13 +106,10 @@ def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
     array([0.15743012, 0.05726242])
     """
     shape, dtype = _checked_shape(shape), _checked_dtype(dtype)
-    count = math.prod(shape)
-    if dtype == np.float32:
-        words = philox_uint32(count, key=key_from_rng(rng), xp=xp)
-        return ((words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)).reshape(shape)
-    words = philox_uint32((count, 2), key=key_from_rng(rng), xp=xp)
-    a, b = (words[:, 0] >> np.uint32(5)).astype(np.float64), (words[:, 1] >> np.uint32(6)).astype(np.float64)
-    return ((a * 2.0**26 + b) * 2.0**-53).reshape(shape)
+    count, in_counter = math.prod(shape), 16 // dtype.itemsize
+    numbers = xp.empty((-(-count // in_counter), in_counter), dtype)
+    uniform_fill(numbers, *key_from_rng(rng))
+    return numbers.reshape(-1)[:count].reshape(shape)
 
 
 @routine
@@ -248,18 +245,35 @@ WEYL_0, WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
+def philox4x32(first, second, k0, k1):
+    """The four words of the counter (second, first) under the key (k0, k1)."""
+    c0, c1 = np.uint32(first & LOW), np.uint32(first >> HIGH)
+    c2, c3 = np.uint32(second & LOW), np.uint32(second >> HIGH)
+    for _ in range(10):
+        p0, p2 = MULTIPLIER_0 * np.uint64(c0), MULTIPLIER_2 * np.uint64(c2)
+        c0, c1, c2, c3 = np.uint32(p2 >> HIGH) ^ c1 ^ k0, np.uint32(p2 & LOW), np.uint32(p0 >> HIGH) ^ c3 ^ k1, np.uint32(p0 & LOW)
+        k0, k1 = np.uint32(k0 + WEYL_0), np.uint32(k1 + WEYL_1)
+    return c0, c1, c2, c3
+
+
 @kernel("out uint32 words[n, 4]; uint32 k0; uint32 k1; uint64 low; uint64 high", split="n")
 def philox_fill(words, k0, k1, low, high, start, stop):
     """words[i] = Philox4x32-10 of the 128-bit counter (high, low) + i under the key (k0, k1)."""
     for i in range(start, stop):
         first = low + np.uint64(i)
-        second = high + np.uint64(first < low)
-        c0, c1 = np.uint32(first & LOW), np.uint32(first >> HIGH)
-        c2, c3 = np.uint32(second & LOW), np.uint32(second >> HIGH)
-        a, b = k0, k1
-        for _ in range(10):
-            p0, p2 = MULTIPLIER_0 * np.uint64(c0), MULTIPLIER_2 * np.uint64(c2)
-            c0, c1, c2, c3 = (np.uint32(p2 >> HIGH) ^ c1 ^ a, np.uint32(p2 & LOW),
-                              np.uint32(p0 >> HIGH) ^ c3 ^ b, np.uint32(p0 & LOW))
-            a, b = np.uint32(a + WEYL_0), np.uint32(b + WEYL_1)
-        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = c0, c1, c2, c3
+        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox4x32(first, high + np.uint64(first < low), k0, k1)
+
+
+@kernel("out T u[n, m]; uint32 k0; uint32 k1", split="n")
+def uniform_fill(u, k0, k1, start, stop):
+    """u[i] = the words of counter i as numbers in [0, 1): four of 24 bits where m is 4, two of 53 bits where m is 2."""
+    for i in range(start, stop):
+        a, b, c, d = philox4x32(np.uint64(i), np.uint64(0), k0, k1)
+        if u.shape[1] == 4:
+            u[i, 0], u[i, 1], u[i, 2], u[i, 3] = (a >> EIGHT) * TO_24, (b >> EIGHT) * TO_24, (c >> EIGHT) * TO_24, (d >> EIGHT) * TO_24
+        elif u.shape[1] == 2:
+            u[i, 0], u[i, 1] = ((a >> FIVE) * TWO_26 + (b >> SIX)) * TO_53, ((c >> FIVE) * TWO_26 + (d >> SIX)) * TO_53
+
+
+EIGHT, FIVE, SIX = np.uint32(8), np.uint32(5), np.uint32(6)
+TO_24, TO_53, TWO_26 = 2.0**-24, 2.0**-53, 2.0**26

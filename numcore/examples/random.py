@@ -6,7 +6,7 @@ import numpy as np
 
 from . import Example
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "KERNELS"]
 
 REAL_SIZE = 1 << 20
 SAMPLE = 1 << 14
@@ -96,3 +96,11 @@ EXAMPLES = {
     "normal": _example(_normal, {"float32": _normal_bound(np.float32, 24), "float64": _normal_bound(np.float64, 53)}, "absolute",
                        "numpy Generator.standard_normal", "standard_normal"),
 }
+
+
+def _uniform_fill(rng, variant, size):
+    dtype = np.dtype(variant["T"])
+    return [np.full((size, 16 // dtype.itemsize), np.nan, dtype), *(int(word) for word in rng.integers(2**32, size=2))]
+
+
+KERNELS = {"uniform_fill": _uniform_fill}
