@@ -22,7 +22,7 @@ table: $(VENV)/bench.stamp
 	$(BIN)/python docs/readme_table.py $(VENV)/results.json README.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .asv docs/_build docs/gallery docs/api/generated
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,4 +33,35 @@ $(VENV)/bench.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: setup.cfg | $(BIN)/pyth
 
 $(VENV)/ruff.stamp $(VENV)/build.stamp: $(VENV)/%.stamp: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $*
+	touch $@
+
+# --- benchmarks by commit, and the documentation
+
+ASV = $(BIN)/python -m asv
+ASV_CONFIG = --config asv_bench/asv.conf.json
+# empty: each commit as a wheel in an environment of its own; existing:PYTHON: what is installed there, for its further peers
+BENCH_ENVIRONMENT ?=
+HEAD ?= HEAD
+# asv's verdict takes less for better, so that it compares all but the figures that are better when they grow
+BENCH ?= ^(?!.*track_(ratio|throughput|scaling))
+
+.PHONY: bench bench-compare bench-publish docs
+
+bench: $(VENV)/bench.stamp
+	$(ASV) machine $(ASV_CONFIG) --yes > /dev/null
+	$(ASV) run $(ASV_CONFIG) $(if $(BENCH_ENVIRONMENT),--environment $(BENCH_ENVIRONMENT) --set-commit-hash $$(git rev-parse HEAD),'HEAD^!') $(ARGS)
+
+bench-compare: $(VENV)/bench.stamp
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=commit [HEAD=commit]"; exit 2; }
+	$(ASV) machine $(ASV_CONFIG) --yes > /dev/null
+	$(ASV) continuous $(ASV_CONFIG) --bench '$(BENCH)' $(ARGS) $(BASE) $(HEAD)
+
+bench-publish: $(VENV)/bench.stamp
+	$(BIN)/python asv_bench/publish.py
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+
+$(VENV)/docs.stamp: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@

@@ -65,8 +65,8 @@ def test_it_takes_less_than_sixty_lines():
 def test_the_method_keeps_every_promise_and_its_bodies_agree(tree):
     where = run(tree, "-c", "import numcore, numcore.gpu; print(numcore.__file__, numcore.gpu.__file__)")
     assert where.count(str(tree)) == 2, f"the copy must be tested (got {where})"
-    report = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "row_norm", "-rA", "tests/test_conformance.py", "tests/test_twins.py",
-                 "tests/special/test_row_norm.py")
+    report = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "row_norm", "-rA",
+                 "tests/test_conformance.py", "tests/test_twins.py", "tests/special/test_row_norm.py")
     for test in ("special.row_norm-accurate", "special.row_norm-same_on_gpu", "special.row_norm-fork_safe",
                  "test_bodies_agree[special.row_norm_kernel-float32]", "test_bodies_agree[special.row_norm_kernel-float64]",
                  "test_a_row_without_columns_has_length_zero"):
