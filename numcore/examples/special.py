@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..special import max_ulp_error
-from . import Example
+from . import Example, _special_evolve
 
 __all__ = ["EXAMPLES"]
 
@@ -195,3 +195,5 @@ EXAMPLES = {
                          lambda x: np.logaddexp(x.dtype.type(0), x)),
     "erf": _example("erf", _scipy("erf"), FEATURES, (-7, 7), _erf),
 }
+
+KERNELS = _special_evolve.KERNELS
