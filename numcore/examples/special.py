@@ -14,7 +14,7 @@ import numpy as np
 from ..special import max_ulp_error
 from . import Example, _special_evolve
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "KERNELS"]
 
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 REFERENCE_ERROR = {"float32": 0.0, "float64": 0.0 if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant else 1.0}
