@@ -95,7 +95,7 @@ def on_device(**arguments):
     for name, value in arguments.items():
         if value is None:
             continue
-        device = device_of(value)
+        device = _device_of_type.get(type(value)) or device_of(value)
         if device is None:
             if isinstance(value, (float, int, complex, np.generic)):
                 scalars.append(name)
@@ -123,6 +123,9 @@ def _as_numpy(name, value):
     raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(value).__name__})")
 
 
+_FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+
+
 def float_dtype(**arrays):
     """The common dtype of arrays that must all be float32 or all float64.
 
@@ -133,11 +136,11 @@ def float_dtype(**arrays):
     """
     dtypes = {name: array.dtype for name, array in arrays.items() if array is not None}
     for name, dtype in dtypes.items():
-        if dtype not in (np.float32, np.float64):
+        if dtype not in _FLOATS:
             raise TypeError(f"{name} must have dtype float32 or float64 (got {dtype}); convert it first")
     if len(set(dtypes.values())) > 1:
         raise TypeError(f"arguments must have one dtype (got {', '.join(f'{n} {d}' for n, d in dtypes.items())})")
-    return next(iter(dtypes.values()))
+    return dtype
 
 
 class Routine:

@@ -25,6 +25,7 @@ from . import _bitcode, _loops, _native, _pool, _ufunc
 from .dispatch import CPU, device_of, on_device, room_of, routine
 
 CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
+MOST_PREPARED = 512  # combinations of shapes that a kernel remembers
 CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow does not keep the others waiting
 _C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
             "int16": ctypes.c_int16, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "uint32": ctypes.c_uint32,
@@ -70,6 +71,20 @@ def _terms(expression):
     return [[int(f) if f.isdecimal() else f for f in term.split("*")] for term in expression.replace(" ", "").split("+")]
 
 
+# NumPy's ABI puts an array's data pointer behind the head that all objects have: reading it there is quicker than array.ctypes.data.
+_HEAD = object.__basicsize__
+_read_pointer = ctypes.c_void_p.from_address
+
+
+def _pointer(array):
+    return _read_pointer(id(array) + _HEAD).value
+
+
+if _pointer(_probe := np.empty(1)) != _probe.ctypes.data:  # an interpreter whose objects are laid out otherwise
+    def _pointer(array):
+        return array.ctypes.data
+
+
 class Kernel:
     """The contract of a kernel with its two bodies. Made by the decorator :func:`kernel`.
 
@@ -98,7 +113,7 @@ class Kernel:
         self._allowed = {p.type_name: types[p.type_name] for p in self.parameters if p.type_name in types}
         self.variants = tuple(dict(zip(self._allowed, choice, strict=True)) for choice in itertools.product(*self._allowed.values()))
         self.passed = tuple(p for p in self.parameters if p.role != "scratch")
-        self._loaded = {}
+        self._loaded, self._prepared = {}, {}
         self._check_contract(types)
 
     def _check_contract(self, types):
@@ -121,12 +136,20 @@ class Kernel:
         return f"<kernel {self.room}.{self.name}: {self.contract}>"
 
     def __call__(self, *arguments):
-        variant, dims = self.bind(arguments)
-        device = next(device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents)
-        if device is CPU:
-            self._run_on_cpu(variant, arguments, dims)
-        else:
-            device.launch(self, variant, arguments, dims)
+        # what was checked once for these dtypes, shapes and layouts is not checked again
+        seen = tuple([(a.dtype, a.shape, (f := a.flags).c_contiguous, f.writeable) if type(a) is np.ndarray else None for a in arguments])
+        run = self._prepared.get(seen)
+        if run is None:
+            variant, dims = self.bind(arguments)
+            device = next(device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents)
+            if device is not CPU:
+                device.launch(self, variant, arguments, dims)
+                return
+            run = self._prepare(variant, arguments, dims)
+            if len(self._prepared) >= MOST_PREPARED:
+                self._prepared.clear()
+            self._prepared[seen] = run
+        run(arguments)
 
     # --- checks that stand between any input and a raw pointer
 
@@ -169,40 +192,41 @@ class Kernel:
 
     # --- the CPU
 
-    def _run_on_cpu(self, variant, arguments, dims):
-        count = dims[self.split]
+    def _prepare(self, variant, arguments, dims):
+        """A function that runs the CPU body on arguments of the dtypes and shapes of these."""
+        count, least = dims[self.split], self._least(arguments, dims)
         if count == 0:
-            return
-        function = self._function(variant)
-        head = [self.scalar_value(p, variant, a).item() if p.extents is None else a.ctypes.data
-                for p, a in zip(self.passed, arguments, strict=True)]
-        tail = [dims[d] for d in self.dims]
-        scratch = [(i, np.dtype(variant.get(p.type_name, p.type_name)), [extent(e, dims) for e in p.extents])
-                   for i, p in enumerate(self.parameters) if p.role == "scratch"]
+            return lambda arguments: None
+        dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.parameters]
+        convert = [_pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
+                   for p, dtype in zip(self.parameters, dtypes, strict=True) if p.role != "scratch"]
+        scratch = [(i, [extent(e, dims) for e in p.extents], dtypes[i]) for i, p in enumerate(self.parameters) if p.role == "scratch"]
+        function, tail = self._function(variant), [dims[d] for d in self.dims]
 
-        def run(start, stop):
-            row = list(head)
-            work = [np.empty(shape, dtype) for _, dtype, shape in scratch]
-            for (i, _, _), buffer in zip(scratch, work, strict=True):
-                row.insert(i, buffer.ctypes.data)
-            function(*row, *tail, start, stop)
+        def run(arguments):
+            head = [value(a) for value, a in zip(convert, arguments, strict=True)]
 
-        step = self._chunk(arguments, dims, count)
-        if step >= count:
-            run(0, count)
-        else:
-            _pool.run(lambda i: run(i * step, min((i + 1) * step, count)), -(-count // step))
+            def part(start, stop):
+                row, buffers = head, []
+                for i, shape, dtype in scratch:
+                    buffers.append(np.empty(shape, dtype))
+                    row = [*row[:i], _pointer(buffers[-1]), *row[i:]]
+                function(*row, *tail, start, stop)
 
-    def _chunk(self, arguments, dims, count):
-        """Items of the split axis in a chunk."""
+            step = count if count <= least else max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+            if step >= count:
+                part(0, count)
+            else:
+                _pool.run(lambda i: part(i * step, min((i + 1) * step, count)), -(-count // step))
+
+        return run
+
+    def _least(self, arguments, dims):
+        """Items of the split axis that are worth a chunk."""
         if self.grain is not None:
-            least = max(1, extent(self.grain, dims))
-        else:
-            touched = sum(a.nbytes for a, p in zip(arguments, self.passed, strict=True) if p.extents)
-            least = max(1, count * CHUNK_BYTES // max(touched, 1))
-        if count <= least:
-            return count
-        return max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+            return max(1, extent(self.grain, dims))
+        touched = sum(a.nbytes for a, p in zip(arguments, self.passed, strict=True) if p.extents)
+        return max(1, dims[self.split] * CHUNK_BYTES // max(touched, 1))
 
     def _function(self, variant):
         key = tuple(variant.values())
@@ -306,8 +330,9 @@ class Elementwise(Kernel):
             self.loops[dtype] = _ufunc.ufunc(self.name, addresses[f"numcore_{self.name}_loop"], dtype, self.__doc__ or "")
         return self.loops[dtype]
 
-    def _run_on_cpu(self, variant, arguments, dims):
-        self._fill(self.loop(variant["T"]), *arguments)
+    def _prepare(self, variant, arguments, dims):
+        loop = self.loop(variant["T"])
+        return lambda arguments: self._fill(loop, *arguments)
 
     def apply(self, x, out):
         """The routine's general case: any input, checks, threads, devices."""
@@ -364,7 +389,7 @@ class Elementwise(Kernel):
 
 def _overlap(xp, x, out):
     """Whether out shares memory with x without being x."""
-    if x.shape == out.shape and x.strides == out.strides and _pointer(xp, x) == _pointer(xp, out):
+    if x.shape == out.shape and x.strides == out.strides and _place(xp, x) == _place(xp, out):
         return False
     try:
         return xp.shares_memory(x, out, max_work=10_000) if xp is np else xp.may_share_memory(x, out)
@@ -372,8 +397,8 @@ def _overlap(xp, x, out):
         return True
 
 
-def _pointer(xp, array):
-    return array.__array_interface__["data"][0] if xp is np else array.data.ptr
+def _place(xp, array):
+    return _pointer(array) if xp is np else array.data.ptr
 
 
 def elementwise(*, rare_float32=None, rare_float64=None, **bodies):

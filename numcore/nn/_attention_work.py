@@ -43,7 +43,7 @@ class Task:
             self.blocks = xp.ascontiguousarray(block_mask).view(np.uint8)
         self.bias_row, self.mask_row = bias_strides[1], mask_strides[1]
         options = q_step, k_step, self.left, self.right, self.block_q, block_k, *bias_strides, *mask_strides
-        self.options = xp.asarray(np.array(options))
+        self.options = xp.asarray(_options(options))
 
     @property
     def is_open(self):
@@ -140,10 +140,17 @@ class Task:
 
 def _nothing(xp, dtype):
     """No bias, no mask, no block mask."""
-    return _NOTHING[dtype.name] if xp is np else (xp.empty(0, dtype), xp.empty(0, np.uint8), xp.empty((0, 0), np.uint8))
+    return _NOTHING[dtype] if xp is np else (xp.empty(0, dtype), xp.empty(0, np.uint8), xp.empty((0, 0), np.uint8))
 
 
-_NOTHING = {name: (np.empty(0, name), np.empty(0, np.uint8), np.empty((0, 0), np.uint8)) for name in ("float32", "float64")}
+_NOTHING = {np.dtype(name): (np.empty(0, name), np.empty(0, np.uint8), np.empty((0, 0), np.uint8)) for name in ("float32", "float64")}
+
+
+@functools.lru_cache(maxsize=64)
+def _options(values):
+    options = np.array(values)
+    options.flags.writeable = False
+    return options
 
 
 def _offsets(shape, full):
