@@ -200,7 +200,7 @@ class Kernel:
         dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.parameters]
         convert = [_pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
                    for p, dtype in zip(self.parameters, dtypes, strict=True) if p.role != "scratch"]
-        scratch = [(i, [extent(e, dims) for e in p.extents], dtypes[i]) for i, p in enumerate(self.parameters) if p.role == "scratch"]
+        scratch = [(i, tuple(extent(e, dims) for e in p.extents), dtypes[i]) for i, p in enumerate(self.parameters) if p.role == "scratch"]
         function, tail = self._function(variant), [dims[d] for d in self.dims]
 
         def run(arguments):
