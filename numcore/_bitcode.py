@@ -101,7 +101,7 @@ def compile_unit(unit):
     """Bitcode by Numba, checked: a body that allocates or raises is a ValueError that names it."""
     from . import _numba
 
-    code = _numba.compile_bitcode(unit.build())
+    code = _native.simplified(_numba.compile_bitcode(unit.build()), unit.entries)
     _native.object_code(unit.name, code, unit.entries)
     return code
 

@@ -244,38 +244,76 @@ def _tile_type(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth,
     return types.void if arrays and isinstance(a.dtype, types.Float) else None
 
 
+def by_vector_width(context, builder, name, real, values, body):
+    """Call an LLVM function that has one body for each vector width; a module holds it once, and the loader leaves one body of it.
+
+    Parameters
+    ----------
+    name : str
+        Of the function, for elements of the LLVM type `real`.
+    values : list of LLVM values
+        Its arguments.
+    body : function
+        ``body(builder, width, arguments)`` emits the instructions for vectors of `width` bits.
+    """
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    signature = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+    function = cgutils.get_or_insert_function(builder.module, signature, f"numcore_{name}_{real}")
+    if function.is_declaration:
+        function.linkage = "linkonce_odr"
+        inner = ir.IRBuilder(function.append_basic_block("entry"))
+        bits = _emit_vector_bits(context, inner, None, ())
+        for width in TILE_VECTORS:
+            here, after = (function.append_basic_block(f"{width}{part}") for part in ("", ".not"))
+            inner.cbranch(inner.icmp_signed("==", bits, ir.Constant(bits.type, width)), here, after)
+            inner.position_at_end(here)
+            body(inner, width, function.args)
+            inner.ret_void()
+            inner.position_at_end(after)
+        inner.ret_void()
+    builder.call(function, values)
+    return context.get_dummy_value()
+
+
+def flat_arguments(context, builder, signature, arguments):
+    """LLVM values of a call on flat arrays: pairs (array, place of its first element) as one pointer, other integers as i64."""
+    from numba import types
+
+    values, pending = [], None
+    for kind, value in zip(signature.args, arguments, strict=True):
+        if isinstance(kind, types.Array):
+            pending = context.make_array(kind)(context, builder, value).data
+            continue
+        value = context.cast(builder, value, kind, types.int64)
+        values.append(value if pending is None else builder.gep(pending, [value]))
+        pending = None
+    return values
+
+
 def _emit_tile(one_row):
     def emit(context, builder, signature, arguments):
-        from llvmlite import ir
-        from numba import types
+        real, itemsize = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
 
-        i64 = ir.IntType(64)
-        kind, real = signature.args[0], context.get_value_type(signature.args[0].dtype)
-        values = [context.cast(builder, v, t, types.int64) if isinstance(t, types.Integer) else v
-                  for v, t in zip(arguments, signature.args, strict=True)]
-        a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate = values
-        a, b, c = (builder.gep(context.make_array(kind)(context, builder, x).data, [at]) for x, at in ((a, a_at), (b, b_at), (c, c_at)))
-        bits = _emit_vector_bits(context, builder, None, ())
-        done = builder.append_basic_block("tile.done")
-        for width in (512, 256, 128):
-            rows, cols = tile_shape(width, kind.dtype.bitwidth // 8)
-            here, after = (builder.append_basic_block(f"tile.{width}{part}") for part in ("", ".not"))
-            builder.cbranch(builder.icmp_signed("==", bits, ir.Constant(bits.type, width)), here, after)
-            builder.position_at_end(here)
-            lanes = width // kind.dtype.bitwidth
-            _tile_loop(builder, ir, i64, real, lanes, 1 if one_row else rows, cols // lanes, width >= 256,
+        def body(builder, width, arguments):
+            a, a_row, a_depth, b, b_depth, c, c_row, depth, accumulate = arguments
+            rows, cols = tile_shape(width, itemsize)
+            lanes = width // (8 * itemsize)
+            _tile_loop(builder, real, lanes, 1 if one_row else rows, cols // lanes, width >= 256,
                        (a, a_row, a_depth), (b, b_depth), (c, c_row), depth, accumulate)
-            builder.branch(done)
-            builder.position_at_end(after)
-        builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
+
+        values = flat_arguments(context, builder, signature, arguments)
+        return by_vector_width(context, builder, "row" if one_row else "tile", real, values, body)
 
     return emit
 
 
-def _tile_loop(builder, ir, i64, real, lanes, rows, vectors, fused, a, b, c, depth, accumulate):
+def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accumulate):
     """The accumulators of a tile live in phi nodes of one loop over the depth."""
+    from llvmlite import ir
+
+    i64 = ir.IntType(64)
     (a, a_row, a_depth), (b, b_depth), (c, c_row) = a, b, c
     vector = ir.VectorType(real, lanes)
     itemsize = 4 if isinstance(real, ir.FloatType) else 8

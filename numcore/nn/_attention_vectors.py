@@ -5,7 +5,7 @@ A panel is a C-contiguous (keys, `tile_cols`) piece of the transposed scores, as
 
 import math
 
-from ..intrinsics import intrinsic, tile_shape, vector_bits
+from ..intrinsics import by_vector_width, flat_arguments, intrinsic, tile_shape, vector_bits
 
 __all__ = ["exp2", "panel_exp2", "panel_max"]
 
@@ -66,32 +66,19 @@ def _panel_type(*arguments):
     return types.void if fits else None
 
 
-def _emit_panel(combine):
-    """A loop over the keys of a panel, its vectors side by side; `combine` gets (builder, pointers, vector type, at, loop)."""
+def _emit_panel(name, combine):
+    """A loop over the keys of a panel, its vectors side by side; `combine` gets (builder, panel, pointers of the arrays)."""
     def emit(context, builder, signature, arguments):
         from llvmlite import ir
-        from numba import types
 
-        kind, real = signature.args[0], context.get_value_type(signature.args[0].dtype)
-        values = [context.cast(builder, v, t, types.int64) if isinstance(t, types.Integer) else v
-                  for v, t in zip(arguments, signature.args, strict=True)]
-        panel, panel_at, keys, *states = values
-        panel, *states = (builder.gep(context.make_array(kind)(context, builder, array).data, [at])
-                          for array, at in [(panel, panel_at), *zip(states[::2], states[1::2], strict=True)])
-        bits = vector_bits.emit(context, builder, None, ())
-        done = builder.append_basic_block("panel.done")
-        for width in (512, 256, 128):
-            here, after = (builder.append_basic_block(f"panel.{width}{part}") for part in ("", ".not"))
-            builder.cbranch(builder.icmp_signed("==", bits, ir.Constant(bits.type, width)), here, after)
-            builder.position_at_end(here)
-            lanes = width // kind.dtype.bitwidth
-            combine(builder, _Panel(builder, ir, ir.VectorType(real, lanes), tile_shape(width, kind.dtype.bitwidth // 8)[1], keys),
-                    panel, *states)
-            builder.branch(done)
-            builder.position_at_end(after)
-        builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
+        real, bitwidth = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth
+
+        def body(builder, width, arguments):
+            panel, keys, *states = arguments
+            vector = ir.VectorType(real, width // bitwidth)
+            combine(builder, _Panel(builder, ir, vector, tile_shape(width, bitwidth // 8)[1], keys), panel, *states)
+
+        return by_vector_width(context, builder, name, real, flat_arguments(context, builder, signature, arguments), body)
 
     return emit
 
@@ -161,7 +148,7 @@ def _combine_exp2(builder, rows, panel, top, total):
     rows.store([builder.fadd(s, t) for s, t in zip(sums, rows.load(total), strict=True)], total)
 
 
-@intrinsic(_panel_type, _emit_panel(_combine_max))
+@intrinsic(_panel_type, _emit_panel("panel_max", _combine_max))
 def panel_max(panel, panel_at, keys, top, top_at):
     """``top[c] = max(top[c], panel[j, c] for all keys j)``; a NaN leaves the maximum as it is."""
     cols = _reference_cols(panel)
@@ -170,7 +157,7 @@ def panel_max(panel, panel_at, keys, top, top_at):
             top[top_at + c] = max(top[top_at + c], panel[panel_at + j * cols + c])
 
 
-@intrinsic(_panel_type, _emit_panel(_combine_exp2))
+@intrinsic(_panel_type, _emit_panel("panel_exp2", _combine_exp2))
 def panel_exp2(panel, panel_at, keys, top, top_at, total, total_at):
     """``panel[j, c] = 2**(panel[j, c] - top[c])`` for all keys j, and ``total[c]`` grows by their sums."""
     cols = _reference_cols(panel)
