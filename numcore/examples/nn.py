@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._pool import get_num_threads
 from ..nn import _attention_kernels as kernels
 from . import Example
 
@@ -123,7 +124,12 @@ def _merge_call(rng, dtype, n):
 def _torch(q, k, v, causal, return_lse):
     import torch
 
-    return torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=causal)
+    before = torch.get_num_threads()
+    torch.set_num_threads(get_num_threads())  # as many as numcore has
+    try:
+        return torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=causal)
+    finally:
+        torch.set_num_threads(before)
 
 
 BOUND, VJP_BOUND = {"float32": 5e-6, "float64": 1e-14}, {"float32": 1e-5, "float64": 5e-14}
