@@ -47,7 +47,8 @@ def _run_passes(llvm, module, machine, entries, *, speed_level, loops):
         if not function.is_declaration and function.name not in entries:
             function.linkage = "internal"
     tuning = llvm.create_pipeline_tuning_options(speed_level=speed_level)
-    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_interleaving = tuning.loop_unrolling = loops
+    tuning.loop_vectorization = tuning.loop_interleaving = loops
+    tuning.slp_vectorization, tuning.loop_unrolling = False, loops
     passes = llvm.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
 
@@ -76,7 +77,7 @@ def optimise(name, bitcode, entries):
         f"define i32 @{VECTOR_BITS_SYMBOL}() alwaysinline {{ ret i32 {host_vector_bits()} }}\n"
         f"define void @{VIEW_FREE}(i8* %info) alwaysinline {{ ret void }}"))
     machine = _host_machine(llvm)
-    _run_passes(llvm, module, machine, entries, speed_level=3, loops=True)
+    _run_passes(llvm, module, machine, entries, speed_level=1, loops=True)
     outside = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     outside |= {v.name for v in module.global_variables if v.is_declaration}
     if outside - ALLOWED:

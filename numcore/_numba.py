@@ -134,7 +134,7 @@ def numba_intrinsic(block):
 
 
 def compile_bitcode(entries):
-    """Compile entry points to one module of unoptimised bitcode.
+    """Compile entry points to one module of bitcode, not optimised yet.
 
     Parameters
     ----------
