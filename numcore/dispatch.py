@@ -143,6 +143,17 @@ def float_dtype(**arrays):
     return dtype
 
 
+def checked_dtype(dtype):
+    """The argument `dtype` as a numpy.dtype, which must be float32 or float64, else a TypeError."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64 (got {dtype!r})") from None
+    if dtype not in _FLOATS:
+        raise TypeError(f"dtype must be float32 or float64 (got {dtype})")
+    return dtype
+
+
 class Routine:
     """A public function in the registry."""
 

@@ -14,7 +14,7 @@ import operator
 
 import numpy as np
 
-from .dispatch import routine
+from .dispatch import checked_dtype, routine
 from .kernel import kernel
 
 __all__ = ["key_from_rng", "normal", "philox_uint32", "uniform"]
@@ -105,7 +105,7 @@ def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
     >>> uniform(2, rng=42)
     array([0.15743012, 0.05726242])
     """
-    shape, dtype = _checked_shape(shape), _checked_dtype(dtype)
+    shape, dtype = _checked_shape(shape), checked_dtype(dtype)
     count, in_counter = math.prod(shape), 16 // dtype.itemsize
     numbers = xp.empty((-(-count // in_counter), in_counter), dtype)
     uniform_fill(numbers, *key_from_rng(rng))
@@ -149,7 +149,7 @@ def normal(shape, *, rng=None, dtype=np.float64, xp=np):
     >>> normal(3, rng=42).shape
     (3,)
     """
-    shape, dtype = _checked_shape(shape), _checked_dtype(dtype)
+    shape, dtype = _checked_shape(shape), checked_dtype(dtype)
     count = math.prod(shape)
     pairs = uniform((-(-count // 2), 2), rng=rng, dtype=dtype, xp=xp)
     step = dtype.type(2**-24 if dtype == np.float32 else 2**-53)
@@ -226,16 +226,6 @@ def _checked_offset(offset):
     if not 0 <= offset < 2**128:
         raise ValueError(f"offset must be in [0, 2**128) (got {offset})")
     return offset
-
-
-def _checked_dtype(dtype):
-    try:
-        dtype = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float32 or float64 (got {dtype!r})") from None
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64 (got {dtype})")
-    return dtype
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------

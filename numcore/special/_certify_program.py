@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .._pool import get_num_threads
+from ..dispatch import checked_dtype
 from ._certify import _measure, _progress_bar, certify
 from ._fit import checked_count, checked_interval
-from ._program import Program, checked_dtype
+from ._program import Program
 
 PIECE = 1 << 25  # bit patterns that one thread takes at a time
 SAMPLES = 1 << 22

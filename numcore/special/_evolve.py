@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..dispatch import checked_dtype
 from ..random import key_from_rng
 from ._fit import MAX_CONSTANTS, Float32Points, Problem, checked_count, fit, polished_by_cma, random_constants, rounded_to_float32
 from ._mutation import PROBES, fingerprint, mutated
-from ._program import MAX_REGISTERS, OPERATIONS, Program, checked_dtype, max_errors, packed, program_errors
+from ._program import MAX_REGISTERS, OPERATIONS, Program, max_errors, packed, program_errors
 
 IDENTITY = 0.5  # chance that a child is its parent unchanged
 FROM_SHELF, SHELF = 0.3, 8  # chance that a parent is one of the best of a random size, and how many of a size those are

@@ -14,9 +14,10 @@ import operator
 
 import numpy as np
 
+from ..dispatch import checked_dtype
 from ..kernel import kernel
 from ..random import key_from_rng
-from ._program import DIV, Program, checked_dtype, max_errors, packed, program_errors, program_values, run_instruction, within
+from ._program import DIV, Program, max_errors, packed, program_errors, program_values, run_instruction, within
 
 MAX_CONSTANTS = 32
 N_POINTS, FLOAT32_POINTS = 513, 1 << 13

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..dispatch import CPU, device_of, on_device
+from ..dispatch import CPU, checked_dtype, device_of, on_device
 from ..intrinsics import float_bits, float_from_bits, fma
 from ..kernel import SMALL, Elementwise, kernel
 
@@ -465,16 +465,6 @@ def _checked_name(name):
     if not isinstance(name, str) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"name must be an identifier (got {name!r})")
     return name
-
-
-def checked_dtype(dtype):
-    try:
-        dtype = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float32 or float64 (got {dtype!r})") from None
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64 (got {dtype})")
-    return dtype
 
 
 def _rounded(constant, dtype):
