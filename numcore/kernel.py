@@ -137,7 +137,7 @@ class Kernel:
 
     def __call__(self, *arguments):
         # what was checked once for these dtypes, shapes and layouts is not checked again
-        seen = tuple([(a.dtype, a.shape, (f := a.flags).c_contiguous, f.writeable) if type(a) is np.ndarray else None for a in arguments])
+        seen = tuple([(a.dtype, a.shape, a.flags.num) if type(a) is np.ndarray else None for a in arguments])
         run = self._prepared.get(seen)
         if run is None:
             variant, dims = self.bind(arguments)

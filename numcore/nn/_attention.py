@@ -304,25 +304,27 @@ def merge_attention(outs, lses):
 
 def _checked_arrays(q, k, v):
     """The leading shape (heads last) and the number of query heads to a head of the keys."""
-    for name, array in (("q", q), ("k", k), ("v", v)):
-        if array is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    if q is None or k is None or v is None:
+        name = "q" if q is None else "k" if k is None else "v"
+        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(q=q, k=k, v=v)
-    for name, array in (("q", q), ("k", k), ("v", v)):
-        if array.ndim < 2 or array.ndim != q.ndim:
-            raise ValueError(f"{name} must have at least 2 dimensions, as many as q (got shapes {q.shape}, {k.shape}, {v.shape})")
-    if k.shape[-1] != q.shape[-1] or not q.shape[-1]:
-        raise ValueError(f"k must have d >= 1 columns like q (got shape {k.shape}, q has {q.shape})")
-    if v.shape[:-1] != k.shape[:-1]:
-        raise ValueError(f"v must have the heads and the Nk rows of k (got shape {v.shape}, k has {k.shape})")
-    if k.shape[:-3] != q.shape[:-3]:
-        raise ValueError(f"k must have the batch axes of q (got shape {k.shape}, q has {q.shape})")
-    if q.ndim == 2:
+    q_shape, k_shape, v_shape = q.shape, k.shape, v.shape
+    ndim = len(q_shape)
+    if ndim < 2 or len(k_shape) != ndim or len(v_shape) != ndim:
+        name = "k" if ndim > 1 and len(k_shape) != ndim else "v" if ndim > 1 else "q"
+        raise ValueError(f"{name} must have at least 2 dimensions, as many as q (got shapes {q_shape}, {k_shape}, {v_shape})")
+    if k_shape[-1] != q_shape[-1] or not q_shape[-1]:
+        raise ValueError(f"k must have d >= 1 columns like q (got shape {k_shape}, q has {q_shape})")
+    if v_shape[:-1] != k_shape[:-1]:
+        raise ValueError(f"v must have the heads and the Nk rows of k (got shape {v_shape}, k has {k_shape})")
+    if k_shape[:-3] != q_shape[:-3]:
+        raise ValueError(f"k must have the batch axes of q (got shape {k_shape}, q has {q_shape})")
+    if ndim == 2:
         return (), 1
-    heads, kv_heads = q.shape[-3], k.shape[-3]
+    heads, kv_heads = q_shape[-3], k_shape[-3]
     if heads != kv_heads and (not kv_heads or heads % kv_heads):
         raise ValueError(f"k must have a number of heads Hkv that divides Hq (got Hkv={kv_heads}, Hq={heads})")
-    return q.shape[:-2], heads // max(kv_heads, 1) or 1
+    return q_shape[:-2], heads // max(kv_heads, 1) or 1
 
 
 def _checked_ends(name, ends, total):
