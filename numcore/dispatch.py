@@ -70,8 +70,9 @@ def device_of(array):
 def on_device(**arguments):
     """The array namespace of the arguments, and the arguments as its arrays.
 
-    NumPy and CuPy arrays stay as they are. Lists, tuples, Python and NumPy scalars become NumPy arrays, but beside arrays of a GPU
-    only scalars may stand, which become arrays of that GPU. None stays None.
+    NumPy and CuPy arrays stay as they are, unless their elements are not aligned in memory: these are copied. Lists, tuples, Python
+    and NumPy scalars become NumPy arrays, but beside arrays of a GPU only scalars may stand, which become arrays of that GPU. None
+    stays None.
 
     Returns
     -------
@@ -100,7 +101,10 @@ def on_device(**arguments):
             if isinstance(value, (float, int, complex, np.generic)):
                 scalars.append(name)
                 continue
-            arguments[name], device = _as_numpy(name, value), CPU
+            value, device = _as_numpy(name, value), CPU
+            arguments[name] = value
+        if device is CPU and not value.flags.aligned:  # as in a field of packed records; compiled code may rely on alignment
+            arguments[name] = value.copy()
         devices[name] = device
     found = set(devices.values())
     if len(found) > 1:

@@ -174,6 +174,8 @@ class Kernel:
             flags, shape = a.flags, a.shape
             if not flags.c_contiguous:
                 raise ValueError(f"{p.name} must be C-contiguous (got strides {a.strides} for shape {shape})")
+            if device is CPU and not flags.aligned:
+                raise ValueError(f"{p.name} must be aligned to its dtype")
             if p.role != "in" and device is CPU and not flags.writeable:
                 raise ValueError(f"{p.name} must be writeable")
             if len(shape) != len(p.extents):

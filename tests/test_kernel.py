@@ -81,6 +81,12 @@ def test_arguments_are_checked_before_a_pointer_is_taken(arguments, error, words
     assert words in str(info.value)
 
 
+def test_arrays_must_be_aligned():
+    a = np.empty(A.nbytes + 1, np.uint8)[1:].view(np.float64).reshape(A.shape)
+    with pytest.raises(ValueError, match="a must be aligned to its dtype"):
+        toys.row_statistic(a, Y, 1.0)
+
+
 def test_outputs_must_be_writeable():
     y = np.empty(4)
     y.flags.writeable = False

@@ -106,11 +106,11 @@ def any_size(function, example, dtype):
         require(error <= example.bound[dtype], f"error {error:.3g} exceeds the promised {example.bound[dtype]:.3g} at size {n}")
 
 
-@promise("strided, reversed and Fortran-ordered arrays must give what contiguous ones give")
+@promise("strided, reversed, Fortran-ordered and unaligned arrays must give what contiguous ones give")
 def any_strides(function, example, dtype):
     arguments = arguments_of(example, dtype)
     expected = call(function, arguments)
-    for layout in (_every_other, _reversed, np.asfortranarray):
+    for layout in (_every_other, _reversed, np.asfortranarray, _unaligned):
         result = function(**{k: layout(v) if k in example.arrays else v for k, v in copy.deepcopy(arguments).items()})
         require(close(result, expected, example, dtype), f"another result for the memory layout {layout.__name__.strip('_')}")
 
@@ -122,6 +122,12 @@ def _every_other(array):
 
 def _reversed(array):
     return array[::-1].copy()[::-1] if array.ndim else array
+
+
+def _unaligned(array):
+    moved = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    moved[...] = array
+    return moved
 
 
 @promise("NaN must do what the documentation says")
