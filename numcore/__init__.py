@@ -5,8 +5,8 @@ Public functions are imported from their room: ``from numcore.special import exp
 
 __version__ = "0.1.0"
 
-_HOME = {"set_num_threads": "_pool", "get_num_threads": "_pool", "routines": "dispatch", "kernels": "kernel", "c_function": "kernel"}
-_MODULES = ("dispatch", "intrinsics", "kernel", "nn", "random", "special", "testing")
+_HOME = {"set_num_threads": "_pool", "get_num_threads": "_pool", "routines": "dispatch", "kernels": "kernel", "c_function": "elementwise"}
+_MODULES = ("dispatch", "elementwise", "intrinsics", "kernel", "nn", "random", "special", "testing")
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 

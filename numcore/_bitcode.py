@@ -16,7 +16,7 @@ from . import _native, _source, _store
 HERE = os.path.dirname(__file__)
 WHEEL_STORE = os.path.join(HERE, "bitcode")
 VERSIONS = "versions.txt"
-_MACHINERY = ("kernel.py", "_numba.py", "_loops.py", "_native.py", "intrinsics.py")
+_MACHINERY = ("kernel.py", "elementwise.py", "_numba.py", "_loops.py", "_native.py", "intrinsics.py")
 
 # Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a compiler stopped half-way.
 _lock = threading.RLock()

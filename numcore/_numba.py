@@ -3,6 +3,7 @@
 This is the only module that imports numba, and nothing imports this module before something must be compiled from Python.
 """
 
+import sys
 import types as python_types
 
 import llvmlite.binding as llvm
@@ -172,6 +173,7 @@ def compile_bitcode(entries):
 # --- numcore's functions inside a user's @njit code --------------------------------------------------------------------------------
 
 _registered = set()
+is_up = False  # whether Numba has started, so that routines imported from now on are to be registered at once
 
 
 def register_scalar(function):
@@ -190,14 +192,16 @@ def register_scalar(function):
 
 
 def register():
-    """Numba's ``numba_extensions`` entry point: runs once, when a program compiles its first function."""
-    from . import kernel
-
+    """Numba's ``numba_extensions`` entry point: runs once, when a program compiles its first function, whether it uses numcore or not."""
+    global is_up
+    is_up = True
     for name in intrinsics.__all__:
         block = getattr(intrinsics, name)
         if isinstance(block, Intrinsic):
             _register_intrinsic(block)
-    kernel.numba_is_up()
+    loaded = sys.modules.get(f"{__package__}.elementwise")
+    for public in loaded.scalars if loaded else ():
+        register_scalar(public)
 
 
 def _register_intrinsic(block):

@@ -21,16 +21,16 @@ import sys
 
 import numpy as np
 
-from . import _bitcode, _loops, _native, _pool, _ufunc
-from .dispatch import CPU, device_of, on_device, room_of, routine
+from . import _bitcode, _native, _pool
+from .dispatch import CPU, device_of, room_of
 
 CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
 MOST_PREPARED = 512  # combinations of shapes that a kernel remembers
 CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow does not keep the others waiting
-_C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
+C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
             "int16": ctypes.c_int16, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "uint32": ctypes.c_uint32,
             "int64": ctypes.c_int64, "uint64": ctypes.c_uint64}
-_NAMES = {np.dtype(name): name for name in _C_TYPES}
+_NAMES = {np.dtype(name): name for name in C_TYPES}
 _ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+]*)\]")
 _SCALAR = re.compile(r"(\w+)\s+(\w+)")
 
@@ -73,15 +73,15 @@ def _terms(expression):
 
 # NumPy's ABI puts an array's data pointer behind the head that all objects have: reading it there is quicker than array.ctypes.data.
 _HEAD = object.__basicsize__
-_read_pointer = ctypes.c_void_p.from_address
+_read_at = ctypes.c_void_p.from_address
 
 
-def _pointer(array):
-    return _read_pointer(id(array) + _HEAD).value
+def pointer(array):
+    return _read_at(id(array) + _HEAD).value
 
 
-if _pointer(_probe := np.empty(1)) != _probe.ctypes.data:  # an interpreter whose objects are laid out otherwise
-    def _pointer(array):
+if pointer(_probe := np.empty(1)) != _probe.ctypes.data:  # an interpreter whose objects are laid out otherwise
+    def pointer(array):
         return array.ctypes.data
 
 
@@ -126,8 +126,8 @@ class Kernel:
         if self.gpu not in ("thread", "warp", "block"):
             raise ValueError(f"gpu must be 'thread', 'warp' or 'block' (got {self.gpu!r})")
         for p in self.parameters:
-            if p.type_name not in types and p.type_name not in _C_TYPES:
-                raise ValueError(f"type of {p.name} must be a type variable or one of {', '.join(_C_TYPES)} (got {p.type_name!r})")
+            if p.type_name not in types and p.type_name not in C_TYPES:
+                raise ValueError(f"type of {p.name} must be a type variable or one of {', '.join(C_TYPES)} (got {p.type_name!r})")
             for e in p.extents or ():
                 if not all(f.isdecimal() or f in self.dims for f in re.split(r"[*+]", e)):
                     raise ValueError(f"extent of {p.name} must be made of {', '.join(self.dims)} and integers (got {e!r})")
@@ -200,7 +200,7 @@ class Kernel:
         if count == 0:
             return lambda arguments: None
         dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.parameters]
-        convert = [_pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
+        convert = [pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
                    for p, dtype in zip(self.parameters, dtypes, strict=True) if p.role != "scratch"]
         scratch = [(i, tuple(extent(e, dims) for e in p.extents), dtypes[i]) for i, p in enumerate(self.parameters) if p.role == "scratch"]
         function, tail = self._function(variant), [dims[d] for d in self.dims]
@@ -212,7 +212,7 @@ class Kernel:
                 row, buffers = head, []
                 for i, shape, dtype in scratch:
                     buffers.append(np.empty(shape, dtype))
-                    row = [*row[:i], _pointer(buffers[-1]), *row[i:]]
+                    row = [*row[:i], pointer(buffers[-1]), *row[i:]]
                 function(*row, *tail, start, stop)
 
             step = count if count <= least else max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
@@ -235,7 +235,7 @@ class Kernel:
         function = self._loaded.get(key)
         if function is None:
             address, = _bitcode.load(self.unit(variant)).values()
-            types = [ctypes.c_void_p if p.extents else _C_TYPES[variant.get(p.type_name, p.type_name)] for p in self.parameters]
+            types = [ctypes.c_void_p if p.extents else C_TYPES[variant.get(p.type_name, p.type_name)] for p in self.parameters]
             function = _native.c_function(address, None, *types, *[ctypes.c_int64] * (len(self.dims) + 2))
             self._loaded[key] = function
         return function
@@ -290,210 +290,14 @@ class Kernel:
         return Path(numcore.gpu.__file__).parent.joinpath(*parts[1:-1], parts[-1].lstrip("_") + ".cu")
 
 
-# --- elementwise kernels: ufuncs on the CPU, scalar functions in compiled code ------------------------------------------------------
-
-SMALL = 1 << 14  # elements up to which one thread is as fast as two
-
-
-class Elementwise(Kernel):
-    """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator :func:`elementwise`."""
-
-    def __init__(self, function, bodies, rare):
-        self.rare = {dtype: pair for dtype, pair in rare.items() if pair is not None}
-        self.bodies = {dtype: self._with_rare(dtype, body) for dtype, body in bodies.items()}
-        self.fast = bodies
-        self.loops = {}  # dtype → ufunc
-        self.scalars = {}  # dtype → C function
-        super().__init__(function, "in T x[n]; out T y[n]", split="n", types={"T": tuple(bodies)})
-
-    def _check_contract(self, types):
-        if self.body.__code__.co_varnames[:2] != ("x", "out"):
-            raise ValueError(f"{self.name} must have the parameters x, *, out=None")
-
-    def _with_rare(self, dtype, fast):
-        if dtype not in self.rare:
-            return fast
-        is_rare, slow = self.rare[dtype]
-        return _loops.filled(_loops.rare_or_fast, is_rare=is_rare, slow=slow, fast=fast)
-
-    def unit(self, variant):
-        dtype, symbol = variant["T"], f"numcore_{self.name}"
-        rare = (self.rare[dtype][0], self.fast[dtype]) if dtype in self.rare else None
-        return _bitcode.Unit(f"{self.room}.{self.name}", [self.bodies[dtype], self.fast[dtype]], ("elementwise", variant),
-                             (f"{symbol}_loop", symbol), lambda: _loops.entries(symbol, dtype, self.bodies[dtype], rare))
-
-    def loop(self, dtype):
-        """The ufunc for a dtype, loaded when first asked for."""
-        dtype = np.dtype(dtype)
-        if dtype not in self.loops:
-            addresses = _bitcode.load(self.unit({"T": dtype.name}))
-            real = _C_TYPES[dtype.name]
-            self.scalars[dtype] = _native.c_function(addresses[f"numcore_{self.name}"], real, real)
-            self.loops[dtype] = _ufunc.ufunc(self.name, addresses[f"numcore_{self.name}_loop"], dtype, self.__doc__ or "")
-        return self.loops[dtype]
-
-    def _prepare(self, variant, arguments, dims):
-        loop = self.loop(variant["T"])
-        return lambda arguments: self._fill(loop, *arguments)
-
-    def apply(self, x, out):
-        """The routine's general case: any input, checks, threads, devices."""
-        as_array = device_of(x) is not None
-        xp, (x,) = on_device(x=x)
-        if x is None:
-            raise TypeError("x must be a NumPy or CuPy array (got None)")
-        if x.dtype.name not in self.bodies:
-            raise TypeError(f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype}); convert it first")
-        if out is not None:
-            self._check_out(xp, x, out)
-        if xp is np:
-            loop = self.loop(x.dtype.name)
-            x = x.astype(x.dtype.newbyteorder("="), copy=False)
-            y = np.empty_like(x, subok=False) if out is None else out
-            self._fill(loop, x, y)
-        else:
-            y = xp.empty(x.shape, x.dtype) if out is None or not out.flags.c_contiguous else out
-            self(xp.ascontiguousarray(x).reshape(-1), y.reshape(-1))
-            if out is not None and y is not out:
-                out[...] = y
-                y = out
-        return y if as_array or out is not None else y[()]
-
-    def _check_out(self, xp, x, out):
-        if type(out) is not type(x):
-            raise TypeError(f"out must be a {type(x).__name__} like x (got {type(out).__name__})")
-        if out.dtype != x.dtype or not out.dtype.isnative:
-            raise TypeError(f"out must have the dtype of x, {x.dtype.name} (got {out.dtype})")
-        if out.shape != x.shape:
-            raise ValueError(f"out must have the shape of x, {x.shape} (got {out.shape})")
-        if xp is np and not out.flags.writeable:
-            raise ValueError("out must be writeable (got a read-only array)")
-        if _overlap(xp, x, out):
-            raise ValueError("out must be x itself or share no memory with it (got a partial overlap)")
-
-    def _fill(self, loop, x, y):
-        """y = f(x), on threads if that pays."""
-        threads = _pool.get_num_threads() if x.size > SMALL else 1
-        if threads == 1:
-            loop(x, out=y)
-            return
-        if x.flags.c_contiguous and y.flags.c_contiguous:
-            x, y = x.reshape(-1), y.reshape(-1)
-        elif x.flags.f_contiguous and y.flags.f_contiguous:
-            x, y = x.T.reshape(-1), y.T.reshape(-1)
-        else:
-            longest = max(range(x.ndim), key=x.shape.__getitem__)
-            x, y = np.moveaxis(x, longest, 0), np.moveaxis(y, longest, 0)
-        chunks = min(len(x), threads * CHUNKS_PER_THREAD, -(-x.size // (SMALL // 2)))
-        step = -(-len(x) // chunks)
-        _pool.run(lambda i: loop(x[i * step:(i + 1) * step], out=y[i * step:(i + 1) * step]), -(-len(x) // step))
-
-
-def _overlap(xp, x, out):
-    """Whether out shares memory with x without being x."""
-    if x.shape == out.shape and x.strides == out.strides and _place(xp, x) == _place(xp, out):
-        return False
-    try:
-        return xp.shares_memory(x, out, max_work=10_000) if xp is np else xp.may_share_memory(x, out)
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _place(xp, array):
-    return _pointer(array) if xp is np else array.data.ptr
-
-
-def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
-    """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for compiled code.
-
-    Parameters
-    ----------
-    float32, float64 : function
-        Plain Python functions of one scalar, which Numba compiles. They should be free of branches, so that loops vectorise.
-    rare_float32, rare_float64 : (function, function), optional
-        ``is_rare(x)`` and ``slow(x)``: arguments that need another, slower body. The loop looks at blocks of elements and stays
-        vectorised where none is rare.
-
-    The decorated function gives the name, the signature ``(x, *, out=None)`` and the docstring.
-    """
-    def decorate(function):
-        made = Elementwise(function, bodies, {"float32": rare_float32, "float64": rare_float64})
-        loops, ndarray, apply = made.loops, np.ndarray, made.apply
-
-        def public(x, *, out=None):
-            if out is None and type(x) is ndarray and x.size <= SMALL and x.ndim:
-                loop = loops.get(x.dtype)
-                if loop is not None:
-                    return loop(x)
-            return apply(x, out)
-
-        public.__name__, public.__qualname__, public.__module__ = function.__name__, function.__qualname__, function.__module__
-        public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
-        _kernels[made.module, made.name] = made
-        _scalars.append(public)
-        if _numba_up:
-            _register_scalars()
-        return routine(public)
-
-    return decorate
-
-
-_scalars, _numba_up = [], False
-
-
-def numba_is_up():
-    """From now on, elementwise routines are known to Numba as soon as they are imported."""
-    global _numba_up
-    _numba_up = True
-    _register_scalars()
-
-
-def _register_scalars():
-    from . import _numba
-
-    for public in _scalars:
-        _numba.register_scalar(public)
-
-
-def c_function(routine, dtype):
-    """The compiled scalar function of an elementwise routine, for C, Cython and ``scipy.LowLevelCallable``.
-
-    Parameters
-    ----------
-    routine : function
-        An elementwise routine such as ``numcore.special.exp``.
-    dtype : {"float32", "float64"} or dtype
-
-    Returns
-    -------
-    ctypes function
-        ``float f(float)`` or ``double f(double)``; ``ctypes.cast(f, ctypes.c_void_p).value`` is its address.
-
-    Raises
-    ------
-    TypeError
-        `routine` is no elementwise routine, or has no variant for `dtype`.
-
-    Examples
-    --------
-    >>> import numcore
-    >>> f = numcore.c_function(numcore.special.exp, "float64")
-    >>> f(0.0)
-    1.0
-    """
-    made = getattr(routine, "kernel", None)
-    if not isinstance(made, Elementwise):
-        raise TypeError(f"routine must be an elementwise routine of numcore (got {routine!r})")
-    dtype = np.dtype(dtype)
-    if dtype.name not in made.bodies:
-        raise TypeError(f"dtype must be one of {', '.join(made.bodies)} (got {dtype})")
-    made.loop(dtype)
-    return made.scalars[dtype]
-
-
 # --- the decorator and the registry -------------------------------------------------------------------------------------------------
 
 _kernels = {}
+
+
+def enter(made):
+    """Put a kernel into the registry."""
+    _kernels[made.module, made.name] = made
 
 
 def kernel(contract, *, split, gpu="thread", threads=256, shared="0", grain=None, types=None, twin_tolerance=None):
@@ -523,7 +327,7 @@ def kernel(contract, *, split, gpu="thread", threads=256, shared="0", grain=None
     def decorate(body):
         made = Kernel(body, contract, split=split, gpu=gpu, threads=threads, shared=shared, grain=grain, types=types,
                       twin_tolerance=twin_tolerance)
-        _kernels[made.module, made.name] = made
+        enter(made)
         return made
 
     return decorate

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from numcore.elementwise import elementwise
 from numcore.intrinsics import fma, ldexp, popcount
-from numcore.kernel import elementwise, kernel
+from numcore.kernel import kernel
 
 HALF = np.float32(0.5)
 

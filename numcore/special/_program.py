@@ -14,8 +14,9 @@ from hashlib import sha256
 import numpy as np
 
 from ..dispatch import CPU, checked_dtype, device_of, on_device
+from ..elementwise import SMALL, Elementwise
 from ..intrinsics import float_bits, float_from_bits, fma
-from ..kernel import SMALL, Elementwise, kernel
+from ..kernel import kernel
 
 OPERATIONS = ("add", "sub", "mul", "div", "fma")  # the opcode is the place in this tuple
 ADD, SUB, MUL, DIV, FMA = range(5)

@@ -6,7 +6,7 @@ vectorise, and the same operations in the same order on the GPU. Their maximum e
 (arXiv 2312.08472) on what makes such functions fast: errors counted in ULP, and operations that compilers turn into vector code.
 """
 
-from ..kernel import elementwise
+from ..elementwise import elementwise
 from . import _elementary_float32 as single
 from . import _elementary_float64 as double
 

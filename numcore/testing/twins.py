@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from ..elementwise import Elementwise
 from ..examples import kernel_arguments
-from ..kernel import Elementwise, extent
+from ..kernel import extent
 from .device import run_cuda_body
 
 __all__ = ["compare_bodies", "random_arguments"]
