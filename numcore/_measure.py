@@ -12,7 +12,7 @@ import numpy as np
 
 from ._pool import get_num_threads
 from .dispatch import CPU, CUDA
-from .examples import example
+from .examples import example, moved
 from .examples.errors import largest_error, leaves
 
 LEAST_ROUNDS = 5
@@ -109,13 +109,13 @@ def measure(routine, dtype, device, seconds):
     """
     case, xp = example(routine), device.namespace()
     on_host = case.real(dtype) if case.real else case.arguments(np.random.default_rng(0), dtype)
-    arguments = {name: xp.asarray(value) if isinstance(value, np.ndarray) else value for name, value in on_host.items()}
+    arguments = {name: moved(value, xp.asarray) for name, value in on_host.items()}
     place = {"xp": xp} if not case.arrays and xp is not np else {}
 
     def ours():
         return routine.function(**arguments, **place)
 
-    result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(ours())]
+    result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(case.caller(ours)())]
     shape = list(np.shape(on_host[case.arrays[0]] if case.arrays else result[0]))
     error = _error(case, result if len(result) > 1 else result[0], on_host)
     peer = _peer(case, arguments, xp)

@@ -85,6 +85,11 @@ target_extension.dispatcher_registry[PortableCPU] = _Dispatcher
 target_extension.jit_registry[PortableCPU] = _portable_jit
 
 
+def portable(function):
+    """Compile a function that kernels call."""
+    return _portable_jit(function, **OPTIONS)
+
+
 # --- plain Python functions as Numba functions -------------------------------------------------------------------------------------
 
 
@@ -102,14 +107,41 @@ def jittable(function, jit, done=None):
             value = scope.get(name)
             if isinstance(value, Intrinsic):
                 scope[name] = numba_intrinsic(value)
+            elif hasattr(value, "scalar_bodies"):
+                scope[name] = scalar_function(value, jit)
             elif _is_plain(value):
                 scope[name] = jit(jittable(value, jit, done))
     return done[function]
 
 
 def _is_plain(value):
-    return (isinstance(value, python_types.FunctionType) and not hasattr(value, "scalar_bodies")
-            and value.__module__.partition(".")[0] not in ("numba", "numpy"))
+    return isinstance(value, python_types.FunctionType) and value.__module__.partition(".")[0] not in ("numba", "numpy")
+
+
+_scalar_functions = {}
+
+
+def scalar_function(public, jit):
+    """An elementwise routine as a function of one scalar, whose body is chosen by the scalar's type."""
+    if jit is not portable:
+        return public  # Numba's own target knows it: register_scalar
+    if public not in _scalar_functions:
+        def stub(x):
+            raise NotImplementedError
+
+        overload(stub, target="numcore_portable")(_by_dtype(public, portable))
+        _scalar_functions[public] = stub
+    return _scalar_functions[public]
+
+
+def _by_dtype(public, jit):
+    bodies = {getattr(types, dtype): body for dtype, body in public.scalar_bodies.items()}
+
+    def typing(x):
+        body = bodies.get(x)
+        return None if body is None else jittable(body, jit)
+
+    return typing
 
 
 _numba_intrinsics = {}
@@ -149,7 +181,7 @@ def compile_bitcode(entries):
     linked = None
     with global_compiler_lock:
         for symbol, (function, signature) in entries.items():
-            body = jittable(function, lambda callee: _portable_jit(callee, **OPTIONS))
+            body = jittable(function, portable)
             compiled = _CFunc(body, (signature.args, signature.return_type), {}, OPTIONS)._compile_uncached()
             compiled.library.finalize()
             # Array views count references to memory that a kernel never owns: inlined, the counting folds away.
@@ -181,13 +213,7 @@ def register_scalar(function):
     if function in _registered:
         return
     _registered.add(function)
-    bodies = {getattr(types, dtype): body for dtype, body in function.scalar_bodies.items()}
-
-    def typing(x):
-        body = bodies.get(x)
-        return None if body is None else jittable(body, numba.njit(error_model="numpy"))
-
-    overload(function, jit_options={"error_model": "numpy"})(typing)
+    overload(function, jit_options={"error_model": "numpy"})(_by_dtype(function, numba.njit(error_model="numpy")))
     registry.cpu_target.typing_context.refresh()
 
 

@@ -51,7 +51,15 @@ def test_other_type_variables(dtype):
     assert ones.tolist() == [int(w).bit_count() for w in words]
 
 
-@pytest.mark.parametrize("made", [toys.row_statistic, toys.count_ones, toys.halve.kernel], ids=lambda k: k.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_elementary_functions_in_a_body(dtype):
+    x = np.linspace(-3, 3, 1001, dtype=dtype)
+    y = np.empty_like(x)
+    toys.scaled_tanh(x, y, 1.0)
+    np.testing.assert_array_equal(y, numcore.special.tanh(x))
+
+
+@pytest.mark.parametrize("made", [toys.row_statistic, toys.count_ones, toys.scaled_tanh, toys.halve.kernel], ids=lambda k: k.name)
 def test_toy_bodies_agree(made):
     for variant in made.variants:
         for size in (0, 1, 33, 300):

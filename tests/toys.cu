@@ -1,5 +1,6 @@
 // CUDA bodies of the kernels in toys.py.
 #include "numcore.cuh"
+#include "elementary.cuh"
 
 #ifndef I
 #define I u32
@@ -23,6 +24,10 @@ extern "C" __global__ void numcore_row_statistic(const REAL* __restrict__ a, REA
 
 extern "C" __global__ void numcore_count_ones(const I* __restrict__ words, i64* __restrict__ ones, index_t n) {
     for (index_t i = thread_index(); i < n; i += thread_count()) ones[i] = __popcll(words[i]);
+}
+
+extern "C" __global__ void numcore_scaled_tanh(const REAL* __restrict__ x, REAL* __restrict__ y, REAL scale, index_t n) {
+    for (index_t i = thread_index(); i < n; i += thread_count()) y[i] = scale * numcore::tanh(x[i]);
 }
 
 extern "C" __global__ void numcore_halve(const REAL* __restrict__ x, REAL* __restrict__ y, index_t n) {

@@ -7,6 +7,7 @@ import numpy as np
 from numcore.elementwise import elementwise
 from numcore.intrinsics import fma, ldexp, popcount
 from numcore.kernel import kernel
+from numcore.special import tanh
 
 HALF = np.float32(0.5)
 
@@ -43,6 +44,13 @@ def count_ones(words, ones, start, stop):
 def add_at_unchecked(x, at, start, stop):
     for i in range(start, stop):
         x[i] += at.size
+
+
+@kernel("in T x[n]; out T y[n]; T scale", split="n")
+def scaled_tanh(x, y, scale, start, stop):
+    """Elementary functions under their public names."""
+    for i in range(start, stop):
+        y[i] = scale * tanh(x[i])
 
 
 def halve_float32(x):

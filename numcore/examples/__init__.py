@@ -1,15 +1,19 @@
 """Example calls of every routine: what the conformance tests, the benchmarks and ``python -m numcore`` run.
 
 ``numcore/examples/<room>.py`` holds a dict ``EXAMPLES`` from the routine's name to its :class:`Example`, and, for kernels whose
-arguments cannot be any random numbers (indices, say), a dict ``KERNELS`` from the kernel's name to ``make(rng, variant, size)``.
+arguments cannot be any random numbers (indices, say), a dict ``KERNELS`` from the kernel's name to ``make(rng, variant, size)``. A room
+of many methods has a folder of such files, one for each method.
 """
 
 import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Example", "example", "kernel_arguments"]
+import numpy as np
+
+__all__ = ["Example", "example", "gathered", "kernel_arguments", "moved"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Example:
         The dtypes that are accepted.
     sizes : function or None
         ``sizes(rng, dtype, n)`` → dict: the call with the leading array extents set to n, for the adversarial sizes 0, 1, prime.
+    result : function or None
+        ``result(what the routine returns)`` → what is compared with the reference, where that is not all of it: a layer returns
+        ``(y, cache)``.
     """
 
     arguments: Callable[..., dict]
@@ -58,6 +65,32 @@ class Example:
     nan: str = "propagate"
     dtypes: tuple[str, ...] = field(default=("float32", "float64"))
     sizes: Callable[..., dict] | None = None
+    result: Callable[[Any], Any] | None = None
+
+    def caller(self, function):
+        """`function` as a function of the arguments by name that gives what is compared with the reference."""
+        return function if self.result is None else lambda **arguments: self.result(function(**arguments))
+
+
+def gathered(package, path):
+    """The EXAMPLES and the KERNELS of all modules of a package, for the ``__init__.py`` of a room's folder."""
+    examples, kernels = {}, {}
+    for _, name, _ in pkgutil.iter_modules(path):
+        module = importlib.import_module(f"{package}.{name}")
+        examples |= module.EXAMPLES
+        kernels |= getattr(module, "KERNELS", {})
+    return examples, kernels
+
+
+def moved(value, to):
+    """A value with `to` applied to it if it is a NumPy array, or to the arrays in it if it is a named tuple or a list of arrays."""
+    if isinstance(value, np.ndarray):
+        return to(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(moved(part, to) for part in value))
+    if isinstance(value, list):
+        return [moved(part, to) for part in value]
+    return value
 
 
 def example(routine):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..progress import progress_bar
+
 TABLE = Path(__file__).with_name("ulp_contracts.json")
 CACHED = 2**14  # inputs whose temporaries stay in the L2 cache
 EXTREME_MANTISSAS = (0, 1, 2, 2**51 - 1, 2**51, 2**51 + 1, 2**52 - 2, 2**52 - 1)
@@ -164,7 +166,7 @@ def _random_chunks(extremes, samples, rng, chunk):
 
 
 def _measure(func, reference, chunks, total, wide, exhaustive, callback, progress):
-    bar = _progress_bar(total) if progress else None
+    bar = progress_bar(total, "inputs") if progress else None
     worst, worst_input, checked, lowest, highest = -1.0, math.nan, 0, math.inf, -math.inf
     for x in chunks:
         with np.errstate(all="ignore"):
@@ -186,14 +188,6 @@ def _measure(func, reference, chunks, total, wide, exhaustive, callback, progres
     if bar is not None:
         bar.close()
     return UlpContract(worst, (lowest, highest), worst_input, exhaustive, checked)
-
-
-def _progress_bar(total):
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: install it, or pass a callback instead") from None
-    return tqdm(total=total, unit="inputs", unit_scale=True)
 
 
 @np.errstate(all="ignore")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..dispatch import checked_dtype
+from ..progress import progress_bar
 from ..random import key_from_rng
 from ._fit import MAX_CONSTANTS, Float32Points, Problem, checked_count, fit, polished_by_cma, random_constants, rounded_to_float32
 from ._mutation import PROBES, fingerprint, mutated
@@ -207,7 +208,7 @@ def evolve(target, interval, *, ops=("add", "sub", "mul", "div"), max_ops=10, co
     budget, time_limit = _checked_limits(budget, time_limit)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-    bar = _progress_bar(budget) if progress else None
+    bar = progress_bar(budget, "programs") if progress else None
     try:
         stopped = search.run(init, budget, time_limit, callback, bar)
     except KeyboardInterrupt:
@@ -506,11 +507,3 @@ def _checked_init(init):
     if not isinstance(programs, (list, tuple)) or not all(isinstance(p, Program) for p in programs):
         raise TypeError(f"init must be a Front or a sequence of programs (got {type(init).__name__})")
     return list(programs)
-
-
-def _progress_bar(budget):
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: install it, or pass a callback instead") from None
-    return tqdm(total=budget, unit="programs")

@@ -17,6 +17,7 @@ import warnings
 import numpy as np
 
 from .. import _pool
+from ..examples import moved
 from ..examples.errors import largest_error, leaves
 from .device import SimulatedArray, simulated_gpu
 
@@ -41,9 +42,10 @@ def promise(text):
     """Register a check under its function's name; `text` is what it says when it fails."""
     def decorate(check):
         def checked(function, example):
+            subject = function if check is documented else example.caller(function)
             for dtype in example.dtypes:
                 try:
-                    check(function, example, dtype)
+                    check(subject, example, dtype)
                 except NonConformance:
                     raise
                 except Exception as error:
@@ -295,7 +297,10 @@ def same_on_gpu(function, example, dtype):
     arguments = arguments_of(example, dtype)
     expected = call(function, arguments)
     with simulated_gpu() as xp:
-        on_gpu = copy.deepcopy(arguments) | {name: xp.asarray(arguments[name]) for name in example.arrays}
+        on_gpu = copy.deepcopy(arguments)
+        for name, value in on_gpu.items():
+            if name in example.arrays or isinstance(value, tuple):
+                on_gpu[name] = moved(value, xp.asarray)
         if not example.arrays:
             on_gpu["xp"] = xp
         result = leaves(function(**on_gpu))

@@ -15,7 +15,7 @@ from numcore.nn import _attention_kernels as kernels
 from numcore.nn import attention, attention_varlen, attention_vjp, merge_attention
 from numcore.nn._attention_vectors import exp2, panel_exp2, panel_max
 from numcore.testing import simulated_gpu
-from tests.naive import nn as naive
+from tests.naive.nn import attention as naive
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 SEED = 2022

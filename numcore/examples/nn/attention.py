@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._pool import get_num_threads
-from ..nn import _attention_kernels as kernels
-from . import Example
+from ..._pool import get_num_threads
+from ...nn import _attention_kernels as kernels
+from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
