@@ -8,7 +8,8 @@ import numpy as np
 
 from .._pool import get_num_threads
 from ..dispatch import checked_dtype
-from ._certify import _measure, _progress_bar, certify
+from ..progress import progress_bar
+from ._certify import _measure, certify
 from ._fit import checked_count, checked_interval
 from ._program import Program
 
@@ -77,7 +78,7 @@ def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20,
         return _sampled(compiled, target, lo, hi, chunk, callback, progress)
     pieces = [(start, min(start + PIECE, stop)) for first, stop in float32_ranges(lo, hi) for start in range(first, stop, PIECE)]
     total, checked, lock = sum(stop - start for start, stop in pieces), 0, threading.Lock()
-    bar = _progress_bar(total) if progress else None
+    bar = progress_bar(total, "inputs") if progress else None
 
     def measure(piece):
         nonlocal checked

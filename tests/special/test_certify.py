@@ -164,7 +164,7 @@ def test_command_writes_a_row(tmp_path, monkeypatch, capsys):
     from numcore.special import _certify
 
     monkeypatch.setattr(_certify, "TABLE", tmp_path / "table.json")
-    monkeypatch.setattr(_certify, "_progress_bar", lambda total: None)
+    monkeypatch.setattr(_certify, "progress_bar", lambda total, unit: None)
     main(["--function", "tanh", "--dtype", "float64", "--samples", "5000"])
     assert "tanh float64" in capsys.readouterr().out
     row = _from_row(_certify._read_rows()["tanh"]["float64"])
