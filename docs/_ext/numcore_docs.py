@@ -22,10 +22,17 @@ from numcore.special import max_ulp_error
 
 
 def room_page(room):
-    """The text of the page of a room: what its module says of itself, and a list of its public names."""
-    module, title = importlib.import_module(f"numcore.{room}"), f"numcore.{room}"
-    names = "\n".join(f"   {name}" for name in sorted(module.__all__, key=str.lower))
-    return f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n\n.. autosummary::\n   :toctree: generated\n\n{names}\n"
+    """The text of the page of a room: what its module says of itself, and its public names, by the file that they are in."""
+    module, title, files = importlib.import_module(f"numcore.{room}"), f"numcore.{room}", {}
+    for name in sorted(module.__all__, key=str.lower):
+        files.setdefault(getattr(module, name).__module__, []).append(name)
+    parts = [f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n"]
+    for file, names in sorted(files.items(), key=lambda item: item[0].replace("._", ".")):
+        if len(files) > 1:
+            heading = re.match(r"[^:.\n]+", importlib.import_module(file).__doc__)[0]
+            parts.append(f"{heading}\n{'-' * len(heading)}\n")
+        parts.append(".. autosummary::\n   :toctree: generated\n\n" + "".join(f"   {name}\n" for name in names))
+    return "\n".join(parts)
 
 
 def write_rooms(folder):
