@@ -1,5 +1,7 @@
 """Neural networks: exact attention in tiles."""
 
 from ._attention import attention, attention_varlen, attention_vjp, merge_attention
+from .contextual_sparsity import CorrectedDecode, NeuronCache, accept_prefix, corrected_decode, gated_mlp, select_neurons, sparse_gated_mlp
 
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
+__all__ += ["CorrectedDecode", "NeuronCache", "accept_prefix", "corrected_decode", "gated_mlp", "select_neurons", "sparse_gated_mlp"]
