@@ -22,6 +22,7 @@ __all__ = ["CorrectedDecode", "NeuronCache", "accept_prefix", "corrected_decode"
 METHODS = ("topk", "topk_sample")
 FEW_TOKENS = 4  # up to so many tokens read their own rows; more of them need nearly all rows, and share them in matrix products
 ROWS = 64  # kept rows that are summed by one thread at a stretch: the sums do not depend on the number of threads
+BLOCK = 1 << 15  # numbers of a prompt's states that are worked on in the cache
 REFRESH = 8  # weight of a new statistic's square
 
 
@@ -337,17 +338,20 @@ def _sum_kept(xp, x, w_up, w_down_t, g, kept):
 
 
 def _statistic(xp, h):
-    """Lengths of the columns of h, whose rows are scaled to length 1; in float64."""
-    h = h.astype(np.float64)
-    if not bool(xp.isfinite(h).all()):
-        raise ValueError("h must be finite (got NaN or infinity)")
-    if not len(h):
-        return xp.zeros(h.shape[1])
-    largest = xp.abs(h).max(axis=1, keepdims=True)
-    h = h / xp.where(largest == 0, 1.0, largest)  # so that no square overflows
-    length = xp.sqrt((h * h).sum(axis=1, keepdims=True))
-    h = h / xp.where(length == 0, 1.0, length)
-    return xp.sqrt((h * h).sum(axis=0))
+    """Lengths of the columns of h, whose rows are scaled to length 1; in float64, some rows at a time."""
+    t, m = h.shape
+    total, step = xp.zeros(m), max(1, (BLOCK if xp is np else t * m) // max(m, 1))
+    for first in range(0, t, step):
+        rows = h[first:first + step].astype(np.float64)
+        largest = xp.maximum(rows.max(axis=1), -rows.min(axis=1))
+        if not bool(xp.isfinite(largest).all()):
+            raise ValueError("h must be finite (got NaN or infinity)")
+        if h.dtype == np.float64:  # so that no square overflows
+            rows /= xp.where(largest == 0, 1.0, largest)[:, None]
+        rows *= rows
+        lengths = rows.sum(axis=1)
+        total += (1 / xp.where(lengths == 0, 1.0, lengths)) @ rows
+    return xp.sqrt(total)
 
 
 def _choose(xp, statistic, k, method, rng):
