@@ -22,7 +22,7 @@ __all__ = ["CorrectedDecode", "NeuronCache", "accept_prefix", "corrected_decode"
 METHODS = ("topk", "topk_sample")
 FEW_TOKENS = 4  # up to so many tokens read their own rows; more of them need nearly all rows, and share them in matrix products
 ROWS = 64  # kept rows that are summed by one thread at a stretch: the sums do not depend on the number of threads
-BLOCK = 1 << 15  # numbers of a prompt's states that are worked on in the cache
+BLOCK = 1 << 17  # numbers of a prompt's states that are worked on in the cache
 REFRESH = 8  # weight of a new statistic's square
 
 
@@ -343,13 +343,14 @@ def _statistic(xp, h):
     total, step = xp.zeros(m), max(1, (BLOCK if xp is np else t * m) // max(m, 1))
     for first in range(0, t, step):
         rows = h[first:first + step].astype(np.float64)
-        largest = xp.maximum(rows.max(axis=1), -rows.min(axis=1))
-        if not bool(xp.isfinite(largest).all()):
+        with np.errstate(all="ignore"):
+            if h.dtype == np.float64:  # so that no square overflows
+                largest = xp.maximum(rows.max(axis=1), -rows.min(axis=1))
+                rows /= xp.where(largest == 0, 1.0, largest)[:, None]
+            rows *= rows
+            lengths = rows.sum(axis=1)
+        if not bool(xp.isfinite(lengths).all()):
             raise ValueError("h must be finite (got NaN or infinity)")
-        if h.dtype == np.float64:  # so that no square overflows
-            rows /= xp.where(largest == 0, 1.0, largest)[:, None]
-        rows *= rows
-        lengths = rows.sum(axis=1)
         total += (1 / xp.where(lengths == 0, 1.0, lengths)) @ rows
     return xp.sqrt(total)
 
