@@ -219,6 +219,23 @@ def test_results_do_not_depend_on_the_number_of_threads():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [1, 7, 64, 203])
+def test_gates_do_not_depend_on_where_a_thread_starts(dtype, d):
+    rng = np.random.default_rng(d)
+    w, x = rng.standard_normal((100, d)).astype(dtype), rng.standard_normal((2, d)).astype(dtype)
+
+    def gates(rows, activation):
+        g = np.empty((2, len(rows)), dtype)
+        kernels.gate_rows(np.ascontiguousarray(rows), x, g, activation)
+        return g
+
+    for activation in range(4):
+        whole = gates(w, activation)
+        for start, stop in ((0, 3), (5, 13), (1, 100), (37, 38), (10, 79)):
+            np.testing.assert_array_equal(gates(w[start:stop], activation), whole[:, start:stop])
+
+
 def peak(function):
     function()
     tracemalloc.start()
