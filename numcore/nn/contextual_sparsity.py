@@ -8,11 +8,11 @@ Contextual Sparsity with Correction for Efficient LLMs", NeurIPS 2024.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..special import erf, sigmoid, tanh
 from ._contextual_sparsity_kernels import ACTIVATIONS, gate_rows, log_probabilities, select_largest, sum_kept_rows
@@ -356,8 +356,7 @@ def _statistic(xp, h):
 
 
 def _choose(xp, statistic, k, method, rng):
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)} (got {method!r})")
+    checked_choice("method", method, METHODS)
     rng = np.random.default_rng(rng)
     first = k if method == "topk" else k // 2
     chosen = _largest(xp, statistic[None], first)[0] if first else xp.empty(0, np.int64)
@@ -482,11 +481,11 @@ def corrected_decode(sparse_step, full_score, prompt, *, max_new_tokens, period=
     for name, value in (("sparse_step", sparse_step), ("full_score", full_score), ("rollback", rollback), ("callback", callback)):
         if not callable(value) and (value is not None or name in ("sparse_step", "full_score")):
             raise TypeError(f"{name} must be callable (got {type(value).__name__})")
-    prompt, max_new_tokens = _checked_tokens("prompt", prompt), _checked_count("max_new_tokens", max_new_tokens, 0)
-    period, tree_width = _checked_count("period", period, 2), _checked_count("tree_width", tree_width, 1)
-    threshold, temperature = _checked_threshold(threshold), _checked_positive("temperature", temperature)
-    eos = None if eos is None else _checked_count("eos", eos, 0)
-    density = None if sparse_density is None else _checked_positive("sparse_density", sparse_density)
+    prompt, max_new_tokens = _checked_tokens("prompt", prompt), checked_count("max_new_tokens", max_new_tokens, least=0)
+    period, tree_width = checked_count("period", period, least=2), checked_count("tree_width", tree_width, least=1)
+    threshold, temperature = checked_number("threshold", threshold, least=0, most=1), checked_number("temperature", temperature, above=0)
+    eos = None if eos is None else checked_count("eos", eos, least=0)
+    density = None if sparse_density is None else checked_number("sparse_density", sparse_density, above=0)
     models = _Models(sparse_step, full_score, rollback, period, tree_width)
     tokens, lengths, state = [], [], None
     if max_new_tokens:
@@ -614,7 +613,7 @@ def accept_prefix(tokens, full_logits, *, threshold, temperature=0.6):
     if tokens is None or full_logits is None:
         raise TypeError(f"{'tokens' if tokens is None else 'full_logits'} must be a NumPy or CuPy array (got None)")
     dtype = float_dtype(full_logits=full_logits)
-    threshold, temperature = _checked_threshold(threshold), _checked_positive("temperature", temperature)
+    threshold, temperature = checked_number("threshold", threshold, least=0, most=1), checked_number("temperature", temperature, above=0)
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"tokens must have a dtype of integers (got {tokens.dtype})")
     if not tokens.ndim or full_logits.ndim != tokens.ndim + 1 or full_logits.shape[:-1] != tokens.shape:
@@ -677,46 +676,16 @@ def _check_states(h):
     return h.shape[1]
 
 
-def _checked_number(name, value):
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r})")
-    return float(value)
-
 
 def _kept_count(density, m):
-    density = _checked_number("density", density)
-    if not 0 < density <= 1:
-        raise ValueError(f"density must satisfy 0 < density <= 1 (got density={density})")
+    density = checked_number("density", density, above=0, most=1)
     k = math.floor(density * m)
     if not k:
         raise ValueError(f"density must keep at least one neuron, floor(density * m) >= 1 (got density={density}, m={m})")
     return k
 
 
-def _checked_threshold(threshold):
-    threshold = _checked_number("threshold", threshold)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must satisfy 0 <= threshold <= 1 (got threshold={threshold})")
-    return threshold
 
-
-def _checked_positive(name, value):
-    value = _checked_number(name, value)
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be positive and finite (got {name}={value})")
-    return value
-
-
-def _checked_count(name, value, least):
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer (got {value!r})")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if value < least:
-        raise ValueError(f"{name} must satisfy {name} >= {least} (got {name}={value})")
-    return value
 
 
 def _checked_tokens(name, tokens):
@@ -771,6 +740,4 @@ _FUNCTIONS = {"silu": _silu, "relu": _relu, "gelu": _gelu, "gelu_tanh": _gelu_ta
 
 
 def _activation(name):
-    if not isinstance(name, str) or name not in _FUNCTIONS:
-        raise ValueError(f"activation must be one of {', '.join(_FUNCTIONS)} (got {name!r})")
-    return _FUNCTIONS[name]
+    return _FUNCTIONS[checked_choice("activation", name, _FUNCTIONS)]
