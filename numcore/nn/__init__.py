@@ -5,3 +5,6 @@ from .contextual_sparsity import CorrectedDecode, NeuronCache, accept_prefix, co
 
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
 __all__ += ["CorrectedDecode", "NeuronCache", "accept_prefix", "corrected_decode", "gated_mlp", "select_neurons", "sparse_gated_mlp"]
+from ._convolution import conv2d, conv2d_vjp
+
+__all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention", "conv2d", "conv2d_vjp"]
