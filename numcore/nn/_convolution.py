@@ -35,7 +35,7 @@ class Conv2dCache(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Which source pixels one axis of a convolution reads: place i and tap t read ``first + i * step + t * tap``, if there is such a pixel."""
+    """Which pixels one axis of a convolution reads: place i and tap t read ``first + i * step + t * tap``, if there is such a pixel."""
 
     places: int
     step: int
@@ -146,8 +146,8 @@ def conv2d_vjp(grad_y, cache):
 
     Notes
     -----
-    ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``; grad_x is the adjoint of the convolution in x
-    alone (a transposed convolution of `grad_y`); ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as
+    ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``; grad_x is the adjoint of the convolution
+    in x alone (a transposed convolution of `grad_y`); ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as
     for :func:`conv2d`, in the same memory, beyond the results. They do not depend on the number of threads.
 
     References

@@ -31,7 +31,7 @@ def output_sizes(shape, kernel, stride, padding, dilation=(1, 1)):
     sizes = []
     for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True):
         if (span := d * (k - 1) + 1) > n + 2 * p:
-            raise ValueError(f"kernel must not be larger than the padded image (got kernel {tuple(kernel)} with dilation {tuple(dilation)}, "
-                             f"image {tuple(shape)} with padding {tuple(padding)})")
+            raise ValueError(f"kernel must not be larger than the padded image (got kernel {tuple(kernel)}, dilation {tuple(dilation)}, "
+                             f"image {tuple(shape)}, padding {tuple(padding)})")
         sizes.append((n + 2 * p - span) // s + 1)
     return tuple(sizes)

@@ -26,3 +26,9 @@ A training loop in ten lines::
 :func:`numcore.nn.testing.check_vjp` checks the gradients of a layer by finite differences.
 """
 
+from ._convolution import conv2d, conv2d_vjp
+from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
+from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
+
+__all__ = ["avg_pool2d", "avg_pool2d_vjp", "conv2d", "conv2d_vjp", "max_pool2d", "max_pool2d_vjp", "spectral_conv1d", "spectral_conv1d_vjp",
+           "spectral_conv2d", "spectral_conv2d_vjp"]

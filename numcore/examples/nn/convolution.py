@@ -1,0 +1,127 @@
+"""Example calls of convolution. The references add up shifted images, tap by tap, in long double."""
+
+import importlib.util
+
+import numpy as np
+
+from ..._pool import get_num_threads
+from ...nn import _convolution, conv2d
+from .. import Example
+
+__all__ = ["EXAMPLES", "KERNELS"]
+
+HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
+DATA = "digits images, 16 kernels of 3 × 3" if HAVE_SKLEARN else "random images, 16 kernels of 3 × 3"
+OPTIONS = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}
+
+
+# --- references --------------------------------------------------------------------------------------------------------------------
+
+
+def _views(x, kernel, sizes, stride, dilation):
+    """(tap row, tap column, what it sees of the padded images)."""
+    for k in range(kernel[0]):
+        for m in range(kernel[1]):
+            top, left = k * dilation[0], m * dilation[1]
+            yield k, m, x[:, :, top:top + stride[0] * sizes[0]:stride[0], left:left + stride[1] * sizes[1]:stride[1]]
+
+
+def _padded(x, padding, stride, dtype=np.longdouble):
+    """With further zeros below and to the right, so that every slice has its full length."""
+    more = [(0, 0), (0, 0), *((p, p + s) for p, s in zip(padding, stride, strict=True))]
+    return np.pad(x.astype(dtype), more)
+
+
+def _sizes(x, w, stride, padding, dilation):
+    return [(n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)]
+
+
+def _conv2d(x, w, b, stride, padding, dilation, groups):
+    sizes = _sizes(x, w, stride, padding, dilation)
+    images = np.split(_padded(x, padding, stride), groups, axis=1)
+    parts = []
+    for image, kernels in zip(images, np.split(w.astype(np.longdouble), groups), strict=True):
+        y = np.zeros((len(x), len(kernels), *sizes), np.longdouble)
+        for k, m, seen in _views(image, w.shape[2:], sizes, stride, dilation):
+            y += np.einsum("ncij,oc->noij", seen, kernels[:, :, k, m])
+        parts.append(y)
+    return np.concatenate(parts, axis=1) + b.astype(np.longdouble)[:, None, None]
+
+
+def _conv2d_vjp(grad_y, cache):
+    x, w, _, stride, padding, dilation, groups = cache
+    sizes, grad_y = grad_y.shape[2:], grad_y.astype(np.longdouble)
+    grads_x, grads_w = [], []
+    for image, kernels, grad in zip(np.split(_padded(x, padding, stride), groups, axis=1), np.split(w.astype(np.longdouble), groups),
+                                    np.split(grad_y, groups, axis=1), strict=True):
+        grad_image, grad_kernels = np.zeros_like(image), np.zeros_like(kernels)
+        seen_grads = _views(grad_image, w.shape[2:], sizes, stride, dilation)
+        for (k, m, seen), (_, _, to) in zip(_views(image, w.shape[2:], sizes, stride, dilation), seen_grads, strict=True):
+            grad_kernels[:, :, k, m] = np.einsum("noij,ncij->oc", grad, seen)
+            to += np.einsum("noij,oc->ncij", grad, kernels[:, :, k, m])
+        grads_x.append(grad_image[:, :, padding[0]:padding[0] + x.shape[2], padding[1]:padding[1] + x.shape[3]])
+        grads_w.append(grad_kernels)
+    return np.concatenate(grads_x, axis=1), np.concatenate(grads_w), grad_y.sum(axis=(0, 2, 3))
+
+
+# --- data --------------------------------------------------------------------------------------------------------------------------
+
+
+def _call(rng, dtype, n, h=9, w=11):
+    shapes = {"x": (n, 4, h, w), "w": (6, 2, 3, 2), "b": (6,)}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()} | OPTIONS
+
+
+def _with_gradient(rng, call):
+    y, cache = conv2d(**call)
+    return {"grad_y": rng.standard_normal(y.shape).astype(y.dtype), "cache": cache}
+
+
+def _real(dtype):
+    rng = np.random.default_rng(0)
+    if HAVE_SKLEARN:
+        from sklearn.datasets import load_digits
+
+        images = load_digits().images[:, None] / 16
+    else:
+        images = rng.standard_normal((1797, 1, 8, 8))
+    w, b = rng.standard_normal((16, 1, 3, 3)) / 3, rng.standard_normal(16)
+    return {"x": images.astype(dtype), "w": w.astype(dtype), "b": b.astype(dtype), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1),
+            "groups": 1}
+
+
+def _torch(x, w, b, **options):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(get_num_threads())  # as many as numcore has
+    try:
+        return torch.nn.functional.conv2d(*map(torch.from_numpy, (x, w, b)), **options)
+    finally:
+        torch.set_num_threads(before)
+
+
+EXAMPLES = {
+    "conv2d": Example(
+        arguments=lambda rng, dtype: _call(rng, dtype, 3), arrays=("x", "w", "b"), reference=_conv2d,
+        bound={"float32": 2e-6, "float64": 4e-15}, data=DATA, real=_real, peer=("torch conv2d", _torch),
+        sizes=lambda rng, dtype, n: _call(rng, dtype, n, 4, 5), result=lambda result: result[0]),
+    "conv2d_vjp": Example(
+        arguments=lambda rng, dtype: _with_gradient(rng, _call(rng, dtype, 3)), arrays=("grad_y",), reference=_conv2d_vjp,
+        bound={"float32": 3e-6, "float64": 6e-15}, data=DATA, real=lambda dtype: _with_gradient(np.random.default_rng(1), _real(dtype)),
+        sizes=lambda rng, dtype, n: _with_gradient(rng, _call(rng, dtype, n, 4, 5))),
+}
+
+
+def _unfold_arguments(rng, variant, size):
+    """Planes of one channel of several images and of several taps, which reach beyond the images."""
+    taps = (1, size) if size % 3 else (3, size // 3)
+    step, rows, places = (int(rng.integers(1, 4)) for _ in range(3))
+    vertical = [rows, step, int(rng.integers(-5, 1)), taps[0], int(rng.integers(1, 3))]
+    horizontal = [places, int(rng.integers(1, 3)), int(rng.integers(-5, 1)), taps[1], int(rng.integers(-1, 2))]
+    x = rng.standard_normal((1, 1, 6, 7)).astype(variant["T"])
+    return [x, np.array([*vertical, *horizontal]), np.full((size, rows, places), np.nan, variant["T"])]
+
+
+KERNELS = {_convolution.unfold.name: _unfold_arguments}
