@@ -198,9 +198,9 @@ def _axes(sizes, w, stride, padding, dilation):
 
 def _correlate(xp, x, w, b, axes, groups, out):
     """out[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, at(i, k), at(j, l)], `axes` saying which pixel `at` is."""
-    matrix = w.reshape(groups, w.shape[0] // groups, -1) if w.size else xp.zeros((groups, w.shape[0] // groups, 0), x.dtype)
+    matrix = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
     for images, rows, columns in _blocks(xp, x, axes, groups):
-        y = xp.matmul(matrix, columns).reshape(w.shape[0], -1, rows.stop - rows.start, axes[1].places)
+        y = xp.matmul(matrix, columns).reshape(w.shape[0], images.stop - images.start, rows.stop - rows.start, axes[1].places)
         if b is not None:
             y += b[:, None, None, None]
         out[images, :, rows] = y.swapaxes(0, 1)
@@ -217,12 +217,12 @@ def _weight_gradient(xp, grad_y, x, w, axes, groups):
 def _input_gradient(xp, grad_y, cache):
     """The pixels of one residue modulo the stride see the same taps: for them, a convolution of `grad_y` with these taps alone."""
     (x, w), groups = (cache.x, cache.w), cache.groups
-    grad_x = xp.zeros(x.shape, x.dtype)
-    transposed = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2) if w.size else xp.zeros((groups, w.shape[1], 0, *w.shape[2:]), x.dtype)
+    grad_x, outputs = xp.zeros(x.shape, x.dtype), w.shape[0] // groups
+    transposed = w.reshape(groups, outputs, *w.shape[1:]).swapaxes(1, 2)
     phases = [_phases(*numbers) for numbers in zip(x.shape[2:], w.shape[2:], cache.stride, cache.padding, cache.dilation, strict=True)]
     for rows, row_taps, row_axis in phases[0]:
         for columns, column_taps, column_axis in phases[1]:
-            taps = transposed[..., row_taps, column_taps].reshape(x.shape[1], -1, row_axis.taps, column_axis.taps)
+            taps = transposed[..., row_taps, column_taps].reshape(x.shape[1], outputs, row_axis.taps, column_axis.taps)
             _correlate(xp, grad_y, taps, None, (row_axis, column_axis), groups, grad_x[:, :, rows, columns])
     return grad_x
 
@@ -255,7 +255,7 @@ def _blocks(xp, x, axes, groups):
             columns = buffer[:math.prod(planes)].reshape(planes)
             geometry = xp.asarray(np.array([*vertical.part(r, stop), *horizontal], np.int64))
             unfold(part, geometry, columns)
-            yield slice(n, n + part.shape[0]), slice(r, stop), columns.reshape(groups, depth // groups, math.prod(planes) // max(1, depth))
+            yield slice(n, n + len(part)), slice(r, stop), columns.reshape(groups, depth // groups, len(part) * (stop - r) * planes[2])
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ def _checked(x, w, axes):
     if x.ndim != axes + 2 or 0 in x.shape[2:]:
         raise ValueError(f"x must have shape (batch, in, {', '.join('hw' if axes == 2 else 'n')}) with samples (got {x.shape})")
     if w.dtype != (complexes if w.ndim == axes + 2 else x.dtype):
-        raise TypeError(f"w must be {complexes} with {axes + 2} axes, or {x.dtype} with {axes + 3} axes, the last for real and imaginary part "
+        raise TypeError(f"w must be {complexes} with {axes + 2} axes, or {x.dtype} with {axes + 3} axes, real and imaginary parts last "
                         f"(got {w.dtype} with {w.ndim} axes)")
     if w.ndim == axes + 2:
         return xp, x, w, w
