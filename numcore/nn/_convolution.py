@@ -1,8 +1,8 @@
-"""Two-dimensional convolution and its gradients, as products of matrices over blocks of the batch.
+"""Two-dimensional convolution and its gradients, as products of matrices whose columns are gathered from the images while they are needed.
 
-The pixels under each place of the kernel are gathered into the columns of a matrix (im2col), for a few images or rows at a time, so that
-memory does not grow with the batch; weights times columns is the output. The gradient in the input is a convolution of the gradient in
-the output with the flipped weights, one for each residue of the pixels modulo the stride: every pixel gathers, none is scattered to.
+The pixels under each place of the kernel are the columns of a matrix (im2col); weights times columns is the output. Here no such matrix is
+made: panels of it, small enough for the cache, are gathered as the product goes along. The gradient in the input is a convolution of the
+gradient in the output with the weights of each residue of the pixels modulo the stride: every pixel gathers, none is scattered to.
 K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing", IWFHR 2006;
 V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import float_dtype, on_device, routine
-from ..kernel import kernel
 from ._cache import checked_cache, checked_gradient
+from ._convolution_kernels import OUTPUTS, convolve, convolve_weights
 from ._windows import integer, output_sizes, pair
 
 __all__ = ["conv2d", "conv2d_vjp"]
 
-BLOCK = 1 << 19  # entries of a block's columns: they stay in the cache until the product reads them
+PLACES = 192  # of the output, gathered at once
+DEPTH = 192  # of a product: channels times taps
+ENTRIES = 640  # of the gradient of the weights for one output channel: channels times taps
+MOST_PARTS = 16  # of the batch, whose gradients of the weights are added at last
 
 
 class Conv2dCache(NamedTuple):
@@ -42,9 +45,6 @@ class Axis(NamedTuple):
     first: int
     taps: int
     tap: int
-
-    def part(self, start, stop):
-        return self._replace(places=stop - start, first=self.first + start * self.step)
 
 
 # --- routines ----------------------------------------------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     -----
     ``y[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, stride i + dilation k - padding, stride j + dilation l - padding]``, pixels outside
     the image being 0. Sums are rounded as those of any product of matrices: errors are below K eps times the sum of the terms' absolute
-    values, K = c / groups · kh · kw. 2 K operations for an entry of y. Memory beyond the result: about 2 MB in float32, at least that of
-    the columns for one row of y.
+    values, K = c / groups · kh · kw. 2 K operations for an entry of y. Memory beyond the result: less than 1 MB for each thread, unless
+    rows of y have more than some thousand entries.
 
     References
     ----------
@@ -115,7 +115,7 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     sizes = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = xp.empty((x.shape[0], w.shape[0], *sizes), dtype)
     with np.errstate(all="ignore"):
-        _correlate(xp, x, w, b, _axes(sizes, w, stride, padding, dilation), groups, y)
+        _correlate(xp, x, w, b, *_axes(sizes, w, stride, padding, dilation), groups, y)
     return y, Conv2dCache(x, w, b is not None, stride, padding, dilation, groups)
 
 
@@ -148,7 +148,8 @@ def conv2d_vjp(grad_y, cache):
     -----
     ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``; grad_x is the adjoint of the convolution
     in x alone (a transposed convolution of `grad_y`); ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as
-    for :func:`conv2d`, in the same memory, beyond the results. They do not depend on the number of threads.
+    for :func:`conv2d`. Memory beyond the results: some copies of grad_w, up to 16 if these are no larger than `x` or `grad_y`, and as for
+    :func:`conv2d`. The result does not depend on the number of threads.
 
     References
     ----------
@@ -172,7 +173,8 @@ def conv2d_vjp(grad_y, cache):
     float_dtype(grad_y=grad_y, x=x)
     with np.errstate(all="ignore"):
         grad_x = _input_gradient(xp, grad_y, cache)
-        grad_w = _weight_gradient(xp, grad_y, x, w, _axes(sizes, w, cache.stride, cache.padding, cache.dilation), cache.groups)
+        axes = _axes(sizes, w, cache.stride, cache.padding, cache.dilation)
+        grad_w = _weight_gradient(xp, grad_y, x, w, *axes, cache.groups)
         return grad_x, grad_w, grad_y.sum(axis=(0, 2, 3)) if cache.has_bias else None
 
 
@@ -189,41 +191,57 @@ def _check_shapes(x, w, b, groups):
         raise ValueError(f"b must have shape ({w.shape[0]},) (got {b.shape})")
 
 
-# --- products over blocks ----------------------------------------------------------------------------------------------------------
+# --- from layers to kernels --------------------------------------------------------------------------------------------------------
 
 
 def _axes(sizes, w, stride, padding, dilation):
     return tuple(Axis(*numbers) for numbers in zip(sizes, stride, (-p for p in padding), w.shape[2:], dilation, strict=True))
 
 
-def _correlate(xp, x, w, b, axes, groups, out):
-    """out[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, at(i, k), at(j, l)], `axes` saying which pixel `at` is."""
-    matrix = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
-    for images, rows, columns in _blocks(xp, x, axes, groups):
-        y = xp.matmul(matrix, columns).reshape(w.shape[0], images.stop - images.start, rows.stop - rows.start, axes[1].places)
-        if b is not None:
-            y += b[:, None, None, None]
-        out[images, :, rows] = y.swapaxes(0, 1)
+def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
+    """out[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, at(i, k), at(j, l)], the axes saying which pixel `at` is."""
+    if not w.size or not x.size:
+        out[...] = 0 if b is None else b[:, None, None]
+    elif out.size:
+        chunk, strip = _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
+        rows, outputs = _cuts(len(out) * vertical.places, strip), _cuts(w.shape[0] // groups, OUTPUTS)
+        items = [(*r, g, g * (w.shape[0] // groups) + o, g * (w.shape[0] // groups) + end, 0, w.shape[1], 0)
+                 for r in rows for g in range(groups) for o, end in outputs]
+        bias = xp.empty(0, x.dtype) if b is None else xp.ascontiguousarray(b)
+        convolve(xp.ascontiguousarray(x), xp.ascontiguousarray(w).reshape(-1), bias,
+                 *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), out)
 
 
-def _weight_gradient(xp, grad_y, x, w, axes, groups):
-    grad_w = xp.zeros((groups, w.shape[0] // groups, math.prod(w.shape[1:])), x.dtype)
-    for images, rows, columns in _blocks(xp, x, axes, groups):
-        g = grad_y[images, :, rows].swapaxes(0, 1).reshape(*grad_w.shape[:2], columns.shape[-1])
-        grad_w += xp.matmul(g, columns.swapaxes(1, 2))
-    return grad_w.reshape(w.shape)
+def _weight_gradient(xp, grad_y, x, w, vertical, horizontal, groups):
+    if not grad_y.size or not w.size:
+        return xp.zeros(w.shape, x.dtype)
+    chunk, strip = _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
+    lines = len(x) * vertical.places
+    parts = max(1, min(MOST_PARTS, -(-lines // (4 * strip)), max(x.size, grad_y.size) // w.size))
+    rows, outputs = _cuts(lines, -(-lines // parts)), _cuts(w.shape[0] // groups, OUTPUTS)
+    items = [(*r, g, g * (w.shape[0] // groups) + o, g * (w.shape[0] // groups) + end, c, min(c + chunk, w.shape[1]), part)
+             for part, r in enumerate(rows) for g in range(groups) for o, end in outputs for c in range(0, w.shape[1], chunk)]
+    grads = xp.empty((len(rows), *w.shape[:2], w.shape[2] * w.shape[3]), x.dtype)
+    convolve_weights(xp.ascontiguousarray(x), xp.ascontiguousarray(grad_y),
+                     *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), grads)
+    return grads.sum(axis=0).reshape(w.shape)
 
 
 def _input_gradient(xp, grad_y, cache):
     """The pixels of one residue modulo the stride see the same taps: for them, a convolution of `grad_y` with these taps alone."""
     (x, w), groups = (cache.x, cache.w), cache.groups
-    grad_x, outputs = xp.zeros(x.shape, x.dtype), w.shape[0] // groups
+    outputs = w.shape[0] // groups
     transposed = w.reshape(groups, outputs, *w.shape[1:]).swapaxes(1, 2)
     phases = [_phases(*numbers) for numbers in zip(x.shape[2:], w.shape[2:], cache.stride, cache.padding, cache.dilation, strict=True)]
-    for rows, row_taps, row_axis in phases[0]:
-        for columns, column_taps, column_axis in phases[1]:
-            taps = transposed[..., row_taps, column_taps].reshape(x.shape[1], outputs, row_axis.taps, column_axis.taps)
-            _correlate(xp, grad_y, taps, None, (row_axis, column_axis), groups, grad_x[:, :, rows, columns])
+    whole = cache.stride == (1, 1)
+    grad_x = xp.empty(x.shape, x.dtype) if whole else xp.zeros(x.shape, x.dtype)
+    for rows, row_taps, vertical in phases[0]:
+        for columns, column_taps, horizontal in phases[1]:
+            taps = transposed[..., row_taps, column_taps].reshape(x.shape[1], outputs, vertical.taps, horizontal.taps)
+            part = grad_x if whole else xp.empty((*x.shape[:2], vertical.places, horizontal.places), x.dtype)
+            _correlate(xp, grad_y, taps, None, vertical, horizontal, groups, part)
+            if not whole:
+                grad_x[:, :, rows, columns] = part
     return grad_x
 
 
@@ -240,58 +258,28 @@ def _phases(n, kernel, stride, padding, dilation):
     return phases
 
 
-def _blocks(xp, x, axes, groups):
-    """(images, rows, columns of these): slices of the batch and of the rows of the output, and the pixels that they read."""
-    vertical, horizontal = axes
-    depth = x.shape[1] * vertical.taps * horizontal.taps
-    at_once = max(1, BLOCK // max(1, depth * horizontal.places))
-    images, rows = max(1, at_once // max(1, vertical.places)), min(at_once, vertical.places)
-    buffer = xp.empty(depth * min(images, x.shape[0]) * rows * horizontal.places, x.dtype)
-    for n in range(0, x.shape[0], images):
-        part = xp.ascontiguousarray(x[n:n + images])
-        for r in range(0, vertical.places, max(1, rows)):
-            stop = min(r + rows, vertical.places)
-            planes = (depth * part.shape[0], stop - r, horizontal.places)
-            columns = buffer[:math.prod(planes)].reshape(planes)
-            geometry = xp.asarray(np.array([*vertical.part(r, stop), *horizontal], np.int64))
-            unfold(part, geometry, columns)
-            yield slice(n, n + len(part)), slice(r, stop), columns.reshape(groups, depth // groups, len(part) * (stop - r) * planes[2])
+def _shares(count, most):
+    """The size of equal shares of `count` that are at most `most`, or 1."""
+    return -(-count // -(-count // max(1, most)))
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+def _cuts(count, step):
+    return [(i, min(i + step, count)) for i in range(0, count, step)]
 
 
-@kernel("in T x[n, c, h, w]; in int64 geometry[10]; out T columns[planes, rows, places]", split="planes", gpu="block", threads=128)
-def unfold(x, geometry, columns, start, stop):
-    """Plane p = ((channel * taps + row tap) * taps + column tap) * n + image: what this tap reads at all places, 0 outside the image.
-
-    `geometry` holds the vertical and the horizontal Axis.
-    """
-    height, width, rows, places = x.shape[2], x.shape[3], columns.shape[1], columns.shape[2]
-    down, top, down_taps, down_tap = geometry[1], geometry[2], geometry[3], geometry[4]
-    right, left, right_taps, right_tap = geometry[6], geometry[7], geometry[8], geometry[9]
-    for p in range(start, stop):
-        image, tap = p % x.shape[0], p // x.shape[0]
-        column = left + tap % right_taps * right_tap
-        row = top + tap // right_taps % down_taps * down_tap
-        channel = x[image, tap // right_taps // down_taps]
-        low = min(max(0, (right - 1 - column) // right), places)  # the first place inside the image, and the one after the last
-        high = max(low, min(places, (width - 1 - column) // right + 1))
-        for i in range(rows):
-            out = columns[p, i]
-            if 0 <= row < height:
-                source = channel[row]
-                for j in range(low):
-                    out[j] = 0
-                if right == 1:
-                    for j in range(low, high):
-                        out[j] = source[column + j]
-                else:
-                    for j in range(low, high):
-                        out[j] = source[column + j * right]
-                for j in range(high, places):
-                    out[j] = 0
-            else:
-                for j in range(places):
-                    out[j] = 0
-            row += down
+def _tables(xp, items, vertical, horizontal, inputs, chunk, strip):
+    """The tables of the kernels: `lines` holds where each tap reads vertically, `reads` where a tap's places begin in a line, and
+    `columns` which column lies where in a line: those of one residue modulo the step side by side, as far as taps reach."""
+    offsets = [t * horizontal.tap for t in range(horizontal.taps)]
+    residues, reads, columns = {}, [], []
+    for offset in offsets:
+        residues.setdefault(offset % horizontal.step, []).append(offset // horizontal.step)
+    begin = {}
+    for residue, quotients in residues.items():
+        begin[residue] = len(columns) - min(quotients)
+        span = range(min(quotients), max(quotients) + horizontal.places)
+        columns += [horizontal.first + residue + q * horizontal.step for q in span]
+    reads = [begin[offset % horizontal.step] + offset // horizontal.step for offset in offsets]
+    geometry = [vertical.first, vertical.step, horizontal.step, inputs]
+    lines = [t * vertical.tap for t in range(vertical.taps)]
+    return [xp.asarray(np.array(table, np.int64)) for table in (items, geometry, range(chunk), range(strip), lines, reads, columns)]

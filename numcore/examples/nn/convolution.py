@@ -114,14 +114,34 @@ EXAMPLES = {
 }
 
 
-def _unfold_arguments(rng, variant, size):
-    """Planes of one channel of several images and of several taps, which reach beyond the images."""
-    taps = (1, size) if size % 3 else (3, size // 3)
-    step, rows, places = (int(rng.integers(1, 4)) for _ in range(3))
-    vertical = [rows, step, int(rng.integers(-5, 1)), taps[0], int(rng.integers(1, 3))]
-    horizontal = [places, int(rng.integers(1, 3)), int(rng.integers(-5, 1)), taps[1], int(rng.integers(-1, 2))]
-    x = rng.standard_normal((1, 1, 6, 7)).astype(variant["T"])
-    return [x, np.array([*vertical, *horizontal]), np.full((size, rows, places), np.nan, variant["T"])]
+# --- arguments of kernels: each item a strip of two rows, perhaps of two images --------------------------------------------------------
 
 
-KERNELS = {_convolution.unfold.name: _unfold_arguments}
+def _geometry(rng, size):
+    """The two axes, and the shape of images in two groups of channels that give 2 size rows of output."""
+    step, taps, padding = (int(n) for n in rng.integers([1, 1, 0], [3, 4, 3]))
+    high = next(n for n in (7, 3, 2) if size % n == 0 or n == 2)
+    vertical = _convolution.Axis(high, step, -padding, 2, int(rng.integers(1, 3)))
+    horizontal = _convolution.Axis(int(rng.integers(1, 9)), int(rng.integers(1, 3)), -1, taps, int(rng.integers(1, 3)))
+    return vertical, horizontal, (2 * size // high, 6, 5, 6)
+
+
+def _convolve_arguments(rng, variant, size):
+    """Two groups of three channels each to five outputs each."""
+    vertical, horizontal, shape = _geometry(rng, size)
+    items = [(2 * i, 2 * i + 2, g, 5 * g, 5 * g + 5, 0, 3, 0) for i in range(size) for g in range(2)]
+    tables = _convolution._tables(np, np.reshape(items, (-1, 8)), vertical, horizontal, 3, 2, 2)
+    x, weights, bias = (rng.standard_normal(s).astype(variant["T"]) for s in (shape, 10 * 3 * 2 * horizontal.taps, 10))
+    return [x, weights, bias, *tables, np.full((shape[0], 10, vertical.places, horizontal.places), np.nan, variant["T"])]
+
+
+def _convolve_weights_arguments(rng, variant, size):
+    """Each item all channels of a group for some rows, which are a part of their own."""
+    vertical, horizontal, shape = _geometry(rng, size)
+    items = [(2 * i, 2 * i + 2, g, 5 * g, 5 * g + 5, 0, 3, i) for i in range(size) for g in range(2)]
+    tables = _convolution._tables(np, np.reshape(items, (-1, 8)), vertical, horizontal, 3, 3, 2)
+    x, grad_y = (rng.standard_normal(s).astype(variant["T"]) for s in (shape, (shape[0], 10, vertical.places, horizontal.places)))
+    return [x, grad_y, *tables, np.full((size, 10, 3, 2 * horizontal.taps), np.nan, variant["T"])]
+
+
+KERNELS = {_convolution.convolve.name: _convolve_arguments, _convolution.convolve_weights.name: _convolve_weights_arguments}
