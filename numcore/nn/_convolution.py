@@ -14,7 +14,20 @@ import numpy as np
 
 from ..dispatch import float_dtype, on_device, routine
 from ._cache import checked_cache, checked_gradient
-from ._convolution_kernels import OUTPUTS, convolve, convolve_weights
+from ._convolution_kernels import (
+    ITEM_GROUP,
+    ITEM_IN,
+    ITEM_IN_END,
+    ITEM_OUT,
+    ITEM_OUT_END,
+    ITEM_PART,
+    ITEM_ROW,
+    ITEM_ROW_END,
+    MOST_ROWS,
+    OUTPUTS,
+    convolve,
+    convolve_weights,
+)
 from ._windows import integer, output_sizes, pair
 
 __all__ = ["conv2d", "conv2d_vjp"]
@@ -204,11 +217,10 @@ def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
         out[...] = 0 if b is None else b[:, None, None]
     elif out.size:
         chunk, strip = _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
-        rows, outputs = _cuts(len(out) * vertical.places, strip), _cuts(w.shape[0] // groups, OUTPUTS)
-        items = [(*r, g, g * (w.shape[0] // groups) + o, g * (w.shape[0] // groups) + end, 0, w.shape[1], 0)
-                 for r in rows for g in range(groups) for o, end in outputs]
+        items = _items(_cuts(len(out) * vertical.places, strip), groups, w.shape[0] // groups, _cuts(w.shape[1], w.shape[1]))
         bias = xp.empty(0, x.dtype) if b is None else xp.ascontiguousarray(b)
-        convolve(xp.ascontiguousarray(x), xp.ascontiguousarray(w).reshape(-1), bias,
+        weights = xp.concatenate((w.reshape(-1), xp.zeros((MOST_ROWS - 1) * math.prod(w.shape[1:]), x.dtype)))
+        convolve(xp.ascontiguousarray(x), weights, bias,
                  *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), out)
 
 
@@ -218,9 +230,8 @@ def _weight_gradient(xp, grad_y, x, w, vertical, horizontal, groups):
     chunk, strip = _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
     lines = len(x) * vertical.places
     parts = max(1, min(MOST_PARTS, -(-lines // (4 * strip)), max(x.size, grad_y.size) // w.size))
-    rows, outputs = _cuts(lines, -(-lines // parts)), _cuts(w.shape[0] // groups, OUTPUTS)
-    items = [(*r, g, g * (w.shape[0] // groups) + o, g * (w.shape[0] // groups) + end, c, min(c + chunk, w.shape[1]), part)
-             for part, r in enumerate(rows) for g in range(groups) for o, end in outputs for c in range(0, w.shape[1], chunk)]
+    rows = _cuts(lines, -(-lines // parts))
+    items = _items(rows, groups, w.shape[0] // groups, _cuts(w.shape[1], chunk))
     grads = xp.empty((len(rows), *w.shape[:2], w.shape[2] * w.shape[3]), x.dtype)
     convolve_weights(xp.ascontiguousarray(x), xp.ascontiguousarray(grad_y),
                      *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), grads)
@@ -264,7 +275,21 @@ def _shares(count, most):
 
 
 def _cuts(count, step):
-    return [(i, min(i + step, count)) for i in range(0, count, step)]
+    """[0, count) in pieces of `step`: (pieces, 2)."""
+    starts = np.arange(0, count, step)
+    return np.stack((starts, np.minimum(starts + step, count)), axis=1)
+
+
+def _items(rows, groups, outputs, inputs):
+    """The work table: all pieces of rows with all output channels of all groups, at most OUTPUTS at once, and pieces of their inputs."""
+    outputs, group = _cuts(outputs, OUTPUTS) + outputs * np.arange(groups)[:, None, None], np.arange(groups)
+    items = np.empty((len(rows), groups, outputs.shape[1], len(inputs), 8), np.int64)
+    items[..., ITEM_ROW:ITEM_ROW_END + 1] = rows[:, None, None, None]
+    items[..., ITEM_GROUP] = group[:, None, None]
+    items[..., ITEM_OUT:ITEM_OUT_END + 1] = outputs[:, :, None]
+    items[..., ITEM_IN:ITEM_IN_END + 1] = inputs
+    items[..., ITEM_PART] = np.arange(len(rows))[:, None, None, None]
+    return items.reshape(-1, 8)
 
 
 def _tables(xp, items, vertical, horizontal, inputs, chunk, strip):
@@ -282,4 +307,4 @@ def _tables(xp, items, vertical, horizontal, inputs, chunk, strip):
     reads = [begin[offset % horizontal.step] + offset // horizontal.step for offset in offsets]
     geometry = [vertical.first, vertical.step, horizontal.step, inputs]
     lines = [t * vertical.tap for t in range(vertical.taps)]
-    return [xp.asarray(np.array(table, np.int64)) for table in (items, geometry, range(chunk), range(strip), lines, reads, columns)]
+    return [xp.asarray(np.asarray(table, np.int64)) for table in (items, geometry, range(chunk), range(strip), lines, reads, columns)]

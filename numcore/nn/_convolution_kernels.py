@@ -14,18 +14,19 @@ from ._convolution_vectors import copy_tile_row
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(8)
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
 OUTPUTS = 64  # output channels of an item at most
+MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
 
 TABLES = ("in int64 items[count, 8]; in int64 geometry[4]; in int64 channels[chunk]; in int64 rows[strip]; in int64 lines[down]; "
           "in int64 reads[right]; in int64 columns[wide]; ")
 SCRATCH = ("scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[strip*down]; scratch int64 piece_at[48]; "
-           "scratch int64 piece_row[48]; scratch int64 piece_from[48]")
+           "scratch int64 piece_row[48]; scratch int64 piece_from[48]; scratch int64 bases[48]")
 
 
 @kernel("in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; " + TABLES + "out T y[n, o, high, broad]; "
         "scratch T panel[48*chunk*down*right+64]; scratch T sums[64*strip*broad+3072]; " + SCRATCH, split="count", gpu="block", threads=256,
         grain="1", twin_tolerance={"float32": 1e-5, "float64": 1e-13})
 def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, columns, y, panel, sums, planes, slots, piece_at, piece_row,
-             piece_from, start, stop):
+             piece_from, bases, start, stop):
     """y[n, o, i, j] = bias[o] + Σ weights[o, c, tap] x[n, c, pixel (i, j, tap)] for the rows and output channels of every item."""
     width, height, down, right = tile_cols(panel[0]), tile_rows(panel[0]), lines.size, reads.size
     taps, broad, wide, inputs = down * right, y.shape[3], columns.size, geometry[GROUP_CHANNELS]
@@ -33,7 +34,7 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
         first, end = items[n, ITEM_ROW], items[n, ITEM_ROW_END]
         out, outputs = items[n, ITEM_OUT], items[n, ITEM_OUT_END] - items[n, ITEM_OUT]
         places = (end - first) * broad
-        pitch, whole = (places + width - 1) // width * width, outputs // height * height
+        pitch, whole = (places + width - 1) // width * width, in_tiles(outputs, height)
         count = assign_slots(geometry, lines, first, end, y.shape[2], slots)
         for channel in range(0, inputs, max(channels.size, 1)):
             held = min(channels.size, inputs - channel)
@@ -45,10 +46,11 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
                 target = 0
                 for c in range(held):
                     for t in range(down):
+                        for q in range(pieces):
+                            bases[q] = (c * count + slots[piece_row[q] * down + t]) * wide + piece_from[q]
                         for s in range(right):
                             for q in range(pieces):
-                                line = c * count + slots[piece_row[q] * down + t]
-                                copy_tile_row(planes, line * wide + reads[s] + piece_from[q], panel, target + piece_at[q])
+                                copy_tile_row(planes, bases[q] + reads[s], panel, target + piece_at[q])
                             target += width
                 for e in range(0, whole, height):
                     gemm_tile(weights, a + e * a_row, a_row, 1, panel, 0, width, sums, e * pitch + p, pitch, depth, channel)
@@ -66,7 +68,7 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
         "scratch T panel[48*strip*broad+64]; scratch T packed[64*strip*broad]; scratch T sums[64*chunk*down*right+3072]; " + SCRATCH,
         split="count", gpu="block", threads=256, grain="1", twin_tolerance={"float32": 2e-5, "float64": 1e-13})
 def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, columns, grads, panel, packed, sums, planes, slots, piece_at,
-                     piece_row, piece_from, start, stop):
+                     piece_row, piece_from, bases, start, stop):
     """grads[part, o, c, tap] = Σ grad_y[n, o, i, j] x[n, c, pixel (i, j, tap)] over the rows of every item, strip by strip.
 
     Lines hold their channels side by side, and the columns of a panel are pairs (tap, channel).
@@ -76,7 +78,7 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
     for n in range(start, stop):
         out, outputs = items[n, ITEM_OUT], items[n, ITEM_OUT_END] - items[n, ITEM_OUT]
         channel, held = items[n, ITEM_IN], items[n, ITEM_IN_END] - items[n, ITEM_IN]
-        entries, whole = taps * held, outputs // height * height
+        entries, whole = taps * held, in_tiles(outputs, height)
         pitch = (entries + width - 1) // width * width
         for j in range(outputs * pitch):
             sums[j] = 0
@@ -95,10 +97,11 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
                 pieces = cut_entries(p, min(p + width, entries), held, reads, piece_at, piece_row, piece_from)
                 target = 0
                 for i in range(end - first):
+                    for q in range(pieces):
+                        bases[q] = slots[i * down + piece_row[q]] * wide * held + piece_from[q]
                     for j in range(broad):
                         for q in range(pieces):
-                            line = slots[i * down + piece_row[q]]
-                            copy_tile_row(planes, (line * wide + j) * held + piece_from[q], panel, target + piece_at[q])
+                            copy_tile_row(planes, bases[q] + j * held, panel, target + piece_at[q])
                         target += width
                 for e in range(0, whole, height):
                     gemm_tile(packed, e * places, places, 1, panel, 0, width, sums, e * pitch + p, pitch, places, 1)
@@ -109,6 +112,11 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
             for c in range(held):
                 for t in range(taps):
                     target[channel + c, t] = sums[e * pitch + t * held + c]
+
+
+def in_tiles(count, height):
+    """Rows of a product that tiles compute: with the last tile reaching beyond the end, unless one row is left over."""
+    return count if count % height != 1 else count - 1
 
 
 def copy(source, at, target, to, count):

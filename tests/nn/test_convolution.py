@@ -280,7 +280,7 @@ def cross_entropy_gradient(scores, labels):
 
 
 def test_a_network_learns_to_read_digits():
-    """Well above a linear classifier, which reads 95 % of these images; it takes a few seconds."""
+    """Two convolutions reach 98 to 99 % on images not seen; a wrong gradient anywhere leaves them far below. Takes a few seconds."""
     load_digits = pytest.importorskip("sklearn.datasets").load_digits
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)

@@ -131,7 +131,7 @@ def _convolve_arguments(rng, variant, size):
     vertical, horizontal, shape = _geometry(rng, size)
     items = [(2 * i, 2 * i + 2, g, 5 * g, 5 * g + 5, 0, 3, 0) for i in range(size) for g in range(2)]
     tables = _convolution._tables(np, np.reshape(items, (-1, 8)), vertical, horizontal, 3, 2, 2)
-    x, weights, bias = (rng.standard_normal(s).astype(variant["T"]) for s in (shape, 10 * 3 * 2 * horizontal.taps, 10))
+    x, weights, bias = (rng.standard_normal(s).astype(variant["T"]) for s in (shape, (10 + 7) * 3 * 2 * horizontal.taps, 10))
     return [x, weights, bias, *tables, np.full((shape[0], 10, vertical.places, horizontal.places), np.nan, variant["T"])]
 
 

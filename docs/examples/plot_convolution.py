@@ -1,0 +1,125 @@
+"""
+A small convolutional network
+=============================
+
+A convolution slides a small kernel over an image and gives a large number where the image looks like the kernel. A network learns the
+kernels. Here two layers of them, each followed by pooling, which keeps the largest number of every 2 × 2 pixels, learn to read 8 × 8 images
+of handwritten digits. Forward and backward functions of the layers are plain functions on arrays, so the network is a few lines.
+"""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp
+
+images, labels = load_digits(return_X_y=True)
+images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
+rng = np.random.default_rng(0)
+order = rng.permutation(len(images))
+train, test = order[:1300], order[1300:]
+
+
+# %%
+# The network: convolution, ``max(x, 0)``, pooling; the same again; and a matrix that turns what is left into ten scores.
+
+
+def forward(parameters, x):
+    w1, b1, w2, b2, w3, b3 = parameters
+    y1, cache1 = conv2d(x, w1, b1, padding=1)
+    p1, pool1 = max_pool2d(np.maximum(y1, 0), 2)
+    y2, cache2 = conv2d(p1, w2, b2, padding=1)
+    p2, pool2 = max_pool2d(np.maximum(y2, 0), 2)
+    flat = p2.reshape(len(x), -1)
+    return flat @ w3 + b3, (cache1, y1, pool1, cache2, y2, pool2, flat)
+
+
+def backward(parameters, saved, grad):
+    cache1, y1, pool1, cache2, y2, pool2, flat = saved
+    grad_p2 = (grad @ parameters[4].T).reshape(len(flat), 32, 2, 2)
+    grad_p1, *grads2 = conv2d_vjp(max_pool2d_vjp(grad_p2, pool2) * (y2 > 0), cache2)
+    _, *grads1 = conv2d_vjp(max_pool2d_vjp(grad_p1, pool1) * (y1 > 0), cache1)
+    return [*grads1, *grads2, flat.T @ grad, grad.sum(axis=0)]
+
+
+# %%
+# The loss is the cross entropy: minus the logarithm of the probability that softmax gives to the right digit. The weights follow its
+# gradient by Adam's rule, which divides every weight's average gradient by the gradient's usual size, with steps that shrink to nothing.
+
+
+def probabilities(scores):
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def train_network(epochs=20, rate=3e-3):
+    shapes, inputs = [(12, 1, 3, 3), (12,), (32, 12, 3, 3), (32,), (128, 10), (10,)], [9, None, 108, None, 128, None]
+    parameters = [(rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
+    first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
+    step, steps, history = 0, 26 * epochs, []
+    for _ in range(epochs):
+        losses = []
+        for batch in np.array_split(rng.permutation(train), 26):
+            scores, saved = forward(parameters, images[batch])
+            p, right = probabilities(scores), (np.arange(len(batch)), labels[batch])
+            losses.append(-np.log(p[right]).mean())
+            p[right] -= 1
+            step += 1
+            for w, m, v, g in zip(parameters, first, second, backward(parameters, saved, p / len(batch)), strict=True):
+                m += 0.1 * (g - m)
+                v += 0.001 * (g * g - v)
+                w -= rate * (1 - step / steps) * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        history.append((np.mean(losses), accuracy(parameters, train), accuracy(parameters, test)))
+    return parameters, np.array(history)
+
+
+def accuracy(parameters, which):
+    return np.mean(forward(parameters, images[which])[0].argmax(axis=1) == labels[which])
+
+
+start = time.perf_counter()
+parameters, history = train_network()
+seconds = time.perf_counter() - start
+linear = LogisticRegression(max_iter=1000).fit(images[train].reshape(-1, 64), labels[train])
+linear_accuracy = linear.score(images[test].reshape(-1, 64), labels[test])
+print(f"{len(test)} images that were not learned from: the network reads {history[-1, 2]:.1%} correctly, a linear classifier "
+      f"{linear_accuracy:.1%}")
+print(f"{len(history)} passes over {len(train)} images in {seconds:.1f} s")
+
+# %%
+# Most kernels of the first layer have become detectors of edges and strokes of one direction: light on one side, dark on the other. Below
+# them, what each kernel makes of one image, before pooling: dark where the image looks like the kernel.
+
+kernels, image = parameters[0][:, 0], images[test[:1]]
+answers = np.maximum(conv2d(image, parameters[0], parameters[1], padding=1)[0][0], 0)
+figure = plt.figure(figsize=(10, 5.6), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=(1, 1.4))
+grid = above.subplots(2, 13)
+grid[0, 0].imshow(image[0, 0], cmap="gray_r")
+grid[0, 0].set_title("image", fontsize=9)
+for i, (kernel, answer) in enumerate(zip(kernels, answers, strict=True), start=1):
+    grid[0, i].imshow(kernel, cmap="PuOr", vmin=-np.abs(kernels).max(), vmax=np.abs(kernels).max())
+    grid[1, i].imshow(answer, cmap="gray_r", vmin=0, vmax=answers.max())
+for axes in grid.flat:
+    axes.axis("off")
+above.suptitle("the 12 kernels of the first layer (orange below zero, violet above), and their answers to one image", fontsize=11)
+
+# %%
+# Learning: on the left the loss, on the right how many images are read correctly.
+
+loss, share = below.subplots(1, 2)
+epochs = np.arange(1, len(history) + 1)
+loss.plot(epochs, history[:, 0], color="#0b6e99")
+loss.set_yscale("log")
+loss.set_xlabel("passes over the training images")
+loss.set_ylabel("loss (cross entropy)")
+share.plot(epochs, 100 * history[:, 1], color="#0b6e99", label="images learned from")
+share.plot(epochs, 100 * history[:, 2], color="#c4581a", label="images not seen")
+share.axhline(100 * linear_accuracy, color="#5a7d2a", linestyle=":", label="linear classifier, not seen")
+share.set_ylim(90, 100.3)
+share.set_xlabel("passes over the training images")
+share.set_ylabel("read correctly (%)")
+share.legend(loc="lower right")
