@@ -55,7 +55,7 @@ def probabilities(scores):
     return p / p.sum(axis=1, keepdims=True)
 
 
-def train_network(epochs=20, rate=3e-3):
+def train_network(epochs=20, rate=1e-2):
     shapes, inputs = [(12, 1, 3, 3), (12,), (32, 12, 3, 3), (32,), (128, 10), (10,)], [9, None, 108, None, 128, None]
     parameters = [(rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
     first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
@@ -84,14 +84,20 @@ start = time.perf_counter()
 parameters, history = train_network()
 seconds = time.perf_counter() - start
 linear = LogisticRegression(max_iter=1000).fit(images[train].reshape(-1, 64), labels[train])
-linear_accuracy = linear.score(images[test].reshape(-1, 64), labels[test])
-print(f"{len(test)} images that were not learned from: the network reads {history[-1, 2]:.1%} correctly, a linear classifier "
-      f"{linear_accuracy:.1%}")
+shifts = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+by_network, by_linear = np.empty(5), np.empty(5)
+for i, shift in enumerate(shifts):
+    moved = np.roll(images[test], shift, axis=(2, 3))
+    by_network[i] = np.mean(forward(parameters, moved)[0].argmax(axis=1) == labels[test])
+    by_linear[i] = linear.score(moved.reshape(-1, 64), labels[test])
+print(f"{len(test)} images that were not learned from: the network reads {by_network[0]:.1%} correctly, a linear classifier "
+      f"{by_linear[0]:.1%}")
+print(f"the same images moved by one pixel: {by_network[1:].mean():.1%} against {by_linear[1:].mean():.1%}")
 print(f"{len(history)} passes over {len(train)} images in {seconds:.1f} s")
 
 # %%
-# Most kernels of the first layer have become detectors of edges and strokes of one direction: light on one side, dark on the other. Below
-# them, what each kernel makes of one image, before pooling: dark where the image looks like the kernel.
+# Many kernels of the first layer have become detectors of edges or strokes of one direction. Below them, what each kernel makes of one
+# image, before pooling: dark where the image looks like the kernel.
 
 kernels, image = parameters[0][:, 0], images[test[:1]]
 answers = np.maximum(conv2d(image, parameters[0], parameters[1], padding=1)[0][0], 0)
@@ -108,9 +114,11 @@ for axes in grid.flat:
 above.suptitle("the 12 kernels of the first layer (orange below zero, violet above), and their answers to one image", fontsize=11)
 
 # %%
-# Learning: on the left the loss, on the right how many images are read correctly.
+# On the left and in the middle, how the network learns. On the right, what convolutions are for: a kernel answers to a stroke wherever it
+# is, and pooling forgets where exactly that was. When all images move by one pixel, which no image did in training, the network still
+# reads about two thirds of them; a linear classifier, which has a weight for each pixel, fails at more than half.
 
-loss, share = below.subplots(1, 2)
+loss, share, bars = below.subplots(1, 3)
 epochs = np.arange(1, len(history) + 1)
 loss.plot(epochs, history[:, 0], color="#0b6e99")
 loss.set_yscale("log")
@@ -118,8 +126,15 @@ loss.set_xlabel("passes over the training images")
 loss.set_ylabel("loss (cross entropy)")
 share.plot(epochs, 100 * history[:, 1], color="#0b6e99", label="images learned from")
 share.plot(epochs, 100 * history[:, 2], color="#c4581a", label="images not seen")
-share.axhline(100 * linear_accuracy, color="#5a7d2a", linestyle=":", label="linear classifier, not seen")
 share.set_ylim(90, 100.3)
 share.set_xlabel("passes over the training images")
 share.set_ylabel("read correctly (%)")
 share.legend(loc="lower right")
+for offset, values, label, colour in ((-0.2, by_network, "network", "#0b6e99"), (0.2, by_linear, "linear classifier", "#5a7d2a")):
+    bars.bar(np.arange(5) + offset, 100 * values, 0.4, color=colour, label=label)
+bars.set_xticks(range(5), ["as it is", "down", "up", "right", "left"])
+bars.set_xlabel("images not seen, moved by one pixel")
+bars.set_ylabel("read correctly (%)")
+bars.set_ylim(0, 125)
+bars.set_yticks(range(0, 101, 20))
+bars.legend(loc="upper right")
