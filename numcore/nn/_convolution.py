@@ -25,6 +25,7 @@ from ._convolution_kernels import (
     ITEM_ROW_END,
     MOST_ROWS,
     OUTPUTS,
+    WEIGHT_OUTPUTS,
     convolve,
     convolve_weights,
 )
@@ -217,7 +218,7 @@ def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
         out[...] = 0 if b is None else b[:, None, None]
     elif out.size:
         chunk, strip = _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
-        items = _items(_cuts(len(out) * vertical.places, strip), groups, w.shape[0] // groups, _cuts(w.shape[1], w.shape[1]))
+        items = _items(_cuts(len(out) * vertical.places, strip), groups, w.shape[0] // groups, OUTPUTS, _cuts(w.shape[1], w.shape[1]))
         bias = xp.empty(0, x.dtype) if b is None else xp.ascontiguousarray(b)
         weights = xp.concatenate((w.reshape(-1), xp.zeros((MOST_ROWS - 1) * math.prod(w.shape[1:]), x.dtype)))
         convolve(xp.ascontiguousarray(x), weights, bias,
@@ -231,7 +232,7 @@ def _weight_gradient(xp, grad_y, x, w, vertical, horizontal, groups):
     lines = len(x) * vertical.places
     parts = max(1, min(MOST_PARTS, -(-lines // (4 * strip)), max(x.size, grad_y.size) // w.size))
     rows = _cuts(lines, -(-lines // parts))
-    items = _items(rows, groups, w.shape[0] // groups, _cuts(w.shape[1], chunk))
+    items = _items(rows, groups, w.shape[0] // groups, WEIGHT_OUTPUTS, _cuts(w.shape[1], chunk))
     grads = xp.empty((len(rows), *w.shape[:2], w.shape[2] * w.shape[3]), x.dtype)
     convolve_weights(xp.ascontiguousarray(x), xp.ascontiguousarray(grad_y),
                      *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), grads)
@@ -280,9 +281,9 @@ def _cuts(count, step):
     return np.stack((starts, np.minimum(starts + step, count)), axis=1)
 
 
-def _items(rows, groups, outputs, inputs):
-    """The work table: all pieces of rows with all output channels of all groups, at most OUTPUTS at once, and pieces of their inputs."""
-    outputs, group = _cuts(outputs, OUTPUTS) + outputs * np.arange(groups)[:, None, None], np.arange(groups)
+def _items(rows, groups, outputs, most, inputs):
+    """The work table: all pieces of rows with all output channels of all groups, at most `most` at once, and pieces of their inputs."""
+    outputs, group = _cuts(outputs, most) + outputs * np.arange(groups)[:, None, None], np.arange(groups)
     items = np.empty((len(rows), groups, outputs.shape[1], len(inputs), 8), np.int64)
     items[..., ITEM_ROW:ITEM_ROW_END + 1] = rows[:, None, None, None]
     items[..., ITEM_GROUP] = group[:, None, None]

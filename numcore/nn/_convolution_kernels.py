@@ -13,7 +13,7 @@ from ._convolution_vectors import copy_tile_row
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(8)
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
-OUTPUTS = 64  # output channels of an item at most
+OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
 MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
 
 TABLES = ("in int64 items[count, 8]; in int64 geometry[4]; in int64 channels[chunk]; in int64 rows[strip]; in int64 lines[down]; "
@@ -23,8 +23,8 @@ SCRATCH = ("scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[stri
 
 
 @kernel("in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; " + TABLES + "out T y[n, o, high, broad]; "
-        "scratch T panel[48*chunk*down*right+64]; scratch T sums[64*strip*broad+3072]; " + SCRATCH, split="count", gpu="block", threads=256,
-        grain="1", twin_tolerance={"float32": 1e-5, "float64": 1e-13})
+        "scratch T panel[48*chunk*down*right+64]; scratch T sums[128*strip*broad+6144]; " + SCRATCH,
+        split="count", gpu="block", threads=256, grain="1", twin_tolerance={"float32": 1e-5, "float64": 1e-13})
 def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, columns, y, panel, sums, planes, slots, piece_at, piece_row,
              piece_from, bases, start, stop):
     """y[n, o, i, j] = bias[o] + Σ weights[o, c, tap] x[n, c, pixel (i, j, tap)] for the rows and output channels of every item."""
@@ -56,10 +56,11 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
                     gemm_tile(weights, a + e * a_row, a_row, 1, panel, 0, width, sums, e * pitch + p, pitch, depth, channel)
                 for e in range(whole, outputs):
                     gemm_row(weights, a + e * a_row, a_row, 1, panel, 0, width, sums, e * pitch + p, pitch, depth, channel)
-        for e in range(outputs):
-            added = bias[out + e] if bias.size else y.dtype.type(0)
-            for i in range(first, end):
-                target, source = y[i // y.shape[2], out + e, i % y.shape[2]], e * pitch + (i - first) * broad
+        for i in range(first, end):
+            image, row = i // y.shape[2], i % y.shape[2]
+            for e in range(outputs):
+                added = bias[out + e] if bias.size else y.dtype.type(0)
+                target, source = y[image, out + e, row], e * pitch + (i - first) * broad
                 for j in range(broad):
                     target[j] = sums[source + j] + added
 
@@ -88,11 +89,10 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
             assign_slots(geometry, lines, first, end, high, slots)
             pack_lines(x, items[n, ITEM_GROUP] * grads.shape[2] + channel, held, geometry, lines, columns, first, end, high, slots, planes,
                        1, held)
-            for e in range(outputs):
-                for i in range(first, end):
-                    source, target = grad_y[i // high, out + e, i % high], e * places + (i - first) * broad
-                    for j in range(broad):
-                        packed[target + j] = source[j]
+            for i in range(first, end):
+                image, row = i // high, i % high
+                for e in range(outputs):
+                    copy(grad_y[image, out + e, row], 0, packed, e * places + (i - first) * broad, broad)
             for p in range(0, entries, width):
                 pieces = cut_entries(p, min(p + width, entries), held, reads, piece_at, piece_row, piece_from)
                 target = 0
@@ -142,37 +142,41 @@ def assign_slots(geometry, lines, first, end, high, slots):
 
 def pack_lines(x, channel, held, geometry, lines, columns, first, end, high, slots, planes, channel_step, column_step):
     """planes[c * channel_step + (slot * wide + q) * column_step] = column columns[q] of the slot's pixel row, 0 outside the image."""
-    packed, wide, height, width = -1, columns.size, x.shape[2], x.shape[3]
+    packed, wide, height = -1, columns.size, x.shape[2]
     for i in range(first, end):
+        image, top = i // high, geometry[TOP] + i % high * geometry[STEP]
         for t in range(lines.size):
             slot = slots[(i - first) * lines.size + t]
-            if slot <= packed:
-                continue
-            packed = slot
-            row = geometry[TOP] + i % high * geometry[STEP] + lines[t]
-            for c in range(held):
-                target = c * channel_step + slot * wide * column_step
-                if row < 0 or row >= height:
-                    for q in range(wide):
-                        planes[target + q * column_step] = 0
-                    continue
-                source = x[i // high, channel + c, row]
-                if geometry[COLUMN_STEP] == 1:  # the columns follow each other
-                    low = min(max(0, -columns[0]), wide)
-                    stop = max(low, min(wide, width - columns[0]))
-                    for q in range(low):
-                        planes[target + q * column_step] = 0
-                    if column_step == 1:
-                        copy(source, columns[0] + low, planes, target + low, stop - low)
+            if slot > packed:
+                packed, row = slot, top + lines[t]
+                for c in range(held):
+                    target = c * channel_step + slot * wide * column_step
+                    if 0 <= row < height:
+                        pack_line(x[image, channel + c, row], geometry[COLUMN_STEP], columns, planes, target, column_step)
                     else:
-                        for q in range(low, stop):
-                            planes[target + q * column_step] = source[columns[0] + q]
-                    for q in range(stop, wide):
-                        planes[target + q * column_step] = 0
-                else:
-                    for q in range(wide):
-                        inside = 0 <= columns[q] < width
-                        planes[target + q * column_step] = source[columns[q]] if inside else x.dtype.type(0)
+                        fill_zeros(planes, target, column_step, 0, wide)
+
+
+def pack_line(source, step, columns, planes, target, column_step):
+    if step == 1:  # the columns follow each other
+        low = min(max(0, -columns[0]), columns.size)
+        stop = max(low, min(columns.size, source.size - columns[0]))
+        fill_zeros(planes, target, column_step, 0, low)
+        if column_step == 1:
+            copy(source, columns[0] + low, planes, target + low, stop - low)
+        else:
+            for q in range(low, stop):
+                planes[target + q * column_step] = source[columns[0] + q]
+        fill_zeros(planes, target, column_step, stop, columns.size)
+    else:
+        for q in range(columns.size):
+            inside = 0 <= columns[q] < source.size
+            planes[target + q * column_step] = source[columns[q]] if inside else source.dtype.type(0)
+
+
+def fill_zeros(planes, target, column_step, low, high):
+    for q in range(low, high):
+        planes[target + q * column_step] = 0
 
 
 def cut_places(low, high, broad, piece_at, piece_row, piece_from):
