@@ -32,3 +32,7 @@ from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, sp
 
 __all__ = ["avg_pool2d", "avg_pool2d_vjp", "conv2d", "conv2d_vjp", "max_pool2d", "max_pool2d_vjp", "spectral_conv1d", "spectral_conv1d_vjp",
            "spectral_conv2d", "spectral_conv2d_vjp"]
+from ._embedding import embedding, embedding_vjp
+from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
+
+__all__ = ["embedding", "embedding_vjp", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]

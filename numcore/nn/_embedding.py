@@ -1,0 +1,157 @@
+"""Embedding: rows of a table by their numbers, and the gradient of the table.
+
+The gradient of a row is the sum of the gradients of all places where the row stands. Places are sorted by row first, so that every row is
+one ordered sum, the same at any number of threads. Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model",
+Journal of Machine Learning Research 3, 2003.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..dispatch import device_of, float_dtype, on_device, routine
+from ..kernel import kernel
+from ._cache import checked_cache, checked_gradient
+
+__all__ = ["embedding", "embedding_vjp"]
+
+
+class EmbeddingCache(NamedTuple):
+    idx: Any  # int64, checked
+    table: Any
+
+
+# --- routines ----------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def embedding(idx, table):
+    """Rows of a table: ``y = table[idx]``, the indices being checked.
+
+    Parameters
+    ----------
+    idx : (...) array of integers
+        Numbers of rows, 0 ... n-1. It may be a NumPy array beside a table on a GPU.
+    table : (n, d) array, float32 or float64
+
+    Returns
+    -------
+    y : (..., d) array
+    cache : EmbeddingCache
+        For :func:`embedding_vjp`.
+
+    Raises
+    ------
+    TypeError
+        Indices that are no integers, a table of another dtype, arrays on different devices.
+    ValueError
+        A table that is no matrix, an index outside of 0 ... n-1.
+
+    Notes
+    -----
+    Rows are copied: there is no error.
+
+    References
+    ----------
+    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of Machine Learning Research 3, 2003.
+
+    Examples
+    --------
+    >>> y, cache = embedding(np.array([2, 0]), np.array([[1.0, 2], [3, 4], [5, 6]]))
+    >>> y
+    array([[5., 6.],
+           [1., 2.]])
+    """
+    for name, array in (("idx", idx), ("table", table)):
+        if array is None:
+            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    xp, (table,) = on_device(table=table)
+    float_dtype(table=table)
+    if table.ndim != 2:
+        raise ValueError(f"table must have 2 dimensions, (n, d) (got shape {table.shape})")
+    _, (idx,) = on_device(idx=idx)
+    if idx.dtype.kind not in "iu":
+        raise TypeError(f"idx must be integers (got dtype {idx.dtype})")
+    outside = (idx < 0) | (idx >= len(table))
+    if bool(outside.any()):
+        raise ValueError(f"idx must satisfy 0 <= idx < {len(table)}, the rows of table (got {int(idx[outside][0])})")
+    if device_of(idx) is not device_of(table):
+        if not isinstance(idx, np.ndarray):
+            on_device(idx=idx, table=table)  # a TypeError
+        idx = xp.asarray(idx)
+    idx = idx.astype(np.int64)
+    return xp.take(table, idx, axis=0), EmbeddingCache(idx, table)
+
+
+@routine
+def embedding_vjp(grad_y, cache):
+    """Gradient of :func:`embedding` in its table.
+
+    Parameters
+    ----------
+    grad_y : (..., d) array
+        Gradient of a loss in the output.
+    cache : EmbeddingCache
+        What :func:`embedding` returned.
+
+    Returns
+    -------
+    grad_table : (n, d) array
+        0 in rows that do not occur.
+
+    Raises
+    ------
+    TypeError
+        Another dtype or device than that of the table, a cache of another layer.
+    ValueError
+        `grad_y` has not the shape of the output.
+
+    Notes
+    -----
+    Sums are made in float64 and rounded once, so that the errors are those of one rounding, and do not depend on how often a row occurs.
+    O(N log N + N d) for N indices.
+
+    References
+    ----------
+    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of Machine Learning Research 3, 2003.
+
+    Examples
+    --------
+    >>> from numcore.nn import embedding
+    >>> _, cache = embedding(np.array([2, 0, 2]), np.zeros((3, 2)))
+    >>> embedding_vjp(np.array([[1.0, 2], [3, 4], [5, 6]]), cache)
+    array([[3., 4.],
+           [0., 0.],
+           [6., 8.]])
+    """
+    checked_cache(cache, EmbeddingCache)
+    idx, table = cache
+    if grad_y is None:
+        raise TypeError("grad_y must be a NumPy or CuPy array (got None)")
+    xp, (grad_y, table) = on_device(grad_y=grad_y, cache=table)
+    dtype = float_dtype(grad_y=grad_y, cache=table)
+    checked_gradient(grad_y, (*idx.shape, table.shape[1]))
+    flat = idx.reshape(-1)
+    places = xp.argsort(flat, kind="stable")
+    ends = xp.searchsorted(flat[places], xp.arange(len(table) + 1)).astype(np.int64)
+    grad_table = xp.empty(table.shape, dtype)
+    sum_places(xp.ascontiguousarray(grad_y).reshape(flat.size, table.shape[1]), places.astype(np.int64), ends, grad_table)
+    return grad_table
+
+
+# --- kernel ------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in T grad_y[m, d]; in int64 places[m]; in int64 ends[n+1]; out T grad_table[n, d]; scratch float64 total[d]",
+        split="n", gpu="warp")
+def sum_places(grad_y, places, ends, grad_table, total, start, stop):
+    """Row i of the table stands at ``places[ends[i]:ends[i + 1]]``."""
+    for i in range(start, stop):
+        row = grad_table[i]
+        total[:] = 0
+        for p in range(ends[i], ends[i + 1]):
+            grad = grad_y[places[p]]
+            for j in range(total.size):
+                total[j] += grad[j]
+        for j in range(total.size):
+            row[j] = total[j]

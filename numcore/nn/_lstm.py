@@ -1,0 +1,329 @@
+"""Long short-term memory: one step of it and a whole sequence, forward and backward.
+
+Each step makes four gates out of its input and of the last output, and with them changes a memory c that gradients pass through almost
+undamped. Products of inputs and weights do not depend on the recurrence: a sequence makes them for all steps at once, and the gradients
+of the weights too, so that one small product is left for each step. S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural
+Computation 9, 1997, with the forget gate of F. A. Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
+"""
+
+from typing import Any, NamedTuple
+
+from ..dispatch import float_dtype, on_device, routine
+from ..kernel import kernel
+from ..special import sigmoid, tanh
+from ._cache import checked_cache, checked_gradient
+
+__all__ = ["lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]
+
+
+class LSTMCache(NamedTuple):
+    x: Any  # (time, batch, in)
+    w_x: Any
+    w_h: Any
+    gates: Any  # (time, batch, 4 H): i, f, g, o
+    hs: Any  # (time + 1, batch, H), the given ones first
+    cs: Any
+
+
+class LSTMCellCache(NamedTuple):
+    sequence: LSTMCache  # of one step
+
+
+# --- routines ----------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def lstm_cell(x, h, c, w_x, w_h, b):
+    """One step of a long short-term memory.
+
+    Parameters
+    ----------
+    x : (batch, in) array, float32 or float64
+        Input of the step.
+    h, c : (batch, H) arrays
+        Output and memory of the last step.
+    w_x : (in, 4 H) array
+        Weights of the input, for the gates i, f, g and o in this order.
+    w_h : (H, 4 H) array
+        Weights of the last output.
+    b : (4 H,) array
+
+    Returns
+    -------
+    (h, c) : (batch, H) arrays
+        Output and memory after the step.
+    cache : LSTMCellCache
+        For :func:`lstm_cell_vjp`.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices.
+    ValueError
+        Shapes that do not fit.
+
+    Notes
+    -----
+    With ``a = x w_x + h w_h + b`` in four parts: ``i, f, o = sigmoid(a_i, a_f, a_o)``, ``g = tanh(a_g)``, ``c' = f c + i g`` and
+    ``h' = o tanh(c')``. A NaN in an array reaches the results. Errors are a few roundings of the products.
+
+    References
+    ----------
+    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM", Neural Computation 12, 2000.
+
+    Examples
+    --------
+    >>> zero = np.zeros((1, 4))
+    >>> (h, c), cache = lstm_cell(np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0])
+    >>> c, h.round(6)
+    (array([[1.]]), array([[0.380797]]))
+    """
+    xp, arrays = on_device(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
+    _check_shapes(2, *arrays)
+    x, *others = arrays
+    sequence = _forward(xp, x[None], *others)
+    return (sequence.hs[1], sequence.cs[1]), LSTMCellCache(sequence)
+
+
+@routine
+def lstm_cell_vjp(grad_h, grad_c, cache):
+    """Gradients of :func:`lstm_cell`.
+
+    Parameters
+    ----------
+    grad_h, grad_c : (batch, H) arrays or None
+        Gradients of a loss in the new h and c; None stands for zeros.
+    cache : LSTMCellCache
+        What :func:`lstm_cell` returned.
+
+    Returns
+    -------
+    grad_x, grad_h, grad_c, grad_w_x, grad_w_h, grad_b : arrays
+        Gradients in all arguments of the cell.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices, a cache of another layer.
+    ValueError
+        Shapes that do not fit.
+
+    References
+    ----------
+    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM", Neural Computation 12, 2000.
+
+    Examples
+    --------
+    >>> from numcore.nn import lstm_cell
+    >>> zero = np.zeros((1, 4))
+    >>> _, cache = lstm_cell(np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0])
+    >>> _, _, grad_c, _, _, _ = lstm_cell_vjp(None, np.ones((1, 1)), cache)
+    >>> grad_c
+    array([[0.5]])
+    """
+    checked_cache(cache, LSTMCellCache)
+    grad_x, *others = _backward(None, grad_h, grad_c, cache.sequence)
+    return grad_x[0], *others
+
+
+@routine
+def lstm(x, h, c, w_x, w_h, b):
+    """A long short-term memory over a sequence.
+
+    Parameters
+    ----------
+    x : (time, batch, in) array, float32 or float64
+        Inputs, one step after the other.
+    h, c : (batch, H) arrays
+        Output and memory before the first step.
+    w_x, w_h, b : arrays
+        Weights of :func:`lstm_cell`, the same for all steps.
+
+    Returns
+    -------
+    (outputs, h, c) : arrays
+        Outputs of all steps (time, batch, H), output and memory after the last one.
+    cache : LSTMCache
+        For :func:`lstm_vjp`.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices.
+    ValueError
+        Shapes that do not fit.
+
+    Notes
+    -----
+    8 (in + H) H operations for each step and row of the batch. The cache holds six arrays of the size of the outputs; the outputs are one of
+    them, so that writing into these spoils the gradients.
+
+    References
+    ----------
+    S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997.
+
+    Examples
+    --------
+    A memory that nothing changes: its forget gate is open, its input gate is shut.
+
+    >>> keep = np.array([-50.0, 50, 0, 50])
+    >>> x, zero = np.ones((100, 1, 1)), np.zeros((1, 1))
+    >>> (outputs, h, c), cache = lstm(x, zero, zero + 2, np.zeros((1, 4)), np.zeros((1, 4)), keep)
+    >>> c, h.round(6)
+    (array([[2.]]), array([[0.964028]]))
+    """
+    xp, arrays = on_device(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
+    _check_shapes(3, *arrays)
+    cache = _forward(xp, *arrays)
+    return (cache.hs[1:], cache.hs[-1].copy(), cache.cs[-1].copy()), cache
+
+
+@routine
+def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
+    """Gradients of :func:`lstm`, through all of its steps.
+
+    Parameters
+    ----------
+    grad_outputs : (time, batch, H) array or None
+        Gradient of a loss in the outputs; None stands for zeros, here and below.
+    grad_h, grad_c : (batch, H) arrays or None
+        Gradients in the h and c that :func:`lstm` returned.
+    cache : LSTMCache
+        What :func:`lstm` returned.
+
+    Returns
+    -------
+    grad_x, grad_h, grad_c, grad_w_x, grad_w_h, grad_b : arrays
+        Gradients in all arguments of :func:`lstm`.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices, a cache of another layer.
+    ValueError
+        Shapes that do not fit.
+
+    Notes
+    -----
+    With t = tanh(c'), the gradient dh in h' and dc in c': ``do = dh t o (1 - o)``, ``dc += dh o (1 - t²)``, ``di = dc g i (1 - i)``,
+    ``df = dc c f (1 - f)``, ``dg = dc i (1 - g²)``, and f dc goes to the step before.
+
+    References
+    ----------
+    S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997.
+
+    Examples
+    --------
+    >>> from numcore.nn import lstm
+    >>> keep = np.array([-50.0, 50, 0, 50])
+    >>> x, zero = np.ones((100, 1, 1)), np.zeros((1, 1))
+    >>> _, cache = lstm(x, zero, zero + 2, np.zeros((1, 4)), np.zeros((1, 4)), keep)
+    >>> lstm_vjp(None, None, zero + 1, cache)[2]
+    array([[1.]])
+    """
+    checked_cache(cache, LSTMCache)
+    return _backward(grad_outputs, grad_h, grad_c, cache)
+
+
+# --- the sequence ------------------------------------------------------------------------------------------------------------------
+
+
+def _check_shapes(ndim, x, h, c, w_x, w_h, b):
+    arrays = {"x": x, "h": h, "c": c, "w_x": w_x, "w_h": w_h, "b": b}
+    for name, array in arrays.items():
+        if array is None:
+            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    float_dtype(**arrays)
+    if x.ndim != ndim:
+        raise ValueError(f"x must have {ndim} dimensions, {'(time, batch, in)' if ndim == 3 else '(batch, in)'} (got shape {x.shape})")
+    if h.ndim != 2 or h.shape[0] != x.shape[-2]:
+        raise ValueError(f"h must have shape (batch, H), the batch being that of x (got {h.shape}, x has {x.shape})")
+    hidden = h.shape[1]
+    fitting = {"c": h.shape, "w_x": (x.shape[-1], 4 * hidden), "w_h": (hidden, 4 * hidden), "b": (4 * hidden,)}
+    for name, shape in fitting.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} must have shape {shape} for x of shape {x.shape} and h of shape {h.shape} (got {arrays[name].shape})")
+
+
+def _forward(xp, x, h, c, w_x, w_h, b):
+    steps, batch, features = x.shape
+    hidden, dtype = h.shape[1], x.dtype
+    w_h, b = xp.ascontiguousarray(w_h), xp.ascontiguousarray(b)
+    gates = xp.matmul(x.reshape(steps * batch, features), w_x).reshape(steps, batch, 4 * hidden)
+    hs, cs = (xp.empty((steps + 1, batch, hidden), dtype) for _ in range(2))
+    hs[0], cs[0], recurrent = h, c, xp.empty((batch, 4 * hidden), dtype)
+    for t in range(steps):
+        xp.matmul(hs[t], w_h, out=recurrent)
+        lstm_step(gates[t], recurrent, b, cs[t], cs[t + 1], hs[t + 1])
+    return LSTMCache(x, w_x, w_h, gates, hs, cs)
+
+
+def _backward(grad_outputs, grad_h, grad_c, cache):
+    x, w_x, w_h, gates, hs, cs = cache
+    (steps, batch, features), hidden = x.shape, hs.shape[2]
+    xp, (grad_outputs, grad_h, grad_c, x) = on_device(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
+    float_dtype(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
+    for name, grad, shape in (("grad_outputs", grad_outputs, hs[1:].shape), ("grad_h", grad_h, hs.shape[1:]), ("grad_c", grad_c, hs.shape[1:])):
+        if grad is not None:
+            checked_gradient(grad, shape, name)
+    zero = xp.zeros((batch, hidden), x.dtype)
+    grad_outputs = None if grad_outputs is None else xp.ascontiguousarray(grad_outputs)
+    grad_h, grad_c = (zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c))
+    grad_a = xp.empty_like(gates)
+    for t in reversed(range(steps)):
+        grad_y = zero if grad_outputs is None else grad_outputs[t]
+        lstm_step_vjp(gates[t], cs[t], cs[t + 1], grad_y, grad_h, grad_c, grad_a[t])
+        xp.matmul(grad_a[t], w_h.T, out=grad_h)
+    rows = grad_a.reshape(steps * batch, 4 * hidden)
+    grad_x = xp.matmul(rows, w_x.T).reshape(x.shape)
+    grad_w_x = xp.matmul(x.reshape(steps * batch, features).T, rows)
+    grad_w_h = xp.matmul(hs[:-1].reshape(steps * batch, hidden).T, rows)
+    return grad_x, grad_h, grad_c, grad_w_x, grad_w_h, rows.sum(axis=0)
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("inout T gates[n, 4*h]; in T recurrent[n, 4*h]; in T b[4*h]; in T c_before[n, h]; out T c[n, h]; out T y[n, h]",
+        split="n", gpu="block", threads=128, grain="64")
+def lstm_step(gates, recurrent, b, c_before, c, y, start, stop):
+    """`gates` comes with the products of x and leaves with the gates. Loops are short so that each is made of vectors."""
+    h = c.shape[1]
+    for s in range(start, stop):
+        a, r, old, new, out = gates[s], recurrent[s], c_before[s], c[s], y[s]
+        i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
+        for j in range(4 * h):
+            a[j] += r[j] + b[j]
+        for j in range(2 * h):
+            a[j] = sigmoid(a[j])
+        for j in range(h):
+            g[j] = tanh(g[j])
+        for j in range(h):
+            o[j] = sigmoid(o[j])
+        for j in range(h):
+            new[j] = f[j] * old[j] + i[j] * g[j]
+        for j in range(h):
+            out[j] = o[j] * tanh(new[j])
+
+
+@kernel("in T gates[n, 4*h]; in T c_before[n, h]; in T c[n, h]; in T grad_y[n, h]; in T grad_h[n, h]; inout T grad_c[n, h]; "
+        "out T grad_a[n, 4*h]", split="n", gpu="block", threads=128, grain="64")
+def lstm_step_vjp(gates, c_before, c, grad_y, grad_h, grad_c, grad_a, start, stop):
+    """`grad_c` comes with the gradient of the new memory and leaves with that of the old one."""
+    h, one = c.shape[1], c.dtype.type(1)
+    for s in range(start, stop):
+        a, da, old, new, dy, dh, dc = gates[s], grad_a[s], c_before[s], c[s], grad_y[s], grad_h[s], grad_c[s]
+        i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
+        di, df, dg, do = da[:h], da[h:2 * h], da[2 * h:3 * h], da[3 * h:]
+        for j in range(h):
+            t, d = tanh(new[j]), dy[j] + dh[j]
+            do[j] = d * t * o[j] * (one - o[j])
+            dc[j] += d * o[j] * (one - t * t)
+        for j in range(h):
+            di[j] = dc[j] * g[j] * i[j] * (one - i[j])
+        for j in range(h):
+            df[j] = dc[j] * old[j] * f[j] * (one - f[j])
+        for j in range(h):
+            dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+        for j in range(h):
+            dc[j] *= f[j]

@@ -1,0 +1,428 @@
+"""Losses with their gradients: what a training loop starts its way back with.
+
+Every function returns ``(loss, grad)``, grad being the gradient of the loss in its first argument, made in the same pass. Softmax cross
+entropy is -log of the probability that softmax gives to the right class: per row of logits z, ``log sum exp(z - max z) + max z - z_label``.
+J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", Neurocomputing, 1990; label smoothing of
+C. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; P. J. Huber, "Robust estimation of a location parameter", 1964.
+"""
+
+import math
+import operator
+
+import numpy as np
+
+from ..dispatch import device_of, float_dtype, on_device, routine
+from ..kernel import kernel
+from ..special import exp, log, sigmoid, softplus
+from ._checks import checked_number
+
+__all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
+
+REDUCTIONS = ("mean", "sum", "none")
+PAD = 16  # rows are padded to a multiple of it, one of every vector's length
+LANES = 32  # sums and maxima that run side by side
+BLOCK = 4096  # entries that are summed in the arrays' own precision
+FAR = -1000  # exp of it is exactly 0, and so is 0 times it
+IGNORED = -1
+
+
+# --- routines ----------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mean", ignore_index=None):
+    """Cross entropy of the softmax of logits with labels, and its gradient.
+
+    Parameters
+    ----------
+    logits : (..., K) array, float32 or float64
+        Scores of K >= 1 classes.
+    labels : (...) array of integers, or (..., K) array of the dtype of `logits`
+        The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers may be a NumPy array beside logits on a GPU.
+    label_smoothing : float, optional
+        A label stands for ``(1 - label_smoothing) label + label_smoothing / K`` of each class; from 0 to 1.
+    reduction : {"mean", "sum", "none"}, optional
+        Mean over all rows that are not ignored, sum, or the loss of each row.
+    ignore_index : int, optional
+        Rows with this label count for nothing: their loss and gradient are 0.
+
+    Returns
+    -------
+    loss : scalar, or (...) array if `reduction` is "none"
+        The mean over no rows is NaN.
+    grad : (..., K) array
+        Gradient in `logits` of the mean or the sum; for "none" each row's is that of its own loss.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices, options of another type.
+    ValueError
+        Shapes that do not fit, no classes, labels outside of 0 ... K-1 that are not `ignore_index`, `ignore_index` with distributions,
+        `label_smoothing` outside of [0, 1], an unknown `reduction`.
+
+    Notes
+    -----
+    With p = softmax(z) and the target t, the loss is ``log sum exp z - t·z`` and the gradient ``p - t``. The errors of a row are a few
+    roundings of the largest ``|z - max z|`` that has a weight. A NaN in a row makes its loss and gradient NaN. One pass over memory.
+
+    References
+    ----------
+    C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception architecture for computer vision", CVPR 2016.
+
+    Examples
+    --------
+    >>> loss, grad = softmax_cross_entropy(np.array([1.0, 2.0, 3.0]), 2)
+    >>> loss.round(6), grad.round(6)
+    (np.float64(0.407606), array([ 0.090031,  0.244728, -0.334759]))
+    """
+    xp, (logits,) = on_device(logits=_given("logits", logits))
+    dtype = float_dtype(logits=logits)
+    if not logits.ndim or not logits.shape[-1]:
+        raise ValueError(f"logits must have shape (..., K) with K >= 1 (got {logits.shape})")
+    smoothing = checked_number("label_smoothing", label_smoothing, 0, 1)
+    classes, shape = logits.shape[-1], logits.shape[:-1]
+    rows = math.prod(shape)
+    labels, counted = _checked_labels(xp, logits, labels, ignore_index)
+    scale = _scale(reduction, rows if counted is None else counted)
+    losses, grad = xp.empty(rows, dtype), xp.empty(logits.shape, dtype)
+    flat = xp.ascontiguousarray(logits).reshape(rows, classes), grad.reshape(rows, classes)
+    if labels.dtype == dtype:
+        distribution_cross_entropy(flat[0], xp.ascontiguousarray(labels).reshape(rows, classes), smoothing, scale, losses, flat[1])
+    else:
+        label_cross_entropy(flat[0], labels.reshape(rows), smoothing, scale, losses, flat[1])
+    return _reduced(losses.reshape(shape), reduction, scale), grad
+
+
+@routine
+def mse(y, t, *, reduction="mean"):
+    """Squared differences, and their gradient in y.
+
+    Parameters
+    ----------
+    y, t : arrays of one shape, float32 or float64
+        Predictions and targets.
+    reduction : {"mean", "sum", "none"}, optional
+        Mean or sum over all entries, or the loss of each.
+
+    Returns
+    -------
+    loss : scalar, or an array of the shape of `y` if `reduction` is "none"
+        ``(y - t)²``; the mean over no entries is NaN.
+    grad : array of the shape of `y`
+        ``2 (y - t)``, divided by the number of entries for a mean.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices.
+    ValueError
+        Different shapes, an unknown `reduction`.
+
+    References
+    ----------
+    C. F. Gauss, "Theoria motus corporum coelestium", 1809, book II, section 3.
+
+    Examples
+    --------
+    >>> mse(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    (np.float64(2.0), array([ 0., -2.]))
+    """
+    return _pointwise(mse_pointwise, "y", y, "t", t, reduction)
+
+
+@routine
+def huber(y, t, *, delta=1.0, reduction="mean"):
+    """Huber's loss, squared for small differences and linear for large ones, and its gradient in y.
+
+    Parameters
+    ----------
+    y, t : arrays of one shape, float32 or float64
+        Predictions and targets.
+    delta : float, optional
+        Where the loss becomes linear, above 0.
+    reduction : {"mean", "sum", "none"}, optional
+        Mean or sum over all entries, or the loss of each.
+
+    Returns
+    -------
+    loss : scalar, or an array of the shape of `y` if `reduction` is "none"
+        ``d²/2`` for d = y - t with ``|d| <= delta``, else ``delta (|d| - delta/2)``; the mean over no entries is NaN.
+    grad : array of the shape of `y`
+        d, but at most delta in size; divided by the number of entries for a mean.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices, a `delta` that is no number.
+    ValueError
+        Different shapes, ``delta <= 0``, an unknown `reduction`.
+
+    References
+    ----------
+    P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
+
+    Examples
+    --------
+    >>> huber(np.array([0.5, 4.0]), np.array([0.0, 0.0]), reduction="none")
+    (array([0.125, 3.5  ]), array([0.5, 1. ]))
+    """
+    return _pointwise(huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, 0, math.inf, open_below=True))
+
+
+@routine
+def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
+    """Cross entropy of probabilities sigmoid(logits) with targets, and its gradient in the logits.
+
+    Parameters
+    ----------
+    logits, targets : arrays of one shape, float32 or float64
+        Scores, and the probabilities that they should have: 0, 1 or between.
+    reduction : {"mean", "sum", "none"}, optional
+        Mean or sum over all entries, or the loss of each.
+
+    Returns
+    -------
+    loss : scalar, or an array of the shape of `logits` if `reduction` is "none"
+        ``-t log p - (1 - t) log(1 - p)`` for p = sigmoid(logit); the mean over no entries is NaN.
+    grad : array of the shape of `logits`
+        ``p - t``, divided by the number of entries for a mean.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices.
+    ValueError
+        Different shapes, an unknown `reduction`.
+
+    Notes
+    -----
+    Computed as ``softplus(-|z|) + |z| |step(z) - t|``, whose two terms are not negative: nothing cancels, and nothing overflows.
+
+    References
+    ----------
+    D. R. Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B 20, 1958.
+
+    Examples
+    --------
+    >>> loss, grad = binary_cross_entropy_with_logits(np.array([0.0, 2.0]), np.array([1.0, 0.0]), reduction="sum")
+    >>> loss.round(6), grad.round(6)
+    (np.float64(2.820075), array([-0.5     ,  0.880797]))
+    """
+    return _pointwise(binary_pointwise, "logits", logits, "targets", targets, reduction)
+
+
+# --- what they share ---------------------------------------------------------------------------------------------------------------
+
+
+def _given(name, array):
+    if array is None:
+        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    return array
+
+
+def _scale(reduction, count):
+    """What the gradient of each loss is multiplied with."""
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)} (got {reduction!r})")
+    if reduction != "mean":
+        return 1.0
+    return 1 / count if count else math.nan
+
+
+def _reduced(losses, reduction, scale):
+    return losses if reduction == "none" else losses.sum() * losses.dtype.type(scale)
+
+
+def _pointwise(body, y_name, y, t_name, t, reduction, *parameters):
+    xp, (y, t) = on_device(**{y_name: _given(y_name, y), t_name: _given(t_name, t)})
+    dtype = float_dtype(**{y_name: y, t_name: t})
+    if y.shape != t.shape:
+        raise ValueError(f"{t_name} must have the shape of {y_name}, {y.shape} (got {t.shape})")
+    scale = _scale(reduction, y.size)
+    losses, grad = xp.empty(y.shape, dtype), xp.empty(y.shape, dtype)
+    body(*(xp.ascontiguousarray(a).reshape(-1) for a in (y, t)), *parameters, scale, losses.reshape(-1), grad.reshape(-1))
+    return _reduced(losses, reduction, scale), grad
+
+
+def _checked_labels(xp, logits, labels, ignore_index):
+    """Distributions as they are, or labels as int64 with IGNORED where they are to be; then how many rows count, None for all."""
+    _, (labels,) = on_device(labels=_given("labels", labels))
+    if labels.dtype.kind in "fc":
+        on_device(logits=logits, labels=labels)
+        float_dtype(logits=logits, labels=labels)
+        if labels.shape != logits.shape:
+            raise ValueError(f"labels must have shape {logits.shape[:-1]}, or {logits.shape} if they are floats (got {labels.shape})")
+        if ignore_index is not None:
+            raise ValueError(f"ignore_index must be None where labels are distributions (got {ignore_index!r})")
+        return labels, None
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, or floats like logits (got dtype {labels.dtype})")
+    if labels.shape == logits.shape:
+        raise TypeError(f"labels must have the dtype of logits, {logits.dtype}, where they have its shape (got {labels.dtype})")
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels must have shape {logits.shape[:-1]}, that of logits but for its last axis (got {labels.shape})")
+    if device_of(labels) is not device_of(logits):
+        if not isinstance(labels, np.ndarray):
+            on_device(logits=logits, labels=labels)  # a TypeError
+        labels = xp.asarray(labels)
+    classes, outside, counted = logits.shape[-1], (labels < 0) | (labels >= logits.shape[-1]), None
+    if ignore_index is not None:
+        ignored = labels == _checked_index(ignore_index)
+        outside, counted = outside & ~ignored, labels.size - int(ignored.sum())
+    if bool(outside.any()):
+        raise ValueError(f"labels must satisfy 0 <= label < {classes} (got {int(labels[outside][0])})")
+    labels = labels.astype(np.int64)
+    return (labels if counted is None else xp.where(ignored, np.int64(IGNORED), labels)), counted
+
+
+def _checked_index(value):
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"ignore_index must be an integer or None (got {value!r})") from None
+
+
+# --- kernels of single entries -----------------------------------------------------------------------------------------------------
+
+
+@kernel("in T y[n]; in T t[n]; T scale; out T loss[n]; out T grad[n]", split="n")
+def mse_pointwise(y, t, scale, loss, grad, start, stop):
+    y, t, loss, grad = y[start:stop], t[start:stop], loss[start:stop], grad[start:stop]
+    for i in range(y.size):
+        d = y[i] - t[i]
+        loss[i] = d * d
+        grad[i] = scale * (d + d)
+
+
+@kernel("in T y[n]; in T t[n]; T delta; T scale; out T loss[n]; out T grad[n]", split="n")
+def huber_pointwise(y, t, delta, scale, loss, grad, start, stop):
+    y, t, loss, grad = y[start:stop], t[start:stop], loss[start:stop], grad[start:stop]
+    half = y.dtype.type(0.5)
+    for i in range(y.size):
+        d = y[i] - t[i]
+        slope = delta if d > delta else d
+        slope = -delta if d < -delta else slope
+        loss[i] = slope * (d - half * slope)
+        grad[i] = scale * slope
+
+
+@kernel("in T z[n]; in T t[n]; T scale; out T loss[n]; out T grad[n]", split="n")
+def binary_pointwise(z, t, scale, loss, grad, start, stop):
+    z, t, loss, grad = z[start:stop], t[start:stop], loss[start:stop], grad[start:stop]
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    for i in range(z.size):
+        x = z[i]
+        loss[i] = softplus(-abs(x)) + x * ((one if x > zero else zero) - t[i])
+    for i in range(z.size):
+        grad[i] = scale * (sigmoid(z[i]) - t[i])
+
+
+# --- kernels of rows ---------------------------------------------------------------------------------------------------------------
+#
+# A row is copied to the cache, padded to full vectors there, and read from memory only once. A compiler may reorder neither maxima nor
+# sums of floats, so both are taken in LANES.
+
+
+@kernel("in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[k+48]",
+        split="n", gpu="block", threads=128)
+def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, start, stop):
+    k, real = logits.shape[1], logits.dtype.type
+    lanes, row = work[:LANES], work[LANES:LANES + (k + PAD - 1) // PAD * PAD]
+    keep, share = real(1) - smoothing, smoothing / real(k)
+    for i in range(start, stop):
+        label, out = labels[i], grad[i]
+        if label < 0:
+            loss[i] = 0
+            for j in range(k):
+                out[j] = 0
+            continue
+        shift_row(logits[i], row, lanes)
+        linear = keep * row[label]
+        if smoothing > 0:
+            linear += share * real(sum_row(row, lanes))
+        total = exp_row(row, k, lanes)
+        loss[i] = log(total) - linear
+        p, less = scale / total, scale * share
+        for j in range(k):
+            out[j] = p * row[j] - less
+        out[label] -= scale * keep
+
+
+@kernel("in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[2*k+64]",
+        split="n", gpu="block", threads=128)
+def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, work, start, stop):
+    k, real = logits.shape[1], logits.dtype.type
+    width = (k + PAD - 1) // PAD * PAD
+    lanes, row, products = work[:LANES], work[LANES:LANES + width], work[LANES + width:LANES + 2 * width]
+    keep, share = real(1) - smoothing, smoothing / real(k)
+    for i in range(start, stop):
+        target, out = targets[i], grad[i]
+        shift_row(logits[i], row, lanes)
+        products[k:] = 0
+        for j in range(k):
+            products[j] = (keep * target[j] + share) * row[j]
+        linear = real(sum_row(products, lanes))
+        for j in range(k):
+            products[j] = keep * target[j] + share
+        weight = real(sum_row(products, lanes))
+        total = exp_row(row, k, lanes)
+        loss[i] = weight * log(total) - linear
+        p = weight / total
+        for j in range(k):
+            out[j] = scale * (p * row[j] - products[j])
+
+
+def shift_row(z, row, lanes):
+    """row = z - max z, and 0 behind the end of z."""
+    k = z.size
+    for j in range(k):
+        row[j] = z[j]
+    row[k:] = z[0]
+    lanes = lanes[:row.size]
+    for lane in range(lanes.size):
+        lanes[lane] = row[lane]
+    whole = row.size // LANES * LANES
+    for j in range(LANES, whole, LANES):
+        part = row[j:j + LANES]
+        for lane in range(LANES):
+            lanes[lane] = part[lane] if part[lane] > lanes[lane] else lanes[lane]
+    top = row[row.size - 1]
+    for j in range(max(whole, LANES), row.size):
+        top = max(top, row[j])
+    for lane in range(lanes.size):
+        top = max(top, lanes[lane])
+    for j in range(row.size):
+        row[j] -= top
+    row[k:] = 0
+
+
+def sum_row(row, lanes):
+    """The sum of a padded row."""
+    total = 0.0
+    for first in range(0, row.size, BLOCK):
+        block = row[first:first + BLOCK]
+        sums, whole = lanes[:block.size], block.size // LANES * LANES
+        for lane in range(sums.size):
+            sums[lane] = block[lane]
+        for j in range(LANES, whole, LANES):
+            part = block[j:j + LANES]
+            for lane in range(LANES):
+                sums[lane] += part[lane]
+        for j in range(max(whole, LANES), block.size):
+            total += block[j]
+        for lane in range(sums.size):
+            total += sums[lane]
+    return total
+
+
+def exp_row(row, k, lanes):
+    """exp of a row in place, 0 behind its first k entries, and its sum."""
+    row[k:] = FAR
+    for j in range(0, row.size, PAD):
+        part = row[j:j + PAD]
+        for lane in range(PAD):
+            part[lane] = exp(part[lane])
+    return row.dtype.type(sum_row(row, lanes))
