@@ -155,8 +155,8 @@ def lstm(x, h, c, w_x, w_h, b):
 
     Notes
     -----
-    8 (in + H) H operations for each step and row of the batch. The cache holds six arrays of the size of the outputs; the outputs are one of
-    them, so that writing into these spoils the gradients.
+    8 (in + H) H operations for each step and row of the batch. The cache holds six arrays of the size of the outputs; the outputs are one
+    of them, so that writing into these spoils the gradients.
 
     References
     ----------
@@ -263,9 +263,9 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
     (steps, batch, features), hidden = x.shape, hs.shape[2]
     xp, (grad_outputs, grad_h, grad_c, x) = on_device(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
     float_dtype(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
-    for name, grad, shape in (("grad_outputs", grad_outputs, hs[1:].shape), ("grad_h", grad_h, hs.shape[1:]), ("grad_c", grad_c, hs.shape[1:])):
+    for name, grad, there in (("grad_outputs", grad_outputs, hs[1:]), ("grad_h", grad_h, hs[0]), ("grad_c", grad_c, hs[0])):
         if grad is not None:
-            checked_gradient(grad, shape, name)
+            checked_gradient(grad, there.shape, name)
     zero = xp.zeros((batch, hidden), x.dtype)
     grad_outputs = None if grad_outputs is None else xp.ascontiguousarray(grad_outputs)
     grad_h, grad_c = (zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c))

@@ -15,12 +15,13 @@ from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ..special import exp, log, sigmoid, softplus
 from ._checks import checked_number
+from ._ordered import from_ordered, ordered
 
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
 
 REDUCTIONS = ("mean", "sum", "none")
 PAD = 16  # rows are padded to a multiple of it, one of every vector's length
-LANES = 32  # sums and maxima that run side by side
+LANES = 32  # sums that run side by side
 BLOCK = 4096  # entries that are summed in the arrays' own precision
 FAR = -1000  # exp of it is exactly 0, and so is 0 times it
 IGNORED = -1
@@ -38,7 +39,8 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mea
     logits : (..., K) array, float32 or float64
         Scores of K >= 1 classes.
     labels : (...) array of integers, or (..., K) array of the dtype of `logits`
-        The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers may be a NumPy array beside logits on a GPU.
+        The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers may be a NumPy array beside logits on
+        a GPU.
     label_smoothing : float, optional
         A label stands for ``(1 - label_smoothing) label + label_smoothing / K`` of each class; from 0 to 1.
     reduction : {"mean", "sum", "none"}, optional
@@ -322,8 +324,8 @@ def binary_pointwise(z, t, scale, loss, grad, start, stop):
 
 # --- kernels of rows ---------------------------------------------------------------------------------------------------------------
 #
-# A row is copied to the cache, padded to full vectors there, and read from memory only once. A compiler may reorder neither maxima nor
-# sums of floats, so both are taken in LANES.
+# A row is brought into the cache, padded to full vectors there, and read from memory only once. A compiler may reorder neither maxima nor
+# sums of floats, so maxima are taken of integers and sums in LANES.
 
 
 @kernel("in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[k+48]",
@@ -339,7 +341,7 @@ def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, star
             for j in range(k):
                 out[j] = 0
             continue
-        shift_row(logits[i], row, lanes)
+        shift_row(logits[i], row)
         linear = keep * row[label]
         if smoothing > 0:
             linear += share * real(sum_row(row, lanes))
@@ -360,7 +362,7 @@ def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, wo
     keep, share = real(1) - smoothing, smoothing / real(k)
     for i in range(start, stop):
         target, out = targets[i], grad[i]
-        shift_row(logits[i], row, lanes)
+        shift_row(logits[i], row)
         products[k:] = 0
         for j in range(k):
             products[j] = (keep * target[j] + share) * row[j]
@@ -375,28 +377,15 @@ def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, wo
             out[j] = scale * (p * row[j] - products[j])
 
 
-def shift_row(z, row, lanes):
+def shift_row(z, row):
     """row = z - max z, and 0 behind the end of z."""
-    k = z.size
-    for j in range(k):
-        row[j] = z[j]
-    row[k:] = z[0]
-    lanes = lanes[:row.size]
-    for lane in range(lanes.size):
-        lanes[lane] = row[lane]
-    whole = row.size // LANES * LANES
-    for j in range(LANES, whole, LANES):
-        part = row[j:j + LANES]
-        for lane in range(LANES):
-            lanes[lane] = part[lane] if part[lane] > lanes[lane] else lanes[lane]
-    top = row[row.size - 1]
-    for j in range(max(whole, LANES), row.size):
-        top = max(top, row[j])
-    for lane in range(lanes.size):
-        top = max(top, lanes[lane])
-    for j in range(row.size):
-        row[j] -= top
-    row[k:] = 0
+    row[z.size:] = 0
+    highest = ordered(z[0])
+    for j in range(z.size):
+        highest = max(highest, ordered(z[j]))
+    top = from_ordered(highest)
+    for j in range(z.size):
+        row[j] = z[j] - top
 
 
 def sum_row(row, lanes):

@@ -13,6 +13,7 @@ from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ._attention_work import checked_bool
 from ._checks import checked_number
+from ._ordered import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]
 
@@ -79,7 +80,7 @@ class Adam:
 
     def __init__(self, params, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=True, amsgrad=False):
         self.params = _checked_list("params", params)
-        self._xp = _namespace("params", self.params)
+        xp = _namespace("params", self.params)
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError("params must be different arrays (got one twice)")
         for i, p in enumerate(self.params):
@@ -92,8 +93,8 @@ class Adam:
         self._eps = checked_number("eps", eps, 0, math.inf, open_below=True)
         self._weight_decay = checked_number("weight_decay", weight_decay, 0, math.inf)
         self._decoupled, self._amsgrad = checked_bool("decoupled", decoupled), checked_bool("amsgrad", amsgrad)
-        self._means, self._squares = ([self._xp.zeros(p.size, p.dtype) for p in self.params] for _ in range(2))
-        self._largest = [self._xp.zeros(p.size, p.dtype) for p in self.params] if self._amsgrad else None
+        self._means, self._squares = ([xp.zeros(p.size, p.dtype) for p in self.params] for _ in range(2))
+        self._largest = [xp.zeros(p.size, p.dtype) for p in self.params] if self._amsgrad else None
 
     @property
     def lr(self):
@@ -129,7 +130,7 @@ class Adam:
         self.steps += 1
         for i, g in enumerate(grads):
             if g is not None:
-                self._update(i, self._xp.ascontiguousarray(g).reshape(-1))
+                self._update(i, g)
 
     def _update(self, i, g):
         beta1, beta2 = self._betas
@@ -138,7 +139,8 @@ class Adam:
         added = 0.0 if self._decoupled else self._weight_decay
         numbers = beta1, 1 - beta1, beta2, 1 - beta2, self._lr / start1 * root, self._eps * root, shrink, added
         p, moments = self.params[i], (self._means[i], self._squares[i])
-        w = self._xp.ascontiguousarray(p).reshape(-1)
+        xp, _ = on_device(p=p)
+        g, w = (xp.ascontiguousarray(a).reshape(-1) for a in (g, p))
         if self._amsgrad:
             amsgrad_update(g, w, *moments, self._largest[i], *numbers)
         else:
@@ -174,8 +176,8 @@ def clip_grad_norm(grads, max_norm):
 
     Notes
     -----
-    No array is modified. Squares are summed in float64, in an order that does not depend on the number of threads. A NaN in a gradient makes
-    all of them NaN; so does an infinity where it stands, and other entries become 0.
+    No array is modified. Squares are summed in float64, in an order that does not depend on the number of threads; norms above 1e154
+    overflow. A NaN makes all gradients NaN; beside an infinity, which becomes NaN, other entries become 0.
 
     References
     ----------
@@ -247,8 +249,7 @@ def amsgrad_update(g, w, m, v, largest, beta1, rest1, beta2, rest2, lr, eps, shr
         move_means(g[first:last], w[first:last], m[first:last], v[first:last], beta1, rest1, beta2, rest2, added)
         top, now = largest[first:last], v[first:last]
         for i in range(top.size):
-            a, b = top[i], now[i]
-            top[i] = a if a > b else b
+            top[i] = from_ordered(max(ordered(top[i]), ordered(now[i])))
         move_weights(w[first:last], m[first:last], top, lr, eps, shrink)
 
 

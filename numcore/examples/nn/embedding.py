@@ -65,7 +65,8 @@ def _places(rng, variant, size):
     m, d = 3 * size, int(rng.integers(1, 70))
     idx = np.sort(rng.integers(0, size, m)) if size else np.empty(0, np.int64)
     grad_y = rng.standard_normal((m, d)).astype(variant["T"])
-    return [grad_y, rng.permutation(m), np.searchsorted(idx, np.arange(size + 1)).astype(np.int64), np.full((size, d), np.nan, variant["T"])]
+    ends = np.searchsorted(idx, np.arange(size + 1)).astype(np.int64)
+    return [grad_y, rng.permutation(m), ends, np.full((size, d), np.nan, variant["T"])]
 
 
 KERNELS = {"sum_places": _places}

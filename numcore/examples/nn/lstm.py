@@ -116,8 +116,8 @@ ROWS = DATA.replace("each a token", "a row of pixels a step")
 
 EXAMPLES = {
     "lstm_cell": Example(
-        arguments=lambda rng, dtype: _cell_arguments(rng, dtype, 7), arrays=ARRAYS, reference=_lstm_cell, bound=BOUND, result=lambda r: r[0],
-        sizes=_cell_arguments),
+        arguments=lambda rng, dtype: _cell_arguments(rng, dtype, 7), arrays=ARRAYS, reference=_lstm_cell, bound=BOUND,
+        result=lambda r: r[0], sizes=_cell_arguments),
     "lstm_cell_vjp": Example(
         arguments=lambda rng, dtype: _cell_vjp_arguments(rng, dtype, 7), arrays=("grad_h", "grad_c"), reference=_lstm_cell_vjp,
         bound=VJP_BOUND, sizes=_cell_vjp_arguments),

@@ -46,4 +46,5 @@ def _blocks(rng, variant, size):
     return [rng.standard_normal(min(10_000, 4096 * size)).astype(variant["T"]), np.full(size, np.nan)]
 
 
-KERNELS = {"adam_update": _update, "amsgrad_update": lambda rng, variant, size: _update(rng, variant, size, 2), "squares_in_blocks": _blocks}
+KERNELS = {"adam_update": _update, "amsgrad_update": lambda rng, variant, size: _update(rng, variant, size, 2),
+           "squares_in_blocks": _blocks}
