@@ -17,7 +17,8 @@ from ._ordered import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]
 
-BLOCK = 4096  # entries whose squares are summed in one piece, or that one loop after the other updates
+BLOCK = 4096  # entries whose squares are summed in one piece
+PIECE = 1024  # entries that one loop after the other updates
 LANES = 32  # sums that run side by side
 
 
@@ -235,34 +236,28 @@ def _namespace(name, arrays):
 @kernel("in T g[n]; inout T w[n]; inout T m[n]; inout T v[n]; T beta1; T rest1; T beta2; T rest2; T lr; T eps; T shrink; T added",
         split="n")
 def adam_update(g, w, m, v, beta1, rest1, beta2, rest2, lr, eps, shrink, added, start, stop):
-    for first in range(start, stop, BLOCK):
-        last = min(stop, first + BLOCK)
-        move_means(g[first:last], w[first:last], m[first:last], v[first:last], beta1, rest1, beta2, rest2, added)
-        move_weights(w[first:last], m[first:last], v[first:last], lr, eps, shrink)
+    g, w, m, v = g[start:stop], w[start:stop], m[start:stop], v[start:stop]
+    for i in range(g.size):
+        slope = g[i] + added * w[i]
+        m[i] = beta1 * m[i] + rest1 * slope
+        v[i] = beta2 * v[i] + rest2 * (slope * slope)
+        w[i] = shrink * w[i] - lr * m[i] / (math.sqrt(v[i]) + eps)
 
 
 @kernel("in T g[n]; inout T w[n]; inout T m[n]; inout T v[n]; inout T largest[n]; T beta1; T rest1; T beta2; T rest2; T lr; T eps; "
         "T shrink; T added", split="n")
 def amsgrad_update(g, w, m, v, largest, beta1, rest1, beta2, rest2, lr, eps, shrink, added, start, stop):
-    for first in range(start, stop, BLOCK):
-        last = min(stop, first + BLOCK)
-        move_means(g[first:last], w[first:last], m[first:last], v[first:last], beta1, rest1, beta2, rest2, added)
-        top, now = largest[first:last], v[first:last]
-        for i in range(top.size):
-            top[i] = from_ordered(max(ordered(top[i]), ordered(now[i])))
-        move_weights(w[first:last], m[first:last], top, lr, eps, shrink)
-
-
-def move_means(g, w, m, v, beta1, rest1, beta2, rest2, added):
-    for i in range(g.size):
-        slope = g[i] + added * w[i]
-        m[i] = beta1 * m[i] + rest1 * slope
-        v[i] = beta2 * v[i] + rest2 * (slope * slope)
-
-
-def move_weights(w, m, v, lr, eps, shrink):
-    for i in range(w.size):
-        w[i] = shrink * w[i] - lr * m[i] / (math.sqrt(v[i]) + eps)
+    """In pieces that stay in the cache: a loop that writes four arrays would not be made of vectors."""
+    for first in range(start, stop, PIECE):
+        last = min(stop, first + PIECE)
+        slopes, weights, means, squares, tops = g[first:last], w[first:last], m[first:last], v[first:last], largest[first:last]
+        for i in range(slopes.size):
+            slope = slopes[i] + added * weights[i]
+            means[i] = beta1 * means[i] + rest1 * slope
+            squares[i] = beta2 * squares[i] + rest2 * (slope * slope)
+        for i in range(slopes.size):
+            tops[i] = from_ordered(max(ordered(tops[i]), ordered(squares[i])))
+            weights[i] = shrink * weights[i] - lr * means[i] / (math.sqrt(tops[i]) + eps)
 
 
 @kernel("in T x[n]; out float64 part[blocks]; scratch float64 lanes[32]", split="blocks", gpu="block", threads=256)
