@@ -2,18 +2,21 @@
 
 Each step makes four gates out of its input and of the last output, and with them changes a memory c that gradients pass through almost
 undamped. Products of inputs and weights do not depend on the recurrence: a sequence makes them for all steps at once, and the gradients
-of the weights too, so that one small product is left for each step. S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural
+of the weights too. The small product that is left for each step is made by the kernel that makes the gates. S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural
 Computation 9, 1997, with the forget gate of F. A. Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
 """
 
 from typing import Any, NamedTuple
 
 from ..dispatch import float_dtype, on_device, routine
+from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..special import sigmoid, tanh
 from ._cache import checked_cache, checked_gradient
 
 __all__ = ["lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]
+
+ROWS = 32  # of the batch that are multiplied at once
 
 
 class LSTMCache(NamedTuple):
@@ -155,8 +158,8 @@ def lstm(x, h, c, w_x, w_h, b):
 
     Notes
     -----
-    8 (in + H) H operations for each step and row of the batch. The cache holds six arrays of the size of the outputs; the outputs are one
-    of them, so that writing into these spoils the gradients.
+    8 (in + H) H operations for each step and row of the batch; threads share the batch, each with a copy of `w_h`. The cache holds six
+    arrays of the size of the outputs; the outputs are one of them, so that writing into these spoils the gradients.
 
     References
     ----------
@@ -248,13 +251,10 @@ def _check_shapes(ndim, x, h, c, w_x, w_h, b):
 def _forward(xp, x, h, c, w_x, w_h, b):
     steps, batch, features = x.shape
     hidden, dtype = h.shape[1], x.dtype
-    w_h, b = xp.ascontiguousarray(w_h), xp.ascontiguousarray(b)
     gates = xp.matmul(x.reshape(steps * batch, features), w_x).reshape(steps, batch, 4 * hidden)
     hs, cs = (xp.empty((steps + 1, batch, hidden), dtype) for _ in range(2))
-    hs[0], cs[0], recurrent = h, c, xp.empty((batch, 4 * hidden), dtype)
-    for t in range(steps):
-        xp.matmul(hs[t], w_h, out=recurrent)
-        lstm_step(gates[t], recurrent, b, cs[t], cs[t + 1], hs[t + 1])
+    hs[0], cs[0] = h, c
+    lstm_steps(xp.ascontiguousarray(w_h), xp.ascontiguousarray(b), gates, hs, cs)
     return LSTMCache(x, w_x, w_h, gates, hs, cs)
 
 
@@ -267,13 +267,10 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
         if grad is not None:
             checked_gradient(grad, there.shape, name)
     zero = xp.zeros((batch, hidden), x.dtype)
-    grad_outputs = None if grad_outputs is None else xp.ascontiguousarray(grad_outputs)
     grad_h, grad_c = (zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c))
+    grad_ys = xp.empty((0, batch, hidden), x.dtype) if grad_outputs is None else xp.ascontiguousarray(grad_outputs)
     grad_a = xp.empty_like(gates)
-    for t in reversed(range(steps)):
-        grad_y = zero if grad_outputs is None else grad_outputs[t]
-        lstm_step_vjp(gates[t], cs[t], cs[t + 1], grad_y, grad_h, grad_c, grad_a[t])
-        xp.matmul(grad_a[t], w_h.T, out=grad_h)
+    lstm_steps_vjp(xp.ascontiguousarray(w_h.T), gates, cs, grad_ys, grad_h, grad_c, grad_a)
     rows = grad_a.reshape(steps * batch, 4 * hidden)
     grad_x = xp.matmul(rows, w_x.T).reshape(x.shape)
     grad_w_x = xp.matmul(x.reshape(steps * batch, features).T, rows)
@@ -282,48 +279,93 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------
+#
+# Rows of the batch do not depend on each other: a chunk of them goes through all steps at once, and the weights stay in its cache.
 
 
-@kernel("inout T gates[n, 4*h]; in T recurrent[n, 4*h]; in T b[4*h]; in T c_before[n, h]; out T c[n, h]; out T y[n, h]",
-        split="n", gpu="block", threads=128, grain="64")
-def lstm_step(gates, recurrent, b, c_before, c, y, start, stop):
+@kernel("in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; inout T cs[steps+1, n, h]; "
+        "scratch T packed[4*h*h+48*h]; scratch T products[128*h+1536]", split="n", gpu="block", threads=128, grain="16")
+def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
     """`gates` comes with the products of x and leaves with the gates. Loops are short so that each is made of vectors."""
-    h = c.shape[1]
-    for s in range(start, stop):
-        a, r, old, new, out = gates[s], recurrent[s], c_before[s], c[s], y[s]
-        i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
-        for j in range(4 * h):
-            a[j] += r[j] + b[j]
-        for j in range(2 * h):
-            a[j] = sigmoid(a[j])
-        for j in range(h):
-            g[j] = tanh(g[j])
-        for j in range(h):
-            o[j] = sigmoid(o[j])
-        for j in range(h):
-            new[j] = f[j] * old[j] + i[j] * g[j]
-        for j in range(h):
-            out[j] = o[j] * tanh(new[j])
+    h, wide = hs.shape[2], pack_panels(w_h, packed)
+    for first in range(start, stop, ROWS):
+        rows = min(ROWS, stop - first)
+        for t in range(gates.shape[0]):
+            multiply_rows(hs[t, first], rows, h, packed, wide, products)
+            for s in range(rows):
+                a, r = gates[t, first + s], products[s * wide:(s + 1) * wide]
+                old, new, out = cs[t, first + s], cs[t + 1, first + s], hs[t + 1, first + s]
+                i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
+                for j in range(4 * h):
+                    a[j] += r[j] + b[j]
+                for j in range(2 * h):
+                    a[j] = sigmoid(a[j])
+                for j in range(h):
+                    g[j] = tanh(g[j])
+                for j in range(h):
+                    o[j] = sigmoid(o[j])
+                for j in range(h):
+                    new[j] = f[j] * old[j] + i[j] * g[j]
+                for j in range(h):
+                    out[j] = o[j] * tanh(new[j])
 
 
-@kernel("in T gates[n, 4*h]; in T c_before[n, h]; in T c[n, h]; in T grad_y[n, h]; in T grad_h[n, h]; inout T grad_c[n, h]; "
-        "out T grad_a[n, 4*h]", split="n", gpu="block", threads=128, grain="64")
-def lstm_step_vjp(gates, c_before, c, grad_y, grad_h, grad_c, grad_a, start, stop):
-    """`grad_c` comes with the gradient of the new memory and leaves with that of the old one."""
-    h, one = c.shape[1], c.dtype.type(1)
-    for s in range(start, stop):
-        a, da, old, new, dy, dh, dc = gates[s], grad_a[s], c_before[s], c[s], grad_y[s], grad_h[s], grad_c[s]
-        i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
-        di, df, dg, do = da[:h], da[h:2 * h], da[2 * h:3 * h], da[3 * h:]
-        for j in range(h):
-            t, d = tanh(new[j]), dy[j] + dh[j]
-            do[j] = d * t * o[j] * (one - o[j])
-            dc[j] += d * o[j] * (one - t * t)
-        for j in range(h):
-            di[j] = dc[j] * g[j] * i[j] * (one - i[j])
-        for j in range(h):
-            df[j] = dc[j] * old[j] * f[j] * (one - f[j])
-        for j in range(h):
-            dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
-        for j in range(h):
-            dc[j] *= f[j]
+@kernel("in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
+        "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+192*h]; scratch T products[32*h+1536]",
+        split="n", gpu="block", threads=128, grain="16")
+def lstm_steps_vjp(w_t, gates, cs, grad_ys, grad_h, grad_c, grad_a, packed, products, start, stop):
+    """`grad_h` and `grad_c` come as those of the last step and leave as those before the first; `grad_ys` may be empty."""
+    h, one, wide = w_t.shape[1], w_t.dtype.type(1), pack_panels(w_t, packed)
+    for first in range(start, stop, ROWS):
+        rows = min(ROWS, stop - first)
+        for t in range(gates.shape[0] - 1, -1, -1):
+            for s in range(first, first + rows):
+                a, da, old, new, dh, dc = gates[t, s], grad_a[t, s], cs[t, s], cs[t + 1, s], grad_h[s], grad_c[s]
+                i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
+                di, df, dg, do = da[:h], da[h:2 * h], da[2 * h:3 * h], da[3 * h:]
+                if t < grad_ys.shape[0]:
+                    dy = grad_ys[t, s]
+                    for j in range(h):
+                        dh[j] += dy[j]
+                for j in range(h):
+                    u = tanh(new[j])
+                    do[j] = dh[j] * u * o[j] * (one - o[j])
+                    dc[j] += dh[j] * o[j] * (one - u * u)
+                for j in range(h):
+                    di[j] = dc[j] * g[j] * i[j] * (one - i[j])
+                for j in range(h):
+                    df[j] = dc[j] * old[j] * f[j] * (one - f[j])
+                for j in range(h):
+                    dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+                for j in range(h):
+                    dc[j] *= f[j]
+            multiply_rows(grad_a[t, first], rows, 4 * h, packed, wide, products)
+            for s in range(rows):
+                dh, r = grad_h[first + s], products[s * wide:(s + 1) * wide]
+                for j in range(h):
+                    dh[j] = r[j]
+
+
+def pack_panels(w, packed):
+    """The columns of w in panels of the tile's width, each stored row by row, the last one padded with 0; how many columns that makes."""
+    depth, cols = w.shape
+    width = tile_cols(packed[0])
+    wide = (cols + width - 1) // width * width
+    for panel in range(0, wide, width):
+        for p in range(depth):
+            to, row = packed[panel * depth + p * width:panel * depth + (p + 1) * width], w[p, panel:min(cols, panel + width)]
+            to[row.size:] = 0
+            for j in range(row.size):
+                to[j] = row[j]
+    return wide
+
+
+def multiply_rows(x, rows, depth, packed, wide, products):
+    """products (rows, wide) = x w, x being the first of `rows` rows that lie behind each other."""
+    width, high = tile_cols(products[0]), tile_rows(products[0])
+    whole = rows // high * high
+    for panel in range(0, wide, width):
+        for s in range(0, whole, high):
+            gemm_tile(x, s * depth, depth, 1, packed, panel * depth, width, products, s * wide + panel, wide, depth, 0)
+        for s in range(whole, rows):
+            gemm_row(x, s * depth, depth, 1, packed, panel * depth, width, products, s * wide + panel, wide, depth, 0)

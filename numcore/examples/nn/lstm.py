@@ -8,7 +8,7 @@ from ...nn import lstm_cell as cell
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "KERNELS"]
 
 HIDDEN = 32
 
@@ -130,3 +130,23 @@ EXAMPLES = {
         real=lambda dtype: _vjp_arguments(np.random.default_rng(1), dtype, _real(dtype)),
         sizes=lambda rng, dtype, n: _vjp_arguments(rng, dtype, _arguments(rng, dtype, min(n, 5), n))),
 }
+
+
+# --- arguments of kernels: weights as they are in use, since large ones make rounding errors grow from step to step ----------------------
+
+
+def _steps(rng, variant, size):
+    call = _arguments(rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40)))
+    hs, cs = (np.full((len(call["x"]) + 1, *call["h"].shape), np.nan, variant["T"]) for _ in range(2))
+    hs[0], cs[0] = call["h"], call["c"]
+    return [call["w_h"], call["b"], call["x"] @ call["w_x"], hs, cs]
+
+
+def _steps_vjp(rng, variant, size):
+    call = _arguments(rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40)))
+    (outputs, h, c), cache = forward(**call)
+    grads = [rng.standard_normal(a.shape).astype(variant["T"]) for a in (outputs[:rng.integers(2) * len(outputs)], h, c)]
+    return [np.ascontiguousarray(call["w_h"].T), cache.gates, cache.cs, *grads, np.full_like(cache.gates, np.nan)]
+
+
+KERNELS = {"lstm_steps": _steps, "lstm_steps_vjp": _steps_vjp}
