@@ -2,8 +2,9 @@
 
 Each step makes four gates out of its input and of the last output, and with them changes a memory c that gradients pass through almost
 undamped. Products of inputs and weights do not depend on the recurrence: a sequence makes them for all steps at once, and the gradients
-of the weights too. The small product that is left for each step is made by the kernel that makes the gates. S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural
-Computation 9, 1997, with the forget gate of F. A. Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
+of the weights too. The small product that is left for each step is made by the kernel that makes the gates. S. Hochreiter,
+J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, with the forget gate of F. A. Gers, J. Schmidhuber, F. Cummins,
+Neural Computation 12, 2000.
 """
 
 from typing import Any, NamedTuple

@@ -20,10 +20,10 @@ from ._ordered import from_ordered, ordered
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
 
 REDUCTIONS = ("mean", "sum", "none")
-PAD = 16  # rows are padded to a multiple of it, one of every vector's length
+PAD = 16  # exponentials are made in pieces of so many, a multiple of every vector's length
+GROUP = 512  # entries of short rows that are worked on at once
 LANES = 32  # sums that run side by side
 BLOCK = 4096  # entries that are summed in the arrays' own precision
-FAR = -1000  # exp of it is exactly 0, and so is 0 times it
 IGNORED = -1
 
 
@@ -324,53 +324,57 @@ def binary_pointwise(z, t, scale, loss, grad, start, stop):
 
 # --- kernels of rows ---------------------------------------------------------------------------------------------------------------
 #
-# A row is brought into the cache, padded to full vectors there, and read from memory only once. A compiler may reorder neither maxima nor
-# sums of floats, so maxima are taken of integers and sums in LANES.
+# A row is brought into the cache and read from memory only once. A compiler may reorder neither maxima nor sums of floats, so maxima are
+# taken of integers and sums in LANES.
 
 
-@kernel("in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[k+48]",
+@kernel("in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[k+560]",
         split="n", gpu="block", threads=128)
 def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, start, stop):
+    """Short rows come in groups, so that their exponentials fill vectors."""
     k, real = logits.shape[1], logits.dtype.type
-    lanes, row = work[:LANES], work[LANES:LANES + (k + PAD - 1) // PAD * PAD]
+    lanes, rows, group = work[:LANES], work[LANES:], max(1, GROUP // k)
     keep, share = real(1) - smoothing, smoothing / real(k)
-    for i in range(start, stop):
-        label, out = labels[i], grad[i]
-        if label < 0:
-            loss[i] = 0
-            for j in range(k):
-                out[j] = 0
-            continue
-        shift_row(logits[i], row)
-        linear = keep * row[label]
-        if smoothing > 0:
-            linear += share * real(sum_row(row, lanes))
-        total = exp_row(row, k, lanes)
-        loss[i] = log(total) - linear
-        p, less = scale / total, scale * share
-        for j in range(k):
-            out[j] = p * row[j] - less
-        out[label] -= scale * keep
+    for first in range(start, stop, group):
+        last = min(stop, first + group)
+        for i in range(first, last):
+            row = rows[(i - first) * k:(i - first + 1) * k]
+            shift_row(logits[i], row)
+            loss[i] = -keep * row[max(labels[i], 0)]
+            if smoothing > 0:
+                loss[i] -= share * real(sum_row(row, lanes))
+        exp_rows(rows, (last - first) * k)
+        for i in range(first, last):
+            row, out, counts = rows[(i - first) * k:(i - first + 1) * k], grad[i], labels[i] >= 0
+            total = real(sum_row(row, lanes))
+            loss[i] = loss[i] + log(total) if counts else real(0)
+            if counts:
+                p, less = scale / total, scale * share
+                for j in range(k):
+                    out[j] = p * row[j] - less
+                out[labels[i]] -= scale * keep
+            else:
+                for j in range(k):
+                    out[j] = 0
 
 
-@kernel("in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[2*k+64]",
+@kernel("in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[2*k+48]",
         split="n", gpu="block", threads=128)
 def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, work, start, stop):
     k, real = logits.shape[1], logits.dtype.type
-    width = (k + PAD - 1) // PAD * PAD
-    lanes, row, products = work[:LANES], work[LANES:LANES + width], work[LANES + width:LANES + 2 * width]
+    lanes, products, row = work[:LANES], work[LANES:LANES + k], work[LANES + k:]
     keep, share = real(1) - smoothing, smoothing / real(k)
     for i in range(start, stop):
         target, out = targets[i], grad[i]
         shift_row(logits[i], row)
-        products[k:] = 0
         for j in range(k):
             products[j] = (keep * target[j] + share) * row[j]
         linear = real(sum_row(products, lanes))
         for j in range(k):
             products[j] = keep * target[j] + share
         weight = real(sum_row(products, lanes))
-        total = exp_row(row, k, lanes)
+        exp_rows(row, k)
+        total = real(sum_row(row[:k], lanes))
         loss[i] = weight * log(total) - linear
         p = weight / total
         for j in range(k):
@@ -378,8 +382,7 @@ def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, wo
 
 
 def shift_row(z, row):
-    """row = z - max z, and 0 behind the end of z."""
-    row[z.size:] = 0
+    """row = z - max z."""
     highest = ordered(z[0])
     for j in range(z.size):
         highest = max(highest, ordered(z[j]))
@@ -388,30 +391,31 @@ def shift_row(z, row):
         row[j] = z[j] - top
 
 
+def exp_rows(rows, size):
+    """exp of the first entries in place; up to a whole vector of those behind them is overwritten."""
+    whole = (size + PAD - 1) // PAD * PAD
+    rows[size:whole] = 0
+    for j in range(0, whole, PAD):
+        part = rows[j:j + PAD]
+        for lane in range(PAD):
+            part[lane] = exp(part[lane])
+
+
 def sum_row(row, lanes):
-    """The sum of a padded row."""
+    """The sum of a row."""
     total = 0.0
     for first in range(0, row.size, BLOCK):
         block = row[first:first + BLOCK]
-        sums, whole = lanes[:block.size], block.size // LANES * LANES
-        for lane in range(sums.size):
-            sums[lane] = block[lane]
-        for j in range(LANES, whole, LANES):
-            part = block[j:j + LANES]
+        whole = block.size // LANES * LANES
+        if whole:
             for lane in range(LANES):
-                sums[lane] += part[lane]
-        for j in range(max(whole, LANES), block.size):
+                lanes[lane] = block[lane]
+            for j in range(LANES, whole, LANES):
+                part = block[j:j + LANES]
+                for lane in range(LANES):
+                    lanes[lane] += part[lane]
+            for lane in range(LANES):
+                total += lanes[lane]
+        for j in range(whole, block.size):
             total += block[j]
-        for lane in range(sums.size):
-            total += sums[lane]
     return total
-
-
-def exp_row(row, k, lanes):
-    """exp of a row in place, 0 behind its first k entries, and its sum."""
-    row[k:] = FAR
-    for j in range(0, row.size, PAD):
-        part = row[j:j + PAD]
-        for lane in range(PAD):
-            part[lane] = exp(part[lane])
-    return row.dtype.type(sum_row(row, lanes))
