@@ -108,7 +108,8 @@ def embedding_vjp(grad_y, cache):
 
     Notes
     -----
-    Sums are made in float64 and rounded once, so that the errors are those of one rounding, and do not depend on how often a row occurs.
+    Sums are made in float64, one place after the other: a float32 result has the error of one rounding, a float64 result one that grows
+    with the number of places of a row.
     O(N log N + (N + n) d) for N indices.
 
     References

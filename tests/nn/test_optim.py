@@ -267,3 +267,10 @@ def test_kernels_are_made_of_vectors(kernel, float32, float64):
         code = assembly(kernel, dtype)
         assert vector_instructions(code, name) >= 1
         assert "call" not in code
+
+
+def test_the_example_of_the_class_runs():
+    import doctest
+
+    (test,) = doctest.DocTestFinder(recurse=False).find(Adam, "Adam", module=False, globs={})
+    assert test.examples and not doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed
