@@ -1,4 +1,4 @@
-"""Losses, one number at a time in Python's fractions of float: no row is shifted, sums are exact."""
+"""Losses, one number at a time in Python floats: no row is shifted, and sums are exact."""
 
 import math
 
