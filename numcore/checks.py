@@ -28,12 +28,12 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number (got {value!r})")
-    value = float(value)
-    kept = (math.isfinite(value) and (above is None or value > above) and (least is None or value >= least)
-            and (below is None or value < below) and (most is None or value <= most))
+    number = float(value)
+    kept = (math.isfinite(number) and (above is None or number > above) and (least is None or number >= least)
+            and (below is None or number < below) and (most is None or number <= most))
     if not kept:
         raise ValueError(f"{name} must satisfy {_constraint(name, above, least, below, most)} (got {value})")
-    return value
+    return number
 
 
 def checked_count(name, value, *, least=0, most=None):

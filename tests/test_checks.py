@@ -13,10 +13,10 @@ def test_what_is_right_comes_back():
 
 
 @pytest.mark.parametrize("call, kind, message", [
-    (lambda: checked_number("a", 0, above=0, most=1), ValueError, r"a must satisfy 0 < a <= 1 \(got 0.0\)"),
+    (lambda: checked_number("a", 0, above=0, most=1), ValueError, r"a must satisfy 0 < a <= 1 \(got 0\)"),
     (lambda: checked_number("a", np.nan), ValueError, r"a must satisfy -inf < a < inf \(got nan\)"),
     (lambda: checked_number("a", np.inf, least=0), ValueError, r"a must satisfy a >= 0 \(got inf\)"),
-    (lambda: checked_number("a", 2, below=2), ValueError, r"a must satisfy a < 2 \(got 2.0\)"),
+    (lambda: checked_number("a", 2, below=2), ValueError, r"a must satisfy a < 2 \(got 2\)"),
     *((lambda value=value: checked_number("a", value), TypeError, "a must be a number") for value in ("1", True, 1j, [1.0])),
     (lambda: checked_count("k", 4, least=1, most=3), ValueError, r"k must satisfy 1 <= k <= 3 \(got 4\)"),
     (lambda: checked_count("k", -1), ValueError, r"k must satisfy k >= 0 \(got -1\)"),

@@ -27,12 +27,10 @@ A training loop in ten lines::
 """
 
 from ._convolution import conv2d, conv2d_vjp
+from ._embedding import embedding, embedding_vjp
+from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 
-__all__ = ["avg_pool2d", "avg_pool2d_vjp", "conv2d", "conv2d_vjp", "max_pool2d", "max_pool2d_vjp", "spectral_conv1d", "spectral_conv1d_vjp",
-           "spectral_conv2d", "spectral_conv2d_vjp"]
-from ._embedding import embedding, embedding_vjp
-from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
-
-__all__ = ["embedding", "embedding_vjp", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]
+__all__ = ["avg_pool2d", "avg_pool2d_vjp", "conv2d", "conv2d_vjp", "embedding", "embedding_vjp", "lstm", "lstm_cell", "lstm_cell_vjp",
+           "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]

@@ -11,10 +11,10 @@ import operator
 
 import numpy as np
 
+from ..checks import checked_choice, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ..special import exp, log, sigmoid, softplus
-from ._checks import checked_number
 from ._ordered import from_ordered, ordered
 
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
@@ -82,7 +82,7 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mea
     dtype = float_dtype(logits=logits)
     if not logits.ndim or not logits.shape[-1]:
         raise ValueError(f"logits must have shape (..., K) with K >= 1 (got {logits.shape})")
-    smoothing = checked_number("label_smoothing", label_smoothing, 0, 1)
+    smoothing = checked_number("label_smoothing", label_smoothing, least=0, most=1)
     classes, shape = logits.shape[-1], logits.shape[:-1]
     rows = math.prod(shape)
     labels, counted = _checked_labels(xp, logits, labels, ignore_index)
@@ -169,7 +169,7 @@ def huber(y, t, *, delta=1.0, reduction="mean"):
     >>> huber(np.array([0.5, 4.0]), np.array([0.0, 0.0]), reduction="none")
     (array([0.125, 3.5  ]), array([0.5, 1. ]))
     """
-    return _pointwise(huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, 0, math.inf, open_below=True))
+    return _pointwise(huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, above=0))
 
 
 @routine
@@ -225,8 +225,7 @@ def _given(name, array):
 
 def _scale(reduction, count):
     """What the gradient of each loss is multiplied with."""
-    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)} (got {reduction!r})")
+    checked_choice("reduction", reduction, REDUCTIONS)
     if reduction != "mean":
         return 1.0
     return 1 / count if count else math.nan

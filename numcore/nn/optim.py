@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
+from ..checks import checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ._attention_work import checked_bool
-from ._checks import checked_number
 from ._ordered import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]
@@ -90,9 +90,9 @@ class Adam:
         self.lr, self.steps = lr, 0
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TypeError(f"betas must be a pair of numbers (got {betas!r})")
-        self._betas = tuple(checked_number("betas", beta, 0, 1, open_above=True) for beta in betas)
-        self._eps = checked_number("eps", eps, 0, math.inf, open_below=True)
-        self._weight_decay = checked_number("weight_decay", weight_decay, 0, math.inf)
+        self._betas = tuple(checked_number("betas", beta, least=0, below=1) for beta in betas)
+        self._eps = checked_number("eps", eps, above=0)
+        self._weight_decay = checked_number("weight_decay", weight_decay, least=0)
         self._decoupled, self._amsgrad = checked_bool("decoupled", decoupled), checked_bool("amsgrad", amsgrad)
         self._means, self._squares = ([xp.zeros(p.size, p.dtype) for p in self.params] for _ in range(2))
         self._largest = [xp.zeros(p.size, p.dtype) for p in self.params] if self._amsgrad else None
@@ -103,7 +103,7 @@ class Adam:
 
     @lr.setter
     def lr(self, value):
-        self._lr = checked_number("lr", value, 0, math.inf, open_below=True)
+        self._lr = checked_number("lr", value, above=0)
 
     def step(self, grads):
         """Change the parameters by one step.
@@ -194,7 +194,7 @@ def clip_grad_norm(grads, max_norm):
     given = [on_device(grads=grads)[1][0]] if single else _checked_list("grads", grads, none=True)
     if all(g is None for g in given):
         raise ValueError("grads must hold at least one array (got none)")
-    xp, max_norm = _namespace("grads", given), checked_number("max_norm", max_norm, 0, math.inf, open_below=True)
+    xp, max_norm = _namespace("grads", given), checked_number("max_norm", max_norm, above=0)
     parts = []
     for g in given:
         if g is not None:

@@ -643,7 +643,7 @@ def good_layer():
 
 
 @pytest.mark.parametrize("change, error, message", [
-    ({"density": 0}, ValueError, r"density must satisfy 0 < density <= 1 \(got 0.0\)"),
+    ({"density": 0}, ValueError, r"density must satisfy 0 < density <= 1 \(got 0\)"),
     ({"density": -0.1}, ValueError, "0 < density <= 1"), ({"density": 1.01}, ValueError, "0 < density <= 1"),
     ({"density": math.nan}, ValueError, "0 < density <= 1"),
     ({"density": 0.09}, ValueError, r"density must keep at least one.*0.09, m=10"),

@@ -280,7 +280,7 @@ def test_empty_pairs():
     ([[0, 0, 1], [0, 1, 0]], {}, TypeError, "labels must have the dtype of logits"),
     ([0.5, 0.5], {}, ValueError, r"labels must have shape \(2,\), or \(2, 3\) if they are floats"),
     ([[0.0, 0, 1], [0, 1, 0]], {"ignore_index": 1}, ValueError, "ignore_index must be None where labels are distributions"),
-    ([0, 1], {"label_smoothing": 1.5}, ValueError, r"label_smoothing must satisfy 0 <= label_smoothing <= 1 .*got label_smoothing=1.5"),
+    ([0, 1], {"label_smoothing": 1.5}, ValueError, r"label_smoothing must satisfy 0 <= label_smoothing <= 1 .*got 1.5"),
     ([0, 1], {"label_smoothing": -0.1}, ValueError, "label_smoothing must satisfy"),
     ([0, 1], {"label_smoothing": math.nan}, ValueError, "label_smoothing must satisfy"),
     ([0, 1], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number"),

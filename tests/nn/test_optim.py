@@ -160,13 +160,13 @@ def test_it_can_be_stored():
 
 
 @pytest.mark.parametrize("options, error, message", [
-    ({"lr": 0}, ValueError, r"lr must satisfy 0 < lr and be finite \(got lr=0\)"), ({"lr": -1}, ValueError, "lr must"),
+    ({"lr": 0}, ValueError, r"lr must satisfy lr > 0 \(got 0\)"), ({"lr": -1}, ValueError, "lr must"),
     ({"lr": math.nan}, ValueError, "lr must"), ({"lr": math.inf}, ValueError, "lr must"), ({"lr": None}, TypeError, "lr must be a number"),
-    ({"betas": (0.9, 1.0)}, ValueError, r"betas must satisfy 0 <= betas < 1 .*got betas=1.0"),
+    ({"betas": (0.9, 1.0)}, ValueError, r"betas must satisfy 0 <= betas < 1 .*got 1.0"),
     ({"betas": 0.9}, TypeError, "betas must be a pair"),
     ({"betas": (-0.1, 0.9)}, ValueError, "betas must"), ({"betas": (0.9,)}, TypeError, "betas must be a pair"),
-    ({"eps": 0}, ValueError, r"eps must satisfy 0 < eps"),
-    ({"weight_decay": -1}, ValueError, "weight_decay must satisfy 0 <= weight_decay"),
+    ({"eps": 0}, ValueError, r"eps must satisfy eps > 0"),
+    ({"weight_decay": -1}, ValueError, "weight_decay must satisfy weight_decay >= 0"),
     ({"decoupled": 1}, TypeError, "decoupled must be True or False"), ({"amsgrad": None}, TypeError, "amsgrad must be True or False")])
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
@@ -249,7 +249,7 @@ def test_torch_clips_alike():
 
 
 @pytest.mark.parametrize("grads, max_norm, error, message", [
-    ([np.ones(2)], 0, ValueError, r"max_norm must satisfy 0 < max_norm and be finite \(got max_norm=0\)"),
+    ([np.ones(2)], 0, ValueError, r"max_norm must satisfy max_norm > 0 \(got 0\)"),
     ([np.ones(2)], math.nan, ValueError, "max_norm must"), ([np.ones(2)], None, TypeError, "max_norm must be a number"),
     ([], 1, ValueError, "grads must hold at least one array"), ([None], 1, ValueError, "grads must hold at least one array"),
     ([np.ones(2), np.ones(2, np.float32)], 1, TypeError, "one dtype"), (["a"], 1, TypeError, r"grads\[0\] must be"),
