@@ -16,6 +16,7 @@ __all__ = ["Adam", "CorrectedDecode", "NeuronCache", "accept_prefix", "attention
            "max_pool2d_vjp", "merge_attention", "mse", "select_neurons", "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d",
            "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
 from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
+from .power_norm import PowerNorm, group_scale, group_scale_vjp, power_norm_backward, power_norm_forward
 
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention", "batch_norm", "batch_norm_vjp", "layer_norm", "layer_norm_vjp",
-           "rms_norm", "rms_norm_vjp"]
+           "rms_norm", "rms_norm_vjp", "PowerNorm", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]
