@@ -18,5 +18,6 @@ __all__ = ["Adam", "CorrectedDecode", "NeuronCache", "accept_prefix", "attention
 from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
 from .power_norm import PowerNorm, group_scale, group_scale_vjp, power_norm_backward, power_norm_forward
 
-__all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention", "batch_norm", "batch_norm_vjp", "layer_norm", "layer_norm_vjp",
-           "rms_norm", "rms_norm_vjp", "PowerNorm", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]
+__all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
+__all__ += ["batch_norm", "batch_norm_vjp", "layer_norm", "layer_norm_vjp", "rms_norm", "rms_norm_vjp"]
+__all__ += ["PowerNorm", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]

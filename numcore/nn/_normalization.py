@@ -244,7 +244,7 @@ def rms_norm_vjp(grad_y, cache):
     >>> y, cache = rms_norm(np.array([3.0, 4.0]), np.array([1.0, 10.0]))
     >>> grad_x, grad_weight = rms_norm_vjp(np.array([1.0, 0.0]), cache)
     >>> grad_x.round(6), grad_weight.round(6)
-    (array([ 0.181019, -0.135765]), array([0.848528, 0.      ]))
+    (array([ 0.181019, -0.135764]), array([0.848528, 0.      ]))
     """
     checked_cache(cache, RMSNormCache)
     x, weight, scale = cache

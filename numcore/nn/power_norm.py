@@ -15,8 +15,21 @@ import numpy as np
 from ..dispatch import checked_dtype, device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ._cache import checked_cache, checked_gradient
-from ._normalization import (ROWS, add, as_rows, blocks, checked_bool, checked_eps, checked_features, checked_share, column, norm_rows,
-                             norm_rows_backward, scale_columns, summed)
+from ._normalization import (
+    ROWS,
+    add,
+    as_rows,
+    blocks,
+    checked_bool,
+    checked_eps,
+    checked_features,
+    checked_share,
+    column,
+    norm_rows,
+    norm_rows_backward,
+    scale_columns,
+    summed,
+)
 
 __all__ = ["GroupScaleCache", "PowerNorm", "PowerNormCache", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]
 
@@ -264,7 +277,7 @@ def group_scale_vjp(grad, cache):
     >>> from numcore.nn import group_scale
     >>> y, cache = group_scale(np.array([3.0, 4.0]), return_cache=True)
     >>> group_scale_vjp(np.array([1.0, 0.0]), cache).round(6)
-    array([ 0.181019, -0.135765])
+    array([ 0.181019, -0.135764])
     """
     checked_cache(cache, GroupScaleCache)
     x, scale = cache
@@ -458,10 +471,10 @@ class PowerNorm:
             raise ValueError(f"cache must be of this layer and used once (got one {'of another layer' if owner else 'used before'})")
         phi = cache.psi if learns and self.backward_scale == "batch" else cache.phi_used
         with np.errstate(all="ignore"):
+            correction = (1 - self.alpha_bwd) * self.ema_gz_.astype(np.float64) if learns else xp.zeros(self.n_features, np.float64)
             grad_x, grad_weight, grad_bias, change = _backward(
                 xp, grad_y, x, cache.row_scale, cache.live, cache.count, column(xp, cache.weight, self.n_features, 1, dtype),
-                _root(xp, cache.phi_used, self.eps), (1 - self.alpha_bwd if learns else 0) * self.ema_gz_.astype(np.float64),
-                _root(xp, phi, self.eps), cache.psi if learns else 0)
+                _root(xp, cache.phi_used, self.eps), correction, _root(xp, phi, self.eps), cache.psi if learns else 0)
             if learns:
                 self.ema_gz_ = (self.ema_gz_ + change).astype(dtype)
         return grad_x, None if cache.weight is None else grad_weight, None if cache.bias is None else grad_bias
