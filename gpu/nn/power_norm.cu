@@ -21,6 +21,16 @@ __device__ void scale_groups(const REAL* x, REAL* row_scale, REAL eps, index_t l
   __syncthreads();
 }
 
+extern "C" __global__ void numcore_power_columns(const REAL* __restrict__ x, const REAL* __restrict__ scale, const REAL* __restrict__ weight,
+                                                 const REAL* __restrict__ bias, REAL* __restrict__ z, REAL* __restrict__ y, index_t n, index_t d) {
+  for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
+    for (index_t j = lane_index(); j < d; j += 32) {
+      REAL scaled = x[i * d + j] * scale[j];
+      z[i * d + j] = scaled;
+      y[i * d + j] = scaled * weight[j] + bias[j];
+    }
+}
+
 extern "C" __global__ void numcore_power_sums(const REAL* __restrict__ x, const u8* __restrict__ live, REAL eps, REAL* row_scale,
                                               REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
   const index_t size = k ? d / k : d;
@@ -57,23 +67,25 @@ extern "C" __global__ void numcore_power_rows(const REAL* __restrict__ x, const 
 
 extern "C" __global__ void numcore_power_rows_backward(const REAL* __restrict__ grad_y, const REAL* __restrict__ x,
                                                        const REAL* __restrict__ row_scale, const u8* __restrict__ live,
-                                                       const REAL* __restrict__ factor, const REAL* __restrict__ slope, REAL* grad_x,
+                                                       const REAL* __restrict__ factor, const REAL* __restrict__ slope, i64 squared, REAL* grad_x,
                                                        REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
   const index_t size = k ? d / k : d;
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
     for (index_t j = index_in_block(); j < d; j += block_size()) {
-      REAL products = 0, totals = 0, hidden = 0;
+      REAL products = 0, totals = 0, hidden = 0, squares = 0;
       for (index_t i = low; i < high; i++) {
         REAL g = grad_y[i * d + j], scaled = k ? x[i * d + j] * row_scale[i * k + j / size] : x[i * d + j];
         grad_x[i * d + j] = factor[j] * g - slope[j] * scaled;
         products += g * scaled;
         totals += g;
         if (!live[i]) hidden += g * scaled;
+        else if (squared) squares += scaled * scaled;
       }
-      parts[3 * b * d + j] = products;
-      parts[(3 * b + 1) * d + j] = totals;
-      parts[(3 * b + 2) * d + j] = hidden;
+      parts[4 * b * d + j] = products;
+      parts[(4 * b + 1) * d + j] = totals;
+      parts[(4 * b + 2) * d + j] = hidden;
+      parts[(4 * b + 3) * d + j] = squares;
     }
     if (!k) continue;
     __syncthreads();  // warps read what other threads have written to grad_x

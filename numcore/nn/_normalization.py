@@ -555,15 +555,14 @@ def norm_rows_backward(grad_y, x, weight, mean, scale, centred, grad_x, parts, s
             m, s = mean[i] if centred else zero, scale[i]
             first, second = zero, zero
             for j in range(row.size):
-                wg = weight[j] * g[j]
-                first = add(first, wg)
-                second = add(second, wg * ((row[j] - m) * s))
+                product = g[j] * ((row[j] - m) * s)
+                products[j] += product
+                totals[j] += g[j]
+                first = add(first, weight[j] * g[j])
+                second = add(second, weight[j] * product)
             first, second = first / d if centred else zero, second / d
             for j in range(row.size):
-                z = (row[j] - m) * s
-                to[j] = (weight[j] * g[j] - first - z * second) * s
-                products[j] += g[j] * z
-                totals[j] += g[j]
+                to[j] = (weight[j] * g[j] - first - (row[j] - m) * s * second) * s
 
 
 @kernel("in T parts[m, d]; out float64 sums[d]", split="d")

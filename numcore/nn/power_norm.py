@@ -107,11 +107,9 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     xp, (x, weight, bias, phi) = on_device(x=x, weight=weight, bias=bias, phi=phi)
     _must_be_given(phi=phi)
     dtype, d = checked_features(x, weight=weight, bias=bias, phi=phi)
-    scale, zero = _root(xp, phi, checked_eps(eps, dtype)).astype(dtype), xp.zeros(d, dtype)
-    y, z, rows = xp.empty(x.shape, dtype), xp.empty(x.shape, dtype), as_rows(xp, x)
-    none = xp.empty((len(rows), 0), dtype)
-    scale_columns(rows, none, zero, scale, zero, as_rows(xp, z))
-    scale_columns(as_rows(xp, z), none, zero, column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype), as_rows(xp, y))
+    scale = _root(xp, phi, checked_eps(eps, dtype)).astype(dtype)
+    y, z = xp.empty(x.shape, dtype), xp.empty(x.shape, dtype)
+    power_columns(as_rows(xp, x), scale, column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype), as_rows(xp, z), as_rows(xp, y))
     return y, z
 
 
@@ -158,7 +156,7 @@ def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_b
     -----
     With g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``, ``grad_x = t / sqrt(phi_used + eps)``, ``gamma_new = gamma + mean(t z)``,
     the mean over all positions that are no padding. `grad_weight` = sum grad_y z and `grad_bias` = sum grad_y over all positions, in
-    float64 from blocks of 32. One pass over `grad_y` and two over `z`.
+    float64 from blocks of 32. One pass over `grad_y` and `z`, for "batch" one more over `z`.
 
     References
     ----------
@@ -180,11 +178,12 @@ def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_b
     eps, alpha_bwd = checked_eps(eps, dtype), checked_share("alpha_bwd", alpha_bwd)
     backward_scale = _checked_scale(backward_scale)
     live, count = _live(xp, mask, z.shape)
-    rows, one = as_rows(xp, z), xp.ones(d, np.float64)
-    none = xp.empty((len(rows), 0), dtype)
+    one, none = xp.ones(d, np.float64), xp.empty((math.prod(z.shape[:-1]), 0), dtype)
     with np.errstate(all="ignore"):
-        means = _quadratic_means(xp, rows, live, max(count, 1), eps, none)
-        phi = means * (phi_used + eps) if backward_scale == "batch" else phi_used
+        phi, means = phi_used, None
+        if backward_scale == "batch":
+            means = _quadratic_means(xp, as_rows(xp, z), live, max(count, 1), eps, none)
+            phi = means * (phi_used + eps)
         *grads, change = _backward(xp, grad_y, z, none, live, count, column(xp, weight, d, 1, dtype), one,
                                    (1 - alpha_bwd) * gamma.astype(np.float64), _root(xp, phi, eps), means)
         return *grads, (gamma + change).astype(dtype)
@@ -616,14 +615,18 @@ def _quadratic_means(xp, rows, live, count, eps, row_scale):
 
 
 def _backward(xp, grad_y, x, row_scale, live, count, weight, scale, correction, grad_scale, means):
-    """grad_x, grad_weight, grad_bias, and the mean over live positions of t z in float64, from the `means` of squares of these."""
+    """grad_x, grad_weight, grad_bias, and in float64 the mean over live positions of t z.
+
+    `means` is that of the squares of the scaled x over live positions, None where it has to be computed.
+    """
     dtype, grad_x, rows = x.dtype, xp.empty(x.shape, x.dtype), as_rows(xp, x)
-    parts = xp.empty((blocks(len(rows)), 3, x.shape[-1]), dtype)
+    parts = xp.empty((blocks(len(rows)), 4, x.shape[-1]), dtype)
     with np.errstate(all="ignore"):
         slope = correction * scale
         power_rows_backward(as_rows(xp, grad_y), rows, row_scale, live, (weight * grad_scale).astype(dtype),
-                            (slope * grad_scale).astype(dtype), as_rows(xp, grad_x), parts)
-        products, totals, hidden = summed(xp, parts)
+                            (slope * grad_scale).astype(dtype), means is None, as_rows(xp, grad_x), parts)
+        products, totals, hidden, squares = summed(xp, parts)
+        means = squares / max(count, 1) if means is None else means
         change = weight * scale * (products - hidden) / max(count, 1) - slope * scale * means
         return grad_x, (products * scale).astype(dtype), totals.astype(dtype), change
 
@@ -639,6 +642,17 @@ def scale_of_group(row, eps):
     for j in range(row.size):
         squares = add(squares, row[j] * row[j])
     return row.dtype.type(1) / math.sqrt(squares / row.dtype.type(row.size) + eps)
+
+
+@kernel("in T x[n, d]; in T scale[d]; in T weight[d]; in T bias[d]; out T z[n, d]; out T y[n, d]", split="n", gpu="warp")
+def power_columns(x, scale, weight, bias, z, y, start, stop):
+    """z = scale x and y = weight z + bias for every column."""
+    for i in range(start, stop):
+        row, to_z, to_y = x[i], z[i], y[i]
+        for j in range(row.size):
+            to_z[j] = row[j] * scale[j]
+        for j in range(row.size):
+            to_y[j] = to_z[j] * weight[j] + bias[j]
 
 
 @kernel("in T x[n, d]; in uint8 live[n]; T eps; out T row_scale[n, k]; out T parts[m, d]", split="m", gpu="block")
@@ -679,12 +693,12 @@ def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
                         squares[j] += row[j] * s * (row[j] * s)
 
 
-@kernel("in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; in T slope[d]; out T grad_x[n, d]; "
-        "out T parts[m, 3, d]", split="m", gpu="block")
-def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts, start, stop):
+@kernel("in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; in T slope[d]; "
+        "int64 squared; out T grad_x[n, d]; out T parts[m, 4, d]", split="m", gpu="block")
+def power_rows_backward(grad_y, x, row_scale, live, factor, slope, squared, grad_x, parts, start, stop):
     """With v the scaled x: grad_x = factor grad_y - slope v, through the scaling of groups.
 
-    Of block b's rows the sums of grad_y v, of grad_y, and of grad_y v over those that are not live.
+    Of block b's rows the sums of grad_y v, of grad_y, of grad_y v over those that are not live, and, if `squared`, of v² over the others.
     """
     k, zero, one = row_scale.shape[1], x.dtype.type(0), x.dtype.type(1)
     size = x.shape[1] // max(k, 1)
@@ -694,7 +708,8 @@ def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts
             for low in range(0, max(k, 1) * size, max(size, 1)):
                 high = low + size
                 g, row, to, f, q = grad_y[i, low:high], x[i, low:high], grad_x[i, low:high], factor[low:high], slope[low:high]
-                products, totals, hidden = parts[b, 0, low:high], parts[b, 1, low:high], parts[b, 2, low:high]
+                products, totals = parts[b, 0, low:high], parts[b, 1, low:high]
+                hidden, squares = parts[b, 2, low:high], parts[b, 3, low:high]
                 s = row_scale[i, low // size] if k else one
                 for j in range(size):
                     to[j] = f[j] * g[j] - q[j] * (row[j] * s)
@@ -704,6 +719,9 @@ def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts
                 if not live[i]:
                     for j in range(size):
                         hidden[j] += g[j] * (row[j] * s)
+                elif squared:
+                    for j in range(size):
+                        squares[j] += row[j] * s * (row[j] * s)
                 if k:
                     along = zero
                     for j in range(size):
