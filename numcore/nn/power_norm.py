@@ -45,7 +45,11 @@ class GroupScaleCache(NamedTuple):
 
 
 class PowerNormCache(NamedTuple):
-    """What :meth:`PowerNorm.backward` needs, once: `ticket` holds the layer, until it is used."""
+    """What :meth:`PowerNorm.backward` needs, once.
+
+    `scale` is what the scaled x was multiplied by, `psi` the quadratic means of the batch, None where it is not one of training;
+    `ticket` holds the layer until it is used.
+    """
 
     x: Any
     weight: Any
@@ -53,9 +57,8 @@ class PowerNormCache(NamedTuple):
     row_scale: Any
     live: Any
     count: int
-    phi_used: Any
+    scale: Any
     psi: Any
-    training: bool
     ticket: list
 
 
@@ -107,7 +110,9 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     xp, (x, weight, bias, phi) = on_device(x=x, weight=weight, bias=bias, phi=phi)
     _must_be_given(phi=phi)
     dtype, d = checked_features(x, weight=weight, bias=bias, phi=phi)
-    scale = _root(xp, phi, checked_eps(eps, dtype)).astype(dtype)
+    eps = checked_eps(eps, dtype)
+    with np.errstate(all="ignore"):
+        scale = _root(xp, phi, eps).astype(dtype)
     y, z = xp.empty(x.shape, dtype), xp.empty(x.shape, dtype)
     power_columns(as_rows(xp, x), scale, column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype), as_rows(xp, z), as_rows(xp, y))
     return y, z
@@ -408,10 +413,11 @@ class PowerNorm:
         ValueError
             Shapes that do not fit; all positions masked in training.
         """
-        xp, (x, mask) = on_device(x=x, mask=mask)
-        self._place(xp, x)
-        xp, (x, mask, *_) = on_device(x=x, mask=mask, running_phi_=self.running_phi_)
-        dtype = float_dtype(x=x, running_phi_=self.running_phi_)
+        if not self._is_placed:
+            self._place(x)
+        xp, (x, mask, phi) = on_device(x=x, mask=mask, running_phi_=self.running_phi_)
+        _must_be_given(x=x)
+        dtype = float_dtype(x=x, running_phi_=phi)
         if x.shape[-1:] != (self.n_features,):
             raise ValueError(f"x must have shape (..., n_features) with n_features={self.n_features} (got {x.shape})")
         training = checked_bool("training", training)
@@ -419,19 +425,20 @@ class PowerNorm:
         rows, y, groups = as_rows(xp, x), xp.empty(x.shape, dtype), self.n_groups or 0
         row_scale, flat = xp.empty((len(rows), groups), dtype), as_rows(xp, y)
         weight, bias = (column(xp, p, self.n_features, default, dtype) for p, default in ((self.weight_, 1), (self.bias_, 0)))
-        phi, psi = self.running_phi_, None
+        psi = None
         with np.errstate(all="ignore"):
             if training and count and self.n_iter_ < self.warmup_iters:
-                phi = psi = _quadratic_means(xp, rows, live, count, self.eps, row_scale)
-                scale_columns(rows, row_scale, xp.zeros_like(weight), (weight * _root(xp, phi, self.eps)).astype(dtype), bias, flat)
+                psi = _quadratic_means(xp, rows, live, count, self.eps, row_scale)
+                scale = _root(xp, psi, self.eps)
+                scale_columns(rows, row_scale, xp.zeros_like(weight), (weight * scale).astype(dtype), bias, flat)
             else:
-                parts = xp.empty((blocks(len(rows)), self.n_features), dtype)
-                power_rows(rows, live, (weight * _root(xp, phi, self.eps)).astype(dtype), bias, self.eps, row_scale, flat, parts)
+                parts, scale = xp.empty((blocks(len(rows)), self.n_features), dtype), _root(xp, phi, self.eps)
+                power_rows(rows, live, (weight * scale).astype(dtype), bias, self.eps, row_scale, flat, parts)
                 if training and count:
                     psi = summed(xp, parts) / count
             if psi is not None:
                 self._take_in(psi)
-        return y, PowerNormCache(x, self.weight_, self.bias_, row_scale, live, count, phi, psi, training, [self])
+        return y, PowerNormCache(x, self.weight_, self.bias_, row_scale, live, count, scale, psi, [self])
 
     def backward(self, grad_y, cache):
         """Gradients of a batch, and the correction for the batches to come.
@@ -468,12 +475,12 @@ class PowerNorm:
         if owner is not self:
             cache.ticket.extend([owner] if owner else [])
             raise ValueError(f"cache must be of this layer and used once (got one {'of another layer' if owner else 'used before'})")
-        phi = cache.psi if learns and self.backward_scale == "batch" else cache.phi_used
         with np.errstate(all="ignore"):
+            grad_scale = _root(xp, cache.psi, self.eps) if learns and self.backward_scale == "batch" else cache.scale
             correction = (1 - self.alpha_bwd) * self.ema_gz_.astype(np.float64) if learns else xp.zeros(self.n_features, np.float64)
             grad_x, grad_weight, grad_bias, change = _backward(
                 xp, grad_y, x, cache.row_scale, cache.live, cache.count, column(xp, cache.weight, self.n_features, 1, dtype),
-                _root(xp, cache.phi_used, self.eps), correction, _root(xp, phi, self.eps), cache.psi if learns else 0)
+                cache.scale, correction, grad_scale, cache.psi if learns else 0)
             if learns:
                 self.ema_gz_ = (self.ema_gz_ + change).astype(dtype)
         return grad_x, None if cache.weight is None else grad_weight, None if cache.bias is None else grad_bias
@@ -531,12 +538,12 @@ class PowerNorm:
                 setattr(self, name, None if array is None else array.copy())
         self.n_iter_, self._is_placed = n_iter, False
 
-    def _place(self, xp, x):
+    def _place(self, x):
         """Move a state that has not met a batch yet to the batch's device."""
-        if x is None:
-            raise TypeError("x must be a NumPy or CuPy array (got None)")
-        float_dtype(x=x)
-        if not self._is_placed and xp is not np:
+        xp, (x,) = on_device(x=x)
+        _must_be_given(x=x)
+        float_dtype(x=x, running_phi_=self.running_phi_)
+        if xp is not np:
             for name in STATE:
                 array = getattr(self, name)
                 setattr(self, name, None if array is None else xp.asarray(array))
@@ -603,8 +610,7 @@ def _live(xp, mask, shape, some=True):
 
 def _root(xp, phi, eps):
     """1/sqrt(phi + eps) in float64."""
-    with np.errstate(all="ignore"):
-        return 1 / xp.sqrt(phi.astype(np.float64) + eps)
+    return 1 / xp.sqrt(phi.astype(np.float64) + eps)
 
 
 def _quadratic_means(xp, rows, live, count, eps, row_scale):
@@ -621,14 +627,13 @@ def _backward(xp, grad_y, x, row_scale, live, count, weight, scale, correction, 
     """
     dtype, grad_x, rows = x.dtype, xp.empty(x.shape, x.dtype), as_rows(xp, x)
     parts = xp.empty((blocks(len(rows)), 4, x.shape[-1]), dtype)
-    with np.errstate(all="ignore"):
-        slope = correction * scale
-        power_rows_backward(as_rows(xp, grad_y), rows, row_scale, live, (weight * grad_scale).astype(dtype),
-                            (slope * grad_scale).astype(dtype), means is None, as_rows(xp, grad_x), parts)
-        products, totals, hidden, squares = summed(xp, parts)
-        means = squares / max(count, 1) if means is None else means
-        change = weight * scale * (products - hidden) / max(count, 1) - slope * scale * means
-        return grad_x, (products * scale).astype(dtype), totals.astype(dtype), change
+    slope = correction * scale
+    power_rows_backward(as_rows(xp, grad_y), rows, row_scale, live, (weight * grad_scale).astype(dtype),
+                        (slope * grad_scale).astype(dtype), means is None, as_rows(xp, grad_x), parts)
+    products, totals, hidden, squares = summed(xp, parts)
+    means = squares / max(count, 1) if means is None else means
+    change = weight * scale * (products - hidden) / max(count, 1) - slope * scale * means
+    return grad_x, (products * scale).astype(dtype), totals.astype(dtype), change
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------
