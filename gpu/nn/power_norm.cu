@@ -67,8 +67,8 @@ extern "C" __global__ void numcore_power_rows(const REAL* __restrict__ x, const 
 
 extern "C" __global__ void numcore_power_rows_backward(const REAL* __restrict__ grad_y, const REAL* __restrict__ x,
                                                        const REAL* __restrict__ row_scale, const u8* __restrict__ live,
-                                                       const REAL* __restrict__ factor, const REAL* __restrict__ slope, i64 squared, REAL* grad_x,
-                                                       REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
+                                                       const REAL* __restrict__ factor, const REAL* __restrict__ slope, REAL* grad_x,
+                                                       REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m, index_t sums) {
   const index_t size = k ? d / k : d;
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
@@ -80,12 +80,14 @@ extern "C" __global__ void numcore_power_rows_backward(const REAL* __restrict__ 
         products += g * scaled;
         totals += g;
         if (!live[i]) hidden += g * scaled;
-        else if (squared) squares += scaled * scaled;
+        else squares += scaled * scaled;
       }
-      parts[4 * b * d + j] = products;
-      parts[(4 * b + 1) * d + j] = totals;
-      parts[(4 * b + 2) * d + j] = hidden;
-      parts[(4 * b + 3) * d + j] = squares;
+      parts[sums * b * d + j] = products;
+      parts[(sums * b + 1) * d + j] = totals;
+      if (sums > 2) {
+        parts[(sums * b + 2) * d + j] = hidden;
+        parts[(sums * b + 3) * d + j] = squares;
+      }
     }
     if (!k) continue;
     __syncthreads();  // warps read what other threads have written to grad_x

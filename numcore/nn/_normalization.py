@@ -568,11 +568,12 @@ def norm_rows_backward(grad_y, x, weight, mean, scale, centred, grad_x, parts, s
 @kernel("in T parts[m, d]; out float64 sums[d]", split="d")
 def sum_blocks(parts, sums, start, stop):
     """sums[j] = sum over blocks of parts[b, j]."""
-    sums[start:stop] = 0
+    totals = sums[start:stop]
+    totals[:] = 0
     for b in range(parts.shape[0]):
-        part = parts[b]
-        for j in range(start, stop):
-            sums[j] += part[j]
+        part = parts[b, start:stop]
+        for j in range(totals.size):
+            totals[j] += part[j]
 
 
 @kernel("in T x[n, d]; in T row_scale[n, k]; in T centre[d]; in T factor[d]; in T shift[d]; out T y[n, d]", split="n",
@@ -618,22 +619,24 @@ def column_moments(x, parts, start, stop):
 @kernel("in T parts[m, 3, d]; int64 rows; out float64 mean[d]; out float64 spread[d]", split="d")
 def join_moments(parts, rows, mean, spread, start, stop):
     """Mean, and sum of squared differences from it, of all rows, from the moments of blocks."""
-    mean[start:stop] = 0
-    spread[start:stop] = 0
+    middle, squares = mean[start:stop], spread[start:stop]
+    middle[:] = 0
+    squares[:] = 0
     for b in range(parts.shape[0]):
-        pivot, first, count = parts[b, 0], parts[b, 1], np.float64(min(ROWS, rows - b * ROWS))
-        for j in range(start, stop):
-            mean[j] += count * pivot[j] + first[j]
-    for j in range(start, stop):
-        mean[j] /= max(rows, 1)
+        pivot, first, count = parts[b, 0, start:stop], parts[b, 1, start:stop], np.float64(min(ROWS, rows - b * ROWS))
+        for j in range(middle.size):
+            middle[j] += count * pivot[j] + first[j]
+    for j in range(middle.size):
+        middle[j] /= max(rows, 1)
     for b in range(parts.shape[0]):
-        pivot, first, second, count = parts[b, 0], parts[b, 1], parts[b, 2], np.float64(min(ROWS, rows - b * ROWS))
-        for j in range(start, stop):
-            distance = pivot[j] - mean[j]
-            spread[j] += second[j] + distance * (2 * first[j] + count * distance)
-    for j in range(start, stop):
-        if spread[j] < 0:
-            spread[j] = 0
+        pivot, first, count = parts[b, 0, start:stop], parts[b, 1, start:stop], np.float64(min(ROWS, rows - b * ROWS))
+        second = parts[b, 2, start:stop]
+        for j in range(middle.size):
+            distance = pivot[j] - middle[j]
+            squares[j] += second[j] + distance * (2 * first[j] + count * distance)
+    for j in range(middle.size):
+        if squares[j] < 0:
+            squares[j] = 0
 
 
 @kernel("in T grad_y[n, d]; in T x[n, d]; in T centre[d]; out T parts[m, 2, d]", split="m", gpu="block")

@@ -626,12 +626,13 @@ def _backward(xp, grad_y, x, row_scale, live, count, weight, scale, correction, 
     `means` is that of the squares of the scaled x over live positions, None where it has to be computed.
     """
     dtype, grad_x, rows = x.dtype, xp.empty(x.shape, x.dtype), as_rows(xp, x)
-    parts = xp.empty((blocks(len(rows)), 4, x.shape[-1]), dtype)
+    is_counted = means is None or count < len(rows)
+    parts = xp.empty((blocks(len(rows)), 4 if is_counted else 2, x.shape[-1]), dtype)
     slope = correction * scale
     power_rows_backward(as_rows(xp, grad_y), rows, row_scale, live, (weight * grad_scale).astype(dtype),
-                        (slope * grad_scale).astype(dtype), means is None, as_rows(xp, grad_x), parts)
-    products, totals, hidden, squares = summed(xp, parts)
-    means = squares / max(count, 1) if means is None else means
+                        (slope * grad_scale).astype(dtype), as_rows(xp, grad_x), parts)
+    products, totals, *counted = summed(xp, parts)
+    hidden, means = (counted[0], counted[1] / max(count, 1)) if is_counted else (0, means)
     change = weight * scale * (products - hidden) / max(count, 1) - slope * scale * means
     return grad_x, (products * scale).astype(dtype), totals.astype(dtype), change
 
@@ -699,11 +700,12 @@ def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
 
 
 @kernel("in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; in T slope[d]; "
-        "int64 squared; out T grad_x[n, d]; out T parts[m, 4, d]", split="m", gpu="block")
-def power_rows_backward(grad_y, x, row_scale, live, factor, slope, squared, grad_x, parts, start, stop):
+        "out T grad_x[n, d]; out T parts[m, sums, d]", split="m", gpu="block")
+def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts, start, stop):
     """With v the scaled x: grad_x = factor grad_y - slope v, through the scaling of groups.
 
-    Of block b's rows the sums of grad_y v, of grad_y, of grad_y v over those that are not live, and, if `squared`, of v² over the others.
+    Of block b's rows the sums of grad_y v and of grad_y, and, if parts has room, of grad_y v over those that are not live and of v² over
+    the others.
     """
     k, zero, one = row_scale.shape[1], x.dtype.type(0), x.dtype.type(1)
     size = x.shape[1] // max(k, 1)
@@ -714,19 +716,20 @@ def power_rows_backward(grad_y, x, row_scale, live, factor, slope, squared, grad
                 high = low + size
                 g, row, to, f, q = grad_y[i, low:high], x[i, low:high], grad_x[i, low:high], factor[low:high], slope[low:high]
                 products, totals = parts[b, 0, low:high], parts[b, 1, low:high]
-                hidden, squares = parts[b, 2, low:high], parts[b, 3, low:high]
                 s = row_scale[i, low // size] if k else one
                 for j in range(size):
                     to[j] = f[j] * g[j] - q[j] * (row[j] * s)
                 for j in range(size):
                     products[j] += g[j] * (row[j] * s)
                     totals[j] += g[j]
-                if not live[i]:
-                    for j in range(size):
-                        hidden[j] += g[j] * (row[j] * s)
-                elif squared:
-                    for j in range(size):
-                        squares[j] += row[j] * s * (row[j] * s)
+                if parts.shape[1] > 2:
+                    hidden, squares = parts[b, 2, low:high], parts[b, 3, low:high]
+                    if live[i]:
+                        for j in range(size):
+                            squares[j] += row[j] * s * (row[j] * s)
+                    else:
+                        for j in range(size):
+                            hidden[j] += g[j] * (row[j] * s)
                 if k:
                     along = zero
                     for j in range(size):

@@ -167,7 +167,7 @@ def _rows_arguments(rng, variant, size):
 def _rows_backward_arguments(rng, variant, size):
     dtype, (n, d, k, live) = variant["T"], _rows_and_groups(rng, size)
     grad_y, x, row_scale, factor, slope = _arrays(rng, dtype, grad_y=(n, d), x=(n, d), row_scale=(n, k), factor=d, slope=d).values()
-    return [grad_y, x, row_scale, live, factor, slope, int(rng.integers(2)), *_unwritten(dtype, (n, d), (size, 4, d))]
+    return [grad_y, x, row_scale, live, factor, slope, *_unwritten(dtype, (n, d), (size, 2 * int(rng.integers(1, 3)), d))]
 
 
 KERNELS = {layers.power_sums.name: _sums_arguments, layers.power_rows.name: _rows_arguments,
