@@ -8,9 +8,9 @@ constexpr int ROWS = 32;  // as in the Python file
 
 __device__ __forceinline__ index_t end_of_block(index_t b, index_t n) { return b * ROWS + ROWS < n ? b * ROWS + ROWS : n; }
 
-extern "C" __global__ void numcore_norm_rows(const REAL* __restrict__ x, const REAL* __restrict__ weight, const REAL* __restrict__ bias, REAL eps,
-                                             i64 centred, REAL* __restrict__ y, REAL* __restrict__ mean, REAL* __restrict__ scale,
-                                             index_t n, index_t d) {
+extern "C" __global__ void numcore_norm_rows(
+    const REAL* __restrict__ x, const REAL* __restrict__ weight, const REAL* __restrict__ bias, REAL eps, i64 centred,
+    REAL* __restrict__ y, REAL* __restrict__ mean, REAL* __restrict__ scale, index_t n, index_t d) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
     const REAL* row = x + i * d;  // read three times, the second and third time from the cache
     REAL m = 0, first = 0, second = 0;
@@ -39,9 +39,9 @@ extern "C" __global__ void numcore_norm_rows(const REAL* __restrict__ x, const R
   }
 }
 
-extern "C" __global__ void numcore_norm_rows_backward(const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ weight,
-                                                      const REAL* __restrict__ mean, const REAL* __restrict__ scale, i64 centred,
-                                                      REAL* __restrict__ grad_x, REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
+extern "C" __global__ void numcore_norm_rows_backward(
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ weight, const REAL* __restrict__ mean,
+    const REAL* __restrict__ scale, i64 centred, REAL* __restrict__ grad_x, REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
   __shared__ REAL firsts[ROWS], seconds[ROWS];
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
@@ -86,9 +86,9 @@ extern "C" __global__ void numcore_sum_blocks(const REAL* __restrict__ parts, do
   }
 }
 
-extern "C" __global__ void numcore_scale_columns(const REAL* __restrict__ x, const REAL* __restrict__ row_scale, const REAL* __restrict__ centre,
-                                                 const REAL* __restrict__ factor, const REAL* __restrict__ shift, REAL* __restrict__ y,
-                                                 index_t n, index_t d, index_t k) {
+extern "C" __global__ void numcore_scale_columns(
+    const REAL* __restrict__ x, const REAL* __restrict__ row_scale, const REAL* __restrict__ centre, const REAL* __restrict__ factor,
+    const REAL* __restrict__ shift, REAL* __restrict__ y, index_t n, index_t d, index_t k) {
   const index_t size = k ? d / k : d;
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
     for (index_t j = lane_index(); j < d; j += 32) {
@@ -116,8 +116,8 @@ extern "C" __global__ void numcore_column_moments(const REAL* __restrict__ x, RE
   }
 }
 
-extern "C" __global__ void numcore_join_moments(const REAL* __restrict__ parts, i64 rows, double* __restrict__ mean, double* __restrict__ spread,
-                                                index_t m, index_t d) {
+extern "C" __global__ void numcore_join_moments(
+    const REAL* __restrict__ parts, i64 rows, double* __restrict__ mean, double* __restrict__ spread, index_t m, index_t d) {
   for (index_t j = thread_index(); j < d; j += thread_count()) {
     double total = 0, squares = 0;
     for (index_t b = 0; b < m; b++) {
@@ -134,8 +134,9 @@ extern "C" __global__ void numcore_join_moments(const REAL* __restrict__ parts, 
   }
 }
 
-extern "C" __global__ void numcore_column_products(const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre,
-                                                   REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
+extern "C" __global__ void numcore_column_products(
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre, REAL* __restrict__ parts, index_t n,
+    index_t d, index_t m) {
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
     for (index_t j = index_in_block(); j < d; j += block_size()) {
@@ -150,9 +151,9 @@ extern "C" __global__ void numcore_column_products(const REAL* __restrict__ grad
   }
 }
 
-extern "C" __global__ void numcore_combine_columns(const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre,
-                                                   const REAL* __restrict__ factor, const REAL* __restrict__ slope, const REAL* __restrict__ shift,
-                                                   REAL* __restrict__ grad_x, index_t n, index_t d) {
+extern "C" __global__ void numcore_combine_columns(
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre, const REAL* __restrict__ factor,
+    const REAL* __restrict__ slope, const REAL* __restrict__ shift, REAL* __restrict__ grad_x, index_t n, index_t d) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
     for (index_t j = lane_index(); j < d; j += 32)
       grad_x[i * d + j] = factor[j] * grad_y[i * d + j] + slope[j] * (x[i * d + j] - centre[j]) + shift[j];

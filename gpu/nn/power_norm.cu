@@ -1,7 +1,7 @@
 // Power normalisation; the formulas are in numcore/nn/power_norm.py.
 //
-// x, y, grad_y, grad_x are (n, d), row_scale is (n, k), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. Its warps take rows where
-// a group of columns is summed, its threads take columns where columns are summed. k = 0: columns are not scaled in groups.
+// x, y, grad_y, grad_x are (n, d), row_scale is (n, k), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. Its warps take rows
+// where a group of columns is summed, its threads take columns where columns are summed. k = 0: columns are not scaled in groups.
 #include "numcore.cuh"
 
 constexpr int ROWS = 32;  // as in the Python file
@@ -21,8 +21,9 @@ __device__ void scale_groups(const REAL* x, REAL* row_scale, REAL eps, index_t l
   __syncthreads();
 }
 
-extern "C" __global__ void numcore_power_columns(const REAL* __restrict__ x, const REAL* __restrict__ scale, const REAL* __restrict__ weight,
-                                                 const REAL* __restrict__ bias, REAL* __restrict__ z, REAL* __restrict__ y, index_t n, index_t d) {
+extern "C" __global__ void numcore_power_columns(
+    const REAL* __restrict__ x, const REAL* __restrict__ scale, const REAL* __restrict__ weight, const REAL* __restrict__ bias,
+    REAL* __restrict__ z, REAL* __restrict__ y, index_t n, index_t d) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
     for (index_t j = lane_index(); j < d; j += 32) {
       REAL scaled = x[i * d + j] * scale[j];
@@ -31,8 +32,9 @@ extern "C" __global__ void numcore_power_columns(const REAL* __restrict__ x, con
     }
 }
 
-extern "C" __global__ void numcore_power_sums(const REAL* __restrict__ x, const u8* __restrict__ live, REAL eps, REAL* row_scale,
-                                              REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
+extern "C" __global__ void numcore_power_sums(
+    const REAL* __restrict__ x, const u8* __restrict__ live, REAL eps, REAL* row_scale, REAL* __restrict__ parts, index_t n, index_t d,
+    index_t k, index_t m) {
   const index_t size = k ? d / k : d;
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
@@ -46,9 +48,9 @@ extern "C" __global__ void numcore_power_sums(const REAL* __restrict__ x, const 
   }
 }
 
-extern "C" __global__ void numcore_power_rows(const REAL* __restrict__ x, const u8* __restrict__ live, const REAL* __restrict__ factor,
-                                              const REAL* __restrict__ bias, REAL eps, REAL* row_scale, REAL* __restrict__ y,
-                                              REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
+extern "C" __global__ void numcore_power_rows(
+    const REAL* __restrict__ x, const u8* __restrict__ live, const REAL* __restrict__ factor, const REAL* __restrict__ bias, REAL eps,
+    REAL* row_scale, REAL* __restrict__ y, REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m) {
   const index_t size = k ? d / k : d;
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
@@ -65,10 +67,10 @@ extern "C" __global__ void numcore_power_rows(const REAL* __restrict__ x, const 
   }
 }
 
-extern "C" __global__ void numcore_power_rows_backward(const REAL* __restrict__ grad_y, const REAL* __restrict__ x,
-                                                       const REAL* __restrict__ row_scale, const u8* __restrict__ live,
-                                                       const REAL* __restrict__ factor, const REAL* __restrict__ slope, REAL* grad_x,
-                                                       REAL* __restrict__ parts, index_t n, index_t d, index_t k, index_t m, index_t sums) {
+extern "C" __global__ void numcore_power_rows_backward(
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ row_scale, const u8* __restrict__ live,
+    const REAL* __restrict__ factor, const REAL* __restrict__ slope, REAL* grad_x, REAL* __restrict__ parts, index_t n, index_t d,
+    index_t k, index_t m, index_t sums) {
   const index_t size = k ? d / k : d;
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
