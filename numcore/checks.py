@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-__all__ = ["checked_choice", "checked_count", "checked_number"]
+__all__ = ["checked_bool", "checked_choice", "checked_count", "checked_number"]
 
 
 def checked_number(name, value, *, above=None, least=None, below=None, most=None):
@@ -47,6 +47,13 @@ def checked_count(name, value, *, least=0, most=None):
     if value < least or most is not None and value > most:
         raise ValueError(f"{name} must satisfy {_constraint(name, None, least, None, most)} (got {value})")
     return value
+
+
+def checked_bool(name, value):
+    """True or False, else a TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False (got {value!r})")
+    return bool(value)
 
 
 def checked_choice(name, value, choices):

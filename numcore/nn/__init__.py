@@ -4,20 +4,18 @@ from ._attention import attention, attention_varlen, attention_vjp, merge_attent
 from ._convolution import conv2d, conv2d_vjp
 from ._embedding import embedding, embedding_vjp
 from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
+from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
 from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 from .contextual_sparsity import CorrectedDecode, NeuronCache, accept_prefix, corrected_decode, gated_mlp, select_neurons, sparse_gated_mlp
 from .losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
 from .optim import Adam, clip_grad_norm
-
-__all__ = ["Adam", "CorrectedDecode", "NeuronCache", "accept_prefix", "attention", "attention_varlen", "attention_vjp", "avg_pool2d",
-           "avg_pool2d_vjp", "binary_cross_entropy_with_logits", "clip_grad_norm", "conv2d", "conv2d_vjp", "corrected_decode",
-           "embedding", "embedding_vjp", "gated_mlp", "huber", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d",
-           "max_pool2d_vjp", "merge_attention", "mse", "select_neurons", "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d",
-           "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
-from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
 from .power_norm import PowerNorm, group_scale, group_scale_vjp, power_norm_backward, power_norm_forward
 
-__all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
-__all__ += ["batch_norm", "batch_norm_vjp", "layer_norm", "layer_norm_vjp", "rms_norm", "rms_norm_vjp"]
-__all__ += ["PowerNorm", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]
+__all__ = ["Adam", "CorrectedDecode", "NeuronCache", "PowerNorm", "accept_prefix", "attention", "attention_varlen", "attention_vjp",
+           "avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp", "binary_cross_entropy_with_logits", "clip_grad_norm", "conv2d",
+           "conv2d_vjp", "corrected_decode", "embedding", "embedding_vjp", "gated_mlp", "group_scale", "group_scale_vjp", "huber",
+           "layer_norm", "layer_norm_vjp", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp",
+           "merge_attention", "mse", "power_norm_backward", "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons",
+           "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
+           "spectral_conv2d_vjp"]

@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
+from ..checks import checked_bool
 from ..dispatch import device_of, float_dtype, on_device, routine
-from ._attention_work import Task, checked_bool
+from ._attention_work import Task
 
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
 

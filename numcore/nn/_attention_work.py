@@ -6,10 +6,11 @@ import operator
 
 import numpy as np
 
+from ..checks import checked_bool
 from ..dispatch import float_dtype
 from . import _attention_kernels as kernels
 
-__all__ = ["Task", "checked_bool"]
+__all__ = ["Task"]
 
 EVERYTHING = 1 << 40  # a window without end
 DEAL = 8  # chunks that a few threads share evenly
@@ -214,12 +215,6 @@ def _items(q_first, lengths_q, k_first, lengths_k, most, unit, period, left, rig
 
 
 # --- checks of options -------------------------------------------------------------------------------------------------------------
-
-
-def checked_bool(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False (got {value!r})")
-    return bool(value)
 
 
 def _checked_scale(scale, d):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_bool, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import intrinsic
 from ..kernel import kernel
@@ -311,7 +312,7 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
     mean, var = _checked_running(running)
     xp, (x, weight, bias, mean, var) = on_device(x=x, weight=weight, bias=bias, running_mean=mean, running_var=var)
     dtype, d = checked_features(x, weight=weight, bias=bias, running_mean=mean, running_var=var)
-    eps, momentum = checked_eps(eps, dtype), checked_share("momentum", momentum)
+    eps, momentum = checked_eps(eps, dtype), checked_number("momentum", momentum, least=0, most=1)
     if not checked_bool("training", training) and mean is None:
         raise ValueError("running must be (mean, var) unless training (got None)")
     rows, running = as_rows(xp, x), None if mean is None else RunningStatistics(mean, var)
@@ -408,33 +409,14 @@ def checked_features(x, **parameters):
     return dtype, x.shape[-1]
 
 
-def checked_number(name, value):
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r})")
-    return float(value)
-
-
 def checked_eps(eps, dtype):
     """eps as a float; ValueError if it is not positive and finite in the arrays' dtype."""
-    value = checked_number("eps", eps)
+    value = checked_number("eps", eps, above=0)
     with np.errstate(all="ignore"):
         rounded = dtype.type(value)
     if not 0 < rounded < math.inf:
-        raise ValueError(f"eps must be > 0 and finite in {dtype} (got eps={value})")
+        raise ValueError(f"eps must be > 0 and finite in {dtype} (got {value})")
     return value
-
-
-def checked_share(name, value):
-    value = checked_number(name, value)
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1] (got {name}={value})")
-    return value
-
-
-def checked_bool(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False (got {value!r})")
-    return bool(value)
 
 
 def _checked_running(running):

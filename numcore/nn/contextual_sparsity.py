@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_choice, checked_count, checked_number
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..special import erf, sigmoid, tanh
 from ._contextual_sparsity_kernels import ACTIVATIONS, gate_rows, log_probabilities, select_largest, sum_kept_rows
@@ -138,8 +138,7 @@ def sparse_gated_mlp(x, w_gate, w_up, w_down_t, *, density, activation="silu", r
     _check_layer(x, w_gate, w_up, w_down_t=w_down_t)
     m, d = w_gate.shape
     k, activate = _kept_count(density, m), _activation(activation)
-    if not isinstance(return_indices, (bool, np.bool_)):
-        raise TypeError(f"return_indices must be True or False (got {return_indices!r})")
+    return_indices = checked_bool("return_indices", return_indices)
     tokens = xp.ascontiguousarray(x.reshape(math.prod(x.shape[:-1]), d))
     if len(tokens) <= FEW_TOKENS:
         g = xp.empty((len(tokens), m), x.dtype)

@@ -29,11 +29,10 @@ A training loop in ten lines::
 from ._convolution import conv2d, conv2d_vjp
 from ._embedding import embedding, embedding_vjp
 from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
+from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
 from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 
-__all__ = ["avg_pool2d", "avg_pool2d_vjp", "conv2d", "conv2d_vjp", "embedding", "embedding_vjp", "lstm", "lstm_cell", "lstm_cell_vjp",
-           "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
-from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
-
-__all__ = ["batch_norm", "batch_norm_vjp", "layer_norm", "layer_norm_vjp", "rms_norm", "rms_norm_vjp"]
+__all__ = ["avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp", "conv2d", "conv2d_vjp", "embedding", "embedding_vjp",
+           "layer_norm", "layer_norm_vjp", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "rms_norm",
+           "rms_norm_vjp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]

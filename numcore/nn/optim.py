@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 
-from ..checks import checked_number
+from ..checks import checked_bool, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
-from ._attention_work import checked_bool
 from ._ordered import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]

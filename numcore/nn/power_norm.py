@@ -7,11 +7,11 @@ Normalization in Transformers", ICML 2020.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import checked_dtype, device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ._cache import checked_cache, checked_gradient
@@ -20,10 +20,8 @@ from ._normalization import (
     add,
     as_rows,
     blocks,
-    checked_bool,
     checked_eps,
     checked_features,
-    checked_share,
     column,
     norm_rows,
     norm_rows_backward,
@@ -180,8 +178,8 @@ def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_b
     float_dtype(grad_y=grad_y, z=z)
     dtype, d = checked_features(z, weight=weight, gamma=gamma, phi_used=phi_used)
     checked_gradient(grad_y, z.shape)
-    eps, alpha_bwd = checked_eps(eps, dtype), checked_share("alpha_bwd", alpha_bwd)
-    backward_scale = _checked_scale(backward_scale)
+    eps, alpha_bwd = checked_eps(eps, dtype), checked_number("alpha_bwd", alpha_bwd, least=0, most=1)
+    backward_scale = checked_choice("backward_scale", backward_scale, ("used", "batch"))
     live, count = _live(xp, mask, z.shape)
     one, none = xp.ones(d, np.float64), xp.empty((math.prod(z.shape[:-1]), 0), dtype)
     with np.errstate(all="ignore"):
@@ -373,14 +371,15 @@ class PowerNorm:
 
     def __init__(self, n_features, *, eps=1e-5, alpha_fwd=0.9, alpha_bwd=0.9, affine=True, warmup_iters=10000, n_groups=1,
                  dtype=np.float32, backward_scale="used"):
-        self.n_features = _checked_integer("n_features", n_features, 1)
+        self.n_features = checked_count("n_features", n_features, least=1)
         self.dtype = checked_dtype(dtype)
         self.eps = checked_eps(eps, self.dtype)
-        self.alpha_fwd, self.alpha_bwd = checked_share("alpha_fwd", alpha_fwd), checked_share("alpha_bwd", alpha_bwd)
+        self.alpha_fwd = checked_number("alpha_fwd", alpha_fwd, least=0, most=1)
+        self.alpha_bwd = checked_number("alpha_bwd", alpha_bwd, least=0, most=1)
         self.affine = checked_bool("affine", affine)
-        self.warmup_iters = _checked_integer("warmup_iters", warmup_iters, 0)
+        self.warmup_iters = checked_count("warmup_iters", warmup_iters, least=0)
         self.n_groups = None if n_groups is None else _checked_groups(n_groups, self.n_features)
-        self.backward_scale = _checked_scale(backward_scale)
+        self.backward_scale = checked_choice("backward_scale", backward_scale, ("used", "batch"))
         self.weight_ = np.ones(self.n_features, self.dtype) if self.affine else None
         self.bias_ = np.zeros(self.n_features, self.dtype) if self.affine else None
         self.running_phi_, self.ema_gz_ = np.ones(self.n_features, self.dtype), np.zeros(self.n_features, self.dtype)
@@ -521,7 +520,7 @@ class PowerNorm:
             raise TypeError(f"state must be a dict (got {type(state).__name__})")
         if set(state) != {*STATE, "n_iter_"}:
             raise ValueError(f"state must have the entries {', '.join((*STATE, 'n_iter_'))} (got {', '.join(map(str, state))})")
-        n_iter = _checked_integer("n_iter_", state["n_iter_"], 0)
+        n_iter = checked_count("n_iter_", state["n_iter_"])
         _, arrays = on_device(**{name: state[name] for name in STATE})
         for name, array in zip(STATE, arrays, strict=True):
             mine = getattr(self, name)
@@ -567,29 +566,11 @@ def _must_be_given(**arrays):
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
 
 
-def _checked_integer(name, value, least):
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer (got {value!r})")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if value < least:
-        raise ValueError(f"{name} must be >= {least} (got {name}={value})")
-    return value
-
-
 def _checked_groups(n_groups, d):
-    n_groups = _checked_integer("n_groups", n_groups, 1)
+    n_groups = checked_count("n_groups", n_groups, least=1)
     if d % n_groups:
         raise ValueError(f"n_groups must divide the number of features (got n_groups={n_groups}, {d} features)")
     return n_groups
-
-
-def _checked_scale(backward_scale):
-    if not isinstance(backward_scale, str) or backward_scale not in ("used", "batch"):
-        raise ValueError(f"backward_scale must be 'used' or 'batch' (got {backward_scale!r})")
-    return backward_scale
 
 
 def _live(xp, mask, shape, some=True):
