@@ -19,3 +19,7 @@ __all__ = ["Adam", "CorrectedDecode", "NeuronCache", "PowerNorm", "accept_prefix
            "merge_attention", "mse", "power_norm_backward", "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons",
            "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
            "spectral_conv2d_vjp"]
+from .lipschitz import Conv2d, LipschitzBound, jacobian_bounds, local_lipschitz, monotonicity, output_bounds
+
+__all__ = ["Conv2d", "LipschitzBound", "attention", "attention_varlen", "attention_vjp", "jacobian_bounds", "local_lipschitz",
+           "merge_attention", "monotonicity", "output_bounds"]
