@@ -260,21 +260,13 @@ def _pulled_back(here, i, wanted):
     lower, upper = xp.empty((boxes, q, len(wanted))), xp.empty((boxes, q, len(wanted)))
     for rows in _chunks(xp, len(wanted), 2 * boxes * q * max(op.shape[0] for op in network.operators[i:-1])):
         a, c = relaxed_rows(xp, network.operators[i].columns(wanted[rows]), here.lines[i])
-        a = _through(network, here.lines, i + 1, a, c)
+        for k in range(i + 1, len(network) - 1):
+            a = xp.ascontiguousarray(network.operators[k].apply(a))
+            relax(a, c, *here.lines[k])
         a = a.reshape(boxes, q, 2 * len(rows), last.shape[2])
-        c = (c.reshape(boxes, q, 2 * len(rows)) + xp.matmul(a, last[..., None])[..., 0]).reshape(boxes, q, 2, len(rows))
+        c = (c.reshape(a.shape[:3]) + xp.matmul(a, last[..., None])[..., 0]).reshape(boxes, q, 2, len(rows))
         upper[..., rows], lower[..., rows] = c[:, :, 0], -c[:, :, 1]
     return lower, upper
-
-
-def _through(network, lines, first, a, c, seen=None):
-    """Take rows over the values behind layer `first` - 1 through the lines of the later layers, to the last one."""
-    for k in range(first, len(network) - 1):
-        a = network.xp.ascontiguousarray(network.operators[k].apply(a))
-        if seen is not None:
-            seen[k] = a.copy()
-        relax(a, c, *lines[k])
-    return a
 
 
 def norms(here, *, joint=True, scores=False):
@@ -282,32 +274,30 @@ def norms(here, *, joint=True, scores=False):
 
     Jointly: a chord above each absolute value makes the sum one linear function of J_1, which is taken through all layers' lines at
     once. The sum of bounds of the single entries may be smaller and is taken where it is.
-
-    The worth of a neuron is the area between the lines of its node times the coefficient it enters with.
     """
-    network, l, u = here.region.network, here.lower, here.upper
+    network, lower, upper = here.region.network, here.lower, here.upper
     xp, last, gamma = network.xp, here.last, network.gamma
-    bound = xp.maximum(-l, u).sum(axis=-1) * (1 + gamma)
+    bound = xp.maximum(-lower, upper).sum(axis=-1) * (1 + gamma)
     if len(network) == 1 or not (joint or scores):
         return bound, []
-    both = (l < 0) & (u > 0)
-    slope = xp.where(both, (u + l) / xp.where(both, u - l, 1.0), xp.where(u > 0, 1.0, -1.0))
-    c = xp.where(both, -2 * u * (l / xp.where(both, u - l, 1.0)), 0.0).sum(axis=-1).reshape(bound.size)
-    seen = {}
-    a = xp.ascontiguousarray(network.operators[0].apply(slope.reshape(bound.size, slope.shape[-1])))
-    if scores:
-        seen[0] = a.copy()
-    relax(a, c, *here.lines[0])
-    a = _through(network, here.lines, 1, a, c, seen if scores else None)
+    both = (lower < 0) & (upper > 0)
+    width = xp.where(both, upper - lower, 1.0)
+    slope = xp.where(both, (upper + lower) / width, xp.where(upper > 0, 1.0, -1.0))
+    c = xp.where(both, -2 * upper * (lower / width), 0.0).sum(axis=-1).reshape(bound.size)
+    a, entering = slope.reshape(bound.size, slope.shape[2]), []
+    for k in range(len(network) - 1):
+        a = xp.ascontiguousarray(network.operators[k].apply(a))
+        if scores:
+            entering.append(_worth(xp, here, k, a.reshape(*bound.shape, a.shape[1])))
+        relax(a, c, *here.lines[k])
     together = (c + (a * last.reshape(a.shape)).sum(axis=-1)).reshape(bound.shape) + gamma * here.magnitude.sum(axis=-1)
-    if joint:
-        bound = xp.where(together < bound, together, bound)
-    return bound, [_worth(xp, here, k, a.reshape(*bound.shape, a.shape[1])) for k, a in seen.items()]
+    return xp.where(together < bound, together, bound) if joint else bound, entering
 
 
 def _worth(xp, here, k, a):
-    l, u = here.entering[k]
-    return xp.where(here.region.free[k][:, None], abs(a) * (u * abs(u) - l * abs(l)), -1.0)
+    """The area between the lines of a node times the coefficient it enters with; -1 where a neuron is decided."""
+    lower, upper = here.entering[k]
+    return xp.where(here.region.free[k][:, None], abs(a) * (upper * abs(upper) - lower * abs(lower)), -1.0)
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ def same_on_gpu(function, example, dtype):
     with simulated_gpu() as xp:
         on_gpu = copy.deepcopy(arguments)
         for name, value in on_gpu.items():
-            if name in example.arrays or isinstance(value, tuple):
+            if name in example.arrays or isinstance(value, (tuple, list)):
                 on_gpu[name] = moved(value, xp.asarray)
         if not example.arrays:
             on_gpu["xp"] = xp
