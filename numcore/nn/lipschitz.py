@@ -112,7 +112,7 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     return_layers = _flag("return_layers", return_layers)
     with np.errstate(all="ignore"):
         parts = [region(task.network, *boxes, crown=method == "crown", depth=len(task.network)).layers for boxes in task.boxes(1)]
-    layers = [task.outward(*(task.xp.concatenate(side) for side in zip(*layer, strict=True))) for layer in zip(*parts, strict=True)]
+        layers = [task.joined(layer) for layer in zip(*parts, strict=True)]
     return (*layers[-1], layers[:-1]) if return_layers else layers[-1]
 
 
@@ -162,7 +162,7 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     method = _checked("method", method, METHODS)
     with np.errstate(all="ignore"):
         found = [task.derivatives(boxes, method)[1] for boxes in task.boxes()]
-    return task.outward(*(task.xp.concatenate(side) for side in zip(*((part.lower, part.upper) for part in found), strict=True)))
+        return task.joined([(part.lower, part.upper) for part in found])
 
 
 @routine
@@ -239,24 +239,27 @@ def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
     bar = progress_bar(limits[0] * task.n_boxes, "domains") if _flag("progress", progress) and split else None
-    xp, parts = task.xp, []
     with np.errstate(all="ignore"), bar or contextlib.nullcontext():
-        for boxes in task.boxes():
-            found, here = task.derivatives(boxes, method)
-            upper = norms(here, joint=method == "linear")[0]
-            lower = _sampled(found.network, task.last(found.network)[0], *boxes, samples, rng)
-            domains = xp.ones(len(lower), np.int64)
-            for i in range(len(lower)) if split and upper.shape[1] else ():
-                search = _Search(task, boxes, i, method, upper[i], float(lower[i]))
-                upper[i], domains[i] = search.run(*limits, callback, bar), search.n_domains
-            parts.append((upper.max(axis=1, initial=0.0), lower, domains, here.lower, here.upper))
-    upper, lower, domains, jacobian_lower, jacobian_upper = (xp.concatenate(part) for part in zip(*parts, strict=True))
-    lower, upper = (task.shaped(bound, ()) for bound in (task.rounded(lower, -1), task.rounded(upper, 1)))
-    gap, domains = upper - lower, task.shaped(domains, ())
-    converged = gap <= limits[2]
-    if not gap.ndim:
-        domains, converged = int(domains), bool(converged)
-    return LipschitzBound(upper, lower, gap, domains, converged, *task.outward(jacobian_lower, jacobian_upper))
+        parts = [_lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar) for boxes in task.boxes()]
+        upper, lower, domains = (task.xp.concatenate([part[i] for part in parts]) for i in range(3))
+        lower, upper = (task.shaped(task.rounded(bound, side), ()) for bound, side in ((lower, -1), (upper, 1)))
+        gap, domains = upper - lower, task.shaped(domains, ())
+        converged = gap <= limits[2]
+        if not gap.ndim:
+            domains, converged = int(domains), bool(converged)
+        return LipschitzBound(upper, lower, gap, domains, converged, *task.joined([part[3:] for part in parts]))
+
+
+def _lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar):
+    """Of each box: upper and lower bound and the number of parts; bounds of the Jacobian."""
+    xp, (found, here) = task.xp, task.derivatives(boxes, method)
+    upper = norms(here, joint=method == "linear")[0]
+    lower = _sampled(found.network, task.last(found.network)[0], *boxes, samples, rng)
+    domains = xp.ones(len(lower), np.int64)
+    for i in range(len(lower)) if split and upper.shape[1] else ():
+        search = _Search(task, boxes, i, method, upper[i], float(lower[i]))
+        upper[i], domains[i] = search.run(*limits, callback, bar), search.n_domains
+    return upper.max(axis=1, initial=0.0), lower, domains, here.lower, here.upper
 
 
 @routine
@@ -406,16 +409,16 @@ class _Task:
 
     # --- results
 
-    def outward(self, lower, upper):
-        return tuple(self.shaped(self.rounded(bound, side), bound.shape[1:]) for bound, side in ((lower, -1), (upper, 1)))
+    def joined(self, parts):
+        """Lower and upper bounds, each given in parts of the boxes."""
+        bounds = (self.xp.concatenate(bound) for bound in zip(*parts, strict=True))
+        return tuple(self.shaped(self.rounded(bound, side), bound.shape[1:]) for bound, side in zip(bounds, (-1, 1), strict=True))
 
     def rounded(self, bound, side):
         """In the caller's dtype, never inward."""
-        result, ends = bound.astype(self.dtype), self.dtype.type(side * math.inf)
-        if self.dtype == np.float64:
-            return result
+        result = bound.astype(self.dtype)
         inward = result > bound if side < 0 else result < bound
-        return self.xp.where(inward, self.xp.nextafter(result, self.xp.full_like(result, ends)), result)
+        return self.xp.where(inward, self.xp.nextafter(result, self.xp.full_like(result, side * math.inf)), result)
 
     def shaped(self, array, tail):
         return array.reshape((*self.lead, *tail))[()]
@@ -479,8 +482,9 @@ def _sampled(network, last, x0, eps, samples, rng):
 def _steepest(network, last, points):
     """The largest row sum of |J| at (boxes, m, n) points, and that row of J."""
     xp, shape = network.xp, points.shape
-    jacobians = network.gradients(last, points.reshape(-1, shape[2])).reshape(*shape[:2], *last.shape[:1], shape[2])
+    jacobians = network.gradients(last, points.reshape(shape[0] * shape[1], shape[2])).reshape(*shape[:2], len(last), shape[2])
     sums = abs(jacobians).sum(axis=-1)
+    sums = xp.where(xp.isfinite(sums), sums, 0.0)  # what overflowed is no bound
     if not len(last):
         return xp.zeros(shape[:2]), points
     row = xp.take_along_axis(jacobians, sums.argmax(axis=2)[..., None, None], axis=2)[:, :, 0]
