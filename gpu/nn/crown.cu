@@ -19,23 +19,31 @@ __device__ double relaxed_row(const double* w, double sign, const double* su, co
 
 }  // namespace
 
-extern "C" __global__ void numcore_relax(double* a, double* c, const double* __restrict__ su, const double* __restrict__ sl,
-                                         const double* __restrict__ tu, const double* __restrict__ tl, index_t m, index_t n, index_t g) {
+// a is (m, d), of which the n columns from `at` on are taken. The rows of w, (r, n), if there are any, are first added to r rows of a, then
+// taken from r rows, and so on.
+extern "C" __global__ void numcore_relax(double* a, double* c, const double* __restrict__ w, const double* __restrict__ su,
+                                         const double* __restrict__ sl, const double* __restrict__ tu, const double* __restrict__ tl,
+                                         i64 at, index_t m, index_t d, index_t r, index_t n, index_t g) {
     for (index_t i = block_index(); i < m; i += block_count()) {
         index_t lines = i / (m / g) * n;
-        double constant = relaxed_row(a + i * n, 1, su + lines, sl + lines, tu + lines, tl + lines, a + i * n, n);
+        double* row = a + i * d + at;
+        if (r) {  // every thread adds to the columns that it reads below
+            double sign = i / r % 2 == 0 ? 1 : -1;
+            for (index_t j = index_in_block(); j < n; j += block_size()) row[j] += sign * w[i % r * n + j];
+        }
+        double constant = relaxed_row(row, 1, su + lines, sl + lines, tu + lines, tl + lines, row, n);
         if (index_in_block() == 0) c[i] += constant;
     }
 }
 
 // w is (r, n) and m = 2 g r: for each pair of lines the rows of w, then those of -w.
 extern "C" __global__ void numcore_relax_rows(const double* __restrict__ w, const double* __restrict__ su, const double* __restrict__ sl,
-                                              const double* __restrict__ tu, const double* __restrict__ tl, double* __restrict__ a,
-                                              double* __restrict__ c, index_t r, index_t n, index_t g, index_t m) {
+                                              const double* __restrict__ tu, const double* __restrict__ tl, i64 at, double* __restrict__ a,
+                                              double* __restrict__ c, index_t r, index_t n, index_t g, index_t m, index_t d) {
     for (index_t i = block_index(); i < m; i += block_count()) {
         index_t lines = i / (2 * r) * n;
         double sign = i / r % 2 == 0 ? 1 : -1;
-        double constant = relaxed_row(w + i % r * n, sign, su + lines, sl + lines, tu + lines, tl + lines, a + i * n, n);
+        double constant = relaxed_row(w + i % r * n, sign, su + lines, sl + lines, tu + lines, tl + lines, a + i * d + at, n);
         if (index_in_block() == 0) c[i] = constant;
     }
 }

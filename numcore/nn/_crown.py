@@ -7,6 +7,9 @@ For derivatives the nodes are products of a derivative with a ReLU's slope in [0
 Zhang, Kolter, Hsieh, NeurIPS 2022. All of it is done in float64, and bounds are widened by what rounding may have changed.
 """
 
+import itertools
+import math
+
 import numpy as np
 
 from ..kernel import kernel
@@ -152,7 +155,7 @@ def _substituted(network, k, lines, x0, eps):
         a, c = relaxed_rows(xp, operators[k].rows(rows), lines[k - 1])
         for operator, line in zip(operators[k - 1::-1], [*lines[k - 2::-1], box] if k > 1 else [box], strict=True):
             a = xp.ascontiguousarray(operator.adjoint(a))
-            relax(a, c, *line)
+            relax(a, c, a[:0], *line, 0)
         c = c.reshape(boxes, 2, len(rows))
         upper[:, rows], lower[:, rows] = c[:, 0], -c[:, 1]
     return lower + network.biases[k], upper + network.biases[k]
@@ -203,6 +206,7 @@ def derivatives(found, last, magnitude=None, *, method="linear", inputs=None):
     if magnitude is not None:
         here.magnitude = xp.broadcast_to(magnitude, last.shape)
         here.lower, here.upper = widened(xp, last, last, network.gamma * here.magnitude)
+    skeleton = Skeleton(found, last) if method != "interval" and len(network) > 1 else None
     for i in range(len(network) - 2, -1, -1):
         operator, on, free = network.operators[i], found.on[i][:, None], found.free[i][:, None]
         here.entering[i] = here.lower, here.upper
@@ -216,7 +220,7 @@ def derivatives(found, last, magnitude=None, *, method="linear", inputs=None):
             continue
         # the bounds of a neuron are used only where a ReLU before it may be on or off
         wanted = xp.flatnonzero(found.free[i - 1].any(axis=0)) if i else xp.arange(operator.shape[1]) if inputs is None else inputs
-        tighter = _pulled_back(here, i, wanted)
+        tighter = _pulled_back(here, skeleton, i, wanted)
         tighter = widened(xp, *tighter, network.gamma * here.magnitude[..., wanted])
         here.lower[..., wanted] = xp.maximum(here.lower[..., wanted], tighter[0])
         here.upper[..., wanted] = xp.minimum(here.upper[..., wanted], tighter[1])
@@ -253,20 +257,89 @@ def _interval_product(xp, operator, lower, upper, magnitude, gamma):
     return *widened(xp, low, high, 0.0), plus[4] - minus[4]
 
 
-def _pulled_back(here, i, wanted):
+def _pulled_back(here, skeleton, i, wanted):
     """Bounds of derivatives by the inputs `wanted` of layer i: columns of its weights are taken through all later layers' lines."""
-    network, last = here.region.network, here.last
-    xp, (boxes, q, _) = network.xp, last.shape
+    network, last, ends = here.region.network, here.last, skeleton.ends[..., skeleton.places[i]:]
+    xp, (boxes, q, width), rest = network.xp, ends.shape, range(i + 1, len(network) - 1)
+    lines = {k: [xp.ascontiguousarray(line[:, skeleton.open[k]]) for line in here.lines[k]] for k in (i, *rest)}
     lower, upper = xp.empty((boxes, q, len(wanted))), xp.empty((boxes, q, len(wanted)))
-    for rows in _chunks(xp, len(wanted), 2 * boxes * q * max(op.shape[0] for op in network.operators[i:-1])):
-        a, c = relaxed_rows(xp, network.operators[i].columns(wanted[rows]), here.lines[i])
-        for k in range(i + 1, len(network) - 1):
-            a = xp.ascontiguousarray(network.operators[k].apply(a))
-            relax(a, c, *here.lines[k])
-        a = a.reshape(boxes, q, 2 * len(rows), last.shape[2])
-        c = (c.reshape(a.shape[:3]) + xp.matmul(a, last[..., None])[..., 0]).reshape(boxes, q, 2, len(rows))
-        upper[..., rows], lower[..., rows] = c[:, :, 0], -c[:, :, 1]
+    a = None
+    for rows in _chunks(xp, len(wanted), 2 * boxes * q * width):
+        m = 2 * boxes * q * len(rows)
+        a, c = xp.empty((m, width)) if a is None else a[:m], xp.empty(m)  # the first part is the largest
+        starts, straight = skeleton.carried(network.operators[i].columns(wanted[rows]), i)
+        relax_rows(xp.ascontiguousarray(starts[i]), *lines[i], 0, a, c)
+        for k in rest:
+            place = skeleton.enter(a, i, k)
+            relax(a, c, xp.ascontiguousarray(starts.get(k, lines[k][0][:0])), *lines[k], place)
+        total = (c + xp.matmul(a.reshape(boxes, q, 2 * len(rows), width), ends[..., None]).reshape(m)).reshape(boxes, q, 2, len(rows))
+        if straight is not None:
+            straight = xp.matmul(last, straight.T)
+            total += xp.stack([straight, -straight], axis=2)
+        upper[..., rows], lower[..., rows] = total[:, :, 0], -total[:, :, 1]
     return lower, upper
+
+
+class Skeleton:
+    """A network as seen by the neurons that may be off: what the others pass on, being on in all boxes, is multiplied out.
+
+    Layers that are multiplied out see all later ones, so this pays unless many neurons of many layers may be off; then, and with
+    convolutions, all neurons count as such that may be off.
+
+    Attributes
+    ----------
+    open : list of arrays of int
+        The neurons of each layer that may be off.
+    places : list of int
+        Where each layer's stand in a row over all of them.
+    links : dict of arrays
+        ``links[k]``, (open of all earlier layers, open of k): what derivatives by these add to those by layer k, others passing it on.
+    ends : (B, q, open of all layers) array
+        What they add to the outputs likewise.
+    """
+
+    def __init__(self, found, last):
+        self.network, xp = found.network, found.network.xp
+        on = [layer.all(axis=0) for layer in found.on]
+        sizes, opened = [len(layer) for layer in on], [len(layer) - int(layer.sum()) for layer in on]
+        dense = all(operator.prunable for operator in self.network.operators[1:-1])
+        self.whole = not dense or sum(map(math.prod, itertools.combinations(opened, 2))) > sum(a * b for a, b in itertools.pairwise(sizes))
+        self.on = [xp.zeros_like(layer) for layer in on] if self.whole else on
+        self.open = [xp.flatnonzero(~layer) for layer in self.on]
+        self.passes = [not self.whole and n > m for n, m in zip(sizes, opened, strict=True)]
+        self.places = [0, *itertools.accumulate(len(layer) for layer in self.open)]
+        self.ends = xp.zeros((*last.shape[:2], self.places[-1]))
+        self.ends[..., self.places[-2]:] = last[..., self.open[-1]]
+        self.links = {} if self.whole else {k: xp.zeros((self.places[k], len(self.open[k]))) for k in range(1, len(on))}
+        for j in range(len(self.links)):
+            parts, tail = self.carried(self.network.operators[j + 1].columns(self.open[j]), j + 1)
+            mine = slice(self.places[j], self.places[j + 1])
+            for k, part in parts.items():
+                self.links[k][mine] = part
+            if tail is not None:
+                self.ends[..., mine] = xp.matmul(last, tail.T)
+
+    def carried(self, rows, first):
+        """Rows over layer `first` as rows over its open neurons and those of later layers, and over the rest of the last layer."""
+        parts = {}
+        for k in range(first, len(self.on)):
+            parts[k] = rows[:, self.open[k]]
+            if not self.passes[k]:
+                return parts, None
+            rows = rows * self.on[k]
+            if k + 1 < len(self.on):
+                rows = self.network.operators[k + 1].apply(rows)
+        return parts, rows
+
+    def enter(self, a, i, k):
+        """Put what enters the open neurons of layer k into rows that begin with layer i; where it stands in them."""
+        xp, (start, before, here, end) = self.network.xp, (self.places[at] for at in (i, k - 1, k, k + 1))
+        into = a[:, here - start:end - start]
+        if self.whole:
+            self.network.operators[k].apply(a[:, before - start:here - start], out=into)
+        else:
+            xp.matmul(a[:, :here - start], self.links[k][start:], out=into)
+        return here - start
 
 
 def norms(here, *, joint=True, scores=False):
@@ -289,7 +362,7 @@ def norms(here, *, joint=True, scores=False):
         a = xp.ascontiguousarray(network.operators[k].apply(a))
         if scores:
             entering.append(_worth(xp, here, k, a.reshape(*bound.shape, a.shape[1])))
-        relax(a, c, *here.lines[k])
+        relax(a, c, a[:0], *here.lines[k], 0)
     together = (c + (a * last.reshape(a.shape)).sum(axis=-1)).reshape(bound.shape) + gamma * here.magnitude.sum(axis=-1)
     return xp.where(together < bound, together, bound) if joint else bound, entering
 
@@ -307,45 +380,70 @@ def relaxed_rows(xp, w, lines):
     """Upper bounds of w y and of -w y for y between each of g pairs of lines: coefficients (g 2 r, n) and constants (g 2 r,)."""
     m = 2 * len(lines[0]) * len(w)
     a, c = xp.empty((m, w.shape[1])), xp.empty(m)
-    relax_rows(xp.ascontiguousarray(w), *lines, a, c)
+    relax_rows(xp.ascontiguousarray(w), *lines, 0, a, c)
     return a, c
 
 
-@kernel("inout float64 a[m, n]; inout float64 c[m]; in float64 su[g, n]; in float64 sl[g, n]; in float64 tu[g, n]; in float64 tl[g, n]; "
-        "scratch float64 sums[8]", split="m", gpu="block")
-def relax(a, c, su, sl, tu, tl, sums, start, stop):
-    """a y <= a' x + c' for y between sl x + tl and su x + tu: rows of a in place, m / g of them for each pair of lines."""
+@kernel("inout float64 a[m, d]; inout float64 c[m]; in float64 w[r, n]; in float64 su[g, n]; in float64 sl[g, n]; in float64 tu[g, n]; "
+        "in float64 tl[g, n]; int64 at", split="m", gpu="block")
+def relax(a, c, w, su, sl, tu, tl, at, start, stop):
+    """a y <= a' x + c' for y between sl x + tl and su x + tu, a being n columns from `at` on: in place, m / g rows for each pair of lines.
+
+    If there are rows w, they are first added to r rows of a, then taken from r rows, and so on.
+    """
+    r, n = w.shape
     for i in range(start, stop):
-        k = i // (a.shape[0] // su.shape[0])
-        c[i] += relaxed_row(a[i], 1.0, su[k], sl[k], tu[k], tl[k], a[i], sums)
+        k, row = i // (a.shape[0] // su.shape[0]), a[i, at:at + n]
+        if r:
+            sign, more = 1.0 if i // r % 2 == 0 else -1.0, w[i % r]
+            for j in range(n):
+                row[j] += sign * more[j]
+        c[i] += constant(row, tu[k], tl[k])
+        scale(row, su[k], sl[k])
 
 
-@kernel("in float64 w[r, n]; in float64 su[g, n]; in float64 sl[g, n]; in float64 tu[g, n]; in float64 tl[g, n]; out float64 a[m, n]; "
-        "out float64 c[m]; scratch float64 sums[8]", split="m", gpu="block")
-def relax_rows(w, su, sl, tu, tl, a, c, sums, start, stop):
+@kernel("in float64 w[r, n]; in float64 su[g, n]; in float64 sl[g, n]; in float64 tu[g, n]; in float64 tl[g, n]; int64 at; "
+        "inout float64 a[m, d]; out float64 c[m]", split="m", gpu="block")
+def relax_rows(w, su, sl, tu, tl, at, a, c, start, stop):
     """The same of the rows w and then of -w, for each pair of lines: m = 2 g r."""
-    r = w.shape[0]
+    r, n = w.shape
     for i in range(start, stop):
-        k = i // (2 * r)
-        c[i] = relaxed_row(w[i % r], 1.0 if i // r % 2 == 0 else -1.0, su[k], sl[k], tu[k], tl[k], a[i], sums)
+        k, row = i // (2 * r), a[i, at:at + n]
+        sign, here = 1.0 if i // r % 2 == 0 else -1.0, w[i % r]
+        for j in range(n):
+            row[j] = sign * here[j]
+        c[i] = constant(row, tu[k], tl[k])
+        scale(row, su[k], sl[k])
 
 
-def relaxed_row(w, sign, su, sl, tu, tl, a, sums):
-    n = w.size
-    for s in range(8):
-        sums[s] = 0.0
-    for first in range(0, n - 7, 8):
-        for s in range(8):
-            j = first + s
-            v = sign * w[j]
-            positive = v if v > 0 else 0.0
-            negative = v - positive
-            sums[s] += positive * tu[j] + negative * tl[j]
-            a[j] = positive * su[j] + negative * sl[j]
+def constant(row, tu, tl):
+    """Sum over j of row[j] tu[j] where row[j] > 0, and of row[j] tl[j] elsewhere."""
+    n = row.size
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for j in range(0, n - 7, 8):
+        p0 = row[j] if row[j] > 0 else 0.0
+        s0 += p0 * tu[j] + (row[j] - p0) * tl[j]
+        p1 = row[j + 1] if row[j + 1] > 0 else 0.0
+        s1 += p1 * tu[j + 1] + (row[j + 1] - p1) * tl[j + 1]
+        p2 = row[j + 2] if row[j + 2] > 0 else 0.0
+        s2 += p2 * tu[j + 2] + (row[j + 2] - p2) * tl[j + 2]
+        p3 = row[j + 3] if row[j + 3] > 0 else 0.0
+        s3 += p3 * tu[j + 3] + (row[j + 3] - p3) * tl[j + 3]
+        p4 = row[j + 4] if row[j + 4] > 0 else 0.0
+        s4 += p4 * tu[j + 4] + (row[j + 4] - p4) * tl[j + 4]
+        p5 = row[j + 5] if row[j + 5] > 0 else 0.0
+        s5 += p5 * tu[j + 5] + (row[j + 5] - p5) * tl[j + 5]
+        p6 = row[j + 6] if row[j + 6] > 0 else 0.0
+        s6 += p6 * tu[j + 6] + (row[j + 6] - p6) * tl[j + 6]
+        p7 = row[j + 7] if row[j + 7] > 0 else 0.0
+        s7 += p7 * tu[j + 7] + (row[j + 7] - p7) * tl[j + 7]
     for j in range(n - n % 8, n):
-        v = sign * w[j]
-        positive = v if v > 0 else 0.0
-        negative = v - positive
-        sums[0] += positive * tu[j] + negative * tl[j]
-        a[j] = positive * su[j] + negative * sl[j]
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
+        p0 = row[j] if row[j] > 0 else 0.0
+        s0 += p0 * tu[j] + (row[j] - p0) * tl[j]
+    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
+
+
+def scale(row, su, sl):
+    for j in range(row.size):
+        positive = row[j] if row[j] > 0 else 0.0  # a choice between slopes would be a branch
+        row[j] = positive * su[j] + (row[j] - positive) * sl[j]

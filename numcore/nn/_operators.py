@@ -49,8 +49,8 @@ class Dense(_Operator):
     def apply(self, x, out=None):
         return self._xp.matmul(x, self.weight.T, out=out)
 
-    def adjoint(self, y, out=None):
-        return self._xp.matmul(y, self.weight, out=out)
+    def adjoint(self, y):
+        return self._xp.matmul(y, self.weight)
 
     def rows(self, index):
         return self.weight[index]
@@ -127,15 +127,19 @@ class Conv2d(_Operator):
         return Conv2d(weight, self.stride, self.padding, self.input_shape)
 
     def apply(self, x, out=None):
-        """x Wᵀ: (m, n_in) → (m, n_out)."""
+        """x Wᵀ: (m, n_in) → (m, n_out), into `out` if it is given."""
         xp, m, (above, left) = self._xp, x.shape[0], self.padding
         image = xp.pad(x.reshape(m, *self.input_shape), ((0, 0), (0, 0), (above, above), (left, left)))
         y = xp.zeros((m, self.weight.shape[0], math.prod(self._places)), x.dtype)
         for tap, part in self._taps():
             y += xp.matmul(tap, image[:, :, part[0], part[1]].reshape(m, tap.shape[1], y.shape[2]))
-        return y.reshape(m, self.shape[0])
+        y = y.reshape(m, self.shape[0])
+        if out is None:
+            return y
+        out[...] = y
+        return out
 
-    def adjoint(self, y, out=None):
+    def adjoint(self, y):
         """y W: (m, n_out) → (m, n_in)."""
         xp, m, (above, left), (_, rows, cols) = self._xp, y.shape[0], self.padding, self.input_shape
         image = xp.zeros((m, self.input_shape[0], *self._padded), y.dtype)

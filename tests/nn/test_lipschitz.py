@@ -401,20 +401,24 @@ def test_relaxation_is_the_largest_value_between_the_lines(n):
     rng = np.random.default_rng(21)
     w, lines = rng.normal(size=(3, n)), [rng.normal(size=(2, n)) for _ in range(4)]
     a, c = np.empty((12, n)), np.empty(12)
-    relax_rows(w, *lines, a, c)
+    relax_rows(w, *lines, 0, a, c)
     rows = np.stack([np.concatenate([w, -w])] * 2)
     su, sl, tu, tl = (line[:, None] for line in lines)
     np.testing.assert_allclose(a.reshape(2, 6, n), np.where(rows > 0, rows * su, rows * sl), rtol=1e-14)
     np.testing.assert_allclose(c.reshape(2, 6), np.where(rows > 0, rows * tu, rows * tl).sum(axis=-1), atol=1e-13)
     again, constant = rows.reshape(12, n).copy(), np.ones(12)
-    relax(again, constant, *lines)
+    relax(again, constant, w[:0], *lines, 0)
     np.testing.assert_array_equal(again, a)
     np.testing.assert_allclose(constant, c + 1, atol=1e-13)
+    again, constant = np.zeros((12, n)), np.zeros(12)
+    relax(again, constant, w, *lines, 0)
+    np.testing.assert_array_equal(again, a)
+    np.testing.assert_array_equal(constant, c)
 
 
 def test_relaxation_keeps_nan():
     a, c = np.array([[np.nan, 1.0]]), np.zeros(1)
-    relax(a, c, *[np.ones((1, 2))] * 4)
+    relax(a, c, a[:0], *[np.ones((1, 2))] * 4, 0)
     assert np.isnan(a[0, 0]) and np.isnan(c[0])
 
 

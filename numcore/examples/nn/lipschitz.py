@@ -221,15 +221,15 @@ def _lines(rng, size, g, n):
 
 
 def _relax_arguments(rng, variant, size):
-    """Three rows for each pair of lines, or one."""
-    g, n = (size // 3, 17) if size % 3 == 0 else (size, 40)
-    return [rng.standard_normal((size, n)), rng.standard_normal(size), *_lines(rng, size, g, n)]
+    """Three rows for each pair of lines, or one; with rows to add or without."""
+    g, n, r = (size // 3, 17, 5) if size % 3 == 0 else (size, 40, size % 2)
+    return [rng.standard_normal((size, n + 4)), rng.standard_normal(size), rng.standard_normal((r, n)), *_lines(rng, size, g, n), 3]
 
 
 def _relax_rows_arguments(rng, variant, size):
     g, r, n = (1, size // 2, 21) if size % 2 == 0 else (size, 1, 9)
     m = 2 * g * r
-    return [rng.standard_normal((r, n)), *_lines(rng, size, g, n), np.full((m, n), np.nan), np.full(m, np.nan)]
+    return [rng.standard_normal((r, n)), *_lines(rng, size, g, n), 2, rng.standard_normal((m, n + 2)), np.full(m, np.nan)]
 
 
 KERNELS = {kernels.relax.name: _relax_arguments, kernels.relax_rows.name: _relax_rows_arguments}
