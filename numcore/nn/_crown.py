@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernel import kernel
 
-ROWS = 1 << 18  # entries of A at a time: 2 MB, which stay in the cache between a product and the relaxation
+ROWS = 1 << 19  # entries of A at a time: 4 MB, which stay in the cache between a product and the relaxation
 
 
 # --- networks ----------------------------------------------------------------------------------------------------------------------
