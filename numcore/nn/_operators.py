@@ -4,13 +4,15 @@ Both kinds can say what bounds need: the operator of the absolute, positive and 
 """
 
 import math
-import operator
 
 import numpy as np
 
+from ..checks import checked_count
 from ..dispatch import float_dtype, on_device
 
 __all__ = ["Conv2d"]
+
+MOST = 2**31 - 1  # of counts and sizes
 
 
 class _Operator:
@@ -162,17 +164,4 @@ def _pair(name, value, least):
 def _integers(name, values, count, least):
     if not isinstance(values, (tuple, list)) or len(values) != count:
         raise TypeError(f"{name} must be {count} integers (got {values!r})")
-    return tuple(checked_count(name, value, least) for value in values)
-
-
-def checked_count(name, value, least):
-    """An integer that is at least `least`."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer (got {value!r})")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if not least <= value < 2**31:
-        raise ValueError(f"{name} must be >= {least} and below 2**31 (got {value})")
-    return value
+    return tuple(checked_count(name, value, least=least, most=MOST) for value in values)

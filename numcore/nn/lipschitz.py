@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..progress import progress_bar
 from ._crown import derivatives, network_of, norms, region
-from ._operators import Conv2d, Dense, checked_count
+from ._operators import MOST, Conv2d, Dense
 
 __all__ = ["Conv2d", "LipschitzBound", "jacobian_bounds", "local_lipschitz", "monotonicity", "output_bounds"]
 
@@ -108,8 +109,8 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     (array([-2.]), array([2.]))
     """
     task = _Task(weights, biases, x0, eps)
-    method = _checked("method", method, ("interval", "crown"))
-    return_layers = _flag("return_layers", return_layers)
+    method = checked_choice("method", method, ("interval", "crown"))
+    return_layers = checked_bool("return_layers", return_layers)
     with np.errstate(all="ignore"):
         parts = [region(task.network, *boxes, crown=method == "crown", depth=len(task.network)).layers for boxes in task.boxes(1)]
         layers = [task.joined(layer) for layer in zip(*parts, strict=True)]
@@ -159,7 +160,7 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     (array([[-1.,  0.]]), array([[1., 2.]]))
     """
     task = _Task(weights, biases, x0, eps, c)
-    method = _checked("method", method, METHODS)
+    method = checked_choice("method", method, METHODS)
     with np.errstate(all="ignore"):
         found = [task.derivatives(boxes, method)[1] for boxes in task.boxes()]
         return task.joined([(part.lower, part.upper) for part in found])
@@ -233,12 +234,13 @@ def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch
     (2.0, True, True)
     """
     task = _Task(weights, biases, x0, eps, c)
-    method, split = _checked("method", method, METHODS), _flag("branch_and_bound", branch_and_bound)
-    limits = checked_count("max_domains", max_domains, 1), checked_count("batch_size", batch_size, 1), _tolerance(tol)
-    samples, rng = checked_count("n_lower_samples", n_lower_samples, 0), np.random.default_rng(rng)
+    method, split = checked_choice("method", method, METHODS), checked_bool("branch_and_bound", branch_and_bound)
+    limits = (checked_count("max_domains", max_domains, least=1, most=MOST), checked_count("batch_size", batch_size, least=1, most=MOST),
+              checked_number("tol", tol, least=0))
+    samples, rng = checked_count("n_lower_samples", n_lower_samples, most=MOST), np.random.default_rng(rng)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-    bar = progress_bar(limits[0] * task.n_boxes, "domains") if _flag("progress", progress) and split else None
+    bar = progress_bar(limits[0] * task.n_boxes, "domains") if checked_bool("progress", progress) and split else None
     with np.errstate(all="ignore"), bar or contextlib.nullcontext():
         parts = [_lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar) for boxes in task.boxes()]
         upper, lower, domains = (task.xp.concatenate([part[i] for part in parts]) for i in range(3))
@@ -435,26 +437,6 @@ def _bias(xp, name, bias, operator):
     if bias.shape not in ((n,), (channels,)):
         raise ValueError(f"{name} must have shape ({n},) (got {bias.shape})")
     return bias if len(bias) == n else xp.repeat(bias, n // channels)
-
-
-def _checked(name, value, choices):
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)} (got {value!r})")
-    return value
-
-
-def _flag(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False (got {value!r})")
-    return bool(value)
-
-
-def _tolerance(tol):
-    if isinstance(tol, bool) or not isinstance(tol, numbers.Real):
-        raise TypeError(f"tol must be a number (got {tol!r})")
-    if not tol >= 0:
-        raise ValueError(f"tol must be >= 0 (got tol={tol})")
-    return float(tol)
 
 
 # --- lower bounds ------------------------------------------------------------------------------------------------------------------
