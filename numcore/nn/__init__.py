@@ -21,3 +21,7 @@ __all__ = ["Adam", "Conv2d", "CorrectedDecode", "LipschitzBound", "NeuronCache",
            "output_bounds", "power_norm_backward", "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons",
            "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
            "spectral_conv2d_vjp"]
+from .explanations import Explanation, explain, faithfulness, local_approximation, shapley_kernel_weights
+
+__all__ = ["Explanation", "attention", "attention_varlen", "attention_vjp", "explain", "faithfulness", "local_approximation",
+           "merge_attention", "shapley_kernel_weights"]

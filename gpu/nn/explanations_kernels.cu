@@ -1,0 +1,85 @@
+// Kernels of the explanations: coalitions as bits, the points that they stand for, and sums over their rows.
+// removed (m, w): bit j of row i, in word j / 64, says that sample i has feature j removed; it belongs to row i / samples of x (n, d).
+#include "elementary.cuh"
+#include "philox.cuh"
+
+#ifndef REAL
+#define REAL float
+#endif
+
+__device__ __forceinline__ bool is_removed(const u64* removed, index_t i, index_t w, index_t j) {
+    return (removed[i * w + j / 64] >> (j % 64)) & 1;
+}
+
+// size, low, width (k); removed (m, w). One thread takes one coalition: the subset of `size` features at a random place of
+// [low, low + width) of all, in the order of the bits.
+extern "C" __global__ void numcore_draw_coalitions(const i64* __restrict__ size, const double* __restrict__ low,
+                                                   const double* __restrict__ width, u64* __restrict__ removed, i64 features, i64 first,
+                                                   u32 k0, u32 k1, index_t k, index_t m, index_t w) {
+    const double to53 = 1.0 / 9007199254740992.0, few_bits = 1.0 / 16777216.0;
+    for (index_t i = thread_index(); i < m; i += thread_count()) {
+        u64 word = 0, draw = 0;
+        i64 s = size[i % k];
+        Words words = philox4x32((u64)(first + i), 0, k0, k1);
+        double v = low[i % k] + width[i % k] * uniform53(words.a, words.b), grain = width[i % k] * to53;
+        for (index_t j = 0; j < 64 * w; j++) {
+            index_t left = features - j;
+            if (j < features && s > 0) {
+                if (s == left || v * left < s) {
+                    word |= 1ull << (j % 64);
+                    v = v * left / s, grain = grain * left / s;
+                    s--;
+                } else {
+                    v = (v * left - s) / (left - s), grain = grain * left / (left - s);
+                }
+                if (grain > few_bits) {
+                    words = philox4x32((u64)(first + i), ++draw, k0, k1);
+                    v = v + grain * uniform53(words.a, words.b), grain = to53;
+                }
+            }
+            if (j % 64 == 63) removed[i * w + j / 64] = word, word = 0;
+        }
+    }
+}
+
+// points (m, d) = baseline where a feature is removed, else x. A warp takes a sample: its lanes write neighbours.
+extern "C" __global__ void numcore_mask_points(const u64* __restrict__ removed, const REAL* __restrict__ x, const REAL* __restrict__ baseline,
+                                               REAL* __restrict__ points, i64 samples, u64 flip, index_t m, index_t w, index_t n, index_t d) {
+    for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
+        index_t row = i / samples;
+        for (index_t j = lane_index(); j < d; j += 32)
+            points[i * d + j] = is_removed(removed, i, w, j) != (flip != 0) ? baseline[row * d + j] : x[row * d + j];
+    }
+}
+
+// sums (m) = the terms (n, d) of the removed features. A warp takes a sample.
+extern "C" __global__ void numcore_mask_sums(const u64* __restrict__ removed, const double* __restrict__ terms, double* __restrict__ sums,
+                                             i64 samples, index_t m, index_t w, index_t n, index_t d) {
+    for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
+        double total = 0;
+        for (index_t j = lane_index(); j < d; j += 32)
+            if (is_removed(removed, i, w, j)) total += terms[i / samples * d + j];
+        total = warp_sum(total);
+        if (lane_index() == 0) sums[i] = total;
+    }
+}
+
+// points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample, a lane two neighbouring features.
+extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x, REAL* __restrict__ points, double* __restrict__ offsets,
+                                                   double scale, i64 samples, i64 first, u32 k0, u32 k1, index_t n, index_t d, index_t m) {
+    const double to53 = 1.0 / 9007199254740992.0, two_pi = 6.283185307179586;
+    for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
+        const REAL* row = x + i / samples * d;
+        for (index_t j = 2 * lane_index(); j < d; j += 64) {
+            Words words = philox4x32((u64)(first + i), (u64)j, k0, k1);
+            double radius = scale * sqrt(-2.0 * numcore::log(uniform53(words.a, words.b) + to53));
+            double angle = two_pi * uniform53(words.c, words.d);
+            double offset[2] = {radius * numcore::cos(angle), radius * numcore::sin(angle)};
+            for (index_t e = j; e < min(j + 2, d); e++) {
+                REAL point = (REAL)(row[e] + offset[e - j]);
+                points[i * d + e] = point;
+                offsets[i * d + e] = (double)point - (double)row[e];
+            }
+        }
+    }
+}
