@@ -42,7 +42,7 @@ def _least_squares(problem, zone, loss, kernel, intercept, ridge, w, b, losses, 
         free = loss == "squared" and intercept
         fit = LeastSquares(problem.xp, "intercept" if free else "none", ridge, zone.sampled)
         for block in blocks:
-            target, weight = block.evaluate(problem.box.f), _weights(block, kernel, rows)
+            target, weight = block.evaluate(problem.box.f), _weights(block, kernel)
             if loss == "difference":
                 target -= at_x[rows, None]
             fit.add(block.offsets(), weight, target, block.origin - (float(zone.multiplicative) if loss == "difference" else 0.0))
@@ -82,7 +82,7 @@ def _mean_gradient(problem, zone, kernel, w, b, losses, errors):
     for rows, blocks in zone.groups():
         fit = MeanGradient(xp, factor[rows])
         for block in blocks:
-            weight, gradients = _weights(block, kernel, rows), block.evaluate(box.grad)
+            weight, gradients = _weights(block, kernel), block.evaluate(box.grad)
             memory = problem.offsets(len(block.points)).reshape(gradients.shape)
             fit.add(gradients, xp.ones(block.shape) if weight is None else weight, memory)
         w[rows], losses[rows], errors[rows] = fit.result(zone.sampled)
@@ -129,23 +129,29 @@ def score(problem, zone, loss, kernel, models):
     for rows, blocks in zone.groups():
         total = 0.0
         for block in blocks:
-            weight = _weights(block, kernel, rows)
+            weight = _weights(block, kernel)
             weight = xp.ones(block.shape) if weight is None else weight
             total = total + weight.sum(axis=1)
             values = block.evaluate(box.grad if loss == "gradient_matching" else box.f)
             for k, (w, b) in enumerate(models):
-                if loss == "gradient_matching":
-                    factor = problem.difference[rows, None] if zone.multiplicative else 1.0
-                    away = xp.subtract(values * factor, w[rows, None], out=problem.offsets(len(block.points)).reshape(values.shape))
-                    residual = xp.einsum("rjd,rjd->rj", away, away)
-                else:
-                    at_origin = b[rows] + (w[rows] * block.origin).sum(axis=1)
-                    if loss == "difference":
-                        at_origin = at_x[rows] + (w[rows] * (block.origin - float(zone.multiplicative))).sum(axis=1)
-                    residual = (values - at_origin[:, None] - block.dot(w[rows]))**2
-                scores[k, rows] += (weight * residual).sum(axis=1)
-        scores[:, rows] /= total
+                scores[k, rows] += (weight * _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b)).sum(axis=1)
+        scores[:, rows] /= _checked_total(xp, total)
     return scores
+
+
+@quiet
+def _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b):
+    """(R, J): what the loss squares; `values` are those of f, or its gradients."""
+    w, xp = w[rows], problem.xp
+    if loss == "gradient_matching":
+        away = values * problem.difference[rows, None] if zone.multiplicative else values
+        away = xp.subtract(away, w[:, None], out=problem.offsets(len(block.points)).reshape(values.shape))
+        return xp.einsum("rjd,rjd->rj", away, away)
+    if loss == "difference":
+        at_origin = at_x[rows] + (w * (block.origin - float(zone.multiplicative))).sum(axis=1)
+    else:
+        at_origin = b[rows] + (w * block.origin).sum(axis=1)
+    return (values - at_origin[:, None] - block.dot(w))**2
 
 
 @quiet
@@ -161,7 +167,7 @@ def _in_coordinates(problem, multiplicative, w, b, is_multiplicative):
     return xp.where(moves, w / xp.where(moves, problem.difference, 1.0), 0.0), b + w.sum(axis=1)
 
 
-def _weights(block, kernel, rows):
+def _weights(block, kernel):
     """The samples' weights (R, J), None where all are 1."""
     if kernel is None or kernel == "shapley":
         return block.weight
@@ -174,12 +180,17 @@ def _weights(block, kernel, rows):
             raise ValueError(f"kernel must return finite weights >= 0 of shape {distance.shape} (got shape {made.shape})")
         made = made.astype(np.float64)
     else:
-        with quiet:
+        with np.errstate(all="ignore"):
             made = block.xp.exp(-distance / kernel**2)
-    if not bool((made > 0).any(axis=1).all()):
-        raise ValueError(f"kernel must give each row weights that are not all 0 (got {kernel!r}, too narrow for the distances in rows "
-                         f"{rows.start} to {rows.stop - 1})")
     return made if block.weight is None else made * block.weight
+
+
+def _checked_total(xp, total):
+    """The sum of the weights of each row, once all samples are in."""
+    if not bool((total > 0).all()):
+        raise ValueError(f"kernel must give each row weights that are not all 0 (got {int((total <= 0).sum())} rows where it is too narrow "
+                         "for the distances from x)")
+    return total
 
 
 # --- sums over the samples ---------------------------------------------------------------------------------------------------------
@@ -216,7 +227,7 @@ class LeastSquares:
         self.origin = origin + xp.zeros((len(offsets), offsets.shape[2]))
         root = xp.ones(target.shape) if weight is None else xp.sqrt(weight)
         if self.shift is None:
-            self.shift = (target * root**2).sum(axis=1) / (root**2).sum(axis=1) if self.constraint == "intercept" else xp.zeros(len(target))
+            self.shift = _weighted_mean(xp, target, root**2) if self.constraint == "intercept" else xp.zeros(len(target))
         target = (target - self.shift[:, None]) * root
         if weight is not None:
             offsets *= root[..., None]
@@ -237,7 +248,7 @@ class LeastSquares:
         if self.constraint == "sum_zero":
             a = m.second - m.second.mean(axis=1, keepdims=True)
             return a - a.mean(axis=2, keepdims=True), m.cross - m.cross.mean(axis=1, keepdims=True)
-        o = -self.sums.first / self.sums.weight[:, None] if self.constraint == "intercept" else self.origin
+        o = -self.sums.first / _nonzero(xp, self.sums.weight)[:, None] if self.constraint == "intercept" else self.origin
         mixed = outer(m.first, o)
         a = m.second + mixed + xp.swapaxes(mixed, 1, 2) + m.weight[:, None, None] * outer(o, o)
         return a, m.cross + o * m.target[:, None]
@@ -254,7 +265,7 @@ class LeastSquares:
         inverse = _inverse(xp, a)
         w = xp.matmul(inverse, q[..., None])[..., 0]
         if self.constraint == "intercept":
-            level = m.target / m.weight - (w * m.first).sum(axis=1) / m.weight
+            level = (m.target - (w * m.first).sum(axis=1)) / _nonzero(xp, m.weight)
         else:
             level = (self.origin * w).sum(axis=1) if self.constraint == "none" else xp.zeros(len(w))
         return level, w, inverse
@@ -263,6 +274,7 @@ class LeastSquares:
     def result(self):
         """w (R, d), the value at e = 0 (R,), the mean squared residual (R,), the standard error of w (R, d)."""
         xp, m = self.xp, self.sums
+        _checked_total(xp, m.weight)
         level, w, inverse = self._solve()
         a, q = self._normal(m)
         square = m.square - (m.target**2 / m.weight if self.constraint == "intercept" else 0)
@@ -285,7 +297,7 @@ class MeanGradient:
         """One block: gradients (R, J, d), weight (R, J), and memory of the gradients' shape, which may be theirs."""
         xp = self.xp
         if self.shift is None:
-            self.shift = xp.matmul(weight[:, None], gradients)[:, 0] / weight.sum(axis=1)[:, None]
+            self.shift = gradients.mean(axis=1)
         away = xp.subtract(gradients, self.shift[:, None], out=memory)
         weights = xp.stack((weight, weight**2), axis=1)
         first = xp.matmul(weights, away)
@@ -297,12 +309,22 @@ class MeanGradient:
     def result(self, sampled):
         """w (R, d), the mean squared distance of the gradients (R,), the standard error of w (R, d)."""
         total, first, second = self.sums
+        _checked_total(self.xp, total[:, 0, 0])
         mean = first[:, :1] / total[:, :1]
         around = second - 2 * mean * first + mean**2 * total  # with weights, and with squared weights
         around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None]**2
         w = self.factor * (self.shift + mean[:, 0])
         error = self.xp.sqrt(around[:, 1]) / total[:, 0]
         return w, around[:, 0].sum(axis=1) / total[:, 0, 0], error if sampled else self.xp.zeros(w.shape)
+
+
+def _weighted_mean(xp, t, weight):
+    return (t * weight).sum(axis=1) / _nonzero(xp, weight.sum(axis=1))
+
+
+def _nonzero(xp, total):
+    """A sum of weights to divide by; 1 where all weights so far are 0."""
+    return xp.where(total > 0, total, 1.0)
 
 
 def _outer(a, b):

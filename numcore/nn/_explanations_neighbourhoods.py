@@ -258,7 +258,10 @@ def stratified_sizes(d, pairs):
     taken, there : lists of int
         The pairs taken and the pairs there are of each size.
     """
-    there = [math.comb(d, s) // (2 if 2 * s == d else 1) for s in range(1, d // 2 + 1)]
+    there, choose = [], 1
+    for s in range(1, d // 2 + 1):
+        choose = min(choose * (d - s + 1) // s, 2**200)  # as good as infinite
+        there.append(choose // 2 if 2 * s == d else choose)
     share = [1 / math.sqrt(s * (d - s)) for s in range(1, d // 2 + 1)]
     taken, left, some = [0] * len(there), pairs, list(range(len(there)))
     while some:

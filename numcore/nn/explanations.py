@@ -210,7 +210,7 @@ def explain(f, x, *, method, grad=None, baseline=None, n_samples=1000, scale=0.1
     method = _checked_choice("method", method, METHODS)
     box = _checked_box(f, grad, batch_size, method in WITH_GRADIENT, f"method {method!r}")
     problem = Problem(xp, x, baseline, box, rng)
-    n_samples, scale = _checked_count("n_samples", n_samples), _checked_number("scale", scale)
+    n_samples, scale = _checked_samples(n_samples, problem), _checked_number("scale", scale)
     width = _checked_number("kernel_width", kernel_width)
     if not (exact is None or isinstance(exact, (bool, np.bool_))):
         raise TypeError(f"exact must be None or a bool (got {exact!r})")
@@ -295,13 +295,15 @@ def faithfulness(f, x, explanations, *, neighbourhood, loss="squared", grad=None
 
 
 @routine
-def shapley_kernel_weights(n_features):
+def shapley_kernel_weights(n_features, *, xp=np):
     """Weights of coalitions of features by their size, as in KernelSHAP.
 
     Parameters
     ----------
     n_features : int
         At least 1.
+    xp : module, optional
+        numpy, or cupy to have the weights on the GPU.
 
     Returns
     -------
@@ -333,16 +335,14 @@ def shapley_kernel_weights(n_features):
         log_choose += math.log((d - s + 1) / s)
         exact = math.comb(d, s) if d <= 60 else 0
         weights[s] = weights[d - s] = (d - 1) / (exact * s * (d - s)) if exact else (d - 1) / (s * (d - s)) * math.exp(-log_choose)
-    return weights
+    return xp.asarray(weights)
 
 
 # --- checks ------------------------------------------------------------------------------------------------------------------------
 
 
 def _neighbourhood(problem, neighbourhood, n_samples, scale, kernel, loss):
-    n_samples, scale = _checked_count("n_samples", n_samples), _checked_number("scale", scale)
-    if max(problem.n, 1) * n_samples >= 2**56:
-        raise ValueError(f"n_samples must be below 2**56 / n (got {n_samples}, n={problem.n})")
+    n_samples, scale = _checked_samples(n_samples, problem), _checked_number("scale", scale)
     if callable(neighbourhood):
         return Custom(problem, n_samples, neighbourhood)
     match _checked_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS):
@@ -408,6 +408,13 @@ def _checked_count(name, value):
     if value < 1:
         raise ValueError(f"{name} must be >= 1 (got {value})")
     return value
+
+
+def _checked_samples(n_samples, problem):
+    n_samples = _checked_count("n_samples", n_samples)
+    if max(problem.n, 1) * n_samples >= 2**56:
+        raise ValueError(f"n_samples must be below 2**56 / n (got n_samples={n_samples}, n={problem.n})")
+    return n_samples
 
 
 def _checked_number(name, value, positive=True):
