@@ -27,10 +27,12 @@ extern "C" __global__ void numcore_draw_coalitions(const i64* __restrict__ size,
             if (j < features && s > 0) {
                 if (s == left || v * left < s) {
                     word |= 1ull << (j % 64);
-                    v = v * left / s, grain = grain * left / s;
+                    double spread = (double)left / s;
+                    v = v * spread, grain = grain * spread;
                     s--;
                 } else {
-                    v = (v * left - s) / (left - s), grain = grain * left / (left - s);
+                    double spread = 1.0 / (left - s);
+                    v = (v * left - s) * spread, grain = grain * left * spread;
                 }
                 if (grain > few_bits) {
                     words = philox4x32((u64)(first + i), ++draw, k0, k1);
@@ -64,22 +66,43 @@ extern "C" __global__ void numcore_mask_sums(const u64* __restrict__ removed, co
     }
 }
 
-// points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample, a lane two neighbouring features.
+// cos 2πv and sin 2πv for v in [0, 1): the series of numcore/nn/_explanations_kernels.py.
+__device__ __forceinline__ void cos_sin_turn(double v, double& cosine, double& sine) {
+    double quarter = floor(4.0 * v + 0.5), t = 4.0 * v - quarter, x = t * t;
+    double s = t * numcore::horner(
+        x, 1.5707963267948966, -0.6459640975062462, 0.07969262624616703, -0.004681754135318687,
+        0.00016044118478735975, -3.598843235212084e-06, 5.692172921967924e-08, -6.688035109811464e-10);
+    double c = numcore::horner(
+        x, 1.0, -1.2337005501361697, 0.253669507901048, -0.020863480763352957, 0.0009192602748394263,
+        -2.5202042373060596e-05, 4.710874778818169e-07, -6.386603083791849e-09, 6.565963114979468e-11);
+    bool odd = quarter == 1.0 || quarter == 3.0;
+    cosine = odd ? s : c, sine = odd ? c : s;
+    if (quarter == 1.0 || quarter == 2.0) cosine = -cosine;
+    if (quarter == 2.0 || quarter == 3.0) sine = -sine;
+}
+
+// points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample, a lane four neighbouring features.
 extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x, REAL* __restrict__ points, double* __restrict__ offsets,
                                                    double scale, i64 samples, i64 first, u32 k0, u32 k1, index_t n, index_t d, index_t m) {
-    const double to53 = 1.0 / 9007199254740992.0, two_pi = 6.283185307179586;
+    const double to32 = 1.0 / 4294967296.0;
     for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
         const REAL* row = x + i / samples * d;
-        for (index_t j = 2 * lane_index(); j < d; j += 64) {
-            Words words = philox4x32((u64)(first + i), (u64)j, k0, k1);
-            double radius = scale * sqrt(-2.0 * numcore::log(uniform53(words.a, words.b) + to53));
-            double angle = two_pi * uniform53(words.c, words.d);
-            double offset[2] = {radius * numcore::cos(angle), radius * numcore::sin(angle)};
-            for (index_t e = j; e < min(j + 2, d); e++) {
-                REAL point = (REAL)(row[e] + offset[e - j]);
-                points[i * d + e] = point;
-                offsets[i * d + e] = (double)point - (double)row[e];
+        for (index_t j = 4 * lane_index(); j < d; j += 128) {
+            Words words = philox4x32((u64)(first + i), (u64)(j / 4), k0, k1);
+            double offset[4];
+            for (int p = 0; p < 2; p++) {
+                double radius = scale * sqrt(-2.0 * numcore::log(((p ? words.b : words.a) + 1.0) * to32));
+                double cosine, sine;
+                cos_sin_turn((p ? words.d : words.c) * to32, cosine, sine);
+                offset[2 * p] = radius * cosine, offset[2 * p + 1] = radius * sine;
             }
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (j + e < d) {
+                    REAL point = (REAL)(row[j + e] + offset[e]);
+                    points[i * d + j + e] = point;
+                    offsets[i * d + j + e] = (double)point - (double)row[j + e];
+                }
         }
     }
 }

@@ -218,7 +218,7 @@ class LeastSquares:
 
     def __init__(self, xp, constraint, ridge, sampled):
         self.xp, self.constraint, self.ridge, self.sampled = xp, constraint, ridge, sampled
-        self.sums = self.shift = self.spread = None
+        self.sums = self.shift = self.spread = self.solved = None
 
     @quiet
     def add(self, offsets, weight, target, origin, unseen=None):
@@ -234,7 +234,7 @@ class LeastSquares:
         sums = _moments(xp, offsets, root, target)
         self.sums = sums if self.sums is None else Moments(*(a + b for a, b in zip(self.sums, sums, strict=True)))
         if self.sampled:
-            level, w, _ = self._solve()
+            level, w, _ = self.solved = self._solve()
             residual = target - root * level[:, None] - xp.matmul(offsets, w[..., None])[..., 0]
             if unseen is not None:
                 residual *= xp.sqrt(unseen)
@@ -275,7 +275,7 @@ class LeastSquares:
         """w (R, d), the value at e = 0 (R,), the mean squared residual (R,), the standard error of w (R, d)."""
         xp, m = self.xp, self.sums
         _checked_total(xp, m.weight)
-        level, w, inverse = self._solve()
+        level, w, inverse = self.solved or self._solve()
         a, q = self._normal(m)
         square = m.square - (m.target**2 / m.weight if self.constraint == "intercept" else 0)
         loss = square - 2 * (w * q).sum(axis=1) + (w * xp.matmul(a, w[..., None])[..., 0]).sum(axis=1)
