@@ -66,43 +66,43 @@ extern "C" __global__ void numcore_mask_sums(const u64* __restrict__ removed, co
     }
 }
 
-// cos 2πv and sin 2πv for v in [0, 1): the series of numcore/nn/_explanations_kernels.py.
-__device__ __forceinline__ void cos_sin_turn(double v, double& cosine, double& sine) {
-    double quarter = floor(4.0 * v + 0.5), t = 4.0 * v - quarter, x = t * t;
-    double s = t * numcore::horner(
-        x, 1.5707963267948966, -0.6459640975062462, 0.07969262624616703, -0.004681754135318687,
-        0.00016044118478735975, -3.598843235212084e-06, 5.692172921967924e-08, -6.688035109811464e-10);
-    double c = numcore::horner(
-        x, 1.0, -1.2337005501361697, 0.253669507901048, -0.020863480763352957, 0.0009192602748394263,
-        -2.5202042373060596e-05, 4.710874778818169e-07, -6.386603083791849e-09, 6.565963114979468e-11);
-    bool odd = quarter == 1.0 || quarter == 3.0;
-    cosine = odd ? s : c, sine = odd ? c : s;
-    if (quarter == 1.0 || quarter == 2.0) cosine = -cosine;
-    if (quarter == 2.0 || quarter == 3.0) sine = -sine;
+// Cosine and sine of word / 2^32 turns: the series of numcore/nn/_explanations_kernels.py.
+__device__ __forceinline__ void cos_sin_turn(u32 word, float& cosine, float& sine) {
+    float t = (float)(int)(word << 2) * 2.32830644e-10f, x = t * t;
+    u32 quarter = (word + 0x20000000u) >> 30;
+    float s = t * numcore::horner(x, 1.57079637f, -0.645964086f, 0.0796926245f, -0.00468175393f, 0.000160441181f);
+    float c = numcore::horner(x, 1.0f, -1.23370051f, 0.2536695f, -0.0208634809f, 0.000919260259f, -2.52020418e-05f);
+    cosine = quarter & 1 ? s : c, sine = quarter & 1 ? c : s;
+    if ((quarter + 1) & 2) cosine = -cosine;
+    if (quarter & 2) sine = -sine;
 }
 
-// points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample, a lane four neighbouring features.
+// points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample, and of 128 features at a time a lane
+// takes one in each quarter, so that neighbouring lanes write neighbours.
 extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x, REAL* __restrict__ points, double* __restrict__ offsets,
                                                    double scale, i64 samples, i64 first, u32 k0, u32 k1, index_t n, index_t d, index_t m) {
-    const double to32 = 1.0 / 4294967296.0;
     for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
         const REAL* row = x + i / samples * d;
-        for (index_t j = 4 * lane_index(); j < d; j += 128) {
-            Words words = philox4x32((u64)(first + i), (u64)(j / 4), k0, k1);
-            double offset[4];
+        for (index_t begin = 0; begin < d; begin += 128) {
+            index_t count = min(d - begin, (index_t)128), quarter = ceil_div(count, 4), q = lane_index();
+            if (q >= quarter) continue;
+            Words words = philox4x32((u64)(first + i), (u64)(begin / 4 + q), k0, k1);
+            float noise[4];
+#pragma unroll
             for (int p = 0; p < 2; p++) {
-                double radius = scale * sqrt(-2.0 * numcore::log(((p ? words.b : words.a) + 1.0) * to32));
-                double cosine, sine;
-                cos_sin_turn((p ? words.d : words.c) * to32, cosine, sine);
-                offset[2 * p] = radius * cosine, offset[2 * p + 1] = radius * sine;
+                float r = sqrtf(-2.0f * numcore::log(((float)(p ? words.b : words.a) + 1.0f) * 2.32830644e-10f)), cosine, sine;
+                cos_sin_turn(p ? words.d : words.c, cosine, sine);
+                noise[p] = r * cosine, noise[p + 2] = r * sine;
             }
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (j + e < d) {
-                    REAL point = (REAL)(row[j + e] + offset[e]);
-                    points[i * d + j + e] = point;
-                    offsets[i * d + j + e] = (double)point - (double)row[j + e];
+            for (int k = 0; k < 4; k++) {
+                index_t j = k * quarter + q;
+                if (j < count) {
+                    REAL point = (REAL)(row[begin + j] + scale * noise[k]);
+                    points[i * d + begin + j] = point;
+                    offsets[i * d + begin + j] = (double)point - (double)row[begin + j];
                 }
+            }
         }
     }
 }

@@ -231,58 +231,64 @@ class LeastSquares:
         target = (target - self.shift[:, None]) * root
         if weight is not None:
             offsets *= root[..., None]
-        sums = _moments(xp, offsets, root, target)
-        self.sums = sums if self.sums is None else Moments(*(a + b for a, b in zip(self.sums, sums, strict=True)))
+        sums = *_moments(xp, offsets, root), (root * target).sum(axis=1), _along(xp, target, offsets), (target * target).sum(axis=1)
+        self.sums = Moments(*sums) if self.sums is None else Moments(*(a + b for a, b in zip(self.sums, sums, strict=True)))
         if self.sampled:
-            level, w, _ = self.solved = self._solve()
+            level, w, *_ = self.solved = self._solve()
             residual = target - root * level[:, None] - xp.matmul(offsets, w[..., None])[..., 0]
             if unseen is not None:
                 residual *= xp.sqrt(unseen)
             offsets *= residual[..., None]
-            spread = _moments(xp, offsets, residual * root, target)
-            self.spread = spread if self.spread is None else Moments(*(a + b for a, b in zip(self.spread, spread, strict=True)))
+            spread = _moments(xp, offsets, residual * root)
+            self.spread = spread if self.spread is None else tuple(a + b for a, b in zip(self.spread, spread, strict=True))
 
-    def _normal(self, m):
-        """The matrix and the right-hand side of the normal equations that the constraint leaves."""
-        xp, outer = self.xp, _outer
+    def _constrained(self, weight, first, second):
+        """Σ weight c cᵀ of the coordinates that the constraint leaves."""
+        xp = self.xp
         if self.constraint == "sum_zero":
-            a = m.second - m.second.mean(axis=1, keepdims=True)
-            return a - a.mean(axis=2, keepdims=True), m.cross - m.cross.mean(axis=1, keepdims=True)
-        o = -self.sums.first / _nonzero(xp, self.sums.weight)[:, None] if self.constraint == "intercept" else self.origin
-        mixed = outer(m.first, o)
-        a = m.second + mixed + xp.swapaxes(mixed, 1, 2) + m.weight[:, None, None] * outer(o, o)
-        return a, m.cross + o * m.target[:, None]
+            a = second - second.mean(axis=1, keepdims=True)
+            return a - a.mean(axis=2, keepdims=True)
+        mixed = _outer(first + weight[:, None] / 2 * self.centre, self.centre)
+        return second + mixed + xp.swapaxes(mixed, 1, 2)
+
+    def _normal(self):
+        """The matrix and the right-hand side of the normal equations."""
+        m = self.sums
+        if self.constraint == "sum_zero":
+            return self._constrained(m.weight, m.first, m.second), m.cross - m.cross.mean(axis=1, keepdims=True)
+        self.centre = -m.first / _nonzero(self.xp, m.weight)[:, None] if self.constraint == "intercept" else self.origin
+        return self._constrained(m.weight, m.first, m.second), m.cross + self.centre * m.target[:, None]
 
     def _solve(self):
-        """Value at e = 0, w, and the inverse of the normal matrix."""
+        """Value at e = 0, w, the inverse of the normal matrix, the normal matrix, the right-hand side."""
         xp, m = self.xp, self.sums
-        a, q = self._normal(m)
+        a, q = self._normal()
         d = a.shape[1]
-        diagonal = xp.arange(d)
+        full = a
         if self.constraint == "sum_zero":  # the direction that the constraint takes away gets an ordinary size
-            a = a + (xp.trace(a, axis1=1, axis2=2) / max(d - 1, 1))[:, None, None] / d
-        a[:, diagonal, diagonal] += self.ridge
-        inverse = _inverse(xp, a)
+            full = full + (xp.trace(a, axis1=1, axis2=2) / max(d - 1, 1))[:, None, None] / d
+        if self.ridge:
+            full = full + self.ridge * xp.eye(d)
+        inverse = _inverse(xp, full)
         w = xp.matmul(inverse, q[..., None])[..., 0]
         if self.constraint == "intercept":
             level = (m.target - (w * m.first).sum(axis=1)) / _nonzero(xp, m.weight)
         else:
             level = (self.origin * w).sum(axis=1) if self.constraint == "none" else xp.zeros(len(w))
-        return level, w, inverse
+        return level, w, inverse, a, q
 
     @quiet
     def result(self):
         """w (R, d), the value at e = 0 (R,), the mean squared residual (R,), the standard error of w (R, d)."""
         xp, m = self.xp, self.sums
         _checked_total(xp, m.weight)
-        level, w, inverse = self.solved or self._solve()
-        a, q = self._normal(m)
+        level, w, inverse, a, q = self.solved or self._solve()
         square = m.square - (m.target**2 / m.weight if self.constraint == "intercept" else 0)
         loss = square - 2 * (w * q).sum(axis=1) + (w * xp.matmul(a, w[..., None])[..., 0]).sum(axis=1)
         loss = xp.where(loss < 0, 0.0, loss) / m.weight
         if not self.sampled:
             return w, level + self.shift, loss, xp.zeros(w.shape)
-        variance = (xp.matmul(inverse, self._normal(self.spread)[0]) * inverse).sum(axis=2)
+        variance = (xp.matmul(inverse, self._constrained(*self.spread)) * inverse).sum(axis=2)
         return w, level + self.shift, loss, xp.sqrt(xp.where(variance < 0, 0.0, variance))
 
 
@@ -331,13 +337,13 @@ def _outer(a, b):
     return a[:, :, None] * b[:, None, :]
 
 
-def _moments(xp, e, root, t):
-    """Moments of offsets and targets that are multiplied by the root of their weight already."""
-    def along(v):
-        return xp.matmul(v[:, None], e)[:, 0]
+def _moments(xp, e, root):
+    """Weighted sums of 1, e and e eᵀ, where e comes multiplied by the root of its weight."""
+    return (root * root).sum(axis=1), _along(xp, root, e), xp.matmul(xp.swapaxes(e, 1, 2), e)
 
-    return Moments((root * root).sum(axis=1), along(root), xp.matmul(xp.swapaxes(e, 1, 2), e), (root * t).sum(axis=1), along(t),
-                   (t * t).sum(axis=1))
+
+def _along(xp, v, e):
+    return xp.matmul(v[:, None], e)[:, 0]
 
 
 def _inverse(xp, a):

@@ -16,29 +16,24 @@ from ..special import log
 ONE, WORD = np.uint64(1), 64
 FOUR_BITS = np.uint64(15)
 FIVE, SIX, TO_53, TWO_26 = np.uint32(5), np.uint32(6), 2.0**-53, 2.0**26
-TO_32 = 2.0**-32
+TO_32, ONE_32, MINUS_TWO = np.float32(2.0**-32), np.float32(1), np.float32(-2)
+BIT, TWO, THIRTY, EIGHTH = np.uint32(1), np.uint32(2), np.uint32(30), np.uint32(2**29)
 FEW_BITS = 2.0**-24  # a fraction that is known no finer than this gets new random bits
 
 
-SIN = [(-1)**k * (math.pi / 2)**(2 * k + 1) / math.factorial(2 * k + 1) for k in range(8)]
-COS = [(-1)**k * (math.pi / 2)**(2 * k) / math.factorial(2 * k) for k in range(9)]
-S0, S1, S2, S3, S4, S5, S6, S7 = SIN
-C0, C1, C2, C3, C4, C5, C6, C7, C8 = COS
+S0, S1, S2, S3, S4 = (np.float32((-1)**k * (math.pi / 2)**(2 * k + 1) / math.factorial(2 * k + 1)) for k in range(5))
+C0, C1, C2, C3, C4, C5 = (np.float32((-1)**k * (math.pi / 2)**(2 * k) / math.factorial(2 * k)) for k in range(6))
 
 
-def cos_sin_turn(v):
-    """cos 2πv and sin 2πv for v in [0, 1), to 1e-15: Taylor's series of a quarter turn around the nearest multiple of it.
-
-    Twice as fast as functions of any angle, since nothing is rare here.
-    """
-    quarter = math.floor(4.0 * v + 0.5)
-    t = 4.0 * v - quarter
+def cos_sin_turn(word):
+    """Cosine and sine of word / 2**32 turns in float32: Taylor's series of a part of a quarter turn around the nearest multiple of it."""
+    t = np.float32(np.int32(word << TWO)) * TO_32
+    quarter = (word + EIGHTH) >> THIRTY
     x = t * t
-    s = t * fma(fma(fma(fma(fma(fma(fma(S7, x, S6), x, S5), x, S4), x, S3), x, S2), x, S1), x, S0)
-    c = fma(fma(fma(fma(fma(fma(fma(fma(C8, x, C7), x, C6), x, C5), x, C4), x, C3), x, C2), x, C1), x, C0)
-    odd = (quarter == 1.0) | (quarter == 3.0)
-    cosine, sine = s if odd else c, c if odd else s
-    return (-cosine if (quarter == 1.0) | (quarter == 2.0) else cosine), (-sine if (quarter == 2.0) | (quarter == 3.0) else sine)
+    s = t * fma(fma(fma(fma(S4, x, S3), x, S2), x, S1), x, S0)
+    c = fma(fma(fma(fma(fma(C5, x, C4), x, C3), x, C2), x, C1), x, C0)
+    cosine, sine = s if quarter & BIT else c, c if quarter & BIT else s
+    return -cosine if (quarter + BIT) & TWO else cosine, -sine if quarter & TWO else sine
 
 
 def uniform53(high, low):
@@ -118,30 +113,27 @@ def mask_sums(removed, terms, sums, samples, start, stop):
         sums[i] = total
 
 
-@kernel("in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; scratch float64 radius[64]; scratch float64 angle[64]; float64 scale; "
-        "int64 samples; int64 first; uint32 k0; uint32 k1", split="m", gpu="warp")
-def gaussian_points(x, points, offsets, radius, angle, scale, samples, first, k0, k1, start, stop):
+@kernel("in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; scratch uint32 words[128]; scratch float32 noise[128]; "
+        "float64 scale; int64 samples; int64 first; uint32 k0; uint32 k1", split="m", gpu="warp")
+def gaussian_points(x, points, offsets, words, noise, scale, samples, first, k0, k1, start, stop):
     """points[i] = x + normal numbers of standard deviation `scale`, by the Box–Muller transform; offsets = points - x as it is rounded.
 
-    A counter makes four numbers, of 32 random bits for each radius and angle: none is beyond 6.7 standard deviations.
+    Of 128 features at a time, a counter makes the noise of one in each quarter, in float32, from two radii and two angles: none is beyond
+    6.7 standard deviations.
     """
     d = x.shape[1]
     for i in range(start, stop):
         row = i // samples
-        for begin in range(0, d, 2 * radius.size):
-            count = min(d - begin, 2 * radius.size)
-            for q in range((count + 3) // 4):
+        for begin in range(0, d, 128):
+            count = min(d - begin, 128)
+            quarter = (count + 3) // 4
+            for q in range(quarter):
                 a, b, c, e = philox4x32(np.uint64(first + i), np.uint64(begin // 4 + q), k0, k1)
-                radius[2 * q], radius[2 * q + 1] = (a + 1.0) * TO_32, (b + 1.0) * TO_32
-                angle[2 * q], angle[2 * q + 1] = c * TO_32, e * TO_32
-            for p in range((count + 1) // 2):
-                r = scale * math.sqrt(-2.0 * log(radius[p]))
-                cosine, sine = cos_sin_turn(angle[p])
-                radius[p], angle[p] = r * cosine, r * sine
-            for p in range(count // 2):
-                offsets[i, begin + 2 * p], offsets[i, begin + 2 * p + 1] = radius[p], angle[p]
-            if count % 2:
-                offsets[i, d - 1] = radius[count // 2]
-        for j in range(d):
-            points[i, j] = x[row, j] + offsets[i, j]
-            offsets[i, j] = np.float64(points[i, j]) - np.float64(x[row, j])
+                words[q], words[quarter + q], words[2 * quarter + q], words[3 * quarter + q] = a, b, c, e
+            for p in range(2 * quarter):
+                r = math.sqrt(MINUS_TWO * log((np.float32(words[p]) + ONE_32) * TO_32))
+                cosine, sine = cos_sin_turn(words[2 * quarter + p])
+                noise[p], noise[2 * quarter + p] = r * cosine, r * sine
+            for j in range(count):
+                points[i, begin + j] = x[row, begin + j] + scale * np.float64(noise[j])
+                offsets[i, begin + j] = np.float64(points[i, begin + j]) - np.float64(x[row, begin + j])

@@ -250,7 +250,7 @@ class Masks:
 def stratified_sizes(d, pairs):
     """How many of the `pairs` of a coalition and its complement have a member of size 1, 2, ..., d // 2.
 
-    In proportion to the root of the total Shapley weight (d - 1) / (s (d - s)) of a size, but no more than there are: sizes of few
+    In proportion to the total Shapley weight (d - 1) / (s (d - s)) of a size, but no more than there are: sizes of few
     coalitions are enumerated, and what is left goes to the others.
 
     Returns
@@ -262,7 +262,7 @@ def stratified_sizes(d, pairs):
     for s in range(1, d // 2 + 1):
         choose = min(choose * (d - s + 1) // s, 2**200)  # as good as infinite
         there.append(choose // 2 if 2 * s == d else choose)
-    share = [1 / math.sqrt(s * (d - s)) for s in range(1, d // 2 + 1)]
+    share = [1 / (s * (d - s)) for s in range(1, d // 2 + 1)]
     taken, left, some = [0] * len(there), pairs, list(range(len(there)))
     while some:
         total = sum(share[i] for i in some)

@@ -236,7 +236,7 @@ def test_every_coalition_of_a_size_is_as_likely():
 
 def test_large_coalitions_have_independent_features():
     """Beyond 53 random bits new ones are drawn: of 300 features each half-sized coalition takes each with the same probability."""
-    seen = coalitions(300, 4000, seed=2)
+    seen = coalitions(300, 16_000, seed=2, batch_size=2**15)
     seen = seen[(seen.sum(axis=1) > 140) & (seen.sum(axis=1) < 160)]
     centred = seen - seen.mean(axis=0)
     correlation = centred.T @ centred / len(seen) / 0.25
@@ -473,7 +473,9 @@ def test_noise_is_normal():
     for column in noise.T:
         assert stats.kstest(column, "norm").pvalue > 1e-3
     assert np.abs(np.corrcoef(noise.T) - np.eye(d)).max() < 5 / np.sqrt(2 * n)
-    assert len(np.unique(noise)) == noise.size
+    assert len(np.unique(noise)) > 0.999 * noise.size  # float32 numbers: a few coincide
+    again = np.abs(np.fft.ifft(np.abs(np.fft.fft(noise.reshape(-1), 2 * noise.size))**2).real[1:200]) / noise.size
+    assert again.max() < 5 / np.sqrt(noise.size)  # nothing repeats along the features and from sample to sample
 
 
 def test_memory_does_not_grow_with_the_samples():
