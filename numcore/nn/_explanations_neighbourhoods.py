@@ -218,7 +218,7 @@ class Masks:
     def __init__(self, problem, kind, n_samples=0, with_x=True):
         self.problem, self.kind, self.with_x = problem, kind, with_x
         self.sampled = kind == "random"
-        self.n_samples = {"all": 2**problem.d if problem.d < 63 else 0, "random": n_samples, "single": problem.d + with_x}[kind]
+        self.n_samples = 2**problem.d if kind == "all" else n_samples if kind == "random" else problem.d + with_x
 
     def groups(self):
         make = {"all": self._all, "random": self._random, "single": self._single}[self.kind]
