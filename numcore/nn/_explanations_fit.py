@@ -5,6 +5,7 @@ those of the sandwich estimate; where the samples of a row come in several block
 samples up to it.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -82,9 +83,8 @@ def _mean_gradient(problem, zone, kernel, w, b, losses, errors):
     for rows, blocks in zone.groups():
         fit = MeanGradient(xp, factor[rows])
         for block in blocks:
-            weight, gradients = _weights(block, kernel), block.evaluate(box.grad)
-            memory = problem.offsets(len(block.points)).reshape(gradients.shape)
-            fit.add(gradients, xp.ones(block.shape) if weight is None else weight, memory)
+            weight, memory = _weights(block, kernel), problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1)
+            fit.add(block.evaluate(box.grad), xp.ones(block.shape) if weight is None else weight, memory)
         w[rows], losses[rows], errors[rows] = fit.result(zone.sampled)
     if isinstance(zone, Path):
         losses[...] = xp.abs(w.sum(axis=1) - (b - box.f_of_rows(problem.baseline)))
@@ -303,7 +303,7 @@ class MeanGradient:
         """One block: gradients (R, J, d), weight (R, J), and memory of the gradients' shape, which may be theirs."""
         xp = self.xp
         if self.shift is None:
-            self.shift = gradients.mean(axis=1)
+            self.shift = gradients.mean(axis=1, dtype=np.float64)
         away = xp.subtract(gradients, self.shift[:, None], out=memory)
         weights = xp.stack((weight, weight**2), axis=1)
         first = xp.matmul(weights, away)

@@ -21,13 +21,13 @@ quiet = np.errstate(all="ignore")  # results show what overflowed; around our ow
 
 
 class BlackBox:
-    """f and its gradient: results are checked and moved to float64, rows are counted."""
+    """f, as float64, and its gradient: results are checked, rows are counted."""
 
     def __init__(self, f, grad, batch_size):
         self._f, self._grad, self.batch_size, self.n_evaluations = f, grad, batch_size, 0
 
     def f(self, points):
-        return self._call("f", self._f, points, points.shape[:1])
+        return self._call("f", self._f, points, points.shape[:1]).astype(np.float64)  # a copy: f may return a part of the points
 
     def grad(self, points):
         return self._call("grad", self._grad, points, points.shape)
@@ -39,7 +39,7 @@ class BlackBox:
             raise TypeError(f"{name} must return real numbers (got {'None' if y is None else y.dtype})")
         if y.shape != shape:
             raise ValueError(f"{name} must return shape {shape} for points of shape {points.shape} (got {y.shape})")
-        return y.astype(np.float64, copy=name == "f")  # f may have returned a part of the points
+        return y
 
     def f_of_rows(self, rows):
         """f of the rows of x or of the baseline, in batches."""
@@ -58,13 +58,13 @@ class Problem:
         self.key = key_from_rng(rng)
         self.difference = x.astype(np.float64) - baseline.astype(np.float64)
         self.zero, self.minus_one = xp.zeros((1, self.d)), xp.full((1, self.d), -1.0)
-        self._memory = {}
+        self._memory, self.largest = {}, 0
 
     def memory(self, name, rows, dtype):
         """(rows, d) of an array that later blocks use again."""
         held = self._memory.get(name)
         if held is None or len(held) < rows:
-            held = self._memory[name] = self.xp.empty((rows, self.d), dtype)
+            held = self._memory[name] = self.xp.empty((max(rows, self.largest), self.d), dtype)
         return held[:rows]
 
     def points(self, rows):
@@ -80,6 +80,7 @@ class Problem:
         rows = max(1, room // max(samples, 1))
         parts = max(1, -(-samples // room))
         cuts = [samples * i // parts for i in range(parts + 1)]
+        self.largest = min(rows, self.n) * -(-samples // parts)  # memory for all blocks
         for begin in range(0, self.n, rows):
             yield slice(begin, min(begin + rows, self.n)), [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
