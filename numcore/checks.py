@@ -27,7 +27,7 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
         It does not keep the constraint.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r})")
+        raise TypeError(f"{name} must be a number (got {value!r:.80})")
     number = float(value)
     kept = (math.isfinite(number) and (above is None or number > above) and (least is None or number >= least)
             and (below is None or number < below) and (most is None or number <= most))
@@ -39,11 +39,11 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
 def checked_count(name, value, *, least=0, most=None):
     """An integer as an int, at least `least` and at most `most`; errors as for `checked_number`."""
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer (got {value!r})")
+        raise TypeError(f"{name} must be an integer (got {value!r:.80})")
     try:
         value = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
+        raise TypeError(f"{name} must be an integer (got {value!r:.80})") from None
     if value < least or most is not None and value > most:
         raise ValueError(f"{name} must satisfy {_constraint(name, None, least, None, most)} (got {value})")
     return value
@@ -52,14 +52,15 @@ def checked_count(name, value, *, least=0, most=None):
 def checked_bool(name, value):
     """True or False, else a TypeError."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False (got {value!r})")
+        raise TypeError(f"{name} must be True or False (got {value!r:.80})")
     return bool(value)
 
 
 def checked_choice(name, value, choices):
-    """One of `choices`, else a ValueError that lists them."""
+    """One of `choices`, which are texts or None; else an error that lists them, a TypeError for what is no text."""
     if not isinstance(value, (str, type(None))) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))} (got {value!r})")
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"{name} must be one of {', '.join(map(str, choices))} (got {value!r:.80})")
     return value
 
 

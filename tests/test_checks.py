@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numcore.checks import checked_choice, checked_count, checked_number
+from numcore.checks import checked_bool, checked_choice, checked_count, checked_number
 
 
 def test_what_is_right_comes_back():
@@ -22,7 +22,8 @@ def test_what_is_right_comes_back():
     (lambda: checked_count("k", -1), ValueError, r"k must satisfy k >= 0 \(got -1\)"),
     *((lambda value=value: checked_count("k", value), TypeError, "k must be an integer") for value in (1.0, True)),
     (lambda: checked_choice("kind", "c", ("a", "b")), ValueError, r"kind must be one of a, b \(got 'c'\)"),
-    (lambda: checked_choice("kind", ["a"], ("a", "b")), ValueError, "kind must be one of")])
+    (lambda: checked_choice("kind", ["a"], ("a", "b")), TypeError, "kind must be one of"),
+    (lambda: checked_bool("flag", 1), TypeError, "flag must be True or False")])
 def test_what_is_wrong_is_named(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

@@ -6,12 +6,11 @@ and which to take for a neighbourhood of interest. T. Han, S. Srinivas, H. Lakka
 Approximation Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
 """
 
-import math
-import operator
 from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ._explanations_fit import fitted, gradient_at, occlusion, score
 from ._explanations_neighbourhoods import BlackBox, Coalitions, Custom, Gaussian, Masks, Path, Problem
@@ -127,17 +126,16 @@ def local_approximation(f, x, *, neighbourhood, loss="squared", grad=None, kerne
     array([2., 9.])
     """
     xp, x, baseline, single = _checked_rows(x, baseline)
-    loss = _checked_choice("loss", loss, LOSSES)
+    loss = checked_choice("loss", loss, LOSSES)
     box = _checked_box(f, grad, batch_size, loss == "gradient_matching")
     problem = Problem(xp, x, baseline, box, rng)
-    ridge = _checked_number("ridge", ridge, positive=False)
-    if not isinstance(intercept, (bool, np.bool_)):
-        raise TypeError(f"intercept must be a bool (got {intercept!r})")
+    ridge = checked_number("ridge", ridge, least=0)
+    intercept = checked_bool("intercept", intercept)
     kernel = _checked_kernel(kernel, neighbourhood, loss, intercept)
     zone = _neighbourhood(problem, neighbourhood, n_samples, scale, kernel, loss)
     if loss == "squared" and ridge == 0 and zone.sampled and zone.n_samples * (2 if kernel == "shapley" else 1) < problem.d + 2:
         raise ValueError(f"n_samples must be >= d + 2 for a squared loss without ridge (got n_samples={n_samples}, d={problem.d})")
-    return _explanation(problem, zone.multiplicative, single, *fitted(problem, zone, loss, kernel, bool(intercept), ridge))
+    return _explanation(problem, zone.multiplicative, single, *fitted(problem, zone, loss, kernel, intercept, ridge))
 
 
 @routine
@@ -208,16 +206,14 @@ def explain(f, x, *, method, grad=None, baseline=None, n_samples=1000, scale=0.1
     array([ 0.841471, -0.5     , -0.5     ])
     """
     xp, x, baseline, single = _checked_rows(x, baseline)
-    method = _checked_choice("method", method, METHODS)
+    method = checked_choice("method", method, METHODS)
     box = _checked_box(f, grad, batch_size, method in WITH_GRADIENT, f"method {method!r}")
     problem = Problem(xp, x, baseline, box, rng)
-    n_samples, scale = _checked_samples(n_samples, problem), _checked_number("scale", scale)
-    width = _checked_number("kernel_width", kernel_width)
-    if not (exact is None or isinstance(exact, (bool, np.bool_))):
-        raise TypeError(f"exact must be None or a bool (got {exact!r})")
+    n_samples, scale = _checked_samples(n_samples, problem), checked_number("scale", scale, above=0)
+    width = checked_number("kernel_width", kernel_width, above=0)
     if exact and problem.d > MOST_ENUMERATED:
         raise ValueError(f"exact must not be True for d > {MOST_ENUMERATED} features (got d={problem.d})")
-    exact = problem.d <= ENUMERATED if exact is None else bool(exact)
+    exact = problem.d <= ENUMERATED if exact is None else checked_bool("exact", exact)
     sampled = method == "c_lime" or method in ("lime", "kernel_shap") and not exact
     if sampled and n_samples < problem.d + 2:
         raise ValueError(f"n_samples must be >= d + 2 for method {method!r} (got n_samples={n_samples}, d={problem.d})")
@@ -284,7 +280,7 @@ def faithfulness(f, x, explanations, *, neighbourhood, loss="squared", grad=None
     True
     """
     xp, x, baseline, single = _checked_rows(x, baseline)
-    loss = _checked_choice("loss", loss, LOSSES)
+    loss = checked_choice("loss", loss, LOSSES)
     box = _checked_box(f, grad, batch_size, loss == "gradient_matching")
     problem = Problem(xp, x, baseline, box, rng)
     kernel = _checked_kernel(kernel, neighbourhood, loss, True)
@@ -328,7 +324,7 @@ def shapley_kernel_weights(n_features, *, xp=np):
     >>> shapley_kernel_weights(4)
     array([  inf, 0.25 , 0.125, 0.25 ,   inf])
     """
-    d = _checked_count("n_features", n_features)
+    d = checked_count("n_features", n_features, least=1)
     if d > 2**20:
         raise ValueError(f"n_features must be in [1, 2**20] (got {d})")
     weights = np.full(d + 1, np.inf)
@@ -343,10 +339,10 @@ def shapley_kernel_weights(n_features, *, xp=np):
 
 
 def _neighbourhood(problem, neighbourhood, n_samples, scale, kernel, loss):
-    n_samples, scale = _checked_samples(n_samples, problem), _checked_number("scale", scale)
+    n_samples, scale = _checked_samples(n_samples, problem), checked_number("scale", scale, above=0)
     if callable(neighbourhood):
         return Custom(problem, n_samples, neighbourhood)
-    match _checked_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS):
+    match checked_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS):
         case "gaussian":
             return Gaussian(problem, n_samples, scale)
         case "uniform_path":
@@ -390,41 +386,14 @@ def _checked_box(f, grad, batch_size, needs_grad, why="gradient_matching"):
         raise TypeError(f"f must be callable (got {type(f).__name__})")
     if needs_grad and not callable(grad):
         raise TypeError(f"grad must be callable for {why} (got {type(grad).__name__})")
-    return BlackBox(f, grad, _checked_count("batch_size", batch_size))
-
-
-def _checked_choice(name, value, choices):
-    if not isinstance(value, str) or value not in choices:
-        raise (ValueError if isinstance(value, str) else TypeError)(f"{name} must be one of {', '.join(choices)} (got {value!r:.80})")
-    return value
-
-
-def _checked_count(name, value):
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer (got {value!r})")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r:.80})") from None
-    if value < 1:
-        raise ValueError(f"{name} must be >= 1 (got {value})")
-    return value
+    return BlackBox(f, grad, checked_count("batch_size", batch_size, least=1))
 
 
 def _checked_samples(n_samples, problem):
-    n_samples = _checked_count("n_samples", n_samples)
+    n_samples = checked_count("n_samples", n_samples, least=1)
     if max(problem.n, 1) * n_samples >= 2**56:
         raise ValueError(f"n_samples must be below 2**56 / n (got n_samples={n_samples}, n={problem.n})")
     return n_samples
-
-
-def _checked_number(name, value, positive=True):
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r:.80})")
-    value = float(value)
-    if not (0 < value < math.inf or value == 0 and not positive):
-        raise ValueError(f"{name} must be finite and {'>' if positive else '>='} 0 (got {value})")
-    return value
 
 
 def _checked_kernel(kernel, neighbourhood, loss, intercept):
@@ -435,7 +404,7 @@ def _checked_kernel(kernel, neighbourhood, loss, intercept):
         return kernel
     if isinstance(kernel, str):
         raise ValueError(f"kernel must be None, a width, a callable or 'shapley' (got {kernel!r})")
-    return kernel if kernel is None or callable(kernel) else _checked_number("kernel", kernel)
+    return kernel if kernel is None or callable(kernel) else checked_number("kernel", kernel, above=0)
 
 
 def _checked_explanations(explanations, x, single):
@@ -447,7 +416,7 @@ def _checked_explanations(explanations, x, single):
     for i, e in enumerate(explanations):
         if not isinstance(e, Explanation):
             raise TypeError(f"explanations[{i}] must be an Explanation (got {type(e).__name__})")
-        _checked_choice(f"explanations[{i}].coordinates", e.coordinates, ("offset", "multiplier"))
+        checked_choice(f"explanations[{i}].coordinates", e.coordinates, ("offset", "multiplier"))
         names = [f"explanations[{i}].{name}" for name in ("attributions", "intercept")]
         _, (w, b, _) = on_device(**dict(zip(names, (e.attributions, e.intercept), strict=True)), x=x)
         for name, array, shape in zip(names, (w, b), shapes, strict=True):
