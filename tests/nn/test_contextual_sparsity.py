@@ -657,7 +657,7 @@ def good_layer():
     ({"x": np.ones((2, 4), np.float32)}, TypeError, "one dtype"),
     ({"w_up": None}, TypeError, "w_up must be"), ({"x": None}, TypeError, "x must be"),
     ({"activation": "tanh"}, ValueError, "activation must be one of silu, relu, gelu, gelu_tanh"),
-    ({"activation": None}, ValueError, "activation"),
+    ({"activation": None}, TypeError, "activation"),
     ({"return_indices": 1}, TypeError, "return_indices must be True or False")])
 def test_bad_layers(change, error, message):
     with pytest.raises(error, match=message):

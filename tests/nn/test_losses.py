@@ -285,7 +285,7 @@ def test_empty_pairs():
     ([0, 1], {"label_smoothing": math.nan}, ValueError, "label_smoothing must satisfy"),
     ([0, 1], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number"),
     ([0, 1], {"reduction": "max"}, ValueError, r"reduction must be one of mean, sum, none \(got 'max'\)"),
-    ([0, 1], {"reduction": None}, ValueError, "reduction must be one of"),
+    ([0, 1], {"reduction": None}, TypeError, "reduction must be one of"),
     ([0, 1], {"ignore_index": 1.0}, TypeError, "ignore_index must be")])
 def test_bad_labels_and_options(labels, options, error, message):
     with pytest.raises(error, match=message):

@@ -480,7 +480,7 @@ def loaded(**changes):
     (lambda: power_norm_backward(X, X, ONES, np.ones(3), ONES), ValueError, r"gamma must have shape"),
     (lambda: power_norm_backward(X, X, ONES, ONES, ONES, alpha_bwd=2), ValueError, r"0 <= alpha_bwd <= 1 \(got 2\)"),
     (lambda: power_norm_backward(X, X, ONES, ONES, ONES, mask=np.ones(2, bool)), ValueError, r"mask must leave a position"),
-    (lambda: power_norm_backward(X, X, ONES, ONES, ONES, backward_scale=None), ValueError, r"backward_scale must be one of used, batch"),
+    (lambda: power_norm_backward(X, X, ONES, ONES, ONES, backward_scale=None), TypeError, r"backward_scale must be one of used, batch"),
     (lambda: group_scale(X, n_groups=3), ValueError, r"n_groups must divide the number of features \(got n_groups=3, 2 features\)"),
     (lambda: group_scale(X, n_groups=1.0), TypeError, r"n_groups must be an integer"),
     (lambda: group_scale(X, return_cache=1), TypeError, r"return_cache must be True or False"),
