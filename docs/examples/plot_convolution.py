@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp
+from numcore.nn import Adam, conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp, softmax_cross_entropy
 
 images, labels = load_digits(return_X_y=True)
 images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
@@ -46,32 +46,22 @@ def backward(parameters, saved, grad):
 
 
 # %%
-# The loss is the cross entropy: minus the logarithm of the probability that softmax gives to the right digit. The weights follow its
-# gradient by Adam's rule, which divides every weight's average gradient by the gradient's usual size, with steps that shrink to nothing.
-
-
-def probabilities(scores):
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
+# The loss is the cross entropy: minus the logarithm of the probability that softmax gives to the right digit. Adam moves every weight
+# against its average gradient, divided by the gradient's usual size, with steps that shrink to nothing.
 
 
 def train_network(epochs=20, rate=1e-2):
     shapes, inputs = [(12, 1, 3, 3), (12,), (32, 12, 3, 3), (32,), (128, 10), (10,)], [9, None, 108, None, 128, None]
     parameters = [(rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
-    first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
-    step, steps, history = 0, 26 * epochs, []
+    adam, steps, history = Adam(parameters, lr=rate), 26 * epochs, []
     for _ in range(epochs):
         losses = []
         for batch in np.array_split(rng.permutation(train), 26):
             scores, saved = forward(parameters, images[batch])
-            p, right = probabilities(scores), (np.arange(len(batch)), labels[batch])
-            losses.append(-np.log(p[right]).mean())
-            p[right] -= 1
-            step += 1
-            for w, m, v, g in zip(parameters, first, second, backward(parameters, saved, p / len(batch)), strict=True):
-                m += 0.1 * (g - m)
-                v += 0.001 * (g * g - v)
-                w -= rate * (1 - step / steps) * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+            loss, grad = softmax_cross_entropy(scores, labels[batch])
+            losses.append(loss)
+            adam.lr = rate * (1 - adam.steps / steps)
+            adam.step(backward(parameters, saved, grad))
         history.append((np.mean(losses), accuracy(parameters, train), accuracy(parameters, test)))
     return parameters, np.array(history)
 
