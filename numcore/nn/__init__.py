@@ -1,4 +1,7 @@
-"""Neural networks: exact attention in tiles, recurrent layers, losses and optimisers."""
+"""Neural networks without a framework: layers with their gradients, exact attention, and methods that work on trained networks.
+
+Layers are pairs of plain functions on arrays; :mod:`numcore.nn.layers` says how they fit together, and shows a training loop.
+"""
 
 from ._attention import attention, attention_varlen, attention_vjp, merge_attention
 from ._convolution import conv2d, conv2d_vjp
