@@ -83,6 +83,15 @@ def square(x):
     return x * x
 
 
+mills_step = mpmath.mpf("0.21")
+
+
+def mills(t):
+    """Phi(-a) exp(a**2 / 2) / t at t = 1 / (1 + 0.21 a), Phi the distribution function of the normal distribution."""
+    a = (1 / t - 1) / mills_step
+    return exp(a * a / 2) * erfc(a / mpmath.sqrt(2)) / 2 / t
+
+
 def atanh_tail(s):
     """log((1 + s) / (1 - s)) / s - 2, a function of s**2."""
     return 2 * atanh(s) / s - 2
@@ -106,6 +115,8 @@ FITS = {
     "erf_float32": (lambda x: erf(x) / x - 1, lambda x: x / erf(x), zero, number(1), 6, np.float32, square),
     "erf_float64": (lambda x: erf(x) / x - 1, lambda x: x / erf(x), zero, number(1), 12, np.float64, square),
     "log_erfc_float32": (lambda x: log(erfc(x)) / x, lambda x: x * erfc(x) / erf(x), number(1), number(4), 7, np.float32),
+    "bell_float32": (lambda r: (exp(r) - 1 - r) / r**2, lambda r: r**2 / exp(r), -half_ln2, half_ln2, 4, np.float32),
+    "mills_float32": (mills, lambda t: 1 / mills(t), 1 / (1 + mills_step * number("14.2")), number(1), 8, np.float32),
     "log_erfc_float64": (lambda x: log(erfc(x)) / x, lambda x: x * erfc(x) / erf(x), number(1), number(6), 17, np.float64),
 }
 

@@ -3,6 +3,7 @@
 Layers are pairs of plain functions on arrays; :mod:`numcore.nn.layers` says how they fit together, and shows a training loop.
 """
 
+from ._activation import activation, activation_vjp
 from ._attention import attention, attention_varlen, attention_vjp, merge_attention
 from ._convolution import conv2d, conv2d_vjp
 from ._embedding import embedding, embedding_vjp
@@ -25,3 +26,8 @@ __all__ = ["Adam", "Conv2d", "CorrectedDecode", "Explanation", "LipschitzBound",
            "max_pool2d_vjp", "merge_attention", "monotonicity", "mse", "output_bounds", "power_norm_backward", "power_norm_forward",
            "rms_norm", "rms_norm_vjp", "select_neurons", "shapley_kernel_weights", "softmax_cross_entropy", "sparse_gated_mlp",
            "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
+from ._dense import dense, dense_vjp
+from .network import MLP
+
+__all__ = ["MLP", "activation", "activation_vjp", "attention", "attention_varlen", "attention_vjp", "dense", "dense_vjp",
+           "merge_attention"]

@@ -1,0 +1,124 @@
+"""The affine layer y = x w + b, forward and backward: matrix products on all rows at once."""
+
+import math
+from typing import NamedTuple
+
+from ..dispatch import float_dtype, on_device, routine
+from ._cache import checked_cache, checked_gradient
+
+__all__ = ["dense", "dense_vjp"]
+
+
+class DenseCache(NamedTuple):
+    x: object
+    w: object
+    has_bias: bool
+
+
+@routine
+def dense(x, w, b=None):
+    """Affine map of every row, x w + b.
+
+    Parameters
+    ----------
+    x : (..., n_in) array, float32 or float64
+    w : (n_in, n_out) array
+    b : (n_out,) array, optional
+
+    Returns
+    -------
+    y : (..., n_out) array
+    cache : DenseCache
+        For :func:`dense_vjp`; it holds x and w by reference.
+
+    Raises
+    ------
+    TypeError
+        Other or mixed dtypes, arrays on different devices.
+    ValueError
+        Shapes that do not fit.
+
+    Notes
+    -----
+    2 n n_in n_out operations for n rows. Errors are those of a matrix product: at most about n_in eps Σ abs(x_i w_ij).
+
+    References
+    ----------
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+
+    Examples
+    --------
+    >>> y, cache = dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0]))
+    >>> y
+    array([[12., 26.]])
+    """
+    _, (x, w, b) = on_device(x=x, w=w, b=b)
+    for name, array in (("x", x), ("w", w)):
+        if array is None:
+            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    float_dtype(x=x, w=w, b=b)
+    if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
+        raise ValueError(f"w must have shape (n_in, n_out), n_in being the last extent of x (got shape {w.shape}, x has {x.shape})")
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(f"b must have shape {w.shape[1:]}, as w has shape {w.shape} (got {b.shape})")
+    y = x.reshape(math.prod(x.shape[:-1]), w.shape[0]) @ w
+    if b is not None:
+        y += b
+    return y.reshape(*x.shape[:-1], w.shape[1]), DenseCache(x, w, b is not None)
+
+
+@routine
+def dense_vjp(grad_y, cache):
+    """Gradients of :func:`dense`.
+
+    Parameters
+    ----------
+    grad_y : (..., n_out) array, float32 or float64
+        Gradient of a loss in y.
+    cache : DenseCache
+        What :func:`dense` returned beside y.
+
+    Returns
+    -------
+    grad_x : (..., n_in) array
+    grad_w : (n_in, n_out) array
+    grad_b : (n_out,) array, or None if there was no b
+
+    Raises
+    ------
+    TypeError
+        `cache` is another object, or `grad_y` has another dtype or device than x.
+    ValueError
+        `grad_y` has not the shape of y.
+
+    Notes
+    -----
+    grad_x = G wᵀ, grad_w = xᵀ G, grad_b = Σ G over the rows, with G = grad_y; 4 n n_in n_out operations.
+
+    References
+    ----------
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+
+    Examples
+    --------
+    >>> from numcore.nn.layers import dense
+    >>> y, cache = dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0]))
+    >>> grad_x, grad_w, grad_b = dense_vjp(np.array([[1.0, 1.0]]), cache)
+    >>> grad_x, grad_w, grad_b
+    (array([[1. , 3.5]]), array([[1., 1.],
+           [2., 2.]]), array([1., 1.]))
+    """
+    checked_cache(cache, DenseCache)
+    xp, (grad_y, x, w) = on_device(grad_y=grad_y, x=cache.x, w=cache.w)
+    n_in, n_out = w.shape
+    checked_gradient(grad_y, (*x.shape[:-1], n_out))
+    float_dtype(grad_y=grad_y, x=x, w=w)
+    n = math.prod(x.shape[:-1])
+    g, rows = grad_y.reshape(n, n_out), x.reshape(n, n_in)
+    grad_b = column_sums(xp, g) if cache.has_bias else None
+    return (g @ w.T).reshape(x.shape), rows.T @ g, grad_b
+
+
+def column_sums(xp, g):
+    """The sums over the rows, as a product with a row of ones: quicker than a sum, and its partial sums are shorter."""
+    return xp.ones(len(g), g.dtype) @ g

@@ -1,0 +1,421 @@
+"""Multilayer perceptrons, with derivatives in their inputs: what a loss on a differential equation needs, without automatic differentiation.
+
+A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients (times 1, 1 and 2): an affine layer maps
+each by its weights, a nonlinearity s by s(u), s'(u) u_v and s''(u) u_v² + s'(u) u_vv. All rows of a layer are one matrix product. A loss in
+these outputs is then differentiated by reverse mode through the same formulas. A. Griewank, A. Walther, "Evaluating Derivatives", SIAM 2008,
+chapter 13.
+"""
+
+import math
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..dispatch import checked_dtype, float_dtype, on_device
+from ..kernel import kernel
+from ._activation import DERIVATIVES, KINDS, checked_kind, for_kind
+from ._cache import checked_cache, checked_gradient
+from ._dense import column_sums
+
+__all__ = ["MLP"]
+
+
+class MLPCache(NamedTuple):
+    """One pass: for each layer the weights and the rows that came in, for each hidden layer u and the derivatives of s at u."""
+
+    shape: tuple  # of x
+    weights: list
+    inputs: list
+    u: list
+    higher: list
+
+
+class MLPTaylorCache(NamedTuple):
+    """A pass of Taylor coefficients through `order`, in `directions` directions."""
+
+    layers: MLPCache
+    order: int
+    directions: int
+
+
+class MLP:
+    """Multilayer perceptron: affine layers with a nonlinearity between them, none after the last.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        How many numbers go into the first layer and come out of each: (64, 32, 10) is one hidden layer of 32.
+    activation : {"tanh", "relu", "gelu", "silu", "sigmoid", "sin", "softplus"}
+        The nonlinearity, see :func:`numcore.nn.layers.activation`.
+    rng : None, int or numpy.random.Generator, optional
+        Makes the weights.
+    dtype : {float32, float64}, optional
+        Of the parameters, and so of all inputs and outputs.
+    xp : module, optional
+        numpy, or cupy to have the parameters on the GPU.
+
+    Attributes
+    ----------
+    parameters : list of arrays
+        w (in, out) and b (out,) of each layer, the first layer first: w, b, w, b, … Optimisers update them in place.
+    activation : str
+
+    Raises
+    ------
+    TypeError
+        `sizes` is no sequence of integers, or `rng` or `dtype` are none of the above.
+    ValueError
+        Fewer than two sizes, a size below 1, or an unknown activation.
+
+    Notes
+    -----
+    Weights start uniform in ±√(6 / (in + out)), biases at 0 (X. Glorot, Y. Bengio, AISTATS 2010). A cache holds inputs and weights by
+    reference: compute gradients before the weights are updated.
+
+    References
+    ----------
+    A. Griewank, A. Walther, "Evaluating Derivatives", SIAM 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> network = MLP((1, 1), rng=0, dtype=np.float64)
+    >>> network.parameters[0][:], network.parameters[1][:] = 1.5, -0.1
+    >>> y, cache = network.forward(np.array([[0.4]]))
+    >>> y.round(4)
+    array([[0.5]])
+    >>> grad_x, grads = network.vjp(np.ones((1, 1)), cache)
+    >>> grad_x, [g.tolist() for g in grads]
+    (array([[1.5]]), [[[0.4]], [1.0]])
+    """
+
+    def __init__(self, sizes, *, activation="tanh", rng=None, dtype=np.float32, xp=np):
+        sizes, dtype = _checked_sizes(sizes), checked_dtype(dtype)
+        self.activation = checked_kind(activation, name="activation")
+        rng = np.random.default_rng(rng)
+        self.parameters = []
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+            bound = math.sqrt(6 / (n_in + n_out))
+            self.parameters.append(xp.asarray(rng.uniform(-bound, bound, (n_in, n_out)).astype(dtype)))
+            self.parameters.append(xp.zeros(n_out, dtype))
+
+    def forward(self, x):
+        """The network's output.
+
+        Parameters
+        ----------
+        x : (..., n_in) array of the dtype of the parameters
+
+        Returns
+        -------
+        y : (..., n_out) array
+        cache : MLPCache
+            For :meth:`vjp`.
+
+        Raises
+        ------
+        TypeError
+            x has another dtype or device than the parameters.
+        ValueError
+            The last extent of x is not n_in.
+        """
+        xp, x = self._checked(x=x)
+        y, cache = self._forward(xp, x.shape, x.reshape(1, -1, x.shape[-1]), 0)
+        return y.reshape(*x.shape[:-1], y.shape[-1]), cache
+
+    def vjp(self, grad_y, cache):
+        """Gradients of a loss from its gradient in the output.
+
+        Parameters
+        ----------
+        grad_y : (..., n_out) array
+        cache : MLPCache
+            What :meth:`forward` returned beside y.
+
+        Returns
+        -------
+        grad_x : (..., n_in) array
+        grads : list of arrays
+            In the order and of the shapes of `parameters`.
+
+        Raises
+        ------
+        TypeError
+            `cache` is another object, or `grad_y` has another dtype or device.
+        ValueError
+            `grad_y` has not the shape of y.
+        """
+        checked_cache(cache, MLPCache)
+        n_out = cache.weights[-1].shape[1]
+        xp, (grad_y, w) = on_device(grad_y=grad_y, w=cache.weights[-1])
+        checked_gradient(grad_y, (*cache.shape[:-1], n_out))
+        float_dtype(grad_y=grad_y, w=w)
+        return _backward(xp, grad_y.reshape(1, -1, n_out), cache)
+
+    def taylor(self, x, directions, *, order=2):
+        """The output and its first and second derivatives along directions of the input.
+
+        Parameters
+        ----------
+        x : (..., n_in) array of the dtype of the parameters
+        directions : (D, n_in) array
+            The unit vectors give partial derivatives.
+        order : {1, 2}, optional
+            Derivatives up to this one.
+
+        Returns
+        -------
+        outputs : tuple (y, first) or (y, first, second)
+            y (..., n_out); first (D, ..., n_out), of which first[k] is the derivative d/dt y(x + t directions[k]) at t = 0; second likewise
+            d²/dt², if `order` is 2.
+        cache : MLPTaylorCache
+            For :meth:`taylor_vjp`.
+
+        Raises
+        ------
+        TypeError
+            Another dtype or device than that of the parameters.
+        ValueError
+            Shapes that do not fit, another order, or order 2 of a network with relu, whose second derivative is 0 but for kinks.
+
+        Notes
+        -----
+        One matrix product of (1 + order D) n rows in each layer, for n rows of x. A mixed derivative is
+        (∂_{v+w}² - ∂_{v-w}²) / 4, by the directions v + w and v - w.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> network = MLP((1, 1, 1), rng=0, dtype=np.float64)
+        >>> for parameter, value in zip(network.parameters, (1.5, -0.1, 1.0, 0.0)):
+        ...     parameter[:] = value
+        >>> (y, first, second), cache = network.taylor(np.array([[0.4]]), np.array([[1.0]]))
+        >>> [round(float(part.item()), 10) for part in (y, first, second)]  # of tanh(1.5 x - 0.1)
+        [0.4621171573, 1.1796715994, -1.6354394581]
+        """
+        if type(order) is not int or order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2 (got {order!r})")
+        if order == 2 and self.activation == "relu":
+            raise ValueError("order must be 1 for activation='relu', which has no second derivative (got order=2)")
+        xp, x, directions = self._checked(x=x, directions=directions)
+        if directions.ndim != 2:
+            raise ValueError(f"directions must have shape (D, {x.shape[-1]}) (got {directions.shape})")
+        d, (*lead, n_in) = len(directions), x.shape
+        rows = xp.empty((1 + order * d, math.prod(lead), n_in), x.dtype)
+        rows[0], rows[1:1 + d], rows[1 + d:] = x.reshape(-1, n_in), directions[:, None], 0
+        z, cache = self._forward(xp, x.shape, rows, order)
+        z = z.reshape(1 + order * d, *lead, z.shape[-1])
+        outputs = (z[0], z[1:1 + d]) if order == 1 else (z[0], z[1:1 + d], z[1 + d:])
+        return outputs, MLPTaylorCache(cache, order, d)
+
+    def taylor_vjp(self, grad_y, grad_first, *grad_second_and_cache):
+        """Gradients of a loss from its gradients in what :meth:`taylor` returned.
+
+        Called as ``taylor_vjp(grad_y, grad_first, grad_second, cache)``, without `grad_second` after order 1. None stands for zeros.
+
+        Parameters
+        ----------
+        grad_y : (..., n_out) array or None
+        grad_first : (D, ..., n_out) array or None
+        grad_second : (D, ..., n_out) array or None
+            If `order` was 2.
+        cache : MLPTaylorCache
+            What :meth:`taylor` returned beside its outputs.
+
+        Returns
+        -------
+        grad_x : (..., n_in) array
+        grads : list of arrays
+            In the order and of the shapes of `parameters`.
+
+        Raises
+        ------
+        TypeError
+            `cache` is another object, or a gradient has another dtype or device; too few or too many gradients.
+        ValueError
+            A gradient has not the shape of its output.
+
+        Notes
+        -----
+        With cotangents g, g_k, g_kk of s, s_k, s_kk in a nonlinear layer, those of u, u_k, u_kk are
+        s' g + Σ_k (s'' u_k g_k + (s''' u_k² + s'' u_kk) g_kk), s' g_k + 2 s'' u_k g_kk and s' g_kk. `directions` is taken as constant.
+        """
+        *grad_second, cache = grad_second_and_cache or (None,)
+        checked_cache(cache, MLPTaylorCache)
+        layers, order, d = cache
+        if len(grad_second) != order - 1:
+            raise TypeError(f"taylor_vjp takes {order + 1} gradients and the cache after order={order} (got {2 + len(grad_second)})")
+        w = layers.weights[-1]
+        lead, n_out = layers.shape[:-1], w.shape[1]
+        names = ("grad_y", "grad_first", "grad_second")[:order + 1]
+        xp, (w, *gradients) = on_device(w=w, **dict(zip(names, (grad_y, grad_first, *grad_second), strict=True)))
+        g = xp.empty((1 + order * d, math.prod(lead), n_out), w.dtype)
+        for i, (name, gradient) in enumerate(zip(names, gradients, strict=True)):
+            part, shape = (g[0], lead) if i == 0 else (g[1 + (i - 1) * d:1 + i * d], (d, *lead))
+            if gradient is None:
+                part[...] = 0
+            else:
+                checked_gradient(gradient, (*shape, n_out), name)
+                float_dtype(**{name: gradient, "w": w})
+                part[...] = gradient.reshape(part.shape)
+        return _backward(xp, g, layers)
+
+    def _checked(self, **arrays):
+        """The namespace and the arrays, whose last extent must be n_in."""
+        w = self.parameters[0]
+        xp, (_, *checked) = on_device(w=w, **arrays)
+        for name, array in zip(arrays, checked, strict=True):
+            if array is None:
+                raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+            float_dtype(**{name: array, "the network": w})
+            if array.ndim < 1 or array.shape[-1] != w.shape[0]:
+                raise ValueError(f"{name} must have {w.shape[0]} as its last extent, as the network has (got shape {array.shape})")
+        return xp, *checked
+
+    def _forward(self, xp, shape, rows, order):
+        """The output (c n, n_out) of rows (c, n, n_in), one matrix product and one kernel in each hidden layer; c coefficients."""
+        c, n, n_in = rows.shape
+        z, weights, inputs, higher, us = rows.reshape(c * n, n_in), self.parameters[::2], [], [], []
+        nonlinear = FORWARD[self.activation]
+        for w, b in zip(weights[:-1], self.parameters[1::2], strict=False):
+            inputs.append(z)
+            u = z @ w
+            z, size = xp.empty(u.shape, u.dtype), n * w.shape[1]
+            us.append(u.reshape(c, size))
+            higher.append(xp.empty((order, size), u.dtype))
+            nonlinear(us[-1], xp.ascontiguousarray(b), z.reshape(c, size), higher[-1])
+        inputs.append(z)
+        z = z @ weights[-1]
+        z[:n] += self.parameters[-1]
+        return z, MLPCache(shape, weights, inputs, us, higher)
+
+
+def _backward(xp, g, cache):
+    """grad_x and the gradients of the parameters from those of the outputs (c, n, n_out)."""
+    c, n, n_out = g.shape
+    g, grads = g.reshape(c * n, n_out), []
+    for w, rows, u, higher in zip(cache.weights[:0:-1], cache.inputs[:0:-1], cache.u[::-1], cache.higher[::-1], strict=True):
+        grads += column_sums(xp, g[:n]), rows.T @ g
+        g = g @ w.T
+        mlp_layer_vjp(u, higher, g.reshape(u.shape))
+    grads += column_sums(xp, g[:n]), cache.inputs[0].T @ g
+    return (g[:n] @ cache.weights[0].T).reshape(cache.shape), grads[::-1]
+
+
+def _checked_sizes(sizes):
+    try:
+        sizes = [operator.index(size) for size in sizes]
+    except TypeError:
+        raise TypeError(f"sizes must be a sequence of integers (got {sizes!r})") from None
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes must be at least two numbers, each at least 1 (got {sizes})")
+    return sizes
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# Coefficients lie behind each other: row 0 is u, rows 1 to D the u_k, rows D + 1 to 2 D the u_kk. m is the order: 0, 1 or 2.
+
+BLOCK = 1024  # elements whose coefficients stay in the cache
+
+
+def layer(u, b, y, higher, start, stop):
+    """The coefficients y of s(u + b); u[0] becomes s', and `higher` s'' and s''' as far as a backward pass of this order needs them."""
+    m = higher.shape[0]
+    d = (u.shape[0] - 1) // max(m, 1)
+    for low in range(start, stop, BLOCK):
+        high = min(low + BLOCK, stop)
+        add_bias(u[0], b, low, high)
+        s1 = u[0, low:high]
+        if m == 0:
+            expand_0(s1, y[0, low:high])
+        elif m == 1:
+            expand_1(s1, y[0, low:high], higher[0, low:high])
+            for k in range(1, d + 1):
+                chain_1(s1, u[k, low:high], y[k, low:high])
+        else:
+            s2 = higher[0, low:high]
+            expand_2(s1, y[0, low:high], s2, higher[1, low:high])
+            for k in range(1, d + 1):
+                chain_2(s1, s2, u[k, low:high], u[k + d, low:high], y[k, low:high], y[k + d, low:high])
+
+
+def add_bias(u, b, start, stop):
+    """u[i] += b[i % h], row by row"""
+    while start < stop:
+        column = start % b.size
+        end = min(stop, start + b.size - column)
+        row, bias = u[start:end], b[column:column + end - start]
+        for j in range(row.size):
+            row[j] += bias[j]
+        start = end
+
+
+def expand_0(u, s):
+    """s(u); u becomes s'(u)"""
+    real = u.dtype.type
+    for i in range(u.size):
+        s[i], u[i], _, _ = derivatives(u[i], real)  # noqa: F821
+
+
+def expand_1(u, s, s2):
+    real = u.dtype.type
+    for i in range(u.size):
+        s[i], u[i], s2[i], _ = derivatives(u[i], real)  # noqa: F821
+
+
+def expand_2(u, s, s2, s3):
+    real = u.dtype.type
+    for i in range(u.size):
+        s[i], u[i], s2[i], s3[i] = derivatives(u[i], real)  # noqa: F821
+
+
+def chain_1(s1, u_k, y_k):
+    for i in range(s1.size):
+        y_k[i] = s1[i] * u_k[i]
+
+
+def chain_2(s1, s2, u_k, u_kk, y_k, y_kk):
+    for i in range(s1.size):
+        y_k[i] = s1[i] * u_k[i]
+        y_kk[i] = s2[i] * u_k[i] * u_k[i] + s1[i] * u_kk[i]
+
+
+FORWARD = {kind: kernel("inout T u[c, size]; in T b[h]; out T y[c, size]; out T higher[m, size]", split="size", grain="8192")(
+    for_kind(layer, "mlp_layer", kind, (expand_0, expand_1, expand_2))) for kind in KINDS}
+
+
+@kernel("in T u[c, size]; in T higher[m, size]; inout T g[c, size]", split="size", grain="8192")
+def mlp_layer_vjp(u, higher, g, start, stop):
+    """Cotangents g of s(u) become those of u; u[0] holds s', `higher` s'' and s'''."""
+    m = higher.shape[0]
+    d = (u.shape[0] - 1) // max(m, 1)
+    for low in range(start, stop, BLOCK):
+        high = min(low + BLOCK, stop)
+        s1, g0 = u[0, low:high], g[0, low:high]
+        scale(s1, g0)
+        for k in range(1, d + 1):
+            if m == 1:
+                pull_1(s1, higher[0, low:high], u[k, low:high], g0, g[k, low:high])
+            elif m == 2:
+                pull_2(s1, higher[0, low:high], higher[1, low:high], u[k, low:high], u[k + d, low:high], g0, g[k, low:high],
+                       g[k + d, low:high])
+
+
+def scale(s1, g):
+    for i in range(g.size):
+        g[i] *= s1[i]
+
+
+def pull_1(s1, s2, u_k, g, g_k):
+    for i in range(g.size):
+        g[i] += s2[i] * u_k[i] * g_k[i]
+        g_k[i] *= s1[i]
+
+
+def pull_2(s1, s2, s3, u_k, u_kk, g, g_k, g_kk):
+    for i in range(g.size):
+        second, bend = g_kk[i], s2[i] * u_k[i]
+        g[i] += bend * g_k[i] + (s3[i] * u_k[i] * u_k[i] + s2[i] * u_kk[i]) * second
+        g_k[i] = s1[i] * g_k[i] + (bend + bend) * second
+        g_kk[i] = s1[i] * second
