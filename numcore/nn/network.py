@@ -319,24 +319,23 @@ def _checked_sizes(sizes):
 BLOCK = 1024  # elements whose coefficients stay in the cache
 
 
-def layer(u, b, y, higher, start, stop):
+def layer(u, b, y, higher, rest, start, stop):
     """The coefficients y of s(u + b); u[0] becomes s', and `higher` s'' and s''' as far as a backward pass of this order needs them."""
     m = higher.shape[0]
     d = (u.shape[0] - 1) // max(m, 1)
     for low in range(start, stop, BLOCK):
         high = min(low + BLOCK, stop)
         add_bias(u[0], b, low, high)
-        s1 = u[0, low:high]
-        if m == 0:
-            expand_0(s1, y[0, low:high])
-        elif m == 1:
-            expand_1(s1, y[0, low:high], higher[0, low:high])
-            for k in range(1, d + 1):
-                chain_1(s1, u[k, low:high], y[k, low:high])
-        else:
+        s1, s2, s3 = u[0, low:high], rest[:high - low], rest[BLOCK:BLOCK + high - low]
+        if m > 0:
             s2 = higher[0, low:high]
-            expand_2(s1, y[0, low:high], s2, higher[1, low:high])
-            for k in range(1, d + 1):
+        if m > 1:
+            s3 = higher[1, low:high]
+        expand(s1, y[0, low:high], s2, s3)
+        for k in range(1, d + 1):
+            if m == 1:
+                chain_1(s1, u[k, low:high], y[k, low:high])
+            elif m == 2:
                 chain_2(s1, s2, u[k, low:high], u[k + d, low:high], y[k, low:high], y[k + d, low:high])
 
 
@@ -351,20 +350,8 @@ def add_bias(u, b, start, stop):
         start = end
 
 
-def expand_0(u, s):
-    """s(u); u becomes s'(u)"""
-    real = u.dtype.type
-    for i in range(u.size):
-        s[i], u[i], _, _ = derivatives(u[i], real)  # noqa: F821
-
-
-def expand_1(u, s, s2):
-    real = u.dtype.type
-    for i in range(u.size):
-        s[i], u[i], s2[i], _ = derivatives(u[i], real)  # noqa: F821
-
-
-def expand_2(u, s, s2, s3):
+def expand(u, s, s2, s3):
+    """s, s'' and s''' of u; u becomes s'(u)."""
     real = u.dtype.type
     for i in range(u.size):
         s[i], u[i], s2[i], s3[i] = derivatives(u[i], real)  # noqa: F821
@@ -381,8 +368,8 @@ def chain_2(s1, s2, u_k, u_kk, y_k, y_kk):
         y_kk[i] = s2[i] * u_k[i] * u_k[i] + s1[i] * u_kk[i]
 
 
-FORWARD = {kind: kernel("inout T u[c, size]; in T b[h]; out T y[c, size]; out T higher[m, size]", split="size", grain="8192")(
-    for_kind(layer, "mlp_layer", kind, (expand_0, expand_1, expand_2))) for kind in KINDS}
+FORWARD = {kind: kernel("inout T u[c, size]; in T b[h]; out T y[c, size]; out T higher[m, size]; scratch T rest[2048]", split="size",
+                        grain="8192")(for_kind(layer, "mlp_layer", kind, (expand,))) for kind in KINDS}
 
 
 @kernel("in T u[c, size]; in T higher[m, size]; inout T g[c, size]", split="size", grain="8192")
