@@ -535,7 +535,7 @@ def _real_view(array):
     flat = array.reshape(-1)
     if array.dtype.kind == "c":
         return flat.view(flat.real.dtype).reshape(-1, 2)
-    return (flat if array.dtype.kind in "fiu" else flat.view(np.uint8)).reshape(flat.size, -1 if flat.size else 1)
+    return flat[:, None] if array.dtype.kind in "fiu" else flat.view(np.uint8).reshape(flat.size, array.dtype.itemsize)
 
 
 def _differing(a, b, rtol=0.0, atol=0.0):

@@ -10,7 +10,7 @@ EXAMPLES = {}  # a class is no routine
 
 
 def _shapes(rng, size):
-    order, directions = int(rng.integers(3)), int(rng.integers(4))
+    order, directions = size % 3, int(rng.integers(4))
     return 1 + order * directions, order, size, int(rng.integers(1, 9))
 
 
