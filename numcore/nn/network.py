@@ -1,11 +1,12 @@
-"""Multilayer perceptrons, with derivatives in their inputs: what a loss on a differential equation needs, without automatic differentiation.
+"""Multilayer perceptrons, with derivatives in their inputs: what a loss on a differential equation needs, without autodiff.
 
-A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients (times 1, 1 and 2): an affine layer maps
-each by its weights, a nonlinearity s by s(u), s'(u) u_v and s''(u) u_v² + s'(u) u_vv. All rows of a layer are one matrix product. A loss in
-these outputs is then differentiated by reverse mode through the same formulas. A. Griewank, A. Walther, "Evaluating Derivatives", SIAM 2008,
-chapter 13.
+A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients (times 1, 1 and 2): an affine layer
+maps each by its weights, a nonlinearity s to s(u), s'(u) u_v and s''(u) u_v² + s'(u) u_vv. All rows of a layer are one matrix product. A
+loss in these outputs is then differentiated by reverse mode through the same formulas. A. Griewank, A. Walther, "Evaluating
+Derivatives", SIAM 2008, chapter 13.
 """
 
+import itertools
 import math
 import operator
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..dispatch import checked_dtype, float_dtype, on_device
 from ..kernel import kernel
-from ._activation import DERIVATIVES, KINDS, checked_kind, for_kind
+from ._activation import KINDS, checked_kind, for_kind
 from ._cache import checked_cache, checked_gradient
 from ._dense import column_sums
 
@@ -95,7 +96,7 @@ class MLP:
         self.activation = checked_kind(activation, name="activation")
         rng = np.random.default_rng(rng)
         self.parameters = []
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in itertools.pairwise(sizes):
             bound = math.sqrt(6 / (n_in + n_out))
             self.parameters.append(xp.asarray(rng.uniform(-bound, bound, (n_in, n_out)).astype(dtype)))
             self.parameters.append(xp.zeros(n_out, dtype))
@@ -297,7 +298,7 @@ def _backward(xp, g, cache):
     g, grads = g.reshape(c * n, n_out), []
     for w, rows, u, higher in zip(cache.weights[:0:-1], cache.inputs[:0:-1], cache.u[::-1], cache.higher[::-1], strict=True):
         grads += column_sums(xp, g[:n]), rows.T @ g
-        g = g @ w.T
+        g = g @ w.T if w.shape[1] > 1 else g * w.T  # BLAS is slow at an outer product
         mlp_layer_vjp(u, higher, g.reshape(u.shape))
     grads += column_sums(xp, g[:n]), cache.inputs[0].T @ g
     return (g[:n] @ cache.weights[0].T).reshape(cache.shape), grads[::-1]

@@ -260,7 +260,8 @@ def test_simulated_gpu(kind, dtype):
         pairs += [*zip(out, out_there, strict=True), (grad_x, grad_x_there), *zip(grads, grads_there, strict=True)]
         for a, b in pairs:
             np.testing.assert_allclose(b.get(), a, rtol=0, atol=tolerance * max(1, np.abs(a).max()))
-        for call in (lambda: there.forward(x), lambda: there.taylor(xp.asarray(x), directions, order=1), lambda: there.vjp(y, cache_there.layers)):
+        for call in (lambda: there.forward(x), lambda: there.taylor(xp.asarray(x), directions, order=1),
+                     lambda: there.vjp(y, cache_there.layers)):
             with pytest.raises(TypeError, match="one device"):
                 call()
 
@@ -331,7 +332,8 @@ def test_bad_sizes(arguments, error, words):
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"activation": "elu"}, ValueError, "activation must be one of relu, tanh"), ({"activation": None}, ValueError, "activation must be one of"),
+    ({"activation": "elu"}, ValueError, "activation must be one of relu, tanh"),
+    ({"activation": None}, ValueError, "activation must be one of relu, tanh"),
     ({"dtype": "float16"}, TypeError, "dtype must be float32 or float64 (got float16)"), ({"rng": "seed"}, TypeError, ""),
     ({"rng": -1}, ValueError, ""),
 ])
@@ -362,7 +364,8 @@ X = np.ones((5, 3))
     (lambda n: n.taylor(X, X, order=True), ValueError, "order must be 1 or 2 (got True)"),
     (lambda n: n.taylor(X, X, order=2.0), ValueError, "order must be 1 or 2 (got 2.0)"),
     (lambda n: n.taylor_vjp(None, None, n.taylor(X, X)[1]), TypeError, "takes 3 gradients and the cache after order=2 (got 2)"),
-    (lambda n: n.taylor_vjp(None, None, None, n.taylor(X, X, order=1)[1]), TypeError, "takes 2 gradients and the cache after order=1 (got 3)"),
+    (lambda n: n.taylor_vjp(None, None, None, n.taylor(X, X, order=1)[1]), TypeError,
+     "takes 2 gradients and the cache after order=1 (got 3)"),
     (lambda n: n.taylor_vjp(None, None, None, n.forward(X)[1]), TypeError, "cache must be the MLPTaylorCache"),
     (lambda n: n.taylor_vjp(None, n.taylor(X, X)[1]), TypeError, "cache must be the MLPTaylorCache"),
     (lambda n: n.taylor_vjp(None, X, None, n.taylor(X, X)[1]), ValueError,
