@@ -1,4 +1,4 @@
-"""Refit every polynomial of numcore.special's elementary functions and print its coefficients with their minimax error.
+"""Refit every polynomial of numcore.special's elementary functions, and those of GELU in numcore.nn, and print coefficients and errors.
 
     python docs/derivations/minimax.py [NAME ...]
 

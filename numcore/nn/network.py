@@ -72,7 +72,8 @@ class MLP:
     Notes
     -----
     Weights start uniform in ±√(6 / (in + out)), biases at 0 (X. Glorot, Y. Bengio, AISTATS 2010). A cache holds inputs and weights by
-    reference: compute gradients before the weights are updated.
+    reference: compute gradients before the weights are updated. Besides, it keeps 2 c + order numbers for each row and hidden unit, c being
+    1 for :meth:`forward`, of order 0, and 1 + order D for :meth:`taylor` in D directions.
 
     References
     ----------
@@ -195,7 +196,7 @@ class MLP:
         >>> [round(float(part.item()), 10) for part in (y, first, second)]  # of tanh(1.5 x - 0.1)
         [0.4621171573, 1.1796715994, -1.6354394581]
         """
-        if type(order) is not int or order not in (1, 2):
+        if isinstance(order, bool) or not isinstance(order, (int, np.integer)) or order not in (1, 2):
             raise ValueError(f"order must be 1 or 2 (got {order!r})")
         if order == 2 and self.activation == "relu":
             raise ValueError("order must be 1 for activation='relu', which has no second derivative (got order=2)")

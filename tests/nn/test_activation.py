@@ -1,7 +1,12 @@
-"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorised code."""
+"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorised code.
+
+``pytest -m slow tests/nn/test_activation.py`` fits the coefficients of GELU again.
+"""
 
 import re
+import runpy
 import tracemalloc
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -40,8 +45,7 @@ def test_value_and_slope(kind, dtype):
     x = points(dtype)
     want = np.array([naive.derivatives(kind, v, 1) for v in x])
     y, cache = activation(x, **options(kind))
-    scale = np.maximum(np.abs(x), 1)
-    assert (np.abs(y - want[:, 0]) <= TOLERANCE[dtype] / 4 * scale).all()
+    assert (np.abs(y - want[:, 0]) <= 3 * np.finfo(dtype).eps * np.maximum(np.abs(x), 1)).all()
     assert (np.abs(activation_vjp(np.ones_like(x), cache) - want[:, 1]) <= TOLERANCE[dtype]).all()
 
 
@@ -61,6 +65,21 @@ def test_lower_tail_of_gelu_keeps_its_digits_in_float32():
     want = np.array([naive.derivatives("gelu", v, 0)[0] for v in x])
     error = np.abs(activation(x, kind="gelu")[0] / want - 1)
     assert (error <= (x**2 + 4) * np.finfo("f4").eps).all()  # x^2 / 2 in the exponent is rounded
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_documented_error_of_float32_on_many_numbers(kind):
+    x = np.random.default_rng(6).uniform(-15, 15, 200_000).astype("f4")
+    exact = activation(x.astype("f8"), **options(kind))[0]
+    assert (np.abs(activation(x, **options(kind))[0] - exact) <= 3 * np.finfo("f4").eps * np.maximum(np.abs(x), 1)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit, prefix", [("mills_float32", "M"), ("bell_float32", "B")])
+def test_coefficients_are_those_of_the_fit(fit, prefix):
+    script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "derivations" / "minimax.py"))
+    for i, c in enumerate(script["fit"](*script["FITS"][fit])[0]):
+        assert float(getattr(_activation, f"{prefix}{i}")) == float(c)
 
 
 def test_approximation_of_gelu_is_close_to_it():
