@@ -16,8 +16,27 @@ template <typename T> static __device__ __forceinline__ T within(T x, T bound) {
 
 NUMCORE_KIND(Relu) { return {x < 0 ? T(0) : x, T(x > 0 ? 1 : 0), T(0), T(0)}; }
 
+// 2^k and q with exp(x) = 2^k (1 + q), for x in [-87.3, 0]
+struct ExpParts { float power, q; };
+
+static __device__ __forceinline__ ExpParts exp_parts(float x) {
+  const float z = fused(x, 1.442695f, 12582912.0f), r = fused(z - 12582912.0f, -0.6931472f, x);
+  const float p = horner(r, 0.49999994f, 0.1666652f, 0.0416684f, 0.008368858f, 0.0013814305f);
+  return {float_from_bits((float_bits(z) << 23) + 0x3f800000u), fused(p, r * r, r)};
+}
+
+static __device__ __forceinline__ float quick_tanh(float x) {
+  float a = magnitude(x);
+  a = a > 9.1f ? 9.1f : a;
+  const ExpParts e = exp_parts(-2 * a);
+  const float e_minus_one = fused(e.power, e.q, e.power - 1);
+  return with_sign_of(e_minus_one / (e_minus_one + 2), x);
+}
+
+static __device__ __forceinline__ double quick_tanh(double x) { return tanh(x); }
+
 NUMCORE_KIND(Tanh) {
-  const T t = tanh(x), s1 = 1 - t * t;
+  const T t = quick_tanh(x), s1 = 1 - t * t;
   return {t, s1, -(t + t) * s1, 2 * s1 * (3 * t * t - 1)};
 }
 
@@ -49,9 +68,8 @@ template <typename T> struct Normal { T distribution, bell; };
 static __device__ __forceinline__ Normal<float> normal(float x) {
   float a = magnitude(x);
   a = a > 13.2f ? 13.2f : a;
-  const float h = -0.5f * a * a, z = fused(h, 1.442695f, 12582912.0f), r = fused(z - 12582912.0f, -0.6931472f, h);
-  const float p = horner(r, 0.49999994f, 0.1666652f, 0.0416684f, 0.008368858f, 0.0013814305f);
-  const float bell = float_from_bits((float_bits(z) << 23) + 0x3f800000u) * fused(p, r * r, r + 1);
+  const ExpParts e = exp_parts(-0.5f * a * a);
+  const float bell = e.power * (e.q + 1);
   const float t = 1 / fused(0.21f, a, 1.0f);
   const float tail = bell * t * horner(t, 0.08371304f, 0.0850458f, 0.06934615f, 0.12430254f, -0.09264359f, 0.3476083f, -0.32872745f,
                                        0.2828649f, -0.07150969f);

@@ -17,7 +17,6 @@ from ..dispatch import checked_dtype, float_dtype, on_device
 from ..kernel import kernel
 from ._activation import KINDS, checked_kind, for_kind
 from ._cache import checked_cache, checked_gradient
-from ._dense import column_sums
 
 __all__ = ["MLP"]
 
@@ -150,9 +149,9 @@ class MLP:
         """
         checked_cache(cache, MLPCache)
         n_out = cache.weights[-1].shape[1]
-        xp, (grad_y, w) = on_device(grad_y=grad_y, w=cache.weights[-1])
+        xp, (grad_y, w) = on_device(grad_y=grad_y, parameters=cache.weights[-1])
         checked_gradient(grad_y, (*cache.shape[:-1], n_out))
-        float_dtype(grad_y=grad_y, w=w)
+        float_dtype(grad_y=grad_y, parameters=w)
         return _backward(xp, grad_y.reshape(1, -1, n_out), cache)
 
     def taylor(self, x, directions, *, order=2):
@@ -251,7 +250,8 @@ class MLP:
         w = layers.weights[-1]
         lead, n_out = layers.shape[:-1], w.shape[1]
         names = ("grad_y", "grad_first", "grad_second")[:order + 1]
-        xp, (w, *gradients) = on_device(w=w, **dict(zip(names, (grad_y, grad_first, *grad_second), strict=True)))
+        xp, (w, *gradients) = on_device(parameters=w, **dict(zip(names, (grad_y, grad_first, *grad_second), strict=True)))
+        float_dtype(parameters=w, **dict(zip(names, gradients, strict=True)))
         g = xp.empty((1 + order * d, math.prod(lead), n_out), w.dtype)
         for i, (name, gradient) in enumerate(zip(names, gradients, strict=True)):
             part, shape = (g[0], lead) if i == 0 else (g[1 + (i - 1) * d:1 + i * d], (d, *lead))
@@ -259,18 +259,18 @@ class MLP:
                 part[...] = 0
             else:
                 checked_gradient(gradient, (*shape, n_out), name)
-                float_dtype(**{name: gradient, "w": w})
                 part[...] = gradient.reshape(part.shape)
         return _backward(xp, g, layers)
 
     def _checked(self, **arrays):
         """The namespace and the arrays, whose last extent must be n_in."""
         w = self.parameters[0]
-        xp, (_, *checked) = on_device(w=w, **arrays)
-        for name, array in zip(arrays, checked, strict=True):
+        xp, (_, *checked) = on_device(parameters=w, **arrays)
+        arrays = dict(zip(arrays, checked, strict=True))
+        float_dtype(**arrays, parameters=w)
+        for name, array in arrays.items():
             if array is None:
                 raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-            float_dtype(**{name: array, "the network": w})
             if array.ndim < 1 or array.shape[-1] != w.shape[0]:
                 raise ValueError(f"{name} must have {w.shape[0]} as its last extent, as the network has (got shape {array.shape})")
         return xp, *checked
@@ -296,12 +296,12 @@ class MLP:
 def _backward(xp, g, cache):
     """grad_x and the gradients of the parameters from those of the outputs (c, n, n_out)."""
     c, n, n_out = g.shape
-    g, grads = g.reshape(c * n, n_out), []
+    g, grads, ones = g.reshape(c * n, n_out), [], xp.ones(n, g.dtype)
     for w, rows, u, higher in zip(cache.weights[:0:-1], cache.inputs[:0:-1], cache.u[::-1], cache.higher[::-1], strict=True):
-        grads += column_sums(xp, g[:n]), rows.T @ g
+        grads += ones @ g[:n], rows.T @ g
         g = xp.dot(g, w.T)  # quicker than matmul where there is one output
         mlp_layer_vjp(u, higher, g.reshape(u.shape))
-    grads += column_sums(xp, g[:n]), cache.inputs[0].T @ g
+    grads += ones @ g[:n], cache.inputs[0].T @ g
     return (g[:n] @ cache.weights[0].T).reshape(cache.shape), grads[::-1]
 
 

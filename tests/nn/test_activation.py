@@ -82,6 +82,15 @@ def test_coefficients_are_those_of_the_fit(fit, prefix):
         assert float(getattr(_activation, f"{prefix}{i}")) == float(c)
 
 
+def test_tanh_in_layers_is_within_three_units_in_the_last_place():
+    rng = np.random.default_rng(7)
+    x = np.concatenate([rng.uniform(-12, 12, 100_000), np.exp2(rng.uniform(-100, 0, 100_000)) * rng.choice([-1, 1], 100_000)]).astype("f4")
+    u, y = x[None].copy(), np.empty((1, x.size), "f4")
+    network.FORWARD["tanh"](u, np.zeros(1, "f4"), y, np.empty((0, x.size), "f4"))
+    exact = np.tanh(x.astype("f8"))
+    assert (np.abs(y[0] - exact) <= 3 * np.spacing(np.abs(exact).astype("f4"))).all() and np.abs(y).max() <= 1
+
+
 def test_approximation_of_gelu_is_close_to_it():
     x = np.linspace(-6, 6, 4001)
     difference = np.abs(activation(x, kind="gelu", approximate="tanh")[0] - activation(x, kind="gelu")[0]).max()
