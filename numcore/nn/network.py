@@ -22,21 +22,22 @@ __all__ = ["MLP"]
 
 
 class MLPCache(NamedTuple):
-    """One pass: for each layer the weights and the rows that came in, for each hidden layer u and the derivatives of s at u."""
+    """One pass: for each layer the weights and the rows that came in; for each hidden layer s'(u), the u_k and u_kk, s''(u) and s'''(u)."""
 
     shape: tuple  # of x
+    order: int
+    directions: object
     weights: list
     inputs: list
     u: list
+    more: list
     higher: list
 
 
 class MLPTaylorCache(NamedTuple):
-    """A pass of Taylor coefficients through `order`, in `directions` directions."""
+    """A pass of Taylor coefficients."""
 
     layers: MLPCache
-    order: int
-    directions: int
 
 
 class MLP:
@@ -122,8 +123,8 @@ class MLP:
             The last extent of x is not n_in.
         """
         xp, x = self._checked(x=x)
-        y, cache = self._forward(xp, x.shape, x.reshape(1, -1, x.shape[-1]), 0)
-        return y.reshape(*x.shape[:-1], y.shape[-1]), cache
+        z, cache = self._forward(xp, x, x.reshape(-1, x.shape[-1])[:0], 0)
+        return z[0], cache
 
     def vjp(self, grad_y, cache):
         """Gradients of a loss from its gradient in the output.
@@ -152,7 +153,7 @@ class MLP:
         xp, (grad_y, w) = on_device(grad_y=grad_y, parameters=cache.weights[-1])
         checked_gradient(grad_y, (*cache.shape[:-1], n_out))
         float_dtype(grad_y=grad_y, parameters=w)
-        return _backward(xp, grad_y.reshape(1, -1, n_out), cache)
+        return _backward(xp, grad_y.reshape(1, math.prod(cache.shape[:-1]), n_out), cache)
 
     def taylor(self, x, directions, *, order=2):
         """The output and its first and second derivatives along directions of the input.
@@ -202,13 +203,10 @@ class MLP:
         xp, x, directions = self._checked(x=x, directions=directions)
         if directions.ndim != 2:
             raise ValueError(f"directions must have shape (D, {x.shape[-1]}) (got {directions.shape})")
-        d, (*lead, n_in) = len(directions), x.shape
-        rows = xp.empty((1 + order * d, math.prod(lead), n_in), x.dtype)
-        rows[0], rows[1:1 + d], rows[1 + d:] = x.reshape(-1, n_in), directions[:, None], 0
-        z, cache = self._forward(xp, x.shape, rows, order)
-        z = z.reshape(1 + order * d, *lead, z.shape[-1])
+        d = len(directions)
+        z, cache = self._forward(xp, x, directions, int(order))
         outputs = (z[0], z[1:1 + d]) if order == 1 else (z[0], z[1:1 + d], z[1 + d:])
-        return outputs, MLPTaylorCache(cache, order, d)
+        return outputs, MLPTaylorCache(cache)
 
     def taylor_vjp(self, grad_y, grad_first, *grad_second_and_cache):
         """Gradients of a loss from its gradients in what :meth:`taylor` returned.
@@ -244,7 +242,8 @@ class MLP:
         """
         *grad_second, cache = grad_second_and_cache or (None,)
         checked_cache(cache, MLPTaylorCache)
-        layers, order, d = cache
+        layers, = cache
+        order, d = layers.order, len(layers.directions)
         if len(grad_second) != order - 1:
             raise TypeError(f"taylor_vjp takes {order + 1} gradients and the cache after order={order} (got {2 + len(grad_second)})")
         w = layers.weights[-1]
@@ -275,34 +274,50 @@ class MLP:
                 raise ValueError(f"{name} must have {w.shape[0]} as its last extent, as the network has (got shape {array.shape})")
         return xp, *checked
 
-    def _forward(self, xp, shape, rows, order):
-        """The output (c n, n_out) of rows (c, n, n_in), one matrix product and one kernel in each hidden layer; c coefficients."""
-        c, n, n_in = rows.shape
-        z, weights, inputs, higher, us = rows.reshape(c * n, n_in), self.parameters[::2], [], [], []
-        nonlinear = FORWARD[self.activation]
+    def _forward(self, xp, x, directions, order):
+        """The coefficients (c, n, n_out) of the output, one matrix product and one kernel in each hidden layer after the first."""
+        n_in, n_out = x.shape[-1], self.parameters[-1].shape[0]
+        rows, weights, d = x.reshape(-1, n_in), self.parameters[::2], len(directions)
+        n, c, inputs, us, mores, higher = len(rows), 1 + order * d, [], [], [], []
+        nonlinear, z = FORWARD[self.activation], rows
         for w, b in zip(weights[:-1], self.parameters[1::2], strict=False):
             inputs.append(z)
-            u = z @ w
-            z, size = xp.empty(u.shape, u.dtype), n * w.shape[1]
-            us.append(u.reshape(c, size))
-            higher.append(xp.empty((order, size), u.dtype))
-            nonlinear(us[-1], xp.ascontiguousarray(b), z.reshape(c, size), higher[-1])
+            u, h, size = z @ w, w.shape[1], n * w.shape[1]
+            if z is rows:
+                u, more = u.reshape(size), directions @ w
+            else:
+                u = u.reshape(c, size)
+                u, more = u[0], u[1:]
+            z, s = xp.empty((c * n, h), u.dtype), xp.empty((order, size), u.dtype)
+            nonlinear(u, more, xp.ascontiguousarray(b), z.reshape(c, size), s)
+            us.append(u)
+            mores.append(more)
+            higher.append(s)
         inputs.append(z)
-        z = z @ weights[-1]
-        z[:n] += self.parameters[-1]
-        return z, MLPCache(shape, weights, inputs, us, higher)
+        if us:
+            z = (z @ weights[-1]).reshape(c, n, n_out)
+        else:
+            z = xp.zeros((c, n, n_out), x.dtype)
+            z[0], z[1:1 + d] = rows @ weights[0], (directions @ weights[0])[:, None]
+        z[0] += self.parameters[-1]
+        return z.reshape(c, *x.shape[:-1], n_out), MLPCache(x.shape, order, directions, weights, inputs, us, mores, higher)
 
 
 def _backward(xp, g, cache):
     """grad_x and the gradients of the parameters from those of the outputs (c, n, n_out)."""
     c, n, n_out = g.shape
     g, grads, ones = g.reshape(c * n, n_out), [], xp.ones(n, g.dtype)
-    for w, rows, u, higher in zip(cache.weights[:0:-1], cache.inputs[:0:-1], cache.u[::-1], cache.higher[::-1], strict=True):
+    for w, rows, u, more, higher in zip(*(part[::-1] for part in (cache.weights[1:], cache.inputs[1:], *cache[5:])), strict=True):
         grads += ones @ g[:n], rows.T @ g
         g = xp.dot(g, w.T)  # quicker than matmul where there is one output
-        mlp_layer_vjp(u, higher, g.reshape(u.shape))
-    grads += ones @ g[:n], cache.inputs[0].T @ g
-    return (g[:n] @ cache.weights[0].T).reshape(cache.shape), grads[::-1]
+        mlp_layer_vjp(u, more, higher, g.reshape(c, u.size))
+    w, directions = cache.weights[0], cache.directions
+    g = g.reshape(c, n, w.shape[1])
+    sums, grad_w = ones @ g[:1 + len(directions)], cache.inputs[0].T @ g[0]
+    if len(directions):
+        grad_w += directions.T @ sums[1:]
+    grads += sums[0], grad_w
+    return (g[0] @ w.T).reshape(cache.shape), grads[::-1]
 
 
 def _checked_sizes(sizes):
@@ -316,29 +331,58 @@ def _checked_sizes(sizes):
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------
-# Coefficients lie behind each other: row 0 is u, rows 1 to D the u_k, rows D + 1 to 2 D the u_kk. m is the order: 0, 1 or 2.
+# m is the order: 0, 1 or 2. Elements of a layer are rows of h numbers behind each other. u holds the values; the rows of `more` the u_k,
+# then the u_kk. These repeat after p elements: in the first layer, where x + t v moves all inputs alike, u_k is the same for all, p = h,
+# and there is no u_kk; else p is the size. y and g have all coefficients: 1, D, and D of order 2.
 
 BLOCK = 1024  # elements whose coefficients stay in the cache
 
 
-def layer(u, b, y, higher, rest, start, stop):
-    """The coefficients y of s(u + b); u[0] becomes s', and `higher` s'' and s''' as far as a backward pass of this order needs them."""
-    m = higher.shape[0]
-    d = (u.shape[0] - 1) // max(m, 1)
+def layer(u, more, b, y, higher, work, start, stop):
+    """The coefficients y of s(u + b); u becomes s', and `higher` s'' and s''' as far as a backward pass of this order needs them."""
+    m, size = higher.shape[0], u.size
+    d = (y.shape[0] - 1) // max(m, 1)
+    tile, zeros = work[2 * BLOCK:3 * BLOCK], cleared(work[3 * BLOCK:])
     for low in range(start, stop, BLOCK):
         high = min(low + BLOCK, stop)
-        add_bias(u[0], b, low, high)
-        s1, s2, s3 = u[0, low:high], rest[:high - low], rest[BLOCK:BLOCK + high - low]
+        add_bias(u, b, low, high)
+        s1, s2, s3 = u[low:high], work[:high - low], work[BLOCK:BLOCK + high - low]
         if m > 0:
             s2 = higher[0, low:high]
         if m > 1:
             s3 = higher[1, low:high]
         expand(s1, y[0, low:high], s2, s3)
-        for k in range(1, d + 1):
+        for k in range(d):
+            u_k = coefficient(more, k, size, low, high, tile)
             if m == 1:
-                chain_1(s1, u[k, low:high], y[k, low:high])
+                chain_1(s1, u_k, y[1 + k, low:high])
             elif m == 2:
-                chain_2(s1, s2, u[k, low:high], u[k + d, low:high], y[k, low:high], y[k + d, low:high])
+                u_kk = zeros[:high - low]
+                if more.shape[0] > d:
+                    u_kk = more[d + k, low:high]
+                chain_2(s1, s2, u_k, u_kk, y[1 + k, low:high], y[1 + d + k, low:high])
+
+
+def cleared(x):
+    for i in range(x.size):
+        x[i] = x.dtype.type(0)
+    return x
+
+
+def coefficient(more, k, size, low, high, tile):
+    """more[k, i % p] for i from low to high."""
+    p = more.shape[1]
+    if p == size:
+        return more[k, low:high]
+    i = low
+    while i < high:
+        column = i % p
+        end = min(high, i + p - column)
+        part, row = tile[i - low:end - low], more[k, column:column + end - i]
+        for j in range(part.size):
+            part[j] = row[j]
+        i = end
+    return tile[:high - low]
 
 
 def add_bias(u, b, start, stop):
@@ -370,25 +414,29 @@ def chain_2(s1, s2, u_k, u_kk, y_k, y_kk):
         y_kk[i] = s2[i] * u_k[i] * u_k[i] + s1[i] * u_kk[i]
 
 
-FORWARD = {kind: kernel("inout T u[c, size]; in T b[h]; out T y[c, size]; out T higher[m, size]; scratch T rest[2048]", split="size",
-                        grain="8192")(for_kind(layer, "mlp_layer", kind, (expand,))) for kind in KINDS}
+FORWARD = {kind: kernel("inout T u[size]; in T more[e, p]; in T b[h]; out T y[c, size]; out T higher[m, size]; scratch T work[4096]",
+                        split="size", grain="8192")(for_kind(layer, "mlp_layer", kind, (expand,))) for kind in KINDS}
 
 
-@kernel("in T u[c, size]; in T higher[m, size]; inout T g[c, size]", split="size", grain="8192")
-def mlp_layer_vjp(u, higher, g, start, stop):
-    """Cotangents g of s(u) become those of u; u[0] holds s', `higher` s'' and s'''."""
-    m = higher.shape[0]
-    d = (u.shape[0] - 1) // max(m, 1)
+@kernel("in T u[size]; in T more[e, p]; in T higher[m, size]; inout T g[c, size]; scratch T work[2048]", split="size", grain="8192")
+def mlp_layer_vjp(u, more, higher, g, work, start, stop):
+    """Cotangents g of the coefficients of s(u) become those of u; u holds s', `higher` s'' and s'''."""
+    m, size = higher.shape[0], u.size
+    d = (g.shape[0] - 1) // max(m, 1)
+    tile, zeros = work[:BLOCK], cleared(work[BLOCK:])
     for low in range(start, stop, BLOCK):
         high = min(low + BLOCK, stop)
-        s1, g0 = u[0, low:high], g[0, low:high]
+        s1, g0 = u[low:high], g[0, low:high]
         scale(s1, g0)
-        for k in range(1, d + 1):
+        for k in range(d):
+            u_k = coefficient(more, k, size, low, high, tile)
             if m == 1:
-                pull_1(s1, higher[0, low:high], u[k, low:high], g0, g[k, low:high])
+                pull_1(s1, higher[0, low:high], u_k, g0, g[1 + k, low:high])
             elif m == 2:
-                pull_2(s1, higher[0, low:high], higher[1, low:high], u[k, low:high], u[k + d, low:high], g0, g[k, low:high],
-                       g[k + d, low:high])
+                u_kk = zeros[:high - low]
+                if more.shape[0] > d:
+                    u_kk = more[d + k, low:high]
+                pull_2(s1, higher[0, low:high], higher[1, low:high], u_k, u_kk, g0, g[1 + k, low:high], g[1 + d + k, low:high])
 
 
 def scale(s1, g):
