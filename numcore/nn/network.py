@@ -1,9 +1,9 @@
 """Multilayer perceptrons, with derivatives in their inputs: what a loss on a differential equation needs, without autodiff.
 
 A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients (times 1, 1 and 2): an affine layer
-maps each by its weights, a nonlinearity s to s(u), s'(u) u_v and s''(u) u_v² + s'(u) u_vv. All rows of a layer are one matrix product. A
-loss in these outputs is then differentiated by reverse mode through the same formulas. A. Griewank, A. Walther, "Evaluating
-Derivatives", SIAM 2008, chapter 13.
+maps each by its weights, a nonlinearity s to s(u), s'(u) u_v and s''(u) u_v² + s'(u) u_vv. All rows of a layer are one matrix product; in
+the first layer u_v is the same for all x, and u_vv is 0. A loss in these outputs is then differentiated by reverse mode through the same
+formulas. A. Griewank, A. Walther, "Evaluating Derivatives", SIAM 2008, chapter 13.
 """
 
 import itertools
@@ -183,7 +183,7 @@ class MLP:
 
         Notes
         -----
-        One matrix product of (1 + order D) n rows in each layer, for n rows of x. A mixed derivative is
+        One matrix product of (1 + order D) n rows in each layer but the first, for n rows of x. A mixed derivative is
         (∂_{v+w}² - ∂_{v-w}²) / 4, by the directions v + w and v - w.
 
         Examples
@@ -246,20 +246,18 @@ class MLP:
         order, d = layers.order, len(layers.directions)
         if len(grad_second) != order - 1:
             raise TypeError(f"taylor_vjp takes {order + 1} gradients and the cache after order={order} (got {2 + len(grad_second)})")
-        w = layers.weights[-1]
-        lead, n_out = layers.shape[:-1], w.shape[1]
-        names = ("grad_y", "grad_first", "grad_second")[:order + 1]
-        xp, (w, *gradients) = on_device(parameters=w, **dict(zip(names, (grad_y, grad_first, *grad_second), strict=True)))
-        float_dtype(parameters=w, **dict(zip(names, gradients, strict=True)))
-        g = xp.empty((1 + order * d, math.prod(lead), n_out), w.dtype)
-        for i, (name, gradient) in enumerate(zip(names, gradients, strict=True)):
-            part, shape = (g[0], lead) if i == 0 else (g[1 + (i - 1) * d:1 + i * d], (d, *lead))
-            if gradient is None:
-                part[...] = 0
-            else:
-                checked_gradient(gradient, (*shape, n_out), name)
-                part[...] = gradient.reshape(part.shape)
-        return _backward(xp, g, layers)
+        w, names = layers.weights[-1], ("grad_y", "grad_first", "grad_second")[:order + 1]
+        given = dict(zip(names, (grad_y, grad_first, *grad_second), strict=True))
+        xp, (w, *gradients) = on_device(parameters=w, **given)
+        given = dict(zip(names, gradients, strict=True))
+        float_dtype(parameters=w, **given)
+        shape = (*layers.shape[:-1], w.shape[1])
+        g = xp.zeros((1 + order * d, *shape), w.dtype)
+        for part, (name, gradient) in zip((g[0], g[1:1 + d], g[1 + d:]), given.items(), strict=False):
+            if gradient is not None:
+                checked_gradient(gradient, part.shape, name)
+                part[...] = gradient
+        return _backward(xp, g.reshape(len(g), math.prod(shape[:-1]), shape[-1]), layers)
 
     def _checked(self, **arrays):
         """The namespace and the arrays, whose last extent must be n_in."""
