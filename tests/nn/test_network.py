@@ -1,5 +1,6 @@
 """Multilayer perceptrons: known answers, 40-digit references, torch, differences, real problems, bad input, memory."""
 
+import doctest
 import threading
 import tracemalloc
 
@@ -314,6 +315,13 @@ def test_memory():
     rows = 2048 * 8 * c * (2 + 1)  # what goes in and comes out
     assert held < (2 * c + 2) * unit + rows + 50_000 and most < held + 200_000  # NumPy buffers what it broadcasts, kernels have scratch
     assert np.shares_memory(network.forward(x)[1].inputs[0], x)
+
+
+def test_examples_of_the_documentation_run():
+    tests = doctest.DocTestFinder().find(MLP, "MLP", globs={"MLP": MLP})
+    assert sum(bool(t.examples) for t in tests) == 2
+    for t in tests:
+        assert not doctest.DocTestRunner(verbose=False).run(t).failed
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------------------------
