@@ -13,7 +13,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from numcore.nn import MLP
+from numcore.nn import MLP, Adam
 
 x = np.linspace(0, 1, 100)[:, None]
 ends = np.array([[0.0], [1.0]])
@@ -37,15 +37,12 @@ def loss_and_gradients(network):
 
 
 def train(network, steps=2000, first_rate=3e-3):
-    mean, square, errors = [0 * p for p in network.parameters], [0 * p for p in network.parameters], []
-    for t in range(1, steps + 1):
+    adam, errors = Adam(network.parameters), []
+    for t in range(1, steps):
         _, gradients = loss_and_gradients(network)
-        rate = first_rate * min(1, 4 * (1 - t / steps))
-        for p, g, m, v in zip(network.parameters, gradients, mean, square, strict=True):
-            m += 0.1 * (g - m)
-            v += 0.001 * (g * g - v)
-            p -= rate * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        if t % 100 == 0:
+        adam.lr = first_rate * min(1, 4 * (1 - t / steps))
+        adam.step(gradients)
+        if t % 100 == 99:
             errors.append(np.linalg.norm(network.forward(x)[0] - exact) / np.linalg.norm(exact))
     return errors
 

@@ -6,6 +6,7 @@ Layers are pairs of plain functions on arrays; :mod:`numcore.nn.layers` says how
 from ._activation import activation, activation_vjp
 from ._attention import attention, attention_varlen, attention_vjp, merge_attention
 from ._convolution import conv2d, conv2d_vjp
+from ._dense import dense, dense_vjp
 from ._embedding import embedding, embedding_vjp
 from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
@@ -15,19 +16,16 @@ from .contextual_sparsity import CorrectedDecode, NeuronCache, accept_prefix, co
 from .explanations import Explanation, explain, faithfulness, local_approximation, shapley_kernel_weights
 from .lipschitz import Conv2d, LipschitzBound, jacobian_bounds, local_lipschitz, monotonicity, output_bounds
 from .losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
+from .network import MLP
 from .optim import Adam, clip_grad_norm
 from .power_norm import PowerNorm, group_scale, group_scale_vjp, power_norm_backward, power_norm_forward
 
-__all__ = ["Adam", "Conv2d", "CorrectedDecode", "Explanation", "LipschitzBound", "NeuronCache", "PowerNorm", "accept_prefix", "attention",
-           "attention_varlen", "attention_vjp", "avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp",
-           "binary_cross_entropy_with_logits", "clip_grad_norm", "conv2d", "conv2d_vjp", "corrected_decode", "embedding", "embedding_vjp",
-           "explain", "faithfulness", "gated_mlp", "group_scale", "group_scale_vjp", "huber", "jacobian_bounds", "layer_norm",
-           "layer_norm_vjp", "local_approximation", "local_lipschitz", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d",
-           "max_pool2d_vjp", "merge_attention", "monotonicity", "mse", "output_bounds", "power_norm_backward", "power_norm_forward",
-           "rms_norm", "rms_norm_vjp", "select_neurons", "shapley_kernel_weights", "softmax_cross_entropy", "sparse_gated_mlp",
-           "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
-from ._dense import dense, dense_vjp
-from .network import MLP
-
-__all__ = ["MLP", "activation", "activation_vjp", "attention", "attention_varlen", "attention_vjp", "dense", "dense_vjp",
-           "merge_attention"]
+__all__ = ["MLP", "Adam", "Conv2d", "CorrectedDecode", "Explanation", "LipschitzBound", "NeuronCache", "PowerNorm", "accept_prefix",
+           "activation", "activation_vjp", "attention", "attention_varlen", "attention_vjp", "avg_pool2d", "avg_pool2d_vjp", "batch_norm",
+           "batch_norm_vjp", "binary_cross_entropy_with_logits", "clip_grad_norm", "conv2d", "conv2d_vjp", "corrected_decode", "dense",
+           "dense_vjp", "embedding", "embedding_vjp", "explain", "faithfulness", "gated_mlp", "group_scale", "group_scale_vjp", "huber",
+           "jacobian_bounds", "layer_norm", "layer_norm_vjp", "local_approximation", "local_lipschitz", "lstm", "lstm_cell",
+           "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "merge_attention", "monotonicity", "mse", "output_bounds",
+           "power_norm_backward", "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons", "shapley_kernel_weights",
+           "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
+           "spectral_conv2d_vjp"]

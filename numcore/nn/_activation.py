@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import checked_choice
 from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import float_bits, float_from_bits, fma
 from ..kernel import kernel
@@ -71,9 +72,8 @@ def activation(x, *, kind="relu", approximate="none"):
     if x is None:
         raise TypeError("x must be a NumPy or CuPy array (got None)")
     float_dtype(x=x)
-    kind = checked_kind(kind, name="kind")
-    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
-        raise ValueError(f"approximate must be 'none' or 'tanh' (got {approximate!r})")
+    kind = checked_choice("kind", kind, KINDS)
+    checked_choice("approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
         if kind != "gelu":
             raise ValueError(f"approximate must be 'none' but for kind='gelu' (got approximate='tanh', kind={kind!r})")
@@ -133,13 +133,6 @@ def activation_vjp(grad_y, cache):
 
 def _flat(xp, x):
     return xp.ascontiguousarray(x).reshape(-1)
-
-
-def checked_kind(kind, *, name):
-    """ValueError if there is no such nonlinearity."""
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{name} must be one of {', '.join(KINDS)} (got {kind!r})")
-    return kind
 
 
 # --- s, s', s'', s''' --------------------------------------------------------------------------------------------------------------

@@ -26,18 +26,17 @@ A training loop in ten lines::
 :func:`numcore.nn.testing.check_vjp` checks the gradients of a layer by finite differences.
 """
 
+from ._activation import activation, activation_vjp
 from ._convolution import conv2d, conv2d_vjp
+from ._dense import dense, dense_vjp
 from ._embedding import embedding, embedding_vjp
 from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from ._normalization import batch_norm, batch_norm_vjp, layer_norm, layer_norm_vjp, rms_norm, rms_norm_vjp
 from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
-
-__all__ = ["avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp", "conv2d", "conv2d_vjp", "embedding", "embedding_vjp",
-           "layer_norm", "layer_norm_vjp", "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "rms_norm",
-           "rms_norm_vjp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
-from ._activation import activation, activation_vjp
-from ._dense import dense, dense_vjp
 from .network import MLP
 
-__all__ = ["MLP", "activation", "activation_vjp", "dense", "dense_vjp"]
+__all__ = ["MLP", "activation", "activation_vjp", "avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp", "conv2d", "conv2d_vjp",
+           "dense", "dense_vjp", "embedding", "embedding_vjp", "layer_norm", "layer_norm_vjp", "lstm", "lstm_cell", "lstm_cell_vjp",
+           "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "rms_norm", "rms_norm_vjp", "spectral_conv1d", "spectral_conv1d_vjp",
+           "spectral_conv2d", "spectral_conv2d_vjp"]

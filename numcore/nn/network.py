@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import checked_choice
 from ..dispatch import checked_dtype, float_dtype, on_device
 from ..kernel import kernel
-from ._activation import KINDS, checked_kind, for_kind
+from ._activation import KINDS, for_kind
 from ._cache import checked_cache, checked_gradient
 
 __all__ = ["MLP"]
@@ -94,7 +95,7 @@ class MLP:
 
     def __init__(self, sizes, *, activation="tanh", rng=None, dtype=np.float32, xp=np):
         sizes, dtype = _checked_sizes(sizes), checked_dtype(dtype)
-        self.activation = checked_kind(activation, name="activation")
+        self.activation = checked_choice("activation", activation, KINDS)
         rng = np.random.default_rng(rng)
         self.parameters = []
         for n_in, n_out in itertools.pairwise(sizes):

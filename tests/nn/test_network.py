@@ -126,12 +126,9 @@ def test_taylor_against_differentiating_twice_in_torch(kind):
 # --- differences -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("kind, order", [(kind, order) for kind in KINDS for order in (0, 1, 2) if (kind, order) != ("relu", 2)])
 @pytest.mark.parametrize("shape, d", [((7, 3), 2), ((1, 3), 1), ((0, 3), 2), ((2, 4, 3), 3), ((3,), 1), ((5, 3), 0)])
 def test_gradients_by_differences(kind, order, shape, d):
-    if kind == "relu" and order == 2:
-        pytest.skip("relu has no second derivative")
     network, rng = network_of((3, 5, 4, 2), kind), np.random.default_rng(5)
     f, vjp = as_function(network, rng.standard_normal((d, 3)), order)
     x = rng.standard_normal(shape)
@@ -341,7 +338,7 @@ def test_bad_sizes(arguments, error, words):
 
 @pytest.mark.parametrize("options, error, words", [
     ({"activation": "elu"}, ValueError, "activation must be one of relu, tanh"),
-    ({"activation": None}, ValueError, "activation must be one of relu, tanh"),
+    ({"activation": None}, TypeError, "activation must be one of relu, tanh"),
     ({"dtype": "float16"}, TypeError, "dtype must be float32 or float64 (got float16)"), ({"rng": "seed"}, TypeError, ""),
     ({"rng": -1}, ValueError, ""),
 ])
