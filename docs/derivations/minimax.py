@@ -1,4 +1,4 @@
-"""Refit every polynomial of numcore.special's elementary functions, and those of GELU in numcore.nn, and print coefficients and errors.
+"""Refit the polynomials of numcore.special, and those of GELU and of the arc sine in numcore.nn, and print coefficients and errors.
 
     python docs/derivations/minimax.py [NAME ...]
 
@@ -75,7 +75,7 @@ def round_to(x, dtype):
 
 
 exp, log, log1p, erf, erfc = mpmath.exp, mpmath.log, mpmath.log1p, mpmath.erf, mpmath.erfc
-sin, cos, tanh, atanh, pi = mpmath.sin, mpmath.cos, mpmath.tanh, mpmath.atanh, mpmath.pi
+sin, cos, tanh, atanh, asin, pi = mpmath.sin, mpmath.cos, mpmath.tanh, mpmath.atanh, mpmath.asin, mpmath.pi
 half_ln2 = mpmath.mpf("0.3473")  # ln(2) / 2 and what the rounding of n may add
 
 
@@ -118,6 +118,8 @@ FITS = {
     "bell_float32": (lambda r: (exp(r) - 1 - r) / r**2, lambda r: r**2 / exp(r), -half_ln2, half_ln2, 4, np.float32),
     "mills_float32": (mills, lambda t: 1 / mills(t), 1 / (1 + mills_step * number("14.2")), number(1), 8, np.float32),
     "log_erfc_float64": (lambda x: log(erfc(x)) / x, lambda x: x * erfc(x) / erf(x), number(1), number(6), 17, np.float64),
+    "asin_float32": (lambda x: (asin(x) - x) / x**3, lambda x: x**3 / asin(x), zero, number("0.5"), 4, np.float32, square),
+    "asin_float64": (lambda x: (asin(x) - x) / x**3, lambda x: x**3 / asin(x), zero, number("0.5"), 11, np.float64, square),
 }
 
 
