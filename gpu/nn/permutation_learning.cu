@@ -45,7 +45,6 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u, c
                                                    const REAL* __restrict__ right, REAL weight, REAL scale, REAL* __restrict__ c,
                                                    index_t n, index_t d, index_t m) {
   for (index_t i = block_index(); i < n; i += block_count()) {
-    const REAL length = scale * left[i];
     for (index_t j = index_in_block(); j < m; j += block_size()) {
       REAL x = c[i * m + j];
       REAL z;
@@ -59,7 +58,7 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u, c
       } else {
         z = is_small ? x * x : (REAL)0.5 * (1 - magnitude(x));
       }
-      c[i * m + j] = arc_cosine(x, z, is_small, weight) * (length * right[j]);
+      c[i * m + j] = arc_cosine(x, z, is_small, weight) * (left[i] * right[j]) * scale;
     }
   }
 }

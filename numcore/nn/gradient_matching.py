@@ -8,7 +8,6 @@ a copy of the supernet. The same functions tell which tasks should share weights
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..kernel import kernel, pointer
 from ._dots import dots_2_by_4, squares_2_by_4
+from ._numbers import checked_choice, checked_count, checked_number
 
 __all__ = ["Partition", "gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
 
@@ -158,9 +158,8 @@ def _tensors(name, gradient):
 
 
 def _distances(gradients, metric, eps):
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise ValueError(f"metric must be {', '.join(map(repr, METRICS))} (got {metric!r})")
-    eps = _number("eps", eps)
+    checked_choice("metric", metric, METRICS)
+    eps = checked_number("eps", eps)
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must satisfy 0 <= eps < inf (got eps={eps})")
     arrays = {name: array for gradient in gradients.values() for name, array in gradient.items()}
@@ -305,7 +304,7 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     (1, ((0, 1), (2, 3)))
     """
     xp, d, dtype = _checked_distances(distances, 3)
-    _checked_criterion(criterion)
+    checked_choice("criterion", criterion, CRITERIA)
     k = d.shape[-1]
     n_groups, (low, high) = _checked_groups(k, n_groups, balanced, None)
     partitions = [_partition(xp, d[e], labels, n_groups, dtype) for e, labels in enumerate(_labels(xp, d, n_groups, low, high))]
@@ -495,12 +494,13 @@ def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, m
     [[[1, 1, 0, 0]], [[0, 0, 1, 1]]]
     """
     mask = _checked_mask(masks)
-    n_splits, n_groups, n_repeats = _count("n_splits", n_splits, 0), _count("n_groups", n_groups, 2), _count("n_repeats", n_repeats, 1)
+    n_splits, n_groups = checked_count("n_splits", n_splits, 0), checked_count("n_groups", n_groups, 2)
+    n_repeats = checked_count("n_repeats", n_repeats, 1)
     for name, function in (("gradient_fn", gradient_fn), ("train_fn", train_fn), ("callback", callback)):
         if not callable(function) and (function is not None or name == "gradient_fn"):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
     _checked_bool("balanced", balanced)
-    _checked_criterion(criterion)
+    checked_choice("criterion", criterion, CRITERIA)
     splittable = tuple(int(e) for e in np.flatnonzero(mask.sum(axis=1) >= n_groups))
     if n_splits > len(splittable):
         raise ValueError(f"n_splits must be at most the number of edges with {n_groups} operations or more, {len(splittable)} "
@@ -543,32 +543,9 @@ def _mean_distances(gradient_fn, mask, edge, n_repeats, metric, rng):
 # --- checks ------------------------------------------------------------------------------------------------------------------------
 
 
-def _number(name, value):
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r})")
-    return float(value)
-
-
-def _count(name, value, least):
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if count < least:
-        raise ValueError(f"{name} must satisfy {name} >= {least} (got {name}={count})")
-    return count
-
-
 def _checked_bool(name, value):
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False (got {value!r})")
-
-
-def _checked_criterion(criterion):
-    if not isinstance(criterion, str) or criterion not in CRITERIA:
-        raise ValueError(f"criterion must be {' or '.join(map(repr, CRITERIA))} (got {criterion!r})")
 
 
 def _checked_distances(distances, ndim):
@@ -600,11 +577,11 @@ def _checked_distances(distances, ndim):
 
 def _checked_groups(k, n_groups, balanced, min_size):
     """n_groups, and the least and the greatest size of a group. No `min_size` is two where k allows it."""
-    n_groups = _count("n_groups", n_groups, 2)
+    n_groups = checked_count("n_groups", n_groups, 2)
     _checked_bool("balanced", balanced)
     if n_groups > k:
         raise ValueError(f"n_groups must satisfy n_groups <= k (got n_groups={n_groups}, k={k})")
-    min_size = min(2, k // n_groups) if min_size is None else _count("min_size", min_size, 1)
+    min_size = min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, 1)
     if min_size * n_groups > k:
         raise ValueError(f"min_size must satisfy min_size * n_groups <= k (got min_size={min_size}, n_groups={n_groups}, k={k})")
     return n_groups, (k // n_groups, -(-k // n_groups)) if balanced else (min_size, k)

@@ -9,7 +9,6 @@ Ensemble Complexity", arXiv 2502.16763, 2025.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, normal
 from ._dots import dots_2_by_4
+from ._numbers import checked_choice, checked_count, checked_number, checked_positive
 
 __all__ = ["Members", "NTKRegressor", "PermutationEnsemble", "ensemble_size", "nngp", "ntk", "permutation_mean", "permutation_variance"]
 
@@ -60,9 +60,9 @@ def ntk(x1, x2, *, sigma_w=1.0):
     Notes
     -----
     With θ the angle between u and v, ``Θ = sigma_w**4 |u| |v| (sin θ + 2 (π - θ) cos θ) / (2 π d)``. Where abs(cos θ) > 0.999, θ
-    comes from the difference of the directions, θ = 2 arcsin(|u/|u| - v/|v|| / 2), since the arc cosine is of no use there. The error is below 2e-6 of the
-    largest entry in float32 and 1e-14 in float64. One product of 2 n1 n2 d operations, then about 40 for each entry, in place; memory: the
-    result, and the directions of the rows.
+    comes from the difference of the directions, θ = 2 arcsin(|u/|u| - v/|v|| / 2), since the arc cosine is of no use there. The error is
+    below 2e-6 of the largest entry in float32 and 1e-14 in float64. One product of 2 n1 n2 d operations, then about 40 for each entry,
+    in place; memory: the result, and the directions of the rows.
 
     References
     ----------
@@ -121,7 +121,7 @@ def nngp(x1, x2, *, sigma_w=1.0):
 
 def _arc_cosine_kernel(x1, x2, sigma_w, weight):
     xp, (x1, x2) = on_device(x1=x1, x2=x2)
-    sigma_w = _positive("sigma_w", sigma_w)
+    sigma_w = checked_positive("sigma_w", sigma_w)
     for name, x in (("x1", x1), ("x2", x2)):
         if x is None:
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
@@ -186,7 +186,7 @@ class NTKRegressor:
     """
 
     def __init__(self, *, sigma_w=1.0, ridge=0.0):
-        self.sigma_w, self.ridge = _positive("sigma_w", sigma_w), _number("ridge", ridge)
+        self.sigma_w, self.ridge = checked_positive("sigma_w", sigma_w), checked_number("ridge", ridge)
         if not 0 <= self.ridge < math.inf:
             raise ValueError(f"ridge must satisfy 0 <= ridge < inf (got ridge={ridge})")
 
@@ -272,7 +272,7 @@ class NTKRegressor:
         """A of the class's notes."""
         if time is None:
             return xp.linalg.solve(self._gram, across.T).T
-        time = _number("time", time)
+        time = checked_number("time", time)
         if not time >= 0:
             raise ValueError(f"time must be >= 0 (got time={time})")
         if self._spectrum is None:
@@ -434,12 +434,12 @@ def ensemble_size(k, *, delta, n_ones=None, sigma_w=1.0, threshold="zero"):
     >>> ensemble_size(10, delta=0.05, n_ones=2), ensemble_size(10, delta=0.05, n_ones=2, threshold="midpoint")
     (712, 1)
     """
-    k, delta, sigma_w = _count("k", k, 2), _number("delta", delta), _positive("sigma_w", sigma_w)
+    k, delta, sigma_w = checked_count("k", k, 2), checked_number("delta", delta), checked_positive("sigma_w", sigma_w)
     if not 0 < delta < 1:
         raise ValueError(f"delta must satisfy 0 < delta < 1 (got delta={delta})")
-    _one_of("threshold", threshold, THRESHOLDS)
+    checked_choice("threshold", threshold, THRESHOLDS)
     if n_ones is not None:
-        n_ones = _count("n_ones", n_ones, 1)
+        n_ones = checked_count("n_ones", n_ones, 1)
     _, n, k = _checked_bits(np.arange(2, k + 1) if n_ones is None else n_ones, k)
     mu_one, mu_zero, variance = _moments(np, n, k)
     if threshold == "midpoint":
@@ -504,9 +504,9 @@ class PermutationEnsemble:
     Notes
     -----
     A step of a network costs about 6 n q operations for each hidden unit if X is the basis, which is recognised: a hidden unit's
-    activations are then its own weights, and there is no product in the first layer. In the parameterisation of :func:`ntk` both layers move at rates
-    that keep their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the learning rate. Equal seeds give equal
-    results at any number of threads.
+    activations are then its own weights, and there is no product in the first layer. In the parameterisation of :func:`ntk` both
+    layers move at rates that keep their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the learning rate. Equal
+    seeds give equal results at any number of threads.
 
     References
     ----------
@@ -525,14 +525,14 @@ class PermutationEnsemble:
 
     def __init__(self, *, n_models, width, learning_rate=None, max_iter=2500, tol=1e-6, sigma_w=1.0, mode="train", threshold="zero",
                  rng=None):
-        self.n_models, self.width = _count("n_models", n_models, 1), _count("width", width, 1)
-        self.max_iter, self.sigma_w = _count("max_iter", max_iter, 0), _positive("sigma_w", sigma_w)
-        self.learning_rate = None if learning_rate is None else _positive("learning_rate", learning_rate)
-        self.tol = _number("tol", tol)
+        self.n_models, self.width = checked_count("n_models", n_models, 1), checked_count("width", width, 1)
+        self.max_iter, self.sigma_w = checked_count("max_iter", max_iter, 0), checked_positive("sigma_w", sigma_w)
+        self.learning_rate = None if learning_rate is None else checked_positive("learning_rate", learning_rate)
+        self.tol = checked_number("tol", tol)
         if not self.tol >= 0:
             raise ValueError(f"tol must be >= 0 (got tol={tol})")
-        _one_of("mode", mode, MODES)
-        _one_of("threshold", threshold, THRESHOLDS)
+        checked_choice("mode", mode, MODES)
+        checked_choice("threshold", threshold, THRESHOLDS)
         self.mode, self.threshold, self.rng = mode, threshold, rng
 
     def fit(self, X, Y, *, callback=None, progress=False):
@@ -744,39 +744,9 @@ class PermutationEnsemble:
 # --- checks ------------------------------------------------------------------------------------------------------------------------
 
 
-def _number(name, value):
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number (got {value!r})")
-    return float(value)
-
-
-def _positive(name, value):
-    number = _number(name, value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must satisfy 0 < {name} < inf (got {name}={value})")
-    return number
-
-
-def _count(name, value, least):
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if count < least:
-        raise ValueError(f"{name} must satisfy {name} >= {least} (got {name}={count})")
-    return count
-
-
-def _one_of(name, value, choices):
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))} (got {value!r})")
-
-
 def _checked_bits(n_ones, k):
     """n_ones as float64 numbers, k as a float."""
-    k = _count("k", k, 2)
+    k = checked_count("k", k, 2)
     xp, (n,) = on_device(n_ones=n_ones)
     if n is None or n.dtype.kind not in "iu":
         raise TypeError(f"n_ones must be an integer or an array of integers (got {n_ones!r})")
@@ -866,13 +836,12 @@ def arc_cosine_gram(u, v, left, right, weight, scale, c, row, start, stop):
     one, half, near = c.dtype.type(1), c.dtype.type(0.5), c.dtype.type(NEAR)
     quarter = half * half
     for i in range(start, stop):
-        length = scale * left[i]
         for j in range(c.shape[1]):
             row[j] = c[i, j]
             x = -one if row[j] < -one else one if row[j] > one else row[j]
             is_small = abs(x) < half
             z = x * x if is_small else half * (one - abs(x))
-            c[i, j] = arc_cosine(x, z, is_small, weight, half_pi) * (length * right[j])
+            c[i, j] = arc_cosine(x, z, is_small, weight, half_pi) * (left[i] * right[j]) * scale
         for j in range(c.shape[1]):
             if abs(row[j]) > near:
                 sign = one if row[j] > 0 else -one
@@ -880,7 +849,7 @@ def arc_cosine_gram(u, v, left, right, weight, scale, c, row, start, stop):
                 for e in range(u.shape[1]):
                     z += (u[i, e] - sign * v[j, e]) * (u[i, e] - sign * v[j, e])
                 z *= quarter
-                c[i, j] = arc_cosine(sign * (one - z - z), z, False, weight, half_pi) * (length * right[j])
+                c[i, j] = arc_cosine(sign * (one - z - z), z, False, weight, half_pi) * (left[i] * right[j]) * scale
 
 
 # --- a step of gradient descent ----------------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ GRADIENTS = "gradients of a linear classifier, one for each digit"
 EXAMPLES = {
     "gradient_distance": Example(
         _pair, ("grads_a", "grads_b"), lambda grads_a, grads_b: np.float64(_distance(grads_a, grads_b)),
-        {"float32": 1e-5, "float64": 1e-13}, data=GRADIENTS, real=_digits_pair, peer=("NumPy expression", _numpy_pair), sizes=_pair, error="absolute"),
+        {"float32": 1e-5, "float64": 1e-13}, data=GRADIENTS, real=_digits_pair, peer=("NumPy expression", _numpy_pair), sizes=_pair,
+        error="absolute"),
     "gradient_distance_matrix": Example(
         _several, ("grads",), _matrix, {"float32": 1e-5, "float64": 1e-13}, data=GRADIENTS, real=_digits_gradients,
         peer=("NumPy loop over pairs", _numpy_pairs), error="absolute",
