@@ -30,8 +30,9 @@ __all__ = ["MLP", "Adam", "Conv2d", "CorrectedDecode", "Explanation", "Lipschitz
            "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
            "spectral_conv2d_vjp"]
 from .gradient_matching import gradient_distance, gradient_distance_matrix, min_cut_partition, select_split, split_supernet
+from .gradient_matching import Partition, gradient_distance, gradient_distance_matrix, min_cut_partition, select_split, split_supernet
 from .permutation_learning import NTKRegressor, PermutationEnsemble, ensemble_size, nngp, ntk, permutation_mean, permutation_variance
 
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
-__all__ += ["gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
+__all__ += ["Partition", "gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
 __all__ += ["NTKRegressor", "PermutationEnsemble", "ensemble_size", "nngp", "ntk", "permutation_mean", "permutation_variance"]

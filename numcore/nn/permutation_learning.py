@@ -591,7 +591,8 @@ class PermutationEnsemble:
         w2 = normal((models, q, width), rng=rng, dtype=dtype, xp=xp) * dtype.type(self.sigma_w / math.sqrt(width))
         x = xp.ascontiguousarray(X[:0] if is_basis else X)
         z = xp.ascontiguousarray(xp.matmul(x, w1))
-        w2_next, residual = xp.empty_like(w2), xp.zeros((models, n, q), dtype)
+        w2_next = w2 if xp is np else xp.empty_like(w2)  # the CPU's body reads all of a block before it writes any: one array is enough
+        residual = xp.zeros((models, n, q), dtype)
         parts = -(-width // UNITS)
         outputs = xp.empty((models * parts, n, q), dtype)
         bar = progress_bar(self.max_iter, "steps") if progress else None
@@ -860,24 +861,26 @@ MARGIN = 8  # rows that a tile may have
 
 
 @kernel("in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; out T w2_next[p, q, m]; inout T z[p, h, m]; "
-        "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T wide[n*q+8*n+8*q+64]; scratch T act[192*n]; "
-        "scratch T grad[192*n+1536]; scratch T weights[192*q]; scratch T change[192*q+1536]; scratch T sums[8]",
+        "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T step_1[n*q+8*n+8*q+64]; scratch T step_2[n*q+8*n+8*q+64]; "
+        "scratch T act[192*n]; scratch T grad[192*n+1536]; scratch T weights[192*q+1536]; scratch T sums[8]",
         split="b", gpu="block", threads=128)
-def descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2, wide, act, grad, weights, change, sums, start, stop):
+def descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2, step_1, step_2, act, grad, weights, sums, start, stop):
     """One step of p networks w2 relu(w1 x) with residuals f(x) - y, then parts of their outputs, one for each `UNITS` hidden units.
 
     z = x w1 is kept from step to step. No rows in x and z stand for the basis: then w1 is its own z.
     """
     n, q, d, m = residual.shape[1], residual.shape[2], w1.shape[1], w1.shape[2]
-    parts = (m + UNITS - 1) // UNITS
-    zero = rate_1 - rate_1
+    parts, wide, zero = (m + UNITS - 1) // UNITS, q + MARGIN, rate_1 - rate_1
     clear(act)
     clear(weights)
-    clear(wide)
+    clear(step_1)
+    clear(step_2)
     for item in range(start, stop):
         p = item // parts
         for i in range(n):
-            copy(residual[p, i], wide[i * (q + MARGIN):i * (q + MARGIN) + q])
+            for o in range(q):
+                step_1[i * wide + o] = -rate_1 * residual[p, i, o]
+                step_2[i * wide + o] = -rate_2 * residual[p, i, o]
             clear(outputs[item, i])
         for first in range(item % parts * UNITS, min(m, (item % parts + 1) * UNITS), BLOCK):
             last = min(m, first + BLOCK)
@@ -885,24 +888,25 @@ def descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2, wide, act,
             hidden = z[p] if x.shape[0] else w1[p]
             for o in range(q):
                 copy(w2[p, o, first:last], row(weights, o, size))
-            multiply(wide, q + MARGIN, 1, n, weights, q, grad)
             for i in range(n):
-                rectify(hidden[i, first:last], row(act, i, size), row(grad, i, size), zero)
-            multiply(wide, 1, q + MARGIN, q, act, n, change)
+                rectify(hidden[i, first:last], row(act, i, size), zero)
+            multiply(step_1, wide, 1, n, weights, q, grad, 0)
+            multiply(step_2, 1, wide, q, act, n, weights, 1)
             for o in range(q):
-                move(row(weights, o, size), rate_2, row(change, o, size), w2_next[p, o, first:last])
+                copy(row(weights, o, size), w2_next[p, o, first:last])
             if x.shape[0] == 0:
                 for i in range(n):
-                    move_rectified(w1[p, i, first:last], rate_1, row(grad, i, size), row(act, i, size), zero)
+                    move(w1[p, i, first:last], row(grad, i, size), row(act, i, size), zero)
             else:
-                for j in range(d):
-                    for i in range(n):
-                        add(-rate_1 * x[i, j], row(grad, i, size), w1[p, j, first:last])
+                for i in range(n):
+                    mask(z[p, i, first:last], row(grad, i, size), zero)
+                    for j in range(d):
+                        add(x[i, j], row(grad, i, size), w1[p, j, first:last])
                 for i in range(n):
                     clear(z[p, i, first:last])
                     for j in range(d):
                         add(x[i, j], w1[p, j, first:last], z[p, i, first:last])
-                    rectify(z[p, i, first:last], row(act, i, size), row(grad, i, size), zero)
+                    rectify(z[p, i, first:last], row(act, i, size), zero)
             add_products(act, weights, size, outputs[item], sums)
 
 
@@ -910,11 +914,11 @@ def row(block, i, size):
     return block[i * BLOCK:i * BLOCK + size]
 
 
-def multiply(a, a_row, a_depth, rows, b, depth, c):
-    """c = a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `MARGIN` more rows, and a zeros for them."""
+def multiply(a, a_row, a_depth, rows, b, depth, c, accumulate):
+    """c (+)= a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `MARGIN` more rows, and a zeros for them."""
     for i in range(0, rows, tile_rows(a[0])):
         for e in range(0, BLOCK, tile_cols(a[0])):
-            gemm_tile(a, i * a_row, a_row, a_depth, b, e, BLOCK, c, i * BLOCK + e, BLOCK, depth, 0)
+            gemm_tile(a, i * a_row, a_row, a_depth, b, e, BLOCK, c, i * BLOCK + e, BLOCK, depth, accumulate)
 
 
 def add(factor, x, y):
@@ -932,22 +936,24 @@ def copy(x, y):
         y[e] = x[e]
 
 
-def rectify(z, act, grad, zero):
-    """act = relu(z), and grad = 0 where z is not positive."""
+def rectify(z, act, zero):
+    """act = relu(z)."""
     for e in range(act.size):
         act[e] = zero if z[e] <= zero else z[e]
+
+
+def mask(z, grad, zero):
+    """grad = 0 where z is not positive."""
+    for e in range(grad.size):
         grad[e] = zero if z[e] <= zero else grad[e]
 
 
-def move(weights, rate, change, moved):
-    for e in range(moved.size):
-        moved[e] = weights[e] - rate * change[e]
-        weights[e] = moved[e]
-
-
-def move_rectified(weights, rate, change, act, zero):
+def move(weights, change, act, zero):
+    """Weights that are their own z take a step where they are positive; act = relu of the moved ones."""
     for e in range(act.size):
-        w = weights[e] - rate * change[e]
+        w = weights[e]
+        moved = w + change[e]
+        w = w if w <= zero else moved
         weights[e] = w
         act[e] = zero if w <= zero else w
 

@@ -4,7 +4,9 @@
 """
 
 import itertools
+import runpy
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -474,3 +476,16 @@ ONES = np.ones((2, 4), bool)
 def test_splitting_refuses(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.slow
+def test_splits_by_gradients_bring_shared_accuracies_nearer_to_the_truth(monkeypatch):
+    """Twenty seeds of the gallery's supernet. Rank correlations do not gain there: 0.29 ± 0.01 against 0.32 ± 0.01 and 0.31 ± 0.01."""
+    for name in ("sklearn", "scipy", "matplotlib"):
+        pytest.importorskip(name)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "plot_gradient_matching.py"))
+    gaps = {way: np.mean([np.abs(script["estimated"](*script["supernets"](seed, **options)) - script["truth"]).mean()
+                          for seed in range(20)]) for way, options in script["ways"].items()}
+    one, at_random, by_gradients = gaps.values()
+    assert by_gradients < 0.9 * at_random and by_gradients < 0.9 * one  # measured 0.80 and 0.76
