@@ -14,25 +14,22 @@ from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 from .contextual_sparsity import CorrectedDecode, NeuronCache, accept_prefix, corrected_decode, gated_mlp, select_neurons, sparse_gated_mlp
 from .explanations import Explanation, explain, faithfulness, local_approximation, shapley_kernel_weights
+from .gradient_matching import Partition, gradient_distance, gradient_distance_matrix, min_cut_partition, select_split, split_supernet
 from .lipschitz import Conv2d, LipschitzBound, jacobian_bounds, local_lipschitz, monotonicity, output_bounds
 from .losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
 from .network import MLP
 from .optim import Adam, clip_grad_norm
+from .permutation_learning import NTKRegressor, PermutationEnsemble, ensemble_size, nngp, ntk, permutation_mean, permutation_variance
 from .power_norm import PowerNorm, group_scale, group_scale_vjp, power_norm_backward, power_norm_forward
 
-__all__ = ["MLP", "Adam", "Conv2d", "CorrectedDecode", "Explanation", "LipschitzBound", "NeuronCache", "PowerNorm", "accept_prefix",
-           "activation", "activation_vjp", "attention", "attention_varlen", "attention_vjp", "avg_pool2d", "avg_pool2d_vjp", "batch_norm",
-           "batch_norm_vjp", "binary_cross_entropy_with_logits", "clip_grad_norm", "conv2d", "conv2d_vjp", "corrected_decode", "dense",
-           "dense_vjp", "embedding", "embedding_vjp", "explain", "faithfulness", "gated_mlp", "group_scale", "group_scale_vjp", "huber",
-           "jacobian_bounds", "layer_norm", "layer_norm_vjp", "local_approximation", "local_lipschitz", "lstm", "lstm_cell",
-           "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "merge_attention", "monotonicity", "mse", "output_bounds",
-           "power_norm_backward", "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons", "shapley_kernel_weights",
+__all__ = ["MLP", "Adam", "Conv2d", "CorrectedDecode", "Explanation", "LipschitzBound", "NTKRegressor", "NeuronCache", "Partition",
+           "PermutationEnsemble", "PowerNorm", "accept_prefix", "activation", "activation_vjp", "attention", "attention_varlen",
+           "attention_vjp", "avg_pool2d", "avg_pool2d_vjp", "batch_norm", "batch_norm_vjp", "binary_cross_entropy_with_logits",
+           "clip_grad_norm", "conv2d", "conv2d_vjp", "corrected_decode", "dense", "dense_vjp", "embedding", "embedding_vjp",
+           "ensemble_size", "explain", "faithfulness", "gated_mlp", "gradient_distance", "gradient_distance_matrix", "group_scale",
+           "group_scale_vjp", "huber", "jacobian_bounds", "layer_norm", "layer_norm_vjp", "local_approximation", "local_lipschitz",
+           "lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp", "max_pool2d", "max_pool2d_vjp", "merge_attention", "min_cut_partition",
+           "monotonicity", "mse", "nngp", "ntk", "output_bounds", "permutation_mean", "permutation_variance", "power_norm_backward",
+           "power_norm_forward", "rms_norm", "rms_norm_vjp", "select_neurons", "select_split", "shapley_kernel_weights",
            "softmax_cross_entropy", "sparse_gated_mlp", "spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d",
-           "spectral_conv2d_vjp"]
-from .gradient_matching import gradient_distance, gradient_distance_matrix, min_cut_partition, select_split, split_supernet
-from .gradient_matching import Partition, gradient_distance, gradient_distance_matrix, min_cut_partition, select_split, split_supernet
-from .permutation_learning import NTKRegressor, PermutationEnsemble, ensemble_size, nngp, ntk, permutation_mean, permutation_variance
-
-__all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
-__all__ += ["Partition", "gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
-__all__ += ["NTKRegressor", "PermutationEnsemble", "ensemble_size", "nngp", "ntk", "permutation_mean", "permutation_variance"]
+           "spectral_conv2d_vjp", "split_supernet"]

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..kernel import kernel, pointer
 from ._dots import dots_2_by_4, squares_2_by_4
-from ._numbers import checked_choice, checked_count, checked_number
 
 __all__ = ["Partition", "gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
 
@@ -159,9 +159,7 @@ def _tensors(name, gradient):
 
 def _distances(gradients, metric, eps):
     checked_choice("metric", metric, METRICS)
-    eps = checked_number("eps", eps)
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"eps must satisfy 0 <= eps < inf (got eps={eps})")
+    eps = checked_number("eps", eps, least=0)
     arrays = {name: array for gradient in gradients.values() for name, array in gradient.items()}
     if not arrays:
         raise ValueError(f"{next(iter(gradients))} must hold at least one array (got 0)")
@@ -494,12 +492,12 @@ def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, m
     [[[1, 1, 0, 0]], [[0, 0, 1, 1]]]
     """
     mask = _checked_mask(masks)
-    n_splits, n_groups = checked_count("n_splits", n_splits, 0), checked_count("n_groups", n_groups, 2)
-    n_repeats = checked_count("n_repeats", n_repeats, 1)
+    n_splits, n_groups = checked_count("n_splits", n_splits, least=0), checked_count("n_groups", n_groups, least=2)
+    n_repeats = checked_count("n_repeats", n_repeats, least=1)
     for name, function in (("gradient_fn", gradient_fn), ("train_fn", train_fn), ("callback", callback)):
         if not callable(function) and (function is not None or name == "gradient_fn"):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
-    _checked_bool("balanced", balanced)
+    checked_bool("balanced", balanced)
     checked_choice("criterion", criterion, CRITERIA)
     splittable = tuple(int(e) for e in np.flatnonzero(mask.sum(axis=1) >= n_groups))
     if n_splits > len(splittable):
@@ -543,11 +541,6 @@ def _mean_distances(gradient_fn, mask, edge, n_repeats, metric, rng):
 # --- checks ------------------------------------------------------------------------------------------------------------------------
 
 
-def _checked_bool(name, value):
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False (got {value!r})")
-
-
 def _checked_distances(distances, ndim):
     """Distances in float64, made exactly symmetric and with a diagonal of zeros."""
     xp, (distances,) = on_device(distances=distances)
@@ -577,11 +570,11 @@ def _checked_distances(distances, ndim):
 
 def _checked_groups(k, n_groups, balanced, min_size):
     """n_groups, and the least and the greatest size of a group. No `min_size` is two where k allows it."""
-    n_groups = checked_count("n_groups", n_groups, 2)
-    _checked_bool("balanced", balanced)
+    n_groups = checked_count("n_groups", n_groups, least=2)
+    checked_bool("balanced", balanced)
     if n_groups > k:
         raise ValueError(f"n_groups must satisfy n_groups <= k (got n_groups={n_groups}, k={k})")
-    min_size = min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, 1)
+    min_size = min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, least=1)
     if min_size * n_groups > k:
         raise ValueError(f"min_size must satisfy min_size * n_groups <= k (got min_size={min_size}, n_groups={n_groups}, k={k})")
     return n_groups, (k // n_groups, -(-k // n_groups)) if balanced else (min_size, k)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import gemm_tile, intrinsic, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, normal
 from ._dots import dots_2_by_4
-from ._numbers import checked_choice, checked_count, checked_number, checked_positive
 
 __all__ = ["Members", "NTKRegressor", "PermutationEnsemble", "ensemble_size", "nngp", "ntk", "permutation_mean", "permutation_variance"]
 
@@ -121,7 +121,7 @@ def nngp(x1, x2, *, sigma_w=1.0):
 
 def _arc_cosine_kernel(x1, x2, sigma_w, weight):
     xp, (x1, x2) = on_device(x1=x1, x2=x2)
-    sigma_w = checked_positive("sigma_w", sigma_w)
+    sigma_w = checked_number("sigma_w", sigma_w, above=0)
     for name, x in (("x1", x1), ("x2", x2)):
         if x is None:
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
@@ -186,9 +186,7 @@ class NTKRegressor:
     """
 
     def __init__(self, *, sigma_w=1.0, ridge=0.0):
-        self.sigma_w, self.ridge = checked_positive("sigma_w", sigma_w), checked_number("ridge", ridge)
-        if not 0 <= self.ridge < math.inf:
-            raise ValueError(f"ridge must satisfy 0 <= ridge < inf (got ridge={ridge})")
+        self.sigma_w, self.ridge = checked_number("sigma_w", sigma_w, above=0), checked_number("ridge", ridge, least=0)
 
     def fit(self, X, Y):
         """Solve for the training data.
@@ -270,11 +268,9 @@ class NTKRegressor:
 
     def _solved(self, xp, across, time):
         """A of the class's notes."""
-        if time is None:
+        if time is None or time == math.inf:
             return xp.linalg.solve(self._gram, across.T).T
-        time = checked_number("time", time)
-        if not time >= 0:
-            raise ValueError(f"time must be >= 0 (got time={time})")
+        time = checked_number("time", time, least=0)
         if self._spectrum is None:
             self._spectrum = xp.linalg.eigh(self._gram)
         values, vectors = self._spectrum
@@ -434,12 +430,11 @@ def ensemble_size(k, *, delta, n_ones=None, sigma_w=1.0, threshold="zero"):
     >>> ensemble_size(10, delta=0.05, n_ones=2), ensemble_size(10, delta=0.05, n_ones=2, threshold="midpoint")
     (712, 1)
     """
-    k, delta, sigma_w = checked_count("k", k, 2), checked_number("delta", delta), checked_positive("sigma_w", sigma_w)
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must satisfy 0 < delta < 1 (got delta={delta})")
+    k, delta = checked_count("k", k, least=2), checked_number("delta", delta, above=0, below=1)
+    sigma_w = checked_number("sigma_w", sigma_w, above=0)
     checked_choice("threshold", threshold, THRESHOLDS)
     if n_ones is not None:
-        n_ones = checked_count("n_ones", n_ones, 1)
+        n_ones = checked_count("n_ones", n_ones, least=1)
     _, n, k = _checked_bits(np.arange(2, k + 1) if n_ones is None else n_ones, k)
     mu_one, mu_zero, variance = _moments(np, n, k)
     if threshold == "midpoint":
@@ -525,12 +520,10 @@ class PermutationEnsemble:
 
     def __init__(self, *, n_models, width, learning_rate=None, max_iter=2500, tol=1e-6, sigma_w=1.0, mode="train", threshold="zero",
                  rng=None):
-        self.n_models, self.width = checked_count("n_models", n_models, 1), checked_count("width", width, 1)
-        self.max_iter, self.sigma_w = checked_count("max_iter", max_iter, 0), checked_positive("sigma_w", sigma_w)
-        self.learning_rate = None if learning_rate is None else checked_positive("learning_rate", learning_rate)
-        self.tol = checked_number("tol", tol)
-        if not self.tol >= 0:
-            raise ValueError(f"tol must be >= 0 (got tol={tol})")
+        self.n_models, self.width = checked_count("n_models", n_models, least=1), checked_count("width", width, least=1)
+        self.max_iter, self.sigma_w = checked_count("max_iter", max_iter, least=0), checked_number("sigma_w", sigma_w, above=0)
+        self.learning_rate = None if learning_rate is None else checked_number("learning_rate", learning_rate, above=0)
+        self.tol = checked_number("tol", tol, least=0)
         checked_choice("mode", mode, MODES)
         checked_choice("threshold", threshold, THRESHOLDS)
         self.mode, self.threshold, self.rng = mode, threshold, rng
@@ -747,7 +740,7 @@ class PermutationEnsemble:
 
 def _checked_bits(n_ones, k):
     """n_ones as float64 numbers, k as a float."""
-    k = checked_count("k", k, 2)
+    k = checked_count("k", k, least=2)
     xp, (n,) = on_device(n_ones=n_ones)
     if n is None or n.dtype.kind not in "iu":
         raise TypeError(f"n_ones must be an integer or an array of integers (got {n_ones!r})")

@@ -173,8 +173,8 @@ def test_vector_sums_are_those_of_their_python_bodies():
     (lambda: gradient_distance([G1], [G1.astype(np.float32)]), TypeError, "one dtype"),
     (lambda: gradient_distance([1.0, 2.0], [1.0, 2.0]), TypeError, "grads_a must hold arrays"),
     (lambda: gradient_distance([G1], None), TypeError, "grads_b must be"),
-    (lambda: gradient_distance([G1], [G1], metric="manhattan"), ValueError, "metric must be 'per_filter_cosine' or 'cosine' or 'mse'"),
-    (lambda: gradient_distance([G1], [G1], eps=-1e-6), ValueError, r"eps must satisfy 0 <= eps < inf \(got eps=-1e-06\)"),
+    (lambda: gradient_distance([G1], [G1], metric="manhattan"), ValueError, "metric must be one of per_filter_cosine, cosine, mse"),
+    (lambda: gradient_distance([G1], [G1], eps=-1e-6), ValueError, r"eps must satisfy eps >= 0 \(got -1e-06\)"),
     (lambda: gradient_distance([G1], [G1], eps=None), TypeError, "eps must be a number"),
     (lambda: gradient_distance_matrix([[G1]]), ValueError, r"grads must hold k >= 2 gradients \(got 1\)"),
     (lambda: gradient_distance_matrix(G1[:1]), ValueError, "k >= 2"),
@@ -353,7 +353,7 @@ BAD[0, 1] = 2
     (lambda: min_cut_partition(FIVE, balanced=1), TypeError, "balanced must be True or False"),
     (lambda: select_split(FIVE), ValueError, r"distances must have shape \(n_edges, k, k\)"),
     (lambda: select_split(np.ones((0, 3, 3))), ValueError, "n_edges >= 1"),
-    (lambda: select_split(FIVE[None], criterion="best"), ValueError, "criterion must be 'within' or 'between'"),
+    (lambda: select_split(FIVE[None], criterion="best"), ValueError, "criterion must be one of within, between"),
 ])
 def test_groupings_refuse(call, kind, message):
     with pytest.raises(kind, match=message):
@@ -455,7 +455,7 @@ ONES = np.ones((2, 4), bool)
 
 
 @pytest.mark.parametrize("call, kind, message", [
-    (lambda: split_supernet(clear_edge, ONES, 1, n_repeats=0), ValueError, r"n_repeats must satisfy n_repeats >= 1 \(got n_repeats=0\)"),
+    (lambda: split_supernet(clear_edge, ONES, 1, n_repeats=0), ValueError, r"n_repeats must satisfy n_repeats >= 1 \(got 0\)"),
     (lambda: split_supernet(clear_edge, ONES, 3), ValueError, r"n_splits must be at most the number of edges .* 2 \(got n_splits=3\)"),
     (lambda: split_supernet(clear_edge, ONES, -1), ValueError, "n_splits"),
     (lambda: split_supernet(clear_edge, ONES, 1.0), TypeError, "n_splits"),
@@ -467,7 +467,7 @@ ONES = np.ones((2, 4), bool)
     (lambda: split_supernet(clear_edge, ONES[0], 1), ValueError, r"masks must have shape \(n_edges, n_ops\)"),
     (lambda: split_supernet(clear_edge, ~ONES, 1), ValueError, "masks must allow an operation on every edge"),
     (lambda: split_supernet(clear_edge, ONES, 1, metric="l1"), ValueError, "metric must be"),
-    (lambda: split_supernet(clear_edge, ONES, 1, criterion=None), ValueError, "criterion must be"),
+    (lambda: split_supernet(clear_edge, ONES, 1, criterion=None), TypeError, "criterion must be"),
     (lambda: split_supernet(clear_edge, ONES, 1, balanced=None), TypeError, "balanced must be"),
     (lambda: split_supernet(clear_edge, ONES, 1, rng="x"), TypeError, "SeedSequence"),
     (lambda: split_supernet(lambda *a: [np.full((1, 2), np.nan)], ONES, 1), ValueError, "finite"),

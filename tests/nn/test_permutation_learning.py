@@ -131,7 +131,7 @@ def test_memory_is_the_result_and_the_directions():
     ({"x1": np.full((1, 3), 1.7e308)}, ValueError, "x1 must have finite entries, and rows of finite length"),
     ({"x1": None}, TypeError, "x1 must be"),
     ({"x2": np.ones((2, 3), np.float32)}, TypeError, "must have one dtype"),
-    ({"sigma_w": 0}, ValueError, r"sigma_w must satisfy 0 < sigma_w < inf \(got sigma_w=0\)"),
+    ({"sigma_w": 0}, ValueError, r"sigma_w must satisfy sigma_w > 0 \(got 0\)"),
     ({"sigma_w": "1"}, TypeError, "sigma_w must be a number"),
 ])
 def test_kernels_refuse(function, change, kind, message):
@@ -228,17 +228,17 @@ def test_shapes_of_the_closed_forms():
     (lambda: permutation_mean(None, 5), TypeError, "n_ones"),
     (lambda: permutation_mean("2", 5), TypeError, "n_ones"),
     (lambda: permutation_mean(10**30, 10**31), TypeError, "n_ones"),
-    (lambda: permutation_variance(1, 1), ValueError, r"k must satisfy k >= 2 \(got k=1\)"),
+    (lambda: permutation_variance(1, 1), ValueError, r"k must satisfy k >= 2 \(got 1\)"),
     (lambda: permutation_variance(1, 5.0), TypeError, "k must be an integer"),
     (lambda: permutation_variance(1, True), TypeError, "k must be an integer"),
-    (lambda: ensemble_size(5, delta=0.0), ValueError, r"delta must satisfy 0 < delta < 1 \(got delta=0.0\)"),
+    (lambda: ensemble_size(5, delta=0.0), ValueError, r"delta must satisfy 0 < delta < 1 \(got 0.0\)"),
     (lambda: ensemble_size(5, delta=1), ValueError, "delta"),
     (lambda: ensemble_size(5, delta=float("nan")), ValueError, "delta"),
     (lambda: ensemble_size(5, delta=None), TypeError, "delta"),
     (lambda: ensemble_size(5, delta=0.1, n_ones=6), ValueError, "n_ones"),
     (lambda: ensemble_size(5, delta=0.1, n_ones=[2]), TypeError, "n_ones"),
     (lambda: ensemble_size(1, delta=0.1), ValueError, "k must"),
-    (lambda: ensemble_size(5, delta=0.1, threshold="half"), ValueError, "threshold must be 'zero' or 'midpoint'"),
+    (lambda: ensemble_size(5, delta=0.1, threshold="half"), ValueError, "threshold must be one of zero, midpoint"),
     (lambda: ensemble_size(5, delta=0.1, sigma_w=-1), ValueError, "sigma_w"),
 ])
 def test_closed_forms_refuse(call, kind, message):
@@ -338,7 +338,7 @@ X3 = np.eye(3)
 
 @pytest.mark.parametrize("call, kind, message", [
     (lambda: NTKRegressor(sigma_w=0), ValueError, "sigma_w"),
-    (lambda: NTKRegressor(ridge=-1.0), ValueError, r"ridge must satisfy 0 <= ridge < inf \(got ridge=-1.0\)"),
+    (lambda: NTKRegressor(ridge=-1.0), ValueError, r"ridge must satisfy ridge >= 0 \(got -1.0\)"),
     (lambda: NTKRegressor(ridge="no"), TypeError, "ridge"),
     (lambda: NTKRegressor().predict(X3), ValueError, "fit must be called"),
     (lambda: NTKRegressor().fit(np.array([[1.0, 0], [0, 0]]), X3[:2]), ValueError, "X must have no row of zeros"),
@@ -354,7 +354,7 @@ X3 = np.eye(3)
     (lambda: NTKRegressor().fit(X3, X3).predict(X3[:, :2]), ValueError, r"X must have shape \(t, 3\)"),
     (lambda: NTKRegressor().fit(X3, X3).predict(X3.astype(np.float32)), TypeError, "X must have the dtype of the training inputs"),
     (lambda: NTKRegressor().fit(X3, X3).predict(np.full((1, 3), np.nan)), ValueError, "finite"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(X3, time=-1.0), ValueError, r"time must be >= 0 \(got time=-1.0\)"),
+    (lambda: NTKRegressor().fit(X3, X3).predict(X3, time=-1.0), ValueError, r"time must satisfy time >= 0 \(got -1.0\)"),
     (lambda: NTKRegressor().fit(X3, X3).predict(X3, time="1"), TypeError, "time must be a number"),
 ])
 def test_regression_refuses(call, kind, message):
@@ -548,7 +548,7 @@ def ensemble(**options):
 
 
 @pytest.mark.parametrize("call, kind, message", [
-    (lambda: ensemble(n_models=0), ValueError, r"n_models must satisfy n_models >= 1 \(got n_models=0\)"),
+    (lambda: ensemble(n_models=0), ValueError, r"n_models must satisfy n_models >= 1 \(got 0\)"),
     (lambda: ensemble(width=0), ValueError, "width"),
     (lambda: ensemble(width=2.0), TypeError, "width must be an integer"),
     (lambda: ensemble(max_iter=-1), ValueError, "max_iter"),
@@ -556,8 +556,8 @@ def ensemble(**options):
     (lambda: ensemble(tol=float("nan")), ValueError, "tol"),
     (lambda: ensemble(learning_rate=0.0), ValueError, "learning_rate"),
     (lambda: ensemble(sigma_w=None), TypeError, "sigma_w"),
-    (lambda: ensemble(mode="guess"), ValueError, "mode must be 'train' or 'sample'"),
-    (lambda: ensemble(threshold=0), ValueError, "threshold must be"),
+    (lambda: ensemble(mode="guess"), ValueError, "mode must be one of train, sample"),
+    (lambda: ensemble(threshold=0), TypeError, "threshold must be"),
     (lambda: ensemble(rng="1").fit(X3, X3), TypeError, "rng must be"),
     (lambda: ensemble(rng=-1).fit(X3, X3), ValueError, "rng must be"),
     (lambda: ensemble().predict(X3), ValueError, "fit must be called"),
