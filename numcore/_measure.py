@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import inspect
 import math
 import os
 import platform
@@ -110,7 +111,7 @@ def measure(routine, dtype, device, seconds):
     case, xp = example(routine), device.namespace()
     on_host = case.real(dtype) if case.real else case.arguments(np.random.default_rng(0), dtype)
     arguments = {name: moved(value, xp.asarray) for name, value in on_host.items()}
-    place = {"xp": xp} if not case.arrays and xp is not np else {}
+    place = {"xp": xp} if xp is not np and "xp" in inspect.signature(routine.function).parameters else {}
 
     def ours():
         return routine.function(**arguments, **place)

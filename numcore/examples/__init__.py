@@ -5,10 +5,11 @@ arguments cannot be any random numbers (indices, say), a dict ``KERNELS`` from t
 of many methods has a folder of such files, one for each method.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ class Example:
     nan : {"propagate", "raise", "ignore"}
         What a NaN in an array argument does.
     dtypes : tuple of str
-        The dtypes that are accepted.
+        The dtypes of the example's calls.
+    also : tuple of str
+        Further dtypes that are accepted.
     sizes : function or None
         ``sizes(rng, dtype, n)`` → dict: the call with the leading array extents set to n, for the adversarial sizes 0, 1, prime.
     result : function or None
@@ -64,12 +67,15 @@ class Example:
     peer: tuple[str, Callable[..., Any]] | None = None
     nan: str = "propagate"
     dtypes: tuple[str, ...] = field(default=("float32", "float64"))
+    also: tuple[str, ...] = ()
     sizes: Callable[..., dict] | None = None
     result: Callable[[Any], Any] | None = None
 
     def caller(self, function):
         """`function` as a function of the arguments by name that gives what is compared with the reference."""
-        return function if self.result is None else lambda **arguments: self.result(function(**arguments))
+        if self.result is None:
+            return function
+        return functools.wraps(function)(lambda **arguments: self.result(function(**arguments)))
 
 
 def gathered(package, path):
@@ -83,13 +89,15 @@ def gathered(package, path):
 
 
 def moved(value, to):
-    """A value with `to` applied to it if it is a NumPy array, or to the arrays in it if it is a named tuple or a list of arrays."""
+    """A value with `to` applied to it if it is a NumPy array, or to the arrays in it: a list, a named tuple or a dataclass of arrays."""
     if isinstance(value, np.ndarray):
         return to(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(moved(part, to) for part in value))
     if isinstance(value, list):
         return [moved(part, to) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: moved(getattr(value, f.name), to) for f in fields(value)})
     return value
 
 

@@ -1,0 +1,10 @@
+"""Structured, low-rank and sketched linear algebra, and the solvers around it."""
+
+from .hadamard import fwht, next_power_of_two
+from .leverage import leverage_scores
+from .randomized import SVDResult, randomized_svd, range_finder
+from .sketches import srht
+from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
+
+__all__ = ["CSR", "Coloring", "SVDResult", "color_graph", "fwht", "leverage_scores", "next_power_of_two", "randomized_svd", "range_finder",
+           "spmv", "srht", "triangular_sweep"]

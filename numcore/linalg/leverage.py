@@ -1,0 +1,122 @@
+"""Leverage scores: how much a row of A can weigh in a least-squares problem, τ_i = a_iᵀ (AᵀA)⁺ a_i."""
+
+import math
+import operator
+
+import numpy as np
+
+from ..dispatch import float_dtype, on_device, routine
+from ..random import key_from_rng, normal
+from .hadamard import next_power_of_two
+from .sketches import srht
+
+ROWS = 1 << 14  # rows whose products with a sketch are held at once
+WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: a worse Gram matrix is not used
+
+
+@routine
+def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
+    """Leverage scores of the rows of A: the squared lengths of the rows of an orthonormal basis of its columns.
+
+    Parameters
+    ----------
+    a : (..., n, d) array of float32 or float64
+        Finite.
+    method : {"qr", "gram", "sketch"}
+        "qr" is exact, and takes rank-deficient matrices. "gram" goes by the Cholesky factor of AᵀA, three to five times as fast; its
+        error grows with the square of the condition, and where that is too large, "qr" is taken instead. "sketch" estimates, from a
+        random sketch of A: each score is off by a factor between 0.4 and 2.5 but in rare cases. It and "gram" take one matrix.
+    sketch_size : int, optional
+        Rows of the sketch, 4 d log2(d) + 64 by default.
+    rcond : float, optional
+        Singular values below rcond times the largest count as zero; max(n, d) times the roundoff by default.
+    rng : None, int or numpy.random.Generator, optional
+        For "sketch".
+
+    Returns
+    -------
+    (..., n) array
+        Between 0 and 1; they sum up to the rank of A and do not change when A is multiplied from the right by an invertible matrix. A
+        row of zeros has the score 0.
+
+    Raises
+    ------
+    ValueError
+        Entries that are not finite, fewer than two dimensions, or an unknown option.
+    TypeError
+        `a` has another dtype.
+
+    Notes
+    -----
+    "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work on d × d matrices is done in float64.
+
+    References
+    ----------
+    P. Drineas, M. Magdon-Ismail, M. W. Mahoney, D. P. Woodruff, "Fast approximation of matrix coherence and statistical leverage", JMLR,
+    2012.
+
+    Examples
+    --------
+    >>> leverage_scores(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])).round(12)
+    array([0.4, 0.4, 0.6, 0.6])
+    """
+    xp, (a,) = on_device(a=a)
+    dtype = float_dtype(a=a)
+    if a.ndim < 2:
+        raise ValueError(f"a must have at least 2 dimensions (got shape {a.shape})")
+    if method not in ("qr", "gram", "sketch"):
+        raise ValueError(f"method must be 'qr', 'gram' or 'sketch' (got {method!r})")
+    if not bool(xp.isfinite(a).all()):
+        raise ValueError("a must be finite (got nan or inf)")
+    if method != "qr" and a.ndim != 2:
+        raise ValueError(f"method {method!r} takes one matrix (got shape {a.shape})")
+    if rcond is not None and not 0 <= float(rcond) < 1:
+        raise ValueError(f"rcond must satisfy 0 <= rcond < 1 (got {rcond})")
+    if not a.size:
+        return xp.zeros(a.shape[:-1], dtype)
+    factor = {"gram": _from_gram, "sketch": _from_sketch}.get(method)
+    w = factor(xp, a, sketch_size, rng) if factor else None
+    return _by_svd(xp, a, rcond) if w is None else _squared_rows(xp, a, w.astype(dtype, copy=False))
+
+
+def _by_svd(xp, a, rcond):
+    q, r = xp.linalg.qr(a)
+    u, s, _ = xp.linalg.svd(r, full_matrices=False)
+    if rcond is None:
+        rcond = max(a.shape[-2:]) * np.finfo(a.dtype).eps
+    kept = s > rcond * s[..., :1]
+    return xp.minimum(((q @ u)**2 * kept[..., None, :]).sum(axis=-1), 1)
+
+
+def _from_gram(xp, a, sketch_size, rng):
+    """W with τ_i = ‖a_iᵀ W‖², the inverse of the Cholesky factor of AᵀA; None where AᵀA is too badly conditioned."""
+    gram = a.T.astype(np.float64) @ a if a.dtype == np.float64 else (a.T @ a).astype(np.float64)
+    values = xp.linalg.eigvalsh(gram)
+    if not float(values[-1]) * np.finfo(a.dtype).eps < WORST_SQUARED_CONDITION * float(values[0]):
+        return None
+    return xp.linalg.inv(xp.linalg.cholesky(gram)).T
+
+
+def _from_sketch(xp, a, sketch_size, rng):
+    """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None where the sketch has not full rank."""
+    n, d = a.shape
+    m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else operator.index(sketch_size)
+    if m < d:
+        raise ValueError(f"sketch_size must be >= d={d} (got {m})")
+    if m >= next_power_of_two(n):
+        return None
+    rng = np.random.default_rng(key_from_rng(rng))
+    r = xp.linalg.qr(srht(a, m, rng=rng).astype(np.float64), "r")
+    diagonal = xp.abs(xp.diagonal(r))
+    if not float(diagonal.min()) > max(m, d) * np.finfo(a.dtype).eps * float(diagonal.max()):
+        return None
+    g = math.ceil(8 * math.log(n))
+    return xp.linalg.inv(r) @ (normal((d, g), rng=rng, xp=xp) * g**-0.5)
+
+
+def _squared_rows(xp, a, w):
+    result = xp.empty(len(a), a.dtype)
+    for first in range(0, len(a), ROWS):
+        product = a[first:first + ROWS] @ w
+        result[first:first + ROWS] = xp.einsum("ij,ij->i", product, product)
+    return xp.minimum(result, 1)

@@ -1,0 +1,161 @@
+"""Sparse products, sweeps and colourings against dense loops, SciPy, known answers; the container's checks."""
+
+import numpy as np
+import pytest
+
+import numcore
+from numcore.linalg import CSR, Coloring, color_graph, spmv, triangular_sweep
+from numcore.linalg.sparse import as_csr
+from tests.naive.linalg.kernels import sweep
+
+PATH = np.array([[4.0, -1, 0], [-1, 4, -1], [0, -1, 4]])
+
+
+def random_dense(rng, m, n, density=0.3):
+    return np.where(rng.random((m, n)) < density, rng.standard_normal((m, n)), 0)
+
+
+def grid(side):
+    t = 2 * np.eye(side) - np.eye(side, k=1) - np.eye(side, k=-1)
+    return np.kron(np.eye(side), t) + np.kron(t, np.eye(side))
+
+
+@pytest.mark.parametrize("m, n", [(0, 0), (0, 3), (3, 0), (1, 1), (1, 9), (9, 1), (31, 17)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_container(m, n, dtype):
+    dense = random_dense(np.random.default_rng(0), m, n).astype(dtype)
+    a = CSR.from_dense(dense)
+    assert a.dtype == dtype and a.indptr.dtype == np.int32 and a.nnz == (dense != 0).sum()
+    np.testing.assert_array_equal(a.to_dense(), dense)
+    np.testing.assert_array_equal(a.transpose().to_dense(), dense.T)
+    np.testing.assert_array_equal(a.diagonal(), dense.diagonal())
+    np.testing.assert_array_equal(a.rows, np.nonzero(dense)[0])
+
+
+def test_entries_in_any_order_are_sorted_and_summed():
+    a = CSR.from_coo([2, 0, 2, 0], [1, 0, 1, 2], np.array([1.0, 2, 3, 4]), (3, 3))
+    assert a.to_dense().tolist() == [[2, 0, 4], [0, 0, 0], [0, 4, 0]] and a.nnz == 3
+    indices, data = np.array([2, 0, 1, 1]), np.array([1.0, 2, 3, 4])
+    b = CSR([0, 2, 4], indices, data, (2, 3))
+    assert b.to_dense().tolist() == [[2, 0, 1], [0, 7, 0]]
+    assert indices.tolist() == [2, 0, 1, 1] and data.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("arguments, kind, message", [
+    (([0, 1], [0], np.ones(1), (2, 2)), ValueError, "must have shapes"), (([0, 2, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"),
+    (([1, 1, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"), (([0, 1, 1], [2], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"),
+    (([0, 1, 1], [-1], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"), (([0, 1, 1], [0.5], np.ones(1), (2, 2)), TypeError, "integers"),
+    (([0, 1, 1], [0], np.ones(1, int), (2, 2)), TypeError, "float32 or float64"), (([0], [], np.ones(0), -1), TypeError, "shape"),
+    (([0], [], np.ones(0), (-1, 2)), ValueError, "shape")])
+def test_container_refuses(arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        CSR(*arguments)
+
+
+@pytest.mark.parametrize("columns", [None, 0, 1, 5, 33])
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("float64", 1e-14)])
+def test_products(columns, dtype, rtol):
+    rng = np.random.default_rng(1)
+    dense = random_dense(rng, 40, 70).astype(dtype)
+    dense[3] = 0
+    x = rng.standard_normal((70,) if columns is None else (70, columns)).astype(dtype)
+    expected = dense.astype(float) @ x
+    result = spmv(CSR.from_dense(dense), x)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, rtol=0, atol=rtol * np.abs(expected).max(initial=1))
+
+
+def test_long_rows_of_float32_are_summed_in_float64():
+    x = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
+    a = CSR([0, len(x)], np.arange(len(x)), np.ones_like(x), (1, len(x)))
+    exact = x.astype(float).sum()
+    assert abs(spmv(a, x)[0] - exact) <= np.spacing(np.float32(abs(exact)))
+
+
+def test_scipy_matrices_are_taken():
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    dense = random_dense(np.random.default_rng(2), 12, 9)
+    x = np.arange(9.0)
+    for make in (scipy_sparse.csr_array, scipy_sparse.csr_matrix, scipy_sparse.csc_array, scipy_sparse.coo_array):
+        np.testing.assert_allclose(spmv(make(dense), x), dense @ x, atol=1e-13)
+    with pytest.raises(TypeError, match="a must be a CSR"):
+        as_csr(dense)
+
+
+# --- sweeps and colourings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_of_three_rows():
+    x = triangular_sweep(CSR.from_dense(PATH), np.array([1.0, 2, 3]), np.zeros(3), omega=1.5)
+    assert x.tolist() == [0.375, 0.890625, 1.458984375]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "symmetric"])
+@pytest.mark.parametrize("columns", [None, 3])
+@pytest.mark.parametrize("colored", [False, True])
+def test_sweeps_follow_the_loop(direction, columns, colored):
+    rng = np.random.default_rng(3)
+    dense = random_dense(rng, 30, 30, 0.1) + 10 * np.eye(30)
+    a, shape = CSR.from_dense(dense), (30,) if columns is None else (30, columns)
+    b, x = rng.standard_normal((2, *shape))
+    coloring = color_graph(a) if colored else None
+    order = list(coloring.order) if colored else list(range(30))
+    expected = x
+    for rows in {"forward": [order], "backward": [order[::-1]], "symmetric": [order, order[::-1]]}[direction]:
+        expected = np.stack([sweep(dense, *pair, 1.3, rows) for pair in zip(b.reshape(30, -1).T, expected.reshape(30, -1).T, strict=True)],
+                            axis=-1).reshape(shape)
+    before = x.copy()
+    np.testing.assert_allclose(triangular_sweep(a, b, x, omega=1.3, direction=direction, coloring=coloring), expected, atol=1e-13)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_sweeps_converge_to_the_solution():
+    dense = grid(6)
+    a, b, x = CSR.from_dense(dense), np.arange(36.0), np.zeros(36)
+    for _ in range(200):
+        x = triangular_sweep(a, b, x, direction="symmetric", omega=1.2)
+    np.testing.assert_allclose(x, np.linalg.solve(dense, b), rtol=1e-10)
+
+
+def test_a_grid_has_two_colors():
+    coloring = color_graph(CSR.from_dense(grid(10)))
+    assert coloring.num_colors == 2 and np.diff(coloring.starts).tolist() == [50, 50]
+
+
+@pytest.mark.parametrize("n, density", [(0, 0), (1, 0), (40, 0.05), (150, 1.0)])
+def test_colors_share_no_edge(n, density):
+    dense = random_dense(np.random.default_rng(4), n, n, density)
+    coloring = color_graph(CSR.from_dense(dense))
+    assert sorted(coloring.order.tolist()) == list(range(n))
+    for first, last in zip(coloring.starts, coloring.starts[1:], strict=False):
+        rows = coloring.order[first:last]
+        block = dense[np.ix_(rows, rows)]
+        assert not (block - np.diag(block.diagonal())).any()
+    if density == 1:
+        assert coloring.num_colors == n
+
+
+def test_bits_do_not_depend_on_threads():
+    rng = np.random.default_rng(5)
+    a, x = CSR.from_dense(random_dense(rng, 500, 500, 0.1)), rng.standard_normal(500)
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            numcore.set_num_threads(threads)
+            results.append(spmv(a, x))
+    finally:
+        numcore.set_num_threads(None)
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+@pytest.mark.parametrize("change, kind, message", [
+    (dict(omega=0.0), ValueError, "0 < omega < 2"), (dict(omega=2), ValueError, "0 < omega < 2"), (dict(omega="one"), TypeError, "omega"),
+    (dict(direction="up"), ValueError, "direction must be"), (dict(b=np.ones(2)), ValueError, "b and x must have one shape"),
+    (dict(x=np.ones(3, np.float32)), TypeError, "one dtype"), (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "square"),
+    (dict(a=CSR.from_dense(np.eye(3, k=1))), ValueError, "no zero on its diagonal"), (dict(a=np.eye(3)), TypeError, "must be a CSR"),
+    (dict(coloring=3), TypeError, "must be a Coloring"), (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows"),
+    (dict(coloring=Coloring(np.array([0, 1, 7]), (0, 3), 1)), ValueError, "permutation"),
+    (dict(coloring=Coloring(np.array([0, 1, 2]), (0, 9), 1)), ValueError, "starts")])
+def test_sweep_errors(change, kind, message):
+    with pytest.raises(kind, match=message):
+        triangular_sweep(**{"a": CSR.from_dense(PATH), "b": np.ones(3), "x": np.ones(3)} | change)
