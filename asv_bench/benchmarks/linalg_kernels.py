@@ -108,7 +108,8 @@ class Factorisations:
         return theirs / ours
 
     def track_ratio_of_sketched_leverage_to_qr(self):
-        ours, theirs = median_seconds([lambda: leverage_scores(self.tall, method="sketch", rng=0), lambda: np.linalg.qr(self.tall)], SECONDS)
+        ours, theirs = median_seconds([lambda: leverage_scores(self.tall, method="sketch", rng=0),
+                                       lambda: np.linalg.qr(self.tall)], SECONDS)
         return theirs / ours
 
     track_ratio_of_sketched_leverage_to_qr.timeout = 300

@@ -138,15 +138,24 @@ class CSR:
 
     def diagonal(self):
         """(min(m, n),) array, zero where there is no entry."""
-        return self._diagonal.copy()
-
-    @cached_property
-    def _diagonal(self):
         xp, _ = on_device(indptr=self.indptr)
         result = xp.zeros(min(self.shape), self.dtype)
-        at = self.rows == self.indices
-        result[self.indices[at]] = self.data[at]
+        result[self.indices[self._diagonal_at]] = self.data[self._diagonal_at]
         return result
+
+    @cached_property
+    def _diagonal_at(self):
+        """The places of the diagonal's entries among all entries."""
+        xp, _ = on_device(indptr=self.indptr)
+        return xp.nonzero(self.rows == self.indices)[0].astype(self.indptr.dtype)
+
+    @cached_property
+    def inverse_diagonal(self):
+        """(n,) array of the inverses of the diagonal; ValueError where it has a zero or lacks an entry."""
+        diagonal = self.diagonal()
+        if len(self._diagonal_at) < len(diagonal) or bool((diagonal == 0).any()):
+            raise ValueError(f"a must have no zero on its diagonal (got one in row {int((diagonal == 0).argmax())})")
+        return 1 / diagonal
 
     def to_dense(self):
         """(m, n) array."""
@@ -437,7 +446,6 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     omega = checked_omega(omega)
     if direction not in ("forward", "backward", "symmetric"):
         raise ValueError(f"direction must be 'forward', 'backward' or 'symmetric' (got {direction!r})")
-    diagonal = checked_diagonal(a)
     if coloring is None and xp is not np:
         coloring = color_graph(a)
     elif coloring is not None:
@@ -446,18 +454,19 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     y = xp.array(x.T if x.ndim == 2 else x[None], dtype, order="C")
     if y.size:
         for forward in {"forward": (1,), "backward": (0,), "symmetric": (1, 0)}[direction]:
-            _sweep(a, diagonal, columns, y, omega, forward, coloring)
+            _sweep(a, columns, y, omega, forward, coloring)
     return xp.ascontiguousarray(y.T) if x.ndim == 2 else y[0]
 
 
-def _sweep(a, diagonal, b, x, omega, forward, coloring):
+def _sweep(a, b, x, omega, forward, coloring):
+    matrix = a.indptr, a.indices, a.data, a._diagonal_at, a.inverse_diagonal
     if coloring is None:
-        sweep_rows(a.indptr, a.indices, a.data, diagonal, b, x, omega, forward)
+        sweep_rows(*matrix, b, x, omega, forward)
         return
     colors = range(coloring.num_colors)
     for c in colors if forward else reversed(colors):
         rows = coloring.order[coloring.starts[c]:coloring.starts[c + 1]]
-        sweep_color(a.indptr, a.indices, a.data, diagonal, rows, b, x, omega)
+        sweep_color(*matrix, rows, b, x, omega)
 
 
 def checked_omega(omega):
@@ -471,14 +480,6 @@ def checked_omega(omega):
     return value
 
 
-def checked_diagonal(a):
-    """The diagonal of `a`, without zeros."""
-    diagonal = a._diagonal
-    if bool((diagonal == 0).any()):
-        raise ValueError(f"a must have no zero on its diagonal (got one in row {int((diagonal == 0).argmax())})")
-    return diagonal
-
-
 def _checked_coloring(coloring, n):
     if not isinstance(coloring, Coloring):
         raise TypeError(f"coloring must be a Coloring (got {type(coloring).__name__})")
@@ -490,24 +491,28 @@ def _checked_coloring(coloring, n):
         raise ValueError(f"coloring.starts must ascend from 0 to {n} (got {coloring.starts})")
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T diagonal[n]; in T b[k, n]; inout T x[k, n]; T omega;"
-        " int64 forward", split="k", gpu="thread", threads=32, grain="1", types=INDICES)
-def sweep_rows(indptr, indices, data, diagonal, b, x, omega, forward, start, stop):
+@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in T b[k, n];"
+        " inout T x[k, n]; T omega; int64 forward", split="k", gpu="thread", threads=32, grain="1", types=INDICES)
+def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, stop):
     """A sweep in natural order for each right-hand side."""
     n = b.shape[1]
     for c in range(start, stop):
         for step in range(n):
             i = step if forward else n - 1 - step
-            residual = b[c, i] - row_product(indptr[i], indptr[i + 1], indices, data, x[c])
-            x[c, i] += omega * residual / diagonal[i]
+            x[c, i] += omega * inverse[i] * _residual(i, indptr, indices, data, at, b[c], x[c])
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T diagonal[n]; in int64 rows[r]; in T b[k, n]; inout T x[k, n];"
-        " T omega", split="r", gpu="thread", types=INDICES)
-def sweep_color(indptr, indices, data, diagonal, rows, b, x, omega, start, stop):
+def _residual(i, indptr, indices, data, at, b, x):
+    """b_i - Σ_j a_ij x_j. In a forward sweep the last number that it needs is x_(i-1), which is just being computed: it is used last."""
+    above = row_product(at[i], indptr[i + 1], indices, data, x)
+    return (b[i] - above) - row_product(indptr[i], at[i], indices, data, x)
+
+
+@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in int64 rows[r];"
+        " in T b[k, n]; inout T x[k, n]; T omega", split="r", gpu="thread", types=INDICES)
+def sweep_color(indptr, indices, data, at, inverse, rows, b, x, omega, start, stop):
     """The rows of one colour, for all right-hand sides: no row reads what another writes."""
-    for at in range(start, stop):
-        i = rows[at]
+    for r in range(start, stop):
+        i = rows[r]
         for c in range(b.shape[0]):
-            residual = b[c, i] - row_product(indptr[i], indptr[i + 1], indices, data, x[c])
-            x[c, i] += omega * residual / diagonal[i]
+            x[c, i] += omega * inverse[i] * _residual(i, indptr, indices, data, at, b[c], x[c])

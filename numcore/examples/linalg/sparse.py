@@ -161,7 +161,8 @@ def _times_matrix(rng, variant, size):
 def _system(rng, variant, n, k):
     a = diagonally_dominant(rng, variant["T"], n)
     b, x = rng.standard_normal((2, k, n)).astype(variant["T"])
-    return a, [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, a.diagonal()], b, x
+    return a, [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, a._diagonal_at.astype(variant["INDEX"]),
+               a.inverse_diagonal], b, x
 
 
 def _sweep_rows(rng, variant, size):
