@@ -240,7 +240,7 @@ def tile_cols(x):
 def _tile_type(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
     from numba import types
 
-    arrays = all(isinstance(x, types.Array) and x.ndim == 1 and x.layout == "C" and x.dtype == a.dtype for x in (a, b, c))
+    arrays = all(isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, c))
     return types.void if arrays and isinstance(a.dtype, types.Float) else None
 
 
@@ -382,6 +382,7 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
 
 
 def _reference_tile(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
+    a, b, c = (x.reshape(-1) for x in (a, b, c))
     for i in range(rows):
         for j in range(tile_cols(a[0])):
             total = c[c_at + i * c_row + j] if accumulate else a.dtype.type(0)
@@ -394,11 +395,11 @@ def _reference_tile(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_
 def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
     """One register tile of a product: ``c[i, j] = (c[i, j] if accumulate) + sum over p < depth of a[i, p] * b[p, j]``.
 
-    The three operands are flat C-contiguous arrays of one float type, each with the place of its first element and its strides in
+    The three operands are C-contiguous arrays of one float type, each with the place of its first element and its strides in
     elements: a's rows and depth may have any strides (a row-major operand has ``a_depth = 1``, a packed or transposed one ``a_row = 1``),
     the columns of b and c are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes `gemm_row`.
     """
-    _reference_tile(tile_rows(a[0]), a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
+    _reference_tile(tile_rows(a.flat[0]), a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
 
 
 @intrinsic(_tile_type, _emit_tile(one_row=True))

@@ -2,9 +2,21 @@
 
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
+from .monarch import (
+                      MonarchFactors,
+                      MonarchGrads,
+                      MonarchLinear,
+                      MonarchTransform,
+                      monarch_dft,
+                      monarch_matmul,
+                      monarch_matmul_vjp,
+                      monarch_project,
+                      monarch_to_dense,
+)
 from .randomized import SVDResult, randomized_svd, range_finder
 from .sketches import srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
-__all__ = ["CSR", "Coloring", "SVDResult", "color_graph", "fwht", "leverage_scores", "next_power_of_two", "randomized_svd", "range_finder",
-           "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult", "color_graph", "fwht",
+           "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
+           "next_power_of_two", "randomized_svd", "range_finder", "spmv", "srht", "triangular_sweep"]
