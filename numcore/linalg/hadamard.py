@@ -4,10 +4,9 @@ A transform of length N = N1 N2 is H_N1 ⊗ H_N2: one of length N1 down the colu
 rows. Columns are taken in panels that stay in the cache, so that every element is read from memory two or three times for any N.
 """
 
-import operator
-
 import numpy as np
 
+from ..checks import checked_choice, checked_count
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 
@@ -40,9 +39,7 @@ def next_power_of_two(n):
     >>> next_power_of_two(5), next_power_of_two(8)
     (8, 8)
     """
-    n = operator.index(n)
-    if n < 1:
-        raise ValueError(f"n must be >= 1 (got {n})")
+    n = checked_count("n", n, least=1)
     return 1 << (n - 1).bit_length()
 
 
@@ -88,9 +85,8 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     xp, (x,) = on_device(x=x)
     axis = _checked(x, axis, norm, order)
     if x.dtype in COMPLEX:
-        y = xp.empty(x.shape, x.dtype)
-        y.real, y.imag = (fwht(part, axis=axis, norm=norm, order=order) for part in (x.real, x.imag))
-        return y
+        real, imag = (fwht(part, axis=axis, norm=norm, order=order) for part in (xp.real(x), xp.imag(x)))
+        return real + x.dtype.type(1j) * imag
     n, after = x.shape[axis], int(np.prod(x.shape[axis + 1:]))
     moved = 1 < after < FEW_COLUMNS
     y = xp.array(xp.moveaxis(x, axis, -1) if moved else x, order="C")
@@ -107,16 +103,12 @@ def _checked(x, axis, norm, order):
         float_dtype(x=x)
     if x.ndim == 0:
         raise ValueError("x must have at least one axis (got a scalar)")
-    axis = operator.index(axis)
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must satisfy {-x.ndim} <= axis < {x.ndim} (got {axis})")
+    axis = checked_count("axis", axis, least=-x.ndim, most=x.ndim - 1)
     n = x.shape[axis]
     if n < 1 or n & (n - 1):
         raise ValueError(f"x.shape[axis] must be a power of two (got {n}; the next one is {next_power_of_two(max(n, 1))})")
-    if norm not in (None, "ortho"):
-        raise ValueError(f"norm must be None or 'ortho' (got {norm!r})")
-    if order not in ("natural", "sequency"):
-        raise ValueError(f"order must be 'natural' or 'sequency' (got {order!r})")
+    checked_choice("norm", norm, (None, "ortho"))
+    checked_choice("order", order, ("natural", "sequency"))
     return axis % x.ndim
 
 

@@ -1,10 +1,10 @@
 """Leverage scores: how much a row of A can weigh in a least-squares problem, τ_i = a_iᵀ (AᵀA)⁺ a_i."""
 
 import math
-import operator
 
 import numpy as np
 
+from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..random import key_from_rng, normal
 from .hadamard import next_power_of_two
@@ -64,14 +64,12 @@ def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
     dtype = float_dtype(a=a)
     if a.ndim < 2:
         raise ValueError(f"a must have at least 2 dimensions (got shape {a.shape})")
-    if method not in ("qr", "gram", "sketch"):
-        raise ValueError(f"method must be 'qr', 'gram' or 'sketch' (got {method!r})")
+    checked_choice("method", method, ("qr", "gram", "sketch"))
     if not bool(xp.isfinite(a).all()):
         raise ValueError("a must be finite (got nan or inf)")
     if method != "qr" and a.ndim != 2:
         raise ValueError(f"method {method!r} takes one matrix (got shape {a.shape})")
-    if rcond is not None and not 0 <= float(rcond) < 1:
-        raise ValueError(f"rcond must satisfy 0 <= rcond < 1 (got {rcond})")
+    rcond = None if rcond is None else checked_number("rcond", rcond, least=0, below=1)
     if not a.size:
         return xp.zeros(a.shape[:-1], dtype)
     factor = {"gram": _from_gram, "sketch": _from_sketch}.get(method)
@@ -100,9 +98,7 @@ def _from_gram(xp, a, sketch_size, rng):
 def _from_sketch(xp, a, sketch_size, rng):
     """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None where the sketch has not full rank."""
     n, d = a.shape
-    m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else operator.index(sketch_size)
-    if m < d:
-        raise ValueError(f"sketch_size must be >= d={d} (got {m})")
+    m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else checked_count("sketch_size", sketch_size, least=d)
     if m >= next_power_of_two(n):
         return None
     rng = np.random.default_rng(key_from_rng(rng))

@@ -10,11 +10,11 @@ matrices for efficient and accurate training", ICML 2022.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
@@ -313,9 +313,7 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
     *lead, m, n = a.shape
     k, count = _default_blocks(m, n) if num_blocks is None else _checked_blocks(num_blocks, m, n)
     s, p = m // count, n // k
-    rank = operator.index(rank)
-    if not 1 <= rank <= min(s, p):
-        raise ValueError(f"rank must satisfy 1 <= rank <= min(m / l, n / k) = {min(s, p)} (got {rank})")
+    rank = checked_count("rank", rank, least=1, most=min(s, p))
     blocks = xp.ascontiguousarray(xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3)))  # (..., k, l, s, p)
     u, sigma, vh = _leading(xp, blocks, rank)
     inside = (-4, -3, -2, -1)
@@ -332,10 +330,10 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
 
 def _checked_blocks(num_blocks, m, n):
     try:
-        k, count = (operator.index(b) for b in num_blocks)
+        k, count = num_blocks
     except (TypeError, ValueError):
         raise TypeError(f"num_blocks must be a pair of integers (got {num_blocks!r})") from None
-    if k < 1 or count < 1 or n % k or m % count:
+    if n % checked_count("num_blocks", k, least=1) or m % checked_count("num_blocks", count, least=1):
         raise ValueError(f"num_blocks must be divisors (k of n={n}, l of m={m}) (got {(k, count)})")
     return k, count
 
@@ -438,11 +436,9 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     >>> bool(np.allclose(monarch_matmul(x[permutation], right, left), np.fft.fft(x, norm="ortho")))
     True
     """
-    n = operator.index(n)
-    if not 1 <= n <= MOST:
-        raise ValueError(f"n must satisfy 1 <= n <= {MOST} (got {n})")
-    k = _default_blocks(n, n)[0] if num_blocks is None else operator.index(num_blocks)
-    if k < 1 or n % k:
+    n = checked_count("n", n, least=1, most=MOST)
+    k = _default_blocks(n, n)[0] if num_blocks is None else checked_count("num_blocks", num_blocks, least=1)
+    if n % k:
         raise ValueError(f"num_blocks must be a divisor of n={n} (got {k})")
     dtype = np.dtype(dtype)
     if dtype not in (np.complex64, np.complex128):
@@ -492,8 +488,7 @@ class MonarchLinear:
     def __init__(self, in_features, out_features, *, num_blocks=4, bias=True, dtype=np.float32, rng=None):
         sizes = {"in_features": in_features, "out_features": out_features, "num_blocks": num_blocks}
         for name, value in sizes.items():
-            if operator.index(value) < 1:
-                raise ValueError(f"{name} must be >= 1 (got {value})")
+            checked_count(name, value, least=1)
         self.in_features, self.out_features, self.num_blocks = in_features, out_features, num_blocks
         dtype, rng = np.dtype(dtype), np.random.default_rng(key_from_rng(rng))
         p, s = -(-in_features // num_blocks), -(-out_features // num_blocks)

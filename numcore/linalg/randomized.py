@@ -4,15 +4,16 @@ A is only ever multiplied, so that it may be dense, sparse, or known by its prod
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import checked_count
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..random import key_from_rng, normal
 from .sparse import CSR, as_csr
 
+MOST_STEPS = 1000
 N_PROBES = 10  # vectors that measure the error: their largest residual bounds it but with probability 1e-10
 
 
@@ -42,16 +43,6 @@ class _Products:
         if len(a.shape) < 2:
             raise ValueError(f"a must have 2 dimensions (got shape {a.shape})")
         self.shape, self.dtype = tuple(a.shape), np.dtype(a.dtype)
-
-
-def _checked_count(name, value, least, most):
-    value = operator.index(value)
-    if not least <= value <= most:
-        raise ValueError(f"{name} must satisfy {least} <= {name} <= {most} (got {value})")
-    return value
-
-
-MANY = 2**31
 
 
 @routine
@@ -96,8 +87,8 @@ def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
     """
     products = _Products(a)
     *lead, m, n = products.shape
-    size = _checked_count("size", size, 1, MANY)
-    n_iter, oversample = _checked_count("n_iter", n_iter, 0, MANY), _checked_count("oversample", oversample, 0, MANY)
+    size = checked_count("size", size, least=1)
+    n_iter, oversample = checked_count("n_iter", n_iter, most=MOST_STEPS), checked_count("oversample", oversample)
     xp = products.xp
     y = products.matmat(normal((*lead, n, min(size + oversample, m, n)), rng=rng, dtype=products.dtype, xp=xp))
     if not bool(xp.isfinite(y).all()):
@@ -148,7 +139,7 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     if len(products.shape) != 2:
         raise ValueError(f"a must have 2 dimensions (got shape {products.shape})")
     m, n = products.shape
-    rank = _checked_count("rank", rank, 1, min(m, n))
+    rank = checked_count("rank", rank, least=1, most=min(m, n))
     xp, rng = products.xp, np.random.default_rng(key_from_rng(rng))
     q = range_finder(a, rank, n_iter=n_iter, oversample=oversample, rng=rng)
     u, s, vh = xp.linalg.svd(products.rmatmat(q).T, full_matrices=False)

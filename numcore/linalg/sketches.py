@@ -1,9 +1,8 @@
 """Random maps from many rows to few that keep the geometry of a column space: S with E SᵀS = I, never formed."""
 
-import operator
-
 import numpy as np
 
+from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
 from .hadamard import fwht, next_power_of_two
 
@@ -55,9 +54,8 @@ def srht(a, sketch_size, *, rng=None):
     if a.ndim not in (1, 2) or not a.size:
         raise ValueError(f"a must have shape (n,) or (n, d) with n, d > 0 (got {a.shape})")
     n, columns = len(a), a.reshape(len(a), -1)
-    size, m = next_power_of_two(n), operator.index(sketch_size)
-    if not 1 <= m <= size:
-        raise ValueError(f"sketch_size must satisfy 1 <= sketch_size <= {size}, the next power of two (got {m})")
+    size = next_power_of_two(n)
+    m = checked_count("sketch_size", sketch_size, least=1, most=size)
     rng = np.random.default_rng(rng)
     signs = xp.asarray(2 * rng.integers(0, 2, n).astype(a.dtype) - 1)[:, None]
     rows = xp.asarray(rng.choice(size, m, replace=False))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import checked_choice, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import popcount
 from ..kernel import kernel
@@ -443,9 +444,8 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     dtype = float_dtype(a=a.data, b=b, x=x)
     if x.ndim not in (1, 2) or x.shape[0] != n or b.shape != x.shape:
         raise ValueError(f"b and x must have one shape, ({n},) or ({n}, k) (got {b.shape} and {x.shape})")
-    omega = checked_omega(omega)
-    if direction not in ("forward", "backward", "symmetric"):
-        raise ValueError(f"direction must be 'forward', 'backward' or 'symmetric' (got {direction!r})")
+    omega = checked_number("omega", omega, above=0, below=2)
+    checked_choice("direction", direction, ("forward", "backward", "symmetric"))
     if coloring is None and xp is not np:
         coloring = color_graph(a)
     elif coloring is not None:
@@ -467,17 +467,6 @@ def _sweep(a, b, x, omega, forward, coloring):
     for c in colors if forward else reversed(colors):
         rows = coloring.order[coloring.starts[c]:coloring.starts[c + 1]]
         sweep_color(*matrix, rows, b, x, omega)
-
-
-def checked_omega(omega):
-    """`omega` as a float between 0 and 2."""
-    try:
-        value = float(omega)
-    except (TypeError, ValueError):
-        raise TypeError(f"omega must be a number (got {omega!r})") from None
-    if not 0 < value < 2:
-        raise ValueError(f"omega must satisfy 0 < omega < 2 (got {omega})")
-    return value
 
 
 def _checked_coloring(coloring, n):

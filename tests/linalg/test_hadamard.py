@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numcore.linalg import fwht, next_power_of_two
+from numcore.testing import simulated_gpu
 from tests.naive.linalg.kernels import hadamard, sign_changes
 
 
@@ -43,6 +44,8 @@ def test_complex_numbers():
     x = rng.standard_normal((3, 16)) + 1j * rng.standard_normal((3, 16))
     np.testing.assert_allclose(fwht(x), x @ hadamard(16), rtol=0, atol=1e-13)
     assert fwht(x.astype(np.complex64)).dtype == np.complex64
+    with simulated_gpu() as xp:
+        np.testing.assert_allclose(fwht(xp.asarray(x)).get(), fwht(x), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("n", [1, 2, 8, 64])
@@ -53,7 +56,7 @@ def test_sequency_counts_sign_changes(n):
 
 def test_next_power_of_two():
     assert [next_power_of_two(n) for n in (1, 2, 3, 4, 5, 1023, 1024, 1025)] == [1, 2, 4, 4, 8, 1024, 1024, 2048]
-    with pytest.raises(ValueError, match="n must be >= 1"):
+    with pytest.raises(ValueError, match="n >= 1"):
         next_power_of_two(0)
 
 
