@@ -1,22 +1,24 @@
 """Structured, low-rank and sketched linear algebra, and the solvers around it."""
 
+from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
 from .monarch import (
-                      MonarchFactors,
-                      MonarchGrads,
-                      MonarchLinear,
-                      MonarchTransform,
-                      monarch_dft,
-                      monarch_matmul,
-                      monarch_matmul_vjp,
-                      monarch_project,
-                      monarch_to_dense,
+    MonarchFactors,
+    MonarchGrads,
+    MonarchLinear,
+    MonarchTransform,
+    monarch_dft,
+    monarch_matmul,
+    monarch_matmul_vjp,
+    monarch_project,
+    monarch_to_dense,
 )
 from .randomized import SVDResult, randomized_svd, range_finder
 from .sketches import srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
-__all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult", "color_graph", "fwht",
-           "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
-           "next_power_of_two", "randomized_svd", "range_finder", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
+           "SolveResult", "color_graph", "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft",
+           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "randomized_svd",
+           "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
