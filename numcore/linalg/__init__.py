@@ -3,6 +3,7 @@
 from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
+from .matrix_completion import CompletionResult, alternating_step, complete_masked, complete_matrix, predict_entries
 from .monarch import (
     MonarchFactors,
     MonarchGrads,
@@ -22,3 +23,7 @@ __all__ = ["CSR", "Coloring", "DirectionNetwork", "MonarchFactors", "MonarchGrad
            "SolveResult", "color_graph", "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft",
            "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "randomized_svd",
            "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "CompletionResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
+           "alternating_step", "color_graph", "complete_masked", "complete_matrix", "fwht", "leverage_scores", "monarch_dft",
+           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries",
+           "randomized_svd", "range_finder", "spmv", "srht", "triangular_sweep"]
