@@ -905,17 +905,27 @@ def _dot(x, y):
 
 
 def _gradient(first, last, indices, data, factor, ridge, x, gradient, right):
-    """gradient = Aᵀ (b - A x) - ridge x; the squared length of right = Aᵀ b."""
+    """gradient = Aᵀ (b - A x) - ridge x, four rows of A at a time; the squared length of right = Aᵀ b."""
     k = len(x)
     for c in range(k):
         gradient[c], right[c] = -ridge * x[c], 0
-    for e in range(first, last):
-        row = factor[np.uintp(indices[e])]
-        value = float(data[e])
+    e = first
+    while e + 4 <= last:
+        r0, r1 = factor[np.uintp(indices[e])], factor[np.uintp(indices[e + 1])]
+        r2, r3 = factor[np.uintp(indices[e + 2])], factor[np.uintp(indices[e + 3])]
+        b0, b1, b2, b3 = float(data[e]), float(data[e + 1]), float(data[e + 2]), float(data[e + 3])
+        t0, t1, t2, t3 = b0 - _dot(r0, x), b1 - _dot(r1, x), b2 - _dot(r2, x), b3 - _dot(r3, x)
+        for c in range(k):
+            gradient[c] += (t0 * r0[c] + t1 * r1[c]) + (t2 * r2[c] + t3 * r3[c])
+            right[c] += (b0 * r0[c] + b1 * r1[c]) + (b2 * r2[c] + b3 * r3[c])
+        e += 4
+    while e < last:
+        row, value = factor[np.uintp(indices[e])], float(data[e])
         residual = value - _dot(row, x)
         for c in range(k):
             gradient[c] += residual * row[c]
             right[c] += value * row[c]
+        e += 1
     return _dot(right, right)
 
 
