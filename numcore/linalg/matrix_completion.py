@@ -65,7 +65,8 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
         k, with 1 <= k <= min(m, n).
     ridge : float
         Weight of ‖v‖² relative to what the data weigh: λ_j = ridge |Ω_j| / m for a column, ridge |Ω_i| / n for a row. 0 is none at all.
-        Ratings and images need some, 0.01 to 1, and more for higher ranks.
+        It shrinks the whole model, by
+        about 1 / (1 + ridge) where most entries are known.
     center : {False, True, "rows", "columns"}
         Subtract the mean of the known entries, or that of every row or column; one without entries gets the mean of all. Without
         centring, one rank is spent on the mean, and columns with few entries are fitted badly: data that do not vary around
