@@ -1,7 +1,7 @@
 """Low-rank matrix completion: a model U Vᵀ of rank k of a matrix of which few entries are known.
 
-U and V are least-squares solutions of each other, by turns (alternating minimisation). For every column j with known entries in the rows Ω_j
-this is a small problem min ‖U[Ω_j] v - M[Ω_j, j]‖² + λ_j ‖v‖², solved only as exactly as the current change of the model deserves. From
+U and V are least-squares solutions of each other, by turns (alternating minimisation). For every column j with known entries in the rows
+Ω_j this is a small problem min ‖U[Ω_j] v - M[Ω_j, j]‖² + λ_j ‖v‖², solved only as exactly as the current change of the model deserves. From
 Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024.
 The adaptive accuracy, conjugate gradients, the ridge, centring and the held-out error are additions.
 """
@@ -83,11 +83,12 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
         Relative accuracy ε of conjugate gradients, ‖gradient‖ <= ε ‖U[Ω_j]ᵀ M[Ω_j, j]‖. "adaptive" is a tenth of the last relative change
         of the model, at most 0.1.
     split_samples : bool
-        Use every known entry once, in one of 2 `max_iter` + 1 parts: what the theory of convergence assumes. Otherwise all are used always.
+        Use every known entry once, in one of 2 `max_iter` + 1 parts, as the theory of convergence assumes. Otherwise all are used always.
     holdout : float
         0 <= holdout < 1: the fraction of known entries that are hidden from the fit, to measure its error.
     tol : float
-        End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. Anything between 0 and eight units of roundoff is taken as these.
+        End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. What is between 0 and eight units of roundoff is taken as
+        these.
     max_iter : int
         The most rounds, of two half-steps each.
     rng : None, int or numpy.random.Generator, optional
@@ -100,8 +101,8 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
     Returns
     -------
     CompletionResult
-        ``u`` (m, k) and ``vh`` (k, n) orthonormal, ``s`` (k,) descending, ``offset`` (1, 1), (m, 1) or (1, n), so that ``offset + (u * s) @ vh``
-        is the whole matrix. ``observed_rmse`` is the root mean square error at the entries that were fitted, no
+        ``u`` (m, k) and ``vh`` (k, n) orthonormal, ``s`` (k,) descending, ``offset`` (1, 1), (m, 1) or (1, n), so that
+        ``offset + (u * s) @ vh`` is the whole matrix. ``observed_rmse`` is the root mean square error at the entries that were fitted, no
         estimate of the error elsewhere; ``holdout_rmse``, that at those held out, is one (None where there are none).
         ``relative_changes`` has the change of every round, ``num_iter`` their number. ``status`` says how the search ended: "converged",
         "max_iter", "callback" or "interrupt" (by the keyboard), followed by "; underdetermined" where fewer entries are known than
@@ -118,8 +119,8 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
 
     Notes
     -----
-    For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n log(k ‖M‖ / ε) entries known at random, the error is
-    below ε after O(log(‖M‖ / ε)) rounds. Relative errors ε_t of the half-steps add up to no more than a small multiple of the last one.
+    For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n log(k ‖M‖ / ε) entries known at random, the error
+    is below ε after O(log(‖M‖ / ε)) rounds. Relative errors ε_t of the half-steps add up to no more than a small multiple of the last one.
 
     A round takes O(|Ω| k² + (m + n) k³) operations by "cholesky", O(|Ω| k) for each step of "cg", and (m + n) k² for orthonormal factors.
     Memory: the known entries twice, by rows and by columns, and three copies of the factors. Least-squares problems are solved in float64.
@@ -250,8 +251,8 @@ def predict_entries(result, rows, cols):
 def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_tol=1e-10, rng=None):
     """Half a round of alternating minimisation: the best X for given V in P_Ω(X Vᵀ) ≈ P_Ω(M), row by row.
 
-    Row i with its known entries in the columns Ω_i is the solution of min ‖V[Ω_i] x - M[i, Ω_i]‖² + λ_i ‖x‖², λ_i = ridge |Ω_i| / n. The other
-    half of a round takes the transpose of `csr`.
+    Row i with its known entries in the columns Ω_i is the solution of min ‖V[Ω_i] x - M[i, Ω_i]‖² + λ_i ‖x‖², λ_i = ridge |Ω_i| / n. The
+    other half of a round takes the transpose of `csr`.
 
     Parameters
     ----------
@@ -306,7 +307,7 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
         if array is not None and not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
     ridge, inner_tol = _checked_number("ridge", ridge), _checked_number("inner_tol", inner_tol, below=1)
-    solve = _Solver(_checked_choice("solver", solver, SOLVERS), ridge, key_from_rng(rng) if solver in ("auto", "sketch") else None)
+    solve = _Solver(_checked_choice("solver", solver, SOLVERS), ridge, key_from_rng(rng))
     return solve(xp, csr, factor, x0, inner_tol)[0]
 
 
@@ -368,7 +369,8 @@ def _complete(xp, rows, cols, values, shape, *, rank, ridge, center, init, clip,
     hidden = _sample(xp, rng, len(values), int(holdout * len(values)))
     offset = _offset(xp, rows[~hidden], cols[~hidden], values[~hidden], shape, center)
     values = values - _offset_at(offset, rows, cols)
-    held_out, known = (rows[hidden], cols[hidden], values[hidden]), _csr(xp, rows[~hidden], cols[~hidden], values[~hidden], shape)
+    held_out = rows[hidden], cols[hidden], values[hidden]
+    known = _csr(xp, rows[~hidden], cols[~hidden], values[~hidden], shape)
     del rows, cols, values, hidden
     samples = _parts(xp, rng, known, 2 * max_iter + 1) if split_samples else _repeated(known)
     u = _first(xp, next(samples)[0], rank, init, clip, rng)
@@ -554,7 +556,8 @@ class _Solver:
         if self.name != "sketch" or not exact:
             automatic = self.name == "auto" and exact
             limits = (STEPS, WORST_CONDITION) if automatic else (10 * k + STEPS, math.inf)
-            solve_by_gradients(*matrix, wide, all_rows, x, found, weight, EXACT if self.name == "cholesky" else max(accuracy, EXACT), k, *limits)
+            reached = EXACT if self.name == "cholesky" else max(accuracy, EXACT)
+            solve_by_gradients(*matrix, wide, all_rows, x, found, weight, reached, k, *limits)
             all_rows = xp.nonzero(found < 0)[0] if automatic else all_rows[:0]
         if len(all_rows):
             x = xp.ascontiguousarray(x[:, :k])
@@ -635,8 +638,7 @@ def _direct(first, last, indices, data, factor, ridge, gram, panel, negative, ve
 
 def _gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
     """The upper triangle of [A b]ᵀ [A b] + ridge I without its last row, A the rows of the factor that belong to the entries b."""
-    k, height, width = factor.shape[1], tile_rows(panel[0]), tile_cols(panel[0])
-    begin = first
+    k, begin = factor.shape[1], first
     while begin < last:
         depth = min(32, last - begin)
         for e in range(depth):
@@ -644,21 +646,21 @@ def _gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
             for c in range(k):
                 target[c] = source[c]
             target[k] = data[begin + e]
-        _add_products(panel, panel, gram, pitch, 0, k, depth, begin - first, height, width)
+        _add_products(panel, panel, 0, gram, pitch, 0, k, depth, begin - first, panel)
         begin += depth
     for c in range(k):
         gram[c * pitch + c] += ridge
 
 
-def _add_products(left, right, gram, pitch, low, k, depth, accumulate, height, width):
-    """The upper triangle of gram from row `low` on, plus leftᵀ right, for `depth` rows of both."""
+def _add_products(left, right, place, gram, pitch, low, k, depth, accumulate, panel):
+    """The upper triangle of gram from row `low` on, (plus) leftᵀ right for `depth` rows of left, and of right from `place` on."""
     i = low
     while i < k:
-        j = i // width * width
+        j = i // tile_cols(panel[0]) * tile_cols(panel[0])
         while j <= k:
-            gemm_tile(left, i, 1, pitch, right, j, pitch, gram, i * pitch + j, pitch, depth, accumulate)
-            j += width
-        i += height
+            gemm_tile(left, i, 1, pitch, right, place + j, pitch, gram, i * pitch + j, pitch, depth, accumulate)
+            j += tile_cols(panel[0])
+        i += tile_rows(panel[0])
 
 
 def _factorise(gram, negative, diagonal, pitch, k, panel):
@@ -666,7 +668,7 @@ def _factorise(gram, negative, diagonal, pitch, k, panel):
 
     Eight rows at a time, the others then lose what these explain; `negative` has these rows divided by -d.
     """
-    height, width = tile_rows(panel[0]), tile_cols(panel[0])
+    width = tile_cols(panel[0])
     for i in range(k):
         diagonal[i] = gram[i * pitch + i]
     for low in range(0, k, 8):
@@ -683,19 +685,8 @@ def _factorise(gram, negative, diagonal, pitch, k, panel):
             inverse = -1 / row[i]
             for c in range(i, k + 1):
                 scaled[c] = row[c] * inverse
-        _add_products_of_rows(negative, gram, pitch, low, high, k, height, width)
+        _add_products(negative, gram, low * pitch, gram, pitch, high, k, high - low, 1, panel)
     return True
-
-
-def _add_products_of_rows(negative, gram, pitch, low, high, k, height, width):
-    """The rows from `high` on lose what the rows low … high explain."""
-    i = high
-    while i < k:
-        j = i // width * width
-        while j <= k:
-            gemm_tile(negative, i, 1, pitch, gram, low * pitch + j, pitch, gram, i * pitch + j, pitch, high - low, 1)
-            j += width
-        i += height
 
 
 def _back_substitute(gram, solution, pitch, k):
@@ -779,7 +770,7 @@ def _from_basis(gram, basis, solution, z, pitch, k, rank):
         " inout int32 found[m]; float64 weight; float64 tolerance; int64 k; int64 most; float64 worst; scratch float64 vectors[5*w]",
         split="r", gpu="block", threads=128, shared="40*w+256", types=INDICES)
 def solve_by_gradients(indptr, indices, data, factor, rows, x, found, weight, tolerance, k, most, worst, vectors, start, stop):
-    """Rows of the least-squares solution by conjugate gradients from x, found = -1 where that takes too long; k of w columns are not zero."""
+    """Rows of the least-squares solution by conjugate gradients from x, found = -1 where it takes too long; columns behind k are zero."""
     for at in range(start, stop):
         i = rows[at]
         first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
@@ -794,8 +785,9 @@ def solve_by_gradients(indptr, indices, data, factor, rows, x, found, weight, to
 
 @kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int32 places[n, 4]; in int64 rows[r];"
         " inout T x[m, k]; inout int32 found[m]; float64 weight; float64 tolerance; int64 most; scratch float64 gram[k*k+48*k+576];"
-        " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; scratch float64 vectors[5*k]; scratch float64 basis[k*k+k]",
-        split="r", gpu="block", threads=128, shared="16*k*k+296*k+256", types=INDICES)
+        " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; scratch float64 vectors[5*k];"
+        " scratch float64 basis[k*k+k]", split="r", gpu="block", threads=128, shared="16*k*k+296*k+256",
+        types=INDICES)
 def solve_by_sketch(indptr, indices, data, factor, places, rows, x, found, weight, tolerance, most, gram, sketch, negative, vectors, basis,
                     start, stop):
     """Conjugate gradients preconditioned by the Gram matrix of sketches: sums of rows with random signs, of 4 k entries or more."""
@@ -835,7 +827,7 @@ def _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sket
             sign = 1.0 - 2.0 * (place & 1)
             for c in range(k):
                 target[c] += sign * row[c]
-        _add_products(sketch, sketch, gram, pitch, 0, k, k, part, tile_rows(sketch[0]), tile_cols(sketch[0]))
+        _add_products(sketch, sketch, 0, gram, pitch, 0, k, k, part, sketch)
     for c in range(k):
         gram[c * pitch + c] += ridge
 
@@ -843,8 +835,8 @@ def _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sket
 def _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch):
     """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb from x, preconditioned by L D Lᵀ in gram unless pitch is 0.
 
-    A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not enough, or where the Rayleigh quotients of
-    the steps, which lie between the eigenvalues, show a condition above `worst`.
+    A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not enough, or where the Rayleigh
+    quotients of the steps, which lie between the eigenvalues, show a condition above `worst`.
     """
     k = len(x)
     p, gradient, product, z, best = vectors[:k], vectors[k:2 * k], vectors[2 * k:3 * k], vectors[3 * k:4 * k], vectors[4 * k:5 * k]

@@ -346,7 +346,8 @@ def test_the_same_seed_gives_the_same_model_at_any_number_of_threads():
     try:
         for threads in (1, 2, 5):
             numcore.set_num_threads(threads)
-            models.append([complete_masked(x, mask, rank=3, max_iter=3, solver=s, holdout=0.1, rng=np.random.default_rng(1)) for s in SOLVERS])
+            models.append([complete_masked(x, mask, rank=3, max_iter=3, solver=solver, holdout=0.1, rng=np.random.default_rng(1))
+                           for solver in SOLVERS])
     finally:
         numcore.set_num_threads(before)
     for results in models[1:]:
@@ -375,7 +376,8 @@ def test_hidden_pixels_of_digits(digits):
     x, mask = digits
     assert abs(np.sqrt(np.mean((x - np.nanmean(np.where(mask, x, np.nan), axis=0))[~mask]**2)) - 4.336) < 0.005
     # the published figures are of another sample of pixels: they agree to 0.01, but where the model is not determined
-    for rank, ridge, expected, within in ((3, 0.0, 3.81, 0.01), (5, 0.0, 3.72, 0.01), (5, 0.3, 3.51, 0.01), (8, 0.3, 3.35, 0.01), (10, 0.0, 4.55, 0.1)):
+    for rank, ridge, expected, within in ((3, 0.0, 3.81, 0.01), (5, 0.0, 3.72, 0.01), (5, 0.3, 3.51, 0.01), (8, 0.3, 3.35, 0.01),
+                                          (10, 0.0, 4.55, 0.1)):
         result = complete_masked(x, mask, rank=rank, ridge=ridge, center="columns", max_iter=20, rng=0)
         assert abs(rmse(result, x, ~mask) - expected) < within, (rank, ridge)
 
@@ -456,21 +458,28 @@ GOOD = dict(rows=[0, 0, 1], cols=[0, 1, 0], values=np.array([1.0, 2.0, 3.0]), sh
     (dict(rows=[0, 0, 2]), ValueError, r"rows must satisfy 0 <= index < 2 \(got 0 … 2\)"),
     (dict(cols=[0, -1, 0]), ValueError, r"cols must satisfy 0 <= index < 2 \(got -1 … 0\)"),
     (dict(rows=[0, 0]), ValueError, "rows must have one dimension"), (dict(cols=[[0, 1, 0]]), ValueError, "cols must have one dimension"),
-    (dict(rows=[0.0, 0.0, 1.0]), TypeError, "rows must be an array of integers"), (dict(cols=None), TypeError, "cols must be an array"),
-    (dict(values=np.array([1, 2, 3])), TypeError, "values must have dtype"), (dict(values=np.zeros(3, bool)), TypeError, "values must have"),
+    (dict(rows=[0.0, 0.0, 1.0]), TypeError, "rows must be an array of integers"),
+    (dict(cols=None), TypeError, "cols must be an array"),
+    (dict(values=np.array([1, 2, 3])), TypeError, "values must have dtype"),
+    (dict(values=np.zeros(3, bool)), TypeError, "values must have"),
     (dict(values=np.array([1.0, np.nan, 2.0])), ValueError, "values must be finite"),
     (dict(values=np.array([1.0, -np.inf, 2.0])), ValueError, "values must be finite"),
     (dict(rows=[], cols=[], values=np.zeros(0)), ValueError, "at least one known entry"),
-    (dict(rows=[0, 0, 0], cols=[1, 0, 1]), ValueError, r"values must be the same where a place comes twice \(got 1.0 and 3.0 at \(0, 1\)\)"),
-    (dict(rank=0), ValueError, r"1 <= rank <= min\(m, n\) = 2 \(got 0\)"), (dict(rank=3), ValueError, r"\(got 3\)"), (dict(rank=1.5), TypeError, "float"),
-    (dict(ridge=-0.1), ValueError, "0 <= ridge < inf"), (dict(ridge=np.nan), ValueError, "ridge"), (dict(ridge="a"), TypeError, "ridge must be a number"),
+    (dict(rows=[0, 0, 0], cols=[1, 0, 1]), ValueError,
+     r"values must be the same where a place comes twice \(got 1.0 and 3.0 at \(0, 1\)\)"),
+    (dict(rank=0), ValueError, r"1 <= rank <= min\(m, n\) = 2 \(got 0\)"), (dict(rank=3), ValueError, r"\(got 3\)"),
+    (dict(rank=1.5), TypeError, "float"),
+    (dict(ridge=-0.1), ValueError, "0 <= ridge < inf"), (dict(ridge=np.nan), ValueError, "ridge"),
+    (dict(ridge="a"), TypeError, "ridge must be a number"),
     (dict(holdout=1.0), ValueError, r"0 <= holdout < 1 \(got 1.0\)"), (dict(holdout=-0.1), ValueError, "holdout"),
     (dict(tol=-1), ValueError, "0 <= tol"), (dict(max_iter=0), ValueError, "max_iter must be >= 1"),
     (dict(inner_tol=1.0), ValueError, "0 <= inner_tol < 1"), (dict(inner_tol="often"), TypeError, "inner_tol must be a number"),
     (dict(solver="lu"), ValueError, r"solver must be one of 'auto', 'cholesky', 'cg', 'sketch' \(got 'lu'\)"),
     (dict(center="both"), ValueError, "center must be one of"), (dict(center=1), ValueError, "center must be one of"),
-    (dict(init="random"), ValueError, "init must be one of 'spectral'"), (dict(init=np.ones((3, 1))), ValueError, r"have shape \(2, 1\)"),
-    (dict(init=np.ones((2, 1), np.float32)), TypeError, "one dtype"), (dict(init=np.full((2, 1), np.nan)), ValueError, "init must be finite"),
+    (dict(init="random"), ValueError, "init must be one of 'spectral'"),
+    (dict(init=np.ones((3, 1))), ValueError, r"have shape \(2, 1\)"),
+    (dict(init=np.ones((2, 1), np.float32)), TypeError, "one dtype"),
+    (dict(init=np.full((2, 1), np.nan)), ValueError, "init must be finite"),
     (dict(shape=(2, -1)), ValueError, "shape must be >= 0"), (dict(shape=2), TypeError, "shape must be a pair"),
     (dict(rng="seed"), TypeError, "rng must be"), (dict(callback=3), TypeError, "callback must be callable")])
 def test_errors(change, kind, message):
@@ -480,7 +489,8 @@ def test_errors(change, kind, message):
 
 def test_errors_of_masked_matrices():
     x, mask = np.ones((3, 2)), np.ones((3, 2), bool)
-    for arguments, kind, message in (((x, mask.astype(int)), TypeError, "mask must have dtype bool"), ((x, None), TypeError, "mask must have"),
+    for arguments, kind, message in (((x, mask.astype(int)), TypeError, "mask must have dtype bool"),
+                                     ((x, None), TypeError, "mask must have"),
                                      ((x, mask[:2]), ValueError, "one shape"), ((x[0], mask[0]), ValueError, "one shape"),
                                      ((x > 0, mask), TypeError, "x must have dtype"), ((x * np.nan, mask), ValueError, "x must be finite"),
                                      ((x, ~mask), ValueError, "at least one known entry")):
@@ -490,20 +500,23 @@ def test_errors_of_masked_matrices():
 
 def test_errors_of_predictions_and_half_steps():
     result = complete_matrix(**GOOD, rng=0)
-    for arguments, kind, message in ((((1, 2), [0], [0]), TypeError, "result must be a CompletionResult"), ((result, [2], [0]), ValueError, "rows"),
-                                     ((result, [0], [0, 1]), ValueError, "cols must have one dimension"), ((result, [0.5], [0]), TypeError, "rows"),
-                                     ((result._replace(vh=np.ones((2, 2))), [0], [0]), ValueError, r"result must have u \(m, k\)"),
-                                     ((result._replace(offset=np.ones(2)), [0], [0]), ValueError, "result.offset must have shape")):
+    wrong_vh, wrong_offset = result._replace(vh=np.ones((2, 2))), result._replace(offset=np.ones(2))
+    for arguments, kind, message in (
+            (((1, 2), [0], [0]), TypeError, "result must be a CompletionResult"), ((result, [2], [0]), ValueError, "rows must satisfy"),
+            ((result, [0], [0, 1]), ValueError, "cols must have one dimension"), ((result, [0.5], [0]), TypeError, "rows must be"),
+            ((wrong_vh, [0], [0]), ValueError, r"result must have u \(m, k\)"),
+            ((wrong_offset, [0], [0]), ValueError, "result.offset must have shape")):
         with pytest.raises(kind, match=message):
             predict_entries(*arguments)
     csr, factor = CSR.from_dense(np.ones((3, 2))), np.ones((2, 1))
-    for arguments, options, kind, message in (((np.ones((3, 2)), factor), {}, TypeError, "csr must be a CSR"), ((csr, factor.T), {}, ValueError, "factor"),
-                                              ((csr, np.ones((2, 0))), {}, ValueError, "k > 0"), ((csr, factor * np.inf), {}, ValueError, "factor must be"),
-                                              ((csr, factor), dict(x0=factor), ValueError, r"x0 must have shape \(3, 1\)"),
-                                              ((csr, factor), dict(x0=np.full((3, 1), np.nan)), ValueError, "x0 must be finite"),
-                                              ((csr, factor.astype(np.float32)), {}, TypeError, "one dtype"),
-                                              ((csr, factor), dict(solver=None), ValueError, "solver must be"),
-                                              ((csr, factor), dict(inner_tol=2), ValueError, "inner_tol")):
+    for arguments, options, kind, message in (
+            ((np.ones((3, 2)), factor), {}, TypeError, "csr must be a CSR"), ((csr, factor.T), {}, ValueError, "factor must have shape"),
+            ((csr, np.ones((2, 0))), {}, ValueError, "k > 0"), ((csr, factor * np.inf), {}, ValueError, "factor must be finite"),
+            ((csr, factor), dict(x0=factor), ValueError, r"x0 must have shape \(3, 1\)"),
+            ((csr, factor), dict(x0=np.full((3, 1), np.nan)), ValueError, "x0 must be finite"),
+            ((csr, factor.astype(np.float32)), {}, TypeError, "one dtype"),
+            ((csr, factor), dict(solver=None), ValueError, "solver must be"),
+            ((csr, factor), dict(inner_tol=2), ValueError, "0 <= inner_tol < 1")):
         with pytest.raises(kind, match=message):
             alternating_step(*arguments, **options)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ...linalg import CSR, CompletionResult
 from .. import Example
-from .sparse import as_scipy, random_csr
+from .sparse import random_csr
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
@@ -114,18 +114,6 @@ def solve_loop(csr, factor, ridge):
     return result
 
 
-def _half_of_digits(dtype):
-    from sklearn.datasets import load_digits
-
-    x = load_digits().data[:400].astype(dtype)
-    return {"x": x, "mask": np.random.default_rng(0).random(x.shape) < 0.5, "rank": 3, "ridge": 0.0, "tol": 0.0, "max_iter": 60, "rng": 0}
-
-
-def _places_of_digits(dtype):
-    call = _prediction(np.random.default_rng(0), dtype, 100000)
-    return call
-
-
 def _predict_dense(result, rows, cols):
     return dense(result)[rows, cols]
 
@@ -138,7 +126,8 @@ EXAMPLES = {
         _masked, ("x", "mask"), _complete_masked, {"float32": 1e-4, "float64": 1e-11}, result=dense, also=("bool",), nan="raise"),
     "predict_entries": Example(
         _prediction, ("rows", "cols"), _predict, {"float32": 1e-6, "float64": 1e-14}, also=("int64",), nan="ignore", sizes=_prediction,
-        data="100000 entries of a 23 × 31 matrix", real=_places_of_digits, peer=("the dense matrix, indexed", _predict_dense)),
+        data="100000 entries of a 23 × 31 matrix", real=lambda dtype: _prediction(np.random.default_rng(0), dtype, 100000),
+        peer=("the dense matrix, indexed", _predict_dense)),
     "alternating_step": Example(
         _step_call, ("factor",), _step, {"float32": 1e-5, "float64": 1e-11}, nan="raise", sizes=_step_of_size,
         data="half of the pixels of the digits images", real=_digits, peer=("np.linalg.solve row by row", solve_loop)),
@@ -184,4 +173,5 @@ def _entry_products(rng, variant, size):
     return [u, v, rows, cols, np.full(size, np.nan, variant["T"])]
 
 
-KERNELS = {"solve_directly": _directly, "solve_by_gradients": _by_gradients, "solve_by_sketch": _by_sketch, "entry_products": _entry_products}
+KERNELS = {"solve_directly": _directly, "solve_by_gradients": _by_gradients, "solve_by_sketch": _by_sketch,
+           "entry_products": _entry_products}
