@@ -88,7 +88,7 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
         0 <= holdout < 1: the fraction of known entries that are hidden from the fit, to measure its error.
     tol : float
         End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. What is between 0 and eight units of roundoff is taken as
-        these.
+        these. With an adaptive `inner_tol`, the last round was solved to accuracy `tol` as well.
     max_iter : int
         The most rounds, of two half-steps each.
     rng : None, int or numpy.random.Generator, optional
@@ -478,16 +478,18 @@ def _rounds(xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress)
     """
     if tol:
         tol = max(tol, LEAST_TOLERANCE * float(np.finfo(u.dtype).eps))
-    changes, ended, short, model = [], "max_iter", False, None
+    changes, ended, short, model, adaptive = [], "max_iter", False, None, isinstance(inner_tol, str)
     bar = progress_bar(max_iter, "rounds") if progress else None
     try:
         while len(changes) < max_iter:
-            accuracy = min(0.1, 0.1 * changes[-1] if changes else 1) if isinstance(inner_tol, str) else inner_tol
+            accuracy = inner_tol
+            if adaptive:
+                accuracy = min(0.1, 0.1 * max(changes[-1], tol)) if changes else 0.1
             model, change, short = _round(xp, samples, model or (u, None, None), solve, accuracy)
             changes.append(change)
             if bar is not None:
                 bar.update(1)
-            if change <= tol and tol:
+            if change <= tol and tol and (accuracy <= tol or not adaptive):  # or else it may have been solved too coarsely to change
                 ended = "converged"
             elif callback is not None and callback(len(changes), change) is True:
                 ended = "callback"
@@ -953,10 +955,7 @@ def _precondition(gram, z, pitch, k):
             z[c] -= share * row[c]
     for step in range(k):
         i = k - 1 - step
-        row, total = gram[i * pitch:(i + 1) * pitch], 0.0
-        for c in range(i + 1, k):
-            total += row[c] * z[c]
-        z[i] -= total / row[i]
+        z[i] -= _dot(gram[i * pitch + i + 1:i * pitch + k], z[i + 1:k]) / gram[i * pitch + i]
 
 
 @kernel("in T u[m, k]; in T v[n, k]; in INDEX rows[z]; in INDEX cols[z]; out T y[z]", split="z", types=INDICES)

@@ -191,6 +191,15 @@ def test_adaptive_accuracy_still_converges(solver):
     assert len(result.relative_changes) == result.num_iter <= 30
 
 
+def test_coarse_half_steps_do_not_pass_for_convergence():
+    rng = np.random.default_rng(27)
+    x, mask = low_rank(rng, 300, 300, 60, 0.9)
+    noisy = x + 0.1 * rng.standard_normal(x.shape)
+    for tol in (0.05, 1e-6):  # from the second round on, all gradients are below a tenth
+        result, exact = (complete_masked(noisy, mask, rank=60, tol=tol, solver=solver, rng=0) for solver in ("cg", "cholesky"))
+        assert result.converged and np.linalg.norm(dense(result) - dense(exact)) < 10 * tol * np.linalg.norm(x)
+
+
 def test_a_rank_above_the_limit_of_the_direct_solver():
     x, mask = low_rank(np.random.default_rng(10), 400, 350, 50, 0.7)
     result = complete_masked(x, mask, rank=50, tol=1e-8, rng=0)
