@@ -1,4 +1,4 @@
-"""Half-steps of matrix completion beside loops and solvers that users have, float64; whole completions beside soft thresholding of the SVD."""
+"""Half-steps of matrix completion beside loops and solvers that users have, float64; whole ones beside soft thresholding of the SVD."""
 
 import time
 
@@ -32,7 +32,8 @@ class HalfStep:
         alternating_step(self.csr, self.factor)
 
     def track_ratio_to_numpy_solve(self):
-        ours, theirs = median_seconds([lambda: alternating_step(self.csr, self.factor), lambda: solve_loop(self.csr, self.factor, 0.0)], SECONDS)
+        ours, theirs = median_seconds([lambda: alternating_step(self.csr, self.factor),
+                                       lambda: solve_loop(self.csr, self.factor, 0.0)], SECONDS)
         return theirs / ours
 
     def track_ratio_to_implicit_als(self):
@@ -49,8 +50,8 @@ class HalfStep:
         threads = numcore.get_num_threads()
 
         def rounds(count):
-            model = AlternatingLeastSquares(factors=10, use_cg=False, iterations=count, dtype=np.float64, num_threads=threads, use_gpu=False,
-                                            random_state=0)
+            model = AlternatingLeastSquares(factors=10, use_cg=False, iterations=count, dtype=np.float64, num_threads=threads,
+                                            use_gpu=False, random_state=0)
             start = time.perf_counter()
             model.fit(user_items, show_progress=False)
             return time.perf_counter() - start

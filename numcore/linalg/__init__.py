@@ -19,11 +19,8 @@ from .randomized import SVDResult, randomized_svd, range_finder
 from .sketches import srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
-__all__ = ["CSR", "Coloring", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
-           "SolveResult", "color_graph", "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft",
-           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "randomized_svd",
+__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear",
+           "MonarchTransform", "SVDResult", "SolveResult", "alternating_step", "color_graph", "complete_masked", "complete_matrix",
+           "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
+           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
            "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
-__all__ = ["CSR", "Coloring", "CompletionResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
-           "alternating_step", "color_graph", "complete_masked", "complete_matrix", "fwht", "leverage_scores", "monarch_dft",
-           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries",
-           "randomized_svd", "range_finder", "spmv", "srht", "triangular_sweep"]
