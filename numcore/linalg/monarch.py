@@ -192,7 +192,8 @@ def monarch_to_dense(right, left):
         for lam in range(count):  # the rows i of block κ whose outputs ρ l + λ go to block λ
             i = [int(g) - kappa * q for g in f[kappa * q:(kappa + 1) * q] if g % count == lam]
             rho = [(kappa * q + g) // count for g in i]
-            result[..., lam, kappa, :] = left[..., lam, :, :][..., rho] @ right[..., kappa, :, :][..., i, :]
+            with np.errstate(all="ignore"):
+                result[..., lam, kappa, :] = left[..., lam, :, :][..., rho] @ right[..., kappa, :, :][..., i, :]
     return result.reshape(*lead, s * count, k * p)
 
 
@@ -230,7 +231,8 @@ def _blocks(xp, x, w, interleaved, transposed):
     if not y.size or not j:
         y[...] = 0
     elif x.dtype.kind == "c" or xp is np and b <= FEW:
-        _by_block(y, count, interleaved)[...] = xp.matmul(w.swapaxes(1, 2) if transposed else w, _by_block(x, count, interleaved))
+        with np.errstate(all="ignore"):
+            _by_block(y, count, interleaved)[...] = xp.matmul(w.swapaxes(1, 2) if transposed else w, _by_block(x, count, interleaved))
     else:
         block_product(x, w, y, interleaved, transposed)
     return y
@@ -242,7 +244,8 @@ def _outer_blocks(xp, y, x, shape, interleaved):
     if not w.size or not len(x):
         return w
     if x.dtype.kind == "c":
-        return xp.matmul(_by_block(y, shape[0], interleaved), _by_block(x, shape[0], interleaved).conj().swapaxes(1, 2))
+        with np.errstate(all="ignore"):
+            return xp.matmul(_by_block(y, shape[0], interleaved), _by_block(x, shape[0], interleaved).conj().swapaxes(1, 2))
     block_outer(y, x, w, interleaved)
     return w
 

@@ -55,6 +55,16 @@ def test_gradients_by_central_differences(shape, dtype, b):
         assert abs(numeric - np.vdot(grad, v).real) < 1e-7 * np.linalg.norm(grad) * np.linalg.norm(v)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("b", [2, 40])
+def test_infinities_times_zero_are_nan_without_a_warning(dtype, b):
+    left, x = LEFT.astype(dtype), np.ones((b, 4), dtype)
+    left[0, 0, 0] = np.inf
+    right = np.zeros_like(RIGHT, dtype=dtype)
+    assert np.isnan(monarch_to_dense(right, left)).any() and np.isnan(monarch_matmul(x, right, left)).any()
+    assert np.isnan(monarch_matmul_vjp(x, right, left, np.zeros((b, 4), dtype)).x).any()
+
+
 def test_bits_do_not_depend_on_threads():
     rng = np.random.default_rng(2)
     right, left = factors(rng, (20, 9, 7, 6, 11, 30), np.float32)
