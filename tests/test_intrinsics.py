@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from numcore.intrinsics import (
+    dot,
     float_bits,
     float_from_bits,
     fma,
@@ -138,3 +139,21 @@ def test_tile_stays_in_registers():
     count = inner.count("vfmadd") if host_vector_bits() >= 256 else inner.count("mulps")
     assert count == rows * vectors
     assert "(%rsp)" not in inner
+
+
+# --- inner products ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dot(dtype):
+    compiled, rng = numba.njit(lambda x, y: dot(x, y)), np.random.default_rng(1)
+    for n in (0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 100):
+        for start in (0, 1, 3):  # not aligned to vectors
+            x, y = rng.standard_normal(n + 3).astype(dtype)[start:start + n], rng.standard_normal(n + 3)[start:start + n]
+            expected = float(sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y, strict=True)))
+            for run in (compiled, dot):
+                assert abs(run(x, y) - expected) <= n * np.finfo(np.float64).eps * float(np.abs(x * y).sum())
+    with pytest.raises(numba.TypingError):
+        compiled(np.ones(3), np.ones(3, np.float32))
+    with pytest.raises(numba.TypingError):
+        compiled(np.ones((3, 3)), np.ones(3))

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
+from ..intrinsics import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, philox_uint32
 from .randomized import randomized_svd
 from .sparse import CSR, INDICES, as_csr, checked_shape
 
-MOST_DIRECT = 48  # ranks up to which factorising a Gram matrix is faster than conjugate gradients
+MOST_DIRECT = 32  # ranks up to which factorising Gram matrices is as fast as conjugate gradients, all rounds together
 MOST_IN_BLOCK = 48  # ranks whose matrices fit the shared memory of any GPU
 LANES = 16  # conjugate gradients take rows of a multiple of this length
 STEPS, WORST_CONDITION = 100, 1e4  # "auto" gives up conjugate gradients beyond these
@@ -77,7 +77,7 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
         μ: rows of the first U longer than 2 √(μ k / m) are set to zero, so that no row with many entries dominates. None: no clipping.
     solver : {"auto", "cholesky", "cg", "sketch"}
         For the least-squares problems: a factorisation of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from the current model; these
-        preconditioned by the factorisation of a sketch of U[Ω_j]. "auto" takes the first for ranks up to 48, else the second, and the
+        preconditioned by the factorisation of a sketch of U[Ω_j]. "auto" takes the first for ranks up to 32, else the second, and the
         third for columns where it converges slowly. On a GPU, ranks above 48 always take conjugate gradients.
     inner_tol : "adaptive" or float
         Relative accuracy ε of conjugate gradients, ‖gradient‖ <= ε ‖U[Ω_j]ᵀ M[Ω_j, j]‖. "adaptive" is a tenth of the last relative change
@@ -851,18 +851,18 @@ def _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, m
         _precondition(gram, z, pitch, k)
     for c in range(k):
         p[c] = z[c]
-    size, descent, step = math.sqrt(_dot(gradient, gradient)), _dot(gradient, z), 0
+    size, descent, step = math.sqrt(dot(gradient, gradient)), dot(gradient, z), 0
     largest, least, good = 0.0, math.inf, True
     while size > limit and descent > 0:
         if step == most or largest > worst * least:
             good = False
             break
         _normal_product(first, last, indices, factor, ridge, p, product)
-        curvature = _dot(p, product)
+        curvature = dot(p, product)
         if not curvature > 0:
             break
         length = descent / curvature
-        quotient = curvature / _dot(p, p)
+        quotient = curvature / dot(p, p)
         largest, least = max(largest, quotient), min(least, quotient)
         for c in range(k):
             best[c] += length * p[c]
@@ -870,33 +870,14 @@ def _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, m
             z[c] = gradient[c]
         if pitch:
             _precondition(gram, z, pitch, k)
-        following = _dot(gradient, z)
+        following = dot(gradient, z)
         for c in range(k):
             p[c] = z[c] + following / descent * p[c]
-        size, descent = math.sqrt(_dot(gradient, gradient)), following
+        size, descent = math.sqrt(dot(gradient, gradient)), following
         step += 1
     for c in range(k):
         x[c] = best[c]
     return good
-
-
-def _dot(x, y):
-    """Σ x_c y_c in eight sums that make a vector."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    n = len(y)
-    for block in range(n // 8):
-        c = 8 * block
-        s0 += x[c] * y[c]
-        s1 += x[c + 1] * y[c + 1]
-        s2 += x[c + 2] * y[c + 2]
-        s3 += x[c + 3] * y[c + 3]
-        s4 += x[c + 4] * y[c + 4]
-        s5 += x[c + 5] * y[c + 5]
-        s6 += x[c + 6] * y[c + 6]
-        s7 += x[c + 7] * y[c + 7]
-    for c in range(n // 8 * 8, n):
-        s0 += x[c] * y[c]
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
 def _gradient(first, last, indices, data, factor, ridge, x, gradient, right):
@@ -909,19 +890,19 @@ def _gradient(first, last, indices, data, factor, ridge, x, gradient, right):
         r0, r1 = factor[np.uintp(indices[e])], factor[np.uintp(indices[e + 1])]
         r2, r3 = factor[np.uintp(indices[e + 2])], factor[np.uintp(indices[e + 3])]
         b0, b1, b2, b3 = float(data[e]), float(data[e + 1]), float(data[e + 2]), float(data[e + 3])
-        t0, t1, t2, t3 = b0 - _dot(r0, x), b1 - _dot(r1, x), b2 - _dot(r2, x), b3 - _dot(r3, x)
+        t0, t1, t2, t3 = b0 - dot(r0, x), b1 - dot(r1, x), b2 - dot(r2, x), b3 - dot(r3, x)
         for c in range(k):
             gradient[c] += (t0 * r0[c] + t1 * r1[c]) + (t2 * r2[c] + t3 * r3[c])
             right[c] += (b0 * r0[c] + b1 * r1[c]) + (b2 * r2[c] + b3 * r3[c])
         e += 4
     while e < last:
         row, value = factor[np.uintp(indices[e])], float(data[e])
-        residual = value - _dot(row, x)
+        residual = value - dot(row, x)
         for c in range(k):
             gradient[c] += residual * row[c]
             right[c] += value * row[c]
         e += 1
-    return _dot(right, right)
+    return dot(right, right)
 
 
 def _normal_product(first, last, indices, factor, ridge, p, product):
@@ -933,13 +914,13 @@ def _normal_product(first, last, indices, factor, ridge, p, product):
     while e + 4 <= last:
         r0, r1 = factor[np.uintp(indices[e])], factor[np.uintp(indices[e + 1])]
         r2, r3 = factor[np.uintp(indices[e + 2])], factor[np.uintp(indices[e + 3])]
-        t0, t1, t2, t3 = _dot(r0, p), _dot(r1, p), _dot(r2, p), _dot(r3, p)
+        t0, t1, t2, t3 = dot(r0, p), dot(r1, p), dot(r2, p), dot(r3, p)
         for c in range(k):
             product[c] += (t0 * r0[c] + t1 * r1[c]) + (t2 * r2[c] + t3 * r3[c])
         e += 4
     while e < last:
         row = factor[np.uintp(indices[e])]
-        t = _dot(row, p)
+        t = dot(row, p)
         for c in range(k):
             product[c] += t * row[c]
         e += 1
@@ -955,7 +936,7 @@ def _precondition(gram, z, pitch, k):
             z[c] -= share * row[c]
     for step in range(k):
         i = k - 1 - step
-        z[i] -= _dot(gram[i * pitch + i + 1:i * pitch + k], z[i + 1:k]) / gram[i * pitch + i]
+        z[i] -= dot(gram[i * pitch + i + 1:i * pitch + k], z[i + 1:k]) / gram[i * pitch + i]
 
 
 @kernel("in T u[m, k]; in T v[n, k]; in INDEX rows[z]; in INDEX cols[z]; out T y[z]", split="z", types=INDICES)
