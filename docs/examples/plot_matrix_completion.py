@@ -15,8 +15,8 @@ from numcore.linalg import CSR, alternating_step, complete_masked, predict_entri
 
 # %%
 # Every second pixel of a grey photograph, of which 40 % are known. The model is fitted to these; the error that counts is that at the
-# hidden ones. The error at the known pixels falls with every rank more, while the model soon begins to follow chance. Hiding a tenth of the known
-# pixels from the fit, ``holdout=0.1``, tells when, without looking at what is missing.
+# hidden ones. The error at the known pixels falls with every rank more, while the model soon begins to follow chance. Hiding a tenth of
+# the known pixels from the fit, ``holdout=0.1``, tells when, without looking at what is missing.
 
 image = load_sample_image("china.jpg").mean(axis=2)[::2, ::2]
 known = np.random.default_rng(0).random(image.shape) < 0.4
@@ -33,7 +33,8 @@ print(f"standard deviation of the pixels {image.std():.1f}; the held-out error i
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, values), colour in zip(errors.items(), ("#0b6e99", "#c4581a", "#5a7d2a"), strict=True):
-    axes.plot(ranks, values, "o-", color=colour, label=name)
+    axes.plot(ranks, values, "o--" if name == "hidden pixels" else "o-", color=colour, label=name)
+axes.set_xticks(ranks)
 axes.set_xlabel("rank of the model")
 axes.set_ylabel("root mean square error")
 axes.set_ylim(0, None)
@@ -52,8 +53,8 @@ for axes, picture, title in zip(grid, (image, np.where(known, image, np.nan), np
     axes.axis("off")
 
 # %%
-# The model is a product U Vᵀ of two thin matrices. Each is, by turns, the best one for the other: a small least-squares problem for every row
-# or column. On a random matrix of rank 3, of which a fifth is known, the error falls by a constant factor in every round. Solutions
+# The model is a product U Vᵀ of two thin matrices. Each is, by turns, the best one for the other: a small least-squares problem for every
+# row or column. On a random matrix of rank 3, of which a fifth is known, the error falls by a constant factor in every round. Solutions
 # that are wrong by one part in a thousand, or in a million, are good enough until the model itself is as exact: errors of the steps do
 # not add up. So a step needs to be solved no better than the model is at that time, which is cheap.
 
