@@ -193,10 +193,10 @@ def test_adaptive_accuracy_still_converges(solver):
 
 def test_coarse_half_steps_do_not_pass_for_convergence():
     rng = np.random.default_rng(27)
-    x, mask = low_rank(rng, 150, 150, 30, 0.9)
+    x, mask = low_rank(rng, 300, 300, 20, 0.95)
     noisy = x + 0.1 * rng.standard_normal(x.shape)
-    for tol in (0.05, 1e-4):  # from the second round on, all gradients are below a tenth
-        result, exact = (complete_masked(noisy, mask, rank=30, tol=tol, solver=solver, rng=0) for solver in ("cg", "cholesky"))
+    for tol in (0.01, 1e-4):  # a tenth is what all gradients are below in the second round, so that no solution changes
+        result, exact = (complete_masked(noisy, mask, rank=20, tol=tol, solver=solver, rng=0) for solver in ("cg", "cholesky"))
         assert result.converged and np.linalg.norm(dense(result) - dense(exact)) < 10 * tol * np.linalg.norm(x)
 
 
@@ -350,7 +350,7 @@ def test_a_large_rank_on_a_gpu_takes_conjugate_gradients():
 
 
 def test_the_same_seed_gives_the_same_model_at_any_number_of_threads():
-    x, mask = low_rank(np.random.default_rng(24), 300, 2000, 3, 0.3)
+    x, mask = low_rank(np.random.default_rng(24), 200, 1000, 3, 0.3)
     before, models = numcore.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
