@@ -4,6 +4,10 @@ from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direct
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
 from .matrix_completion import CompletionResult, alternating_step, complete_masked, complete_matrix, predict_entries
+from .coreset import CoresetResult, WeightedSubset, auto_coreset, caratheodory, coreset_loss, vector_sum_coreset
+from .hadamard import fwht, next_power_of_two
+from .leverage import leverage_scores
+from .losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
 from .monarch import (
     MonarchFactors,
     MonarchGrads,
@@ -24,3 +28,8 @@ __all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFa
            "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
            "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
            "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "CoresetResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
+           "WeightedSubset", "auto_coreset", "caratheodory", "color_graph", "coreset_loss", "fwht", "hinge_loss", "kmeans_loss",
+           "leverage_scores", "logistic_loss", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project",
+           "monarch_to_dense", "next_power_of_two", "randomized_svd", "range_finder", "spmv", "squared_loss", "srht", "triangular_sweep",
+           "vector_sum_coreset"]

@@ -1,0 +1,325 @@
+"""Exact summaries of weighted points: few of them, with other weights, that have the same weighted sum and the same total weight.
+
+Carathéodory's theorem says that t + 1 points of R^t are enough. A vector v with Σ v_i p_i = 0 and Σ v_i = 0 exists as soon as there are
+more: u ← u - α v with the largest α that leaves u >= 0 changes no sum and makes one weight zero. The fast version replaces groups of points
+by their means, does this with the means, keeps the groups that are left and starts again with their points. C. Carathéodory, 1907;
+A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares solvers", NeurIPS 2019.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_count
+from ..dispatch import float_dtype, on_device, routine
+from ..kernel import kernel
+
+ROWS = 256  # rows that are summed before the sum is added to that of the group: keeps the rounding of long groups small
+NOTHING = 1e-60  # the square of what is left of a column with entries up to 1 that depends on those before it
+ROUNDING = 32  # the promised error, in units of roundoff times the sum of lengths
+
+
+class WeightedSubset(NamedTuple):
+    """Rows with weights, and how far their weighted sum is from that of all rows.
+
+    Attributes
+    ----------
+    indices : (k,) array of int64
+        Ascending, each once.
+    weights : (k,) array
+        Positive.
+    error : float
+        The length of the difference of the two weighted sums.
+    error_bound : float
+        What `error` is at most ("caratheodory"), or the root of the mean of its square (the methods that draw).
+    """
+
+    indices: Any
+    weights: Any
+    error: float
+    error_bound: float
+
+
+@routine
+def caratheodory(p, weights=None, *, size=None, chunks=8):
+    """A few of many weighted points with the same weighted sum and the same total weight.
+
+    Parameters
+    ----------
+    p : (n, t) array of float32 or float64
+        Finite.
+    weights : (n,) array of the same dtype, optional
+        Not negative, not all zero; 1 by default.
+    size : int, optional
+        As soon as no more than so many points are left, they are the result; t + 1 by default, and never less.
+    chunks : int
+        Points are taken in chunks · (t + 1) groups, at least 2. More groups need fewer reads of `p`, and more steps in between.
+
+    Returns
+    -------
+    WeightedSubset
+        At most max(size, t + 1) points, and positive weights. Sums are taken in float64. `error`, the length of Σ w p over the result less
+        Σ weights p over all, is at most `error_bound`, 32 units of roundoff of the dtype times the length of the sums of |w p| and of the
+        weights, over the result and over all; so is the difference of the total weights. Where the points that have a weight are few
+        enough, they are returned as they are.
+
+    Raises
+    ------
+    ValueError
+        `p` has not two dimensions, entries are not finite, weights are negative or all zero, their sums overflow, `size` is less than 1 or
+        more than n, or `chunks` less than 2.
+    TypeError
+        Other or mixed dtypes or devices.
+
+    Notes
+    -----
+    O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times. Null vectors come from a Householder
+    factorisation of 2 (t + 1) points, and are kept orthonormal while points leave: no step needs a well-conditioned or full-rank `p`.
+
+    References
+    ----------
+    A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares solvers", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> p = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> indices, weights, *_ = caratheodory(p)
+    >>> len(indices), round(float(weights @ p[indices, 0]), 12), round(float(weights.sum()), 12)
+    (2, 6.0, 4.0)
+    """
+    xp, (p, weights) = on_device(p=p, weights=weights)
+    dtype = float_dtype(p=p, weights=weights)
+    if p.ndim != 2:
+        raise ValueError(f"p must have 2 dimensions (got shape {p.shape})")
+    n, t = p.shape
+    weights = checked_weights(weights, n)
+    size = t + 1 if size is None else max(checked_count("size", size, least=1, most=n), t + 1)
+    chunks = checked_count("chunks", chunks, least=2)
+    if not n:
+        return WeightedSubset(xp.zeros(0, np.int64), xp.zeros(0, dtype), 0.0, 0.0)
+    with np.errstate(all="ignore"):
+        indices, w, total, terms = reduced(xp, "p", p, weights, size, chunks)
+        w = w.astype(dtype, copy=False)
+        rows, heavy = p[indices].astype(np.float64), w.astype(np.float64)
+        terms = ROUNDING * float(np.finfo(dtype).eps) * (terms + xp.append(heavy @ xp.abs(rows), heavy.sum()))
+        return WeightedSubset(indices, w, length(xp, heavy @ rows - total[:-1]), length(xp, terms))
+
+
+def length(xp, x):
+    """The Euclidean length as a float, without overflow on the way."""
+    largest = float(xp.abs(x).max()) if x.size else 0.0
+    return largest * float(xp.linalg.norm(x / largest)) if 0 < largest < math.inf else largest
+
+
+def checked_weights(weights, n):
+    """(n,) weights that are finite, >= 0 and not all zero; None stays None."""
+    if weights is None:
+        return None
+    if weights.shape != (n,):
+        raise ValueError(f"weights must have shape ({n},) (got {weights.shape})")
+    if n and not bool(((weights >= 0) & (weights < math.inf)).all()):
+        raise ValueError("weights must be finite and >= 0")
+    if n and not float(weights.max()) > 0:
+        raise ValueError("weights must not all be zero")
+    return weights
+
+
+def reduced(xp, name, p, weights, size, chunks):
+    """The rows that are left of p and their weights in float64; the sums (Σ w p, Σ w) and (Σ w |p|, Σ w) of all."""
+    n, t = p.shape
+    indices, u = None, xp.ones(1) if weights is None else xp.ascontiguousarray(weights.astype(np.float64, copy=False))
+    if not bool((u > 0).all()):
+        indices = xp.nonzero(u > 0)[0]
+        p, u = p[indices], u[indices]
+    p, total = xp.ascontiguousarray(p), None
+    while total is None or len(p) > size:
+        k = min(chunks * (t + 1), len(p))
+        sums = xp.empty((k, 2 * t + 1))
+        group_sums(p, u, sums)
+        if total is None:
+            total, everything = xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0), sums[:, t:].sum(axis=0)
+            if not bool(xp.isfinite(everything).all()):
+                raise ValueError(f"{name} and its weighted sums must be finite (got nan or inf)")
+        if len(p) > size:
+            least = max(t + 1, size // -(-len(p) // k))
+            p, indices, u = _of_groups(xp, p, indices, u, _factors(xp, sums, least).tolist())
+    if indices is None:
+        indices, u = xp.arange(n), xp.ones(n) * u
+    return indices, _refined(xp, p, u, total), total, everything
+
+
+def _factors(xp, sums, least):
+    """By how much the weights of every group grow so that at most `least` groups have any, and Σ w p and Σ w stay."""
+    t = (sums.shape[1] - 1) // 2
+    mass = sums[:, -1]
+    means = _to_one(xp, sums[:, :t] / mass[:, None])
+    means = _to_one(xp, means - (means * (mass / mass.sum())[:, None]).sum(axis=0))
+    points = xp.concatenate([xp.ones((len(mass), 1)), means], axis=1)[None]
+    left = mass[None].copy()
+    eliminate(points, left, xp.zeros((1, 2 * t + 2, 2 * t + 2)), xp.zeros((1, 2 * t + 2), np.int64), least)
+    return left[0] / mass
+
+
+def _to_one(xp, a):
+    """The columns of `a`, each divided by its largest absolute value."""
+    return a / xp.maximum(xp.abs(a).max(axis=0), np.finfo(np.float64).tiny)
+
+
+def _of_groups(xp, p, indices, u, factors):
+    """The points of the groups with a positive factor, their indices and their weights times that factor."""
+    n, k = len(p), len(factors)
+    kept = [(j * n // k, (j + 1) * n // k, factor) for j, factor in enumerate(factors) if factor > 0]
+    points = xp.concatenate([p[first:last] for first, last, _ in kept])
+    rows = xp.concatenate([xp.arange(first, last) if indices is None else indices[first:last] for first, last, _ in kept])
+    weights = xp.concatenate([factor * (u[first:last] if len(u) == n else xp.ones(last - first) * u) for first, last, factor in kept])
+    return points, rows, weights
+
+
+def _refined(xp, p, u, total):
+    """The weights with the rounding of all steps taken back: the least change, relative to the weights, that gives the sums exactly."""
+    rows = xp.concatenate([p.astype(np.float64), xp.ones((len(p), 1))], axis=1) * u[:, None]
+    scale = xp.maximum(xp.abs(rows).sum(axis=0), np.finfo(np.float64).tiny)
+    rows, residual = rows / scale, total / scale
+    change = rows @ (xp.linalg.pinv(rows.T @ rows, 1e-13) @ (residual - rows.sum(axis=0)))
+    refined = u * (1 + change)
+    better = xp.linalg.norm(residual - (1 + change) @ rows) < xp.linalg.norm(residual - rows.sum(axis=0))
+    return refined if bool(better) and bool((refined > 0).all()) else u
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in T p[n, t]; in float64 u[q]; out float64 sums[k, 2*t+1]; scratch float64 part[2*t+1]", split="k", gpu="block")
+def group_sums(p, u, sums, part, start, stop):
+    """Σ u p, Σ u |p|, Σ u over k groups of neighbouring rows, as equal as can be. One weight may stand for all (q = 1)."""
+    n, t, k = p.shape[0], p.shape[1], sums.shape[0]
+    for j in range(start, stop):
+        first, last = j * n // k, (j + 1) * n // k
+        sums[j, :] = 0
+        for low in range(first, last, ROWS):
+            part[:] = 0
+            for i in range(low, min(low + ROWS, last)):
+                weight = u[i] if u.size > 1 else u[0]
+                row = p[i]
+                for c in range(t):
+                    value = weight * float(row[c])
+                    part[c] += value
+                    part[t + c] += abs(value)
+                part[2 * t] += weight
+            for c in range(2 * t + 1):
+                sums[j, c] += part[c]
+
+
+@kernel("in float64 a[g, k, m]; inout float64 u[g, k]; inout float64 work[g, 2*m, 2*m]; inout int64 active[g, 2*m]; int64 least",
+        split="g", gpu="block", threads=128, grain="1")
+def eliminate(a, u, work, active, least, start, stop):
+    """Weights u >= 0 of k points, changed so that Σ u a stays and at most `least` >= m of them are positive; for each of g problems.
+
+    The entries of a column of a are at most 1. 2 m points are worked on at once. `work` has the Householder vectors in its first m rows
+    and the null vectors in the others.
+    """
+    k, m = a.shape[1], a.shape[2]
+    for g in range(start, stop):
+        weights, points, columns, null = u[g], active[g], work[g, :m], work[g, m:]
+        left = taken = count = 0
+        for i in range(k):
+            left += weights[i] > 0
+        for _ in range(k):  # each time a point leaves, at least
+            if left <= least:
+                break
+            while taken < k and count < 2 * m:
+                if weights[taken] > 0:
+                    points[count] = taken
+                    count += 1
+                taken += 1
+            for i in range(count):
+                for c in range(m):
+                    columns[c, i] = a[g, points[i], c]
+            factorise(columns, null, count)
+            free = count - m
+            while free > 0 and left > least:
+                free -= 1
+                left -= step(weights, points, null, free, count)
+            kept = 0
+            for i in range(count):
+                if weights[points[i]] > 0:
+                    points[kept] = points[i]
+                    kept += 1
+            count = kept
+
+
+def factorise(columns, null, count):
+    """Householder vectors w of the m columns, for reflections x - w (w·x), and an orthonormal basis of what is orthogonal to them."""
+    m = columns.shape[0]
+    for c in range(m):
+        w = columns[c, c:count]
+        length = math.sqrt(dot(w, w))
+        w[0] += length if w[0] >= 0 else -length
+        square = dot(w, w)
+        scale = math.sqrt(2 / square) if square > NOTHING else 0.0
+        for i in range(count - c):
+            w[i] *= scale
+        for other in range(c + 1, m):
+            reflect(w, columns[other, c:count])
+    for f in range(count - m):
+        v = null[f, :count]
+        v[:] = 0
+        v[m + f] = 1
+        for c in range(m - 1, -1, -1):
+            reflect(columns[c, c:count], v[c:])
+
+
+def reflect(w, x):
+    d = dot(w, x)
+    for i in range(x.size):
+        x[i] -= d * w[i]
+
+
+def dot(x, y):
+    s0 = s1 = s2 = s3 = 0.0
+    n = x.size // 4 * 4
+    for i in range(0, n, 4):
+        s0, s1, s2, s3 = s0 + x[i] * y[i], s1 + x[i + 1] * y[i + 1], s2 + x[i + 2] * y[i + 2], s3 + x[i + 3] * y[i + 3]
+    for i in range(n, x.size):
+        s0 += x[i] * y[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+def step(weights, points, null, free, count):
+    """Go along null vector number `free` until a weight is zero, and make the others zero there; how many weights have become zero."""
+    v, j, least = null[free], 0, math.inf
+    for i in range(count):
+        if v[i] > 0 and weights[points[i]] < least * v[i]:
+            j, least = i, weights[points[i]] / v[i]
+    zeros = 0
+    for i in range(count):
+        before = weights[points[i]]
+        after = max(before - least * v[i], 0.0) if i != j else 0.0
+        weights[points[i]] = after
+        zeros += before > 0 and after == 0
+    clear(null, free, j, count)
+    return zeros
+
+
+def clear(null, free, j, count):
+    """Reflect null vectors 0 … free onto each other so that all but the last are zero at point j; the last is given up."""
+    square = 0.0
+    for f in range(free + 1):
+        square += null[f, j] * null[f, j]
+    length = math.sqrt(square)
+    if length == 0:
+        return
+    pivot = null[free, j] + (length if null[free, j] >= 0 else -length)
+    scale = 2 / (square - null[free, j] * null[free, j] + pivot * pivot)
+    total = null[free]
+    for i in range(count):
+        total[i] *= pivot
+    for f in range(free):
+        for i in range(count):
+            total[i] += null[f, j] * null[f, i]
+    for f in range(free):
+        factor = scale * null[f, j]
+        for i in range(count):
+            null[f, i] -= factor * total[i]
+        null[f, j] = 0

@@ -1,0 +1,576 @@
+"""Coresets without analysis of the model: a few weighted points on which training gives nearly the loss of training on all of them.
+
+The user gives `fit` and a loss of each point. The losses of all points under a few models form a matrix; weighted rows whose sum is near
+the sum of all rows are a summary for these models. The model that is trained on the summary adds a column, the next summary sees it too,
+and the best of all is kept. A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction
+Framework", ICML 2023.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_choice, checked_count
+from ..dispatch import device_of, float_dtype, on_device, routine
+from ..kernel import kernel
+from ..progress import progress_bar
+from ..random import key_from_rng
+from ._caratheodory import WeightedSubset, caratheodory, checked_weights, group_sums, length, reduced
+
+__all__ = ["CoresetResult", "WeightedSubset", "auto_coreset", "caratheodory", "coreset_loss", "vector_sum_coreset"]
+
+METHODS = ("norm", "mean_of_samples", "caratheodory", "uniform")
+BLOCK = 1024  # points whose masses are added up to one, so that a draw looks into one block only
+ROWS = 1 << 14  # rows whose lengths are computed at once
+MOST_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
+NUM_TRIALS = 100  # of "mean_of_samples"
+CHUNKS = 8  # of `caratheodory`
+FIRST_QUERIES = 16  # columns that the matrix of losses has room for at first
+
+
+class CoresetResult(NamedTuple):
+    """The best coreset that was found.
+
+    Attributes
+    ----------
+    indices : (k,) array of int64
+        Ascending, each once.
+    weights : (k,) array
+    model : object
+        What `fit` made of these points.
+    total_loss : float
+        Σ weights_i loss_i over all points, under this model.
+    loss_history : (t,) NumPy array of float64
+        The same for every model, the initial ones first.
+    loss_matrix : (n, t) array
+        The losses of all points under every model, a column each.
+    num_iter : int
+        Rounds after the initial models.
+    stopped_by : str
+        "patience", "max_iter", "queries_exceed_size", "callback" or "interrupt".
+    """
+
+    indices: Any
+    weights: Any
+    model: Any
+    total_loss: float
+    loss_history: Any
+    loss_matrix: Any
+    num_iter: int
+    stopped_by: str
+
+
+# --- routines ----------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num_initial=3, patience=5, max_iter=100, stratify="auto",
+                 rng=None, callback=None, progress=False):
+    """A small weighted subset of the points on which `fit` makes a model that is good for all of them.
+
+    Parameters
+    ----------
+    x : (n, ...) array of float32 or float64
+        Points. They are only handed on to `fit` and `loss`.
+    fit : function
+        ``fit(x, y, weights)`` trains a model, any object, on weighted points. Where the model has a regulariser, `fit` should make up for
+        Σ weights, which is that of all points on average only: C Σ all weights / Σ weights for scikit-learn's C.
+    loss : function
+        ``loss(x, y, model)`` is the loss of each point, (n,), finite and not negative, without weights. A regulariser belongs into it,
+        divided by n. See `logistic_loss`, `hinge_loss`, `squared_loss` and `kmeans_loss`.
+    size : int
+        Points that are drawn, 1 <= size <= n; as some are drawn again, the subset has fewer.
+    y : (n, ...) array, optional
+        Labels or targets; `fit` and `loss` get None where there are none.
+    weights : (n,) array of the dtype of `x`, optional
+        Not negative; 1 by default.
+    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
+        How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" keeps hardly more points than there are
+        models so far, which are too few to train on: it stalls early.
+    num_initial : int
+        Models trained on uniform samples at the start.
+    patience : int
+        Rounds without a better total loss after which the search ends.
+    max_iter : int
+        Most rounds after the initial models.
+    stratify : {"auto", True, False}
+        Whether the points of each value of `y` are drawn for themselves, in proportion to their weight, one at least. "auto": where `y`
+        holds integers or booleans of 50 values at most, or the numbers -1 and 1.
+    rng : None, int or numpy.random.Generator, optional
+    callback : function, optional
+        ``callback(result)`` is called with the `CoresetResult` so far after every model; the search ends when it returns True.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    CoresetResult
+        The coreset with the least total loss, the initial ones included. Nothing is promised for models other than those that were
+        trained: `total_loss` is measured, no bound. A KeyboardInterrupt ends the search with what was found so far.
+
+    Raises
+    ------
+    ValueError
+        `x` is empty, `size` is not between 1 and n or less than the number of classes, losses have another shape, are not finite or
+        negative, weights are negative, all zero or all zero in a class, or an unknown option.
+    TypeError
+        `fit`, `loss` or `callback` cannot be called, other dtypes, or arrays on different devices.
+
+    Notes
+    -----
+    A round takes one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for the others with t models so far. All
+    losses are kept: up to n (num_initial + max_iter) numbers. The patience counts from the worst initial model, as in the paper.
+
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+
+    Examples
+    --------
+    The mean of many numbers, from ten of them:
+
+    >>> x = np.arange(1000.0)[:, None]
+    >>> result = auto_coreset(x, lambda x, y, weights: weights @ x / weights.sum(), lambda x, y, mean: ((x - mean)**2).sum(axis=1),
+    ...                       size=10, rng=0)
+    >>> bool(abs(result.model[0] - 499.5) < 50), bool(result.total_loss < 1.02 * 1000 * x.var())
+    (True, True)
+    """
+    xp, (x, weights) = on_device(x=x, weights=weights)
+    float_dtype(x=x, weights=weights)
+    if not x.ndim or not len(x):
+        raise ValueError(f"x must hold points (got shape {x.shape})")
+    n = len(x)
+    y = _checked_targets(y, x)
+    weights = checked_weights(weights, n)
+    for name, function in (("fit", fit), ("loss", loss), *([] if callback is None else [("callback", callback)])):
+        if not callable(function):
+            raise TypeError(f"{name} must be callable (got {type(function).__name__})")
+    size, method = checked_count("size", size, least=1, most=n), checked_choice("method", method, METHODS)
+    num_initial, patience = checked_count("num_initial", num_initial, least=1), checked_count("patience", patience, least=1)
+    max_iter = checked_count("max_iter", max_iter)
+    strata = _strata(xp, y, weights, size, stratify, n)
+    search = _Search(xp, x, y, weights, fit, loss, method, strata, np.random.default_rng(key_from_rng(rng)), callback)
+    search.bar = progress_bar(num_initial + max_iter, "models") if progress else None
+    try:
+        stopped = search.run(num_initial, patience, max_iter)
+    except KeyboardInterrupt:
+        if search.best is None:
+            raise
+        stopped = "interrupt"
+    finally:
+        if search.bar is not None:
+            search.bar.close()
+    return search.result(stopped)
+
+
+@routine
+def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, rng=None):
+    """Weighted rows of a matrix whose sum is near the weighted sum of all rows.
+
+    Parameters
+    ----------
+    f : (n, t) array of float32 or float64
+        Finite.
+    size : int
+        Rows that are drawn, or that are kept at most; 1 <= size <= n.
+    weights : (n,) array of the same dtype, optional
+        Not negative, not all zero; 1 by default.
+    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
+        "norm" draws rows with probabilities q_i in proportion to weights_i ‖f_i‖ (to weights_i where all these are zero) and gives each
+        drawn one the weight weights_i / (size q_i): right on average, and exact for one column without negative entries. "uniform" draws in
+        proportion to weights_i, "mean_of_samples" takes the best of several such draws. "caratheodory" is exact, and needs size > t.
+    num_trials : int
+        For "mean_of_samples".
+    rng : None, int or numpy.random.Generator, optional
+
+    Returns
+    -------
+    WeightedSubset
+        Rows that are drawn several times have the sum of the weights. `error` is the length of the difference of the two sums. With
+        q_i = weights_i ‖f_i‖ / Q, the mean of its square is (Q² - ‖Σ weights_i f_i‖²) / size for "norm", and
+        (W Σ weights_i ‖f_i‖² - ‖Σ weights_i f_i‖²) / size with W = Σ weights for "uniform"; `error_bound` is the root, for
+        "mean_of_samples" as for "uniform". For "caratheodory" it bounds the rounding.
+
+    Raises
+    ------
+    ValueError
+        `f` has not two dimensions or no rows, entries are not finite, their sums overflow, weights are negative or all zero, `size` is not
+        between 1 and n or too small for "caratheodory", or an unknown option.
+    TypeError
+        Other or mixed dtypes or devices.
+
+    Notes
+    -----
+    O(n t) operations, and one number for each draw: a draw looks into a block of 1024 rows.
+
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+
+    Examples
+    --------
+    >>> f = np.array([[1.0], [2.0], [3.0], [4.0]])
+    >>> indices, weights, *_ = vector_sum_coreset(f, 2, rng=0)
+    >>> bool(np.isclose(weights @ f[indices, 0], 10))
+    True
+    """
+    xp, (f, weights) = on_device(f=f, weights=weights)
+    dtype = float_dtype(f=f, weights=weights)
+    if f.ndim != 2 or not len(f):
+        raise ValueError(f"f must have shape (n, t) with n > 0 (got {f.shape})")
+    n = len(f)
+    size, weights = checked_count("size", size, least=1, most=n), checked_weights(weights, n)
+    checked_choice("method", method, METHODS)
+    num_trials, rng = checked_count("num_trials", num_trials, least=1), np.random.default_rng(key_from_rng(rng))
+    if method == "caratheodory":
+        if size <= f.shape[1]:
+            raise ValueError(f"size must be more than the number of columns of f, {f.shape[1]} (got {size})")
+        return caratheodory(f, weights, size=size)
+    w = _wide(xp, weights)
+    with np.errstate(all="ignore"):
+        sums = xp.empty((min(n, BLOCK), 2 * f.shape[1] + 1))
+        group_sums(xp.ascontiguousarray(f), w, sums)
+        sums = sums.sum(axis=0)
+        if not bool(xp.isfinite(sums).all()):
+            raise ValueError("f and its weighted sums must be finite (got nan or inf)")
+        total, norms, everything = sums[:f.shape[1]], _lengths(xp, f), _Strata(xp.zeros(1, np.int32), (size,), None)
+        if method == "mean_of_samples":
+            indices, drawn = _best_sample(xp, f, w, None, size, num_trials, rng)
+        else:
+            indices, drawn = _draw(xp, n, norms if method == "norm" else None, w, everything, rng)
+        drawn = drawn.astype(dtype, copy=False)
+        error = length(xp, drawn.astype(np.float64) @ f[indices].astype(np.float64) - total)
+        largest = float(norms.max()) or 1.0
+        q = float((w * norms).sum()) if method == "norm" else largest * math.sqrt(float(sums[-1] * (w * (norms / largest)**2).sum()))
+        known = length(xp, total)
+        return WeightedSubset(indices, drawn, error, math.sqrt(max(q - known, 0) / size) * math.sqrt(q + known))
+
+
+@routine
+def coreset_loss(result, losses):
+    """The loss of a coreset, Σ w_i loss_i.
+
+    Parameters
+    ----------
+    result : CoresetResult or WeightedSubset
+    losses : (n,) or (k,) array of float32 or float64
+        The losses of all points, or those of the k points of the coreset in the order of its indices.
+
+    Returns
+    -------
+    float
+        Summed in float64.
+
+    Raises
+    ------
+    ValueError
+        `losses` has another shape.
+    TypeError
+        `result` is no coreset, `losses` has another dtype or is on another device.
+
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+
+    Examples
+    --------
+    >>> from numcore.linalg import caratheodory
+    >>> losses = np.array([[1.0], [2.0], [3.0], [4.0]])
+    >>> round(coreset_loss(caratheodory(losses), losses[:, 0]), 12)
+    10.0
+    """
+    if not isinstance(result, (CoresetResult, WeightedSubset)):
+        raise TypeError(f"result must be a CoresetResult or a WeightedSubset (got {type(result).__name__})")
+    xp, (indices, weights, losses) = on_device(indices=result.indices, weights=result.weights, losses=losses)
+    float_dtype(losses=losses)
+    k, n = len(indices), len(result.loss_matrix) if isinstance(result, CoresetResult) else None
+    least = int(indices[-1]) + 1 if k else 0
+    if losses.ndim != 1 or len(losses) != k and (len(losses) < least if n is None else len(losses) != n):
+        raise ValueError(f"losses must have shape ({k},) or ({f'n >= {least}' if n is None else n},) (got {losses.shape})")
+    with np.errstate(all="ignore"):
+        return float((weights.astype(np.float64) * (losses if len(losses) == k else losses[indices])).sum())
+
+
+# --- the search --------------------------------------------------------------------------------------------------------------------
+
+
+class _Search:
+    """What one call of `auto_coreset` knows: the losses so far, their norms, and the best coreset."""
+
+    def __init__(self, xp, x, y, weights, fit, loss, method, strata, rng, callback):
+        self.xp, self.x, self.y, self.w, self.fit, self.loss = xp, x, y, _wide(xp, weights), fit, loss
+        self.method, self.strata, self.rng, self.callback, self.bar = method, strata, rng, callback, None
+        self.history, self.num_iter, self.best = [], 0, None
+        self.columns, self.norms = xp.empty((FIRST_QUERIES, len(x)), x.dtype), xp.zeros(len(x))
+        self.parts = xp.empty((-(-len(x) // BLOCK), 2))
+
+    def run(self, num_initial, patience, max_iter):
+        """The reason for the end."""
+        for _ in range(num_initial):
+            self.add(*_draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
+            if self.told_to_stop():
+                return "callback"
+        reference, waited = max(self.history), 0
+        while self.num_iter < max_iter:
+            if self.method == "caratheodory" and len(self.history) >= min(self.strata.shares):
+                return "queries_exceed_size"
+            total = self.add(*self.summary())
+            self.num_iter += 1
+            reference, waited = (total, 0) if total < reference else (reference, waited + 1)
+            if self.told_to_stop():
+                return "callback"
+            if waited == patience:
+                return "patience"
+        return "max_iter"
+
+    def add(self, indices, weights):
+        """Train on weighted points and add the losses under this model; the total loss."""
+        weights = weights.astype(self.x.dtype, copy=False)
+        model = self.fit(self.x[indices], None if self.y is None else self.y[indices], weights)
+        t, columns = len(self.history), self.columns
+        losses = self.checked(self.loss(self.x, self.y, model))
+        if t == len(columns):
+            columns = self.xp.empty((2 * t, len(self.x)), self.x.dtype)
+            columns[:t] = self.columns
+        add_losses(losses, self.w, self.norms, columns[t], self.parts)
+        self.columns = columns
+        total, bad = self.parts.sum(axis=0).tolist()
+        if bad or not total < math.inf:
+            raise ValueError(f"loss must be finite and >= 0 (got another value in {self.round()})")
+        self.history.append(total)
+        if self.best is None or total < self.best[-1]:
+            self.best = indices, weights, model, total
+        if self.bar is not None:
+            self.bar.update(1)
+        return total
+
+    def checked(self, losses):
+        xp, (losses, _) = on_device(loss=losses, x=self.x)
+        if losses is None or losses.dtype.kind != "f":
+            raise TypeError(f"loss must give an array of floats (got {getattr(losses, 'dtype', None)} in {self.round()})")
+        if losses.shape != self.x.shape[:1]:
+            raise ValueError(f"loss must give shape ({len(self.x)},) (got {losses.shape} in {self.round()})")
+        return xp.ascontiguousarray(losses.astype(self.x.dtype, copy=False))
+
+    def round(self):
+        return f"round {self.num_iter + 1}" if self.num_iter else f"model {len(self.history) + 1}"
+
+    def summary(self):
+        """Indices and weights whose weighted losses are near those of all points, for each model so far."""
+        n, xp = len(self.x), self.xp
+        if self.method in ("norm", "uniform"):
+            return _draw(xp, n, self.norms if self.method == "norm" else None, self.w, self.strata, self.rng)
+        f, parts = self.columns[:len(self.history)].T, []
+        for members, share in zip(self.strata.members or [None], self.strata.shares, strict=True):
+            if self.method == "mean_of_samples":
+                parts.append(_best_sample(xp, f, self.w, members, share, NUM_TRIALS, self.rng))
+            else:
+                rows, w = (f, self.w) if members is None else (f[members], self.w[members] if len(self.w) == n else self.w)
+                with np.errstate(all="ignore"):
+                    indices, w, *_ = reduced(xp, "loss", rows, w if len(w) == len(rows) else None, share, CHUNKS)
+                parts.append((indices if members is None else members[indices], w))
+        indices, weights = (xp.concatenate(part) for part in zip(*parts, strict=True))
+        order = xp.argsort(indices)
+        return indices[order], weights[order]
+
+    def told_to_stop(self):
+        return self.callback is not None and self.callback(self.result("running")) is True
+
+    def result(self, stopped):
+        return CoresetResult(*self.best, np.array(self.history), self.columns[:len(self.history)].T, self.num_iter, stopped)
+
+
+def _checked_targets(y, x):
+    if y is None:
+        return None
+    if isinstance(y, (list, tuple)):
+        y = np.asarray(y)
+    if device_of(y) is None:
+        raise TypeError(f"y must be an array (got {type(y).__name__})")
+    if device_of(y) is not device_of(x):
+        raise TypeError(f"arguments must live on one device (got x on {device_of(x).name}, y on {device_of(y).name})")
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"y must have length {len(x)}, that of x (got shape {y.shape})")
+    return y
+
+
+def _wide(xp, weights):
+    """Weights in float64; a single 1 stands for all where there are none."""
+    return xp.ones(1) if weights is None else xp.ascontiguousarray(weights.astype(np.float64, copy=False))
+
+
+# --- strata ------------------------------------------------------------------------------------------------------------------------
+
+
+class _Strata(NamedTuple):
+    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one class), draws and points of each."""
+
+    labels: Any
+    shares: tuple
+    members: Any
+
+
+def _strata(xp, y, weights, size, stratify, n):
+    if not isinstance(stratify, (bool, np.bool_)) and not (isinstance(stratify, str) and stratify == "auto"):
+        raise ValueError(f"stratify must be one of auto, True, False (got {stratify!r})")
+    if not isinstance(stratify, str) and stratify and (y is None or y.ndim != 1):
+        raise ValueError(f"stratify=True needs y of shape ({n},) (got {None if y is None else y.shape})")
+    one = _Strata(xp.zeros(1, np.int32), (size,), None)
+    if not stratify or y is None or y.ndim != 1 or isinstance(stratify, str) and y.dtype.kind not in "biuf":
+        return one
+    if isinstance(stratify, str) and y.dtype.kind == "f" and not bool((abs(y) == 1).all()):
+        return one
+    values, labels = xp.unique(y, return_inverse=True)
+    count = len(values)
+    if isinstance(stratify, str) and count > MOST_CLASSES or count == 1:
+        return one
+    if size < count:
+        raise ValueError(f"size must be at least the number of classes, {count} (got {size})")
+    mass = xp.bincount(labels, weights=None if weights is None else weights, minlength=count).tolist()
+    if not min(mass) > 0:
+        raise ValueError(f"weights must not all be zero in a class (got class {values.tolist()[mass.index(min(mass))]!r})")
+    members = [xp.nonzero(labels == c)[0] for c in range(count)]
+    return _Strata(labels.astype(np.int32), _shares(np.array(mass), size), members)
+
+
+def _shares(mass, size):
+    """Draws of each class, in proportion to its weight, one at least."""
+    quota = size * (mass / mass.sum())
+    shares = np.maximum(quota.astype(np.int64), 1)
+    while shares.sum() < size:
+        shares[np.argmax(quota - shares)] += 1
+    while shares.sum() > size:
+        shares[np.argmax(np.where(shares > 1, shares - quota, -math.inf))] -= 1
+    return tuple(shares.tolist())
+
+
+# --- draws -------------------------------------------------------------------------------------------------------------------------
+
+
+def _draw(xp, n, norms, w, strata, rng):
+    """Draw points in proportion to w ‖f‖, or to w where norms is None, in each class: indices and weights in float64."""
+    shares = np.array(strata.shares)
+    norms = xp.ones(1) if norms is None else norms
+    masses = xp.empty((-(-n // BLOCK), len(shares)))
+    block_masses(norms, w, strata.labels, n, masses)
+    table = np.array(masses.tolist())
+    if not np.isfinite(table.sum()):
+        raise ValueError("weights and losses must have finite sums (got inf)")
+    empty = table.sum(axis=0) == 0
+    if empty.any():  # all losses of a class are zero: its points are drawn by their weights
+        flat = xp.asarray(empty)[strata.labels] & xp.ones(n, bool)
+        norms = xp.where(flat, 1.0, norms)
+        block_masses(norms, w, strata.labels, n, masses)
+        table = np.array(masses.tolist())
+    chosen = xp.empty(int(shares.sum()), np.int64)
+    thresholds, firsts, counts = _thresholds(table, shares, rng)
+    draw_in_blocks(norms, w, strata.labels, n, xp.asarray(thresholds), xp.asarray(firsts), xp.asarray(counts), chosen)
+    indices, times = xp.unique(chosen, return_counts=True)
+    each = xp.asarray(table.sum(axis=0) / shares)
+    here = [array if len(array) == 1 else array[indices] for array in (strata.labels, norms)]
+    return indices, times * each[here[0]] / here[1]
+
+
+def _thresholds(table, shares, rng):
+    """Random numbers below the masses of blocks (b, c), block after block, class after class, ascending: with where each pair begins."""
+    b, c = table.shape
+    ends, keys, thresholds = np.cumsum(table, axis=0), [], []
+    for column in range(c):
+        u = np.sort(rng.random(shares[column])) * ends[-1, column]
+        block = np.minimum(np.searchsorted(ends[:, column], u, side="right"), np.flatnonzero(table[:, column])[-1])
+        keys.append(block * c + column)
+        thresholds.append(u - (ends[block, column] - table[block, column]))
+    keys = np.concatenate(keys)
+    counts = np.bincount(keys, minlength=b * c).reshape(b, c)
+    firsts = (np.cumsum(counts) - counts.ravel()).reshape(b, c)
+    return np.concatenate(thresholds)[np.argsort(keys, kind="stable")], firsts, counts
+
+
+def _best_sample(xp, f, w, members, size, num_trials, rng):
+    """Of several draws in proportion to w among the members the one whose mean of f is nearest to that of all members."""
+    n = len(f)
+    members = xp.arange(n) if members is None else members
+    w = w[members] if len(w) == n else xp.ones(len(members)) * w
+    ends = xp.cumsum(w)
+    rows, mass = f[members], float(ends[-1])
+    rows = rows / max(float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny)  # no square overflows
+    mean = (w / mass) @ rows
+    best, least = None, math.inf
+    for _ in range(num_trials):
+        drawn = xp.searchsorted(ends, xp.asarray(rng.random(size) * mass), side="right")
+        drawn = xp.minimum(drawn, xp.searchsorted(ends, ends[-1:]))
+        distance = float(xp.linalg.norm(rows[drawn].mean(axis=0) - mean))
+        if best is None or distance < least:
+            best, least = drawn, distance
+    indices, times = xp.unique(members[best], return_counts=True)
+    return indices, times * (mass / size)
+
+
+def _lengths(xp, f):
+    """The lengths of the rows in float64, without overflow on the way."""
+    lengths = xp.empty(len(f))
+    for first in range(0, len(f), ROWS):
+        rows = f[first:first + ROWS].astype(np.float64)
+        largest = (float(xp.abs(rows).max()) if rows.size else 0.0) or 1.0
+        rows = rows / largest
+        lengths[first:first + ROWS] = largest * xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
+    return lengths
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# Arrays of extents q, r, s have n entries, or one that stands for all.
+
+
+@kernel("in T losses[n]; in float64 w[q]; inout float64 norms[n]; out T column[n]; out float64 parts[b, 2]", split="b", gpu="block")
+def add_losses(losses, w, norms, column, parts, start, stop):
+    """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss, and how many losses are negative or not finite."""
+    for b in range(start, stop):
+        first, last = b * BLOCK, min((b + 1) * BLOCK, losses.size)
+        total = bad = 0.0
+        for i in range(first, last):
+            value, norm = abs(float(losses[i])), norms[i]
+            larger, ratio = max(value, norm), min(value, norm) / max(value, norm, TINY)
+            norms[i] = larger * math.sqrt(1 + ratio * ratio)
+            column[i] = losses[i]
+        for i in range(first, last):
+            value = float(losses[i])
+            total += (w[i] if w.size > 1 else w[0]) * value
+            bad += not 0 <= value < math.inf
+        parts[b, 0], parts[b, 1] = total, bad
+
+
+TINY = 2.0**-1022
+
+
+@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]", split="b", gpu="block")
+def block_masses(norms, w, labels, n, masses, start, stop):
+    """Σ w norm of each class in each block of n points."""
+    for b in range(start, stop):
+        masses[b, :] = 0
+        for i in range(b * BLOCK, min((b + 1) * BLOCK, n)):
+            mass = (w[i] if w.size > 1 else w[0]) * (norms[i] if norms.size > 1 else norms[0])
+            masses[b, np.uintp(labels[i] if labels.size > 1 else labels[0])] += mass
+
+
+@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; in float64 thresholds[m]; in int64 firsts[b, c];"
+        " in int64 counts[b, c]; out int64 chosen[m]; scratch float64 sums[c]; scratch int64 done[c];"
+        " scratch int64 last[c]", split="b", gpu="block")
+def draw_in_blocks(norms, w, labels, n, thresholds, firsts, counts, chosen, sums, done, last, start, stop):
+    """For each threshold of a block and a class the point where the sum of the masses passes it, or the last with a mass."""
+    for b in range(start, stop):
+        sums[:] = 0
+        done[:] = 0
+        last[:] = b * BLOCK
+        for i in range(b * BLOCK, min((b + 1) * BLOCK, n)):
+            mass = (w[i] if w.size > 1 else w[0]) * (norms[i] if norms.size > 1 else norms[0])
+            if mass > 0:
+                c = np.uintp(labels[i] if labels.size > 1 else labels[0])
+                sums[c] += mass
+                last[c] = i
+                while done[c] < counts[b, c] and thresholds[firsts[b, c] + done[c]] < sums[c]:
+                    chosen[firsts[b, c] + done[c]] = i
+                    done[c] += 1
+        for c in range(sums.size):
+            for left in range(done[c], counts[b, c]):
+                chosen[firsts[b, c] + left] = last[c]
