@@ -5,7 +5,7 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define BLOCK 1024
+#define BLOCK 256
 
 // One block of threads takes a block of points.
 extern "C" __global__ void numcore_add_losses(const REAL* __restrict__ losses, const double* __restrict__ w, double* norms,

@@ -21,12 +21,13 @@ from ._caratheodory import WeightedSubset, caratheodory, checked_weights, group_
 __all__ = ["CoresetResult", "WeightedSubset", "auto_coreset", "caratheodory", "coreset_loss", "vector_sum_coreset"]
 
 METHODS = ("norm", "mean_of_samples", "caratheodory", "uniform")
-BLOCK = 1024  # points whose masses are added up to one, so that a draw looks into one block only
+BLOCK = 256  # points whose masses are added up to one, so that a draw looks into one block only
+GROUPS = 256  # of rows that are summed for themselves
 ROWS = 1 << 14  # rows whose lengths are computed at once
 MOST_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
 NUM_TRIALS = 100  # of "mean_of_samples"
 CHUNKS = 8  # of `caratheodory`
-FIRST_QUERIES = 16  # columns that the matrix of losses has room for at first
+FIRST_QUERIES = 32  # columns that the matrix of losses has room for at first
 
 
 class CoresetResult(NamedTuple):
@@ -86,8 +87,8 @@ def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num
     weights : (n,) array of the dtype of `x`, optional
         Not negative; 1 by default.
     method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
-        How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" keeps hardly more points than there are
-        models so far, which are too few to train on: it stalls early.
+        How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" is exact for the models so far, and ends when
+        there are as many of them as draws in the smallest class.
     num_initial : int
         Models trained on uniform samples at the start.
     patience : int
@@ -202,7 +203,7 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
 
     Notes
     -----
-    O(n t) operations, and one number for each draw: a draw looks into a block of 1024 rows.
+    O(n t) operations, and one number for each draw: a draw looks into a block of 256 rows.
 
     References
     ----------
@@ -229,12 +230,12 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
         return caratheodory(f, weights, size=size)
     w = _wide(xp, weights)
     with np.errstate(all="ignore"):
-        sums = xp.empty((min(n, BLOCK), 2 * f.shape[1] + 1))
+        sums = xp.empty((min(n, GROUPS), 2 * f.shape[1] + 1))
         group_sums(xp.ascontiguousarray(f), w, sums)
         sums = sums.sum(axis=0)
         if not bool(xp.isfinite(sums).all()):
             raise ValueError("f and its weighted sums must be finite (got nan or inf)")
-        total, norms, everything = sums[:f.shape[1]], _lengths(xp, f), _Strata(xp.zeros(1, np.int32), (size,), None)
+        total, norms, everything = sums[:f.shape[1]], _lengths(xp, f), _Strata(xp.zeros(1, np.int32), (size,))
         if method == "mean_of_samples":
             indices, drawn = _best_sample(xp, f, w, None, size, num_trials, rng)
         else:
@@ -301,12 +302,14 @@ class _Search:
     def __init__(self, xp, x, y, weights, fit, loss, method, strata, rng, callback):
         self.xp, self.x, self.y, self.w, self.fit, self.loss = xp, x, y, _wide(xp, weights), fit, loss
         self.method, self.strata, self.rng, self.callback, self.bar = method, strata, rng, callback, None
-        self.history, self.num_iter, self.best = [], 0, None
+        self.members = None if method in ("norm", "uniform") else strata.members(xp)
+        self.history, self.num_iter, self.best, self.num_initial = [], 0, None, 0
         self.columns, self.norms = xp.empty((FIRST_QUERIES, len(x)), x.dtype), xp.zeros(len(x))
         self.parts = xp.empty((-(-len(x) // BLOCK), 2))
 
     def run(self, num_initial, patience, max_iter):
         """The reason for the end."""
+        self.num_initial = num_initial
         for _ in range(num_initial):
             self.add(*_draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
             if self.told_to_stop():
@@ -347,14 +350,16 @@ class _Search:
 
     def checked(self, losses):
         xp, (losses, _) = on_device(loss=losses, x=self.x)
-        if losses is None or losses.dtype.kind != "f":
-            raise TypeError(f"loss must give an array of floats (got {getattr(losses, 'dtype', None)} in {self.round()})")
+        if losses is None or losses.dtype.kind not in "biuf":
+            raise TypeError(f"loss must give an array of real numbers (got {getattr(losses, 'dtype', None)} in {self.round()})")
         if losses.shape != self.x.shape[:1]:
             raise ValueError(f"loss must give shape ({len(self.x)},) (got {losses.shape} in {self.round()})")
-        return xp.ascontiguousarray(losses.astype(self.x.dtype, copy=False))
+        with np.errstate(over="ignore"):
+            return xp.ascontiguousarray(losses.astype(self.x.dtype, copy=False))
 
     def round(self):
-        return f"round {self.num_iter + 1}" if self.num_iter else f"model {len(self.history) + 1}"
+        t = len(self.history)
+        return f"initial model {t + 1}" if t < self.num_initial else f"round {self.num_iter + 1}"
 
     def summary(self):
         """Indices and weights whose weighted losses are near those of all points, for each model so far."""
@@ -362,7 +367,7 @@ class _Search:
         if self.method in ("norm", "uniform"):
             return _draw(xp, n, self.norms if self.method == "norm" else None, self.w, self.strata, self.rng)
         f, parts = self.columns[:len(self.history)].T, []
-        for members, share in zip(self.strata.members or [None], self.strata.shares, strict=True):
+        for members, share in zip(self.members, self.strata.shares, strict=True):
             if self.method == "mean_of_samples":
                 parts.append(_best_sample(xp, f, self.w, members, share, NUM_TRIALS, self.rng))
             else:
@@ -404,11 +409,14 @@ def _wide(xp, weights):
 
 
 class _Strata(NamedTuple):
-    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one class), draws and points of each."""
+    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one class), and the draws of each."""
 
     labels: Any
     shares: tuple
-    members: Any
+
+    def members(self, xp):
+        """The points of each class; None for all."""
+        return [None] if len(self.shares) == 1 else [xp.nonzero(self.labels == c)[0] for c in range(len(self.shares))]
 
 
 def _strata(xp, y, weights, size, stratify, n):
@@ -416,7 +424,7 @@ def _strata(xp, y, weights, size, stratify, n):
         raise ValueError(f"stratify must be one of auto, True, False (got {stratify!r})")
     if not isinstance(stratify, str) and stratify and (y is None or y.ndim != 1):
         raise ValueError(f"stratify=True needs y of shape ({n},) (got {None if y is None else y.shape})")
-    one = _Strata(xp.zeros(1, np.int32), (size,), None)
+    one = _Strata(xp.zeros(1, np.int32), (size,))
     if not stratify or y is None or y.ndim != 1 or isinstance(stratify, str) and y.dtype.kind not in "biuf":
         return one
     if isinstance(stratify, str) and y.dtype.kind == "f" and not bool((abs(y) == 1).all()):
@@ -430,8 +438,7 @@ def _strata(xp, y, weights, size, stratify, n):
     mass = xp.bincount(labels, weights=None if weights is None else weights, minlength=count).tolist()
     if not min(mass) > 0:
         raise ValueError(f"weights must not all be zero in a class (got class {values.tolist()[mass.index(min(mass))]!r})")
-    members = [xp.nonzero(labels == c)[0] for c in range(count)]
-    return _Strata(labels.astype(np.int32), _shares(np.array(mass), size), members)
+    return _Strata(labels.astype(np.int32), _shares(np.array(mass), size))
 
 
 def _shares(mass, size):
@@ -454,7 +461,7 @@ def _draw(xp, n, norms, w, strata, rng):
     norms = xp.ones(1) if norms is None else norms
     masses = xp.empty((-(-n // BLOCK), len(shares)))
     block_masses(norms, w, strata.labels, n, masses)
-    table = np.array(masses.tolist())
+    table = _on_host(masses)
     if not np.isfinite(table.sum()):
         raise ValueError("weights and losses must have finite sums (got inf)")
     empty = table.sum(axis=0) == 0
@@ -462,7 +469,7 @@ def _draw(xp, n, norms, w, strata, rng):
         flat = xp.asarray(empty)[strata.labels] & xp.ones(n, bool)
         norms = xp.where(flat, 1.0, norms)
         block_masses(norms, w, strata.labels, n, masses)
-        table = np.array(masses.tolist())
+        table = _on_host(masses)
     chosen = xp.empty(int(shares.sum()), np.int64)
     thresholds, firsts, counts = _thresholds(table, shares, rng)
     draw_in_blocks(norms, w, strata.labels, n, xp.asarray(thresholds), xp.asarray(firsts), xp.asarray(counts), chosen)
@@ -470,6 +477,10 @@ def _draw(xp, n, norms, w, strata, rng):
     each = xp.asarray(table.sum(axis=0) / shares)
     here = [array if len(array) == 1 else array[indices] for array in (strata.labels, norms)]
     return indices, times * each[here[0]] / here[1]
+
+
+def _on_host(array):
+    return array if isinstance(array, np.ndarray) else np.array(array.tolist())
 
 
 def _thresholds(table, shares, rng):
@@ -527,30 +538,51 @@ def add_losses(losses, w, norms, column, parts, start, stop):
     """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss, and how many losses are negative or not finite."""
     for b in range(start, stop):
         first, last = b * BLOCK, min((b + 1) * BLOCK, losses.size)
-        total = bad = 0.0
-        for i in range(first, last):
-            value, norm = abs(float(losses[i])), norms[i]
-            larger, ratio = max(value, norm), min(value, norm) / max(value, norm, TINY)
-            norms[i] = larger * math.sqrt(1 + ratio * ratio)
-            column[i] = losses[i]
-        for i in range(first, last):
-            value = float(losses[i])
-            total += (w[i] if w.size > 1 else w[0]) * value
-            bad += not 0 <= value < math.inf
-        parts[b, 0], parts[b, 1] = total, bad
+        new, norm, copy = losses[first:last], norms[first:last], column[first:last]
+        for i in range(new.size):
+            value = abs(float(new[i]))
+            larger = max(value, norm[i])
+            ratio = min(value, norm[i]) / max(larger, TINY)
+            norm[i] = larger * math.sqrt(1 + ratio * ratio)
+            copy[i] = new[i]
+        parts[b, 0], parts[b, 1] = weighted_sum(new, w[first:last] if w.size > 1 else w), bad_ones(new)
+
+
+def weighted_sum(values, w):
+    """Σ w value; w may hold one number for all."""
+    s0 = s1 = s2 = s3 = 0.0
+    n, step = values.size // 4 * 4, 1 if w.size > 1 else 0
+    for i in range(0, n, 4):
+        at = i * step
+        s0, s1 = s0 + w[at] * values[i], s1 + w[at + step] * values[i + 1]
+        s2, s3 = s2 + w[at + 2 * step] * values[i + 2], s3 + w[at + 3 * step] * values[i + 3]
+    for i in range(n, values.size):
+        s0 += w[i * step] * values[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+def bad_ones(values):
+    bad = 0
+    for i in range(values.size):
+        bad += not 0 <= values[i] < math.inf
+    return bad
 
 
 TINY = 2.0**-1022
 
 
-@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]", split="b", gpu="block")
-def block_masses(norms, w, labels, n, masses, start, stop):
-    """Σ w norm of each class in each block of n points."""
+@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]; scratch float64 sums[4*c]",
+        split="b", gpu="block")
+def block_masses(norms, w, labels, n, masses, sums, start, stop):
+    """Σ w norm of each class in each block of n points; four sums in turn, as an addition waits for the one before it."""
+    classes = np.uintp(masses.shape[1])
+    per_norm, per_w, per_label = np.uintp(norms.size > 1), np.uintp(w.size > 1), np.uintp(labels.size > 1)
     for b in range(start, stop):
-        masses[b, :] = 0
-        for i in range(b * BLOCK, min((b + 1) * BLOCK, n)):
-            mass = (w[i] if w.size > 1 else w[0]) * (norms[i] if norms.size > 1 else norms[0])
-            masses[b, np.uintp(labels[i] if labels.size > 1 else labels[0])] += mass
+        sums[:] = 0
+        for i in range(np.uintp(b * BLOCK), np.uintp(min((b + 1) * BLOCK, n))):
+            sums[(i & np.uintp(3)) * classes + np.uintp(labels[i * per_label])] += w[i * per_w] * norms[i * per_norm]
+        for c in range(masses.shape[1]):
+            masses[b, c] = (sums[c] + sums[classes + c]) + (sums[2 * classes + c] + sums[3 * classes + c])
 
 
 @kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; in float64 thresholds[m]; in int64 firsts[b, c];"
@@ -558,19 +590,24 @@ def block_masses(norms, w, labels, n, masses, start, stop):
         " scratch int64 last[c]", split="b", gpu="block")
 def draw_in_blocks(norms, w, labels, n, thresholds, firsts, counts, chosen, sums, done, last, start, stop):
     """For each threshold of a block and a class the point where the sum of the masses passes it, or the last with a mass."""
+    classes = np.uintp(sums.size)
+    per_norm, per_w, per_label = np.uintp(norms.size > 1), np.uintp(w.size > 1), np.uintp(labels.size > 1)
     for b in range(start, stop):
-        sums[:] = 0
-        done[:] = 0
-        last[:] = b * BLOCK
-        for i in range(b * BLOCK, min((b + 1) * BLOCK, n)):
-            mass = (w[i] if w.size > 1 else w[0]) * (norms[i] if norms.size > 1 else norms[0])
+        missing = 0
+        for c in range(classes):
+            sums[c], done[c], last[c] = 0, firsts[b, c], b * BLOCK
+            missing += counts[b, c]
+        for i in range(np.uintp(b * BLOCK), np.uintp(min((b + 1) * BLOCK, n))):
+            if missing == 0:
+                break
+            mass, c = w[i * per_w] * norms[i * per_norm], np.uintp(labels[i * per_label])
             if mass > 0:
-                c = np.uintp(labels[i] if labels.size > 1 else labels[0])
                 sums[c] += mass
                 last[c] = i
-                while done[c] < counts[b, c] and thresholds[firsts[b, c] + done[c]] < sums[c]:
-                    chosen[firsts[b, c] + done[c]] = i
+                while done[c] < firsts[b, c] + counts[b, c] and thresholds[done[c]] < sums[c]:
+                    chosen[done[c]] = i
                     done[c] += 1
-        for c in range(sums.size):
-            for left in range(done[c], counts[b, c]):
-                chosen[firsts[b, c] + left] = last[c]
+                    missing -= 1
+        for c in range(classes):
+            for left in range(done[c], firsts[b, c] + counts[b, c]):
+                chosen[left] = last[c]

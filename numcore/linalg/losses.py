@@ -1,6 +1,6 @@
 """Losses of every point under a model, for `auto_coreset`: logistic, hinge and squared ones of linear models, and that of k-means.
 
-The losses of linear models take one read of x: a row's product with the coefficients and its loss are computed together.
+Those of linear models are a matrix product, and one pass over its result.
 """
 
 import numpy as np
@@ -224,12 +224,11 @@ def _linear_loss(kind, x, y, model, penalty, half):
     if coef.size != d or coef.shape[-1:] != (d,) or intercept.size != 1:
         raise ValueError(f"model must hold {d} coefficients and one intercept (got shapes {coef.shape} and {intercept.shape})")
     penalty = checked_number("penalty", penalty, least=0)
-    losses = xp.empty(n, dtype)
     with np.errstate(all="ignore"):
-        w = xp.ascontiguousarray(coef.reshape(d).astype(dtype, copy=False))
+        w = coef.reshape(d).astype(dtype, copy=False)
         each = half * penalty * float(w @ w) / max(n, 1) if penalty else 0.0
-        linear_losses(xp.ascontiguousarray(x), xp.ascontiguousarray(y.astype(dtype, copy=False)), w, float(intercept.reshape(())), each,
-                      kind, losses)
+        losses = x @ w
+        margin_losses(losses, xp.ascontiguousarray(y.astype(dtype, copy=False)), float(intercept.reshape(())), each, kind)
     return losses
 
 
@@ -244,34 +243,21 @@ def _checked_model(model):
 # --- kernel ------------------------------------------------------------------------------------------------------------------------
 
 
-@kernel("in T x[n, d]; in T y[n]; in T w[d]; T b; T each; int64 kind; out T loss[n]", split="n", gpu="warp")
-def linear_losses(x, y, w, b, each, kind, loss, start, stop):
-    """The logistic (0), hinge (1) or squared (2) loss of every row, and `each` more."""
-    one, zero = x.dtype.type(1), x.dtype.type(0)
-    for i in range(start, stop):
-        margin = dot(x[i], w) + b
-        if kind == 2:
-            loss[i] = (margin - y[i]) * (margin - y[i]) + each
-        else:
-            margin = (-margin if y[i] > 0 else margin) + (y[i] - y[i])  # NaN for the label NaN
-            if kind == 1:
-                margin = one + margin
-                margin = margin if not margin < 0 else zero  # NaN stays
-            loss[i] = margin
-    if kind == 0:
-        for i in range(start, stop):
-            loss[i] = softplus(loss[i]) + each
-    elif kind == 1:
-        for i in range(start, stop):
-            loss[i] += each
-
-
-def dot(x, w):
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = x.dtype.type(0)
-    n = w.size // 8 * 8
-    for c in range(0, n, 8):
-        s0, s1, s2, s3 = s0 + x[c] * w[c], s1 + x[c + 1] * w[c + 1], s2 + x[c + 2] * w[c + 2], s3 + x[c + 3] * w[c + 3]
-        s4, s5, s6, s7 = s4 + x[c + 4] * w[c + 4], s5 + x[c + 5] * w[c + 5], s6 + x[c + 6] * w[c + 6], s7 + x[c + 7] * w[c + 7]
-    for c in range(n, w.size):
-        s0 += x[c] * w[c]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+@kernel("inout T loss[n]; in T y[n]; T b; T each; int64 kind", split="n")
+def margin_losses(loss, y, b, each, kind, start, stop):
+    """Products x·w to the logistic (0), hinge (1) or squared (2) losses, and `each` more."""
+    one, zero = loss.dtype.type(1), loss.dtype.type(0)
+    z, label = loss[start:stop], y[start:stop]
+    if kind == 2:
+        for i in range(z.size):
+            z[i] = (z[i] + b - label[i]) * (z[i] + b - label[i]) + each
+        return
+    for i in range(z.size):
+        margin = z[i] + b
+        z[i] = (-margin if label[i] > 0 else margin) + (label[i] - label[i])  # NaN for the label NaN
+    if kind == 1:
+        for i in range(z.size):
+            z[i] = (zero if one + z[i] < 0 else one + z[i]) + each  # NaN stays
+    else:
+        for i in range(z.size):
+            z[i] = softplus(z[i]) + each

@@ -228,21 +228,19 @@ def _eliminate(rng, variant, size):
             m + int(rng.integers(0, 4))]
 
 
-def _linear_losses(rng, variant, size):
-    d, real = int(rng.integers(0, 50)), variant["T"]
-    x, y, w = (rng.standard_normal(shape).astype(real) for shape in ((size, d), size, d))
-    return [x, y, w, 0.3, 0.1, int(rng.integers(3)), np.full(size, np.nan, real)]
+def _margin_losses(rng, variant, size):
+    return [*(4 * rng.standard_normal((2, size))).astype(variant["T"]), 0.3, 0.1, int(rng.integers(3))]
 
 
 def _add_losses(rng, variant, size):
-    n = 1024 * size - int(rng.integers(1000)) * (size > 0)
+    n = 256 * size - int(rng.integers(250)) * (size > 0)
     losses = rng.standard_normal(n).astype(variant["T"])
     return [losses, rng.random(int(rng.choice([1, n]))), rng.random(n) * (rng.random(n) < 0.5), np.full_like(losses, np.nan),
             np.full((size, 2), np.nan)]
 
 
 def _masses(rng, size):
-    n, c = 1024 * size - int(rng.integers(1000)) * (size > 0), int(rng.integers(1, 12))
+    n, c = 256 * size - int(rng.integers(250)) * (size > 0), int(rng.integers(1, 12))
     c = 1 if rng.random() < 0.3 or not n else c
     return [rng.random(int(rng.choice([1, n]))), rng.random(int(rng.choice([1, n]))) + 0.1,
             rng.integers(0, c, n).astype(np.int32) if c > 1 else np.zeros(1, np.int32), n], c
@@ -259,12 +257,12 @@ def _draw_in_blocks(rng, variant, size):
     counts, thresholds = np.zeros((size, c), np.int64), []
     for b in range(size):
         for k in range(c):
-            here = mass[1024 * b:1024 * (b + 1)][label[1024 * b:1024 * (b + 1)] == k].sum()
+            here = mass[256 * b:256 * (b + 1)][label[256 * b:256 * (b + 1)] == k].sum()
             counts[b, k] = rng.integers(0, 5) if here > 0 else 0
             thresholds += sorted(rng.random(counts[b, k]) * here * 1.0001)
     firsts = (np.cumsum(counts) - counts.ravel()).reshape(size, c)
     return [norms, w, labels, n, np.array(thresholds), firsts, counts, np.full(len(thresholds), -1)]
 
 
-KERNELS = {"group_sums": _group_sums, "eliminate": _eliminate, "linear_losses": _linear_losses, "add_losses": _add_losses,
+KERNELS = {"group_sums": _group_sums, "eliminate": _eliminate, "margin_losses": _margin_losses, "add_losses": _add_losses,
            "block_masses": _block_masses, "draw_in_blocks": _draw_in_blocks}
