@@ -132,33 +132,38 @@ def reduced(xp, name, p, weights, size, chunks):
     if not bool((u > 0).all()):
         indices = xp.nonzero(u > 0)[0]
         p, u = p[indices], u[indices]
-    p, total = xp.ascontiguousarray(p), None
-    while total is None or len(p) > size:
-        k = min(chunks * (t + 1), len(p))
-        sums = xp.empty((k, 2 * t + 1))
-        group_sums(p, u, sums)
-        if total is None:
-            total, everything = xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0), sums[:, t:].sum(axis=0)
-            if not bool(xp.isfinite(everything).all()):
-                raise ValueError(f"{name} and its weighted sums must be finite (got nan or inf)")
-        if len(p) > size:
-            least = max(t + 1, size // -(-len(p) // k))
-            p, indices, u = _of_groups(xp, p, indices, u, _factors(xp, sums, least).tolist())
-    if indices is None:
-        indices, u = xp.arange(n), xp.ones(n) * u
-    return indices, _refined(xp, p, u, total), total, everything
+    p = xp.ascontiguousarray(p)
+    sums = _group_sums(xp, p, u, chunks)
+    total, everything = xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0), sums[:, t:].sum(axis=0)
+    if not bool(xp.isfinite(everything).all()):
+        raise ValueError(f"{name} and its weighted sums must be finite (got nan or inf)")
+    if len(p) <= size:
+        return xp.arange(n) if indices is None else indices, u * xp.ones(len(p)), total, everything
+    while True:
+        least = max(t + 1, size // -(-len(p) // len(sums)))
+        p, indices, u = _of_groups(xp, p, indices, u, _factors(xp, sums, least).tolist())
+        if len(p) <= size:
+            return indices, _refined(xp, p, u, total), total, everything
+        sums = _group_sums(xp, p, u, chunks)
+
+
+def _group_sums(xp, p, u, chunks):
+    n, t = p.shape
+    sums = xp.empty((min(chunks * (t + 1), n), 2 * t + 1))
+    group_sums(p, u, sums)
+    return sums
 
 
 def _factors(xp, sums, least):
     """By how much the weights of every group grow so that at most `least` groups have any, and Σ w p and Σ w stay."""
     t = (sums.shape[1] - 1) // 2
     mass = sums[:, -1]
-    means = _to_one(xp, sums[:, :t] / mass[:, None])
+    means = _to_one(xp, xp.where(mass[:, None] > 0, sums[:, :t] / mass[:, None], 0))  # weights may underflow
     means = _to_one(xp, means - (means * (mass / mass.sum())[:, None]).sum(axis=0))
     points = xp.concatenate([xp.ones((len(mass), 1)), means], axis=1)[None]
     left = mass[None].copy()
     eliminate(points, left, xp.zeros((1, 2 * t + 2, 2 * t + 2)), xp.zeros((1, 2 * t + 2), np.int64), least)
-    return left[0] / mass
+    return xp.where(mass > 0, left[0] / mass, 0)
 
 
 def _to_one(xp, a):
