@@ -6,6 +6,7 @@
 #endif
 #define THREADS 256
 #define NOTHING 1e-60
+#define LEVEL 1e-9
 
 // One block takes a group. Neighbouring threads take neighbouring columns, up to THREADS at once, and the same columns in further rows.
 extern "C" __global__ void numcore_group_sums(const REAL* __restrict__ p, const double* __restrict__ u, double* __restrict__ sums, index_t n,
@@ -83,8 +84,11 @@ __device__ void factorise(double* columns, double* null, index_t m, index_t coun
 // Along null vector number `free` until a weight is zero, and the others made zero there; how many weights have become zero.
 __device__ index_t step(double* weights, const i64* points, double* null, index_t stride, index_t free, index_t count) {
     double* v = null + free * stride;
-    double least = INFINITY;
+    double least = INFINITY, total = 0;
     index_t j = count;
+    for (index_t i = index_in_block(); i < count; i += block_size()) total += v[i];
+    double sign = block_sum(total) < -LEVEL ? -1 : 1;  // the direction in which the sum of the weights does not grow
+    for (index_t i = index_in_block(); i < count; i += block_size()) v[i] *= sign;
     for (index_t i = index_in_block(); i < count; i += block_size())
         if (v[i] > 0 && weights[points[i]] < least * v[i]) least = weights[points[i]] / v[i], j = i;
     double mine = least;

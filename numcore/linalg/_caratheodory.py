@@ -17,6 +17,7 @@ from ..kernel import kernel
 
 ROWS = 256  # rows that are summed before the sum is added to that of the group: keeps the rounding of long groups small
 NOTHING = 1e-60  # the square of what is left of a column with entries up to 1 that depends on those before it
+LEVEL = 1e-9  # the sum of a null vector of length 1 that counts as zero
 ROUNDING = 32  # the promised error, in units of roundoff times the sum of lengths
 
 
@@ -61,8 +62,8 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
     WeightedSubset
         At most max(size, t + 1) points, and positive weights. Sums are taken in float64. `error`, the length of Σ w p over the result less
         Σ weights p over all, is at most `error_bound`, 32 units of roundoff of the dtype times the length of the sums of |w p| and of the
-        weights, over the result and over all; so is the difference of the total weights. Where the points that have a weight are few
-        enough, they are returned as they are.
+        weights, over the result and over all, where no number underflows; so is the difference of the total weights. Where the points that
+        have a weight are few enough, they are returned as they are.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def reduced(xp, name, p, weights, size, chunks):
         return xp.arange(n) if indices is None else indices, u * xp.ones(len(p)), total, everything
     while True:
         least = max(t + 1, size // -(-len(p) // len(sums)))
-        p, indices, u = _of_groups(xp, p, indices, u, _factors(xp, sums, least).tolist())
+        p, indices, u = _of_groups(xp, p, indices, u, *_eliminated(xp, sums, least))
         if len(p) <= size:
             return indices, _refined(xp, p, u, total), total, everything
         sums = _group_sums(xp, p, u, chunks)
@@ -154,37 +155,40 @@ def _group_sums(xp, p, u, chunks):
     return sums
 
 
-def _factors(xp, sums, least):
-    """By how much the weights of every group grow so that at most `least` groups have any, and Σ w p and Σ w stay."""
+def _eliminated(xp, sums, least):
+    """Weights of the groups before, and after as many have lost them as shall, so that Σ w p and Σ w stay and `least` groups are left.
+
+    Each group is a row (Σ w, Σ w (p - c) / scale), c the mean of all, divided by its largest entry, which becomes its weight. So the
+    sum of these weights is like Σ w |p|, and it never grows.
+    """
     t = (sums.shape[1] - 1) // 2
-    mass = sums[:, -1]
-    means = _to_one(xp, xp.where(mass[:, None] > 0, sums[:, :t] / mass[:, None], 0))  # weights may underflow
-    means = _to_one(xp, means - (means * (mass / mass.sum())[:, None]).sum(axis=0))
-    points = xp.concatenate([xp.ones((len(mass), 1)), means], axis=1)[None]
-    left = mass[None].copy()
-    eliminate(points, left, xp.zeros((1, 2 * t + 2, 2 * t + 2)), xp.zeros((1, 2 * t + 2), np.int64), least)
-    return xp.where(mass > 0, left[0] / mass, 0)
+    mass, sums = sums[:, -1] / sums[:, -1].sum(), sums[:, :t] / sums[:, -1].sum()
+    sums = sums - mass[:, None] * sums.sum(axis=0)
+    scale = xp.abs(sums).sum(axis=0)
+    rows = xp.concatenate([mass[:, None], sums / xp.where(scale > 0, scale, 1)], axis=1)
+    before = xp.abs(rows).max(axis=1)
+    after, m = before[None].copy(), t + 1
+    rows = xp.where(before[:, None] > 0, rows / before[:, None], 0)
+    eliminate(rows[None], after, xp.zeros((1, 2 * m, 2 * m)), xp.zeros((1, 2 * m), np.int64), least)
+    return before.tolist(), after[0].tolist()
 
 
-def _to_one(xp, a):
-    """The columns of `a`, each divided by its largest absolute value."""
-    return a / xp.maximum(xp.abs(a).max(axis=0), np.finfo(np.float64).tiny)
-
-
-def _of_groups(xp, p, indices, u, factors):
-    """The points of the groups with a positive factor, their indices and their weights times that factor."""
-    n, k = len(p), len(factors)
-    kept = [(j * n // k, (j + 1) * n // k, factor) for j, factor in enumerate(factors) if factor > 0]
-    points = xp.concatenate([p[first:last] for first, last, _ in kept])
-    rows = xp.concatenate([xp.arange(first, last) if indices is None else indices[first:last] for first, last, _ in kept])
-    weights = xp.concatenate([factor * (u[first:last] if len(u) == n else xp.ones(last - first) * u) for first, last, factor in kept])
-    return points, rows, weights
+def _of_groups(xp, p, indices, u, before, after):
+    """The points of the groups that are left, their indices, and their weights, which change like those of their groups."""
+    n, k = len(p), len(before)
+    kept = [(slice(j * n // k, (j + 1) * n // k), before[j], after[j]) for j in range(k) if after[j] > 0]
+    points = xp.concatenate([p[rows] for rows, *_ in kept])
+    numbers = xp.concatenate([xp.arange(rows.start, rows.stop) if indices is None else indices[rows] for rows, *_ in kept])
+    u = xp.broadcast_to(u, (n,))
+    return points, numbers, xp.concatenate([u[rows] / old * new for rows, old, new in kept])
 
 
 def _refined(xp, p, u, total):
     """The weights with the rounding of all steps taken back: the least change, relative to the weights, that gives the sums exactly."""
     rows = xp.concatenate([p.astype(np.float64), xp.ones((len(p), 1))], axis=1) * u[:, None]
     scale = xp.maximum(xp.abs(rows).sum(axis=0), np.finfo(np.float64).tiny)
+    if not bool(xp.isfinite(scale).all()):
+        return u
     rows, residual = rows / scale, total / scale
     change = rows @ (xp.linalg.pinv(rows.T @ rows, 1e-13) @ (residual - rows.sum(axis=0)))
     refined = u * (1 + change)
@@ -292,9 +296,16 @@ def dot(x, y):
 
 
 def step(weights, points, null, free, count):
-    """Go along null vector number `free` until a weight is zero, and make the others zero there; how many weights have become zero."""
-    v, j, least = null[free], 0, math.inf
+    """Go along null vector number `free` until a weight is zero, and make the others zero there; how many weights have become zero.
+
+    Of the two directions it takes the one in which the sum of the weights does not grow, so that rounding stays small beside it.
+    """
+    v, j, least, total = null[free], 0, math.inf, 0.0
     for i in range(count):
+        total += v[i]
+    sign = -1.0 if total < -LEVEL else 1.0
+    for i in range(count):
+        v[i] *= sign
         if v[i] > 0 and weights[points[i]] < least * v[i]:
             j, least = i, weights[points[i]] / v[i]
     zeros = 0
