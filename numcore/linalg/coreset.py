@@ -24,6 +24,7 @@ METHODS = ("norm", "mean_of_samples", "caratheodory", "uniform")
 BLOCK = 256  # points whose masses are added up to one, so that a draw looks into one block only
 GROUPS = 256  # of rows that are summed for themselves
 ROWS = 1 << 14  # rows whose lengths are computed at once
+MOST_VALUES = 1 << 16  # values of labels that are counted rather than sorted
 MOST_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
 NUM_TRIALS = 100  # of "mean_of_samples"
 CHUNKS = 8  # of `caratheodory`
@@ -427,9 +428,11 @@ def _strata(xp, y, weights, size, stratify, n):
     one = _Strata(xp.zeros(1, np.int32), (size,))
     if not stratify or y is None or y.ndim != 1 or isinstance(stratify, str) and y.dtype.kind not in "biuf":
         return one
-    if isinstance(stratify, str) and y.dtype.kind == "f" and not bool((abs(y) == 1).all()):
+    if y.dtype.kind == "f" and bool((abs(y) == 1).all()):
+        y = y.astype(np.int8)
+    elif isinstance(stratify, str) and y.dtype.kind == "f":
         return one
-    values, labels = xp.unique(y, return_inverse=True)
+    values, labels = _numbered(xp, y)
     count = len(values)
     if isinstance(stratify, str) and count > MOST_CLASSES or count == 1:
         return one
@@ -437,8 +440,21 @@ def _strata(xp, y, weights, size, stratify, n):
         raise ValueError(f"size must be at least the number of classes, {count} (got {size})")
     mass = xp.bincount(labels, weights=None if weights is None else weights, minlength=count).tolist()
     if not min(mass) > 0:
-        raise ValueError(f"weights must not all be zero in a class (got class {values.tolist()[mass.index(min(mass))]!r})")
+        raise ValueError(f"weights must not all be zero in a class (got class {values[mass.index(min(mass))]!r})")
     return _Strata(labels.astype(np.int32), _shares(np.array(mass), size))
+
+
+def _numbered(xp, y):
+    """The different values of y as a list, and for each entry its place there."""
+    if y.dtype.kind in "biu":
+        least, most = int(y.min()), int(y.max())
+        if most - least < MOST_VALUES and most < 2**63:  # no sorting
+            places = y.astype(np.int64) - least
+            found = xp.bincount(places) > 0
+            values = (xp.nonzero(found)[0] + least).astype(y.dtype)
+            return values.tolist(), (xp.cumsum(found) - 1)[places]
+    values, labels = xp.unique(y, return_inverse=True)
+    return values.tolist(), labels
 
 
 def _shares(mass, size):

@@ -1,6 +1,6 @@
 """Coresets: exact summaries, draws that are right on average, the search on real data, what must be refused.
 
-The study of three models on real data takes half a minute: pytest -m slow tests/linalg/test_coreset.py
+That of k-means on real data takes a quarter of a minute: pytest -m slow tests/linalg/test_coreset.py
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ from numcore.linalg import (
     squared_loss,
     vector_sum_coreset,
 )
-from numcore.linalg.coreset import _shares, _thresholds
+from numcore.linalg.coreset import _numbered, _shares, _thresholds
 from numcore.testing import simulated_gpu
 
 _spec = importlib.util.spec_from_file_location("naive_coreset", Path(__file__).parents[1] / "naive" / "linalg" / "coreset.py")
@@ -502,6 +502,14 @@ def test_what_counts_as_classes():
     drawn(np.ones((1000, 2), int), size=20)  # several targets
 
 
+@pytest.mark.parametrize("y", [[3, 5, 3, -2], [True, False, True], np.array([2**63 + 5, 2**63 + 7], np.uint64), [-2**63, 2**63 - 1],
+                               ["b", "a", "b"], np.array([-128, 127], np.int8), [0, 1 << 40, 0]])
+def test_numbers_of_classes(y):
+    values, labels = _numbered(np, np.asarray(y))
+    expected = np.unique(y, return_inverse=True)
+    assert values == expected[0].tolist() and labels.tolist() == expected[1].tolist()
+
+
 # --- errors
 
 
@@ -588,7 +596,6 @@ def excesses(x, y, fit, loss, size, seeds):
     return np.mean(found, axis=0) / least - 1
 
 
-@pytest.mark.slow
 def test_logistic_regression_on_breast_cancer():
     sklearn = pytest.importorskip("sklearn.linear_model")
     from sklearn.datasets import load_breast_cancer
@@ -598,10 +605,10 @@ def test_logistic_regression_on_breast_cancer():
     x, y = StandardScaler().fit_transform(x), 2 * y - 1
 
     def fit(x, y, weights):
-        return sklearn.LogisticRegression(C=569 / weights.sum(), max_iter=5000).fit(x, y, sample_weight=weights)
+        return sklearn.LogisticRegression(C=569 / weights.sum(), solver="newton-cholesky").fit(x, y, sample_weight=weights)
 
     once, best, auto = excesses(x, y, fit, partial(logistic_loss, penalty=1.0), 60, 10)
-    assert auto < 0.25 and auto < once / 3 and auto < best / 2
+    assert auto < 0.25 and auto < once / 3 and auto < best / 3
 
 
 @pytest.mark.slow
@@ -630,4 +637,4 @@ def test_linear_regression_with_leverage():
         return solution[:-1], solution[-1]
 
     once, best, auto = excesses(x, y, fit, squared_loss, 50, 10)
-    assert auto < 0.06 and auto < best / 3 + 0.01 and auto < once / 5
+    assert auto < 0.06 and auto < best / 3 and auto < once / 5
