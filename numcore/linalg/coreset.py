@@ -304,13 +304,14 @@ class _Search:
         self.xp, self.x, self.y, self.w, self.fit, self.loss = xp, x, y, _wide(xp, weights), fit, loss
         self.method, self.strata, self.rng, self.callback, self.bar = method, strata, rng, callback, None
         self.members = None if method in ("norm", "uniform") else strata.members(xp)
-        self.history, self.num_iter, self.best, self.num_initial = [], 0, None, 0
-        self.columns, self.norms = xp.empty((FIRST_QUERIES, len(x)), x.dtype), xp.zeros(len(x))
+        self.history, self.num_iter, self.num_initial, self.best = [], 0, 0, None
+        self.columns, self.norms = None, xp.zeros(len(x))
         self.parts = xp.empty((-(-len(x) // BLOCK), 2))
 
     def run(self, num_initial, patience, max_iter):
         """The reason for the end."""
         self.num_initial = num_initial
+        self.columns = self.xp.empty((min(FIRST_QUERIES, num_initial + max_iter), len(self.x)), self.x.dtype)
         for _ in range(num_initial):
             self.add(*_draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
             if self.told_to_stop():
