@@ -20,6 +20,16 @@ from .monarch import (
     monarch_to_dense,
 )
 from .randomized import SVDResult, randomized_svd, range_finder
+from .rank_pruning import (
+                      ConvFactors,
+                      NuclearNorm,
+                      RankPruner,
+                      TruncatedKernel,
+                      apply_factors,
+                      decompose_kernel,
+                      nuclear_norm,
+                      truncate_kernel,
+)
 from .sketches import srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
@@ -33,3 +43,7 @@ __all__ = ["CSR", "Coloring", "CoresetResult", "MonarchFactors", "MonarchGrads",
            "leverage_scores", "logistic_loss", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project",
            "monarch_to_dense", "next_power_of_two", "randomized_svd", "range_finder", "spmv", "squared_loss", "srht", "triangular_sweep",
            "vector_sum_coreset"]
+__all__ = ["CSR", "Coloring", "ConvFactors", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "NuclearNorm",
+           "RankPruner", "SVDResult", "TruncatedKernel", "apply_factors", "color_graph", "decompose_kernel", "fwht", "leverage_scores",
+           "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two",
+           "nuclear_norm", "randomized_svd", "range_finder", "spmv", "srht", "triangular_sweep", "truncate_kernel"]

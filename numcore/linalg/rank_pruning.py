@@ -1,0 +1,645 @@
+"""Trained rank pruning: convolution kernels that fall apart into two cheap convolutions, and a training that leads there.
+
+A kernel w[n, c, i, j] (output channel, input channel, row, column) is unfolded to a matrix M, of which the r largest singular values are
+kept. Each unfolding stands for one pair of cheaper layers:
+
+    channel    N × C kh kw            a convolution to r channels, then a 1 × 1 convolution
+    spatial    C kh × N kw            a vertical kh × 1 convolution to r channels, then a horizontal 1 × kw one
+    decouple   for each n, C × kh kw  1 × 1 convolutions to r channels for each output, then one kernel on each of these
+
+Every few steps of a training the kernels are truncated, and the subgradient U_r V_rᵀ of their nuclear norm joins the gradient; between, the
+rank grows again as it likes. M Mᵀ of the shorter side gives U: it is far smaller than M. From Y. Xu et al., "Trained Rank Pruning for
+Efficient Deep Neural Networks", IJCAI 2020.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
+from ..dispatch import device_of, float_dtype, on_device, routine
+
+SLAB = 1 << 16# entries of an unfolding that are in work at once
+SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
+# Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the decomposition is that of M itself.
+LEAST_KEPT, LEAST_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
+FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
+# Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n is b and has the size 1.
+UNFOLDINGS = {"channel": ((1,), (2, 3, 4)), "spatial": ((2, 3), (1, 4)), "decouple": ((1, 2), (3, 4))}
+RULES = ("energy", "rank", "threshold", "ratio")
+WEIGHT, SUBGRADIENT = range(2)
+
+
+class TruncatedKernel(NamedTuple):
+    """A kernel of low rank: `weight`, its `rank`, all `singular_values` there were, the `subgradient` of the nuclear norm at `weight`, and
+    the distance to the kernel by the norm of the kernel, `relative_error`."""
+
+    weight: Any
+    rank: int
+    singular_values: Any
+    subgradient: Any
+    relative_error: float
+
+
+class ConvFactors(NamedTuple):
+    """Two layers in place of one, for `apply_factors`; `num_params` counts the numbers of both."""
+
+    first: Any
+    second: Any
+    rank: int
+    scheme: str
+    relative_error: float
+    num_params: int
+
+
+class NuclearNorm(NamedTuple):
+    """The sum of the singular values, and its subgradient."""
+
+    value: float
+    subgradient: Any
+
+
+# --- one kernel --------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=None, ratio=None):
+    """The closest kernel of low rank in the Frobenius norm.
+
+    Parameters
+    ----------
+    w : (n, c, kh, kw) or (n, c) array of float32 or float64
+        Finite; output channels first. A matrix counts as kernels of 1 × 1.
+    scheme : {"channel", "spatial", "decouple"}
+        Which matrix has low rank: the n × (c kh kw) one with an output channel in each row, the (c kh) × (n kw) one with row c kh + i and
+        column n kw + j, or for each output channel the c × (kh kw) one.
+    energy : float, optional
+        Exactly one of these four says the rank. The smallest one that keeps this share of the sum of squares, 0 < energy <= 1; 1 keeps
+        all that is not lost in rounding.
+    rank : int, optional
+        1 <= rank <= the smaller side.
+    threshold : float, optional
+        So many singular values are not smaller, but at least one is kept.
+    ratio : float, optional
+        This share of the smaller side, rounded down to at least 1, 0 < ratio <= 1.
+
+    Returns
+    -------
+    TruncatedKernel
+        ``weight`` and ``subgradient`` U_r V_rᵀ of the shape of `w`; ``rank``, for "decouple" the largest that a channel needs, used for
+        all; ``singular_values`` (k,), for "decouple" (n, k), descending, k the smaller side; ``relative_error`` ‖w - weight‖ / ‖w‖ from
+        the singular values, 0 for w = 0. Pairs with σ below the roundoff of σ₁ are left out of ``subgradient``.
+
+    Raises
+    ------
+    ValueError
+        `w` is empty, not finite or has not 2 or 4 dimensions; none or several of the rules, or one out of range; an unknown scheme.
+    TypeError
+        Another dtype, or an option of another type.
+
+    Notes
+    -----
+    m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of M Mᵀ, in float64. Singular values have
+    absolute errors of about 1e-16 m σ₁² / σ, so that those below 1e-8 σ₁ may be off by so much. Where one that is kept is too small for
+    this (below 1e-5 σ₁ in float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their energy, the
+    decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two results, 4 MB, and M Mᵀ with its eigenvectors.
+
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020; C. Eckart, G. Young, Psychometrika, 1936.
+
+    Examples
+    --------
+    >>> result = truncate_kernel(np.diag([3.0, 2.0, 1.0, 0.5]), energy=0.9)
+    >>> result.rank, result.weight.diagonal().round(12)
+    (2, array([3., 2., 0., 0.]))
+    """
+    xp, (w,) = on_device(w=w)
+    w, exponent = _checked_kernel(xp, w)
+    decomposition = _Decomposition(xp, w, scheme)
+    rule = _checked_rule(decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio)
+    _solve([decomposition])
+    return decomposition.truncated(*rule, exponent)
+
+
+@routine
+def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=None, ratio=None):
+    """Two layers in place of a convolution: together they are the convolution with the truncated kernel.
+
+    Parameters
+    ----------
+    w, scheme, energy, rank, threshold, ratio
+        As for `truncate_kernel`.
+
+    Returns
+    -------
+    ConvFactors
+        For "channel", ``first`` (r, c, kh, kw) and ``second`` (n, r, 1, 1); for "spatial", (r, c, kh, 1) and (n, r, 1, kw); for
+        "decouple", (r, n, c) and (r, n, kh, kw): r parallel paths, each a 1 × 1 convolution and then one kernel for each channel, whose
+        results are added. The roots of the singular values are in both factors, but for "spatial", where they are all in the second.
+        Signs of the factors are arbitrary, their product is not.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `truncate_kernel`.
+
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020.
+
+    Examples
+    --------
+    >>> w = np.random.default_rng(0).standard_normal((64, 32, 3, 3))
+    >>> factors = decompose_kernel(w, rank=8)
+    >>> factors.first.shape, factors.second.shape, factors.num_params, w.size
+    ((8, 32, 3, 3), (64, 8, 1, 1), 2816, 18432)
+    """
+    xp, (w,) = on_device(w=w)
+    w, exponent = _checked_kernel(xp, w)
+    decomposition = _Decomposition(xp, w, scheme)
+    rule = _checked_rule(decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio)
+    _solve([decomposition])
+    r, error = decomposition.decide(*rule, exponent)
+    rows, sigma, columns = decomposition.factors(r)
+    in_first, half = (sigma**0, 0) if scheme == "spatial" else (xp.sqrt(sigma), exponent // 2)
+    first = xp.where(sigma > 0, in_first, 0)[:, None, :] * rows
+    second = (sigma / xp.where(sigma > 0, in_first, 1))[:, :, None] * columns
+    with np.errstate(over="ignore", under="ignore"):
+        first, second = xp.ldexp(first, half).astype(w.dtype), xp.ldexp(second, exponent - half).astype(w.dtype)
+    n, c, kh, kw = decomposition.shape
+    if scheme == "channel":
+        first, second = second[0].reshape(r, c, kh, kw), first[0].reshape(n, r, 1, 1)
+    elif scheme == "spatial":
+        first, second = first[0].T.reshape(r, c, kh, 1), second[0].reshape(r, n, 1, kw).swapaxes(0, 1)
+    else:
+        first, second = xp.moveaxis(first, 2, 0), second.swapaxes(0, 1).reshape(r, n, kh, kw)
+    return ConvFactors(xp.ascontiguousarray(first), xp.ascontiguousarray(second), r, scheme, error, first.size + second.size)
+
+
+@routine
+def apply_factors(x, factors, *, stride=1, padding=0):
+    """The convolution by its two layers.
+
+    Parameters
+    ----------
+    x : (b, c, h, w) or (b, c) array of float32 or float64
+        Images, or vectors, which count as images of one pixel.
+    factors : ConvFactors
+        From `decompose_kernel`, of the dtype of `x`.
+    stride, padding : int or (int, int), optional
+        Those of the convolution that is replaced, see :func:`numcore.nn.conv2d`.
+
+    Returns
+    -------
+    (b, n, h', w') or (b, n) array
+        What the convolution with the truncated kernel gives, to rounding: at full rank the convolution itself.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, `stride` below 1, `padding` below 0, a kernel larger than the padded image.
+    TypeError
+        `factors` are none, other or mixed dtypes or devices, options that are no integers.
+
+    Notes
+    -----
+    For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh + n kw) by "spatial", r n (c + kh kw) by
+    "decouple", in place of n c kh kw.
+
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020.
+
+    Examples
+    --------
+    >>> from numcore.linalg import decompose_kernel
+    >>> factors = decompose_kernel(np.array([[1.0, 2.0], [2.0, 4.0]]), rank=1)
+    >>> apply_factors(np.array([[1.0, 1.0]]), factors).round(12)
+    array([[3., 6.]])
+    """
+    from ..nn import conv2d  # here, as only this function needs the room
+
+    if not isinstance(factors, ConvFactors):
+        raise TypeError(f"factors must be a ConvFactors (got {type(factors).__name__})")
+    xp, (x, first, second) = on_device(x=x, first=factors.first, second=factors.second)
+    float_dtype(x=x, first=first, second=second)
+    if x is None or x.ndim not in (2, 4):
+        raise ValueError(f"x must have shape (b, c, h, w) or (b, c) (got {x.shape})")
+    channels = first.shape[-1 if factors.scheme == "decouple" else 1]
+    if x.shape[1] != channels:
+        raise ValueError(f"x must have the {channels} channels of the factors (got shape {x.shape})")
+    images = x if x.ndim == 4 else x[:, :, None, None]
+    y = _LAYERS[checked_choice("scheme", factors.scheme, _LAYERS)](xp, conv2d, images, first, second, stride, padding)
+    return y if x.ndim == 4 else y[:, :, 0, 0]
+
+
+@routine
+def nuclear_norm(w, *, scheme="channel"):
+    """The nuclear norm of an unfolded kernel, and a subgradient.
+
+    Parameters
+    ----------
+    w : (n, c, kh, kw) or (n, c) array of float32 or float64
+        Finite.
+    scheme : {"channel", "spatial", "decouple"}
+        See `truncate_kernel`. Decoupled, the norms of all output channels are added.
+
+    Returns
+    -------
+    NuclearNorm
+        ``value`` Σ σ and ``subgradient`` U Vᵀ of the shape of `w`, over the pairs with σ above the roundoff of σ₁. It is the gradient
+        where no σ is 0, and ⟨subgradient, w⟩ = value everywhere.
+
+    Raises
+    ------
+    ValueError
+        `w` is empty, not finite or has not 2 or 4 dimensions, or an unknown scheme.
+    TypeError
+        Another dtype.
+
+    References
+    ----------
+    G. A. Watson, "Characterization of the subdifferential of some matrix norms", Linear Algebra and its Applications, 1992.
+
+    Examples
+    --------
+    >>> value, subgradient = nuclear_norm(np.array([[3.0, 0.0], [0.0, -2.0]]))
+    >>> round(value, 12), subgradient.round(12) + 0.0
+    (5.0, array([[ 1.,  0.],
+           [ 0., -1.]]))
+    """
+    xp, (w,) = on_device(w=w)
+    w, exponent = _checked_kernel(xp, w)
+    decomposition = _Decomposition(xp, w, scheme)
+    _solve([decomposition])
+    r, _ = decomposition.decide("rank", decomposition.smaller_side)
+    with np.errstate(over="ignore"):
+        value = float(xp.ldexp(decomposition.sigma.sum(), exponent))
+    return NuclearNorm(value, *decomposition.folded(r, (SUBGRADIENT,)))
+
+
+# --- training ----------------------------------------------------------------------------------------------------------------------
+
+
+class RankPruner:
+    """Training towards low rank: kernels are truncated every few steps, and pulled by the nuclear norm.
+
+    Parameters
+    ----------
+    scheme : {"channel", "spatial", "decouple"}
+        See `truncate_kernel`.
+    energy : float
+        That a truncation keeps, 0 < energy <= 1.
+    period : int
+        Steps from one truncation to the next.
+    nuclear_weight : float
+        λ >= 0, of the nuclear norm in the loss.
+    truncate : bool
+        False leaves the weights, so that only the subgradient acts: then that of the sum of the largest singular values.
+
+    Attributes
+    ----------
+    iteration_ : int
+        Steps so far.
+    ranks_ : list of int or None
+        Of the kernels at the last truncation.
+
+    Raises
+    ------
+    ValueError
+        An option out of range, or an unknown scheme.
+    TypeError
+        An option of another type.
+
+    Notes
+    -----
+    A training step::
+
+        pruned = pruner.step(weights)
+        if pruned is not None:
+            weights = [kernel.weight for kernel in pruned]
+        ...                                     # forward and backward pass with these weights
+        grads = pruner.add_subgradient(grads)
+        ...                                     # the optimiser's step
+
+    Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The first layer and the last one are
+    better left alone.
+
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numcore.linalg import RankPruner
+    >>> pruner, w = RankPruner(energy=0.9, period=2, nuclear_weight=0.5), np.diag([3.0, 2.0, 1.0, 0.5])
+    >>> [kernel.rank for kernel in pruner.step([w])], pruner.step([w])
+    ([2], None)
+    """
+
+    def __init__(self, *, scheme="channel", energy=0.98, period=5, nuclear_weight=3e-4, truncate=True):
+        self.scheme = checked_choice("scheme", scheme, UNFOLDINGS)
+        self.energy = checked_number("energy", energy, above=0, most=1)
+        self.period = checked_count("period", period, least=1)
+        self.nuclear_weight = checked_number("nuclear_weight", nuclear_weight, least=0)
+        self.truncate = checked_bool("truncate", truncate)
+        self.iteration_, self.ranks_, self._subgradients = 0, None, None
+
+    def step(self, weights, grads=None):
+        """Begin a training step: truncate, on the first one and every `period` steps.
+
+        Parameters
+        ----------
+        weights : list or tuple of (n, c, kh, kw) or (n, c) arrays
+            float32 or float64; not changed.
+        grads : list or tuple of arrays, optional
+            Gradients, where they are known already and taken as those at the truncated weights.
+
+        Returns
+        -------
+        list of TruncatedKernel, or None on the steps between; with `grads`, a pair of this and the list of new gradients.
+
+        Raises
+        ------
+        TypeError
+            `weights` is no list of arrays of floats, or as for `add_subgradient`.
+        ValueError
+            As for `truncate_kernel` and `add_subgradient`; the step does not count then.
+        """
+        if not isinstance(weights, (list, tuple)):
+            raise TypeError(f"weights must be a list of arrays (got {type(weights).__name__})")
+        pruned = None if self.iteration_ % self.period else self._truncated(weights)
+        subgradients = None if pruned is None else [kernel.subgradient for kernel in pruned]
+        new_grads = None if grads is None else self._added(grads, subgradients)
+        self.iteration_, self._subgradients = self.iteration_ + 1, subgradients
+        if pruned is not None:
+            self.ranks_ = [kernel.rank for kernel in pruned]
+        return pruned if grads is None else (pruned, new_grads)
+
+    def add_subgradient(self, grads):
+        """New gradients g + λ U_r V_rᵀ in a step that truncated, and in other steps the gradients as they are.
+
+        Parameters
+        ----------
+        grads : list or tuple of arrays
+            The gradients by the weights of the last `step`, in their order.
+
+        Returns
+        -------
+        list of arrays
+
+        Raises
+        ------
+        TypeError
+            `grads` is no list of arrays, other dtypes, another device.
+        ValueError
+            Another number of gradients than of weights, or other shapes.
+        """
+        return self._added(grads, self._subgradients)
+
+    def _truncated(self, weights):
+        named = {f"weights[{i}]": w for i, w in enumerate(weights)}
+        for name, w in named.items():
+            if device_of(w) is None:
+                raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(w).__name__})")
+        xp, _ = on_device(**named)
+        kernels = [_checked_kernel(xp, w, name) for name, w in named.items()]
+        decompositions = [_Decomposition(xp, w, self.scheme) for w, _ in kernels]
+        _solve(decompositions)
+        pruned = [d.truncated("energy", self.energy, exponent) for d, (_, exponent) in zip(decompositions, kernels, strict=True)]
+        return pruned if self.truncate else [kernel._replace(weight=w.copy()) for kernel, w in zip(pruned, weights, strict=True)]
+
+    def _added(self, grads, subgradients):
+        if not isinstance(grads, (list, tuple)):
+            raise TypeError(f"grads must be a list of arrays (got {type(grads).__name__})")
+        if subgradients is None:
+            return list(grads)
+        if len(grads) != len(subgradients):
+            raise ValueError(f"grads must hold one array for each of the {len(subgradients)} weights (got {len(grads)})")
+        result = []
+        for i, (g, subgradient) in enumerate(zip(grads, subgradients, strict=True)):
+            name = f"grads[{i}]"
+            _, (g, _) = on_device(**{name: g, f"weights[{i}]": subgradient})
+            float_dtype(**{name: g, f"weights[{i}]": subgradient})
+            if g.shape != subgradient.shape:
+                raise ValueError(f"{name} must have the shape of its weight, {subgradient.shape} (got {g.shape})")
+            result.append(g + self.nuclear_weight * subgradient)
+        return result
+
+
+# --- checks ------------------------------------------------------------------------------------------------------------------------
+
+
+def _checked_kernel(xp, w, name="w"):
+    """w and 0, or, where squares might overflow or vanish, w 2**-e and e."""
+    if w is None:
+        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
+    float_dtype(**{name: w})
+    if w.ndim not in (2, 4) or not w.size:
+        raise ValueError(f"{name} must have shape (n, c, kh, kw) or (n, c) without zeros (got {w.shape})")
+    largest = max(abs(float(w.max())), abs(float(w.min())))
+    if not math.isfinite(largest):
+        raise ValueError(f"{name} must be finite (got nan or inf)")
+    exponent = math.frexp(largest)[1]
+    return (w, 0) if abs(exponent) <= SAFE_EXPONENT or not largest else (xp.ldexp(w, -exponent), exponent)
+
+
+def _checked_rule(smaller_side, **rules):
+    """The name and the value of the one rule that is given."""
+    given = [name for name in RULES if rules[name] is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {', '.join(RULES)} must be given (got {', '.join(given) or 'none'})")
+    name, value = given[0], rules[given[0]]
+    if name == "rank":
+        return name, checked_count(name, value, least=1, most=smaller_side)
+    if name == "threshold":
+        return name, checked_number(name, value, least=0)
+    value = checked_number(name, value, above=0, most=1)
+    if name == "ratio":
+        return "rank", max(1, int(value * smaller_side * (1 + 1e-12)))  # 0.29 · 100 is 28.999999999999996
+    return name, value
+
+
+# --- decompositions ----------------------------------------------------------------------------------------------------------------
+
+
+class _Decomposition:
+    """The singular values of an unfolded kernel, or of a stack of b of them, and the vectors U of the shorter side.
+
+    `mine` are the axes of the shorter side of w[b, n, c, i, j], `other` those of the longer one, along whose first axis M is worked on
+    slab by slab, so that no unfolded copy of w is made.
+    """
+
+    def __init__(self, xp, w, scheme):
+        self.xp, self.w, self.scheme = xp, w, checked_choice("scheme", scheme, UNFOLDINGS)
+        self.shape = w.shape if w.ndim == 4 else (*w.shape, 1, 1)
+        n, *rest = self.shape
+        self.stack = (n, 1, *rest) if scheme == "decouple" else (1, n, *rest)
+        rows, columns = UNFOLDINGS[scheme]
+        self.flipped = self._size(rows) > self._size(columns)
+        self.mine, self.other = (columns, rows) if self.flipped else (rows, columns)
+        self.smaller_side, self.larger_side = self._size(self.mine), self._size(self.other)
+        self.exact = {}  # Vᵀ of those matrices that needed a decomposition of their own
+
+    def _size(self, axes):
+        return math.prod(self.stack[axis] for axis in axes)
+
+    def slabs(self):
+        """(index of w[b, n, c, i, j], columns of M)."""
+        axis, whole = self.other[0], math.prod(self.stack)
+        length, tail = self.stack[axis], self._size(self.other[1:])
+        step = max(1, SLAB * length // whole)
+        for first in range(0, length, step):
+            end = min(first + step, length)
+            yield (slice(None),) * axis + (slice(first, end),), slice(first * tail, end * tail)
+
+    def _unfolded(self, index, dtype=np.float64):
+        """(b, m, p) matrices of a part of w."""
+        part = self.w.reshape(self.stack)[index].transpose(0, *self.mine, *self.other).astype(dtype, order="C", copy=False)
+        return part.reshape(len(part), self.smaller_side, -1)
+
+    def gram(self):
+        total = 0
+        for index, _ in self.slabs():
+            m = self._unfolded(index)
+            total = m @ m.swapaxes(1, 2) + total
+        return total
+
+    def take(self, energies, vectors):
+        """Eigenvalues and eigenvectors of the Gram matrices, ascending."""
+        self.sigma, self.u = self.xp.sqrt(self.xp.maximum(energies[:, ::-1], 0)), vectors[:, :, ::-1]
+
+    def decide(self, rule, value, exponent=0):
+        """The rank that a rule wants and the relative error, after what squaring harms has been decomposed by itself."""
+        if rule == "threshold":
+            with np.errstate(over="ignore", under="ignore"):
+                value = float(np.ldexp(value, -exponent))
+        hard = True
+        while hard:
+            r = self._rank(rule, value)
+            hard = [i for i in self.xp.nonzero(self._harmed(r, rule, value))[0].tolist() if i not in self.exact]
+            self._decompose(hard)
+        squares = self.sigma**2
+        total = float(squares.sum())
+        return (r, math.sqrt(float(squares[:, r:].sum()) / total)) if total else (1, 0.0)
+
+    def _rank(self, rule, value):
+        xp, sigma = self.xp, self.sigma
+        if rule == "rank":
+            return value
+        if rule == "threshold":
+            kept = (sigma >= value).sum(axis=1)
+        elif value == 1:
+            kept = (sigma > self._noise()).sum(axis=1)
+        else:
+            energy = xp.cumsum(sigma**2, axis=1)
+            kept = 1 + (energy < value * energy[:, -1:]).sum(axis=1)
+        return max(1, int(kept.max()))
+
+    def _harmed(self, r, rule, value):
+        """Which matrices have results that M Mᵀ does not give accurately."""
+        squares, dtype = self.sigma**2, self.w.dtype.name
+        largest = squares[:, 0]
+        least = squares[:, r - 1]
+        if rule == "threshold":
+            least = self.xp.minimum(least, min(value, 1.0)**2)
+        harmed = least < LEAST_KEPT[dtype] * largest
+        if rule == "energy" and value > 1 - 1e-12:
+            harmed = largest > 0
+        if r < self.smaller_side:
+            harmed = harmed | (squares[:, r:].sum(axis=1) < LEAST_CUT[dtype] * squares.sum(axis=1))
+        return harmed & (largest > 0)
+
+    def _noise(self):
+        """What is 0 to roundoff."""
+        return np.finfo(np.float64).eps * self.larger_side * self.sigma[:, :1]
+
+    def _decompose(self, hard):
+        """Singular values and vectors of the matrices of these numbers, from themselves."""
+        if hard:
+            u, sigma, vh = self.xp.linalg.svd(self._unfolded(hard), full_matrices=False)
+            self.u = self.u.copy()
+            self.u[hard], self.sigma[hard] = u, sigma
+            self.exact.update(zip(hard, vh, strict=True))
+
+    def projected(self, r):
+        """For each slab, its index and columns, and its r rows of UᵀM = Σ Vᵀ and of Vᵀ without what belongs to σ = 0."""
+        xp, dtype, sigma = self.xp, self.w.dtype, self.sigma[:, :r, None]
+        flat = self.sigma[:, r - 1] > FLAT * self.sigma[:, 0]
+        work = dtype if bool(flat.all()) else np.float64
+        ut = self.u[:, :, :r].swapaxes(1, 2).astype(work, order="C")
+        inverse = ((sigma > self._noise()[:, None]) / xp.where(sigma > 0, sigma, 1)).astype(work)
+        for index, columns in self.slabs():
+            p = ut @ self._unfolded(index, work)
+            for i, vh in self.exact.items():
+                p[i] = sigma[i] * vh[:r, columns]
+            yield index, columns, p.astype(dtype, copy=False), (inverse * p).astype(dtype, copy=False)
+
+    def folded(self, r, which=(WEIGHT, SUBGRADIENT)):
+        """The truncated kernel and the subgradient U_r V_rᵀ."""
+        xp, dtype = self.xp, self.w.dtype
+        u, results = self.u[:, :, :r].astype(dtype), [xp.empty(self.stack, dtype) for _ in which]
+        for index, _, *parts in self.projected(r):
+            for k, result in zip(which, results, strict=True):
+                view = result[index].transpose(0, *self.mine, *self.other)
+                view[...] = (u @ parts[k]).reshape(view.shape)
+        return [result.reshape(self.w.shape) for result in results]
+
+    def factors(self, r):
+        """U (b, rows, r), σ (b, r) and Vᵀ (b, r, columns) of M ≈ U diag(σ) Vᵀ."""
+        xp, u = self.xp, self.u[:, :, :r]
+        vh = xp.empty((self.stack[0], r, self.larger_side), self.w.dtype)
+        for _, columns, _, part in self.projected(r):
+            vh[:, :, columns] = part
+        sigma = xp.where(self.sigma[:, :r] > self._noise(), self.sigma[:, :r], 0)
+        return (vh.swapaxes(1, 2), sigma, u.swapaxes(1, 2)) if self.flipped else (u, sigma, vh)
+
+    def truncated(self, rule, value, exponent):
+        r, error = self.decide(rule, value, exponent)
+        weight, subgradient = self.folded(r)
+        with np.errstate(over="ignore", under="ignore"):
+            sigma = self.xp.ldexp(self.sigma, exponent).astype(weight.dtype)
+            weight = self.xp.ldexp(weight, exponent) if exponent else weight
+        return TruncatedKernel(weight, r, sigma if self.scheme == "decouple" else sigma[0], subgradient, error)
+
+
+def _solve(decompositions):
+    """Gram matrices of one size are decomposed in one call."""
+    sizes = {}
+    for d in decompositions:
+        sizes.setdefault(d.smaller_side, []).append(d)
+    for group in sizes.values():
+        grams = [d.gram() for d in group]
+        energies, vectors = group[0].xp.linalg.eigh(group[0].xp.concatenate(grams) if len(grams) > 1 else grams.pop())
+        end = 0
+        for d in group:
+            first, end = end, end + d.stack[0]
+            d.take(energies[first:end], vectors[first:end])
+
+
+# --- the two layers ----------------------------------------------------------------------------------------------------------------
+
+
+def _channel(xp, conv2d, x, first, second, stride, padding):
+    y, _ = conv2d(x, first, stride=stride, padding=padding)
+    b, r, h, w = y.shape
+    return xp.matmul(second[:, :, 0, 0], y.reshape(b, r, h * w)).reshape(b, len(second), h, w)
+
+
+def _spatial(xp, conv2d, x, first, second, stride, padding):
+    (down, right), (above, left) = (v if isinstance(v, (tuple, list)) and len(v) == 2 else (v, v) for v in (stride, padding))
+    y, _ = conv2d(x, first, stride=(down, 1), padding=(above, 0))
+    return conv2d(y, second, stride=(1, right), padding=(0, left))[0]
+
+
+def _decouple(xp, conv2d, x, first, second, stride, padding):
+    """All paths at once: output channel n sees the group of its r channels."""
+    (r, n, c), (b, _, h, w) = first.shape, x.shape
+    paths = xp.matmul(first.swapaxes(0, 1).reshape(n * r, c), x.reshape(b, c, h * w)).reshape(b, n * r, h, w)
+    return conv2d(paths, second.swapaxes(0, 1), stride=stride, padding=padding, groups=n)[0]
+
+
+_LAYERS = {"channel": _channel, "spatial": _spatial, "decouple": _decouple}
