@@ -19,6 +19,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
+from ..kernel import kernel
+from ._rank_pruning_vectors import LANES, rotate
 
 SLAB = 1 << 16# entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
@@ -27,6 +29,8 @@ LEAST_KEPT, LEAST_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "f
 FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
 # Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n is b and has the size 1.
 UNFOLDINGS = {"channel": ((1,), (2, 3, 4)), "spatial": ((2, 3), (1, 4)), "decouple": ((1, 2), (3, 4))}
+SMALL = 32  # the largest such matrices
+MOST_SWEEPS = 40
 RULES = ("energy", "rank", "threshold", "ratio")
 WEIGHT, SUBGRADIENT = range(2)
 
@@ -224,14 +228,9 @@ def apply_factors(x, factors, *, stride=1, padding=0):
     if not isinstance(factors, ConvFactors):
         raise TypeError(f"factors must be a ConvFactors (got {type(factors).__name__})")
     xp, (x, first, second) = on_device(x=x, first=factors.first, second=factors.second)
-    float_dtype(x=x, first=first, second=second)
-    if x is None or x.ndim not in (2, 4):
-        raise ValueError(f"x must have shape (b, c, h, w) or (b, c) (got {x.shape})")
-    channels = first.shape[-1 if factors.scheme == "decouple" else 1]
-    if x.shape[1] != channels:
-        raise ValueError(f"x must have the {channels} channels of the factors (got shape {x.shape})")
+    _checked_layers(x, first, second, checked_choice("scheme", factors.scheme, _LAYERS))
     images = x if x.ndim == 4 else x[:, :, None, None]
-    y = _LAYERS[checked_choice("scheme", factors.scheme, _LAYERS)](xp, conv2d, images, first, second, stride, padding)
+    y = _LAYERS[factors.scheme](xp, conv2d, images, first, second, stride, padding)
     return y if x.ndim == 4 else y[:, :, 0, 0]
 
 
@@ -422,6 +421,8 @@ class RankPruner:
         result = []
         for i, (g, subgradient) in enumerate(zip(grads, subgradients, strict=True)):
             name = f"grads[{i}]"
+            if device_of(g) is None:
+                raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(g).__name__})")
             _, (g, _) = on_device(**{name: g, f"weights[{i}]": subgradient})
             float_dtype(**{name: g, f"weights[{i}]": subgradient})
             if g.shape != subgradient.shape:
@@ -461,6 +462,22 @@ def _checked_rule(smaller_side, **rules):
     if name == "ratio":
         return "rank", max(1, int(value * smaller_side * (1 + 1e-12)))  # 0.29 · 100 is 28.999999999999996
     return name, value
+
+
+def _checked_layers(x, first, second, scheme):
+    if x is None or first is None or second is None:
+        raise TypeError(f"x and the factors must be NumPy or CuPy arrays (got {type(x).__name__} and {type(first).__name__})")
+    float_dtype(x=x, first=first, second=second)
+    shapes = first.shape, second.shape
+    if scheme == "decouple":
+        fits, channels = first.ndim == 3 and second.ndim == 4 and shapes[0][:2] == shapes[1][:2], shapes[0][-1:]
+    else:
+        fits, channels = first.ndim == second.ndim == 4 and shapes[0][0] == shapes[1][1], shapes[0][1:2]
+        fits = fits and (shapes[1][2:] == (1, 1) if scheme == "channel" else shapes[0][3] == shapes[1][2] == 1)
+    if not fits:
+        raise ValueError(f"factors must be two layers of the scheme {scheme} (got shapes {shapes[0]} and {shapes[1]})")
+    if x.ndim not in (2, 4) or x.shape[1:2] != channels:
+        raise ValueError(f"x must have shape (b, c, h, w) or (b, c) with the {channels[0]} channels of the factors (got {x.shape})")
 
 
 # --- decompositions ----------------------------------------------------------------------------------------------------------------
@@ -508,9 +525,21 @@ class _Decomposition:
             total = m @ m.swapaxes(1, 2) + total
         return total
 
+    def solve_stack(self):
+        """Both in one pass for many small matrices."""
+        xp, (b, m) = self.xp, (self.stack[0], self.smaller_side)
+        energies, vectors = xp.empty((b, m)), xp.empty((b, m, m))
+        matrices = self._stacked()
+        gram_eigh(xp.ascontiguousarray(matrices if self.flipped else matrices.swapaxes(1, 2)), energies, vectors)
+        self.take(energies, vectors)
+
+    def _stacked(self):
+        """The matrices of "decouple", (n, c, kh kw)."""
+        return self.w.reshape(self.stack[0], self.stack[2], -1)
+
     def take(self, energies, vectors):
-        """Eigenvalues and eigenvectors of the Gram matrices, ascending."""
-        self.sigma, self.u = self.xp.sqrt(self.xp.maximum(energies[:, ::-1], 0)), vectors[:, :, ::-1]
+        """Eigenvalues and eigenvectors of the Gram matrices, descending."""
+        self.sigma, self.u = self.xp.sqrt(self.xp.maximum(energies, 0)), vectors
 
     def decide(self, rule, value, exponent=0):
         """The rank that a rule wants and the relative error, after what squaring harms has been decomposed by itself."""
@@ -565,21 +594,27 @@ class _Decomposition:
             self.u[hard], self.sigma[hard] = u, sigma
             self.exact.update(zip(hard, vh, strict=True))
 
+    def _kept(self, r):
+        """U (b, m, r), σ and 1 / σ (b, 1, r), in the dtype in which w may be multiplied by them; 0 in place of 1 / σ where σ is 0."""
+        xp, sigma = self.xp, self.sigma[:, None, :r]
+        flat = bool((self.sigma[:, r - 1] > FLAT * self.sigma[:, 0]).all())
+        inverse = (sigma > self._noise()[:, None]) / xp.where(sigma > 0, sigma, 1)
+        return self.u[:, :, :r], sigma, inverse, self.w.dtype if flat else np.dtype(np.float64)
+
     def projected(self, r):
         """For each slab, its index and columns, and its r rows of UᵀM = Σ Vᵀ and of Vᵀ without what belongs to σ = 0."""
-        xp, dtype, sigma = self.xp, self.w.dtype, self.sigma[:, :r, None]
-        flat = self.sigma[:, r - 1] > FLAT * self.sigma[:, 0]
-        work = dtype if bool(flat.all()) else np.float64
-        ut = self.u[:, :, :r].swapaxes(1, 2).astype(work, order="C")
-        inverse = ((sigma > self._noise()[:, None]) / xp.where(sigma > 0, sigma, 1)).astype(work)
+        dtype, (u, sigma, inverse, work) = self.w.dtype, self._kept(r)
+        ut, inverse = (part.swapaxes(1, 2).astype(work, order="C") for part in (u, inverse))
         for index, columns in self.slabs():
             p = ut @ self._unfolded(index, work)
             for i, vh in self.exact.items():
-                p[i] = sigma[i] * vh[:r, columns]
+                p[i] = sigma[i].T * vh[:r, columns]
             yield index, columns, p.astype(dtype, copy=False), (inverse * p).astype(dtype, copy=False)
 
     def folded(self, r, which=(WEIGHT, SUBGRADIENT)):
         """The truncated kernel and the subgradient U_r V_rᵀ."""
+        if self.scheme == "decouple":
+            return self._folded_stack(r, which)
         xp, dtype = self.xp, self.w.dtype
         u, results = self.u[:, :, :r].astype(dtype), [xp.empty(self.stack, dtype) for _ in which]
         for index, _, *parts in self.projected(r):
@@ -587,6 +622,22 @@ class _Decomposition:
                 view = result[index].transpose(0, *self.mine, *self.other)
                 view[...] = (u @ parts[k]).reshape(view.shape)
         return [result.reshape(self.w.shape) for result in results]
+
+    def _folded_stack(self, r, which):
+        """U_r U_rᵀ M and U_r Σ_r⁻¹ U_rᵀ M: one product for each small matrix."""
+        xp, (u, sigma, inverse, work), matrices, results = self.xp, self._kept(r), self._stacked(), []
+        step = len(matrices) if work == matrices.dtype else max(1, SLAB // matrices[0].size)
+        for k in which:
+            small = (((u * inverse) if k == SUBGRADIENT else u) @ u.swapaxes(1, 2)).astype(work, copy=False)
+            result = xp.empty(matrices.shape, matrices.dtype)
+            for first in range(0, len(small), step):
+                factors = small[first:first + step], matrices[first:first + step].astype(work, copy=False)
+                xp.matmul(*(factors[::-1] if self.flipped else factors), out=result[first:first + step])
+            for i, vh in self.exact.items():
+                product = (u[i] * ((inverse[i] > 0) if k == SUBGRADIENT else sigma[i])) @ vh[:r]
+                result[i] = product.T if self.flipped else product
+            results.append(result.reshape(self.w.shape))
+        return results
 
     def factors(self, r):
         """U (b, rows, r), σ (b, r) and Vᵀ (b, r, columns) of M ≈ U diag(σ) Vᵀ."""
@@ -610,14 +661,17 @@ def _solve(decompositions):
     """Gram matrices of one size are decomposed in one call."""
     sizes = {}
     for d in decompositions:
-        sizes.setdefault(d.smaller_side, []).append(d)
+        if d.scheme == "decouple" and d.smaller_side <= SMALL:
+            d.solve_stack()
+        else:
+            sizes.setdefault(d.smaller_side, []).append(d)
     for group in sizes.values():
         grams = [d.gram() for d in group]
         energies, vectors = group[0].xp.linalg.eigh(group[0].xp.concatenate(grams) if len(grams) > 1 else grams.pop())
         end = 0
         for d in group:
             first, end = end, end + d.stack[0]
-            d.take(energies[first:end], vectors[first:end])
+            d.take(energies[first:end, ::-1], vectors[first:end, :, ::-1])
 
 
 # --- the two layers ----------------------------------------------------------------------------------------------------------------
@@ -630,9 +684,17 @@ def _channel(xp, conv2d, x, first, second, stride, padding):
 
 
 def _spatial(xp, conv2d, x, first, second, stride, padding):
-    (down, right), (above, left) = (v if isinstance(v, (tuple, list)) and len(v) == 2 else (v, v) for v in (stride, padding))
+    (down, right), (above, left) = _pair("stride", stride), _pair("padding", padding)
     y, _ = conv2d(x, first, stride=(down, 1), padding=(above, 0))
     return conv2d(y, second, stride=(1, right), padding=(0, left))[0]
+
+
+def _pair(name, value):
+    if not isinstance(value, (tuple, list)):
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{name} must be an int or a pair (vertical, horizontal) (got {value!r})")
+    return value
 
 
 def _decouple(xp, conv2d, x, first, second, stride, padding):
@@ -643,3 +705,112 @@ def _decouple(xp, conv2d, x, first, second, stride, padding):
 
 
 _LAYERS = {"channel": _channel, "spatial": _spatial, "decouple": _decouple}
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; scratch float64 columns[m*p+8*m]; "
+        "scratch float64 g[16*m*m]; scratch float64 v[16*m*m]; scratch float64 turn[32]; scratch float64 noise[16]",
+        split="n", gpu="block", threads=32, shared="16*m*m", grain="16", twin_tolerance={"float32": 1e-9, "float64": 1e-9})
+def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
+    """Eigenvalues, descending, and eigenvectors, in columns, of aᵀa of small matrices by Jacobi's rotations, LANES matrices at a time.
+
+    A rotation that one of them does not need is the identity to the last bit, so that its result does not depend on its neighbours.
+    """
+    m = a.shape[2]
+    for first in range(start, stop, LANES):
+        count = min(LANES, stop - first)
+        for e in range(m * m * LANES):
+            g[e] = v[e] = 0
+        for lane in range(LANES):
+            if lane < count:
+                gram(a[first + lane], columns, g, lane)
+            noise[lane] = 0
+            for i in range(m):
+                noise[lane] += 1e-17 * g[place(m, i, i) + lane]
+                v[place(m, i, i) + lane] = 1
+        for _ in range(MOST_SWEEPS):
+            turned = 0.0
+            for p in range(m - 1):
+                for q in range(p + 1, m):
+                    turns = choose_turns(g, place(m, p, p), place(m, p, q), place(m, q, q), noise, turn)
+                    if turns == 0:
+                        continue
+                    turned += turns
+                    for k in range(p):
+                        rotate(g, place(m, k, p), g, place(m, k, q), turn, 0)
+                    for k in range(p + 1, q):
+                        rotate(g, place(m, p, k), g, place(m, k, q), turn, 0)
+                    for k in range(q + 1, m):
+                        rotate(g, place(m, p, k), g, place(m, q, k), turn, 0)
+                    for k in range(m):
+                        rotate(v, place(m, k, p), v, place(m, k, q), turn, 0)
+            if turned == 0:
+                break
+        for lane in range(count):
+            put_sorted(g, v, lane, energies[first + lane], vectors[first + lane])
+
+
+def place(m, i, j):
+    """Where the entries i, j of all matrices begin."""
+    return (i * m + j) * LANES
+
+
+def gram(a, columns, g, lane):
+    """The upper triangle of aᵀa."""
+    p, m = a.shape
+    size = (p + 7) // 8 * 8
+    for j in range(m):
+        column = columns[j * size:(j + 1) * size]
+        for i in range(p):
+            column[i] = a[i, j]
+        for i in range(p, size):
+            column[i] = 0
+    for i in range(m):
+        for j in range(i, m):
+            g[place(m, i, j) + lane] = dot(columns[i * size:(i + 1) * size], columns[j * size:(j + 1) * size])
+
+
+def dot(x, y):
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for k in range(0, x.size, 8):
+        s0 += x[k] * y[k]
+        s1 += x[k + 1] * y[k + 1]
+        s2 += x[k + 2] * y[k + 2]
+        s3 += x[k + 3] * y[k + 3]
+        s4 += x[k + 4] * y[k + 4]
+        s5 += x[k + 5] * y[k + 5]
+        s6 += x[k + 6] * y[k + 6]
+        s7 += x[k + 7] * y[k + 7]
+    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
+
+
+def choose_turns(g, pp, pq, qq, noise, turn):
+    """Cosines and sines that make the entries pq zero, and how many matrices need that."""
+    first, middle, last = g[pp:pp + LANES], g[pq:pq + LANES], g[qq:qq + LANES]
+    cosine, sine, needed = turn[:LANES], turn[LANES:], 0.0
+    for lane in range(LANES):
+        x, y, z = first[lane], middle[lane], last[lane]
+        needs = abs(y) > noise[lane]
+        theta = (z - x) / (2 * (y if needs else 1.0))
+        t = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1))
+        t = t if needs else 0.0
+        c = 1 / math.sqrt(t * t + 1)
+        cosine[lane], sine[lane] = c, t * c
+        first[lane], middle[lane], last[lane] = x - t * y, (0.0 if needs else y), z + t * y
+        needed += 1.0 if needs else 0.0
+    return needed
+
+
+def put_sorted(g, v, lane, energies, vectors):
+    m = energies.size
+    for k in range(m):
+        best = 0
+        for i in range(1, m):
+            if g[place(m, i, i) + lane] > g[place(m, best, best) + lane]:
+                best = i
+        energies[k] = g[place(m, best, best) + lane]
+        g[place(m, best, best) + lane] = -math.inf
+        for i in range(m):
+            vectors[i, k] = v[place(m, i, best) + lane]

@@ -77,7 +77,8 @@ def test_known_ranks(scheme, ranks):
     assert truncate_kernel(w, scheme="decouple", energy=0.9).rank == 5
 
 
-@pytest.mark.parametrize("scheme, rank, numbers", [("channel", 8, 2816), ("channel", 16, 5632), ("spatial", 8, 2304), ("spatial", 16, 4608)])
+@pytest.mark.parametrize("scheme, rank, numbers", [
+    ("channel", 8, 2816), ("channel", 16, 5632), ("spatial", 8, 2304), ("spatial", 16, 4608)])
 def test_known_parameters(scheme, rank, numbers):
     assert decompose_kernel(random_kernel(64, 32, 3, 3), scheme=scheme, rank=rank).num_params == numbers
 
@@ -135,11 +136,11 @@ def test_small_singular_values(small, scheme, dtype):
 
 
 def test_decoupled_channels_of_different_rank():
-    w = np.concatenate((spectral(1.0, shape=(1, 6, 3, 3)), random_kernel(1, 6, 3, 3), np.zeros((1, 6, 3, 3))))
+    w = np.concatenate((spectral(1.0, shape=(1, 6, 3, 3), scheme="decouple"), random_kernel(1, 6, 3, 3), np.zeros((1, 6, 3, 3))))
     result = truncate_kernel(w, scheme="decouple", energy=1)
     assert result.rank == 6 and result.singular_values.shape == (3, 6)
     np.testing.assert_allclose(result.weight, w, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(result.subgradient[0], spectral(1.0, shape=(1, 6, 3, 3))[0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(result.subgradient[0], w[0], rtol=0, atol=1e-13)
     assert not result.subgradient[2].any()
 
 
@@ -164,8 +165,9 @@ def test_scales(scheme, scale):
     np.testing.assert_allclose(nuclear_norm(w * scale, scheme=scheme).value / scale, nuclear_norm(w, scheme=scheme).value, rtol=1e-12)
     factors, x = decompose_kernel(w * scale, scheme=scheme, rank=r), random_kernel(1, 4, 5, 5)
     np.testing.assert_allclose(apply_factors(x, factors) / scale, conv2d(x, plain.weight)[0], rtol=0, atol=1e-12)
-    middle = np.median(np.unique(plain.singular_values))
-    assert truncate_kernel(w * scale, scheme=scheme, threshold=middle * scale).rank == truncate_kernel(w, scheme=scheme, threshold=middle).rank
+    middle = np.sort(plain.singular_values, axis=None)[1:3].mean()  # between two of them
+    ranks = [truncate_kernel(kernel, scheme=scheme, threshold=t).rank for kernel, t in ((w, middle), (w * scale, middle * scale))]
+    assert ranks[0] == ranks[1]
 
 
 @pytest.mark.parametrize("threshold", [0, 1e-308, 1.0, 1e308])
@@ -317,7 +319,7 @@ def test_pruner_on_the_gpu():
             np.testing.assert_allclose(kernel.weight.get(), other.weight, rtol=0, atol=1e-13)
         np.testing.assert_allclose(grads[1].get(), expected[1][1], rtol=0, atol=1e-12)
         with pytest.raises(TypeError, match="one device"):
-            pruner.step([weights[0], on_gpu[0]] if pruner.iteration_ % 5 == 0 else on_gpu, weights) or pruner.add_subgradient(weights)
+            pruner.add_subgradient(weights)
         with pytest.raises(TypeError, match="one device"):
             RankPruner().step([weights[0], on_gpu[0]])
 
@@ -444,10 +446,11 @@ def test_gradient_errors():
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("options, kind, message", [
     (dict(stride=0), ValueError, "stride"), (dict(padding=-1), ValueError, "padding"), (dict(stride=1.5), TypeError, "stride"),
-    (dict(padding=(1, 2, 3)), ValueError, "padding"), (dict(stride="a"), TypeError, "stride"), (dict(x=np.ones((1, 3, 5, 5))), ValueError, "x must have the 4"),
+    (dict(padding=(1, 2, 3)), ValueError, "padding"), (dict(stride="a"), TypeError, "stride"),
+    (dict(x=np.ones((1, 3, 5, 5))), ValueError, "the 4 channels"),
     (dict(x=np.ones((1, 4, 2, 2))), ValueError, "larger than the padded image"), (dict(x=np.ones(4)), ValueError, "x must have shape"),
     (dict(x=np.ones((1, 4, 5, 5), np.float32)), TypeError, "one dtype"), (dict(factors=None), TypeError, "ConvFactors"),
-    (dict(x=None), TypeError, "x must be")])
+    (dict(x=None), TypeError, "x and the factors must be")])
 def test_apply_errors(scheme, options, kind, message):
     arguments = {"x": np.ones((1, 4, 5, 5)), "factors": decompose_kernel(random_kernel(6, 4, 3, 3), scheme=scheme, rank=2)}
     with pytest.raises(kind, match=message):
@@ -458,7 +461,7 @@ def test_factors_that_do_not_fit():
     factors = decompose_kernel(random_kernel(6, 4, 3, 3), rank=2)
     with pytest.raises(ValueError, match="scheme"):
         apply_factors(np.ones((1, 4, 5, 5)), factors._replace(scheme="other"))
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match="two layers"):
         apply_factors(np.ones((1, 4, 5, 5)), ConvFactors(factors.first, factors.second[:, :1], 2, "channel", 0.0, 0))
     with pytest.raises(ValueError, match="factors"):
         apply_factors(np.ones((1, 4, 5, 5)), factors._replace(first=np.ones(3)))

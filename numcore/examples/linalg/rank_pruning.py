@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "KERNELS"]
 
 SHAPE = (6, 4, 3, 2)
 
@@ -161,3 +161,17 @@ EXAMPLES = {
         data="mixtures of oriented wavelets, 256 × 256 × 3 × 3", real=lambda dtype: {"w": _real(dtype)["w"], "scheme": "channel"},
         peer=("numpy svd", _numpy_nuclear)),
 }
+
+
+# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+
+
+def _gram_eigh(rng, variant, size):
+    """Matrices with singular values well apart, as vectors of close ones depend on the last bit."""
+    p, m = int(rng.integers(9, 40)), int(rng.integers(1, 10))
+    u, v = (np.linalg.qr(rng.standard_normal((size, rows, m)))[0] for rows in (p, m))
+    a = (u * np.arange(1.0, m + 1)) @ v.swapaxes(1, 2)
+    return [a.astype(variant["T"]), np.full((size, m), np.nan), np.full((size, m, m), np.nan)]
+
+
+KERNELS = {"gram_eigh": _gram_eigh}
