@@ -1,5 +1,4 @@
-// Eigenvalues (n, m), descending, and eigenvectors (n, m, m), in columns, of the Gram matrices of small matrices a (n, p, m), by Jacobi's
-// rotations in double. One warp takes a matrix; its lanes take the entries of the Gram matrix, then those of a row and column pair.
+// The 1 x 1 convolution y (b, n, p) of x (b, c, p) by w (n, c), and the eigenvectors of many small matrices.
 #include "numcore.cuh"
 
 #ifndef REAL
@@ -7,7 +6,31 @@
 #endif
 
 #define MOST_SWEEPS 40
+#define OUTPUTS 8
 
+// One block takes an image; a thread takes a pixel, neighbouring ones read neighbours, and OUTPUTS channels at a time.
+extern "C" __global__ void numcore_mix_channels(const REAL* __restrict__ w, const REAL* __restrict__ x, REAL* __restrict__ y, index_t n,
+                                                index_t c, index_t b, index_t p) {
+    for (index_t image = block_index(); image < b; image += block_count()) {
+        const index_t groups = ceil_div(n, OUTPUTS);
+        for (index_t e = index_in_block(); e < groups * p; e += block_size()) {
+            const index_t first = e / p * OUTPUTS, pixel = e % p;
+            REAL sums[OUTPUTS] = {};
+            for (index_t k = 0; k < c; k++) {
+                const REAL value = x[(image * c + k) * p + pixel];
+#pragma unroll
+                for (int i = 0; i < OUTPUTS; i++)
+                    if (first + i < n) sums[i] += w[(first + i) * c + k] * value;
+            }
+#pragma unroll
+            for (int i = 0; i < OUTPUTS; i++)
+                if (first + i < n) y[(image * n + first + i) * p + pixel] = sums[i];
+        }
+    }
+}
+
+// Eigenvalues (n, m), descending, and eigenvectors (n, m, m), in columns, of the Gram matrices of small matrices a (n, p, m), by Jacobi's
+// rotations in double. One warp takes a matrix; its lanes take the entries of the Gram matrix, then those of a row and column pair.
 __device__ __forceinline__ void rotate(double* x, double* y, double cosine, double sine) {
     double before = *x, after = *y;
     *x = cosine * before - sine * after;

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
+from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ._rank_pruning_vectors import LANES, rotate
 
@@ -679,8 +680,7 @@ def _solve(decompositions):
 
 def _channel(xp, conv2d, x, first, second, stride, padding):
     y, _ = conv2d(x, first, stride=stride, padding=padding)
-    b, r, h, w = y.shape
-    return xp.matmul(second[:, :, 0, 0], y.reshape(b, r, h * w)).reshape(b, len(second), h, w)
+    return _mixed(xp, second[:, :, 0, 0], y)
 
 
 def _spatial(xp, conv2d, x, first, second, stride, padding):
@@ -699,15 +699,48 @@ def _pair(name, value):
 
 def _decouple(xp, conv2d, x, first, second, stride, padding):
     """All paths at once: output channel n sees the group of its r channels."""
-    (r, n, c), (b, _, h, w) = first.shape, x.shape
-    paths = xp.matmul(first.swapaxes(0, 1).reshape(n * r, c), x.reshape(b, c, h * w)).reshape(b, n * r, h, w)
+    r, n, c = first.shape
+    paths = _mixed(xp, first.swapaxes(0, 1).reshape(n * r, c), x)
     return conv2d(paths, second.swapaxes(0, 1), stride=stride, padding=padding, groups=n)[0]
+
+
+def _mixed(xp, w, x):
+    """A 1 × 1 convolution. BLAS would be called for each image, which costs more than it saves."""
+    b, c, *size = x.shape
+    y = xp.empty((b, len(w), math.prod(size)), x.dtype)
+    mix_channels(xp.ascontiguousarray(w), xp.ascontiguousarray(x).reshape(b, c, math.prod(size)), y)
+    return y.reshape(b, len(w), *size)
 
 
 _LAYERS = {"channel": _channel, "spatial": _spatial, "decouple": _decouple}
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in T w[n, c]; in T x[b, c, p]; out T y[b, n, p]; scratch T panel[48*c]; scratch T sums[8*48]", split="b", gpu="block", grain="1")
+def mix_channels(w, x, y, panel, sums, start, stop):
+    """y[b] = w x[b], for images of p pixels with c channels."""
+    (n, c), p, width, height = w.shape, x.shape[2], tile_cols(w[0, 0]), tile_rows(w[0, 0])
+    whole = p // width * width
+    for b in range(start, stop):
+        image, result = x[b], y[b]
+        for column in range(0, whole, width):
+            i = 0
+            while i + height <= n:
+                gemm_tile(w, i * c, c, 1, image, column, p, result, i * p + column, p, c, 0)
+                i += height
+            while i < n:
+                gemm_row(w, i * c, c, 1, image, column, p, result, i * p + column, p, c, 0)
+                i += 1
+        if whole < p:
+            for k in range(c):
+                for j in range(width):
+                    panel[k * width + j] = image[k, whole + j] if whole + j < p else 0
+            for i in range(n):
+                gemm_row(w, i * c, c, 1, panel, 0, width, sums, 0, width, c, 0)
+                for j in range(whole, p):
+                    result[i, j] = sums[j - whole]
 
 
 @kernel("in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; scratch float64 columns[m*p+8*m]; "

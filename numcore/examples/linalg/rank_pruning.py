@@ -174,4 +174,10 @@ def _gram_eigh(rng, variant, size):
     return [a.astype(variant["T"]), np.full((size, m), np.nan), np.full((size, m, m), np.nan)]
 
 
-KERNELS = {"gram_eigh": _gram_eigh}
+def _mix_channels(rng, variant, size):
+    dtype, n, c, p = variant["T"], *rng.integers(1, 40, 2), int(rng.integers(1, 150))
+    w, x = rng.standard_normal((n, c)), rng.standard_normal((size, c, p))
+    return [w.astype(dtype), x.astype(dtype), np.full((size, n, p), np.nan, dtype)]
+
+
+KERNELS = {"mix_channels": _mix_channels, "gram_eigh": _gram_eigh}
