@@ -1,4 +1,4 @@
-"""Rank pruning beside NumPy's singular value decompositions, layers of a quarter of the rank beside the convolution, steps of a training."""
+"""Rank pruning beside NumPy's singular value decompositions, layers of a quarter of the rank beside the convolution, training steps."""
 
 import numpy as np
 

@@ -23,15 +23,15 @@ from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ._rank_pruning_vectors import LANES, rotate
 
-SLAB = 1 << 16# entries of an unfolding that are in work at once
+SLAB = 1 << 16  # entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
 # Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the decomposition is that of M itself.
 LEAST_KEPT, LEAST_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
 FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
 # Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n is b and has the size 1.
 UNFOLDINGS = {"channel": ((1,), (2, 3, 4)), "spatial": ((2, 3), (1, 4)), "decouple": ((1, 2), (3, 4))}
-SMALL = 32  # the largest such matrices
-MOST_SWEEPS = 40
+SMALL = 32  # Gram matrices up to this size are decomposed many at a time
+MOST_SWEEPS = 40  # five or six are usual
 RULES = ("energy", "rank", "threshold", "ratio")
 WEIGHT, SUBGRADIENT = range(2)
 
@@ -108,7 +108,8 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of M Mᵀ, in float64. Singular values have
     absolute errors of about 1e-16 m σ₁² / σ, so that those below 1e-8 σ₁ may be off by so much. Where one that is kept is too small for
     this (below 1e-5 σ₁ in float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their energy, the
-    decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two results, 4 MB, and M Mᵀ with its eigenvectors.
+    decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two results, some MB, and M Mᵀ with its
+    eigenvectors in float64, which for square unfoldings, as those of "spatial" nearly are, are as large as w each.
 
     References
     ----------
@@ -405,8 +406,8 @@ class RankPruner:
         for name, w in named.items():
             if device_of(w) is None:
                 raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(w).__name__})")
-        xp, _ = on_device(**named)
-        kernels = [_checked_kernel(xp, w, name) for name, w in named.items()]
+        xp, arrays = on_device(**named)
+        kernels = [_checked_kernel(xp, w, name) for name, w in zip(named, arrays, strict=True)]
         decompositions = [_Decomposition(xp, w, self.scheme) for w, _ in kernels]
         _solve(decompositions)
         pruned = [d.truncated("energy", self.energy, exponent) for d, (_, exponent) in zip(decompositions, kernels, strict=True)]
@@ -428,7 +429,8 @@ class RankPruner:
             float_dtype(**{name: g, f"weights[{i}]": subgradient})
             if g.shape != subgradient.shape:
                 raise ValueError(f"{name} must have the shape of its weight, {subgradient.shape} (got {g.shape})")
-            result.append(g + self.nuclear_weight * subgradient)
+            with np.errstate(over="ignore"):
+                result.append(g + self.nuclear_weight * subgradient)
         return result
 
 

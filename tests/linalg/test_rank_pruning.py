@@ -309,6 +309,16 @@ def test_a_step_that_fails_does_not_count():
     assert pruner.iteration_ == 0 and pruner.ranks_ is None
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_read_only_and_unaligned_weights(scheme):
+    w = random_kernel(6, 4, 3, 3)
+    unaligned = np.empty(w.nbytes + 1, np.uint8)[1:].view(w.dtype).reshape(w.shape)
+    unaligned[...] = w
+    unaligned.flags.writeable = False
+    for one, other in zip(RankPruner(scheme=scheme).step([unaligned])[0], RankPruner(scheme=scheme).step([w])[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_pruner_on_the_gpu():
     weights = [random_kernel(6, 4, 3, 3, seed=i) for i in range(2)]
     expected = RankPruner(energy=0.8, nuclear_weight=0.5).step(weights, weights)
