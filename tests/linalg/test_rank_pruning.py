@@ -341,7 +341,7 @@ def digits(seed):
     return images[order[:1300]], labels[order[:1300]], images[order[1300:]], labels[order[1300:]]
 
 
-def trained(seed):
+def trained(seed, epochs):
     """Ranks of the second and third kernel for energy 0.98, accuracies before and after truncation to them, and at half of the pruned
     network's ranks: of ordinary training, and of pruned training."""
     x, labels, test_x, test_labels = digits(seed)
@@ -349,7 +349,7 @@ def trained(seed):
     for pruner in (None, RankPruner(energy=0.98, period=5, nuclear_weight=3e-3)):
         rng = np.random.default_rng(seed)
         networks.append(naive.DigitsNetwork(rng))
-        naive.train(networks[-1], x, labels, rng, pruner)
+        naive.train(networks[-1], x, labels, rng, pruner, epochs=epochs)
     for network in networks:
         before = network.accuracy(test_x, test_labels)
         kernels = network.weights[1:3]
@@ -370,13 +370,13 @@ def check_training(ordinary, pruned):
 
 
 def test_training_digits():
-    ordinary, pruned = trained(0)
+    ordinary, pruned = trained(0, epochs=15)
     check_training(ordinary, pruned)
 
 
 @pytest.mark.slow
 def test_training_digits_with_three_seeds():
-    results = [trained(seed) for seed in range(3)]
+    results = [trained(seed, epochs=25) for seed in range(3)]
     for ordinary, pruned in results:
         check_training(ordinary, pruned)
         assert all(few <= rank / 2 for few, rank in zip(pruned[0], ordinary[0], strict=True))
