@@ -158,6 +158,29 @@ class CSR:
             raise ValueError(f"a must have no zero on its diagonal (got one in row {int((diagonal == 0).argmax())})")
         return 1 / diagonal
 
+    @cached_property
+    def has_positive_diagonal(self):
+        """Whether every entry of the diagonal is there and positive."""
+        return len(self._diagonal_at) == min(self.shape) and bool((self.data[self._diagonal_at] > 0).all())
+
+    def with_data(self, data):
+        """A matrix of the same pattern, for sequences of systems: what is known of the pattern is kept.
+
+        Parameters
+        ----------
+        data : (nnz,) array of float32 or float64
+            In the order of `data`.
+        """
+        xp, (_, data) = on_device(indices=self.indices, data=data)
+        float_dtype(data=data)
+        if data.shape != self.data.shape:
+            raise ValueError(f"data must have shape {self.data.shape} (got {data.shape})")
+        other = object.__new__(CSR)
+        pattern = {name: self.__dict__[name] for name in ("indptr", "indices", "shape")}
+        other.__dict__.update(pattern, data=xp.ascontiguousarray(data), rows=self.rows,
+                              _diagonal_at=self._diagonal_at)
+        return other
+
     def to_dense(self):
         """(m, n) array."""
         xp, _ = on_device(indptr=self.indptr)
