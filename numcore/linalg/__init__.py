@@ -17,6 +17,7 @@ from .monarch import (
     monarch_project,
     monarch_to_dense,
 )
+from .omega_policies import ChebCB, SequenceResult, TsallisINF, solve_sequence
 from .randomized import SVDResult, randomized_svd, range_finder
 from .rank_pruning import (
     ConvFactors,
@@ -48,5 +49,6 @@ __all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFa
            "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
            "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
 __all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "OmegaEstimate", "SVDResult", "SolveResult", "color_graph", "fwht",
+__all__ = ["CSR", "ChebCB", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "OmegaEstimate", "SVDResult", "SequenceResult", "SolveResult", "TsallisINF", "color_graph", "fwht",
            "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
-           "next_power_of_two", "optimal_omega", "randomized_svd", "range_finder", "sor", "spmv", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep"]
+           "next_power_of_two", "optimal_omega", "randomized_svd", "range_finder", "solve_sequence", "sor", "spmv", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep"]

@@ -121,8 +121,7 @@ def sor(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=None, c
     >>> result.x.round(6), result.status
     (array([1., 1., 1.]), 'converged')
     """
-    a, b, x0, omega, tol, max_iter, coloring = _checked_system(a, b, x0, omega, tol, max_iter, coloring, callback)
-    return _solve(_Sor, False, a, b, x0, omega, tol, max_iter, coloring, callback, progress)
+    return _solve(_Sor, False, *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback), callback, progress)
 
 
 @routine
@@ -171,10 +170,9 @@ def ssor_cg(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=Non
     >>> a = CSR.from_dense(np.array([[4.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 4.0]]))
     >>> result = ssor_cg(a, np.array([3.0, 2.0, 3.0]))
     >>> result.x.round(6), result.num_iter
-    (array([1., 1., 1.]), 2)
+    (array([1., 1., 1.]), 3)
     """
-    a, b, x0, omega, tol, max_iter, coloring = _checked_system(a, b, x0, omega, tol, max_iter, coloring, callback)
-    return _solve(_SsorCG, True, a, b, x0, omega, tol, max_iter, coloring, callback, progress)
+    return _solve(_SsorCG, True, *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback), callback, progress)
 
 
 @routine
@@ -193,7 +191,7 @@ def ssor_preconditioner(a, *, omega=1.0, coloring=None):
     Returns
     -------
     callable
-        ``apply(r)`` for an (n,) or (n, k) array of the dtype of `a` is z = M⁻¹ r of the same shape, with
+        ``z = apply(r)`` for an (n,) or (n, k) array of the dtype of `a` is M⁻¹ r, of the same shape, with
         M⁻¹ = ω (2 - ω) (D + ω U)⁻¹ D (D + ω L)⁻¹. It is symmetric and positive definite where `a` is symmetric; the error is that of two
         triangular solves, which are stable row by row.
 
@@ -219,24 +217,30 @@ def ssor_preconditioner(a, *, omega=1.0, coloring=None):
     >>> ssor_preconditioner(a)(np.array([1.0, 0.0, 0.0]))
     array([0.26660156, 0.06640625, 0.015625  ])
     """
-    a, omega = _checked_matrix(a), checked_number("omega", omega, above=0, below=2)
-    xp, _ = on_device(a=a.data)
-    a, order, starts = _in_order(xp, a, _checked_order(xp, a, coloring))
+    return SSORPreconditioner(a, omega, coloring)
 
-    def apply(r):
+
+class SSORPreconditioner:
+    """See :func:`ssor_preconditioner`."""
+
+    def __init__(self, a, omega, coloring):
+        a, self.omega = _checked_matrix(a), checked_number("omega", omega, above=0, below=2)
+        self.xp, _ = on_device(a=a.data)
+        self.a, self.order, self.starts = _in_order(self.xp, a, _checked_order(self.xp, a, coloring))
+
+    def __call__(self, r):
+        a, xp, n = self.a, self.xp, self.a.shape[0]
         _, (_, r) = on_device(a=a.data, r=r)
         float_dtype(a=a.data, r=r)
-        if r.ndim not in (1, 2) or len(r) != len(a.indptr) - 1:
-            raise ValueError(f"r must have shape ({len(a.indptr) - 1},) or ({len(a.indptr) - 1}, k) (got {r.shape})")
-        rows = r if order is None else r[order]
+        if r.ndim not in (1, 2) or r.shape[0] != n:
+            raise ValueError(f"r must have shape ({n},) or ({n}, k) (got {r.shape})")
+        rows = r if self.order is None else r[self.order]
         rows = xp.ascontiguousarray(rows.T if r.ndim == 2 else rows[None])
         z = xp.empty(rows.shape, a.dtype)
         if z.size:
-            ssor_rows(*_matrix(a), starts, rows, z, omega)
+            ssor_rows(*_matrix(a), self.starts, rows, z, self.omega)
         z = z.T if r.ndim == 2 else z[0]
-        return xp.ascontiguousarray(z) if order is None else _scattered(xp, z, order)
-
-    return apply
+        return xp.ascontiguousarray(z) if self.order is None else _scattered(xp, z, self.order)
 
 
 @routine
@@ -279,7 +283,7 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     --------
     >>> from numcore.linalg import CSR
     >>> path = CSR.from_dense(2 * np.eye(10) - np.eye(10, k=1) - np.eye(10, k=-1))
-    >>> round(optimal_omega(path).omega, 6), round(2 / (1 + np.sin(np.pi / 11)), 6)
+    >>> round(optimal_omega(path).omega, 6), float(round(2 / (1 + np.sin(np.pi / 11)), 6))
     (1.560388, 1.560388)
     """
     a = _checked_matrix(a)
@@ -287,8 +291,7 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     xp, _ = on_device(a=a.data)
     if not a.shape[0]:
         return OmegaEstimate(1.0, 0.0, 0.0)
-    if not bool(xp.isfinite(a.data).all()):
-        raise ValueError("a must be finite (got nan or inf)")
+    _checked_finite(xp, a=a.data)
     root = xp.sqrt(a.inverse_diagonal.astype(np.float64))
     low, high, bound = _spectrum(xp, a.with_data(a.data.astype(np.float64) * root[a.rows] * root[a.indices]), tol, max_iter)
     radius = max(abs(1 - low), abs(high - 1))
@@ -351,7 +354,7 @@ def _checked_system(a, b, x0, omega, tol, max_iter, coloring, callback):
     tol, max_iter = checked_number("tol", tol, least=0), checked_count("max_iter", max_iter)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-    return a, b, x0, omega, tol, max_iter, _checked_order(xp, a, coloring)
+    return xp, a, b, x0, omega, tol, max_iter, _checked_order(xp, a, coloring)
 
 
 def _matrix(a):
@@ -377,43 +380,48 @@ def _scattered(xp, x, order):
     return result
 
 
-def _solve(method, relative_to_b, a, b, x0, omega, tol, max_iter, coloring, callback, progress):
+def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, callback, progress):
     """Bring the system into order and scale, run the method on it, and bring the result back."""
-    xp, _ = on_device(a=a.data)
     a, order, starts = _in_order(xp, a, coloring)
     if order is not None:
         b, x0 = b[order], None if x0 is None else x0[order]
     b, r = xp.ascontiguousarray(b), b if x0 is None else b - spmv(a, x0)
-    whole = b if relative_to_b else r
-    reference, factor = _norm(xp, whole), 1.0
+    whole, factor = b if relative_to_b else r, 1.0
+    reference = _norm(whole)
     if not SAFE_NORMS[0] < reference < SAFE_NORMS[1]:
         factor = _safe_factor(xp, whole, a=a.data, b=b, x0=x0)
         if factor is None:  # zero
             x = xp.zeros(b.shape, a.dtype) if x0 is None or relative_to_b else xp.array(x0)
             return SolveResult(x if order is None else _scattered(xp, x, order), True, 0, np.zeros(1), 0.0, "converged")
         b, r, x0 = b * factor, r * factor, x0 if x0 is None else x0 * factor
-        reference = _norm(xp, whole * factor)
-    x = xp.zeros(b.shape, a.dtype) if x0 is None else xp.array(x0, order="C")
+        reference = _norm(whole * factor)
     target = tol * reference if relative_to_b else float(np.nextafter(tol * reference, 0))  # at most the one, less than the other
-    work = method(xp, a, b, r, x, omega, target, starts, None if coloring is None else coloring.starts)
+    work = method(xp, a, b, r, x0, omega, target, starts, None if coloring is None else coloring.starts)
     stopped = _watched(work, a.nnz + len(b), max_iter, callback, progress)
-    x, norms = work.solution(), np.array(work.norms)
+    if not work.last < math.inf:
+        _checked_finite(xp, a=a.data, b=b, x0=x0)
+    x, norms = work.solution(), work.norms()
     if factor != 1:
         x, norms = x / factor, norms / factor
     status = stopped or STATUS[work.status]
-    return SolveResult(x if order is None else _scattered(xp, x, order), status == "converged", len(norms) - 1, norms,
-                       float(work.norms[-1] / reference), status)
+    return SolveResult(x if order is None else _scattered(xp, x, order), status == "converged", work.count - 1, norms,
+                       work.last / reference, status)
 
 
-def _norm(xp, v):
-    return float(xp.linalg.norm(v.astype(np.float64, copy=False)))
+def _norm(v):
+    v = v.astype(np.float64, copy=False)
+    return math.sqrt(float(v @ v))
+
+
+def _checked_finite(xp, **arrays):
+    for name, array in arrays.items():
+        if array is not None and not bool(xp.isfinite(array).all()):
+            raise ValueError(f"{name} must be finite (got nan or inf)")
 
 
 def _safe_factor(xp, whole, **arrays):
     """A power of two that brings numbers near 1, None for zeros."""
-    for name, array in arrays.items():
-        if array is not None and not bool(xp.isfinite(array).all()):
-            raise ValueError(f"{name} must be finite (got nan or inf)")
+    _checked_finite(xp, **arrays)
     top = float(xp.abs(whole).max()) if len(whole) else 0.0
     if not math.isfinite(top):
         raise ValueError("x0 must have a finite residual b - a x0 (got inf)")
@@ -425,12 +433,12 @@ def _watched(work, entries, max_iter, callback, progress):
     bar = progress_bar(None, "iterations") if progress else None
     most = 1 if callback else max(1, min(CALL // max(entries, 1), MOST_SWEEPS))
     try:
-        while work.status == RUNNING and len(work.norms) <= max_iter:
-            before = len(work.norms)
+        while work.status == RUNNING and work.count <= max_iter:
+            before = work.count
             work.advance(min(most, max_iter + 1 - before))
             if bar is not None:
-                bar.update(len(work.norms) - before)
-            if callback and before and len(work.norms) > before and callback(before, work.norms[-1]) is True and work.status == RUNNING:
+                bar.update(work.count - before)
+            if callback and 0 < before < work.count and callback(before, work.last) is True and work.status == RUNNING:
                 return "callback"
     finally:
         if bar is not None:
@@ -438,53 +446,68 @@ def _watched(work, entries, max_iter, callback, progress):
 
 
 class _Work:
-    """A method at work on one system: `advance` appends to the norms, the last of which is that of the present x, and sets the status."""
+    """A method at work on one system: `advance` goes on, and finds the norms of the residuals of every x, the last that of the present x.
+
+    `count` is the number of norms, `last` the last of them.
+    """
 
     def __init__(self, xp, a, b, r, x, omega, target, starts, colors):
         self.xp, self.a, self.b, self.omega, self.target = xp, a, b, omega, target
         self.colors = colors if len(b) > FEW_ROWS else None  # None: one kernel does it all
         self.batch = (a.indptr, a.indices, a.data[None], a._diagonal_at, a.inverse_diagonal[None], starts)
-        self.limits = xp.asarray(np.array([omega])), xp.asarray(np.array([target]))
-        self.norms, self.status = [], RUNNING
+        self.limits = xp.asarray(np.array([[omega, target]]))
+        self.parts, self.count, self.last, self.status = [], 0, math.nan, RUNNING
         self.begin(r, x)
+
+    def norms(self):
+        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
 
     def advance(self, most):
         if self.colors is None:
             norms = self.xp.empty((1, most))
             self.kernel(norms)
-            made, self.status = self.state.tolist()[0]
-            self.norms += norms[0, :made].tolist()
-            return
-        for _ in range(most):
-            self.by_colors()
-            if not math.isfinite(self.norms[-1]):
-                self.status = NOT_FINITE
-            elif self.norms[-1] <= self.target:
-                self.status = CONVERGED
-            if self.status != RUNNING:
-                return
+            (made, self.status, *_), = self.state.tolist()
+            norms = norms[0, :made] if self.xp is np else self.xp.asnumpy(norms[0, :made])
+        else:
+            norms = []
+            while len(norms) < most and self.status == RUNNING:
+                norms.append(self.by_colors())
+            norms = np.array(norms)
+        self.parts.append(norms)
+        self.count, self.last = self.count + len(norms), float(norms[-1])
+
+    def judge(self, norm):
+        if norm <= self.target:
+            self.status = CONVERGED
+        elif not norm < math.inf:
+            self.status = NOT_FINITE
 
 
 class _Sor(_Work):
     """Passes over the rows, each of which makes one x out of another one, and finds the residual of the latter."""
 
     def begin(self, r, x):
-        self.pair = self.xp.stack([x, x])
-        self.state = self.xp.zeros((1, 2), np.int64)
+        self.pair = self.xp.empty((1, 2, len(self.b)), self.b.dtype)
+        self.pair[0, 0] = 0 if x is None else x
+        self.state = self.xp.zeros((1, 3), np.int64)
+        self.turn = 0
 
     def kernel(self, norms):
-        sor_rows(*self.batch, self.b[None], self.pair[None], *self.limits, norms, self.state, len(self.norms) % 2)
+        sor_rows(*self.batch, self.b[None], self.pair, self.limits, norms, self.state)
 
     def by_colors(self):
-        old, new = self.pair[len(self.norms) % 2], self.pair[(len(self.norms) + 1) % 2]
+        old, new = self.pair[0, self.turn], self.pair[0, 1 - self.turn]
+        self.turn = 1 - self.turn
         new[...] = old
         residual = self.xp.empty_like(old)
         for first, last in itertools.pairwise(self.colors):
             sor_color(*_matrix(self.a), self.b[first:last], residual[first:last], old, new, self.omega, first)
-        self.norms.append(_norm(self.xp, residual))
+        norm = _norm(residual)
+        self.judge(norm)
+        return norm
 
     def solution(self):
-        return self.pair[(len(self.norms) - 1) % 2].copy()
+        return self.pair[0, (self.count - 1) % 2].copy()
 
 
 class _SsorCG(_Work):
@@ -493,11 +516,12 @@ class _SsorCG(_Work):
     restarted = math.inf  # the norm at the last restart
 
     def begin(self, r, x):
-        xp = self.xp
-        self.x, self.r = x, xp.array(r)  # r: at first b - A x, then (D' + L)⁻¹ times it
-        self.p, self.t, self.w = xp.zeros((3, *x.shape), x.dtype)
-        self.energies = xp.zeros((1, 2))  # rᵀ D' r, and how it has changed
-        self.state = xp.asarray(np.array([[0, FRESH]]))
+        # r: at first b - A x, then (D' + L)⁻¹ times it
+        self.vectors = self.xp.zeros((1, 5, len(self.b)), self.b.dtype)
+        self.x, self.r, self.p, self.t, self.w = self.vectors[0]
+        self.x[...], self.r[...] = 0 if x is None else x, r
+        self.energies = self.xp.zeros((1, 2))  # rᵀ D' r, and how it has changed
+        self.state = self.xp.asarray(np.array([[0, FRESH]]))
         if self.colors is not None:
             self.diagonal = 1 / (self.omega * self.a.inverse_diagonal)
             self.forward(self.r)
@@ -510,15 +534,18 @@ class _SsorCG(_Work):
             self.confirm()
 
     def kernel(self, norms):
-        ssor_cg_rows(*self.batch, self.x[None], self.r[None], self.p[None], self.t[None], self.w[None], *self.limits, self.energies, norms,
-                     self.state)
+        ssor_cg_rows(*self.batch, self.vectors, self.limits, self.energies, norms, self.state)
 
     def by_colors(self):
         for first, last in reversed(list(itertools.pairwise(self.colors))):
             backward_color(*_matrix(self.a), self.r[first:last], self.p[first:last], self.t, self.omega, self.change, first)
-        self.norms.append(_norm(self.xp, self.forward(self.p)))
-        if self.norms[-1] <= self.target:
-            return
+        norm = _norm(self.forward(self.p))
+        self.judge(norm)
+        if self.status == RUNNING:
+            self.step()
+        return norm
+
+    def step(self):
         curvature = self.sum(self.p * (self.t + self.w))
         if not curvature > 0:
             self.status = BREAKDOWN
@@ -542,42 +569,45 @@ class _SsorCG(_Work):
     def confirm(self):
         """Put the norm of b - A x in the place of that by recurrence; start again from x where it is too large."""
         r = self.b - spmv(self.a, self.x)
-        self.norms[-1] = norm = _norm(self.xp, r)
-        if self.status == CONVERGED and norm > self.target:
-            self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
+        self.parts[-1][-1] = self.last = _norm(r)
+        if self.status == CONVERGED and self.last > self.target:
+            self.status = RUNNING if self.last < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
-                self.restarted = norm
-                self.norms.pop()  # the first pass finds it again
+                self.restarted = self.last
+                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1  # the first pass finds it again
                 self.begin(r, self.x)
 
     def solution(self):
-        return self.x
+        return self.x.copy()
 
 
 # --- kernels: whole solves ---------------------------------------------------------------------------------------------------------
 
-SYSTEMS = ("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX at[n]; in T inverse[s, n]; in int64 starts[c];")
+TWINS = {"float32": 1e-5, "float64": 1e-6}  # sums of float32 vectors are kept in float64
+SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX at[n]; in T inverse[s, n]; in int64 starts[c];"
 
 
-@kernel(f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 omega[s]; in float64 target[s]; inout float64 norms[s, q];"
-        " inout int64 state[s, 2]; int64 turn", split="s", gpu="block", threads=128, shared="2*n*itemsize", grain="1", types=INDICES)
-def sor_rows(indptr, indices, data, at, inverse, starts, b, x, omega, target, norms, state, turn, start, stop):
-    """Up to q passes for each of s systems of one pattern: x[s, turn] → x[s, 1 - turn] and back; the norms of the x that passes began with.
+@kernel(f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 limits[s, 2]; inout float64 norms[s, q];"
+        " inout int64 state[s, 3]", split="s", gpu="block", threads=128, shared="2*n*itemsize", grain="1", types=INDICES,
+        twin_tolerance=TWINS)
+def sor_rows(indptr, indices, data, at, inverse, starts, b, x, limits, norms, state, start, stop):
+    """Up to q passes for each of s systems of one pattern, from one of the two x to the other; the norms of the x that they began with.
 
-    state: passes made, status; only running systems are taken. Rows of one colour, from starts[c] on, are independent: the GPU's way.
+    limits: omega, norm to reach. state: passes made, status, which x comes next; only running systems are taken. Rows of one colour, from
+    starts[c] on, are independent: the GPU's way.
     """
     for s in range(start, stop):
-        made, now = 0, turn
+        made, turn = 0, state[s, 2]
         while made < norms.shape[1] and state[s, 1] == RUNNING:
-            norm = math.sqrt(_sor_pass(indptr, indices, data[s], at, inverse[s], b[s], x[s, now], x[s, 1 - now], omega[s]))
+            norm = math.sqrt(_sor_pass(indptr, indices, data[s], at, inverse[s], b[s], x[s, turn], x[s, 1 - turn], limits[s, 0]))
             norms[s, made] = norm
             made += 1
-            now = 1 - now
-            if norm <= target[s]:
+            turn = 1 - turn
+            if norm <= limits[s, 1]:
                 state[s, 1] = CONVERGED
             elif not norm < math.inf:
                 state[s, 1] = NOT_FINITE
-        state[s, 0] = made
+        state[s, 0], state[s, 2] = made, turn
 
 
 def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
@@ -615,30 +645,34 @@ def _right_neighbour(i, middle, last, indices, data):
     return 0.0, middle + 1
 
 
-@kernel(f"{SYSTEMS} inout T x[s, n]; inout T r[s, n]; inout T p[s, n]; inout T t[s, n]; inout T w[s, n]; in float64 omega[s];"
-        " in float64 target[s]; inout float64 energies[s, 2]; inout float64 norms[s, q]; inout int64 state[s, 2]",
-        split="s", gpu="block", threads=128, grain="1", types=INDICES)
-def ssor_cg_rows(indptr, indices, data, at, inverse, starts, x, r, p, t, w, omega, target, energies, norms, state, start, stop):
-    """Up to q iterations for each of s systems of one pattern; the norms of the residuals that they began with. See _SsorCG."""
+@kernel(f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
+        " inout float64 energies[s, 2]; inout float64 norms[s, q]; inout int64 state[s, 2]",
+        split="s", gpu="block", threads=128, grain="1", types=INDICES, twin_tolerance=TWINS)
+def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, energies, norms, state, start, stop):
+    """Up to q iterations for each of s systems of one pattern; the norms of the residuals that they began with. See _SsorCG.
+
+    vectors: x, r, p, t, w. limits: omega, norm to reach. state: iterations made, status.
+    """
     for s in range(start, stop):
-        made = 0
+        made, omega = 0, limits[s, 0]
+        x, r, p, t, w = vectors[s, 0], vectors[s, 1], vectors[s, 2], vectors[s, 3], vectors[s, 4]
         if state[s, 1] == FRESH:
-            _first_residual(indptr, indices, data[s], at, inverse[s], r[s], omega[s], energies[s])
+            _first_residual(indptr, indices, data[s], at, inverse[s], r, omega, energies[s])
             state[s, 1] = RUNNING
         while made < norms.shape[1] and state[s, 1] == RUNNING:
-            _backward(indptr, indices, data[s], at, inverse[s], r[s], p[s], t[s], omega[s], energies[s, 1])
-            squares, curvature = _forward(indptr, indices, data[s], at, inverse[s], r[s], p[s], t[s], w[s], omega[s])
+            _backward(indptr, indices, data[s], at, inverse[s], r, p, t, omega, energies[s, 1])
+            squares, curvature = _forward(indptr, indices, data[s], at, inverse[s], r, p, t, w, omega)
             norm = math.sqrt(squares)
             norms[s, made] = norm
             made += 1
-            if norm <= target[s]:
+            if norm <= limits[s, 1]:
                 state[s, 1] = CONVERGED
             elif not norm < math.inf:
                 state[s, 1] = NOT_FINITE
             elif not curvature > 0:
                 state[s, 1] = BREAKDOWN
             else:
-                _step(inverse[s], x[s], r[s], t[s], w[s], omega[s], energies[s], curvature)
+                _step(inverse[s], x, r, t, w, omega, energies[s], curvature)
         state[s, 0] = made
 
 
@@ -658,7 +692,7 @@ def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
     for step in range(n):
         i = n - 1 - step
         scale = omega * inverse[i]
-        p[i] = r[i] / scale + change * p[i]
+        p[i] = data[at[i]] / omega * r[i] + change * p[i]
         beside, first = _right_neighbour(i, at[i], indptr[i + 1], indices, data)
         t[i] = scale * (p[i] - row_product(first, indptr[i + 1], indices, data, t)) - (scale * beside) * last
         last = float(t[i])
@@ -731,9 +765,8 @@ def backward_color(indptr, indices, data, at, inverse, r, p, t, omega, change, f
     """p ← D' r + change p,  t = (D' + U)⁻¹ p."""
     for k in range(start, stop):
         i = first + k
-        scale = omega * inverse[i]
-        p[k] = r[k] / scale + change * p[k]
-        t[i] = scale * (p[k] - row_product(at[i] + 1, indptr[i + 1], indices, data, t))
+        p[k] = data[at[i]] / omega * r[k] + change * p[k]
+        t[i] = omega * inverse[i] * (p[k] - row_product(at[i] + 1, indptr[i + 1], indices, data, t))
 
 
 @kernel(f"{MATRIX} in T r[n]; in T p[k]; in T t[k]; inout T w[n]; out T residual[k]; float64 omega; int64 first", split="k", types=INDICES)
