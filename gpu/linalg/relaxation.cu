@@ -77,7 +77,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(const INDEX* __restrict__ indptr
         REAL *x = vectors + 5 * n * system, *r = x + n, *p = r + n, *t = p + n, *w = t + n;
         i64 status = state[2 * system + 1], made = 0;
         double omega = limits[2 * system], target = limits[2 * system + 1];
-        double energy = energies[2 * system], change = energies[2 * system + 1];
+        double energy = energies[3 * system], change = energies[3 * system + 1], curvature = energies[3 * system + 2];
         if (status == FRESH) {
             double sum = 0;
             for (index_t color = 0; color + 1 < c; color++) {
@@ -89,10 +89,21 @@ extern "C" __global__ void numcore_ssor_cg_rows(const INDEX* __restrict__ indptr
                 __syncthreads();
             }
             energy = block_sum(sum);
-            change = 0;
+            change = curvature = 0;
             status = RUNNING;
         }
         while (made < q && status == RUNNING) {
+            if (curvature > 0) {
+                double alpha = energy / curvature, sum = 0;
+                for (index_t i = index_in_block(); i < n; i += block_size()) {
+                    x[i] += alpha * t[i];
+                    r[i] -= alpha * ((double)t[i] + w[i]);
+                    sum += (double)r[i] * r[i] / (omega * scales[i]);
+                }
+                sum = block_sum(sum);
+                change = sum / energy;
+                energy = sum;
+            }
             for (index_t color = c - 1; color-- > 0;) {  // p = D' r + change p,  t = (D' + U)^-1 p
                 for (index_t i = starts[color] + index_in_block(); i < starts[color + 1]; i += block_size()) {
                     p[i] = a[at[i]] / omega * r[i] + change * p[i];
@@ -100,37 +111,28 @@ extern "C" __global__ void numcore_ssor_cg_rows(const INDEX* __restrict__ indptr
                 }
                 __syncthreads();
             }
-            double squares = 0, curvature = 0;
+            double squares = 0, products = 0;
             for (index_t color = 0; color + 1 < c; color++) {  // w = (D' + L)^-1 (p - (2 D' - D) t)
                 for (index_t i = starts[color] + index_in_block(); i < starts[color + 1]; i += block_size()) {
                     double diagonal = a[at[i]];
                     squares += square(diagonal / omega * r[i] + entries_product(indptr[i], at[i], indices, a, r));
                     double below = entries_product(indptr[i], at[i], indices, a, w);
                     w[i] = omega * scales[i] * (p[i] - (2 / omega - 1) * diagonal * t[i] - below);
-                    curvature += p[i] * ((double)t[i] + w[i]);
+                    products += p[i] * ((double)t[i] + w[i]);
                 }
                 __syncthreads();
             }
             double norm = sqrt(block_sum(squares));
-            curvature = block_sum(curvature);
+            curvature = block_sum(products);
             if (index_in_block() == 0) norms[system * q + made] = norm;
             made++;
             status = norm <= target ? CONVERGED : !(norm < INFINITY) ? NOT_FINITE : curvature > 0 ? RUNNING : BREAKDOWN;
-            if (status != RUNNING) break;
-            double alpha = energy / curvature, sum = 0;
-            for (index_t i = index_in_block(); i < n; i += block_size()) {
-                x[i] += alpha * t[i];
-                r[i] -= alpha * ((double)t[i] + w[i]);
-                sum += (double)r[i] * r[i] / (omega * scales[i]);
-            }
-            sum = block_sum(sum);
-            change = sum / energy;
-            energy = sum;
         }
         __syncthreads();
         if (index_in_block() == 0) {
-            energies[2 * system] = energy;
-            energies[2 * system + 1] = change;
+            energies[3 * system] = energy;
+            energies[3 * system + 1] = change;
+            energies[3 * system + 2] = curvature;
             state[2 * system] = made;
             state[2 * system + 1] = status;
         }

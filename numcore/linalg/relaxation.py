@@ -385,7 +385,8 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
     a, order, starts = _in_order(xp, a, coloring)
     if order is not None:
         b, x0 = b[order], None if x0 is None else x0[order]
-    b, r = xp.ascontiguousarray(b), b if x0 is None else b - spmv(a, x0)
+    b = xp.ascontiguousarray(b)
+    r = b if x0 is None else _difference(b, spmv(a, x0))
     whole, factor = b if relative_to_b else r, 1.0
     reference = _norm(whole)
     if not SAFE_NORMS[0] < reference < SAFE_NORMS[1]:
@@ -402,7 +403,8 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
         _checked_finite(xp, a=a.data, b=b, x0=x0)
     x, norms = work.solution(), work.norms()
     if factor != 1:
-        x, norms = x / factor, norms / factor
+        with np.errstate(over="ignore"):
+            x, norms = x / factor, norms / factor
     status = stopped or STATUS[work.status]
     return SolveResult(x if order is None else _scattered(xp, x, order), status == "converged", work.count - 1, norms,
                        work.last / reference, status)
@@ -410,7 +412,13 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
 
 def _norm(v):
     v = v.astype(np.float64, copy=False)
-    return math.sqrt(float(v @ v))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(float(v @ v))
+
+
+def _difference(a, b):
+    with np.errstate(over="ignore", invalid="ignore"):
+        return a - b
 
 
 def _checked_finite(xp, **arrays):
@@ -436,6 +444,8 @@ def _watched(work, entries, max_iter, callback, progress):
         while work.status == RUNNING and work.count <= max_iter:
             before = work.count
             work.advance(min(most, max_iter + 1 - before))
+            if work.status != RUNNING:
+                work.confirm()
             if bar is not None:
                 bar.update(work.count - before)
             if callback and 0 < before < work.count and callback(before, work.last) is True and work.status == RUNNING:
@@ -506,6 +516,9 @@ class _Sor(_Work):
         self.judge(norm)
         return norm
 
+    def confirm(self):
+        """Norms of SOR are those of b - A x."""
+
     def solution(self):
         return self.pair[0, (self.count - 1) % 2].copy()
 
@@ -520,37 +533,31 @@ class _SsorCG(_Work):
         self.vectors = self.xp.zeros((1, 5, len(self.b)), self.b.dtype)
         self.x, self.r, self.p, self.t, self.w = self.vectors[0]
         self.x[...], self.r[...] = 0 if x is None else x, r
-        self.energies = self.xp.zeros((1, 2))  # rᵀ D' r, and how it has changed
+        self.energies = self.xp.zeros((1, 3))
         self.state = self.xp.asarray(np.array([[0, FRESH]]))
         if self.colors is not None:
             self.diagonal = 1 / (self.omega * self.a.inverse_diagonal)
             self.forward(self.r)
             self.r, self.w = self.w, self.r
-            self.energy, self.change = self.sum(self.diagonal * self.r * self.r), 0.0
-
-    def advance(self, most):
-        super().advance(most)
-        if self.status != RUNNING:
-            self.confirm()
+            self.energy, self.change, self.curvature = self.sum(self.diagonal * self.r * self.r), 0.0, 0.0
 
     def kernel(self, norms):
         ssor_cg_rows(*self.batch, self.vectors, self.limits, self.energies, norms, self.state)
 
     def by_colors(self):
+        if self.curvature > 0:
+            self.step()
         for first, last in reversed(list(itertools.pairwise(self.colors))):
             backward_color(*_matrix(self.a), self.r[first:last], self.p[first:last], self.t, self.omega, self.change, first)
         norm = _norm(self.forward(self.p))
+        self.curvature = self.sum(self.p * (self.t + self.w))
         self.judge(norm)
-        if self.status == RUNNING:
-            self.step()
+        if self.status == RUNNING and not self.curvature > 0:
+            self.status = BREAKDOWN
         return norm
 
     def step(self):
-        curvature = self.sum(self.p * (self.t + self.w))
-        if not curvature > 0:
-            self.status = BREAKDOWN
-            return
-        alpha = np.asarray(self.energy / curvature, self.x.dtype)[()]
+        alpha = np.asarray(self.energy / self.curvature, self.x.dtype)[()]
         self.x += alpha * self.t
         self.r -= alpha * (self.t + self.w)
         before, self.energy = self.energy, self.sum(self.diagonal * self.r * self.r)
@@ -568,13 +575,14 @@ class _SsorCG(_Work):
 
     def confirm(self):
         """Put the norm of b - A x in the place of that by recurrence; start again from x where it is too large."""
-        r = self.b - spmv(self.a, self.x)
-        self.parts[-1][-1] = self.last = _norm(r)
-        if self.status == CONVERGED and self.last > self.target:
-            self.status = RUNNING if self.last < self.restarted / 2 else STAGNATED
+        r = _difference(self.b, spmv(self.a, self.x))
+        norm, recurred = _norm(r), self.last
+        self.parts[-1][-1] = self.last = norm
+        if self.status == CONVERGED and norm > self.target or self.status == BREAKDOWN and recurred < norm / 2:
+            self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
-                self.restarted = self.last
-                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1  # the first pass finds it again
+                self.restarted = norm
+                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1  # the first iteration finds it again
                 self.begin(r, self.x)
 
     def solution(self):
@@ -618,40 +626,41 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
         beside, end = _left_neighbour(i, indptr[i], middle, indices, data)
         below, below_old = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
-            j, value = np.uintp(indices[e]), float(data[e])
+            j, value = np.uintp(indices[e]), np.float64(data[e])
             below += value * new[j]
             below_old += value * old[j]
-        x = float(old[i])
+        x = np.float64(old[i])
         rest = b[i] - row_product(middle + 1, indptr[i + 1], indices, data, old) - data[middle] * x
         residual = rest - below_old - beside * last_old
         squares += residual * residual
         scale = omega * inverse[i]
         new[i] = (x + scale * (rest - below)) - (scale * beside) * last
-        last, last_old = float(new[i]), x
+        last, last_old = np.float64(new[i]), x
     return squares
 
 
 def _left_neighbour(i, first, middle, indices, data):
     """The entry (i, i - 1), or 0, and where the entries further left end."""
     if middle > first and indices[np.uintp(middle - 1)] == i - 1:
-        return float(data[np.uintp(middle - 1)]), middle - 1
+        return np.float64(data[np.uintp(middle - 1)]), middle - 1
     return 0.0, middle
 
 
 def _right_neighbour(i, middle, last, indices, data):
     """The entry (i, i + 1), or 0, and where the entries further right start."""
     if middle + 1 < last and indices[np.uintp(middle + 1)] == i + 1:
-        return float(data[np.uintp(middle + 1)]), middle + 2
+        return np.float64(data[np.uintp(middle + 1)]), middle + 2
     return 0.0, middle + 1
 
 
 @kernel(f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
-        " inout float64 energies[s, 2]; inout float64 norms[s, q]; inout int64 state[s, 2]",
+        " inout float64 energies[s, 3]; inout float64 norms[s, q]; inout int64 state[s, 2]",
         split="s", gpu="block", threads=128, grain="1", types=INDICES, twin_tolerance=TWINS)
 def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, energies, norms, state, start, stop):
-    """Up to q iterations for each of s systems of one pattern; the norms of the residuals that they began with. See _SsorCG.
+    """Up to q iterations for each of s systems of one pattern, and the norms of the residuals after them. See _SsorCG.
 
-    vectors: x, r, p, t, w. limits: omega, norm to reach. state: iterations made, status.
+    vectors: x, r, p, t, w. limits: omega, norm to reach. energies: rᵀ D' r, its change, and pᵀ Ã p, 0 before there is a direction.
+    state: norms found, status. An iteration finds the norm and the next direction; the step along that one is left to the next iteration.
     """
     for s in range(start, stop):
         made, omega = 0, limits[s, 0]
@@ -660,8 +669,10 @@ def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, en
             _first_residual(indptr, indices, data[s], at, inverse[s], r, omega, energies[s])
             state[s, 1] = RUNNING
         while made < norms.shape[1] and state[s, 1] == RUNNING:
+            if energies[s, 2] > 0:
+                _step(inverse[s], x, r, t, w, omega, energies[s])
             _backward(indptr, indices, data[s], at, inverse[s], r, p, t, omega, energies[s, 1])
-            squares, curvature = _forward(indptr, indices, data[s], at, inverse[s], r, p, t, w, omega)
+            squares, energies[s, 2] = _forward(indptr, indices, data[s], at, inverse[s], r, p, t, w, omega)
             norm = math.sqrt(squares)
             norms[s, made] = norm
             made += 1
@@ -669,10 +680,8 @@ def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, en
                 state[s, 1] = CONVERGED
             elif not norm < math.inf:
                 state[s, 1] = NOT_FINITE
-            elif not curvature > 0:
+            elif not energies[s, 2] > 0:
                 state[s, 1] = BREAKDOWN
-            else:
-                _step(inverse[s], x, r, t, w, omega, energies[s], curvature)
         state[s, 0] = made
 
 
@@ -683,7 +692,7 @@ def _first_residual(indptr, indices, data, at, inverse, r, omega, energies):
         value = omega * inverse[i] * (r[i] - row_product(indptr[i], at[i], indices, data, r))
         energy += value * value / (omega * inverse[i])
         r[i] = value
-    energies[0], energies[1] = energy, 0.0
+    energies[0], energies[1], energies[2] = energy, 0.0, 0.0
 
 
 def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
@@ -695,7 +704,7 @@ def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
         p[i] = data[at[i]] / omega * r[i] + change * p[i]
         beside, first = _right_neighbour(i, at[i], indptr[i + 1], indices, data)
         t[i] = scale * (p[i] - row_product(first, indptr[i + 1], indices, data, t)) - (scale * beside) * last
-        last = float(t[i])
+        last = np.float64(t[i])
 
 
 def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
@@ -705,25 +714,25 @@ def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
         beside, end = _left_neighbour(i, indptr[i], at[i], indices, data)
         below, residual = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
-            j, value = np.uintp(indices[e]), float(data[e])
+            j, value = np.uintp(indices[e]), np.float64(data[e])
             below += value * w[j]
             residual += value * r[j]
-        scale, diagonal = omega * inverse[i], float(data[at[i]])
+        scale, diagonal = omega * inverse[i], np.float64(data[at[i]])
         residual += beside * last_r + diagonal / omega * r[i]
         squares += residual * residual
         w[i] = scale * (p[i] - (2 / omega - 1) * diagonal * t[i] - below) - (scale * beside) * last
-        last, last_r = float(w[i]), float(r[i])
-        curvature += p[i] * (float(t[i]) + w[i])
+        last, last_r = np.float64(w[i]), np.float64(r[i])
+        curvature += p[i] * (np.float64(t[i]) + w[i])
     return squares, curvature
 
 
-def _step(inverse, x, r, t, w, omega, energies, curvature):
+def _step(inverse, x, r, t, w, omega, energies):
     """x ← x + α t,  r ← r - α (t + w),  and the energy rᵀ D' r with its change."""
-    alpha, energy = energies[0] / curvature, 0.0
+    alpha, energy = energies[0] / energies[2], 0.0
     for i in range(len(x)):
         x[i] += alpha * t[i]
-        r[i] -= alpha * (float(t[i]) + w[i])
-        energy += float(r[i]) * r[i] / (omega * inverse[i])
+        r[i] -= alpha * (np.float64(t[i]) + w[i])
+        energy += np.float64(r[i]) * r[i] / (omega * inverse[i])
     energies[1], energies[0] = energy / energies[0], energy
 
 
@@ -753,9 +762,9 @@ def sor_color(indptr, indices, data, at, inverse, b, residual, old, x, omega, fi
         i = first + k
         sum_old, change = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(indptr[i + 1])):
-            j, value = np.uintp(indices[e]), float(data[e])
+            j, value = np.uintp(indices[e]), np.float64(data[e])
             sum_old += value * old[j]
-            change += value * (float(x[j]) - old[j])
+            change += value * (np.float64(x[j]) - old[j])
         residual[k] = b[k] - sum_old
         x[i] = old[i] + omega * inverse[i] * (b[k] - sum_old - change)
 
@@ -774,6 +783,6 @@ def forward_color(indptr, indices, data, at, inverse, r, p, t, w, residual, omeg
     """w = (D' + L)⁻¹ (p - (2 D' - D) t) and (D' + L) r."""
     for k in range(start, stop):
         i = first + k
-        diagonal = float(data[at[i]])
+        diagonal = np.float64(data[at[i]])
         residual[k] = diagonal / omega * r[i] + row_product(indptr[i], at[i], indices, data, r)
         w[i] = omega * inverse[i] * (p[k] - (2 / omega - 1) * diagonal * t[k] - row_product(indptr[i], at[i], indices, data, w))

@@ -298,10 +298,13 @@ def csr_times_vector(indptr, indices, data, x, y, start, stop):
 
 
 def row_product(first, last, indices, data, x):
-    """The sum of data[e] x[indices[e]] in float64. Unsigned indices need no test whether they count from the end."""
+    """The sum of data[e] x[indices[e]] in float64. Unsigned indices need no test whether they count from the end.
+
+    np.float64 and not float, which in Numba leaves a float32 as it is.
+    """
     total = 0.0
     for e in range(np.uintp(first), np.uintp(last)):
-        total += float(data[e]) * float(x[np.uintp(indices[e])])
+        total += np.float64(data[e]) * np.float64(x[np.uintp(indices[e])])
     return total
 
 
@@ -313,7 +316,7 @@ def csr_times_matrix(indptr, indices, data, x, y, total, start, stop):
         for c in range(k):
             total[c] = 0
         for e in range(np.uintp(indptr[i]), np.uintp(indptr[i + 1])):
-            value, row = float(data[e]), x[np.uintp(indices[e])]
+            value, row = np.float64(data[e]), x[np.uintp(indices[e])]
             for c in range(k):
                 total[c] += value * row[c]
         for c in range(k):

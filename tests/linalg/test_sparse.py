@@ -72,6 +72,15 @@ def test_long_rows_of_float32_are_summed_in_float64():
     assert abs(spmv(a, x)[0] - exact) <= np.spacing(np.float32(abs(exact)))
 
 
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_products_of_float32_are_not_rounded_before_they_are_summed(columns):
+    a, b = np.float32(1 / 3), np.float32(1 / 7)
+    x = np.array([b, np.nextafter(b, np.float32(1))])
+    exact = np.float32(float(a) * float(x[0]) - float(a) * float(x[1]))
+    product = spmv(CSR.from_dense(np.array([[a, -a]])), np.broadcast_to(x.reshape(2, *(1 for _ in columns)), (2, *columns)).copy())
+    assert (product == exact).all()
+
+
 def test_scipy_matrices_are_taken():
     scipy_sparse = pytest.importorskip("scipy.sparse")
     dense = random_dense(np.random.default_rng(2), 12, 9)

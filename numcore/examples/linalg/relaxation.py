@@ -37,7 +37,7 @@ def _dense(a):
     return a.to_dense().astype(np.longdouble)
 
 
-def _solution(a, b, x0=None, omega=1.0, tol=0.0, coloring=None):
+def solution(a, b, x0=None, omega=1.0, tol=0.0, coloring=None):
     """Gauss–Jordan elimination; no pivots are needed."""
     m = np.concatenate([_dense(a), b[:, None].astype(np.longdouble)], axis=1)
     for i in range(len(m)):
@@ -57,7 +57,7 @@ def _banded(a, b, omega, tol):
 
 
 def _reference(a, b, **options):
-    return _banded(a, b, **options) if len(b) == GRID * GRID else _solution(a, b, **options)
+    return _banded(a, b, **options) if len(b) == GRID * GRID else solution(a, b, **options)
 
 
 def _grid(dtype, omega):
@@ -182,7 +182,7 @@ def _ssor_cg_rows(rng, variant, size):
     vectors = rng.standard_normal((size, 5, 23)).astype(variant["T"])
     vectors[:, 2] = 0
     state = np.stack([np.zeros(size, np.int64), np.where(np.arange(size) % 3 == 2, CONVERGED, FRESH)], axis=1)
-    return [*_matrices(a, starts, variant, size), vectors, _limits(rng, size), np.ones((size, 2)), np.zeros((size, 5)), state]
+    return [*_matrices(a, starts, variant, size), vectors, _limits(rng, size), np.ones((size, 3)), np.zeros((size, 5)), state]
 
 
 def _ssor_rows(rng, variant, size):
