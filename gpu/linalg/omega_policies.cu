@@ -89,7 +89,7 @@ __device__ bool changed(const double* gram, const double* moments, const double*
     return worst >= 0;
 }
 
-// The theta in |theta_j| <= box_j with the least theta' G theta - 2 h' theta; misfit: that plus `squares` where a bound is met, else 0.
+// The theta with the least theta' G theta - 2 h' theta if it is in |theta_j| <= box_j, else the best there, and misfit, its value + squares.
 extern "C" __global__ void numcore_bounded_least_squares(const double* __restrict__ gram, const double* __restrict__ moments,
                                                          const double* __restrict__ squares, const double* __restrict__ box, double* theta,
                                                          double* misfit, double* work, index_t d, index_t m) {
@@ -98,19 +98,26 @@ extern "C" __global__ void numcore_bounded_least_squares(const double* __restric
         double *mine = theta + k * m, *factor = work + k * (m + 2) * m, *free = factor + m * m, *step = free + m, ridge = 1e-300;
         for (index_t j = 0; j < m; j++) {
             ridge += RIDGE * matrix[j * m + j];
-            mine[j] = min(box[j], max(-box[j], mine[j]));
-            free[j] = fabs(mine[j]) < box[j];
+            free[j] = 1;
         }
-        for (int n = 0; n < MOST_CHANGES; n++) {
-            newton_step(matrix, h, mine, ridge, factor, free, step, m);
-            if (!changed(matrix, h, box, mine, ridge, free, step, m)) break;
+        newton_step(matrix, h, mine, ridge, factor, free, step, m);
+        bool inside = true;
+        for (index_t j = 0; j < m; j++) inside = inside && fabs(mine[j] + step[j]) <= box[j];
+        double value = 0;
+        if (inside) {
+            for (index_t j = 0; j < m; j++) mine[j] += step[j];
+        } else {
+            for (index_t j = 0; j < m; j++) {
+                mine[j] = min(box[j], max(-box[j], mine[j]));
+                free[j] = fabs(mine[j]) < box[j];
+            }
+            for (int n = 0; n < MOST_CHANGES; n++) {
+                newton_step(matrix, h, mine, ridge, factor, free, step, m);
+                if (!changed(matrix, h, box, mine, ridge, free, step, m)) break;
+            }
+            value = squares[k];
+            for (index_t j = 0; j < m; j++) value -= mine[j] * (h[j] + slope_of(j, matrix, h, mine, 0, m));
         }
-        double value = squares[k];
-        bool met = false;
-        for (index_t j = 0; j < m; j++) {
-            met = met || free[j] == 0;
-            value -= mine[j] * (h[j] + slope_of(j, matrix, h, mine, 0, m));
-        }
-        misfit[k] = met ? max(0.0, value) : 0;
+        misfit[k] = max(0.0, value);
     }
 }

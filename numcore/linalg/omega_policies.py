@@ -444,26 +444,35 @@ def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
 @kernel("in float64 gram[d, m, m]; in float64 moments[d, m]; in float64 squares[d]; in float64 box[m]; inout float64 theta[d, m];"
         " inout float64 misfit[d]; inout float64 work[d, m+2, m]", split="d", threads=32, grain="64")
 def bounded_least_squares(gram, moments, squares, box, theta, misfit, work, start, stop):
-    """The θ in |θ_j| <= box_j with the least θᵀ G θ - 2 hᵀ θ, from a given θ on: to the minimum of the free coordinates or until one meets
-    its bound, then set one free that is held against its slope. misfit: that plus `squares` where a bound is met, else 0."""
+    """The θ with the least θᵀ G θ - 2 hᵀ θ, of minimum norm, if it is in |θ_j| <= box_j. Else the best θ there, from a given θ on: to the
+    minimum of the free coordinates or until one meets its bound, then with one set free that is held against its slope; and misfit, its
+    value plus `squares`."""
     m = theta.shape[1]
     for k in range(start, stop):
+        free, step, inside = work[k, m], work[k, m + 1], True
         ridge = 1e-300
         for j in range(m):
             ridge += RIDGE * gram[k, j, j]
-            theta[k, j] = min(box[j], max(-box[j], theta[k, j]))
-            work[k, m, j] = 1.0 if abs(theta[k, j]) < box[j] else 0.0
-        for _ in range(MOST_CHANGES):
-            _newton_step(gram[k], moments[k], theta[k], ridge, work[k, :m], work[k, m], work[k, m + 1])
-            if not _changed(gram[k], moments[k], box, theta[k], ridge, work[k, m], work[k, m + 1]):
-                break
-        misfit[k] = 0.0
-        value, met = squares[k], False
+            free[j] = 1.0
+        _newton_step(gram[k], moments[k], theta[k], ridge, work[k], free, step)
         for j in range(m):
-            met = met or work[k, m, j] == 0
+            inside = inside and abs(theta[k, j] + step[j]) <= box[j]
+        misfit[k] = 0.0
+        if inside:
+            for j in range(m):
+                theta[k, j] += step[j]
+            continue
+        for j in range(m):
+            theta[k, j] = min(box[j], max(-box[j], theta[k, j]))
+            free[j] = 1.0 if abs(theta[k, j]) < box[j] else 0.0
+        for _ in range(MOST_CHANGES):
+            _newton_step(gram[k], moments[k], theta[k], ridge, work[k], free, step)
+            if not _changed(gram[k], moments[k], box, theta[k], ridge, free, step):
+                break
+        value = squares[k]
+        for j in range(m):
             value -= theta[k, j] * (moments[k, j] + _slope(j, gram[k], moments[k], theta[k], 0.0))
-        if met:
-            misfit[k] = max(0.0, value)
+        misfit[k] = max(0.0, value)
 
 
 def _slope(j, gram, moments, theta, ridge):

@@ -396,7 +396,7 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
             return SolveResult(x if order is None else _scattered(xp, x, order), True, 0, np.zeros(1), 0.0, "converged")
         b, r, x0 = b * factor, r * factor, x0 if x0 is None else x0 * factor
         reference = _norm(whole * factor)
-    target = tol * reference if relative_to_b else float(np.nextafter(tol * reference, 0))  # at most the one, less than the other
+    target = tol * reference if relative_to_b else math.nextafter(tol * reference, 0.0)  # at most the one, less than the other
     work = method(xp, a, b, r, x0, omega, target, starts, None if coloring is None else coloring.starts)
     stopped = _watched(work, a.nnz + len(b), max_iter, callback, progress)
     if not work.last < math.inf:

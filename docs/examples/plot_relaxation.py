@@ -1,0 +1,124 @@
+"""
+Learning how strongly to relax
+==============================
+
+Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the other, each time by omega times what would
+satisfy its equation. How many rounds over the unknowns this takes depends strongly on omega, and the best one differs from system to system.
+Here thousands of related systems are solved one after the other, and a learner picks omega for each, seeing only how many iterations the
+systems before have taken.
+"""
+
+import functools
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from numcore.linalg import CSR, ChebCB, TsallisINF, solve_sequence, spmv
+
+COLOURS = {"Tsallis-INF": "#0b6e99", "ChebCB": "#c4581a", "best fixed": "#5a7d2a", "at random": "#7b4fa3"}
+
+
+def laplacian(side):
+    """Each point of a grid is coupled to its four neighbours."""
+    line = 2 * np.eye(side) - np.eye(side, k=1) - np.eye(side, k=-1)
+    return CSR.from_dense(np.kron(np.eye(side), line) + np.kron(line, np.eye(side)))
+
+
+class AtRandom:
+    """Any object with these two methods can choose omega."""
+
+    def __init__(self, grid):
+        self.grid, self.rng = grid, np.random.default_rng(0)
+
+    def sample(self, context=None):
+        return self.rng.choice(self.grid)
+
+    def update(self, cost):
+        pass
+
+
+# %%
+# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the diagonal. Some systems are nearly singular and
+# need a large omega; for most a smaller one is better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best for
+# all systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of each omega depends on it.
+
+ROUNDS = 2000
+grid = np.linspace(1, 1.95, 20)
+rng = np.random.default_rng(0)
+shifts = -0.15 + 0.6 * rng.beta(2, 6, ROUNDS)
+a, systems = laplacian(10), []
+diagonal = a.rows == a.indices
+for shift in shifts:
+    systems.append((a.with_data(a.data + shift * diagonal), rng.standard_normal(100)))
+
+fixed = {omega: solve_sequence(systems, omega) for omega in (1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8)}
+best = min(fixed, key=lambda omega: fixed[omega].total_iterations)
+runs = {"Tsallis-INF": solve_sequence(systems, TsallisINF(grid, rng=1)),
+        "ChebCB": solve_sequence(systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts),
+        "best fixed": fixed[best], "at random": solve_sequence(systems, AtRandom(grid))}
+for omega, run in fixed.items():
+    print(f"omega = {omega}: {run.total_iterations / ROUNDS:.0f} iterations a system")
+for name, run in runs.items():
+    print(f"{name}: {run.total_iterations / ROUNDS:.0f} iterations a system")
+
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+for name, run in runs.items():
+    label = f"{name}, {best}" if name == "best fixed" else name
+    left.plot(np.cumsum(run.iterations) / 1000, color=COLOURS[name], label=label)
+left.plot(np.cumsum(fixed[1.2].iterations) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2")
+left.set(xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR")
+left.legend()
+late = slice(ROUNDS // 2, None)
+middle.plot(shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"])
+middle.axhline(best, color=COLOURS["best fixed"])
+middle.set(xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half")
+
+# %%
+# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a conductivity that swings between 0 and 10.
+# Each step of time solves a system, starting from the temperatures of the step before, by conjugate gradients, which relaxation makes
+# converge faster. The conductivity is the number that ``ChebCB`` is told.
+
+SIDE, STEPS = 25, 1000
+heat = laplacian(SIDE - 1)
+heat, ones, dt = heat.with_data(SIDE**2 * heat.data), 1.0 * (heat.rows == heat.indices), 1 / STEPS
+points = np.stack(np.meshgrid(*2 * [np.arange(1, SIDE) / SIDE]), axis=-1).reshape(-1, 2)
+
+
+def conductivity(t):
+    return max(0.1 * np.sin(2 * np.pi * t), -10 * np.sin(2 * np.pi * t))
+
+
+def source(t):
+    middle = 0.5 + np.array([np.cos(16 * np.pi * t), np.sin(16 * np.pi * t)]) / 4
+    r = np.minimum(64 * ((points - middle)**2).sum(axis=1), 1 - 1e-9)
+    return 32 * np.exp(1 - 1 / (1 - r))
+
+
+def simulate(policy, contexts=None):
+    state = {"u": np.zeros(len(points))}
+
+    def system(k):
+        t, after, u = k * dt, (k + 1) * dt, state["u"]
+        b = u - dt / 2 * conductivity(t) * spmv(heat, u) + dt / 2 * (source(t) + source(after))
+        return heat.with_data(ones + dt / 2 * conductivity(after) * heat.data), b
+
+    def keep(k, omega, result):
+        state["u"] = result.x
+
+    return solve_sequence([functools.partial(system, k) for k in range(STEPS)], policy, method="ssor_cg", contexts=contexts, warm_start=True,
+                          keep_solutions=False, callback=keep).total_iterations
+
+
+grid = np.linspace(0.83, 1.9, 20)
+contexts = [conductivity((k + 1) * dt) for k in range(STEPS)]
+totals = {f"fixed, {omega}": simulate(omega) for omega in (1.0, 1.3, 1.5, 1.75, 1.95)}
+totals["at random"] = simulate(AtRandom(grid))
+totals["Tsallis-INF"] = simulate(TsallisINF(grid, rng=1))
+totals["ChebCB"] = simulate(ChebCB(grid, interval=(0, 10), rng=1), contexts)
+for name, total in totals.items():
+    print(f"heat, {name}: {total} iterations")
+lowest = min(total for name, total in totals.items() if name.startswith("fixed"))
+colours = [COLOURS.get(name, COLOURS["best fixed"] if total == lowest else "gray") for name, total in totals.items()]
+right.barh(list(totals), list(totals.values()), color=colours)
+right.invert_yaxis()
+right.set(xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients")
