@@ -1,4 +1,4 @@
-"""SOR and conjugate gradients with symmetric SOR beside pyamg and SciPy: five-point Laplacians of 400 × 400 and of 10 × 10 points, float64."""
+"""SOR and conjugate gradients with symmetric SOR beside pyamg and SciPy: five-point Laplacians of 400² and of 10² points, float64."""
 
 import numpy as np
 

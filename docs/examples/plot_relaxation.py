@@ -2,10 +2,10 @@
 Learning how strongly to relax
 ==============================
 
-Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the other, each time by omega times what would
-satisfy its equation. How many rounds over the unknowns this takes depends strongly on omega, and the best one differs from system to system.
-Here thousands of related systems are solved one after the other, and a learner picks omega for each, seeing only how many iterations the
-systems before have taken.
+Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the other, each time by omega times what
+would satisfy its equation. How many rounds over the unknowns this takes depends strongly on omega, and the best one differs from system to
+system. Here thousands of related systems are solved one after the other, and a learner picks omega for each, seeing only how many
+iterations the systems before have taken.
 """
 
 import functools
@@ -38,9 +38,9 @@ class AtRandom:
 
 
 # %%
-# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the diagonal. Some systems are nearly singular and
-# need a large omega; for most a smaller one is better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best for
-# all systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of each omega depends on it.
+# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the diagonal. Some systems are nearly singular
+# and need a large omega, for most a smaller one is better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best
+# for all systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of each omega depends on it.
 
 ROUNDS = 2000
 grid = np.linspace(1, 1.95, 20)
@@ -74,7 +74,7 @@ middle.axhline(best, color=COLOURS["best fixed"])
 middle.set(xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half")
 
 # %%
-# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a conductivity that swings between 0 and 10.
+# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a conductivity between 0 and 10.
 # Each step of time solves a system, starting from the temperatures of the step before, by conjugate gradients, which relaxation makes
 # converge faster. The conductivity is the number that ``ChebCB`` is told.
 
@@ -105,8 +105,9 @@ def simulate(policy, contexts=None):
     def keep(k, omega, result):
         state["u"] = result.x
 
-    return solve_sequence([functools.partial(system, k) for k in range(STEPS)], policy, method="ssor_cg", contexts=contexts, warm_start=True,
-                          keep_solutions=False, callback=keep).total_iterations
+    steps = [functools.partial(system, k) for k in range(STEPS)]
+    return solve_sequence(steps, policy, method="ssor_cg", contexts=contexts, warm_start=True, keep_solutions=False,
+                          callback=keep).total_iterations
 
 
 grid = np.linspace(0.83, 1.9, 20)

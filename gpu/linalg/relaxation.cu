@@ -126,7 +126,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(const INDEX* __restrict__ indptr
             curvature = block_sum(products);
             if (index_in_block() == 0) norms[system * q + made] = norm;
             made++;
-            status = norm <= target ? CONVERGED : !(norm < INFINITY) ? NOT_FINITE : curvature > 0 ? RUNNING : BREAKDOWN;
+            status = norm <= target ? CONVERGED : !(norm < INFINITY) ? NOT_FINITE : curvature > 0 && energy > 0 ? RUNNING : BREAKDOWN;
         }
         __syncthreads();
         if (index_in_block() == 0) {

@@ -52,3 +52,8 @@ __all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear",
 __all__ = ["CSR", "ChebCB", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "OmegaEstimate", "SVDResult", "SequenceResult", "SolveResult", "TsallisINF", "color_graph", "fwht",
            "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
            "next_power_of_two", "optimal_omega", "randomized_svd", "range_finder", "solve_sequence", "sor", "spmv", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep"]
+__all__ = ["CSR", "ChebCB", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "OmegaEstimate",
+           "SVDResult", "SequenceResult", "SolveResult", "TsallisINF", "color_graph", "fwht", "leverage_scores", "monarch_dft",
+           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "optimal_omega",
+           "randomized_svd", "range_finder", "solve_sequence", "sor", "spmv", "srht", "ssor_cg", "ssor_preconditioner",
+           "triangular_sweep"]

@@ -95,10 +95,10 @@ class TsallisINF(_Policy):
 
     Notes
     -----
-    Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x below min κ for which they sum to 1. κ_i are
-    estimates of the sum of what omega i would have cost, each cost less one divided by the probability of seeing it, in units of the mean
-    cost, and η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean costs, without knowing t. A round costs some
-    10 microseconds.
+    Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x below min κ for which they sum to 1.
+    κ_i are estimates of the sum of what omega i would have cost, each cost less one divided by the probability of seeing it, in units of
+    the mean cost, and η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean costs, without knowing t. A round costs
+    some 10 microseconds.
 
     References
     ----------
@@ -170,8 +170,8 @@ class ChebCB(_Policy):
     Raises
     ------
     ValueError
-        The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`; `update` before `sample`; a cost that is below
-        1 or not finite.
+        The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`; `update` before `sample`; a cost that is
+        below 1 or not finite.
 
     Notes
     -----
@@ -413,8 +413,8 @@ def _next(t, contexts):
 def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
     """p_i = (gap_i - y)⁻² with Σ p = 1, where gap = (κ - min κ) / √t, κ = estimates / scale, root = √t; and the arm that u falls to.
 
-    In the paper's terms y = (x - min κ) / √t. Newton's method from y = -1, where the sum is at least 1: it is convex and increasing in y, so
-    that y descends to the root.
+    In the paper's terms y = (x - min κ) / √t. Newton's method from y = -1, where the sum is at least 1: it is convex and increasing in y,
+    so that y descends to the root.
     """
     d = p.shape[1]
     for g in range(start, stop):
@@ -492,8 +492,8 @@ def _newton_step(gram, moments, theta, ridge, factor, free, step):
             value = free[i] * free[j] * gram[j, i]
             if i == j:
                 value += ridge if free[j] == 1 else 1.0
-            for l in range(i):
-                value -= factor[j, l] * factor[i, l]
+            for n in range(i):
+                value -= factor[j, n] * factor[i, n]
             factor[j, i] = math.sqrt(value) if i == j else value / factor[i, i]
         for i in range(j):
             step[j] -= factor[j, i] * step[i]

@@ -21,7 +21,7 @@ from .sparse import CSR, INDICES, _checked_coloring, _checked_square, as_csr, co
 
 CALL = 1 << 24  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
 MOST_SWEEPS = 4096  # in a call
-FEW_ROWS = 4096  # up to which one block of a GPU solves the system, and one thread of a CPU a coloured one
+FEW_ROWS = 4000  # up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU a coloured one
 SAFE_NORMS = (1e-140, 1e140)  # whose squares neither vanish nor overflow
 RUNNING, CONVERGED, NOT_FINITE, BREAKDOWN, STAGNATED, FRESH = range(6)
 STATUS = ("max_iter", "converged", "diverged", "breakdown", "stagnated")
@@ -397,7 +397,7 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
         b, r, x0 = b * factor, r * factor, x0 if x0 is None else x0 * factor
         reference = _norm(whole * factor)
     target = tol * reference if relative_to_b else math.nextafter(tol * reference, 0.0)  # at most the one, less than the other
-    work = method(xp, a, b, r, x0, omega, target, starts, None if coloring is None else coloring.starts)
+    work = method(xp, a, b, r, x0, omega, target, reference, starts, None if coloring is None else coloring.starts)
     stopped = _watched(work, a.nnz + len(b), max_iter, callback, progress)
     if not work.last < math.inf:
         _checked_finite(xp, a=a.data, b=b, x0=x0)
@@ -461,16 +461,17 @@ class _Work:
     `count` is the number of norms, `last` the last of them.
     """
 
-    def __init__(self, xp, a, b, r, x, omega, target, starts, colors):
+    def __init__(self, xp, a, b, r, x, omega, target, reference, starts, colors):
         self.xp, self.a, self.b, self.omega, self.target = xp, a, b, omega, target
+        self.reached = max(target, self.least_norm * float(np.finfo(a.dtype).eps) * reference)
         self.colors = colors if len(b) > FEW_ROWS else None  # None: one kernel does it all
         self.batch = (a.indptr, a.indices, a.data[None], a._diagonal_at, a.inverse_diagonal[None], starts)
-        self.limits = xp.asarray(np.array([[omega, target]]))
+        self.limits = xp.asarray(np.array([[omega, self.reached]]))
         self.parts, self.count, self.last, self.status = [], 0, math.nan, RUNNING
         self.begin(r, x)
 
     def norms(self):
-        return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
+        return np.concatenate(self.parts)
 
     def advance(self, most):
         if self.colors is None:
@@ -480,14 +481,15 @@ class _Work:
             norms = norms[0, :made] if self.xp is np else self.xp.asnumpy(norms[0, :made])
         else:
             norms = []
-            while len(norms) < most and self.status == RUNNING:
-                norms.append(self.by_colors())
+            with np.errstate(all="ignore"):
+                while len(norms) < most and self.status == RUNNING:
+                    norms.append(self.by_colors())
             norms = np.array(norms)
         self.parts.append(norms)
         self.count, self.last = self.count + len(norms), float(norms[-1])
 
     def judge(self, norm):
-        if norm <= self.target:
+        if norm <= self.reached:
             self.status = CONVERGED
         elif not norm < math.inf:
             self.status = NOT_FINITE
@@ -495,6 +497,8 @@ class _Work:
 
 class _Sor(_Work):
     """Passes over the rows, each of which makes one x out of another one, and finds the residual of the latter."""
+
+    least_norm = 0.0
 
     def begin(self, r, x):
         self.pair = self.xp.empty((1, 2, len(self.b)), self.b.dtype)
@@ -526,6 +530,7 @@ class _Sor(_Work):
 class _SsorCG(_Work):
     """Conjugate gradients for (D' + L)⁻¹ A (D' + U)⁻¹ with D' = D / ω, preconditioned by D', in Eisenstat's way; x itself is kept."""
 
+    least_norm = 1 / 64  # in units of roundoff of the reference: below, the recurrence has lost touch with b - A x
     restarted = math.inf  # the norm at the last restart
 
     def begin(self, r, x):
@@ -552,7 +557,7 @@ class _SsorCG(_Work):
         norm = _norm(self.forward(self.p))
         self.curvature = self.sum(self.p * (self.t + self.w))
         self.judge(norm)
-        if self.status == RUNNING and not self.curvature > 0:
+        if self.status == RUNNING and not (self.curvature > 0 and self.energy > 0):
             self.status = BREAKDOWN
         return norm
 
@@ -576,9 +581,8 @@ class _SsorCG(_Work):
     def confirm(self):
         """Put the norm of b - A x in the place of that by recurrence; start again from x where it is too large."""
         r = _difference(self.b, spmv(self.a, self.x))
-        norm, recurred = _norm(r), self.last
-        self.parts[-1][-1] = self.last = norm
-        if self.status == CONVERGED and norm > self.target or self.status == BREAKDOWN and recurred < norm / 2:
+        self.parts[-1][-1] = self.last = norm = _norm(r)
+        if self.status == CONVERGED and norm > self.target:
             self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
                 self.restarted = norm
@@ -680,7 +684,7 @@ def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, en
                 state[s, 1] = CONVERGED
             elif not norm < math.inf:
                 state[s, 1] = NOT_FINITE
-            elif not energies[s, 2] > 0:
+            elif not (energies[s, 2] > 0 and energies[s, 0] > 0):
                 state[s, 1] = BREAKDOWN
         state[s, 0] = made
 

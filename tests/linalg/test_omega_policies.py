@@ -362,7 +362,8 @@ def test_contexts_may_leave_the_interval_by_rounding_only():
 
 @pytest.mark.parametrize("change, kind, message", [
     (dict(policy=2.5), ValueError, "0 < policy < 2"), (dict(policy="fast"), TypeError, "policy must be a number or have"),
-    (dict(method="jacobi"), ValueError, "method must be one of sor, ssor_cg"), (dict(contexts=[0.1]), ValueError, r"as many as systems \(got 1\)"),
+    (dict(method="jacobi"), ValueError, "method must be one of sor, ssor_cg"),
+    (dict(contexts=[0.1]), ValueError, r"as many as systems \(got 1\)"),
     (dict(systems=[3]), TypeError, "systems must be pairs"), (dict(systems=[(PATH,)]), TypeError, "systems must be pairs"),
     (dict(max_iter=0), ValueError, "max_iter >= 1"), (dict(tol=-1.0), ValueError, "tol >= 0"), (dict(callback=1), TypeError, "callback"),
     (dict(systems=[(PATH, np.ones(7))]), ValueError, "b must have shape"), (dict(systems=3), TypeError, "iterable")])

@@ -111,6 +111,10 @@ def _apply(preconditioner):
     return preconditioner(preconditioner.xp.asarray(r))
 
 
+def _best(rng, dtype, n=37):
+    return {"a": positive_definite(rng, dtype, n), "tol": 1e-9}
+
+
 def _omega(a, tol):
     a = _dense(a).astype(float)
     if not len(a):
@@ -134,8 +138,7 @@ EXAMPLES = {
     "ssor_preconditioner": Example(
         _preconditioner, (), _preconditioned, {"float32": 1e-6, "float64": 1e-14}, sizes=_preconditioner, result=_apply),
     "optimal_omega": Example(
-        lambda rng, dtype: {"a": positive_definite(rng, dtype, 37), "tol": 1e-9}, (), _omega, {"float64": 1e-8}, error="absolute", dtypes=("float64",),
-        sizes=lambda rng, dtype, n: {"a": positive_definite(rng, dtype, n), "tol": 1e-9}, result=lambda found: found[:2]),
+        _best, (), _omega, {"float64": 1e-8}, error="absolute", dtypes=("float64",), sizes=_best, result=lambda found: found[:2]),
 }
 
 
