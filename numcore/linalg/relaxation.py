@@ -634,7 +634,7 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
             below += value * new[j]
             below_old += value * old[j]
         x = np.float64(old[i])
-        rest = b[i] - row_product(middle + 1, indptr[i + 1], indices, data, old) - data[middle] * x
+        rest = b[i] - row_product(middle + 1, indptr[i + 1], indices, data, old) - data[np.uintp(middle)] * x
         residual = rest - below_old - beside * last_old
         squares += residual * residual
         scale = omega * inverse[i]
@@ -701,19 +701,19 @@ def _first_residual(indptr, indices, data, at, inverse, r, omega, energies):
 
 def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
     """p ← D' r + change p,  t = (D' + U)⁻¹ p."""
-    n, last = len(p), 0.0
+    n, last, shrink = len(p), 0.0, 1 / omega
     for step in range(n):
-        i = n - 1 - step
-        scale = omega * inverse[i]
-        p[i] = data[at[i]] / omega * r[i] + change * p[i]
-        beside, first = _right_neighbour(i, at[i], indptr[i + 1], indices, data)
-        t[i] = scale * (p[i] - row_product(first, indptr[i + 1], indices, data, t)) - (scale * beside) * last
+        i = np.uintp(n - 1 - step)
+        scale, end = omega * inverse[i], indptr[i + np.uintp(1)]
+        p[i] = data[np.uintp(at[i])] * shrink * r[i] + change * p[i]
+        beside, first = _right_neighbour(n - 1 - step, at[i], end, indices, data)
+        t[i] = scale * (p[i] - row_product(first, end, indices, data, t)) - (scale * beside) * last
         last = np.float64(t[i])
 
 
 def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
     """w = (D' + L)⁻¹ (p - (2 D' - D) t);  ‖(D' + L) r‖² and pᵀ (t + w)."""
-    squares, curvature, last, last_r = 0.0, 0.0, 0.0, 0.0
+    squares, curvature, last, last_r, shrink = 0.0, 0.0, 0.0, 0.0, 1 / omega
     for i in range(len(p)):
         beside, end = _left_neighbour(i, indptr[i], at[i], indices, data)
         below, residual = 0.0, 0.0
@@ -721,10 +721,10 @@ def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
             j, value = np.uintp(indices[e]), np.float64(data[e])
             below += value * w[j]
             residual += value * r[j]
-        scale, diagonal = omega * inverse[i], np.float64(data[at[i]])
-        residual += beside * last_r + diagonal / omega * r[i]
+        scale, diagonal = omega * inverse[i], np.float64(data[np.uintp(at[i])])
+        residual += beside * last_r + diagonal * shrink * r[i]
         squares += residual * residual
-        w[i] = scale * (p[i] - (2 / omega - 1) * diagonal * t[i] - below) - (scale * beside) * last
+        w[i] = scale * (p[i] - (2 * shrink - 1) * diagonal * t[i] - below) - (scale * beside) * last
         last, last_r = np.float64(w[i]), np.float64(r[i])
         curvature += p[i] * (np.float64(t[i]) + w[i])
     return squares, curvature
@@ -732,11 +732,19 @@ def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
 
 def _step(inverse, x, r, t, w, omega, energies):
     """x ← x + α t,  r ← r - α (t + w),  and the energy rᵀ D' r with its change."""
-    alpha, energy = energies[0] / energies[2], 0.0
-    for i in range(len(x)):
+    alpha, n = energies[0] / energies[2], len(x)
+    for i in range(n):
         x[i] += alpha * t[i]
         r[i] -= alpha * (np.float64(t[i]) + w[i])
-        energy += np.float64(r[i]) * r[i] / (omega * inverse[i])
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four sums, so that additions do not wait for each other
+    for i in range(0, n - n % 4, 4):
+        a += np.float64(r[i]) * r[i] / inverse[i]
+        b += np.float64(r[i + 1]) * r[i + 1] / inverse[i + 1]
+        c += np.float64(r[i + 2]) * r[i + 2] / inverse[i + 2]
+        d += np.float64(r[i + 3]) * r[i + 3] / inverse[i + 3]
+    for i in range(n - n % 4, n):
+        a += np.float64(r[i]) * r[i] / inverse[i]
+    energy = ((a + b) + (c + d)) / omega
     energies[1], energies[0] = energy / energies[0], energy
 
 
