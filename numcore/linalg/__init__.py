@@ -42,3 +42,16 @@ __all__ = ["CSR", "ChebCB", "Coloring", "CompletionResult", "ConvFactors", "Core
            "nuclear_norm", "optimal_omega", "predict_entries", "randomized_svd", "range_finder", "ritz_training_set", "solve_sequence",
            "sor", "spmv", "squared_loss", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep", "truncate_kernel",
            "vector_sum_coreset"]
+from .sensitivity import LpResult, RowSample, Sensitivities, lewis_weights, lp_regression, lp_sensitivities, sample_rows, sampling_scores
+from .sketches import srht
+from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
+
+__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear",
+           "MonarchTransform", "SVDResult", "SolveResult", "alternating_step", "color_graph", "complete_masked", "complete_matrix",
+           "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
+           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
+           "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "LpResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "RowSample", "SVDResult",
+           "Sensitivities", "color_graph", "fwht", "leverage_scores", "lewis_weights", "lp_regression", "lp_sensitivities", "monarch_dft",
+           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "randomized_svd",
+           "range_finder", "sample_rows", "sampling_scores", "spmv", "srht", "triangular_sweep"]

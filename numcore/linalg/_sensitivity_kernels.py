@@ -1,0 +1,285 @@
+"""The kernel of ℓp sensitivities: for each c, bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1.
+
+Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε falls; for p > 2 it is next to nothing, and the power rises up to p.
+The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1) r² + ε²) are the weights of a least squares problem for the step. With the first ones
+g, y = g + h step has Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is the lower one.
+"""
+
+import math
+
+from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
+from ..kernel import kernel
+from ..special import exp, log
+
+LANES = 32  # rows side by side
+PANEL = 128  # rows of a panel of the Gram matrix
+MOST_TRIALS = 20  # of a line search
+SHRINK = 0.2  # of the smoothing ε, after a step that was not cut short
+SMOOTHEST, SHARPEST, UNSMOOTHED = 1.0, 1e-11, 1e-9  # ε for p < 2 at the start and at the end, and for p >= 2; the largest residual is 1
+ROUNDING = 1e-15
+FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1  # powers of residuals rise up to p, each time that little is left to fall
+NEAR = 30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
+LEAST_SQUARE = 1e-280  # rows that are shorter have no share
+
+
+@kernel("in float64 q[n, d]; in float64 columns[d, n]; in float64 c[k, d]; out float64 lower[k]; out float64 upper[k];"
+        " out int64 num_iter[k]; float64 p; float64 tol; int64 max_iter; scratch float64 residuals[4, n]; scratch float64 panel[128, d];"
+        " scratch float64 gram[d, d]; scratch float64 vectors[3, d]; scratch float64 lanes[4, 32]", split="k", gpu="block", threads=128,
+        shared="8*d*d+256*d+48*d", grain="1", twin_tolerance={"float64": 1e-9})
+def constrained_norms(q, columns, c, lower, upper, num_iter, p, tol, max_iter, residuals, panel, gram, vectors, lanes, start, stop):
+    """Q has orthonormal columns; zeros are added so that n is a multiple of LANES, and d one of the register tile's columns."""
+    for i in range(start, stop):
+        lower[i], upper[i], num_iter[i] = solve_one(q, columns, c[i], p, tol, max_iter, residuals, panel, gram, vectors, lanes)
+
+
+def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
+    r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
+    s, v, b = vectors[0], vectors[1], vectors[2]
+    total = dot(c, c)
+    if not total > LEAST_SQUARE:
+        return 0.0, 0.0, 0
+    products(columns, c, r)  # the minimiser for p = 2, but for its length
+    constraint = total / rescale(r, lanes)  # cᵀx of the x whose largest residual is 1
+    low, high, done, stuck = 0.0, 1.0, 0, False
+    epsilon, power = SMOOTHEST if p < 2 else UNSMOOTHED, min(p, FIRST_POWER)
+    while done < max_iter:
+        done += 1
+        slope = weigh(r, g, h, power, epsilon, lanes)
+        weighted_gram(q, h, panel, gram)
+        transposed_product(q, g, b)
+        stiffen(gram, c, total)
+        cholesky(gram)
+        multiplier = constrained_step(gram, b, c, s, v)
+        products(columns, s, step)
+        fall = -dot(b, s)
+        last = stuck or done == max_iter
+        if last or power == p and fall <= NEAR * tol * slope:
+            low = max(low, math.exp(p * math.log(constraint) - math.log(power_sum(r, p, lanes))))
+            if multiplier > 0:
+                high = min(high, dual_bound(q, g, h, step, c, multiplier, p, v, lanes))
+            if last or high - low <= tol * high:
+                break
+        t = line_search(r, step, power, epsilon, fall, slope, lanes)
+        stuck = t == 0
+        if p < 2 and (t > 0.5 or fall < 0.01 * epsilon * slope):
+            epsilon = max(SHARPEST, SHRINK * epsilon)
+        if fall < CLOSE * slope:
+            power = min(p, RAISE * power)
+        for i in range(r.size):
+            r[i] += t * step[i]
+        constraint /= rescale(r, lanes)
+    return min(low, high), high, done
+
+
+# --- vectors -----------------------------------------------------------------------------------------------------------------------
+
+
+def dot(x, y):
+    total = 0.0
+    for j in range(x.size):
+        total += x[j] * y[j]
+    return total
+
+
+def products(columns, x, y):
+    """y = Σ_j x_j columns[j]."""
+    for i in range(y.size):
+        y[i] = 0
+    for j in range(x.size):
+        factor, column = x[j], columns[j]
+        for i in range(y.size):
+            y[i] += factor * column[i]
+
+
+def transposed_product(q, g, b):
+    """b = Qᵀ g."""
+    d, cols = b.size, tile_cols(g[0])
+    for m in range(0, d - cols + 1, cols):
+        gemm_row(g, 0, 1, 1, q, m, d, b, m, d, g.size, 0)
+
+
+def total_of(sums):
+    total = 0.0
+    for j in range(LANES):
+        total += sums[j]
+    return total
+
+
+def rescale(r, lanes):
+    """Divide by the largest magnitude, and return it."""
+    largest = lanes[0]
+    for j in range(LANES):
+        largest[j] = 0
+    for first in range(0, r.size - LANES + 1, LANES):
+        for j in range(LANES):
+            largest[j] = max(largest[j], abs(r[first + j]))
+    top = 0.0
+    for j in range(LANES):
+        top = max(top, largest[j])
+    scale = 1 / top
+    for i in range(r.size):
+        r[i] *= scale
+    return top
+
+
+# --- powers of residuals -----------------------------------------------------------------------------------------------------------
+
+
+def power_sum(x, p, lanes):
+    """Σ |x|^p."""
+    sums = lanes[0]
+    for j in range(LANES):
+        sums[j] = 0
+    for first in range(0, x.size - LANES + 1, LANES):
+        if p == 1:
+            for j in range(LANES):
+                sums[j] += abs(x[first + j])
+        else:
+            for j in range(LANES):
+                sums[j] += exp(p * log(abs(x[first + j])))
+    return total_of(sums)
+
+
+def smooth_powers(smooth, u, half):
+    """A loop of its own, which becomes vector code."""
+    for j in range(LANES):
+        u[j] = exp(half * log(smooth[j]))
+
+
+def weigh(r, g, h, p, epsilon, lanes):
+    """First and second derivatives g, h of Σ (r² + ε²)^(p/2) / p; returns Σ g r."""
+    sums, smooth, u, square = lanes[0], lanes[1], lanes[2], epsilon * epsilon
+    for j in range(LANES):
+        sums[j] = 0
+    for first in range(0, r.size - LANES + 1, LANES):
+        for j in range(LANES):
+            smooth[j] = r[first + j] * r[first + j] + square
+        smooth_powers(smooth, u, 0.5 * p - 1)
+        for j in range(LANES):
+            i = first + j
+            g[i] = u[j] * r[i]
+            h[i] = u[j] * ((p - 1) * r[i] * r[i] + square) / smooth[j]
+            sums[j] += u[j] * r[i] * r[i]
+    return total_of(sums)
+
+
+def slope_at(t, r, step, p, epsilon, lanes):
+    """First and second derivative by t of Σ ((r + t step)² + ε²)^(p/2) / p."""
+    slopes, smooth, u, curvatures, square = lanes[0], lanes[1], lanes[2], lanes[3], epsilon * epsilon
+    for j in range(LANES):
+        slopes[j], curvatures[j] = 0, 0
+    for first in range(0, r.size - LANES + 1, LANES):
+        for j in range(LANES):
+            z = r[first + j] + t * step[first + j]
+            smooth[j] = z * z + square
+        smooth_powers(smooth, u, 0.5 * p - 1)
+        for j in range(LANES):
+            i = first + j
+            z = r[i] + t * step[i]
+            slopes[j] += u[j] * z * step[i]
+            curvatures[j] += u[j] * ((p - 1) * z * z + square) / smooth[j] * step[i] * step[i]
+    return total_of(slopes), total_of(curvatures)
+
+
+def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
+    """t where the slope is at most half of what it is at 0, or the largest found where it still falls. Rounding errors are not searched."""
+    if fall <= ROUNDING * slope_of_r:
+        return 1.0
+    below, above, t = 0.0, math.inf, 1.0
+    for _ in range(MOST_TRIALS):
+        slope, curvature = slope_at(t, r, step, p, epsilon, lanes)
+        if abs(slope) <= 0.5 * fall:
+            return t
+        if slope > 0:
+            above = t
+        else:
+            below = t
+        t = min(t - slope / curvature, 10 * t)
+        if not below < t < above:
+            t = 0.5 * (below + above) if above < math.inf else 2 * below
+    return below
+
+
+# --- the step ----------------------------------------------------------------------------------------------------------------------
+
+
+def weighted_gram(q, h, panel, gram):
+    """Qᵀ diag(h) Q, at least its lower triangle, on the register tile."""
+    (n, d), rows, cols = q.shape, tile_rows(h[0]), tile_cols(h[0])
+    for first in range(0, n, PANEL):
+        count = min(PANEL, n - first)
+        for i in range(count):
+            weight, row, out = h[first + i], q[first + i], panel[i]
+            for m in range(d):
+                out[m] = weight * row[m]
+        for k in range(0, d - rows + 1, rows):
+            for m in range(0, min(k + rows, d - cols + 1), cols):
+                gemm_tile(panel, k, 1, d, q, first * d + m, d, gram, k * d + m, d, count, first > 0)
+
+
+def stiffen(gram, c, total):
+    """Add a multiple of c cᵀ, which changes no step with cᵀ step = 0: weights may leave it to rounding what lies along c."""
+    d = c.size
+    trace = 0.0
+    for k in range(d):
+        trace += gram[k, k]
+    for k in range(d):
+        for m in range(k + 1):
+            gram[k, m] += trace / total * c[k] * c[m]
+
+
+def cholesky(gram):
+    """The lower factor in place; a pivot that is but rounding is raised."""
+    d = gram.shape[0]
+    trace = 0.0
+    for k in range(d):
+        trace += gram[k, k]
+    for k in range(d):
+        pivot = gram[k, k]
+        for m in range(k):
+            pivot -= gram[k, m] * gram[k, m]
+        root = math.sqrt(max(pivot, ROUNDING * trace))
+        gram[k, k] = root
+        for i in range(k + 1, d):
+            total = gram[i, k]
+            for m in range(k):
+                total -= gram[i, m] * gram[k, m]
+            gram[i, k] = total / root
+
+
+def solve(factor, x):
+    """x becomes (L Lᵀ)⁻¹ x."""
+    for k in range(x.size):
+        for m in range(k):
+            x[k] -= factor[k, m] * x[m]
+        x[k] /= factor[k, k]
+    for k in range(x.size - 1, -1, -1):
+        x[k] /= factor[k, k]
+        for m in range(k):
+            x[m] -= factor[k, m] * x[k]
+
+
+def constrained_step(factor, b, c, s, v):
+    """s with cᵀs = 0 and G s = λ c - b; returns λ."""
+    for j in range(c.size):
+        s[j], v[j] = b[j], c[j]
+    solve(factor, s)
+    solve(factor, v)
+    multiplier = dot(c, s) / dot(c, v)
+    for j in range(c.size):
+        s[j] = multiplier * v[j] - s[j]
+    return multiplier
+
+
+def dual_bound(q, g, h, step, c, multiplier, p, missed, lanes):
+    """‖y / λ‖_q^p of y = g + h step, and what Qᵀy misses of λ c: ‖Qx‖_2 is at most n^max(0, 1/2 - 1/p) ‖Qx‖_p. y overwrites g."""
+    for i in range(g.size):
+        g[i] += h[i] * step[i]
+    transposed_product(q, g, missed)
+    for j in range(c.size):
+        missed[j] -= multiplier * c[j]
+    norm = rescale(g, lanes)
+    if p > 1:
+        norm *= math.exp((1 - 1 / p) * math.log(power_sum(g, p / (p - 1), lanes)))
+    room = math.exp(max(0.5 - 1 / p, 0.0) * math.log(g.size))
+    return math.exp(p * math.log((norm + room * math.sqrt(dot(missed, missed))) / multiplier))
