@@ -9,7 +9,7 @@
 
 constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE, MOST_TRIALS = 20;
 constexpr double SHRINK = 0.2, SMOOTHEST = 1.0, SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0, LEAST_SQUARE = 1e-280;
-constexpr double FIRST_POWER = 3.0, RAISE = 1.5, CLOSE = 0.1;
+constexpr double LONGEST = 100.0, FIRST_POWER = 3.0, RAISE = 1.5, CLOSE = 0.1;
 
 struct Problem {
   const double *q, *c;
@@ -213,7 +213,7 @@ __device__ double line_search(const Problem& o, double p, double epsilon, double
       slope += g * move, curvature += h * move * move;
     }
     slope = block_sum(slope), curvature = block_sum(curvature);
-    if (fabs(slope) <= 0.5 * fall) return t;
+    if (fabs(slope) <= 0.5 * fall || (slope < 0 && t >= LONGEST)) return t;
     if (slope > 0) above = t;
     else below = t;
     t = min(t - slope / curvature, 10 * t);
@@ -222,13 +222,12 @@ __device__ double line_search(const Problem& o, double p, double epsilon, double
   return below;
 }
 
-// x <- (x + t s) / largest residual, which is returned.
-__device__ double move_and_rescale(const Problem& o, double t) {
+// x <- (x + t s) / largest residual.
+__device__ void move_and_rescale(const Problem& o, double t) {
   const double top = largest_residual(o, t);
   __syncthreads();
   for (int j = index_in_block(); j < o.d; j += THREADS) o.x[j] = (o.x[j] + t * o.s[j]) / top;
   __syncthreads();
-  return top;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_norms(
@@ -245,8 +244,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
     double low = 0, high = 0;
     i64 done = 0;
     if (total > LEAST_SQUARE) {
-      double constraint = total / move_and_rescale(o, 0), epsilon = p < 2 ? SMOOTHEST : UNSMOOTHED, power = min(p, FIRST_POWER);
+      double epsilon = p < 2 ? SMOOTHEST : UNSMOOTHED, power = min(p, FIRST_POWER);
       bool stuck = false;
+      move_and_rescale(o, 0);
       high = 1;
       while (done < max_iter) {
         done++;
@@ -254,7 +254,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
         const double slope = weighted_gram(o, power, epsilon), multiplier = constrained_step(o, total, fall);
         const bool last = stuck || done == max_iter;
         if (last || (power == p && fall <= NEAR * tol * slope)) {
-          low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
+          low = max(low, exp(p * log(warp_dot(o.c, o.x, o.d)) - log(power_of_residuals(o, p))));
           if (multiplier > 0) high = min(high, dual_bound(o, p, power, epsilon, multiplier));
           if (last || high - low <= tol * high) break;
         }
@@ -262,11 +262,44 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
         stuck = t == 0;
         if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope)) epsilon = max(SHARPEST, SHRINK * epsilon);
         if (fall < CLOSE * slope) power = min(p, RAISE * power);
-        constraint /= move_and_rescale(o, t);
+        move_and_rescale(o, t);
       }
       low = min(low, high);
     }
     if (index_in_block() == 0) lower[i] = low, upper[i] = high, num_iter[i] = done;
     __syncthreads();
+  }
+}
+
+// --- all rows at once ---------------------------------------------------------------------------------------------------------------
+
+// Parts of Q' diag(h) Q, lower triangles, each of a range of rows. A block takes a part, a thread some
+// entries of it: neighbouring threads read neighbouring columns.
+extern "C" __global__ void numcore_weighted_grams(const double* __restrict__ q, const double* __restrict__ h, double* __restrict__ grams,
+                                                  index_t n, index_t d, index_t parts, index_t e) {
+  for (index_t part = block_index(); part < parts; part += block_count()) {
+    const index_t begin = part * n / parts, end = (part + 1) * n / parts;
+    for (index_t entry = index_in_block(); entry < e * e; entry += block_size()) {
+      const index_t k = entry / e, m = entry % e;
+      double sum = 0;
+      if (m <= k && k < d)
+        for (index_t i = begin; i < end; i++) sum = numcore::fused(h[i] * q[i * d + k], q[i * d + m], sum);
+      grams[part * e * e + entry] = sum;
+    }
+  }
+}
+
+// y_i = ||t' q_i||^2. A warp takes a row, its lanes columns of t.
+extern "C" __global__ void numcore_quadratic_forms(const double* __restrict__ q, const double* __restrict__ t, double* __restrict__ y, index_t n,
+                                                   index_t d, index_t e) {
+  for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
+    double sum = 0;
+    for (index_t c = lane_index(); c < e; c += 32) {
+      double z = 0;
+      for (index_t k = 0; k < d; k++) z = numcore::fused(q[i * d + k], t[k * e + c], z);
+      sum += z * z;
+    }
+    sum = warp_sum(sum);
+    if (lane_index() == 0) y[i] = sum;
   }
 }

@@ -1,4 +1,4 @@
-"""The kernel of ℓp sensitivities: for each c, bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1.
+"""Kernels of ℓp sensitivities and Lewis weights: bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1, weighted Gram matrices, quadratic forms.
 
 Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε falls; for p > 2 it is next to nothing, and the power rises up to p.
 The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1) r² + ε²) are the weights of a least squares problem for the step. With the first ones
@@ -13,7 +13,7 @@ from ..special import exp, log
 
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
-MOST_TRIALS = 20  # of a line search
+MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
 SHRINK = 0.2  # of the smoothing ε, after a step that was not cut short
 SMOOTHEST, SHARPEST, UNSMOOTHED = 1.0, 1e-11, 1e-9  # ε for p < 2 at the start and at the end, and for p >= 2; the largest residual is 1
 ROUNDING = 1e-15
@@ -24,7 +24,7 @@ LEAST_SQUARE = 1e-280  # rows that are shorter have no share
 
 @kernel("in float64 q[n, d]; in float64 columns[d, n]; in float64 c[k, d]; out float64 lower[k]; out float64 upper[k];"
         " out int64 num_iter[k]; float64 p; float64 tol; int64 max_iter; scratch float64 residuals[4, n]; scratch float64 panel[128, d];"
-        " scratch float64 gram[d, d]; scratch float64 vectors[3, d]; scratch float64 lanes[4, 32]", split="k", gpu="block", threads=128,
+        " scratch float64 gram[d, d]; scratch float64 vectors[4, d]; scratch float64 lanes[4, 32]", split="k", gpu="block", threads=128,
         shared="8*d*d+256*d+48*d", grain="1", twin_tolerance={"float64": 1e-9})
 def constrained_norms(q, columns, c, lower, upper, num_iter, p, tol, max_iter, residuals, panel, gram, vectors, lanes, start, stop):
     """Q has orthonormal columns; zeros are added so that n is a multiple of LANES, and d one of the register tile's columns."""
@@ -34,12 +34,12 @@ def constrained_norms(q, columns, c, lower, upper, num_iter, p, tol, max_iter, r
 
 def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
     r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
-    s, v, b = vectors[0], vectors[1], vectors[2]
+    x, s, v, b = vectors[0], vectors[1], vectors[2], vectors[3]
     total = dot(c, c)
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
-    products(columns, c, r)  # the minimiser for p = 2, but for its length
-    constraint = total / rescale(r, lanes)  # cᵀx of the x whose largest residual is 1
+    products(columns, c, r)
+    move(x, c, 0.0, c, 1 / rescale(r, lanes))  # the minimiser for p = 2, so long that its largest residual is 1
     low, high, done, stuck = 0.0, 1.0, 0, False
     epsilon, power = SMOOTHEST if p < 2 else UNSMOOTHED, min(p, FIRST_POWER)
     while done < max_iter:
@@ -54,7 +54,7 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
         fall = -dot(b, s)
         last = stuck or done == max_iter
         if last or power == p and fall <= NEAR * tol * slope:
-            low = max(low, math.exp(p * math.log(constraint) - math.log(power_sum(r, p, lanes))))
+            low = max(low, math.exp(p * math.log(dot(c, x)) - math.log(power_sum(r, p, lanes))))
             if multiplier > 0:
                 high = min(high, dual_bound(q, g, h, step, c, multiplier, p, v, lanes))
             if last or high - low <= tol * high:
@@ -65,9 +65,8 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
             epsilon = max(SHARPEST, SHRINK * epsilon)
         if fall < CLOSE * slope:
             power = min(p, RAISE * power)
-        for i in range(r.size):
-            r[i] += t * step[i]
-        constraint /= rescale(r, lanes)
+        move(r, r, t, step, 1.0)
+        move(x, x, t, s, 1 / rescale(r, lanes))
     return min(low, high), high, done
 
 
@@ -79,6 +78,12 @@ def dot(x, y):
     for j in range(x.size):
         total += x[j] * y[j]
     return total
+
+
+def move(y, x, t, step, scale):
+    """y = scale (x + t step)."""
+    for j in range(x.size):
+        y[j] = scale * (x[j] + t * step[j])
 
 
 def products(columns, x, y):
@@ -188,7 +193,7 @@ def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
     below, above, t = 0.0, math.inf, 1.0
     for _ in range(MOST_TRIALS):
         slope, curvature = slope_at(t, r, step, p, epsilon, lanes)
-        if abs(slope) <= 0.5 * fall:
+        if abs(slope) <= 0.5 * fall or (slope < 0 and t >= LONGEST):
             return t
         if slope > 0:
             above = t
@@ -283,3 +288,60 @@ def dual_bound(q, g, h, step, c, multiplier, p, missed, lanes):
         norm *= math.exp((1 - 1 / p) * math.log(power_sum(g, p / (p - 1), lanes)))
     room = math.exp(max(0.5 - 1 / p, 0.0) * math.log(g.size))
     return math.exp(p * math.log((norm + room * math.sqrt(dot(missed, missed))) / multiplier))
+
+
+# --- all rows at once ----------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in float64 q[n, d]; in float64 h[n]; out float64 grams[parts, e, e]; scratch float64 plain[128, e]; scratch float64 panel[128, e]",
+        split="parts", gpu="block", grain="1")
+def weighted_grams(q, h, grams, plain, panel, start, stop):
+    """Lower triangles of Qᵀ diag(h) Q, each of one part of the rows; e >= d is a multiple of the register tile's columns."""
+    (n, d), (parts, e, _), rows, cols = q.shape, grams.shape, tile_rows(h[0]), tile_cols(h[0])
+    for part in range(start, stop):
+        begin, end = part * n // parts, (part + 1) * n // parts
+        for k in range(e):
+            for m in range(e):
+                grams[part, k, m] = 0
+        for first in range(begin, end, PANEL):
+            count = min(PANEL, end - first)
+            for i in range(count):
+                for m in range(e):
+                    plain[i, m], panel[i, m] = 0, 0
+                for m in range(d):
+                    plain[i, m] = q[first + i, m]
+                    panel[i, m] = h[first + i] * q[first + i, m]
+            for k in range(0, e - rows + 1, rows):
+                for m in range(0, min(k + rows, e - cols + 1), cols):
+                    gemm_tile(panel, k, 1, e, plain, m, e, grams, (part * e + k) * e + m, e, count, 1)
+        for k in range(e):
+            for m in range(k + 1, e):
+                grams[part, k, m] = 0
+
+
+@kernel("in float64 q[n, d]; in float64 t[d, e]; out float64 y[n]; scratch float64 panel[16, e]", split="n", gpu="warp")
+def quadratic_forms(q, t, y, panel, start, stop):
+    """y_i = ‖tᵀ q_i‖²; e is a multiple of the register tile's columns."""
+    d, e, rows, cols = q.shape[1], t.shape[1], tile_rows(y[0]), tile_cols(y[0])
+    first = start
+    while first < stop:
+        count = min(rows, stop - first)
+        for m in range(0, e - cols + 1, cols):
+            if count == rows:
+                gemm_tile(q, first * d, d, 1, t, m, e, panel, m, e, d, 0)
+            else:
+                for i in range(count):
+                    gemm_row(q, (first + i) * d, d, 1, t, m, e, panel, i * e + m, e, d, 0)
+        for i in range(count):
+            y[first + i] = square_of(panel[i])
+        first += rows
+
+
+def square_of(x):
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    for j in range(0, x.size - 3, 4):
+        s0 += x[j] * x[j]
+        s1 += x[j + 1] * x[j + 1]
+        s2 += x[j + 2] * x[j + 2]
+        s3 += x[j + 3] * x[j + 3]
+    return (s0 + s1) + (s2 + s3)

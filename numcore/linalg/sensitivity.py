@@ -24,6 +24,7 @@ from ._sensitivity_kernels import (
     CLOSE,
     FIRST_POWER,
     LANES,
+    LONGEST,
     MOST_TRIALS,
     RAISE,
     ROUNDING,
@@ -32,6 +33,8 @@ from ._sensitivity_kernels import (
     SMOOTHEST,
     UNSMOOTHED,
     constrained_norms,
+    quadratic_forms,
+    weighted_grams,
 )
 from .leverage import leverage_scores
 
@@ -39,13 +42,14 @@ __all__ = ["LpResult", "RowSample", "Sensitivities", "lewis_weights", "lp_regres
            "sampling_scores"]
 
 KINDS = ("auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform")
-ROWS = 1 << 13  # rows whose products are held at once
+ROWS = 1 << 13  # rows whose Gram matrix is summed by one thread: the sum does not depend on the number of threads
 FEW_ROWS = 5000  # up to so many, scores by sensitivities are computed and not only bounded
 WORK, WORK_ON_GPU = 1 << 26, 1 << 34  # of one kernel call, so that a long loop can be interrupted
 MOST_GPU_RANK = 64  # a Gram matrix must fit the shared memory of a block
 WORST_SQUARED_CONDITION = 1e6  # of a Gram matrix that is used instead of singular values
+UNEVEN = 1e3  # columns whose sizes differ by more are scaled
 LEAST, MOST = 1e-100, 1e100  # numbers whose squares are far from the ends of their range
-SAMPLE_SMOOTHING = 0.3  # of the mean residual, for the lower bound of all rows
+SMOOTHINGS = (1.0, 0.3, 0.1, 0.1)  # of the mean residual, in steps to a lower bound for all rows
 EPS = float(np.finfo(np.float64).eps)
 SCORE_TOL = 1e-3  # of sensitivities that are only used as scores
 
@@ -139,11 +143,11 @@ def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1
     """
     xp, a, p = _checked_matrix(a, p)
     checked_choice("method", method, ("exact", "sketch", "bound"))
-    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1, most=2**62)
+    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
     n, d = a.shape
     sketch_size = None if sketch_size is None else checked_count("sketch_size", sketch_size, least=1)
     key = key_from_rng(rng) if method == "sketch" else None
-    at = xp.arange(n) if rows is None else xp.asarray(_checked_rows(rows, n))
+    at = xp.arange(n) if rows is None else xp.asarray(_checked_rows(rows, n), np.int64)
     if p == 2 or method == "bound" or not d:
         lower, upper = _closed_bounds(xp, a, p)
         return Sensitivities(lower[at].astype(a.dtype), upper[at].astype(a.dtype), xp.zeros(len(at), np.int64))
@@ -163,7 +167,7 @@ def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1
 def _closed_bounds(xp, a, p):
     """Bounds by the leverage scores: x = (AᵀA)⁺ a_i gives the lower one; both norms of Ax are compared."""
     n, d = a.shape
-    tau = leverage_scores(a).astype(np.float64)
+    tau = leverage_scores(_basis(xp, a)[0])
     root, spread = tau**(p / 2), float(n)**min(abs(p / 2 - 1), 60)
     if p <= 2:
         return root / spread, root
@@ -184,8 +188,7 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
     """Run the kernel over parts of the problems, so that a long loop can be interrupted; zeros are added as it needs."""
     (n, d), k = q.shape, len(c)
     lower, upper, num_iter = xp.zeros(k), xp.zeros(k), xp.zeros(k, np.int64)
-    tile = tile_cols(np.float64(0)) if xp is np else 1
-    rows, cols = -(-n // LANES) * LANES, max(-(-d // tile), 1) * tile
+    rows, cols = -(-n // LANES) * LANES, _padded(xp, d)
     padded = xp.zeros((rows, cols))
     padded[:n, :d] = q
     vectors = xp.zeros((k, cols))
@@ -247,7 +250,7 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
     q, _ = _basis(xp, a)
     w = xp.zeros(len(a))
-    used = (q * q).sum(axis=1) > 1 / MOST
+    used = xp.einsum("ij,ij->i", q, q) > 1 / MOST
     if q.shape[1] and bool(used.any()):
         w[used] = _lewis_fixed_point(xp, q if bool(used.all()) else q[used], p, tol, max_iter)
     return w.astype(a.dtype)
@@ -259,22 +262,15 @@ def _lewis_fixed_point(xp, q, p, tol, max_iter):
     logs, gram, factor = xp.full(n, math.log(d / n)), xp.eye(d), power * math.log(d / n)  # Qᵀ W^power Q is exp(factor) times gram
     for _ in range(max_iter):
         values, vectors = xp.linalg.eigh(gram)
-        t = vectors / xp.sqrt(xp.maximum(values, float(values[-1]) * EPS))
-        gram, total, changes = xp.zeros((d, d)), 0.0, []
-        top = power * float(logs.max() if power > 0 else logs.min())
-        for first in range(0, n, ROWS):
-            rows, old = q[first:first + ROWS], logs[first:first + ROWS]
-            product = rows @ t
-            new = (1 - way) * old + way * p / 2 * (log(xp.einsum("ij,ij->i", product, product)) - factor)
-            changes += [(new - old).min(), (new - old).max()]
-            total += exp(new).sum()
-            gram += (rows * exp(power * new - top)[:, None]).T @ rows
-            logs[first:first + ROWS] = new
-        shift = math.log(d / float(total))
-        logs += shift
-        factor = top + power * shift
-        if max(abs(float(change) + shift) for change in changes) <= tol:
+        forms = _quadratic_forms(xp, q, vectors / xp.sqrt(xp.maximum(values, float(values[-1]) * EPS)))
+        new = (1 - way) * logs + way * p / 2 * (log(forms) - factor)
+        shift = math.log(d / float(exp(new).sum()))
+        new += shift
+        change = float(xp.abs(new - logs).max())
+        logs, top = new, power * float(new.max() if power > 0 else new.min())
+        if change <= tol:
             break
+        gram, factor = _gram(xp, q, exp(power * logs - top)), top
     return xp.minimum(exp(logs), 1)
 
 
@@ -329,7 +325,7 @@ def sampling_scores(a, p, *, kind="auto"):
         return xp.ones(len(a), a.dtype)
     if kind == "lewis":
         return lewis_weights(a, p)
-    scores = leverage_scores(a, method="gram") if "leverage" in kind else xp.zeros(len(a), a.dtype)
+    scores = leverage_scores(_basis(xp, a)[0], method="gram").astype(a.dtype) if "leverage" in kind else xp.zeros(len(a), a.dtype)
     if kind == "root_leverage":
         scores = scores**(p / 2)
     if "sensitivity" in kind:
@@ -450,9 +446,10 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
     Returns
     -------
     LpResult
-        ``x`` (d,) of the dtype of `a`, in the span of its rows; ``objective``, the norm for all rows, and ``lower_bound`` on it for any x,
-        to rounding, from a y with Aᵀy = 0: bᵀy / ‖y‖_q. Both are floats. ``converged``: whether the bounds met within `tol`; with `sample`
-        the sampled problem's, while objective and lower_bound are still of all rows; the latter is then loose for p near 1.
+        ``x`` (d,) of the dtype of `a`, one of several if its rank is below d; ``objective``, the norm for all rows, and ``lower_bound``
+        on it for any x, to rounding, from a y with Aᵀy = 0: bᵀy / ‖y‖_q. Both are floats. ``converged``: whether the bounds met within
+        `tol`; with `sample` the sampled problem's, while objective and lower_bound are still of all rows. The latter is then loose for p
+        near 1: some percent, and far more where rows differ very much.
 
     Raises
     ------
@@ -464,7 +461,8 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
     Notes
     -----
     A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p = 1. A residual of rounding errors counts as zero.
-    With `sample`, four passes over all rows remain. The work is done in float64, in memory for n d numbers and a few times n.
+    With `sample`, passes over all rows remain for the scores and the objective, and one to four steps for the lower bound. The work is
+    done in float64, in memory for n d numbers and a few times n.
 
     References
     ----------
@@ -525,8 +523,13 @@ def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
     objective, top = _norm(xp, r, p), float(xp.abs(r).max())
     if top == 0:
         return z, 0.0, 0.0, num_iter, converged
-    epsilon = SAMPLE_SMOOTHING * float(xp.abs(r).mean()) / top if p < 2 else UNSMOOTHED
-    return z, objective, min(_newton(xp, q, r, p, p, epsilon).lower, objective), num_iter, converged
+    lower, mean = 0.0, float(xp.abs(r).mean()) / top
+    for smoothing in SMOOTHINGS if p < 2 else (0.0,):  # toward the solution for all rows, where the bound is the best
+        epsilon = max(smoothing * mean, UNSMOOTHED)
+        step = _newton(xp, q, r, p, p, epsilon)
+        lower = max(lower, step.lower)
+        r = r + _line_search(xp, r, step, p, epsilon) * step.r
+    return z, objective, min(lower, objective), num_iter, converged
 
 
 def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
@@ -603,7 +606,7 @@ def _line_search(xp, r, step, p, epsilon):
     for _ in range(MOST_TRIALS):
         g, h = _derivatives(r + t * move, p, epsilon)
         slope, curvature = float(g @ move), float(h @ (move * move))
-        if abs(slope) <= 0.5 * step.fall:
+        if abs(slope) <= 0.5 * step.fall or (slope < 0 and t >= LONGEST):
             return t
         below, above = (below, t) if slope > 0 else (t, above)
         t = min(t - slope / curvature, 10 * t) if curvature > 0 else 10 * t
@@ -639,34 +642,52 @@ def _checked_rows(rows, n):
 
 def _basis(xp, a):
     """Q = A t with orthonormal columns that span those of A, and t, in float64."""
-    n, d = a.shape
-    top = float(xp.abs(a).max()) if a.size else 0.0
+    (n, d), eps = a.shape, np.finfo(a.dtype).eps
+    scale = xp.abs(a).max(axis=0).astype(np.float64) if a.size else xp.zeros(1)
+    top, low = float(scale.max()), float(scale.min())
     if top == 0:
         return xp.zeros((n, 0)), xp.zeros((d, 0))
-    scale, eps = top if not LEAST < top < MOST else 1.0, np.finfo(a.dtype).eps
-    a = a.astype(np.float64, copy=False)
-    a = a / scale if scale != 1 else a
+    a = xp.ascontiguousarray(a.astype(np.float64, copy=False))
+    if LEAST < low and top < MOST and top < UNEVEN * low:
+        scale = xp.ones(d)
+    else:  # rank is judged for columns of one size
+        scale = xp.where(scale > 0, scale, 1.0)
+        a = a / scale
     values, vectors = xp.linalg.eigh(_gram(xp, a))
     if float(values[-1]) < WORST_SQUARED_CONDITION * float(values[0]):
         t = vectors / xp.sqrt(values)
-        return a @ t, t / scale
+        return a @ t, t / scale[:, None]
     u, s, vh = xp.linalg.svd(a, full_matrices=False)
     rank = int((s > max(n, d) * eps * s[0]).sum())
-    return u[:, :rank], vh[:rank].T / s[:rank] / scale
+    return u[:, :rank], vh[:rank].T / s[:rank] / scale[:, None]
+
+
+def _padded(xp, d):
+    """Columns that a kernel takes for d of them: whole register tiles on the CPU."""
+    tile = tile_cols(np.float64(0)) if xp is np else 1
+    return max(-(-d // tile), 1) * tile
 
 
 def _gram(xp, q, h=None):
     """Qᵀ diag(h) Q."""
-    gram = xp.zeros((q.shape[1], q.shape[1]))
-    for first in range(0, len(q), ROWS):
-        rows = q[first:first + ROWS]
-        gram += (rows if h is None else rows * h[first:first + ROWS, None]).T @ rows
-    return gram
+    (n, d), size = q.shape, _padded(xp, q.shape[1])
+    parts = xp.zeros((max(-(-n // ROWS), 1), size, size))
+    weighted_grams(xp.ascontiguousarray(q), xp.ones(n) if h is None else h, parts)
+    lower = xp.tril(parts.sum(axis=0)[:d, :d])
+    return lower + xp.tril(lower, -1).T
+
+
+def _quadratic_forms(xp, q, t):
+    """‖tᵀ q_i‖² of every row."""
+    wide, y = xp.zeros((t.shape[0], _padded(xp, t.shape[1]))), xp.empty(len(q))
+    wide[:, :t.shape[1]] = t
+    quadratic_forms(xp.ascontiguousarray(q), wide, y)
+    return y
 
 
 def _norm(xp, x, p):
     """‖x‖_p, also for p = ∞."""
-    top = float(xp.abs(x).max())
+    top = float(xp.abs(x).max()) if x.size else 0.0
     if top == 0 or p == math.inf:
         return top
     return top * float(exp(p * log(xp.maximum(xp.abs(x) / top, LEAST))).sum())**(1 / p)

@@ -156,4 +156,15 @@ def _constrained_norms(rng, variant, size):
     return [q, q.T.copy(), c, np.full(size, np.nan), np.full(size, np.nan), np.full(size, -7), float(rng.choice([1, 1.3, 2.5, 4])), 0.0, 4]
 
 
-KERNELS = {"constrained_norms": _constrained_norms}
+def _weighted_grams(rng, variant, size):
+    d, cols = int(rng.integers(1, 30)), tile_cols(np.float64(0))
+    n, e = int(rng.integers(0, 300 * size + 1)), -(-d // cols) * cols
+    return [rng.standard_normal((n, d)), rng.standard_normal(n), np.full((size, e, e), np.nan)]
+
+
+def _quadratic_forms(rng, variant, size):
+    d, e = int(rng.integers(1, 30)), tile_cols(np.float64(0)) * int(rng.integers(1, 3))
+    return [rng.standard_normal((size, d)), rng.standard_normal((d, e)), np.full(size, np.nan)]
+
+
+KERNELS = {"constrained_norms": _constrained_norms, "weighted_grams": _weighted_grams, "quadratic_forms": _quadratic_forms}
