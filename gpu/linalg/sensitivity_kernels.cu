@@ -1,14 +1,14 @@
 // For each c: bounds on 1 / min ||Qx||_p^p where c'x = 1, by Newton's method on sum (r^2 + eps^2)^(p/2) with r = Qx.
 // The formulas are those of numcore/linalg/_sensitivity_kernels.py.
 //
-// q (n, d) with orthonormal columns, its transpose `columns`, c (k, d). A block takes one c. It keeps x, the step and the Gram matrix
+// q (n, d) with `rank` orthonormal columns and others of zeros, its transpose `columns`, c (k, d). A block takes one c. It keeps x, the step and the Gram matrix
 // in shared memory and computes residuals again wherever they are needed: rows of Q come through shared memory, 32 at a time, four
 // threads to a row for its products.
 #include "numcore.cuh"
 #include "elementary.cuh"
 
 constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE, MOST_TRIALS = 20;
-constexpr double SHRINK = 0.2, SMOOTHEST = 1.0, SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0, LEAST_SQUARE = 1e-280;
+constexpr double SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0, LEAST_SQUARE = 1e-280;
 constexpr double LONGEST = 100.0, FIRST_POWER = 3.0, RAISE = 1.5, CLOSE = 0.1;
 
 struct Problem {
@@ -200,19 +200,26 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
   return exp(p * log((norm + room * sqrt(missed)) / multiplier));
 }
 
+// First and second derivative of sum ((r + t step)^2 + eps^2)^(p/2) / p by t.
+__device__ double slope_at(const Problem& o, double t, double p, double epsilon, double& curvature) {
+  double slope = 0, bend = 0;
+  for (index_t first = 0; first < o.n; first += TILE) {
+    double r, move, g, h;
+    o.row(first, r, move);
+    if (!o.counts(first)) continue;
+    derivatives(r + t * move, p, epsilon, g, h);
+    slope += g * move, bend += h * move * move;
+  }
+  curvature = block_sum(bend);
+  return block_sum(slope);
+}
+
 __device__ double line_search(const Problem& o, double p, double epsilon, double fall, double slope_of_r) {
   if (fall <= ROUNDING * slope_of_r) return 1;
   double below = 0, above = INFINITY, t = 1;
   for (int trial = 0; trial < MOST_TRIALS; trial++) {
-    double slope = 0, curvature = 0;
-    for (index_t first = 0; first < o.n; first += TILE) {
-      double r, move, g, h;
-      o.row(first, r, move);
-      if (!o.counts(first)) continue;
-      derivatives(r + t * move, p, epsilon, g, h);
-      slope += g * move, curvature += h * move * move;
-    }
-    slope = block_sum(slope), curvature = block_sum(curvature);
+    double curvature;
+    const double slope = slope_at(o, t, p, epsilon, curvature);
     if (fabs(slope) <= 0.5 * fall || (slope < 0 && t >= LONGEST)) return t;
     if (slope > 0) above = t;
     else below = t;
@@ -222,9 +229,8 @@ __device__ double line_search(const Problem& o, double p, double epsilon, double
   return below;
 }
 
-// x <- (x + t s) / largest residual.
-__device__ void move_and_rescale(const Problem& o, double t) {
-  const double top = largest_residual(o, t);
+// x <- (x + t s) / top.
+__device__ void move(const Problem& o, double t, double top) {
   __syncthreads();
   for (int j = index_in_block(); j < o.d; j += THREADS) o.x[j] = (o.x[j] + t * o.s[j]) / top;
   __syncthreads();
@@ -232,7 +238,7 @@ __device__ void move_and_rescale(const Problem& o, double t) {
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_norms(
     const double* __restrict__ q, const double* __restrict__ columns, const double* __restrict__ c, double* __restrict__ lower,
-    double* __restrict__ upper, i64* __restrict__ num_iter, double p, double tol, i64 max_iter, index_t n, index_t d, index_t k) {
+    double* __restrict__ upper, i64* __restrict__ num_iter, i64 rank, double p, double tol, i64 max_iter, index_t n, index_t d, index_t k) {
   DYNAMIC_SHARED(double, memory);
   Problem o{q, c, n, static_cast<int>(d)};
   o.gram = memory, o.tile = o.gram + d * d, o.x = o.tile + TILE * d, o.s = o.x + d, o.v = o.s + d, o.b = o.v + d;
@@ -244,9 +250,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
     double low = 0, high = 0;
     i64 done = 0;
     if (total > LEAST_SQUARE) {
-      double epsilon = p < 2 ? SMOOTHEST : UNSMOOTHED, power = min(p, FIRST_POWER);
+      const double shrink = p < 1.1 ? 0.2 : 0.1;
+      double epsilon = p >= 2 ? UNSMOOTHED : p < 1.1 ? 1.0 : 0.1, power = min(p, FIRST_POWER);
       bool stuck = false;
-      move_and_rescale(o, 0);
+      move(o, 0, largest_residual(o, 0));
       high = 1;
       while (done < max_iter) {
         done++;
@@ -258,11 +265,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
           if (multiplier > 0) high = min(high, dual_bound(o, p, power, epsilon, multiplier));
           if (last || high - low <= tol * high) break;
         }
+        if (p < 2) {
+          const double following = max(SHARPEST, shrink * epsilon);
+          double curvature;
+          if (fabs(slope_at(o, 1, p, following, curvature)) <= 0.5 * fall) {
+            move(o, 1, 1);
+            epsilon = following;
+            continue;
+          }
+        }
         const double t = line_search(o, power, epsilon, fall, slope);
         stuck = t == 0;
-        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope)) epsilon = max(SHARPEST, SHRINK * epsilon);
+        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope)) epsilon = max(SHARPEST, shrink * epsilon);
         if (fall < CLOSE * slope) power = min(p, RAISE * power);
-        move_and_rescale(o, t);
+        move(o, t, largest_residual(o, t));
       }
       low = min(low, high);
     }

@@ -14,8 +14,7 @@ from ..special import exp, log
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
 MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
-SHRINK = 0.2  # of the smoothing ε, after a step that was not cut short
-SMOOTHEST, SHARPEST, UNSMOOTHED = 1.0, 1e-11, 1e-9  # ε for p < 2 at the start and at the end, and for p >= 2; the largest residual is 1
+SHARPEST, UNSMOOTHED = 1e-11, 1e-9  # ε for p < 2 at the end, and for p >= 2; the largest residual is 1
 ROUNDING = 1e-15
 FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1  # powers of residuals rise up to p, each time that little is left to fall
 NEAR = 30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
@@ -23,32 +22,37 @@ LEAST_SQUARE = 1e-280  # rows that are shorter have no share
 
 
 @kernel("in float64 q[n, d]; in float64 columns[d, n]; in float64 c[k, d]; out float64 lower[k]; out float64 upper[k];"
-        " out int64 num_iter[k]; float64 p; float64 tol; int64 max_iter; scratch float64 residuals[4, n]; scratch float64 panel[128, d];"
-        " scratch float64 gram[d, d]; scratch float64 vectors[4, d]; scratch float64 lanes[4, 32]", split="k", gpu="block", threads=128,
-        shared="8*d*d+256*d+48*d", grain="1", twin_tolerance={"float64": 1e-9})
-def constrained_norms(q, columns, c, lower, upper, num_iter, p, tol, max_iter, residuals, panel, gram, vectors, lanes, start, stop):
-    """Q has orthonormal columns; zeros are added so that n is a multiple of LANES, and d one of the register tile's columns."""
+        " out int64 num_iter[k]; int64 rank; float64 p; float64 tol; int64 max_iter; scratch float64 residuals[4, n];"
+        " scratch float64 panel[128, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; scratch float64 lanes[4, 32]",
+        split="k", gpu="block", threads=128, shared="8*d*d+256*d+48*d", grain="1", twin_tolerance={"float64": 1e-9})
+def constrained_norms(q, columns, c, lower, upper, num_iter, rank, p, tol, max_iter, residuals, panel, gram, vectors, lanes, start, stop):
+    """Q has `rank` orthonormal columns; zeros are added so that n is a multiple of LANES, and d one of the register tile's columns."""
     for i in range(start, stop):
-        lower[i], upper[i], num_iter[i] = solve_one(q, columns, c[i], p, tol, max_iter, residuals, panel, gram, vectors, lanes)
+        lower[i], upper[i], num_iter[i] = solve_one(q, columns[:rank], c[i, :rank], p, tol, max_iter, residuals, panel, gram, vectors,
+                                                      lanes)
 
 
 def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
     r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
-    x, s, v, b = vectors[0], vectors[1], vectors[2], vectors[3]
+    x, s, v, b = vectors[0, :c.size], vectors[1, :c.size], vectors[2, :c.size], vectors[3, :c.size]
+    product = vectors[4]  # as wide as Q
     total = dot(c, c)
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
     products(columns, c, r)
     move(x, c, 0.0, c, 1 / rescale(r, lanes))  # the minimiser for p = 2, so long that its largest residual is 1
-    low, high, done, stuck = 0.0, 1.0, 0, False
-    epsilon, power = SMOOTHEST if p < 2 else UNSMOOTHED, min(p, FIRST_POWER)
+    low, high, done, stuck, weighed, slope = 0.0, 1.0, 0, False, False, 0.0
+    epsilon, shrink = smoothing(p)
+    power = min(p, FIRST_POWER)
     while done < max_iter:
         done += 1
-        slope = weigh(r, g, h, power, epsilon, lanes)
-        weighted_gram(q, h, panel, gram)
-        transposed_product(q, g, b)
+        if not weighed:
+            slope, _ = weigh(r, 0.0, r, g, h, power, epsilon, lanes)
+        weighted_gram(q, h, c.size, panel, gram)
+        transposed_product(q, g, product)
+        move(b, product, 0.0, product, 1.0)
         stiffen(gram, c, total)
-        cholesky(gram)
+        cholesky(gram, c.size)
         multiplier = constrained_step(gram, b, c, s, v)
         products(columns, s, step)
         fall = -dot(b, s)
@@ -56,18 +60,35 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
         if last or power == p and fall <= NEAR * tol * slope:
             low = max(low, math.exp(p * math.log(dot(c, x)) - math.log(power_sum(r, p, lanes))))
             if multiplier > 0:
-                high = min(high, dual_bound(q, g, h, step, c, multiplier, p, v, lanes))
+                high = min(high, dual_bound(q, g, h, step, c, multiplier, p, product, v, lanes))
             if last or high - low <= tol * high:
                 break
+        weighed = False
+        if p < 2:  # most full steps are good: the weights that follow tell whether this one is
+            following = max(SHARPEST, shrink * epsilon)
+            slope_after, along = weigh(r, 1.0, step, g, h, p, following, lanes)
+            weighed = abs(along) <= 0.5 * fall
+        if weighed:
+            move(r, r, 1.0, step, 1.0)
+            move(x, x, 1.0, s, 1.0)
+            epsilon, slope = following, slope_after
+            continue
         t = line_search(r, step, power, epsilon, fall, slope, lanes)
         stuck = t == 0
         if p < 2 and (t > 0.5 or fall < 0.01 * epsilon * slope):
-            epsilon = max(SHARPEST, SHRINK * epsilon)
+            epsilon = max(SHARPEST, shrink * epsilon)
         if fall < CLOSE * slope:
             power = min(p, RAISE * power)
         move(r, r, t, step, 1.0)
         move(x, x, t, s, 1 / rescale(r, lanes))
     return min(low, high), high, done
+
+
+def smoothing(p):
+    """ε at the start, and its factor after a step that was not cut short. Near p = 1 haste costs steps."""
+    if p >= 2:
+        return UNSMOOTHED, 1.0
+    return (1.0, 0.2) if p < 1.1 else (0.1, 0.1)
 
 
 # --- vectors -----------------------------------------------------------------------------------------------------------------------
@@ -82,7 +103,7 @@ def dot(x, y):
 
 def move(y, x, t, step, scale):
     """y = scale (x + t step)."""
-    for j in range(x.size):
+    for j in range(y.size):
         y[j] = scale * (x[j] + t * step[j])
 
 
@@ -151,21 +172,24 @@ def smooth_powers(smooth, u, half):
         u[j] = exp(half * log(smooth[j]))
 
 
-def weigh(r, g, h, p, epsilon, lanes):
-    """First and second derivatives g, h of Σ (r² + ε²)^(p/2) / p; returns Σ g r."""
-    sums, smooth, u, square = lanes[0], lanes[1], lanes[2], epsilon * epsilon
+def weigh(r, t, step, g, h, p, epsilon, lanes):
+    """First and second derivatives g, h of Σ (z² + ε²)^(p/2) / p at z = r + t step; returns Σ g z and Σ g step."""
+    sums, smooth, u, along, square = lanes[0], lanes[1], lanes[2], lanes[3], epsilon * epsilon
     for j in range(LANES):
-        sums[j] = 0
+        sums[j], along[j] = 0, 0
     for first in range(0, r.size - LANES + 1, LANES):
         for j in range(LANES):
-            smooth[j] = r[first + j] * r[first + j] + square
+            z = r[first + j] + t * step[first + j]
+            smooth[j] = z * z + square
         smooth_powers(smooth, u, 0.5 * p - 1)
         for j in range(LANES):
             i = first + j
-            g[i] = u[j] * r[i]
-            h[i] = u[j] * ((p - 1) * r[i] * r[i] + square) / smooth[j]
-            sums[j] += u[j] * r[i] * r[i]
-    return total_of(sums)
+            z = r[i] + t * step[i]
+            g[i] = u[j] * z
+            h[i] = u[j] * ((p - 1) * z * z + square) / smooth[j]
+            sums[j] += u[j] * z * z
+            along[j] += u[j] * z * step[i]
+    return total_of(sums), total_of(along)
 
 
 def slope_at(t, r, step, p, epsilon, lanes):
@@ -208,7 +232,7 @@ def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
 # --- the step ----------------------------------------------------------------------------------------------------------------------
 
 
-def weighted_gram(q, h, panel, gram):
+def weighted_gram(q, h, rank, panel, gram):
     """Qᵀ diag(h) Q, at least its lower triangle, on the register tile."""
     (n, d), rows, cols = q.shape, tile_rows(h[0]), tile_cols(h[0])
     for first in range(0, n, PANEL):
@@ -217,7 +241,7 @@ def weighted_gram(q, h, panel, gram):
             weight, row, out = h[first + i], q[first + i], panel[i]
             for m in range(d):
                 out[m] = weight * row[m]
-        for k in range(0, d - rows + 1, rows):
+        for k in range(0, min(rank, d - rows + 1), rows):
             for m in range(0, min(k + rows, d - cols + 1), cols):
                 gemm_tile(panel, k, 1, d, q, first * d + m, d, gram, k * d + m, d, count, first > 0)
 
@@ -233,9 +257,8 @@ def stiffen(gram, c, total):
             gram[k, m] += trace / total * c[k] * c[m]
 
 
-def cholesky(gram):
+def cholesky(gram, d):
     """The lower factor in place; a pivot that is but rounding is raised."""
-    d = gram.shape[0]
     trace = 0.0
     for k in range(d):
         trace += gram[k, k]
@@ -266,8 +289,8 @@ def solve(factor, x):
 
 def constrained_step(factor, b, c, s, v):
     """s with cᵀs = 0 and G s = λ c - b; returns λ."""
-    for j in range(c.size):
-        s[j], v[j] = b[j], c[j]
+    move(s, b, 0.0, b, 1.0)
+    move(v, c, 0.0, c, 1.0)
     solve(factor, s)
     solve(factor, v)
     multiplier = dot(c, s) / dot(c, v)
@@ -276,13 +299,12 @@ def constrained_step(factor, b, c, s, v):
     return multiplier
 
 
-def dual_bound(q, g, h, step, c, multiplier, p, missed, lanes):
+def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
     """‖y / λ‖_q^p of y = g + h step, and what Qᵀy misses of λ c: ‖Qx‖_2 is at most n^max(0, 1/2 - 1/p) ‖Qx‖_p. y overwrites g."""
     for i in range(g.size):
         g[i] += h[i] * step[i]
-    transposed_product(q, g, missed)
-    for j in range(c.size):
-        missed[j] -= multiplier * c[j]
+    transposed_product(q, g, product)
+    move(missed, product, -multiplier, c, 1.0)
     norm = rescale(g, lanes)
     if p > 1:
         norm *= math.exp((1 - 1 / p) * math.log(power_sum(g, p / (p - 1), lanes)))

@@ -29,11 +29,10 @@ from ._sensitivity_kernels import (
     RAISE,
     ROUNDING,
     SHARPEST,
-    SHRINK,
-    SMOOTHEST,
     UNSMOOTHED,
     constrained_norms,
     quadratic_forms,
+    smoothing,
     weighted_grams,
 )
 from .leverage import leverage_scores
@@ -197,7 +196,7 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
     part = max(get_num_threads(), (WORK if xp is np else WORK_ON_GPU) // (rows * cols * (cols + 32)))
     for first in range(0, k, part):
         last = min(first + part, k)
-        constrained_norms(padded, columns, vectors[first:last], lower[first:last], upper[first:last], num_iter[first:last], p, tol,
+        constrained_norms(padded, columns, vectors[first:last], lower[first:last], upper[first:last], num_iter[first:last], d, p, tol,
                           max_iter)
     return lower, upper, num_iter
 
@@ -524,8 +523,8 @@ def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
     if top == 0:
         return z, 0.0, 0.0, num_iter, converged
     lower, mean = 0.0, float(xp.abs(r).mean()) / top
-    for smoothing in SMOOTHINGS if p < 2 else (0.0,):  # toward the solution for all rows, where the bound is the best
-        epsilon = max(smoothing * mean, UNSMOOTHED)
+    for part in SMOOTHINGS if p < 2 else (0.0,):  # toward the solution for all rows, where the bound is the best
+        epsilon = max(part * mean, UNSMOOTHED)
         step = _newton(xp, q, r, p, p, epsilon)
         lower = max(lower, step.lower)
         r = r + _line_search(xp, r, step, p, epsilon) * step.r
@@ -537,7 +536,8 @@ def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
     z = q.T @ b
     r, best, least, lower = q @ z - b, z, math.inf, 0.0
     nothing = 8 * len(b) * EPS * _norm(xp, b, p)
-    epsilon, power, converged, num_iter = SMOOTHEST if p < 2 else UNSMOOTHED, min(p, FIRST_POWER), False, 0
+    epsilon, shrink = smoothing(p)
+    power, converged, num_iter = min(p, FIRST_POWER), False, 0
     while not converged and num_iter < max_iter:
         num_iter += 1
         norm = _norm(xp, r, p)
@@ -558,7 +558,7 @@ def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
             break
         z, r = z + t * step.z, r + t * step.r
         if p < 2 and (t > 0.5 or step.fall < 0.01 * epsilon * step.slope):
-            epsilon = max(SHARPEST, SHRINK * epsilon)
+            epsilon = max(SHARPEST, shrink * epsilon)
         if step.fall < CLOSE * step.slope:
             power = min(p, RAISE * power)
     return best, least, lower, num_iter, converged

@@ -153,7 +153,8 @@ def _constrained_norms(rng, variant, size):
     c = np.zeros((size, q.shape[1]))
     c[:, :d] = rng.standard_normal((size, d))
     c[:1] *= rng.integers(0, 2)
-    return [q, q.T.copy(), c, np.full(size, np.nan), np.full(size, np.nan), np.full(size, -7), float(rng.choice([1, 1.3, 2.5, 4])), 0.0, 4]
+    empty = [np.full(size, np.nan), np.full(size, np.nan), np.full(size, -7)]
+    return [q, q.T.copy(), c, *empty, d, float(rng.choice([1, 1.3, 2.5, 4])), 0.0, 4]
 
 
 def _weighted_grams(rng, variant, size):
