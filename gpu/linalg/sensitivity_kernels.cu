@@ -261,7 +261,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
         const double slope = weighted_gram(o, power, epsilon), multiplier = constrained_step(o, total, fall);
         const bool last = stuck || done == max_iter;
         if (last || (power == p && fall <= NEAR * tol * slope)) {
-          low = max(low, exp(p * log(warp_dot(o.c, o.x, o.d)) - log(power_of_residuals(o, p))));
+          const double constraint = warp_dot(o.c, o.x, o.d);
+          if (constraint > 0) low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
           if (multiplier > 0) high = min(high, dual_bound(o, p, power, epsilon, multiplier));
           if (last || high - low <= tol * high) break;
         }

@@ -58,7 +58,9 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
         fall = -dot(b, s)
         last = stuck or done == max_iter
         if last or power == p and fall <= NEAR * tol * slope:
-            low = max(low, math.exp(p * math.log(dot(c, x)) - math.log(power_sum(r, p, lanes))))
+            constraint = dot(c, x)
+            if constraint > 0:
+                low = max(low, math.exp(p * math.log(constraint) - math.log(power_sum(r, p, lanes))))
             if multiplier > 0:
                 high = min(high, dual_bound(q, g, h, step, c, multiplier, p, product, v, lanes))
             if last or high - low <= tol * high:

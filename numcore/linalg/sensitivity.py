@@ -554,7 +554,7 @@ def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
         if callback is not None and callback(num_iter, size * least, size * lower) is True:
             break
         t = _line_search(xp, r, step, power, epsilon)
-        if t == 0:
+        if t == 0 or not math.isfinite(step.fall):
             break
         z, r = z + t * step.z, r + t * step.r
         if p < 2 and (t > 0.5 or step.fall < 0.01 * epsilon * step.slope):
@@ -574,6 +574,7 @@ class _Step(NamedTuple):
     lower: float
 
 
+@np.errstate(all="ignore")  # a step may go too far, which is then seen
 def _newton(xp, q, r, p, power, epsilon):
     """A step of Newton's method for Σ (r² + ε²)^(power/2), residuals scaled to be at most 1; y = g + h step has Qᵀy = 0."""
     top = float(xp.abs(r).max())
@@ -596,6 +597,7 @@ def _derivatives(r, p, epsilon):
     return u * r, u * ((p - 1) * square + epsilon**2) / smooth
 
 
+@np.errstate(all="ignore")
 def _line_search(xp, r, step, p, epsilon):
     """As in the kernel: where the slope is at most half of what it was."""
     if step.fall <= ROUNDING * step.slope:
