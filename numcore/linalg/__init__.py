@@ -30,28 +30,17 @@ from .rank_pruning import (
     truncate_kernel,
 )
 from .relaxation import OmegaEstimate, SolveResult, optimal_omega, sor, ssor_cg, ssor_preconditioner
-from .sketches import srht
-from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
-
-__all__ = ["CSR", "ChebCB", "Coloring", "CompletionResult", "ConvFactors", "CoresetResult", "DirectionNetwork", "MonarchFactors",
-           "MonarchGrads", "MonarchLinear", "MonarchTransform", "NuclearNorm", "OmegaEstimate", "RankPruner", "SVDResult",
-           "SequenceResult", "SolveResult", "TruncatedKernel", "TsallisINF", "WeightedSubset", "alternating_step", "apply_factors",
-           "auto_coreset", "caratheodory", "color_graph", "complete_masked", "complete_matrix", "conjugate_direction_solve",
-           "coreset_loss", "decompose_kernel", "direction_loss", "fwht", "hinge_loss", "kmeans_loss", "leverage_scores", "logistic_loss",
-           "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two",
-           "nuclear_norm", "optimal_omega", "predict_entries", "randomized_svd", "range_finder", "ritz_training_set", "solve_sequence",
-           "sor", "spmv", "squared_loss", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep", "truncate_kernel",
-           "vector_sum_coreset"]
 from .sensitivity import LpResult, RowSample, Sensitivities, lewis_weights, lp_regression, lp_sensitivities, sample_rows, sampling_scores
 from .sketches import srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
-__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear",
-           "MonarchTransform", "SVDResult", "SolveResult", "alternating_step", "color_graph", "complete_masked", "complete_matrix",
-           "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
-           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
-           "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
-__all__ = ["CSR", "Coloring", "LpResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "RowSample", "SVDResult",
-           "Sensitivities", "color_graph", "fwht", "leverage_scores", "lewis_weights", "lp_regression", "lp_sensitivities", "monarch_dft",
-           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "randomized_svd",
-           "range_finder", "sample_rows", "sampling_scores", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "ChebCB", "Coloring", "CompletionResult", "ConvFactors", "CoresetResult", "DirectionNetwork", "LpResult",
+           "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "NuclearNorm", "OmegaEstimate", "RankPruner",
+           "RowSample", "SVDResult", "Sensitivities", "SequenceResult", "SolveResult", "TruncatedKernel", "TsallisINF", "WeightedSubset",
+           "alternating_step", "apply_factors", "auto_coreset", "caratheodory", "color_graph", "complete_masked", "complete_matrix",
+           "conjugate_direction_solve", "coreset_loss", "decompose_kernel", "direction_loss", "fwht", "hinge_loss", "kmeans_loss",
+           "leverage_scores", "lewis_weights", "logistic_loss", "lp_regression", "lp_sensitivities", "monarch_dft", "monarch_matmul",
+           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "nuclear_norm", "optimal_omega",
+           "predict_entries", "randomized_svd", "range_finder", "ritz_training_set", "sample_rows", "sampling_scores", "solve_sequence",
+           "sor", "spmv", "squared_loss", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep", "truncate_kernel",
+           "vector_sum_coreset"]
