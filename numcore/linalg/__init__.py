@@ -1,6 +1,6 @@
 """Structured, low-rank and sketched linear algebra, and the solvers around it."""
 
-from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
+from .conjugate_direction import DirectionNetwork, conjugate_direction_solve, direction_loss, ritz_training_set
 from .coreset import CoresetResult, WeightedSubset, auto_coreset, caratheodory, coreset_loss, vector_sum_coreset
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores

@@ -8,7 +8,6 @@ never grows; with f the identity it is the conjugate gradient method. A. Kaneda,
 
 import contextlib
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,33 +15,10 @@ from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..progress import progress_bar
 from ..random import key_from_rng
+from .relaxation import SolveResult
 from .sparse import CSR, as_csr, spmv
 
 SMALLEST_RITZ = 1e-8  # below it an eigenvalue is taken for 0
-
-
-class SolveResult(NamedTuple):
-    """What an iterative solver found.
-
-    Attributes
-    ----------
-    x : (n,) array
-    converged : bool
-    num_iter : int
-    residual_norms : (num_iter + 1,) NumPy array of float64
-        The norm of b - A x before the first and after every iteration.
-    relative_residual : float
-        The last norm by the first.
-    status : str
-        Why it ended.
-    """
-
-    x: Any
-    converged: bool
-    num_iter: int
-    residual_norms: np.ndarray
-    relative_residual: float
-    status: str
 
 
 # --- the solver --------------------------------------------------------------------------------------------------------------------
