@@ -436,7 +436,7 @@ def test_errors(function, w, options, kind, message):
 
 @pytest.mark.parametrize("options, kind, message", [
     (dict(energy=0), ValueError, "0 < energy"), (dict(period=0), ValueError, "period >= 1"), (dict(period=1.5), TypeError, "period"),
-    (dict(nuclear_weight=-1), ValueError, "nuclear_weight >= 0"), (dict(scheme=None), ValueError, "scheme"),
+    (dict(nuclear_weight=-1), ValueError, "nuclear_weight >= 0"), (dict(scheme=None), TypeError, "scheme"),
     (dict(truncate=1), TypeError, "truncate must be True or False")])
 def test_pruner_errors(options, kind, message):
     with pytest.raises(kind, match=message):
