@@ -9,7 +9,7 @@ run: $(VENV)/bench.stamp
 	$(BIN)/python -m numcore $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 lint: $(VENV)/ruff.stamp
 	$(BIN)/ruff check .

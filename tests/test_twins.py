@@ -7,7 +7,7 @@ import numcore
 from numcore.testing import ARCHITECTURES, SIZES, compare_bodies, compile_nvrtc, nvrtc_available
 
 VARIANTS = [pytest.param(k, v, id=f"{k.room}.{k.name}-{'-'.join(v.values())}") for k in numcore.kernels() for v in k.variants]
-SOURCES = sorted({(k.cuda_source, tuple(v.items())) for k in numcore.kernels() for v in k.variants})
+SOURCES = sorted({(k.cuda_source, tuple(sorted(v.items()))) for k in numcore.kernels() for v in k.variants})
 
 
 @pytest.mark.parametrize("kernel, variant", VARIANTS)
