@@ -13,11 +13,13 @@ import numpy as np
 
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
+from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng
 from .relaxation import SolveResult
-from .sparse import CSR, as_csr, spmv
+from .sparse import CSR, INDICES, as_csr, row_product, spmv
 
+BLOCK = 2048  # rows whose sums are added up to one
 SMALLEST_RITZ = 1e-8  # below it an eigenvalue is taken for 0
 
 
@@ -85,7 +87,7 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
     dtype = float_dtype(b=b, x0=x0)
     if b is None or b.ndim != 1:
         raise ValueError(f"b must have shape (n,) (got {None if b is None else b.shape})")
-    product = _product(a, b)
+    operator = _Operator(xp, a, b)
     for name, function in (("direction", direction), ("callback", callback)):
         if not callable(function) and (function is not None or name == "direction"):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
@@ -96,9 +98,9 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
     for name, array in (("b", b), ("x0", x0)):
         if array is not None and not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
-    x = xp.zeros(b.shape, dtype) if x0 is None else x0.copy()
-    r = b.copy() if x0 is None else b - product(x)
-    norms, last, fallbacks, status = [_norm(xp, r)], [], 0, "max_iter"
+    x = xp.zeros(b.shape, dtype) if x0 is None else xp.ascontiguousarray(x0).copy()
+    r, norm = (b.copy(), _norm(xp, b)) if x0 is None else operator.residual(x)
+    norms, last, fallbacks, status = [norm], [], 0, "max_iter"
     goal, eps = tol * norms[0], float(np.finfo(dtype).eps)
     with progress_bar(max_iter, "iterations") if progress else contextlib.nullcontext() as bar:
         while len(norms) <= max_iter:
@@ -109,18 +111,18 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
             d = direction(unit)
             if type(d) is not type(b) or d.shape != b.shape or d.dtype.kind != "f":
                 raise _bad_direction(d, b, len(norms))
-            p, w, curvature = _orthogonal(xp, product, d.astype(dtype, copy=False), last)
+            p, w, curvature, length = _orthogonal(xp, operator, d.astype(dtype, copy=False), last)
             if not math.isfinite(curvature):
                 raise _bad_direction(d, b, len(norms))
-            if abs(curvature) <= eps * _norm(xp, p) * _norm(xp, w):  # a useless direction: steepest descent instead
+            if abs(curvature) <= eps * length:  # a useless direction: steepest descent instead
                 fallbacks += 1
-                p, w, curvature = _orthogonal(xp, product, unit, last)
+                p, w, curvature, _ = _orthogonal(xp, operator, unit, last)
             if not curvature > 0:
                 status = "indefinite"
                 break
-            x += dtype.type(float(xp.dot(r, p)) / curvature) * p
-            r = b - product(x)
-            norms.append(_norm(xp, r))
+            add_multiple(p, x, float(xp.dot(r, p)) / curvature)
+            r, norm = operator.residual(x)
+            norms.append(norm)
             last = [*last, (p, w, curvature)][-kept:] if kept else []
             if progress:
                 bar.update(1)
@@ -134,14 +136,41 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
                        status + (f": {fallbacks} fallbacks" if fallbacks else ""))
 
 
-def _orthogonal(xp, product, d, last):
-    """A copy of d made A-orthogonal to the last directions, with A d and d·A d."""
-    result = d if last else d.copy()
+def _orthogonal(xp, operator, d, last):
+    """A copy of d made A-orthogonal to the last directions, with A d, d·A d and ‖d‖ ‖A d‖."""
+    d = d.copy()
     for p, w, curvature in last:
-        step = d.dtype.type(-float(xp.dot(result, w)) / curvature) * p
-        result = xp.add(result, step, out=step if result is d else result)
-    w = product(result)
-    return result, w, float(xp.dot(result, w))
+        add_multiple(p, d, -float(xp.dot(d, w)) / curvature)
+    return d, *operator.product(d)
+
+
+class _Operator:
+    """A and b: products with A and residuals, with the sums that come with them; by one kernel for a CSR matrix."""
+
+    def __init__(self, xp, a, b):
+        self.xp, self.b, self.multiply = xp, xp.ascontiguousarray(b), _product(a, b)
+        self.matrix = None if callable(a) or device_of(a) is not None or isinstance(a, (list, tuple)) else as_csr(a)
+
+    def product(self, x):
+        """A x, x·A x, and ‖x‖ ‖A x‖."""
+        if self.matrix is not None:
+            y, squares, both, own = self._rows(x, self.b[:0], 1.0)
+            return y, both, math.sqrt(squares) * math.sqrt(own)
+        y = self.multiply(x)
+        return y, float(self.xp.dot(x, y)), _norm(self.xp, x) * _norm(self.xp, y)
+
+    def residual(self, x):
+        """b - A x and its norm."""
+        if self.matrix is not None:
+            r, squares, _, _ = self._rows(x, self.b, -1.0)
+            return r, math.sqrt(squares)
+        r = self.b - self.multiply(x)
+        return r, _norm(self.xp, r)
+
+    def _rows(self, x, b, sign):
+        a, y, parts = self.matrix, self.xp.empty_like(x), self.xp.empty((-(-len(x) // BLOCK), 3))
+        rows_and_sums(a.indptr, a.indices, a.data, x, b, sign, y, parts)
+        return y, *parts.sum(axis=0).tolist()
 
 
 def _norm(xp, x):
@@ -683,3 +712,30 @@ def _interpolated_vjp(g, axis):
     x[..., 1:] += 0.25 * odd[..., :-1]
     x[..., -1:] += 0.25 * odd[..., -1:]
     return xp.moveaxis(x, -1, axis)
+
+
+# --- kernels -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in T x[n]; inout T y[n]; float64 factor", split="n")
+def add_multiple(x, y, factor, start, stop):
+    """y ← y + factor x."""
+    source, target, factor = x[start:stop], y[start:stop], x.dtype.type(factor)
+    for i in range(len(source)):
+        target[i] += factor * source[i]
+
+
+@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T x[n]; in T b[q]; float64 sign; out T y[n]; out float64 parts[g, 3]",
+        split="g", gpu="block", types=INDICES)
+def rows_and_sums(indptr, indices, data, x, b, sign, y, parts, start, stop):
+    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ y², Σ x y and Σ x²."""
+    for g in range(start, stop):
+        squares, both, own = 0.0, 0.0, 0.0
+        for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):
+            total = sign * row_product(indptr[i], indptr[i + np.uintp(1)], indices, data, x)
+            if b.size > 0:
+                total += b[i]
+            y[i] = total
+            value, other = np.float64(y[i]), np.float64(x[i])
+            squares, both, own = squares + value * value, both + other * value, own + other * other
+        parts[g, 0], parts[g, 1], parts[g, 2] = squares, both, own

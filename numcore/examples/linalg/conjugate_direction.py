@@ -4,8 +4,9 @@ import numpy as np
 
 from ...linalg import CSR
 from .. import Example
+from .sparse import random_csr
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "KERNELS"]
 
 
 def identity(r):
@@ -55,3 +56,14 @@ EXAMPLES = {
         lambda **call: np.ones(5), {"float64": 1e-6}, result=lambda samples: (samples.astype(np.float64)**2).sum(axis=1),
         dtypes=("float64",)),
 }
+
+
+def _rows_and_sums(rng, variant, size):
+    n = 9 * size  # the largest of the sizes takes two blocks
+    a, (x, b) = random_csr(rng, variant["T"], n, n), rng.standard_normal((2, n)).astype(variant["T"])
+    b = b[:n * int(rng.integers(0, 2))]
+    return [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, x, b, -1.0, np.full(n, np.nan, variant["T"]),
+            np.full((-(-n // 2048), 3), np.nan)]
+
+
+KERNELS = {"rows_and_sums": _rows_and_sums}
