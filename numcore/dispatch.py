@@ -136,9 +136,11 @@ def float_dtype(**arrays):
     Raises
     ------
     TypeError
-        An array has another dtype, or dtypes are mixed.
+        An array has another dtype, dtypes are mixed, or there is no array.
     """
     dtypes = {name: array.dtype for name, array in arrays.items() if array is not None}
+    if not dtypes:
+        raise TypeError(f"{' or '.join(arrays)} must be an array (got None)")
     for name, dtype in dtypes.items():
         if dtype not in _FLOATS:
             raise TypeError(f"{name} must have dtype float32 or float64 (got {dtype}); convert it first")

@@ -65,6 +65,8 @@ def test_float_dtype():
         float_dtype(a=np.ones(1), b=np.ones(1, int))
     with pytest.raises(TypeError, match="one dtype .got a float32, b float64."):
         float_dtype(a=np.ones(1, "f4"), b=np.ones(1))
+    with pytest.raises(TypeError, match="a or b must be an array"):
+        float_dtype(a=None, b=None)
 
 
 class FakeCupy:

@@ -99,7 +99,7 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
         if array is not None and not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
     x = xp.zeros(b.shape, dtype) if x0 is None else xp.ascontiguousarray(x0).copy()
-    r, norm = (b.copy(), _norm(xp, b)) if x0 is None else operator.residual(x)
+    r, norm = (b.copy(), math.sqrt(_sums(xp, operator.b, operator.b)[0])) if x0 is None else operator.residual(x)
     norms, last, fallbacks, status = [norm], [], 0, "max_iter"
     goal, eps = tol * norms[0], float(np.finfo(dtype).eps)
     with progress_bar(max_iter, "iterations") if progress else contextlib.nullcontext() as bar:
@@ -120,7 +120,7 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
             if not curvature > 0:
                 status = "indefinite"
                 break
-            add_multiple(p, x, float(xp.dot(r, p)) / curvature)
+            add_multiple(p, x, _sums(xp, r, p)[1] / curvature)
             r, norm = operator.residual(x)
             norms.append(norm)
             last = [*last, (p, w, curvature)][-kept:] if kept else []
@@ -140,7 +140,7 @@ def _orthogonal(xp, operator, d, last):
     """A copy of d made A-orthogonal to the last directions, with A d, d·A d and ‖d‖ ‖A d‖."""
     d = d.copy()
     for p, w, curvature in last:
-        add_multiple(p, d, -float(xp.dot(d, w)) / curvature)
+        add_multiple(p, d, -_sums(xp, d, w)[1] / curvature)
     return d, *operator.product(d)
 
 
@@ -154,27 +154,32 @@ class _Operator:
     def product(self, x):
         """A x, x·A x, and ‖x‖ ‖A x‖."""
         if self.matrix is not None:
-            y, squares, both, own = self._rows(x, self.b[:0], 1.0)
-            return y, both, math.sqrt(squares) * math.sqrt(own)
-        y = self.multiply(x)
-        return y, float(self.xp.dot(x, y)), _norm(self.xp, x) * _norm(self.xp, y)
+            y, (own, both, squares) = self._rows(x, self.b[:0], 1.0)
+        else:
+            y = self.xp.ascontiguousarray(self.multiply(x))
+            own, both, squares = _sums(self.xp, x, y)
+        return y, both, math.sqrt(own) * math.sqrt(squares)
 
     def residual(self, x):
         """b - A x and its norm."""
         if self.matrix is not None:
-            r, squares, _, _ = self._rows(x, self.b, -1.0)
-            return r, math.sqrt(squares)
-        r = self.b - self.multiply(x)
-        return r, _norm(self.xp, r)
+            r, sums = self._rows(x, self.b, -1.0)
+        else:
+            r = self.b - self.multiply(x)
+            sums = _sums(self.xp, r, r)
+        return r, math.sqrt(sums[2])
 
     def _rows(self, x, b, sign):
         a, y, parts = self.matrix, self.xp.empty_like(x), self.xp.empty((-(-len(x) // BLOCK), 3))
         rows_and_sums(a.indptr, a.indices, a.data, x, b, sign, y, parts)
-        return y, *parts.sum(axis=0).tolist()
+        return y, parts.sum(axis=0).tolist()
 
 
-def _norm(xp, x):
-    return math.sqrt(float(xp.dot(x, x)))
+def _sums(xp, x, y):
+    """x·x, x·y and y·y in float64."""
+    parts = xp.empty((-(-len(x) // BLOCK), 3))
+    sums_of_products(x, y, parts)
+    return parts.sum(axis=0).tolist()
 
 
 def _bad_direction(d, b, iteration):
@@ -290,7 +295,7 @@ def _matrix_size(a):
 
 def _lanczos(xp, product, v, m):
     """Q (k, n) with orthonormal rows and the tridiagonal T = Q A Qᵀ, k <= m: fewer where an invariant subspace was found."""
-    norm = _norm(xp, v)
+    norm = float(xp.linalg.norm(v))
     q, alpha, beta = [v / norm] if norm else [], [], []
     while q and len(alpha) < m:
         w = product(q[-1])
@@ -298,7 +303,7 @@ def _lanczos(xp, product, v, m):
         basis = xp.stack(q)
         for _ in range(2):  # twice is enough for full orthogonality
             w = w - basis.T @ (basis @ w)
-        size = _norm(xp, w)
+        size = float(xp.linalg.norm(w))
         if size <= 1e-12 * max(map(abs, alpha)) or len(alpha) == m:
             break
         beta.append(size)
@@ -725,17 +730,28 @@ def add_multiple(x, y, factor, start, stop):
         target[i] += factor * source[i]
 
 
+@kernel("in T x[n]; in T y[n]; out float64 parts[g, 3]", split="g", gpu="block")
+def sums_of_products(x, y, parts, start, stop):
+    """For each block of numbers Σ x², Σ x y and Σ y²."""
+    for g in range(start, stop):
+        own, both, squares = 0.0, 0.0, 0.0
+        for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):
+            one, other = np.float64(x[i]), np.float64(y[i])
+            own, both, squares = own + one * one, both + one * other, squares + other * other
+        parts[g, 0], parts[g, 1], parts[g, 2] = own, both, squares
+
+
 @kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T x[n]; in T b[q]; float64 sign; out T y[n]; out float64 parts[g, 3]",
         split="g", gpu="block", types=INDICES)
 def rows_and_sums(indptr, indices, data, x, b, sign, y, parts, start, stop):
-    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ y², Σ x y and Σ x²."""
+    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ x², Σ x y and Σ y²."""
     for g in range(start, stop):
-        squares, both, own = 0.0, 0.0, 0.0
+        own, both, squares = 0.0, 0.0, 0.0
         for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):
             total = sign * row_product(indptr[i], indptr[i + np.uintp(1)], indices, data, x)
             if b.size > 0:
                 total += b[i]
             y[i] = total
-            value, other = np.float64(y[i]), np.float64(x[i])
-            squares, both, own = squares + value * value, both + other * value, own + other * other
-        parts[g, 0], parts[g, 1], parts[g, 2] = squares, both, own
+            one, other = np.float64(x[i]), np.float64(y[i])
+            own, both, squares = own + one * one, both + one * other, squares + other * other
+        parts[g, 0], parts[g, 1], parts[g, 2] = own, both, squares

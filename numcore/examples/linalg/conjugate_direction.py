@@ -66,4 +66,9 @@ def _rows_and_sums(rng, variant, size):
             np.full((-(-n // 2048), 3), np.nan)]
 
 
-KERNELS = {"rows_and_sums": _rows_and_sums}
+def _sums_of_products(rng, variant, size):
+    x, y = rng.standard_normal((2, 9 * size)).astype(variant["T"])
+    return [x, y, np.full((-(-len(x) // 2048), 3), np.nan)]
+
+
+KERNELS = {"rows_and_sums": _rows_and_sums, "sums_of_products": _sums_of_products}
