@@ -1,21 +1,8 @@
 // Walsh-Hadamard transform of rows x (r, n), and of columns x (p, n, m): butterflies (a, b) <- (a + b, a - b) in shared memory.
 // n is a power of two; a row fits the shared memory of a block, columns are taken eight at a time.
-#include "numcore.cuh"
+#include "butterflies.cuh"
 
 #define PANEL 8
-
-// All threads of the block: levels h = unit, 2 unit, ... below n, over n elements of shared memory.
-__device__ void butterflies(REAL* s, index_t n, index_t unit) {
-    for (index_t h = unit; h < n; h *= 2) {
-        __syncthreads();
-        for (index_t k = index_in_block(); k < n / 2; k += block_size()) {
-            index_t j = k / h * 2 * h + k % h;
-            REAL a = s[j], b = s[j + h];
-            s[j] = a + b, s[j + h] = a - b;
-        }
-    }
-    __syncthreads();
-}
 
 // One block takes a row.
 extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r, index_t n) {

@@ -44,3 +44,15 @@ __all__ = ["CSR", "ChebCB", "Coloring", "CompletionResult", "ConvFactors", "Core
            "predict_entries", "randomized_svd", "range_finder", "ritz_training_set", "sample_rows", "sampling_scores", "solve_sequence",
            "sor", "spmv", "squared_loss", "srht", "ssor_cg", "ssor_preconditioner", "triangular_sweep", "truncate_kernel",
            "vector_sum_coreset"]
+from .sketches import src, srht, tensor_srht
+from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
+
+__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear",
+           "MonarchTransform", "SVDResult", "SolveResult", "alternating_step", "color_graph", "complete_masked", "complete_matrix",
+           "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
+           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
+           "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult", "color_graph", "fwht",
+           "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
+           "next_power_of_two", "randomized_svd", "range_finder", "spmv", "src", "srht", "tensor_srht",
+           "triangular_sweep"]

@@ -1,4 +1,4 @@
-"""Example calls of leverage scores and of the sketch that they can use. The reference takes the pseudo-inverse, row by row."""
+"""Example calls of leverage scores. The reference takes the pseudo-inverse, row by row."""
 
 import numpy as np
 
@@ -27,15 +27,8 @@ def _qr(a):
     return (np.linalg.qr(a)[0]**2).sum(axis=1)
 
 
-def _sketched_gram(a, sketch_size, rng):
-    """With as many rows as the transform has, a sketch keeps all inner products."""
-    return a.astype(np.float64).T @ a.astype(np.float64)
-
-
 EXAMPLES = {
     "leverage_scores": Example(lambda rng, dtype: {"a": rng.standard_normal((2, 50, 7)).astype(dtype)}, ("a",), _leverage,
                                {"float32": 1e-5, "float64": 1e-13}, sizes=_call, data="digits images", real=_real,
                                sample=lambda result, a: (result, {"a": a[:, a.any(axis=0)]}), peer=("numpy.linalg.qr", _qr), nan="raise"),
-    "srht": Example(lambda rng, dtype: {"a": rng.standard_normal((64, 5)).astype(dtype), "sketch_size": 64, "rng": 1}, ("a",),
-                    _sketched_gram, {"float32": 1e-5, "float64": 1e-13}, result=lambda s: s.swapaxes(-1, -2) @ s),
 }

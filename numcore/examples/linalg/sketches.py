@@ -1,0 +1,59 @@
+"""Example calls of sketches. What is random is compared through what must not be: a full sketch keeps all inner products."""
+
+import numpy as np
+
+from .. import Example
+
+__all__ = ["EXAMPLES", "KERNELS"]
+
+
+def _gram(a, sketch_size, rng):
+    return a.astype(np.float64).T @ a.astype(np.float64)
+
+
+def _of_factors(factors, sketch_size, rng):
+    """A factor of one row has a transform of one row, so that nothing is left to chance but signs."""
+    product = np.ones((1, 1))
+    for a in factors:
+        product = np.kron(product, a.astype(np.float64))
+    return product.T @ product
+
+
+def _product(s):
+    return s.swapaxes(-1, -2) @ s
+
+
+def _by_sums(a, sketch_size, rng):
+    """Entries of the circulant, one by one, from the same draws."""
+    rng, n = np.random.default_rng(rng), len(a)
+    signs, c = 2.0 * rng.integers(0, 2, (2, n)) - 1
+    rows = rng.choice(n, sketch_size, replace=False)
+    circulant = np.array([[c[(i - j) % n] * signs[j] for j in range(n)] for i in rows])
+    return circulant @ a.astype(np.float64) / np.sqrt(sketch_size)
+
+
+def _sampled_hadamard(rng, variant, size):
+    dtype, h, l, m = variant["T"], 2**int(rng.integers(0, 4)), 2**int(rng.integers(0, 9)), int(rng.integers(1, 50))
+    panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)  # more groups than blocks do no harm
+    w = int(rng.choice([1, 8]))
+    d = max(1, panels * w - int(rng.integers(0, w)))
+    n = h * l - int(rng.integers(0, l))
+    signs = np.zeros(h * l, dtype)
+    signs[:n] = 2 * rng.integers(0, 2, n) - 1
+    return [rng.standard_normal((n, d)).astype(dtype), signs.reshape(h, l), rng.integers(0, h * l, m), panels,
+            np.full((groups * panels, m, w), np.nan, dtype)]
+
+
+BOUND = {"float32": 1e-5, "float64": 1e-13}
+
+EXAMPLES = {
+    "srht": Example(lambda rng, dtype: {"a": rng.standard_normal((64, 5)).astype(dtype), "sketch_size": 64, "rng": 1}, ("a",), _gram, BOUND,
+                    result=_product),
+    "src": Example(lambda rng, dtype: {"a": rng.standard_normal((61, 5)).astype(dtype), "sketch_size": 30, "rng": 1}, ("a",), _by_sums,
+                   BOUND),
+    "tensor_srht": Example(
+        lambda rng, dtype: {"factors": [rng.standard_normal((1, 3)).astype(dtype), rng.standard_normal((1, 4)).astype(dtype)],
+                            "sketch_size": 7, "rng": 1}, (), _of_factors, BOUND, result=_product),
+}
+
+KERNELS = {"sampled_hadamard": _sampled_hadamard}
