@@ -2,6 +2,8 @@
 
 from .conjugate_direction import DirectionNetwork, conjugate_direction_solve, direction_loss, ritz_training_set
 from .coreset import CoresetResult, WeightedSubset, auto_coreset, caratheodory, coreset_loss, vector_sum_coreset
+from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
+from ._sketched_lstsq import LstsqResult, SketchedLstsqResult, preconditioned_lstsq, sketched_lstsq
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
 from .losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
@@ -56,3 +58,7 @@ __all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear",
            "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
            "next_power_of_two", "randomized_svd", "range_finder", "spmv", "src", "srht", "tensor_srht",
            "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "LstsqResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
+           "SketchedLstsqResult", "color_graph", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp",
+           "monarch_project", "monarch_to_dense", "next_power_of_two", "preconditioned_lstsq", "randomized_svd", "range_finder",
+           "sketched_lstsq", "spmv", "src", "srht", "tensor_srht", "triangular_sweep"]

@@ -4,8 +4,6 @@ A sampled transform needs few of its outputs. With H_N = H_h ⊗ H_l, a block of
 up one row of every block with the signs that H_h has: A is read once, and no padded copy of it is made.
 """
 
-import math
-
 import numpy as np
 
 from ..checks import checked_count
@@ -155,34 +153,35 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     >>> tensor_srht([np.eye(4), np.ones((3, 2))], 5, rng=0).shape
     (5, 8)
     """
-    xp, factors = checked_factors("factors", factors)
+    if not isinstance(factors, (list, tuple)):
+        raise TypeError(f"factors must be a list or tuple of arrays (got {type(factors).__name__})")
+    if not factors:
+        raise ValueError(f"factors must hold at least one array (got {factors!r})")
+    xp, factors = checked_matrices(**{f"factors[{j}]": a for j, a in enumerate(factors)})
     m = checked_count("sketch_size", sketch_size, least=1)
     return TensorSketch(xp, [len(a) for a in factors], m, factors[0].dtype, np.random.default_rng(rng)).product(factors)
 
 
 def _checked_columns(a):
+    if a is None:
+        raise TypeError("a must be an array (got None)")
     float_dtype(a=a)
     if a.ndim not in (1, 2) or not a.size:
         raise ValueError(f"a must have shape (n,) or (n, d) with n, d > 0 (got {a.shape})")
     return a.reshape(len(a), -1)
 
 
-def checked_factors(name, factors):
-    """The array namespace, and the factors of a Kronecker product as its matrices."""
-    if not isinstance(factors, (list, tuple)):
-        raise TypeError(f"{name} must be a list or tuple of arrays (got {type(factors).__name__})")
-    if not factors:
-        raise ValueError(f"{name} must hold at least one array (got {factors!r})")
-    names = [f"{name}[{j}]" for j in range(len(factors))]
-    for label, a in zip(names, factors, strict=True):
+def checked_matrices(**arrays):
+    """The array namespace, and the arrays, which must be matrices with entries."""
+    for name, a in arrays.items():
         if a is None:
-            raise TypeError(f"{label} must be an array (got None)")
-    xp, factors = on_device(**dict(zip(names, factors, strict=True)))
-    float_dtype(**dict(zip(names, factors, strict=True)))
-    for label, a in zip(names, factors, strict=True):
+            raise TypeError(f"{name} must be an array (got None)")
+    xp, matrices = on_device(**arrays)
+    float_dtype(**dict(zip(arrays, matrices, strict=True)))
+    for name, a in zip(arrays, matrices, strict=True):
         if a.ndim != 2 or not a.size:
-            raise ValueError(f"{label} must have shape (n, d) with n, d > 0 (got {a.shape})")
-    return xp, factors
+            raise ValueError(f"{name} must have shape (n, d) with n, d > 0 (got {a.shape})")
+    return xp, matrices
 
 
 # --- sketches as functions: S is drawn once, and applied to several matrices --------------------------------------------------------
@@ -296,27 +295,27 @@ def hadamard_rows_of(xp, a, signs, rows):
 def sampled_hadamard(a, signs, rows, panels, sums, block, start, stop):
     """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add to rows of the transform of D A."""
     n, d = a.shape
-    h, l = signs.shape
+    h, length = signs.shape
     m, w = sums.shape[1:]
-    groups, piece = sums.shape[0] // panels, min(l, 64)
+    groups, piece = sums.shape[0] // panels, min(length, 64)
     for q in range(start, stop):
         first, group = q % panels * w, q // panels
         width = max(0, min(w, d - first))
         sums[q] = 0
         for b in range(group * h // groups, (group + 1) * h // groups):
-            for k in range(l // piece):  # 64 rows at a time: their first levels are done in the L1 cache
+            for k in range(length // piece):  # 64 rows at a time: their first levels are done in the L1 cache
                 for i in range(k * piece, (k + 1) * piece):
                     target, used = block[w * i:w * (i + 1)], 0
-                    if b * l + i < n:
-                        source, sign, used = a[b * l + i, first:first + width], signs[b, i], width
+                    if b * length + i < n:
+                        source, sign, used = a[b * length + i, first:first + width], signs[b, i], width
                         for j in range(width):
                             target[j] = sign * source[j]
                     for j in range(used, w):
                         target[j] = 0
                 _butterflies(block[k * piece * w:(k + 1) * piece * w], piece * w, w)
-            _butterflies(block, l * w, piece * w)
+            _butterflies(block, length * w, piece * w)
             for t in range(m):
-                low, high = rows[t] & (l - 1), rows[t] // l
+                low, high = rows[t] & (length - 1), rows[t] // length
                 source, target = block[w * low:w * (low + 1)], sums[q, t]
                 if popcount(high & b) & 1:
                     for j in range(w):

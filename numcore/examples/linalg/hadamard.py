@@ -28,7 +28,7 @@ def _call(rng, dtype, n):
     return {"x": rng.standard_normal((n, 64)).astype(dtype)}
 
 
-def _peer(x):
+def butterflies(x):
     """Butterflies in NumPy, a level at a time."""
     n, h = x.shape[-1], 1
     x = x.copy()
@@ -51,7 +51,7 @@ EXAMPLES = {
     "fwht": Example(lambda rng, dtype: {"x": rng.standard_normal((3, 128, 5)).astype(dtype), "axis": 1, "norm": "ortho"}, ("x",),
                     _fwht, {"float32": 2e-6, "float64": 4e-15}, also=("complex64", "complex128"), sizes=_call,
                     data="pixels of the digits images", real=_real,
-                    peer=("butterflies in NumPy", _peer)),
+                    peer=("butterflies in NumPy", butterflies)),
 }
 
 

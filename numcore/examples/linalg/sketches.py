@@ -33,14 +33,14 @@ def _by_sums(a, sketch_size, rng):
 
 
 def _sampled_hadamard(rng, variant, size):
-    dtype, h, l, m = variant["T"], 2**int(rng.integers(0, 4)), 2**int(rng.integers(0, 9)), int(rng.integers(1, 50))
+    dtype, h, length, m = variant["T"], 2**int(rng.integers(0, 4)), 2**int(rng.integers(0, 9)), int(rng.integers(1, 50))
     panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)  # more groups than blocks do no harm
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))
-    n = h * l - int(rng.integers(0, l))
-    signs = np.zeros(h * l, dtype)
+    n = h * length - int(rng.integers(0, length))
+    signs = np.zeros(h * length, dtype)
     signs[:n] = 2 * rng.integers(0, 2, n) - 1
-    return [rng.standard_normal((n, d)).astype(dtype), signs.reshape(h, l), rng.integers(0, h * l, m), panels,
+    return [rng.standard_normal((n, d)).astype(dtype), signs.reshape(h, length), rng.integers(0, h * length, m), panels,
             np.full((groups * panels, m, w), np.nan, dtype)]
 
 
