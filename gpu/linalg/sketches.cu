@@ -1,10 +1,10 @@
-// Some rows of the Walsh-Hadamard transform of D a, a (n, d), signs of D padded with zeros to (h, l): H_N = H_h x H_l.
+// Some rows of the Walsh-Hadamard transform, H_N = H_h x H_l, of the N rows that slots (h, l) names: +-(i + 1) is +- row i of a (n, d), 0 zeros.
 // A block of l rows and w columns is transformed in shared memory; a sampled row adds up one row of every block, with the signs of H_h.
 // sums (q, m, w): item q holds the panel q % panels of columns, summed over the group q / panels of blocks.
 #include "butterflies.cuh"
 
-extern "C" __global__ void numcore_sampled_hadamard(const REAL* a, const REAL* signs, const i64* rows, i64 panels, REAL* sums, index_t n, index_t d,
-                                                    index_t h, index_t l, index_t m, index_t q, index_t w) {
+extern "C" __global__ void numcore_sampled_hadamard(const REAL* a, const i64* slots, const i64* rows, i64 panels, REAL* sums, index_t n,
+                                                    index_t d, index_t h, index_t l, index_t m, index_t q, index_t w) {
     DYNAMIC_SHARED(REAL, block);
     index_t groups = q / panels;
     for (index_t item = block_index(); item < q; item += block_count()) {
@@ -13,8 +13,8 @@ extern "C" __global__ void numcore_sampled_hadamard(const REAL* a, const REAL* s
         for (index_t e = index_in_block(); e < m * w; e += block_size()) mine[e] = 0;
         for (index_t b = group * h / groups; b < (group + 1) * h / groups; b++) {
             for (index_t e = index_in_block(); e < l * w; e += block_size()) {
-                index_t i = b * l + e / w, j = first + e % w;
-                block[e] = i < n && j < d ? signs[i] * a[i * d + j] : REAL(0);
+                index_t slot = slots[b * l + e / w], j = first + e % w;
+                block[e] = j >= d || slot == 0 ? REAL(0) : slot > 0 ? a[(slot - 1) * d + j] : -a[(-slot - 1) * d + j];
             }
             butterflies(block, l * w, w);
             for (index_t e = index_in_block(); e < m * w; e += block_size()) {  // a sum is always added to by the same thread

@@ -21,7 +21,7 @@ from .sketches import TensorSketch, checked_matrices, circulant_sketch, count_sk
 SKETCHES = {"srht": hadamard_sketch, "src": circulant_sketch, "gaussian": gaussian_sketch, "countsketch": count_sketch}
 SOLVES = 2  # LSQR, and LSQR from the residual that it has really reached
 GROUPS = 64  # of rows, the sums over which are added up last
-BLOCK_BYTES = 1 << 18  # rows of A that are multiplied twice while they are in the cache
+BLOCK_BYTES = 1 << 20  # rows of A that are multiplied twice while they are in the cache
 
 
 class SketchedLstsqResult(NamedTuple):
@@ -118,7 +118,7 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
             s = SKETCHES[sketch](xp, n, m, dtype, rng)
             sa, sb = s(factors[0]), s(b.reshape(n, -1))
         else:
-            s = TensorSketch(xp, lengths, m, dtype, rng)
+            s = TensorSketch(xp, lengths, m, rng)
             sa, sb = s.product(factors), s.vector(b.reshape(n, -1))
         # a full sample of the Hadamard transform is an isometry; the others have a variance of 1 / m at any size
         left = 1 - m / most if sketch == "srht" and len(factors) == 1 else 1.0

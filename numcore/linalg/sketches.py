@@ -22,8 +22,8 @@ GAUSSIAN_ROWS = 1 << 10  # rows whose random numbers are held at once
 def srht(a, sketch_size, *, rng=None):
     """Subsampled randomised Hadamard transform S A: random signs, Walsh–Hadamard transform, a uniform sample of rows.
 
-    S = P H D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n (A is padded with zeros), and P taking m of its
-    rows without replacement. E SᵀS = I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
+    S = P H E D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n, E padding with rows of zeros in random
+    places, and P taking m of the N rows without replacement. E SᵀS = I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ def srht(a, sketch_size, *, rng=None):
     sketch_size : int
         m, with 1 <= m <= N.
     rng : None, int or numpy.random.Generator, optional
-        D is ``2 * rng.integers(0, 2, n) - 1``, then P takes the rows ``rng.choice(N, m, replace=False)``, in this order.
+        D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their order into the places
+        ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P takes the rows ``rng.choice(N, m, replace=False)``, in this order.
 
     Returns
     -------
@@ -47,6 +48,9 @@ def srht(a, sketch_size, *, rng=None):
 
     Notes
     -----
+    With the zeros at the end, rows of H would agree on most of A where n is little more than a power of two, and a sketch with m of about n
+    rows would lose rank.
+
     About log2(l) + m / l additions for each entry of `a`, with blocks of l rows, 1024 for 64 columns of float64. Memory: the result, at
     most 64 N numbers more, and copies of 64 columns at once where `a` is not C-contiguous.
 
@@ -125,8 +129,7 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     sketch_size : int
         m, at least 1.
     rng : None, int or numpy.random.Generator, optional
-        For one factor after the other, D is ``2 * rng.integers(0, 2, n_j) - 1``; then likewise i is ``rng.integers(0, N_j, m)``, with N_j
-        the next power of two.
+        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then likewise i is ``rng.integers(0, N_j, m)``.
 
     Returns
     -------
@@ -159,7 +162,7 @@ def tensor_srht(factors, sketch_size, *, rng=None):
         raise ValueError(f"factors must hold at least one array (got {factors!r})")
     xp, factors = checked_matrices(**{f"factors[{j}]": a for j, a in enumerate(factors)})
     m = checked_count("sketch_size", sketch_size, least=1)
-    return TensorSketch(xp, [len(a) for a in factors], m, factors[0].dtype, np.random.default_rng(rng)).product(factors)
+    return TensorSketch(xp, [len(a) for a in factors], m, np.random.default_rng(rng)).product(factors)
 
 
 def _checked_columns(a):
@@ -191,11 +194,19 @@ def _signs(xp, rng, shape, dtype):
     return xp.asarray(2 * rng.integers(0, 2, shape).astype(dtype) - 1)
 
 
+def _slots(xp, rng, n):
+    """E D of `srht`: for each of N rows ±(i + 1), the signed number of the row of A that is put there, or 0."""
+    size, numbers = next_power_of_two(n), (2 * rng.integers(0, 2, n) - 1) * np.arange(1, n + 1)
+    slots = np.zeros(size, np.int64)
+    slots[np.sort(rng.choice(size, n, replace=False, shuffle=False)) if n < size else slice(None)] = numbers
+    return xp.asarray(slots)
+
+
 def hadamard_sketch(xp, n, m, dtype, rng):
     """S of `srht` as a function of (n, d) arrays."""
-    signs = _signs(xp, rng, n, dtype)
-    rows = xp.asarray(rng.choice(next_power_of_two(n), m, replace=False))
-    return lambda a: hadamard_rows_of(xp, a, signs, rows) * m**-0.5
+    slots = _slots(xp, rng, n)
+    rows = xp.asarray(rng.choice(len(slots), m, replace=False))
+    return lambda a: hadamard_rows_of(xp, a, slots, rows) * m**-0.5
 
 
 def circulant_sketch(xp, n, m, dtype, rng):
@@ -237,26 +248,25 @@ def count_sketch(xp, n, m, dtype, rng):
 class TensorSketch:
     """S of `tensor_srht` for factors of `lengths` rows."""
 
-    def __init__(self, xp, lengths, m, dtype, rng):
-        self.xp, self.m = xp, m
-        self.signs = [_signs(xp, rng, n, dtype) for n in lengths]
-        self.rows = [xp.asarray(rng.integers(0, next_power_of_two(n), m)) for n in lengths]
+    def __init__(self, xp, lengths, m, rng):
+        self.xp, self.m, self.lengths = xp, m, lengths
+        self.slots = [_slots(xp, rng, n) for n in lengths]
+        self.rows = [xp.asarray(rng.integers(0, len(slots), m)) for slots in self.slots]
 
     def product(self, factors):
         """S (A1 ⊗ A2 ⊗ …)."""
         result = None
-        for a, signs, rows in zip(factors, self.signs, self.rows, strict=True):
-            sampled = hadamard_rows_of(self.xp, a, signs, rows)
+        for a, slots, rows in zip(factors, self.slots, self.rows, strict=True):
+            sampled = hadamard_rows_of(self.xp, a, slots, rows)
             result = sampled if result is None else (result[:, :, None] * sampled[:, None, :]).reshape(self.m, -1)
         return result * self.m**-0.5
 
     def vector(self, b):
         """S b for any (n_1 n_2 …, c) array."""
-        y = b.reshape(*(len(signs) for signs in self.signs), b.shape[1])
-        for j, signs in enumerate(self.signs):
+        y = b.reshape(*self.lengths, b.shape[1])
+        for j, slots in enumerate(self.slots):
             y = self.xp.moveaxis(y, j, 0)
-            everything = self.xp.arange(next_power_of_two(len(signs)))
-            y = hadamard_rows_of(self.xp, y.reshape(len(signs), -1), signs, everything).reshape(-1, *y.shape[1:])
+            y = hadamard_rows_of(self.xp, y.reshape(len(y), -1), slots, self.xp.arange(len(slots))).reshape(-1, *y.shape[1:])
             y = self.xp.moveaxis(y, 0, j)
         return y[tuple(self.rows)] * self.m**-0.5
 
@@ -264,24 +274,20 @@ class TensorSketch:
 # --- the sampled transform ---------------------------------------------------------------------------------------------------------
 
 
-def hadamard_rows_of(xp, a, signs, rows):
-    """Some rows of H D A: (m, d) for a of shape (n, d), signs (n,), and rows (m,) of the N that H has."""
-    n, d = a.shape
-    size, dtype = next_power_of_two(n), a.dtype
+def hadamard_rows_of(xp, a, slots, rows):
+    """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,) of rows below N."""
+    d, dtype = a.shape[1], a.dtype
     width = 1 if d == 1 else PANEL if xp is np and d > 16 else 8  # as many columns share a cache, or a GPU's shared memory
-    length = min(size, ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize))
-    padded = xp.zeros(size, dtype)
-    padded[:n] = signs
-    padded = padded.reshape(-1, length)
+    slots = slots.reshape(-1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize)))
     step = d if a.flags.c_contiguous else PANEL
     result = xp.empty((len(rows), d), dtype)
     for first in range(0, d, step):
         part = xp.ascontiguousarray(a[:, first:first + step])
         panels = -(-part.shape[1] // width)
-        most = max(1, PANEL * size // (len(rows) * panels * width))  # so that the parts of all groups are no more than a panel
-        groups = min(len(padded), most, -(-(16 if xp is np else 1024) // panels))
+        most = max(1, PANEL * slots.size // (len(rows) * panels * width))  # so that the sums of all groups are no more than a panel
+        groups = min(len(slots), most, -(-(16 if xp is np else 1024) // panels))
         sums = xp.empty((groups * panels, len(rows), width), dtype)
-        sampled_hadamard(part, padded, rows, panels, sums)
+        sampled_hadamard(part, slots, rows, panels, sums)
         sums = sums.reshape(groups, panels, len(rows), width).sum(axis=0)
         result[:, first:first + step] = sums.swapaxes(0, 1).reshape(len(rows), -1)[:, :part.shape[1]]
     return result
@@ -290,12 +296,12 @@ def hadamard_rows_of(xp, a, signs, rows):
 # --- kernels -----------------------------------------------------------------------------------------------------------------------
 
 
-@kernel("in T a[n, d]; in T signs[h, l]; in int64 rows[m]; int64 panels; out T sums[q, m, w]; scratch T block[l*w]", split="q", gpu="block",
-        shared="itemsize*l*w", grain="1")
-def sampled_hadamard(a, signs, rows, panels, sums, block, start, stop):
-    """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add to rows of the transform of D A."""
-    n, d = a.shape
-    h, length = signs.shape
+@kernel("in T a[n, d]; in int64 slots[h, l]; in int64 rows[m]; int64 panels; out T sums[q, m, w]; scratch T block[l*w]", split="q",
+        gpu="block", shared="itemsize*l*w", grain="1")
+def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
+    """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add to rows of the transform of E D A."""
+    d = a.shape[1]
+    h, length = slots.shape
     m, w = sums.shape[1:]
     groups, piece = sums.shape[0] // panels, min(length, 64)
     for q in range(start, stop):
@@ -305,13 +311,7 @@ def sampled_hadamard(a, signs, rows, panels, sums, block, start, stop):
         for b in range(group * h // groups, (group + 1) * h // groups):
             for k in range(length // piece):  # 64 rows at a time: their first levels are done in the L1 cache
                 for i in range(k * piece, (k + 1) * piece):
-                    target, used = block[w * i:w * (i + 1)], 0
-                    if b * length + i < n:
-                        source, sign, used = a[b * length + i, first:first + width], signs[b, i], width
-                        for j in range(width):
-                            target[j] = sign * source[j]
-                    for j in range(used, w):
-                        target[j] = 0
+                    _signed_row(a, slots[b, i], first, width, block[w * i:w * (i + 1)])
                 _butterflies(block[k * piece * w:(k + 1) * piece * w], piece * w, w)
             _butterflies(block, length * w, piece * w)
             for t in range(m):
@@ -323,3 +323,17 @@ def sampled_hadamard(a, signs, rows, panels, sums, block, start, stop):
                 else:
                     for j in range(w):
                         target[j] += source[j]
+
+
+def _signed_row(a, slot, first, width, target):
+    """target ← `width` entries of ± the row of a that the slot names, then zeros."""
+    if slot > 0:
+        source = a[slot - 1, first:first + width]
+        for j in range(width):
+            target[j] = source[j]
+    elif slot < 0:
+        source = a[-slot - 1, first:first + width]
+        for j in range(width):
+            target[j] = -source[j]
+    for j in range(width if slot else 0, len(target)):
+        target[j] = 0

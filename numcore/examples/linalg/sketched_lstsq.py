@@ -11,9 +11,11 @@ __all__ = ["EXAMPLES"]
 def _sketched(a, b, sketch_size, rng):
     rng, (n, d), m = np.random.default_rng(rng), a.shape, sketch_size
     size = 1 << (n - 1).bit_length()
-    signs, rows = 2.0 * rng.integers(0, 2, n) - 1, rng.choice(size, m, replace=False)
+    signs = 2.0 * rng.integers(0, 2, n) - 1
+    places = np.sort(rng.choice(size, n, replace=False, shuffle=False))
+    rows = rng.choice(size, m, replace=False)
     padded = np.zeros((d + (1 if b.ndim == 1 else b.shape[1]), size))
-    padded[:, :n] = signs * np.column_stack([a, b]).T
+    padded[:, places] = signs * np.column_stack([a, b]).T
     sketch = butterflies(padded)[:, rows].T
     sa, sb = sketch[:, :d], sketch[:, d:].reshape(m, *b.shape[1:])
     x = np.linalg.pinv(sa) @ sb

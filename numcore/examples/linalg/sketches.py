@@ -38,9 +38,9 @@ def _sampled_hadamard(rng, variant, size):
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))
     n = h * length - int(rng.integers(0, length))
-    signs = np.zeros(h * length, dtype)
-    signs[:n] = 2 * rng.integers(0, 2, n) - 1
-    return [rng.standard_normal((n, d)).astype(dtype), signs.reshape(h, length), rng.integers(0, h * length, m), panels,
+    slots = np.zeros(h * length, np.int64)
+    slots[np.sort(rng.choice(h * length, n, replace=False))] = (2 * rng.integers(0, 2, n) - 1) * np.arange(1, n + 1)
+    return [rng.standard_normal((n, d)).astype(dtype), slots.reshape(h, length), rng.integers(0, h * length, m), panels,
             np.full((groups * panels, m, w), np.nan, dtype)]
 
 
