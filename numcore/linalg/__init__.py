@@ -4,6 +4,7 @@ from .conjugate_direction import DirectionNetwork, conjugate_direction_solve, di
 from .coreset import CoresetResult, WeightedSubset, auto_coreset, caratheodory, coreset_loss, vector_sum_coreset
 from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
 from ._sketched_lstsq import LstsqResult, SketchedLstsqResult, preconditioned_lstsq, sketched_lstsq
+from .conjugate_direction import DirectionNetwork, SolveResult, conjugate_direction_solve, direction_loss, ritz_training_set
 from .hadamard import fwht, next_power_of_two
 from .leverage import leverage_scores
 from .losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
@@ -49,16 +50,9 @@ __all__ = ["CSR", "ChebCB", "Coloring", "CompletionResult", "ConvFactors", "Core
 from .sketches import src, srht, tensor_srht
 from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
-__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "MonarchFactors", "MonarchGrads", "MonarchLinear",
-           "MonarchTransform", "SVDResult", "SolveResult", "alternating_step", "color_graph", "complete_masked", "complete_matrix",
-           "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul",
-           "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "predict_entries", "randomized_svd",
-           "range_finder", "ritz_training_set", "spmv", "srht", "triangular_sweep"]
-__all__ = ["CSR", "Coloring", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult", "color_graph", "fwht",
-           "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense",
-           "next_power_of_two", "randomized_svd", "range_finder", "spmv", "src", "srht", "tensor_srht",
-           "triangular_sweep"]
-__all__ = ["CSR", "Coloring", "LstsqResult", "MonarchFactors", "MonarchGrads", "MonarchLinear", "MonarchTransform", "SVDResult",
-           "SketchedLstsqResult", "color_graph", "fwht", "leverage_scores", "monarch_dft", "monarch_matmul", "monarch_matmul_vjp",
-           "monarch_project", "monarch_to_dense", "next_power_of_two", "preconditioned_lstsq", "randomized_svd", "range_finder",
-           "sketched_lstsq", "spmv", "src", "srht", "tensor_srht", "triangular_sweep"]
+__all__ = ["CSR", "Coloring", "CompletionResult", "DirectionNetwork", "LstsqResult", "MonarchFactors", "MonarchGrads", "MonarchLinear",
+           "MonarchTransform", "SVDResult", "SketchedLstsqResult", "SolveResult", "alternating_step", "color_graph", "complete_masked",
+           "complete_matrix", "conjugate_direction_solve", "direction_loss", "fwht", "leverage_scores", "monarch_dft",
+           "monarch_matmul", "monarch_matmul_vjp", "monarch_project", "monarch_to_dense", "next_power_of_two", "preconditioned_lstsq",
+           "predict_entries", "randomized_svd", "range_finder", "ritz_training_set", "sketched_lstsq", "spmv", "src", "srht",
+           "tensor_srht", "triangular_sweep"]

@@ -71,10 +71,11 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     -------
     SketchedLstsqResult
         ``x`` (d,) or (d, c), the minimum-norm solution of the sketched problem; ``stderr`` of its shape, an estimate of the standard
-        deviation of x - x* over the draws of S, with x* the exact solution; ``linf_bound``, the quantile 1 - δ / (2 d) of the normal
-        distribution times the largest stderr, a float or (c,); ``residual_norm``, an estimate of ‖A x* - b‖ with a relative error of
-        about 1 / √(2 (m - d)), a float or (c,); ``sketch_size`` m; ``rank`` of S A. `stderr` and `linf_bound` are NaN where the rank is
-        less than d, and with `residual_norm` where m = d < N leaves nothing to measure the residual by.
+        deviation of x - x* over the draws of S, with x* the exact solution, on the safe side by √(m / (m - d)); ``linf_bound``, the
+        quantile 1 - δ / (2 d) of the normal distribution times the largest stderr, a float or (c,); ``residual_norm``, an estimate of
+        ‖A x* - b‖ with a relative error of about 1 / √(2 (m - d)), a float or (c,); ``sketch_size`` m; ``rank`` of S A. `stderr` and
+        `linf_bound` are NaN where the rank is less than d, and with `residual_norm` where m = d < N leaves nothing to measure the
+        residual by.
 
     Raises
     ------
@@ -87,7 +88,8 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     -----
     The errors are those of the sketch, measured against x*, not against a truth behind noisy data. The error bars model S b - S A x* as
     noise that does not depend on S A. They hold where the random signs and the transform spread rows evenly; for factors, where the
-    residual has no product structure.
+    residual has no product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few rows are left to measure
+    the noise by and errors of many standard deviations are common, it makes up for these.
 
     O(n d log m) additions for "srht" and O(m d²) operations on the sketch. Up to about 64 columns ``numpy.linalg.solve(a.T @ a, a.T @ b)``
     takes as long or less, where A is well-conditioned. Memory: the sketch, and at most 64 N numbers.
@@ -115,8 +117,7 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     rng = np.random.default_rng(rng)
     with np.errstate(all="ignore"):
         if len(factors) == 1:
-            s = SKETCHES[sketch](xp, n, m, dtype, rng)
-            sa, sb = s(factors[0]), s(b.reshape(n, -1))
+            sa, sb = SKETCHES[sketch](xp, n, m, dtype, rng)(factors[0], b.reshape(n, -1))
         else:
             s = TensorSketch(xp, lengths, m, rng)
             sa, sb = s.product(factors), s.vector(b.reshape(n, -1))
@@ -126,7 +127,7 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
         rank = inverse.shape[1]
         scale, stderr_scale = _calibration(m, rank, d, left)
         residual = scale * residual
-        stderr = stderr_scale * residual * xp.sqrt((inverse**2).sum(axis=1))[:, None]
+        stderr = stderr_scale * residual * _norms(xp, inverse.T)[:, None]
         bound = _normal_quantile(delta / (2 * d)) * stderr.max(axis=0)
     x, stderr = (y.astype(dtype).reshape(d, *b.shape[1:]) for y in (x, stderr))
     return SketchedLstsqResult(x, stderr, _by_column(bound, b), _by_column(residual, b), m, rank)
@@ -198,8 +199,8 @@ def preconditioned_lstsq(a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=
     bar = progress_bar(max_iter, "iterations") if progress else None
     columns, gradients = b.reshape(n, -1), []
     with np.errstate(all="ignore"):
-        s = hadamard_sketch(xp, n, m, b.dtype, np.random.default_rng(rng))
-        x, inverse, _ = (y.astype(b.dtype) for y in _solved(xp, s(a), s(columns), m * eps))
+        sa, sb = hadamard_sketch(xp, n, m, b.dtype, np.random.default_rng(rng))(a, columns)
+        x, inverse, _ = (y.astype(b.dtype) for y in _solved(xp, sa, sb, m * eps))
         floor = eps * _norms(xp, columns)
         try:
             for _ in range(SOLVES):
@@ -289,7 +290,12 @@ def _solved(xp, sa, sb, rcond):
 
 
 def _norms(xp, columns):
-    return xp.sqrt((columns**2).sum(axis=0))
+    """Euclidean norms of the columns; no square leaves the range of numbers."""
+    if not len(columns):
+        return xp.zeros(columns.shape[1], columns.dtype)
+    largest = xp.abs(columns).max(axis=0)
+    scale = xp.where(largest > 0, largest, 1)
+    return scale * xp.sqrt(((columns / scale)**2).sum(axis=0))
 
 
 class _Lsqr:

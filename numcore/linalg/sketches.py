@@ -32,7 +32,8 @@ def srht(a, sketch_size, *, rng=None):
         m, with 1 <= m <= N.
     rng : None, int or numpy.random.Generator, optional
         D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their order into the places
-        ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P takes the rows ``rng.choice(N, m, replace=False)``, in this order.
+        ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P takes the rows ``rng.choice(N, m, replace=False)``, in this
+        order.
 
     Returns
     -------
@@ -67,7 +68,8 @@ def srht(a, sketch_size, *, rng=None):
     xp, (a,) = on_device(a=a)
     columns = _checked_columns(a)
     m = checked_count("sketch_size", sketch_size, least=1, most=next_power_of_two(len(a)))
-    return hadamard_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns).reshape(m, *a.shape[1:])
+    sketched, = hadamard_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
+    return sketched.reshape(m, *a.shape[1:])
 
 
 @routine
@@ -113,7 +115,8 @@ def src(a, sketch_size, *, rng=None):
     xp, (a,) = on_device(a=a)
     columns = _checked_columns(a)
     m = checked_count("sketch_size", sketch_size, least=1, most=len(a))
-    return circulant_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns).reshape(m, *a.shape[1:])
+    sketched, = circulant_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
+    return sketched.reshape(m, *a.shape[1:])
 
 
 @routine
@@ -129,7 +132,8 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     sketch_size : int
         m, at least 1.
     rng : None, int or numpy.random.Generator, optional
-        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then likewise i is ``rng.integers(0, N_j, m)``.
+        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then likewise i is
+        ``rng.integers(0, N_j, m)``.
 
     Returns
     -------
@@ -187,7 +191,7 @@ def checked_matrices(**arrays):
     return xp, matrices
 
 
-# --- sketches as functions: S is drawn once, and applied to several matrices --------------------------------------------------------
+# --- sketches as functions: S is drawn once, and applied to several matrices of n rows, S A and S B of A and B -----------------------
 
 
 def _signs(xp, rng, shape, dtype):
@@ -203,14 +207,14 @@ def _slots(xp, rng, n):
 
 
 def hadamard_sketch(xp, n, m, dtype, rng):
-    """S of `srht` as a function of (n, d) arrays."""
+    """S of `srht` as a function of any number of (n, d) arrays, with as many results."""
     slots = _slots(xp, rng, n)
     rows = xp.asarray(rng.choice(len(slots), m, replace=False))
-    return lambda a: hadamard_rows_of(xp, a, slots, rows) * m**-0.5
+    return lambda *matrices: [hadamard_rows_of(xp, a, slots, rows) * m**-0.5 for a in matrices]
 
 
 def circulant_sketch(xp, n, m, dtype, rng):
-    """S of `src` as a function of (n, d) arrays."""
+    """S of `src`, likewise."""
     signs, c = _signs(xp, rng, (2, n), dtype)
     rows, spectrum = xp.asarray(rng.choice(n, m, replace=False)), xp.fft.rfft(c)
 
@@ -221,28 +225,29 @@ def circulant_sketch(xp, n, m, dtype, rng):
             result[:, first:first + PANEL] = xp.fft.irfft(xp.fft.rfft(panel) * spectrum, n)[:, rows].T
         return result * m**-0.5
 
-    return sketched
+    return lambda *matrices: [sketched(a) for a in matrices]
 
 
 def gaussian_sketch(xp, n, m, dtype, rng):
-    """A matrix of independent normal numbers of variance 1 / m as a function of (n, d) arrays, formed some rows of A at a time."""
+    """A matrix of independent normal numbers of variance 1 / m, likewise; it is formed some columns at a time."""
     key = key_from_rng(rng)
 
-    def sketched(a):
-        numbers, result = np.random.default_rng(key), xp.zeros((m, a.shape[1]), dtype)
+    def sketched(*matrices):
+        numbers, results = np.random.default_rng(key), [xp.zeros((m, a.shape[1]), dtype) for a in matrices]
         for first in range(0, n, GAUSSIAN_ROWS):
-            part = a[first:first + GAUSSIAN_ROWS]
-            result += normal((m, len(part)), rng=numbers, dtype=dtype, xp=xp) @ part
-        return result * m**-0.5
+            s = normal((m, min(GAUSSIAN_ROWS, n - first)), rng=numbers, dtype=dtype, xp=xp)
+            for a, result in zip(matrices, results, strict=True):
+                result += s @ a[first:first + GAUSSIAN_ROWS]
+        return [result * m**-0.5 for result in results]
 
     return sketched
 
 
 def count_sketch(xp, n, m, dtype, rng):
-    """A matrix with one random sign in a random place of every column as a function of (n, d) arrays."""
+    """A matrix with one random sign in a random place of every column, likewise."""
     rows, signs = xp.asarray(rng.integers(0, m, n)), _signs(xp, rng, n, dtype)
     s = CSR.from_coo(rows, xp.arange(n), signs, (m, n))
-    return lambda a: spmv(s, a)
+    return lambda *matrices: [spmv(s, a) for a in matrices]
 
 
 class TensorSketch:

@@ -8,6 +8,7 @@ import pytest
 
 from numcore.linalg import preconditioned_lstsq, sketched_lstsq
 from numcore.linalg._sketched_lstsq import _exact_product
+from numcore.linalg.sketches import gaussian_sketch
 from numcore.testing import simulated_gpu
 from tests.naive.linalg.sketches import exact_solution, srht_matrix, tensor_srht_matrix
 
@@ -82,6 +83,33 @@ def test_several_right_hand_sides_are_solved_as_each():
                 np.testing.assert_allclose(getattr(together, name)[..., column], getattr(alone, name), rtol=0, atol=1e-12)
 
 
+def test_a_gaussian_sketch_is_one_matrix_for_a_and_b():
+    numbers = gaussian_sketch(np, 2500, 7, np.dtype(float), np.random.default_rng(0))(np.eye(2500))[0] * np.sqrt(7)
+    assert abs(numbers.mean()) < 4.5 / np.sqrt(numbers.size) and abs(numbers.var() - 1) < 4.5 * np.sqrt(2 / numbers.size)
+    a, b = problem(np.random.default_rng(1), 2500, 3)
+    s = gaussian_sketch(np, 2500, 30, np.dtype(float), np.random.default_rng(5))(np.eye(2500))[0]
+    expected = np.linalg.lstsq(s @ a, s @ b)[0]
+    np.testing.assert_allclose(sketched_lstsq(a, b, sketch="gaussian", sketch_size=30, rng=5).x, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype, scales", [("float32", (1e-30, 1e30)), ("float64", (1e-290, 1e290))])
+def test_units_of_any_size(dtype, scales):
+    a, b = (array.astype(dtype) for array in problem(np.random.default_rng(0), 2000, 10))
+    tol = 1e-5 if dtype == "float32" else 1e-13
+    for solve in (sketched_lstsq, preconditioned_lstsq):
+        plain = solve(a, b, rng=1)
+        for of_a in (1, *scales):
+            for of_b in (1, *scales):
+                if of_b / of_a > max(scales) or of_b / of_a < min(scales):
+                    continue  # the solution is no number of this dtype
+                scaled = solve(a * np.dtype(dtype).type(of_a), b * np.dtype(dtype).type(of_b), rng=1)
+                np.testing.assert_allclose(scaled.x / of_b * of_a, plain.x, rtol=0, atol=tol * np.abs(plain.x).max())
+                assert abs(scaled.residual_norm / of_b / plain.residual_norm - 1) < tol
+                if solve is sketched_lstsq:
+                    np.testing.assert_allclose(scaled.stderr / of_b * of_a, plain.stderr, rtol=tol)
+                    assert abs(scaled.linf_bound / of_b * of_a / plain.linf_bound - 1) < tol
+
+
 # --- the error bars ------------------------------------------------------------------------------------------------------------------
 
 
@@ -111,11 +139,23 @@ def test_error_bars_of_a_kronecker_problem():
     assert 0.88 < z.std() < 1.12 and 0.92 < (np.abs(z) < 1.96).mean() < 0.98
 
 
-@pytest.mark.parametrize("sketch, draws", [("srht", 200), ("src", 200), ("gaussian", 30), ("countsketch", 200)])
-def test_only_dense_sketches_keep_single_coefficients(sketch, draws):
-    a, b = np.eye(4096, 64), np.zeros(4096)
+@pytest.mark.parametrize("m, most", [(25, 1.0), (40, 1.0), (160, 1.1)])  # few rows: bars wider than errors, for heavy tails
+def test_error_bars_with_few_rows(m, most):
+    a, b = problem(np.random.default_rng(0), 4096, 20)
+    x = np.linalg.lstsq(a, b)[0]
+    results = [sketched_lstsq(a, b, sketch_size=m, rng=seed) for seed in range(300)]
+    z = np.array([(r.x - x) / r.stderr for r in results])
+    assert 0.5 < z.std() < most and (np.abs(z) < 1.96).mean() > 0.94
+    assert np.mean([np.abs(r.x - x).max() <= r.linf_bound for r in results]) >= 0.96
+    if m > 25:
+        assert 0.9 < z.std() * np.sqrt(m / (m - 20)) < 1.1  # the documented factor
+
+
+@pytest.mark.parametrize("sketch, n", [("srht", 4096), ("src", 4096), ("gaussian", 1024), ("countsketch", 4096)])
+def test_only_dense_sketches_keep_single_coefficients(sketch, n):
+    a, b = np.eye(n, 64), np.zeros(n)  # further rows of zeros would not change a Gaussian sketch
     b[64:72] = 8**-0.5  # x* = 0
-    largest = np.array([np.abs(sketched_lstsq(a, b, sketch=sketch, sketch_size=1024, rng=seed).x).max() for seed in range(draws)])
+    largest = np.array([np.abs(sketched_lstsq(a, b, sketch=sketch, sketch_size=1024, rng=seed).x).max() for seed in range(200)])
     if sketch == "countsketch":
         assert (largest > 0.2).mean() >= 0.2 and abs(largest.max() - 8**-0.5) < 1e-12  # an entry of b on a column of a
     else:

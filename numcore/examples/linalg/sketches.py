@@ -44,16 +44,53 @@ def _sampled_hadamard(rng, variant, size):
             np.full((groups * panels, m, w), np.nan, dtype)]
 
 
+def _full(rng, dtype, n):
+    n = max(n, 1)
+    return {"a": rng.standard_normal((n, 5)).astype(dtype), "sketch_size": 1 << (n - 1).bit_length(), "rng": 1}
+
+
+def _circulant(rng, dtype, n):
+    n = max(n, 1)
+    return {"a": rng.standard_normal((n, 5)).astype(dtype), "sketch_size": (n + 1) // 2, "rng": 1}
+
+
+def _photograph(dtype):
+    """Patches of 8 × 8 pixels."""
+    from sklearn.datasets import load_sample_image
+
+    image = load_sample_image("china.jpg").mean(axis=2)
+    patches = np.lib.stride_tricks.sliding_window_view(image, (8, 8))[::2, ::2].reshape(-1, 64)
+    return {"a": (patches / 255).astype(dtype), "sketch_size": 512, "rng": 1}
+
+
+def _halves(dtype):
+    """Rows and columns of the patches' halves, whose product has 66049 rows."""
+    a = _photograph(dtype)["a"][:257]
+    return {"factors": [a[:, :8], a[:, 32:40]], "sketch_size": 512, "rng": 1}
+
+
+def _sparse(a, sketch_size, rng):
+    from scipy.linalg import clarkson_woodruff_transform
+
+    return clarkson_woodruff_transform(a, sketch_size, seed=rng)
+
+
+def _sparse_of_product(factors, sketch_size, rng):
+    return _sparse(np.kron(*factors), sketch_size, rng)
+
+
+SCIPY = "scipy clarkson_woodruff_transform"
 BOUND = {"float32": 1e-5, "float64": 1e-13}
 
 EXAMPLES = {
     "srht": Example(lambda rng, dtype: {"a": rng.standard_normal((64, 5)).astype(dtype), "sketch_size": 64, "rng": 1}, ("a",), _gram, BOUND,
-                    result=_product),
+                    result=_product, sizes=_full, data="patches of a photograph", real=_photograph, peer=(SCIPY, _sparse)),
     "src": Example(lambda rng, dtype: {"a": rng.standard_normal((61, 5)).astype(dtype), "sketch_size": 30, "rng": 1}, ("a",), _by_sums,
-                   BOUND),
+                   BOUND, sizes=_circulant, data="patches of a photograph", real=_photograph, peer=(SCIPY, _sparse)),
     "tensor_srht": Example(
         lambda rng, dtype: {"factors": [rng.standard_normal((1, 3)).astype(dtype), rng.standard_normal((1, 4)).astype(dtype)],
-                            "sketch_size": 7, "rng": 1}, (), _of_factors, BOUND, result=_product),
+                            "sketch_size": 7, "rng": 1}, (), _of_factors, BOUND, result=_product,
+        data="patches of a photograph, their Kronecker product", real=_halves, peer=(SCIPY, _sparse_of_product)),
 }
 
 KERNELS = {"sampled_hadamard": _sampled_hadamard}
