@@ -34,15 +34,17 @@ exact = np.linalg.lstsq(a, b)[0]
 print(f"{len(a)} rows, {a.shape[1]} columns, largest of the 32 coefficients {np.abs(exact[63:]).max():.3f}")
 
 # %%
-# Both kinds of S make 1024 rows of these, 200 times with other random numbers. In most draws the predictions
-# lose about as little with either. But when the sparse S puts a patch of a building on one that is marked, this patch gets all of the other's error as its coefficient.
+# Both kinds of S make 1024 rows of these, 200 times with other random numbers. In most draws the predictions lose about as little with
+# either. But when the sparse S puts a patch of a building on one that is marked, this patch gets all of the other's error as its
+# coefficient.
 
 errors = {}
 for name, sketch in (("dense", "srht"), ("sparse", "countsketch")):
     results = [sketched_lstsq(a, b, sketch=sketch, sketch_size=ROWS, rng=seed) for seed in range(DRAWS)]
     errors[name] = np.array([np.abs(r.x - exact)[63:].max() for r in results])
     growth = np.median([np.linalg.norm(a @ r.x - b) for r in results]) / np.linalg.norm(a @ exact - b) - 1
-    print(f"{name}: error of all predictions larger by {growth:.1%} (median); largest error of a mark: median {np.median(errors[name]):.3f}, "
+    print(f"{name}: error of all predictions larger by {growth:.1%} (median); "
+          f"largest error of a mark: median {np.median(errors[name]):.3f}, "
           f"worst {errors[name].max():.3f}, above 0.2 in {np.mean(errors[name] > 0.2):.0%} of the draws")
 
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
