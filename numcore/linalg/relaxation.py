@@ -17,7 +17,18 @@ from ..checks import checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
-from .sparse import CSR, INDICES, _checked_coloring, _checked_square, as_csr, color_graph, row_product, spmv
+from .sparse import (
+    CSR,
+    INDICES,
+    _checked_coloring,
+    _checked_square,
+    as_csr,
+    color_graph,
+    left_neighbour,
+    right_neighbour,
+    row_product,
+    spmv,
+)
 
 CALL = 1 << 24  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
 MOST_SWEEPS = 4096  # in a call
@@ -627,7 +638,7 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
     squares, last, last_old = 0.0, 0.0, 0.0
     for i in range(len(b)):
         middle = at[i]
-        beside, end = _left_neighbour(i, indptr[i], middle, indices, data)
+        beside, end = left_neighbour(i, indptr[i], middle, indices, data)
         below, below_old = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
             j, value = np.uintp(indices[e]), np.float64(data[e])
@@ -641,20 +652,6 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
         new[i] = (x + scale * (rest - below)) - (scale * beside) * last
         last, last_old = np.float64(new[i]), x
     return squares
-
-
-def _left_neighbour(i, first, middle, indices, data):
-    """The entry (i, i - 1), or 0, and where the entries further left end."""
-    if middle > first and indices[np.uintp(middle - 1)] == i - 1:
-        return np.float64(data[np.uintp(middle - 1)]), middle - 1
-    return 0.0, middle
-
-
-def _right_neighbour(i, middle, last, indices, data):
-    """The entry (i, i + 1), or 0, and where the entries further right start."""
-    if middle + 1 < last and indices[np.uintp(middle + 1)] == i + 1:
-        return np.float64(data[np.uintp(middle + 1)]), middle + 2
-    return 0.0, middle + 1
 
 
 @kernel(f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
@@ -706,7 +703,7 @@ def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
         i = np.uintp(n - 1 - step)
         scale, end = omega * inverse[i], indptr[i + np.uintp(1)]
         p[i] = data[np.uintp(at[i])] * shrink * r[i] + change * p[i]
-        beside, first = _right_neighbour(n - 1 - step, at[i], end, indices, data)
+        beside, first = right_neighbour(n - 1 - step, at[i], end, indices, data)
         t[i] = scale * (p[i] - row_product(first, end, indices, data, t)) - (scale * beside) * last
         last = np.float64(t[i])
 
@@ -715,7 +712,7 @@ def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
     """w = (D' + L)⁻¹ (p - (2 D' - D) t);  ‖(D' + L) r‖² and pᵀ (t + w)."""
     squares, curvature, last, last_r, shrink = 0.0, 0.0, 0.0, 0.0, 1 / omega
     for i in range(len(p)):
-        beside, end = _left_neighbour(i, indptr[i], at[i], indices, data)
+        beside, end = left_neighbour(i, indptr[i], at[i], indices, data)
         below, residual = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
             j, value = np.uintp(indices[e]), np.float64(data[e])

@@ -509,18 +509,36 @@ def _checked_coloring(coloring, n):
 @kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in T b[k, n];"
         " inout T x[k, n]; T omega; int64 forward", split="k", gpu="thread", threads=32, grain="1", types=INDICES)
 def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, stop):
-    """A sweep in natural order for each right-hand side."""
+    """A sweep in natural order for each right-hand side. The last x is kept at hand: the next row waits for nothing else."""
     n = b.shape[1]
     for c in range(start, stop):
+        right, y, last = b[c], x[c], 0.0
         for step in range(n):
             i = step if forward else n - 1 - step
-            x[c, i] += omega * inverse[i] * _residual(i, indptr, indices, data, at, b[c], x[c])
+            middle, first, end = at[i], indptr[i], indptr[i + 1]
+            if forward:
+                beside, low = left_neighbour(i, first, middle, indices, data)
+                rest = right[i] - row_product(middle, end, indices, data, y) - row_product(first, low, indices, data, y)
+            else:
+                beside, high = right_neighbour(i, middle, end, indices, data)
+                rest = right[i] - row_product(high, end, indices, data, y) - row_product(first, middle + 1, indices, data, y)
+            scale = np.float64(omega) * inverse[i]
+            y[i] = (y[i] + scale * rest) - (scale * beside) * last
+            last = np.float64(y[i])
 
 
-def _residual(i, indptr, indices, data, at, b, x):
-    """b_i - Σ_j a_ij x_j. In a forward sweep the last number that it needs is x_(i-1), which is just being computed: it is used last."""
-    above = row_product(at[i], indptr[i + 1], indices, data, x)
-    return (b[i] - above) - row_product(indptr[i], at[i], indices, data, x)
+def left_neighbour(i, first, middle, indices, data):
+    """The entry (i, i - 1), or 0, and where the entries further left end."""
+    if middle > first and indices[np.uintp(middle - 1)] == i - 1:
+        return np.float64(data[np.uintp(middle - 1)]), middle - 1
+    return 0.0, middle
+
+
+def right_neighbour(i, middle, last, indices, data):
+    """The entry (i, i + 1), or 0, and where the entries further right start."""
+    if middle + 1 < last and indices[np.uintp(middle + 1)] == i + 1:
+        return np.float64(data[np.uintp(middle + 1)]), middle + 2
+    return 0.0, middle + 1
 
 
 @kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in int64 rows[r];"
@@ -530,4 +548,4 @@ def sweep_color(indptr, indices, data, at, inverse, rows, b, x, omega, start, st
     for r in range(start, stop):
         i = rows[r]
         for c in range(b.shape[0]):
-            x[c, i] += omega * inverse[i] * _residual(i, indptr, indices, data, at, b[c], x[c])
+            x[c, i] += omega * inverse[i] * (b[c, i] - row_product(indptr[i], indptr[i + 1], indices, data, x[c]))
