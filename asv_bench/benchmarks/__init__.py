@@ -5,6 +5,11 @@ new routine is measured without a new line. asv takes names with a leading under
 """
 
 import functools
+import os
+
+# Threads of torch and of OpenBLAS would go on spinning on the CPUs while numcore is timed. They read this when they are loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import numpy as np
 

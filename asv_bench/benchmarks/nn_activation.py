@@ -1,7 +1,5 @@
 """GELU and tanh beside torch and NumPy, on 4 million numbers in float32."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -26,7 +24,6 @@ class Pointwise:
         return activation_vjp(self.g, activation(self.x, kind=kind)[1])
 
     def track_ratio_torch(self, kind):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         try:
             import torch
         except ImportError as error:

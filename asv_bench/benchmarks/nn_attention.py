@@ -1,7 +1,6 @@
 """Attention beside torch's on the sizes that models have, and its memory on long sequences."""
 
 import functools
-import os
 
 import numpy as np
 
@@ -20,7 +19,6 @@ class Attention:
     unit = "× (torch's time / numcore's)"
 
     def setup(self, d, n, causal):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         try:
             import torch
         except ImportError as error:

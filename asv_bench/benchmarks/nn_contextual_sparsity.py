@@ -1,7 +1,6 @@
 """Contextual sparsity beside torch's dense layer, on weights far larger than the caches, and the test of a draft."""
 
 import functools
-import os
 
 import numpy as np
 
@@ -23,7 +22,6 @@ def weights(shape):
 
 
 def torch_with_our_threads():
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
     try:
         import torch
     except ImportError as error:

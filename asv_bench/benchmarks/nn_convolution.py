@@ -1,7 +1,5 @@
 """Convolution, pooling and spectral convolution beside torch, forward and backward, on the sizes that networks have."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -32,7 +30,6 @@ CONVOLUTIONS = {  # shapes of images and kernels, options
 
 
 def import_torch():
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
     try:
         import torch
     except ImportError as error:

@@ -1,7 +1,5 @@
 """A long short-term memory, forward and backward, beside torch's."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -19,7 +17,6 @@ class LSTM:
     unit = "× (torch's time / numcore's)"
 
     def setup(self, threads):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         rng = np.random.default_rng(0)
         steps, batch, features, hidden = 100, 32, 128, 128
         self.x, self.grad = (rng.standard_normal((steps, batch, n)).astype(np.float32) for n in (features, hidden))

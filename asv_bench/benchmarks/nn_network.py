@@ -1,7 +1,6 @@
 """Multilayer perceptrons beside torch: training passes, and losses on second derivatives, which torch differentiates twice."""
 
 import functools
-import os
 
 import numpy as np
 
@@ -14,7 +13,6 @@ SECONDS = 2
 
 def torch_like(network):
     """The same network in torch, and torch with as many threads as numcore."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
     try:
         import torch
     except ImportError as error:

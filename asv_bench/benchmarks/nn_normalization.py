@@ -1,7 +1,5 @@
 """Normalisations beside torch's and NumPy's, forward and backward together, on the sizes that models have."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -70,7 +68,6 @@ class ToTorch(_Inputs):
     unit = "× (torch's time / numcore's)"
 
     def setup(self, shape):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         try:
             import torch
         except ImportError as error:

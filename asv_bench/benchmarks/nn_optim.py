@@ -1,7 +1,5 @@
 """Adam on five million parameters, beside NumPy expressions and torch's fused kernel."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -20,7 +18,6 @@ class AdamStep:
     unit = "× (peer's time / numcore's)"
 
     def setup(self, threads):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         rng = np.random.default_rng(0)
         self.w, self.g = (rng.standard_normal(SIZE, np.float32) for _ in range(2))
         self.adam = Adam([self.w])

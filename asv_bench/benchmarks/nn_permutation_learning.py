@@ -1,7 +1,5 @@
 """Kernels of wide networks beside NumPy, ensembles beside a torch loop, closed forms."""
 
-import os
-
 import numpy as np
 
 import numcore
@@ -79,7 +77,6 @@ class Ensemble:
     timeout = 600
 
     def setup(self):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would go on spinning on the CPUs while numcore is timed
         self.x = np.eye(10, dtype=np.float32)
         self.y = self.x[np.random.default_rng(0).permutation(10)]
 
