@@ -17,6 +17,7 @@ from .examples import example, moved
 from .examples.errors import largest_error, leaves
 
 LEAST_ROUNDS = 5
+PATIENCE = 4  # times the wanted seconds are spent on slow calls, then fewer rounds will do
 
 
 def devices():
@@ -64,7 +65,7 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
     calls : sequence of function
         Called without arguments, once more at first to warm up.
     seconds : float
-        After this time no round begins, but at least five rounds are made.
+        After this time no round begins, but at least five rounds are made, or as many as begin within five times as long.
     synchronise : function, optional
         Waits for the device.
 
@@ -76,7 +77,7 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
         call()
     times, end = [[] for _ in calls], time.perf_counter() + seconds
     turns = list(zip(calls, times, strict=True))
-    while len(times[0]) < LEAST_ROUNDS or time.perf_counter() < end:
+    while not times[0] or (now := time.perf_counter()) < end or len(times[0]) < LEAST_ROUNDS and now < end + PATIENCE * seconds:
         for call, taken in turns:
             synchronise()
             start = time.perf_counter()

@@ -110,7 +110,7 @@ def _torch(x, right, left):
     return torch.bmm(o, left.transpose(1, 2)).permute(1, 2, 0).reshape(b, s * count)
 
 
-BOUND, PROJECTION = {"float32": 2e-6, "float64": 2e-15}, {"float32": 1e-5, "float64": 1e-12}
+BOUND, PROJECTION = {"float32": 2e-6, "float64": 1e-14}, {"float32": 1e-5, "float64": 1e-12}
 
 EXAMPLES = {
     "monarch_matmul": Example(

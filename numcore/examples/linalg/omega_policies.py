@@ -27,7 +27,7 @@ def _shifted(dtype):
     a = five_points(10, dtype)
     shifts = 0.2 * (1 + np.sin(np.arange(200.0)))
     return {"systems": [[_with_shift(a, shift), b] for shift, b in zip(shifts, pixels, strict=True)], "policy": 1.5,
-            "tol": 1e-5 if dtype == "float32" else 1e-8}
+            "tol": 1e-5 if dtype == "float32" else 1e-11}
 
 
 def _with_shift(a, shift):

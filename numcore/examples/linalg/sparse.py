@@ -84,12 +84,12 @@ def _stencil(result, a, x):
 
 
 def _first_rows(result, a, b, x, omega):
-    """A forward sweep's first rows depend on these rows alone."""
+    """A forward sweep's first rows depend on these rows alone, as x is zero at first."""
     n = 2 * GRID
     last = int(a.indptr[n])
     inside = a.indices[:last] < n
     part = CSR.from_coo(a.rows[:last][inside], a.indices[:last][inside], a.data[:last][inside], (n, n))
-    return result[:n - GRID], {"a": part, "b": b[:n], "x": x[:n], "omega": omega}
+    return result[:n], {"a": part, "b": b[:n], "x": x[:n], "omega": omega}
 
 
 def _colored_call(rng, dtype):
