@@ -6,7 +6,7 @@ Public functions are imported from their room: ``from numcore.special import exp
 __version__ = "0.1.0"
 
 _HOME = {"set_num_threads": "_pool", "get_num_threads": "_pool", "routines": "dispatch", "kernels": "kernel", "c_function": "elementwise"}
-_MODULES = ("dispatch", "elementwise", "intrinsics", "kernel", "linalg", "nn", "random", "special", "testing")
+_MODULES = ("dispatch", "elementwise", "intrinsics", "kernel", "linalg", "nn", "random", "retrieval", "special", "testing")
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 

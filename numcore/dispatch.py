@@ -7,7 +7,7 @@ A routine is written once. It asks :func:`on_device` for the array namespace of 
 import numpy as np
 
 # The subpackages of numcore whose routines the registry lists, one per field.
-ROOMS = ("linalg", "nn", "random", "special")
+ROOMS = ("linalg", "nn", "random", "retrieval", "special")
 
 
 class Device:
