@@ -11,7 +11,7 @@ The P = n (n - 1) / 2 pairs of stimuli are in the order of ``numpy.triu_indices(
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ CORRELATIONS = ("pearson", "spearman")
 BLOCK = 1 << 20  # numbers of a temporary array
 MOST_DRAWS = 10**7  # splits, permutations, resamples
 MOST_FEATURES = 8192  # whose Gram matrix takes 512 MB
+ALPHAS = tuple(10.0**e for e in range(-3, 6))
 NEAR = 1e-3  # squared distances below this part of the squared lengths are computed again, from differences
 ASYMMETRY = {"float32": 1e-5, "float64": 1e-8}
 TIE = 1e-12  # correlations of permutations that differ by rounding errors only are the same
@@ -42,7 +43,7 @@ class Reliability(NamedTuple):
 
     @property
     def noise_ceiling(self):
-        """√reliability: the correlation with the ratings that a perfect model is expected to have; 0 where they agree less than by chance."""
+        """√reliability: the correlation with the ratings that a perfect model is expected to have; 0 for a negative reliability."""
         return max(self.spearman_brown, type(self.spearman_brown)(0)) ** 0.5
 
 
@@ -181,8 +182,8 @@ def tag_similarity(tag_indptr, tag_ids, tag_weights=None, *, method="embedding",
     method : {"embedding", "jaccard", "cosine", "rouge1", "bm25"}
         "embedding": cosine of the weighted means of the tags' embeddings. "jaccard": common tags by all tags of both. "cosine": of the
         vectors of weights. "rouge1": 2 Σ_t min(c_it, c_jt) / (Σ_t c_it + Σ_t c_jt). "bm25": the mean over both directions of
-        Σ_{t in i} idf_t c_jt (k1 + 1) / (c_jt + k1 (1 - b + b L_j / L)), the sum being over distinct tags, L_j the sum of the weights of j and
-        L its mean.
+        Σ_{t in i} idf_t c_jt (k1 + 1) / (c_jt + k1 (1 - b + b L_j / L)), the sum being over distinct tags, L_j the sum of the weights
+        of j and L its mean.
     tag_embeddings : (m, d) array of the same dtype
         For "embedding", which needs it.
     idf : bool
@@ -434,8 +435,8 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     -------
     Reliability
         `split_half`, the mean correlation r over the splits; `spearman_brown`, 2 r / (1 + r), the reliability of the mean of all raters;
-        `interval`, the 2.5 and 97.5 percentiles of the splits' correlations, which x → 2 x / (1 + x) makes an interval of the reliability;
-        `noise_ceiling`, the root of the reliability, which a model's correlation with the ratings is not expected to exceed.
+        `interval`, the 2.5 and 97.5 percentiles of the splits' correlations, which x → 2 x / (1 + x) makes an interval of the
+        reliability; `noise_ceiling`, the root of the reliability, which a model's correlation with the ratings is not expected to exceed.
         Numbers of the dtype of `ratings`, computed in float64.
 
     Raises
@@ -477,7 +478,7 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     else:
         r = _pairwise_splits(xp, x, known, n_splits, method, key)
     if not bool(xp.isfinite(r).all()):
-        raise ValueError("ratings must differ between pairs (got a half of them whose means are all the same: its correlation is undefined)")
+        raise ValueError("ratings must differ between pairs (got a half of the raters with the same mean for all: correlation undefined)")
     mean = float(r.mean())
     full = 2 * mean / (1 + mean) if mean > -1 else -math.inf
     return Reliability(dtype.type(mean), dtype.type(full), _percentiles(xp, r, dtype))
@@ -760,9 +761,9 @@ def _resampled_spearman(xp, x, y, n):
 class SimilarityRegression:
     """Weights of features that make inner products fit similarities: s_ij ≈ Σ_k w_k f_ik f_jk + c, by ridge regression.
 
-    The weight of the penalty is chosen by cross-validation over stimuli: a fold's test pairs lie within it, training pairs have no end in it.
-    With one row for each pair and one column for each feature, f_ik f_jk, the design would have n (n - 1) d / 2 entries. Its Gram matrix
-    ½ [(FᵀF)² - (F²)ᵀ(F²)], squares being by elements, and the right-hand sides ½ diag(Fᵀ S F) need no design.
+    The weight of the penalty is chosen by cross-validation over stimuli: a fold's test pairs lie within it, training pairs have no end
+    in it. With one row for each pair and one column for each feature, f_ik f_jk, the design would have n (n - 1) d / 2 entries. Its Gram
+    matrix ½ [(FᵀF)² - (F²)ᵀ(F²)], squares being by elements, and the right-hand sides ½ diag(Fᵀ S F) need no design.
 
     Parameters
     ----------
@@ -801,8 +802,8 @@ class SimilarityRegression:
 
     Notes
     -----
-    O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one eigendecomposition of the Gram matrix; O(d² + n² + n d)
-    memory. All is computed in float64. Directions in which the Gram matrix is zero to rounding get no weight.
+    O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one eigendecomposition of the Gram matrix;
+    O(d² + n² + n d) memory. All is computed in float64. Directions in which the Gram matrix is zero to rounding get no weight.
 
     References
     ----------
@@ -818,7 +819,7 @@ class SimilarityRegression:
     ([1.0, 4.0, 0.0], (30, 30))
     """
 
-    def __init__(self, *, alphas=10.0 ** np.arange(-3, 6), n_folds=6, centre=True, nonnegative=False, rng=None):
+    def __init__(self, *, alphas=ALPHAS, n_folds=6, centre=True, nonnegative=False, rng=None):
         _, (alphas,) = on_device(alphas=alphas)
         if not isinstance(alphas, np.ndarray) or alphas.dtype.kind not in "iuf":
             raise TypeError(f"alphas must be a sequence of numbers (got {type(alphas).__name__})")
@@ -941,9 +942,9 @@ class SimilarityRegression:
 
 def _normal_equations(xp, f, s, centre):
     """Of the design with the rows f_ik f_jk for i < j: its Gram matrix, right-hand side, and the means of its columns and of the target."""
-    squares = f * f
     pairs = len(f) * (len(f) - 1) / 2
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squares = f * f
         gram = f.T @ f
         gram *= gram
         gram -= squares.T @ squares

@@ -1,5 +1,6 @@
 """Example calls of similarity judgments. The references are SciPy's distances, loops over pairs, and NumPy's correlations."""
 
+import itertools
 import math
 
 import numpy as np
@@ -29,8 +30,8 @@ def _cosines(features, metric):
     """Pair by pair in extended precision."""
     x = features.astype(np.longdouble)
     norms = [math.sqrt(math.fsum(float(v)**2 for v in row)) for row in x]
-    return np.array([[np.dot(a, b) / (p * q) if p * q else 0 for b, q in zip(x, norms, strict=True)] for a, p in zip(x, norms, strict=True)],
-                    np.longdouble).reshape(len(x), len(x))
+    rows = list(zip(x, norms, strict=True))
+    return np.array([np.dot(a, b) / (p * q) if p * q else 0 for a, p in rows for b, q in rows], np.longdouble).reshape(len(x), len(x))
 
 
 def _scipy_cosines(features, metric):
@@ -75,7 +76,7 @@ def _numpy_tags(tag_indptr, tag_ids, tag_weights, tag_embeddings, **options):
     n = len(tag_indptr) - 1
     idf = np.log(n / np.maximum(np.bincount(tag_ids, minlength=len(tag_embeddings)), 1)).astype(tag_weights.dtype)
     means = np.stack([(tag_weights[a:b] * idf[tag_ids[a:b]]) @ tag_embeddings[tag_ids[a:b]]
-                      for a, b in zip(tag_indptr[:-1], tag_indptr[1:], strict=True)])
+                      for a, b in itertools.pairwise(tag_indptr)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     return means @ means.T
 
@@ -160,8 +161,8 @@ EXAMPLES = {
         real=_real_features, sample=lambda s, features, metric: (s[:50, :50], {"features": features[:50], "metric": metric}),
         peer=("scipy.spatial.distance.pdist", _scipy_cosines)),
     "tag_similarity": Example(
-        _tags, ("tag_indptr", "tag_ids", "tag_weights", "tag_embeddings"), _weighted_means, BOUND, nan="ignore", also=("int64",), sizes=_tags,
-        data="pixels of 600 digits images", real=_real_tags, peer=("NumPy row by row", _numpy_tags)),
+        _tags, ("tag_indptr", "tag_ids", "tag_weights", "tag_embeddings"), _weighted_means, BOUND, nan="ignore", also=("int64",),
+        sizes=_tags, data="pixels of 600 digits images", real=_real_tags, peer=("NumPy row by row", _numpy_tags)),
     "stack_features": Example(_stack, (), _zscores, BOUND),
     "rating_reliability": Example(
         _ratings, ("ratings",), _two_raters, {"float32": 1e-6, "float64": 1e-13}, nan="raise", data="4950 pairs of digits, 10 raters",
@@ -203,8 +204,8 @@ def _permutations(rng, variant, size):
 def _descent(rng, variant, size):
     d = int(rng.integers(1, 20))
     x = rng.standard_normal((40, d))
-    return [x.T @ x, x.T @ rng.standard_normal(40), 10.0 ** rng.uniform(-3, 3, size), np.full((size, d), np.nan), np.full((size, d), np.nan),
-            np.full(size, -7), 1e-12, 1000]
+    w, gradient = np.full((2, size, d), np.nan)
+    return [x.T @ x, x.T @ rng.standard_normal(40), 10.0 ** rng.uniform(-3, 3, size), w, gradient, np.full(size, -7), 1e-12, 1000]
 
 
 KERNELS = {"tag_overlaps": _lists, "half_means": _halves, "permuted_products": _permutations, "nonnegative_descent": _descent}

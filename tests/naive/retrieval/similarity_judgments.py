@@ -1,5 +1,6 @@
 """Similarity judgments, slow and obviously right: loops over pairs, explicit designs."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -26,7 +27,7 @@ def similarity_matrix(features, metric="cosine"):
 def bags(indptr, ids, weights=None):
     """A Counter of weights for each stimulus."""
     found = []
-    for first, last in zip(indptr[:-1], indptr[1:], strict=True):
+    for first, last in itertools.pairwise(indptr):
         bag = Counter()
         for e in range(first, last):
             weight = 1.0 if weights is None else float(weights[e])
