@@ -97,7 +97,7 @@ def similarity_matrix(features, *, metric="cosine", condensed=False):
     >>> similarity_matrix(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]), condensed=True).round(3)
     array([0.   , 0.707, 0.707])
     """
-    xp, (features,) = on_device(features=features)
+    xp, (features,) = _arrays(features=features)
     dtype = _checked_features(xp, "features", features)
     checked_choice("metric", metric, METRICS)
     checked_bool("condensed", condensed)
@@ -398,9 +398,7 @@ def stack_features(features_list, *, scaling="unit"):
         raise ValueError("features_list must have at least one array (got none)")
     checked_choice("scaling", scaling, ("unit", "zscore", "none"))
     named = {f"features_list[{k}]": block for k, block in enumerate(features_list)}
-    if any(block is None for block in named.values()):
-        raise TypeError("features_list must be a list of arrays (got None in it)")
-    xp, blocks = on_device(**named)
+    xp, blocks = _arrays(**named)
     float_dtype(**dict(zip(named, blocks, strict=True)))
     for name, block in zip(named, blocks, strict=True):
         _checked_features(xp, name, block)
@@ -464,7 +462,7 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     >>> round(float(r.split_half), 6), round(float(r.spearman_brown), 6), round(float(r.noise_ceiling), 6)
     (0.6, 0.75, 0.866025)
     """
-    xp, (ratings,) = on_device(ratings=ratings)
+    xp, (ratings,) = _arrays(ratings=ratings)
     dtype = float_dtype(ratings=ratings)
     if ratings.ndim != 2:
         raise ValueError(f"ratings must have shape (pairs, raters) (got {ratings.shape})")
@@ -621,7 +619,7 @@ def representational_similarity(predicted, target, *, method="pearson", n_permut
     >>> round(float(r.correlation), 6)
     0.981981
     """
-    xp, (predicted, target) = on_device(predicted=predicted, target=target)
+    xp, (predicted, target) = _arrays(predicted=predicted, target=target)
     dtype = float_dtype(predicted=predicted, target=target)
     checked_choice("method", method, CORRELATIONS)
     n_permutations = checked_count("n_permutations", n_permutations, most=MOST_DRAWS)
@@ -637,6 +635,14 @@ def representational_similarity(predicted, target, *, method="pearson", n_permut
     pvalue = dtype.type(_mantel(xp, x, y, n, r, n_permutations, rng)) if n_permutations else None
     interval = _percentiles(xp, _bootstrap(xp, x, y, n, method, n_bootstrap, rng), dtype) if n_bootstrap else None
     return RSAResult(dtype.type(r), pvalue, interval)
+
+
+def _arrays(**arguments):
+    """As `on_device`, without None."""
+    for name, value in arguments.items():
+        if value is None:
+            raise TypeError(f"{name} must be an array (got None)")
+    return on_device(**arguments)
 
 
 def _checked_features(xp, name, features):
@@ -820,7 +826,7 @@ class SimilarityRegression:
     """
 
     def __init__(self, *, alphas=ALPHAS, n_folds=6, centre=True, nonnegative=False, rng=None):
-        _, (alphas,) = on_device(alphas=alphas)
+        _, (alphas,) = _arrays(alphas=alphas)
         if not isinstance(alphas, np.ndarray) or alphas.dtype.kind not in "iuf":
             raise TypeError(f"alphas must be a sequence of numbers (got {type(alphas).__name__})")
         if alphas.ndim != 1 or not alphas.size or not (np.isfinite(alphas).all() and (alphas > 0).all()):
@@ -853,7 +859,7 @@ class SimilarityRegression:
         TypeError
             Other or mixed dtypes.
         """
-        xp, (features, target) = on_device(features=features, target=target)
+        xp, (features, target) = _arrays(features=features, target=target)
         dtype = float_dtype(features=features, target=target)
         _checked_features(xp, "features", features)
         pairs, n = _checked_pairs(xp, "target", target)
@@ -896,7 +902,7 @@ class SimilarityRegression:
         """
         if not hasattr(self, "weights_"):
             raise ValueError("fit must be called before predict (got no weights)")
-        xp, (features, weights) = on_device(features=features, weights=self.weights_)
+        xp, (features, weights) = _arrays(features=features, weights=self.weights_)
         dtype = _checked_features(xp, "features", features)
         if features.shape[1] != len(weights):
             raise ValueError(f"features must have {len(weights)} columns (got {features.shape[1]})")
