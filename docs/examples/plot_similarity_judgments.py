@@ -2,9 +2,9 @@
 Which description of images is most like people's judgments?
 ============================================================
 
-People rate how similar two things are; computers describe the things by numbers. How well do similarities of the descriptions agree with the
-ratings, and how well could they at best, as people do not agree among themselves? Here the things are 150 images of handwritten digits, and
-the raters are simulated: ten of them judge every pair by whether both show the same digit and by how alike the images look, with an error
+People rate how similar two things are; computers describe the things by numbers. How well do similarities of the descriptions agree with
+the ratings, and how well could they at best, as people do not agree among themselves? Here the things are 150 images of handwritten
+digits, and the raters are simulated: ten of them judge every pair by whether both show the same digit and by how alike the images look, with an error
 of their own each time. Two descriptions see different things, and both together agree best.
 """
 
@@ -31,17 +31,17 @@ ratings[rng.random(ratings.shape) < 0.1] = np.nan  # not everyone rates every pa
 mean = np.nanmean(ratings, axis=1)
 
 # %%
-# The ratings of each pair are split into two halves at random, a thousand times, and the means of the halves are correlated. From that follows
-# how reliable the mean of all ratings is, and its square root is the highest correlation that a description can be expected to reach.
+# The ratings of each pair are split into two halves at random, a thousand times, and the means of the halves are correlated. From that
+# follows how reliable the mean of all ratings is, and its square root is the highest correlation that a description can be expected to reach.
 
 reliability = rating_reliability(ratings, rng=0)
 print(f"correlation of two halves {reliability.split_half:.3f}, reliability of all {reliability.spearman_brown:.3f}, "
       f"ceiling {reliability.noise_ceiling:.3f}")
 
 # %%
-# One description has the brightness of every point of the image. Another is a caption: the words for the digit that is shown, and for its
-# neighbours in the alphabet of the shapes that a reader might name, with how strongly each word applies. They are also joined, either as they
-# are, or so that both count alike.
+# One description has the brightness of every point of the image. Another is a caption: the word for the digit that is shown, and those for
+# two others that look like it, with how strongly each word applies. They are also joined, either as they are, or so that both count
+# alike.
 
 LOOKS_LIKE = {0: [6, 8], 1: [7, 4], 2: [7, 3], 3: [8, 5], 4: [9, 1], 5: [3, 6], 6: [8, 0], 7: [1, 9], 8: [3, 9], 9: [4, 8]}
 caption = np.eye(10)[labels] + 0.3 * np.array([np.eye(10)[LOOKS_LIKE[k]].sum(axis=0) for k in labels])
@@ -63,7 +63,7 @@ results = {name: representational_similarity(s, mean, n_permutations=500, n_boot
 
 # %%
 # At last, each number of the joint description gets a weight of its own. These are learned from some of the images and judged by pairs of
-# others, which the weights have never seen. The number of pairs is 11175, but nothing of that size times the number of features is ever made.
+# others, which the weights have never seen. There are 11175 pairs and 74 features, but no table of that size is ever made.
 
 model = SimilarityRegression(rng=0).fit(features["both, alike"], mean)
 for name, r in results.items():

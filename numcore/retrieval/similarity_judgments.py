@@ -1041,22 +1041,31 @@ def permuted_products(x, y, orders, products, start, stop):
     n = np.uintp(x.shape[0])
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for b in range(start, stop):
-        order, total = orders[b], 0.0
-        for i in range(n):
-            row, other = x[i], y[np.uintp(order[i])]
-            s0 = s1 = s2 = s3 = 0.0
-            j = i + one
-            while j + three < n:  # four sums, so that additions need not wait for each other
-                s0 += row[j] * other[np.uintp(order[j])]
-                s1 += row[j + one] * other[np.uintp(order[j + one])]
-                s2 += row[j + two] * other[np.uintp(order[j + two])]
-                s3 += row[j + three] * other[np.uintp(order[j + three])]
-                j += four
-            while j < n:
-                s0 += row[j] * other[np.uintp(order[j])]
-                j += one
-            total += (s0 + s1) + (s2 + s3)
-        products[b] = total
+        products[b] = 0
+    i = np.uintp(0)
+    while i + four <= n:  # rows of x stay in the cache for all permutations; four at once share the reading of the order
+        x0, x1, x2, x3 = x[i], x[i + one], x[i + two], x[i + three]
+        for b in range(start, stop):
+            order = orders[b]
+            o1, o2, o3 = np.uintp(order[i + one]), np.uintp(order[i + two]), np.uintp(order[i + three])
+            y0, y1, y2, y3 = y[np.uintp(order[i])], y[o1], y[o2], y[o3]
+            s0 = x0[i + one] * y0[o1] + x0[i + two] * y0[o2] + x0[i + three] * y0[o3]
+            s1 = x1[i + two] * y1[o2] + x1[i + three] * y1[o3]
+            s2, s3 = x2[i + three] * y2[o3], 0.0
+            for j in range(i + four, n):
+                o = np.uintp(order[j])
+                s0 += x0[j] * y0[o]
+                s1 += x1[j] * y1[o]
+                s2 += x2[j] * y2[o]
+                s3 += x3[j] * y3[o]
+            products[b] += (s0 + s1) + (s2 + s3)
+        i += four
+    while i < n:
+        for b in range(start, stop):
+            other = y[np.uintp(orders[b, i])]
+            for j in range(i + one, n):
+                products[b] += x[i, j] * other[np.uintp(orders[b, j])]
+        i += one
 
 
 @kernel("in float64 gram[d, d]; in float64 right[d]; in float64 alphas[a]; out float64 w[a, d]; out float64 gradient[a, d]; "
