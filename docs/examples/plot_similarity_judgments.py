@@ -4,8 +4,8 @@ Which description of images is most like people's judgments?
 
 People rate how similar two things are; computers describe the things by numbers. How well do similarities of the descriptions agree with
 the ratings, and how well could they at best, as people do not agree among themselves? Here the things are 150 images of handwritten
-digits, and the raters are simulated: ten of them judge every pair by whether both show the same digit and by how alike the images look, with an error
-of their own each time. Two descriptions see different things, and both together agree best.
+digits, and the raters are simulated: ten of them judge every pair by whether both show the same digit and by how alike the images look,
+with an error of their own each time. Two descriptions see different things, and both together agree best.
 """
 
 import matplotlib.pyplot as plt
@@ -32,7 +32,8 @@ mean = np.nanmean(ratings, axis=1)
 
 # %%
 # The ratings of each pair are split into two halves at random, a thousand times, and the means of the halves are correlated. From that
-# follows how reliable the mean of all ratings is, and its square root is the highest correlation that a description can be expected to reach.
+# follows how reliable the mean of all ratings is, and its square root is the highest correlation that a description can be expected to
+# reach.
 
 reliability = rating_reliability(ratings, rng=0)
 print(f"correlation of two halves {reliability.split_half:.3f}, reliability of all {reliability.spearman_brown:.3f}, "
