@@ -1,8 +1,8 @@
 """Nearest vectors, strings, texts and links."""
 
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
