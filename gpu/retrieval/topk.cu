@@ -38,7 +38,7 @@ __device__ __forceinline__ double warp_squares(const REAL* row, index_t d, doubl
     return warp_sum(sum);
 }
 
-extern "C" __global__ void numcore_unit_rows(const REAL* __restrict__ x, REAL* __restrict__ y, REAL* __restrict__ norms, index_t n, index_t d) {
+extern "C" __global__ void numcore_unit_rows(const REAL* __restrict__ x, REAL* __restrict__ y, double* __restrict__ norms, index_t n, index_t d) {
     for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
         const REAL* row = x + i * d;
         double squares = warp_squares(row, d, 1), scale = 1;

@@ -140,7 +140,7 @@ def operands(xp, queries, database, metric):
 
 def unit(xp, x):
     """The rows of x divided by their lengths, zeros left as they are, and the lengths."""
-    y, norms = xp.empty(x.shape, x.dtype), xp.empty(len(x), x.dtype)
+    y, norms = xp.empty(x.shape, x.dtype), xp.empty(len(x), np.float64)
     unit_rows(xp.ascontiguousarray(x), y, norms)
     return y, norms
 
@@ -271,7 +271,7 @@ def sum_of_squares(row, scale, sums):
     return total
 
 
-@kernel("in T x[n, d]; out T y[n, d]; out T norms[n]; scratch float64 sums[16]", split="n", gpu="warp")
+@kernel("in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[16]", split="n", gpu="warp")
 def unit_rows(x, y, norms, sums, start, stop):
     d = x.shape[1]
     for i in range(start, stop):

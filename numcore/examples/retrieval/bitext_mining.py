@@ -1,0 +1,205 @@
+"""Example calls of the mining of pairs. The references make whole matrices of cosines in extended precision, and choose in Python loops."""
+
+import numpy as np
+
+from .. import Example
+
+__all__ = ["EXAMPLES", "KERNELS"]
+
+
+def _sides(rng, dtype, n):
+    """Two clouds of which the first halves belong together."""
+    n = max(n, 1)
+    source, noise = rng.standard_normal((2, n, 24))
+    target = np.where(np.arange(n)[:, None] < (n + 1) // 2, source + 0.4 * noise, noise)
+    return {"source": (3 * source).astype(dtype), "target": target[::-1].astype(dtype)}
+
+
+def _real(dtype):
+    """Left against right halves of the images of digits, mirrored."""
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images / 16
+    images = images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)  # no row is zero, no two cosines are equal
+    return {"source": images[:, :, :4].reshape(-1, 32).astype(dtype), "target": images[:, :, :3:-1].reshape(-1, 32).astype(dtype)}
+
+
+def _cosines(source, target):
+    source, target = (x.astype(np.longdouble) for x in (source, target))
+    return (source / np.sqrt((source**2).sum(1))[:, None]) @ (target / np.sqrt((target**2).sum(1))[:, None]).T
+
+
+def _lists(s, k):
+    order = np.array([sorted(range(s.shape[1]), key=lambda j: (-row[j], j))[:k] for row in s])
+    return np.take_along_axis(s, order, 1), order
+
+
+def _statistics(source, target, k=4):
+    s = _cosines(source, target)
+    forward, backward = _lists(s, k), _lists(s.T, k)
+    return (*forward, *backward, forward[0].mean(axis=1), backward[0].mean(axis=1))
+
+
+def _mine(source, target, k=4):
+    s = _cosines(source, target)
+    *_, a, b = _statistics(source, target, k)
+    ratio = s / np.maximum((a[:, None] + b) / 2, 1e-6)
+    pairs = {(i, max(near, key=lambda j: ratio[i, j])) for i, near in enumerate(_lists(s, k)[1].tolist())}
+    pairs |= {(max(near, key=lambda i: ratio[i, j]), j) for j, near in enumerate(_lists(s.T, k)[1].tolist())}
+    rows, columns, taken = set(), set(), []
+    for i, j in sorted(pairs, key=lambda pair: (-ratio[pair], pair)):
+        if i not in rows and j not in columns:
+            rows.add(i)
+            columns.add(j)
+            taken.append((i, j))
+    x, y = np.array(taken, np.int64).T
+    return x, y, ratio[x, y], s[x, y], int(((a[x] + b[y]) / 2 <= 1e-6).sum())
+
+
+def _numpy_mine(source, target, k=4):
+    """Both searches, and scores, from the whole matrix of cosines."""
+    s = (source / np.linalg.norm(source, axis=1)[:, None]) @ (target / np.linalg.norm(target, axis=1)[:, None]).T
+    forward, backward = np.argpartition(-s, k, axis=1)[:, :k], np.argpartition(-s, k, axis=0)[:k]
+    a, b = np.take_along_axis(s, forward, 1).mean(axis=1), np.take_along_axis(s, backward, 0).mean(axis=0)
+    ratio = s / ((a[:, None] + b) / 2)
+    y = np.take_along_axis(forward, np.take_along_axis(ratio, forward, 1).argmax(axis=1)[:, None], 1)[:, 0]
+    x = np.take_along_axis(backward, np.take_along_axis(ratio, backward, 0).argmax(axis=0)[None], 0)[0]
+    x, y = np.concatenate([np.arange(len(y)), x]), np.concatenate([y, np.arange(len(x))])
+    used_x, used_y, taken = set(), set(), []
+    for e in np.argsort(-ratio[x, y]).tolist():
+        if x[e] not in used_x and y[e] not in used_y:
+            used_x.add(x[e])
+            used_y.add(y[e])
+            taken.append(e)
+    return x[taken], y[taken]
+
+
+def _scored(rng, dtype, n):
+    sides = _sides(rng, dtype, n)
+    a, b = rng.uniform(0.1, 0.5, (2, len(sides["source"]))).astype(dtype)
+    return sides | {"pairs": rng.integers(0, len(a), (n, 2)), "source_neighbor_mean": a, "target_neighbor_mean": b}
+
+
+def _scores(source, target, pairs, source_neighbor_mean, target_neighbor_mean):
+    s = _cosines(source, target)
+    return np.array([s[i, j] / ((source_neighbor_mean[i].astype(np.longdouble) + target_neighbor_mean[j]) / 2) for i, j in pairs],
+                    np.longdouble)
+
+
+def _documents(rng, dtype, n):
+    sides = _sides(rng, dtype, n)
+    n = len(sides["source"])
+    offsets = [np.sort(np.concatenate([[0, n], rng.integers(0, n + 1, n // 4)])) for _ in range(2)]
+    return sides | {"source_offsets": offsets[0], "target_offsets": offsets[1], "threshold": -1.0}
+
+
+def _aligned(source, target, source_offsets, target_offsets, threshold):
+    s, pairs = _cosines(source, target), []
+    for g in range(len(source_offsets) - 1):
+        rows, columns = (range(offsets[g], offsets[g + 1]) for offsets in (source_offsets, target_offsets))
+        pairs += [(i, j) for i in rows for j in columns if s[i, j] >= threshold and all(s[i, j] >= s[i, c] for c in columns)
+                  and all(s[i, j] >= s[r, j] for r in rows)]
+    pairs.sort(key=lambda pair: (-s[pair], pair))
+    x, y = np.array(pairs, np.int64).reshape(-1, 2).T
+    return x, y, s[x, y], s[x, y], 0
+
+
+def _pivots(rng, dtype, n):
+    first, second = (np.stack([rng.permutation(n), rng.integers(0, max(1, n // 2), n)], axis=1).reshape(n, 2) for _ in range(2))
+    return {"first": first, "second": second, "first_score": rng.random(n).astype(dtype), "second_score": rng.random(n).astype(dtype)}
+
+
+def _through_pivots(first, second, first_score, second_score):
+    best = [{}, {}]
+    for side, pairs, scores in ((0, first, first_score), (1, second, second_score)):
+        for (sentence, pivot), score in zip(pairs.tolist(), scores, strict=True):
+            if pivot not in best[side] or score > best[side][pivot][1]:
+                best[side][pivot] = (sentence, score)
+    found = {}
+    for pivot in sorted(best[0].keys() & best[1].keys()):
+        (x, s), (y, t) = best[0][pivot], best[1][pivot]
+        if (x, y) not in found or min(s, t) > found[x, y][1]:
+            found[x, y] = (pivot, min(s, t))
+    rows = sorted((x, y, *rest) for (x, y), rest in found.items())
+    x, y, pivot = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3).T
+    return x, y, pivot, np.array([row[3] for row in rows], first_score.dtype)
+
+
+def _pandas(first, second, first_score, second_score):
+    import pandas
+
+    sides = [pandas.DataFrame({name: pairs[:, 0], "pivot": pairs[:, 1], f"{name}_score": score}).sort_values(
+        f"{name}_score", ascending=False, kind="stable").drop_duplicates("pivot")
+        for name, pairs, score in (("first", first, first_score), ("second", second, second_score))]
+    joined = sides[0].merge(sides[1], on="pivot")
+    joined["score"] = joined[["first_score", "second_score"]].min(axis=1)
+    return joined.sort_values("score", ascending=False).drop_duplicates(["first", "second"])
+
+
+BOUND = {"float32": 1e-5, "float64": 1e-13}
+EQUAL = {"float32": 0.0, "float64": 0.0}
+
+EXAMPLES = {
+    "neighbor_statistics": Example(lambda rng, dtype: _sides(rng, dtype, 60), ("source", "target"), _statistics, BOUND, nan="raise",
+                                   sizes=_sides),
+    "mine_pairs": Example(lambda rng, dtype: _sides(rng, dtype, 60), ("source", "target"), _mine, BOUND, nan="raise", sizes=_sides,
+                          data="left against mirrored right halves of images of digits", real=_real,
+                          peer=("the whole matrix in NumPy", _numpy_mine)),
+    "margin_scores": Example(
+        lambda rng, dtype: _scored(rng, dtype, 60), ("source", "target", "pairs", "source_neighbor_mean", "target_neighbor_mean"), _scores,
+        BOUND, nan="ignore", also=("int64",), sizes=_scored),
+    "align_documents": Example(lambda rng, dtype: _documents(rng, dtype, 60), ("source", "target", "source_offsets", "target_offsets"),
+                               _aligned, BOUND, nan="ignore", also=("int64",), sizes=_documents),
+    "pivot_pairs": Example(lambda rng, dtype: _pivots(rng, dtype, 90), ("first", "second", "first_score", "second_score"), _through_pivots,
+                           EQUAL, error="equal", nan="ignore", also=("int64",), sizes=_pivots,
+                           peer=("pandas merge", _pandas)),
+}
+
+
+# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+
+
+def _scan_columns(rng, variant, size):
+    k = int(rng.integers(1, 9))
+    return [rng.integers(-30, 30, (int(rng.integers(1, 50)), size)).astype(variant["T"]), np.full((size, k), -np.inf, variant["T"]),
+            np.full((size, k), -1, np.int64), 500]
+
+
+def _cosines_of(rng, variant, size):
+    source, target = rng.standard_normal((2, 20, int(rng.integers(1, 70)))).astype(variant["T"])
+    source[3] *= 1e30
+    return [source, target, *rng.integers(0, 20, (2, size)), np.full(size, np.nan, variant["T"])]
+
+
+def _take_greedily(rng, variant, size):
+    free = np.iinfo(np.int64).max
+    return [*rng.integers(0, 9, (2, size, 40)), np.full((size, 9), free), np.full((size, 9), free), np.full((size, 40), 7, np.uint8)]
+
+
+def _nearest_of_range(rng, variant, size):
+    """Whole numbers, whose products are exact in any order."""
+    rows, others = (rng.integers(-9, 9, (n, 21)).astype(variant["T"]) for n in (size, 30))
+    ranges = np.sort(rng.integers(0, 31, (2, size)), axis=0)
+    return [rows, others, *ranges, np.full(size, -7), np.full(size, np.nan, variant["T"])]
+
+
+def _groups(rng, size):
+    """(begins, ends, order) of groups of one to three members."""
+    ends = np.cumsum(rng.integers(1, 4, size))
+    count = int(ends[-1]) if size else 1
+    return np.concatenate([[0], ends])[:size].astype(np.int64), ends.astype(np.int64), rng.permutation(count)
+
+
+def _best_of_groups(rng, variant, size):
+    begins, ends, order = _groups(rng, size)
+    return [begins, ends, order, rng.integers(0, 3, len(order)).astype(variant["T"]), np.full(size, -7)]
+
+
+def _join_groups(rng, variant, size):
+    left, right = _groups(rng, size), _groups(rng, size)
+    sizes = (left[1] - left[0]) * (right[1] - right[0])
+    return [*left, *right, np.cumsum(sizes) - sizes, *np.full((2, max(1, int(sizes.sum()))), -7)]
+
+
+KERNELS = {"scan_columns": _scan_columns, "cosines_of": _cosines_of, "take_greedily": _take_greedily, "nearest_of_range": _nearest_of_range,
+           "best_of_groups": _best_of_groups, "join_groups": _join_groups}
