@@ -484,7 +484,7 @@ def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=Non
     rows = [best_in_groups(xp, *side) for side in ((left, scores[0]), (right, scores[1]))] if one_to_one else all_in_groups(xp, left, right)
     x, y, pivot = first[rows[0], 0], second[rows[1], 0], first[rows[0], 1]
     score = xp.minimum(scores[0][rows[0]], scores[1][rows[1]])
-    kept = best_in_groups(xp, in_groups(xp, x * (1 << NUMBERS) + y), score)
+    kept = best_in_groups(xp, in_groups(xp, x * (int(y.max()) + 1 if len(y) else 1) + y), score)
     return PivotPairs(x[kept], y[kept], pivot[kept], score[kept])
 
 
@@ -499,8 +499,13 @@ class Groups(NamedTuple):
 
 def in_groups(xp, keys):
     """Equal keys in groups, by ascending key."""
-    order = xp.argsort(keys)
-    ascending = keys[order]
+    bits = len(keys).bit_length()
+    if len(keys) and int(keys.max()) < 1 << (63 - bits):  # key and place in one number: sorting numbers is quicker than sorting places
+        ascending = xp.sort(keys * (1 << bits) + xp.arange(len(keys)))
+        order, ascending = ascending & ((1 << bits) - 1), ascending >> bits
+    else:
+        order = xp.argsort(keys)
+        ascending = keys[order]
     last = xp.ones(len(keys), bool)
     last[:-1] = ascending[1:] != ascending[:-1]
     ends = xp.nonzero(last)[0] + 1
@@ -567,7 +572,7 @@ def cosine(x, y, scale_x, scale_y):
     """Of the rows divided by their scales; NaN where squares leave the range of float64."""
     xx, yy, xy = 0.0, 0.0, 0.0
     for j in range(np.uintp(x.size)):
-        a, b = float(x[j]) / scale_x, float(y[j]) / scale_y
+        a, b = np.float64(x[j]) / scale_x, np.float64(y[j]) / scale_y
         xx += a * a
         yy += b * b
         xy += a * b
@@ -578,7 +583,7 @@ def cosine(x, y, scale_x, scale_y):
 def largest(row):
     most = 0.0
     for j in range(row.size):
-        most = max(most, abs(float(row[j])))
+        most = max(most, abs(np.float64(row[j])))
     return most
 
 

@@ -154,7 +154,7 @@ class InvertedFileIndex:
         Returns
         -------
         float
-            Between 0 and 1.
+            Between 0 and 1. Of rows that are equally near, those of exact search count as right.
         """
         found = self.search(queries, k, n_probe=n_probe).indices
         if not len(found):

@@ -17,7 +17,7 @@ QUERY_ROWS = 256  # of a block
 BLOCK_ROWS = 4032  # no power of two: a column of scores then spreads over the cache's sets
 BUFFER = 1 << 20  # scores in the buffer, about
 HEAP_MOST = 2048  # larger k are sorted out
-SUMS = 16  # of a row of products, side by side, so that they take a vector
+SUMS = 16  # of a row's squares, side by side, so that they take a vector
 GROUP = 64  # scores that are compared at once
 
 
@@ -252,20 +252,19 @@ def scan_rows(scores, best, at, wrong, lowest, first, start, stop):
 # --- rows ------------------------------------------------------------------------------------------------------------------------------
 
 
-def sum_of_squares(row, scale, sums):
-    """In float64, of the row divided by `scale`."""
+def sum_of_squares(row, sums):
+    """In float64."""
     d = np.uintp(row.size)
-    whole = d - d % np.uintp(SUMS)
+    groups = d // np.uintp(SUMS)
     for s in range(SUMS):
         sums[s] = 0
-    for g in range(whole // np.uintp(SUMS)):
+    for g in range(groups):
         for s in range(np.uintp(SUMS)):
-            x = float(row[np.uintp(g) * np.uintp(SUMS) + s]) / scale
+            x = np.float64(row[g * np.uintp(SUMS) + s])
             sums[s] += x * x
     total = 0.0
-    for j in range(whole, d):
-        x = float(row[j]) / scale
-        total += x * x
+    for j in range(groups * np.uintp(SUMS), d):
+        total += np.float64(row[j]) * np.float64(row[j])
     for s in range(SUMS):
         total += sums[s]
     return total
@@ -273,21 +272,29 @@ def sum_of_squares(row, scale, sums):
 
 @kernel("in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[16]", split="n", gpu="warp")
 def unit_rows(x, y, norms, sums, start, stop):
-    d = x.shape[1]
     for i in range(start, stop):
-        square, scale = sum_of_squares(x[i], 1.0, sums), 1.0
-        if not 1e-280 < square < 1e280 and square == square:  # of float64: squares leave its range where lengths do not
-            largest = 0.0
-            for j in range(d):
-                largest = max(largest, abs(float(x[i, j])))
-            if largest > 0:
-                scale = largest
-                square = sum_of_squares(x[i], scale, sums)
-        root = math.sqrt(square)
-        norms[i] = scale * root
-        inverse = 1 / root if root > 0 else 0.0
-        for j in range(d):
-            y[i, j] = float(x[i, j]) / scale * inverse
+        row, square = x[i], sum_of_squares(x[i], sums)
+        if 1e-280 < square < 1e280:
+            norms[i] = math.sqrt(square)
+            inverse = 1 / norms[i]
+            for j in range(np.uintp(row.size)):
+                y[i, j] = np.float64(row[j]) * inverse
+        else:
+            norms[i] = scaled_unit(row, y[i])
+
+
+def scaled_unit(row, unit):
+    """The same where squares leave the range of float64, though lengths do not; the length."""
+    scale, square = 0.0, 0.0
+    for j in range(row.size):
+        scale = max(scale, abs(np.float64(row[j])))
+    scale = scale if scale > 0 else 1.0
+    for j in range(row.size):
+        square += (np.float64(row[j]) / scale) * (np.float64(row[j]) / scale)
+    inverse = 1 / math.sqrt(square) if square > 0 else 0.0
+    for j in range(row.size):
+        unit[j] = np.float64(row[j]) / scale * inverse
+    return scale * math.sqrt(square)
 
 
 @kernel("in T queries[n, d]; in T database[m, d]; in int64 at[n, k]; out T scores[n, k]", split="n", gpu="warp")
@@ -297,6 +304,6 @@ def distances_of(queries, database, at, scores, start, stop):
         for c in range(at.shape[1]):
             row, total = database[np.uintp(at[i, c])], 0.0
             for j in range(np.uintp(row.size)):
-                difference = float(queries[i, j]) - float(row[j])
+                difference = np.float64(queries[i, j]) - np.float64(row[j])
                 total += difference * difference
             scores[i, c] = total

@@ -7,6 +7,7 @@ import pytest
 
 import numcore
 from numcore.retrieval import packed_hamming, topk_inner_product
+from numcore.retrieval.topk import unit
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import topk as naive
 
@@ -84,6 +85,18 @@ def test_distances_far_from_the_origin_do_not_cancel():
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.scores, scores.astype(float), rtol=1e-6)  # differences are exact, their sum is in float64
     assert (topk_inner_product(points, points, 1, metric="l2").scores == 0).all()
+
+
+def test_lengths_and_distances_of_float32_are_summed_in_float64():
+    rng = np.random.default_rng(9)
+    x = rng.standard_normal((40, 1000)).astype(np.float32)
+    y, norms = unit(np, x)
+    exact = np.sqrt((x.astype(np.longdouble) ** 2).sum(axis=1))
+    np.testing.assert_allclose(norms, exact.astype(float), rtol=1e-14)  # a product rounded to float32 would leave 1e-9
+    np.testing.assert_allclose(y, (x / exact[:, None]).astype(float), rtol=6e-8)  # one rounding to float32
+    scores = topk_inner_product(x[:5], x, 40, metric="l2").scores
+    expected = np.sort(((x[:5, None].astype(np.longdouble) - x) ** 2).sum(axis=2), axis=1)
+    np.testing.assert_allclose(scores, expected.astype(float), rtol=6e-8)
 
 
 def test_without_columns_or_queries():
