@@ -1,5 +1,6 @@
 """Nearest vectors, strings, texts and links."""
 
+from ._metrics import ranking_metrics
 from .bitext_mining import (
     MinedPairs,
     NeighborStatistics,
@@ -11,6 +12,16 @@ from .bitext_mining import (
     pivot_pairs,
 )
 from .bits import packed_hamming
+from .interpolation_extrapolation import (
+    BucketSplit,
+    LabelOverlap,
+    SplitReport,
+    label_overlap,
+    nearest_training_similarity,
+    resample_train_test,
+    resample_training,
+    split_report,
+)
 from .inverted_file import InvertedFileIndex
 from .similarity_judgments import (
     RSAResult,
@@ -24,7 +35,8 @@ from .similarity_judgments import (
 )
 from .topk import TopK, topk_inner_product
 
-__all__ = ["InvertedFileIndex", "MinedPairs", "NeighborStatistics", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression",
-           "TopK", "align_documents", "margin_scores", "mine_pairs", "neighbor_statistics", "packed_hamming", "pivot_pairs",
-           "rating_reliability", "representational_similarity", "similarity_matrix", "stack_features", "tag_similarity",
-           "topk_inner_product"]
+__all__ = ["BucketSplit", "InvertedFileIndex", "LabelOverlap", "MinedPairs", "NeighborStatistics", "PivotPairs", "RSAResult",
+           "Reliability", "SimilarityRegression", "SplitReport", "TopK", "align_documents", "label_overlap", "margin_scores",
+           "mine_pairs", "nearest_training_similarity", "neighbor_statistics", "packed_hamming", "pivot_pairs", "ranking_metrics",
+           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
+           "split_report", "stack_features", "tag_similarity", "topk_inner_product"]
