@@ -49,7 +49,7 @@ extern "C" __global__ void numcore_metrics_of_lists(const i64* __restrict__ plac
         i64 first = offsets[item], last = offsets[item + 1], total = 0;
         for (i64 e = first; e < last; e++) total += relevant[e];
         for (index_t i = 0; i < m; i++) {
-            i64 kind = kinds[i], cut = cuts[i], best = 1ll << 62, hits = 0;
+            i64 kind = kinds[i], cut = cuts[i], best = lengths[item], hits = 0;
             i64 deepest = size[i] && size[i] < c ? size[i] : c;
             double precisions = 0, gained = 0, most = 0;
             for (i64 e = first; e < last; e++) {

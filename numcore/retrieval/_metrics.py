@@ -20,7 +20,6 @@ MRR, RECALL, PRECISION, HIT, MAP, DCG, NDCG = range(len(KINDS))
 METRIC = re.compile(rf"({'|'.join(KINDS)})(?:@([1-9]\d{{0,8}}))?")
 LARGEST_EXPONENT = 31
 COUNTED_MOST = 256  # relevant documents per query up to which counting the better ones is quicker than sorting all
-NOWHERE = 2**62  # the place of a document that a list does not hold
 
 
 @routine
@@ -101,10 +100,10 @@ def ranking_metrics(scores_or_ranks, relevance, groups=None, *, metrics=("mrr@10
         dtype, found = np.dtype(np.float64), _of_documents(lists, relevance, gain)
     xp, (places,) = on_device(places=found.places)
     gains = xp.exp2(found.relevance) - 1 if gain == "exponential" else found.relevance
-    ideal = gains[xp.lexsort(xp.stack([-gains, found.queries.astype(np.float64)]))] if NDCG in kinds or DCG in kinds else gains
+    ideal = gains[_order(xp, found.queries, -found.relevance)] if NDCG in kinds or DCG in kinds else gains
     counted = (found.relevance >= min_relevance).astype(np.uint8)
     if MAP in kinds:  # which goes along the list
-        order = xp.lexsort(xp.stack([places, found.queries]))
+        order = _order(xp, found.queries, places)
         places, gains, counted = places[order], gains[order], counted[order]
     nq, longest = len(found.offsets) - 1, max(found.longest, int(xp.diff(found.offsets).max()) if len(found.offsets) > 1 else 0, 1)
     values = xp.empty((nq, len(kinds)))
@@ -159,7 +158,7 @@ def _of_documents(lists, relevance, gain):
     _check_gains(judged.relevance, gain)
     above = judged.relevance > 0
     queries, documents, value = judged.queries[above], judged.documents[above], judged.relevance[above].astype(np.float64)
-    offsets, places = _offsets(xp, queries, nq), xp.full(len(queries), NOWHERE, np.int64)
+    offsets, places = _offsets(xp, queries, nq), xp.full(len(queries), k, np.int64)
     if nq and k and len(queries):
         places_in_lists(xp.ascontiguousarray(lists.astype(np.int64, copy=False)), offsets, documents, places)
     return Places(queries, places, value, offsets, xp.full(nq, k, np.int64), k)
@@ -256,6 +255,17 @@ def _check_gains(relevance, gain):
                          f"(got {float(relevance.min())} … {float(relevance.max())})")
 
 
+def _order(xp, queries, values):
+    """The order by query, then value: where both fit into one integer, by that, as it is far quicker."""
+    whole = values if values.dtype.kind == "i" else values.astype(np.int64)
+    if len(whole) and (whole is values or bool((whole == values).all())):
+        low, first = int(whole.min()), int(queries.min())
+        span = int(whole.max()) - low + 1
+        if (int(queries.max()) - first + 1) * span < 2**63:
+            return xp.argsort((queries - first) * span + (whole - low))
+    return xp.lexsort(xp.stack([values, queries.astype(values.dtype)]))
+
+
 def _offsets(xp, queries, nq):
     offsets = xp.zeros(nq + 1, np.int64)
     if len(queries):
@@ -292,7 +302,7 @@ def judgements(name, qrels):
     queries, documents, relevance = (xp.ascontiguousarray(qrels[:, c]).astype(np.int64) for c in range(3))
     after = (queries[1:] > queries[:-1]) | ((queries[1:] == queries[:-1]) & (documents[1:] > documents[:-1]))
     if not bool(after.all()):
-        order = xp.lexsort(xp.stack([documents, queries]))
+        order = _order(xp, queries, documents)
         queries, documents, relevance = queries[order], documents[order], relevance[order]
         twice = (queries[1:] == queries[:-1]) & (documents[1:] == documents[:-1])
         if bool(twice.any()):
@@ -308,7 +318,7 @@ def judgements(name, qrels):
 @kernel("in int64 lists[q, k]; in int64 offsets[q+1]; in int64 documents[z]; inout int64 places[z]; scratch uint64 seen[64]", split="q",
         gpu="warp")
 def places_in_lists(lists, offsets, documents, places, seen, start, stop):
-    """Where each query's documents, ascending, stand in its list. A table of 4096 bits turns away most of the others."""
+    """Where each query's documents, ascending, stand in its list; k stays elsewhere. A table of 4096 bits turns away most of the others."""
     one = np.uint64(1)
     for q in range(start, stop):
         first, last = np.uintp(offsets[q]), np.uintp(offsets[q + 1])
@@ -368,7 +378,7 @@ def metrics_of_lists(places, relevant, gains, ideal, offsets, lengths, discounts
         for e in range(first, last):
             total += np.int64(relevant[e])
         for i in range(kinds.size):
-            kind, cut, best, hits = kinds[i], cuts[i], np.int64(NOWHERE), 0
+            kind, cut, best, hits = kinds[i], cuts[i], lengths[q], 0
             precisions, gained, most = 0.0, 0.0, 0.0
             for e in range(first, last):
                 inside = places[e] < cut

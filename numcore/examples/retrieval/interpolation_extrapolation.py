@@ -186,7 +186,7 @@ def _lists(rng, variant, size):
     offsets = _ragged(rng, size, 9)
     documents = [np.sort(rng.choice(60, n, replace=False)) for n in np.diff(offsets)]
     return [rng.integers(-1, 60, (size, 37)), offsets, np.concatenate([np.zeros(0, int), *documents]).astype(np.int64),
-            np.full(offsets[-1], 2**62, np.int64)]
+            np.full(offsets[-1], 37, np.int64)]
 
 
 def _counted(rng, variant, size):
