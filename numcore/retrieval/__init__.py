@@ -1,6 +1,16 @@
 """Nearest vectors, strings, texts and links."""
 
 from ._metrics import ranking_metrics
+from ._threshold import (
+    FilterResult,
+    FilteringCurve,
+    IsotonicMap,
+    ThresholdChoice,
+    choose_threshold,
+    filter_by_score,
+    filtering_curve,
+    isotonic_adapter,
+)
 from .bitext_mining import (
     MinedPairs,
     NeighborStatistics,
@@ -12,6 +22,7 @@ from .bitext_mining import (
     pivot_pairs,
 )
 from .bits import packed_hamming
+from .cosine_adapter import CosineAdapter
 from .interpolation_extrapolation import (
     BucketSplit,
     LabelOverlap,
@@ -35,8 +46,9 @@ from .similarity_judgments import (
 )
 from .topk import TopK, topk_inner_product
 
-__all__ = ["BucketSplit", "InvertedFileIndex", "LabelOverlap", "MinedPairs", "NeighborStatistics", "PivotPairs", "RSAResult",
-           "Reliability", "SimilarityRegression", "SplitReport", "TopK", "align_documents", "label_overlap", "margin_scores",
-           "mine_pairs", "nearest_training_similarity", "neighbor_statistics", "packed_hamming", "pivot_pairs", "ranking_metrics",
-           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
-           "split_report", "stack_features", "tag_similarity", "topk_inner_product"]
+__all__ = ["BucketSplit", "CosineAdapter", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap",
+           "MinedPairs", "NeighborStatistics", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression", "SplitReport",
+           "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score", "filtering_curve", "isotonic_adapter",
+           "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity", "neighbor_statistics", "packed_hamming",
+           "pivot_pairs", "ranking_metrics", "rating_reliability", "representational_similarity", "resample_train_test",
+           "resample_training", "similarity_matrix", "split_report", "stack_features", "tag_similarity", "topk_inner_product"]
