@@ -53,15 +53,19 @@ extern "C" __global__ void numcore_adapter_loss(const REAL* __restrict__ raw, co
 
 // One warp takes a query; its lanes share the results.
 extern "C" __global__ void numcore_adapter_scores(const REAL* __restrict__ parameters, const i64* __restrict__ begins, const i64* __restrict__ ends,
-                                                  const REAL* __restrict__ cosines, REAL* __restrict__ scores, i64 code, index_t q, index_t p,
-                                                  index_t n) {
+                                                  const REAL* __restrict__ cosines, REAL* __restrict__ scores, i64* __restrict__ wrong,
+                                                  i64 code, REAL limit, index_t q, index_t p, index_t n) {
     for (index_t i = thread_index() / 32; i < q; i += thread_count() / 32) {
         REAL a = parameters[i * p], b = parameters[i * p + 1], third = parameters[i * p + p - 1];
+        i64 count = 0;
         for (i64 j = begins[i] + lane_index(); j < ends[i]; j += 32) {
+            count += !(abs(cosines[j]) <= limit);
             Features<REAL> x = features(cosines[j], code, third);
             REAL z = a * x.f + (code == QUADRATIC ? third : REAL(0)) * x.h + b, tail = numcore::exp(-abs(z));
             scores[j] = (z >= 0 ? REAL(1) : tail) / (1 + tail);
         }
+        count = warp_sum(count);
+        if (lane_index() == 0) wrong[i] = count;
     }
 }
 

@@ -323,19 +323,19 @@ def pool_adjacent_violators(sums, weights, sizes, blocks, start, stop):
 # --- checks ------------------------------------------------------------------------------------------------------------------------
 
 
-def _checked_scores(name, scores):
+def _checked_scores(name, scores, nan=False):
     xp, (scores,) = on_device(**{name: scores})
     if scores is None:
         raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(**{name: scores})
-    if bool(xp.isnan(scores).any()):
+    if not nan and bool(xp.isnan(scores).any()):
         raise ValueError(f"{name} must not be nan")
     return xp, scores
 
 
-def checked_lists(name, scores, offsets):
-    """The array namespace, the scores, and (nq + 1,) offsets in int64, also for dense ones."""
-    xp, scores = _checked_scores(name, scores)
+def checked_lists(name, scores, offsets, nan=False):
+    """The array namespace, the scores, and (nq + 1,) offsets in int64, also for dense ones. `nan` says that NaN is found later."""
+    xp, scores = _checked_scores(name, scores, nan)
     if offsets is None:
         if scores.ndim != 2:
             raise ValueError(f"{name} must have shape (nq, c), or (n,) with offsets (got {scores.shape})")

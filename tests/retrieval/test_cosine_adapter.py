@@ -267,7 +267,7 @@ def test_scores_take_no_memory_beside_the_result():
     adapter.transform(q, x)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1.4 * x.nbytes  # the check for NaN holds a bool for each
+    assert peak < 1.1 * x.nbytes  # the network's rows are few beside 1000 results
 
 
 def test_digits_of_raised_precision():
@@ -344,6 +344,9 @@ Q, X, Y = np.eye(2), np.array([[0.5, 0.1], [0.2, 0.3]]), np.array([[1, 0], [0, 1
     (lambda: CosineAdapter().fit(Q, X.ravel(), Y.ravel(), offsets=[0, 3, 2]), "offsets must ascend"),
     (lambda: CosineAdapter(n_epochs=0).fit(Q, X, Y).transform(np.eye(3), np.zeros((3, 1))), r"query_embeddings must have shape \(nq, 2\)"),
     (lambda: CosineAdapter(n_epochs=0).fit(Q, X, Y).cosine_cutoff(Q, 1.5), "threshold must satisfy 0 <= threshold <= 1"),
+    (lambda: CosineAdapter(n_epochs=0).fit(Q, X, Y).transform(Q, X + 1), "cosines must satisfy"),
+    (lambda: CosineAdapter(n_epochs=0).fit(Q, X, Y).transform(Q, X * np.nan), "cosines must satisfy"),
+    (lambda: CosineAdapter(n_epochs=0).fit(Q, X, Y).transform(Q[:1], X), "query_embeddings must have shape"),
     (lambda: CosineAdapter(mapping="cubic"), "mapping must be one of linear, sqrt, power, quadratic"),
     (lambda: CosineAdapter(hidden=(0,)), "hidden must satisfy"),
     (lambda: CosineAdapter(dropout=1.0), "dropout must satisfy"),

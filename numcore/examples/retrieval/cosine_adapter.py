@@ -122,7 +122,7 @@ def _scores(rng, variant, size):
     begins, ends, cosines, _ = _results(rng, variant, size)
     code = int(rng.integers(4))
     parameters = rng.uniform(0.1, 3, (size, 2 + code // 2)).astype(variant["T"])
-    return [parameters, begins, ends, cosines, np.full_like(cosines, np.nan), code]
+    return [parameters, begins, ends, cosines, np.full_like(cosines, np.nan), np.full(size, -7, np.int64), code, 1.0005]
 
 
 def _moments(rng, variant, size):
