@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilterResult,
     FilteringCurve,
+    FilterResult,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -35,8 +35,8 @@ from .interpolation_extrapolation import (
 )
 from .inverted_file import InvertedFileIndex
 from .similarity_judgments import (
-    RSAResult,
     Reliability,
+    RSAResult,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
