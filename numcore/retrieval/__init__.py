@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -34,9 +34,10 @@ from .interpolation_extrapolation import (
     split_report,
 )
 from .inverted_file import InvertedFileIndex
+from .pagerank import PageRankResult, personalized_pagerank
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -47,8 +48,9 @@ from .similarity_judgments import (
 from .topk import TopK, topk_inner_product
 
 __all__ = ["BucketSplit", "CosineAdapter", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap",
-           "MinedPairs", "NeighborStatistics", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression", "SplitReport",
-           "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score", "filtering_curve", "isotonic_adapter",
-           "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity", "neighbor_statistics", "packed_hamming",
-           "pivot_pairs", "ranking_metrics", "rating_reliability", "representational_similarity", "resample_train_test",
-           "resample_training", "similarity_matrix", "split_report", "stack_features", "tag_similarity", "topk_inner_product"]
+           "MinedPairs", "NeighborStatistics", "PageRankResult", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression",
+           "SplitReport", "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score", "filtering_curve",
+           "isotonic_adapter", "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity", "neighbor_statistics",
+           "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics", "rating_reliability",
+           "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix", "split_report",
+           "stack_features", "tag_similarity", "topk_inner_product"]

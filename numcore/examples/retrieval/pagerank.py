@@ -1,0 +1,63 @@
+"""Example calls of PageRank. The reference solves the dense linear system."""
+
+import numpy as np
+
+from ...linalg import CSR
+from .. import Example
+
+__all__ = ["EXAMPLES", "KERNELS"]
+
+ARRAYS = ("indptr", "indices", "data", "seeds")
+
+
+def random_graph(rng, dtype, n, per_node=4):
+    """A graph with random weights, in which some nodes have no outgoing edge and some edges no weight."""
+    count = per_node * n
+    rows = rng.integers(0, max(n - n // 5, 1), count)
+    weights = (rng.random(count) * (rng.random(count) < 0.8)).astype(dtype)
+    return CSR.from_coo(rows, rng.integers(0, max(n, 1), count), weights, (n, n))
+
+
+def _arguments(rng, dtype, n, seeds):
+    graph = random_graph(rng, dtype, n)
+    return {"indptr": graph.indptr.astype(np.int64), "indices": graph.indices.astype(np.int64), "data": graph.data,
+            "seeds": seeds(rng, n).astype(dtype)}
+
+
+def _call(rng, dtype):
+    return _arguments(rng, dtype, 300, lambda rng, n: rng.random((3, n)) * (rng.random((3, n)) < 0.1)) | {"tol": 1e-14, "max_iter": 400}
+
+
+def _sizes(rng, dtype, n):
+    return _arguments(rng, dtype, n, lambda rng, n: rng.random(n) + 0.1) | {"tol": 1e-14, "max_iter": 400}
+
+
+def _solution(indptr, indices, data, seeds, tol, max_iter):
+    n = len(indptr) - 1
+    p = np.zeros((n, n))
+    np.add.at(p, (np.repeat(np.arange(n), np.diff(indptr)), indices), data.astype(np.float64))
+    out, result = p.sum(axis=1), []
+    for row in np.atleast_2d(seeds).astype(np.float64) if n else ():
+        v = row / row.sum()
+        walk = np.array([p[i] / out[i] if out[i] else v for i in range(n)]).reshape(n, n)
+        result.append(np.linalg.solve(np.eye(n) - 0.85 * walk.T, 0.15 * v))
+    return np.array(result).reshape(seeds.shape)
+
+
+def _step(rng, variant, size):
+    """The last block of nodes is not full."""
+    n = 256 * size - int(rng.integers(1, 256)) if size else 0
+    k = int(rng.choice([1, 8]))
+    counts = rng.integers(0, int(rng.choice([6, 40])), n)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(variant["INDEX"])
+    z = int(indptr[-1])
+    return [indptr, rng.integers(0, max(n, 1), z).astype(variant["INDEX"]), rng.random(z), (rng.random(n) < 0.2).astype(np.uint8),
+            *rng.random((3, n, k)), rng.random(k), np.full((n, k), np.nan), np.full((size, 2, k), np.nan), 0.85]
+
+
+EXAMPLES = {
+    "personalized_pagerank": Example(
+        _call, ARRAYS, _solution, {"float32": 1e-6, "float64": 1e-12}, result=lambda r: r[0], sizes=_sizes, nan="ignore", also=("int64",)),
+}
+
+KERNELS = {"pagerank_step": _step}

@@ -1,0 +1,226 @@
+"""PageRank from seeds: how much of a random walk's time each node gets if the walk starts over at the seeds again and again. The walk's
+equation is iterated over the transposed graph, so that every node collects what flows in; the source is Page et al. (1998)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_choice, checked_count, checked_number
+from ..dispatch import float_dtype, on_device, routine
+from ..kernel import kernel
+from ..linalg import CSR
+
+BLOCK = 256  # nodes whose sums are taken together, so that no sum depends on the number of threads
+COLUMNS = 8  # seed vectors that walk at once
+
+
+class PageRankResult(NamedTuple):
+    """What `personalized_pagerank` returns.
+
+    Attributes
+    ----------
+    scores : (n,) or (b, n) array
+        The share of time in each node; rows sum to 1.
+    iterations : int, or (b,) array of int64 on the host
+    residual : float, or (b,) array of float64 on the host
+        The change of the last step, the sum of absolute values.
+    error_bound : float, or (b,) array of float64 on the host
+        Most that the sum of absolute errors of the scores can be.
+    """
+
+    scores: Any
+    iterations: Any
+    residual: Any
+    error_bound: Any
+
+
+@routine
+def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-9, max_iter=200, dangling="seeds"):
+    """PageRank of a weighted directed graph from one or many seed vectors.
+
+    The scores x solve ``x = damping (P^T x + m w) + (1 - damping) v``. P is the matrix of weights with rows divided by their sums, v a
+    seed vector divided by its sum, m the score of the nodes without outgoing weight, and w says where a walk goes on from these.
+
+    Parameters
+    ----------
+    indptr : (n + 1,) array of int
+    indices : (nnz,) array of int
+    data : (nnz,) array of float32 or float64
+        The edges that leave node i lead to ``indices[indptr[i]:indptr[i + 1]]`` and have the weights ``data`` there, which are >= 0.
+        Repeated edges are summed.
+    seeds : (n,) or (b, n) array of the dtype of `data`
+        Where walks start: weights >= 0, not all zero.
+    damping : float
+        The probability of following an edge, 0 <= damping < 1.
+    tol : float
+        A walk is iterated until a step changes the scores by at most this, as sum of absolute values.
+    max_iter : int
+        Steps at most; `residual` and `error_bound` of the result say how far they led.
+    dangling : {"seeds", "uniform"}
+        Where a walk goes on from a node that no edge leaves: to the seeds, or to any node.
+
+    Returns
+    -------
+    PageRankResult
+        Scores in the dtype of `data`, iterated in float64, with an error bound: ``damping / (1 - damping)`` times the residual, and the
+        rounding. A row of `seeds` gives what it gives alone, but for rounding.
+
+    Raises
+    ------
+    ValueError
+        `indptr` does not ascend from 0 to nnz, an index is no node, weights or seeds are negative or not finite, a seed vector is all
+        zero, shapes do not fit, or an option is outside of its range.
+    TypeError
+        Other dtypes, or arrays on different devices.
+
+    Notes
+    -----
+    O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at 0.85. Each edge is read once for eight seed vectors.
+    Memory of two times nnz and of 3 n for eight seed vectors, beyond the result.
+
+    References
+    ----------
+    L. Page, S. Brin, R. Motwani, T. Winograd, "The PageRank citation ranking: bringing order to the web", Stanford, 1998.
+    D. F. Gleich, "PageRank beyond the web", SIAM Review, 2015.
+
+    Examples
+    --------
+    >>> path = dict(indptr=[0, 1, 3, 4], indices=[1, 0, 2, 1], data=np.ones(4))
+    >>> personalized_pagerank(**path, seeds=np.array([1.0, 0.0, 0.0])).scores.round(4)
+    array([0.3453, 0.4595, 0.1953])
+    """
+    xp, (indptr, indices, data, seeds) = on_device(indptr=indptr, indices=indices, data=data, seeds=seeds)
+    for name, array in (("indptr", indptr), ("data", data), ("seeds", seeds)):
+        if array is None:
+            raise TypeError(f"{name} must be an array (got None)")
+    dtype = float_dtype(data=data, seeds=seeds)
+    d = checked_number("damping", damping, least=0, below=1)
+    tol = checked_number("tol", tol, least=0)
+    max_iter = checked_count("max_iter", max_iter, least=1)
+    checked_choice("dangling", dangling, ("seeds", "uniform"))
+    if indptr.ndim != 1 or not len(indptr) or data.ndim != 1:
+        raise ValueError(f"indptr and data must have shapes (n + 1,) and (nnz,) (got {indptr.shape} and {data.shape})")
+    n = len(indptr) - 1
+    if seeds.ndim not in (1, 2) or seeds.shape[-1] != n:
+        raise ValueError(f"seeds must have shape ({n},) or (b, {n}) (got {seeds.shape})")
+    starts = _normalized_seeds(xp, xp.atleast_2d(seeds).astype(np.float64))
+    if data.size and not float(data.min()) >= 0:  # NaN too
+        raise ValueError(f"data must be >= 0 (got {float(data.min())})")
+    walk = _Walk(xp, CSR(indptr, indices, data, (n, n)), d, dangling)
+    scores = xp.empty(starts.shape, dtype)
+    iterations, residual = np.zeros(len(starts), np.int64), np.zeros(len(starts))
+    for first in range(0, len(starts) if n else 0, COLUMNS):
+        these = slice(first, first + COLUMNS)
+        scores[these], iterations[these], residual[these] = walk.run(starts[these], tol, max_iter)
+    bound = (d * residual + walk.rounding) / (1 - d) + float(np.finfo(dtype).eps) / 2
+    if seeds.ndim == 1:
+        return PageRankResult(scores[0], int(iterations[0]), float(residual[0]), float(bound[0]))
+    return PageRankResult(scores, iterations, residual, bound)
+
+
+def _normalized_seeds(xp, seeds):
+    """Rows divided by their sums, in float64."""
+    if seeds.size and not float(seeds.min()) >= 0:
+        raise ValueError(f"seeds must be >= 0 (got {float(seeds.min())})")
+    largest = seeds.max(axis=1, keepdims=True) if seeds.size else seeds[:, :0]
+    if bool(xp.isinf(largest).any()):
+        raise ValueError("seeds must be finite (got inf)")
+    if bool((largest == 0).any()):
+        raise ValueError(f"seeds must not be all zero (got zeros in row {int((largest[:, 0] == 0).argmax())})")
+    if not seeds.size:
+        return seeds
+    seeds = seeds / largest  # the sum cannot overflow then
+    return seeds / seeds.sum(axis=1, keepdims=True)
+
+
+class _Walk:
+    """The transposed graph with the probabilities of its edges."""
+
+    def __init__(self, xp, graph, damping, dangling):
+        n = graph.shape[0]
+        self.xp, self.damping, self.uniform = xp, damping, dangling == "uniform"
+        weights = graph.data.astype(np.float64)
+        out = xp.bincount(graph.rows, weights=weights, minlength=n) if graph.nnz else xp.zeros(n)
+        if not bool(xp.isfinite(out).all()):
+            raise ValueError(f"data must be finite, and so must its sum of every node (got {float(out.max())})")
+        order = _stable_order(xp, graph.indices, n)
+        self.sources = graph.rows[order]
+        lasting = xp.where(out > 0, out, 1)
+        self.probabilities = (weights / lasting[graph.rows])[order]
+        inward = xp.bincount(graph.indices, minlength=n) if graph.nnz else xp.zeros(n, np.int64)
+        self.indptr = xp.zeros(n + 1, graph.indptr.dtype)
+        self.indptr[1:] = xp.cumsum(inward)
+        self.stuck = (out == 0).astype(np.uint8)
+        # one step's: products and sums of a node, and the sum over dangling nodes
+        self.rounding = (float(inward.max() if n else 0) + n / BLOCK + BLOCK + 8) * 2.0**-53
+
+    def run(self, seeds, tol, max_iter):
+        """Scores (b, n) from at most `COLUMNS` rows of seeds, with iterations and residuals (b,)."""
+        xp, (b, n), d = self.xp, seeds.shape, self.damping
+        k = 1 if b == 1 else COLUMNS  # columns beyond b are zero and stay so
+        v = xp.zeros((n, k))
+        v[:, :b] = seeds.T
+        target = xp.full((n, k), 1 / n) if self.uniform else v
+        x, y = v.copy(), xp.empty((n, k))
+        sums = xp.empty((-(-n // BLOCK), 2, k))
+        mass = (x * self.stuck[:, None]).sum(axis=0)
+        scores, iterations, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
+        for t in range(1, max_iter + 1):
+            pagerank_step(self.indptr, self.sources, self.probabilities, self.stuck, x, v, target, mass, y, sums, d)
+            x, y = y, x
+            change, mass = sums.sum(axis=0)
+            change = np.array(change[:b].tolist())
+            ready = (iterations == 0) & ((change <= tol) | (t == max_iter))
+            iterations[ready], residual[ready] = t, change[ready]
+            for column in np.flatnonzero(ready).tolist():
+                scores[column] = x[:, column]
+            if iterations.all():
+                break
+        return scores, iterations, residual
+
+
+def _stable_order(xp, keys, n):
+    """The stable argsort of keys < n, by 16 bits at a time, which are sorted by counting."""
+    order = xp.argsort((keys & 0xffff).astype(np.uint16), kind="stable")
+    for shift in range(16, max(n - 1, 1).bit_length(), 16):
+        digit = ((keys >> shift) & 0xffff).astype(np.uint16)
+        order = order[xp.argsort(digit[order], kind="stable")]
+    return order
+
+
+@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[z]; in uint8 stuck[n]; in float64 x[n, k]; in float64 v[n, k]; "
+        "in float64 target[n, k]; in float64 mass[k]; out float64 y[n, k]; out float64 sums[g, 2, k]; float64 damping", split="g", gpu="block",
+        types={"INDEX": ("int32", "int64")})
+def pagerank_step(indptr, sources, probabilities, stuck, x, v, target, mass, y, sums, damping, start, stop):
+    """One step for the nodes of each block, with the sums of its changes and of its scores that are stuck; k is 1 or 8."""
+    n, k = x.shape
+    rest = 1 - damping
+    for g in range(start, stop):
+        for c in range(k):
+            sums[g, 0, c] = 0
+            sums[g, 1, c] = 0
+        for i in range(np.uintp(BLOCK * g), np.uintp(min(n, BLOCK * (g + 1)))):
+            first, last = np.uintp(indptr[i]), np.uintp(indptr[i + 1])
+            if k == 1:
+                total = 0.0
+                for e in range(first, last):
+                    total += probabilities[e] * x[np.uintp(sources[e]), 0]
+                y[i, 0] = total
+            else:
+                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+                for e in range(first, last):
+                    p, row = probabilities[e], x[np.uintp(sources[e])]
+                    s0 += p * row[0]
+                    s1 += p * row[1]
+                    s2 += p * row[2]
+                    s3 += p * row[3]
+                    s4 += p * row[4]
+                    s5 += p * row[5]
+                    s6 += p * row[6]
+                    s7 += p * row[7]
+                y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s0, s1, s2, s3, s4, s5, s6, s7
+            for c in range(k):
+                new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
+                y[i, c] = new
+                sums[g, 0, c] += abs(new - x[i, c])
+                sums[g, 1, c] += new * stuck[i]
