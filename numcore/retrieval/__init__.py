@@ -45,12 +45,13 @@ from .similarity_judgments import (
     stack_features,
     tag_similarity,
 )
+from .strings import PackedStrings, pack_strings, string_similarity
 from .topk import TopK, topk_inner_product
 
 __all__ = ["BucketSplit", "CosineAdapter", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap",
-           "MinedPairs", "NeighborStatistics", "PageRankResult", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression",
-           "SplitReport", "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score", "filtering_curve",
-           "isotonic_adapter", "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity", "neighbor_statistics",
-           "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics", "rating_reliability",
-           "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix", "split_report",
-           "stack_features", "tag_similarity", "topk_inner_product"]
+           "MinedPairs", "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "RSAResult", "Reliability",
+           "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score",
+           "filtering_curve", "isotonic_adapter", "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity",
+           "neighbor_statistics", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics",
+           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
+           "split_report", "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]

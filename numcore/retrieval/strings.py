@@ -1,0 +1,422 @@
+"""Distances and similarities of all pairs of short strings: edit distances by bit-parallel steps (Myers 1999, Hyyrö 2003), Jaro and Winkler,
+and overlaps of q-grams. Strings are turned into arrays of code points on the host; everything else happens where these arrays live."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
+from ..dispatch import on_device
+from ..kernel import kernel
+
+MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine")
+LANES = 32  # strings whose edit distances advance side by side
+WORD = 64
+WORKSPACE = 1 << 26  # bytes for the carries of long strings
+BOOST_ABOVE = 0.7  # Winkler's threshold
+PREFIX = 4
+
+
+class PackedStrings(NamedTuple):
+    """Strings as arrays: string i has the code points ``codes[offsets[i]:offsets[i + 1]]``; codes are uint32, offsets int64."""
+
+    codes: Any
+    offsets: Any
+
+
+def pack_strings(strings, name="strings"):
+    """Strings as NumPy arrays of code points.
+
+    Parameters
+    ----------
+    strings : sequence of str
+    name : str
+        What messages call them.
+
+    Returns
+    -------
+    PackedStrings
+
+    Raises
+    ------
+    TypeError
+        `strings` is no sequence of str; the message says which item is none.
+
+    References
+    ----------
+    The Unicode Consortium, "The Unicode Standard", section 3.9: encoding form UTF-32.
+
+    Examples
+    --------
+    >>> pack_strings(["ab", "c"])
+    PackedStrings(codes=array([97, 98, 99], dtype=uint32), offsets=array([0, 2, 3]))
+    """
+    if isinstance(strings, (str, bytes)) or not hasattr(strings, "__iter__"):
+        raise TypeError(f"{name} must be a sequence of strings (got {strings!r:.80})")
+    strings = list(strings)
+    for i, string in enumerate(strings):
+        if not isinstance(string, str):
+            raise TypeError(f"{name} must hold strings (got {string!r:.80} at {i})")
+    codes = np.frombuffer("".join(strings).encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.uint32)
+    offsets = np.zeros(len(strings) + 1, np.int64)
+    np.cumsum([len(string) for string in strings], out=offsets[1:])
+    return PackedStrings(codes, offsets)
+
+
+def string_similarity(left, right=None, *, measure, q=2, prefix_weight=0.1, cutoff=None, packed=False):
+    """Distances or similarities of all pairs of strings.
+
+    Parameters
+    ----------
+    left : sequence of str
+    right : sequence of str, optional
+        By default `left`.
+    measure : {"levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"}
+        Levenshtein's edit distance; with swaps of neighbours as one edit and no part edited twice ("optimal string alignment"); Jaro's
+        similarity, m matches with t of them out of order giving (m / \\|a\\| + m / \\|b\\| + (m - t / 2) / m) / 3; Winkler's, which adds to
+        a similarity J > 0.7 the length of the common prefix, at most 4, times `prefix_weight` (1 - J); one minus the quotient of common
+        to all q-grams, as sets; one minus the cosine of the numbers of q-grams.
+    q : int
+        Characters of a q-gram. A string that is shorter has none: its q-gram distance to another such string is 0, to others 1.
+    prefix_weight : float
+        Between 0 and 0.25.
+    cutoff : float, optional
+        What is worse becomes the worst: edit distances above it become the next integer above it, q-gram distances 1, similarities
+        below it 0.
+    packed : bool
+        `left` and `right` are pairs (codes, offsets) as `pack_strings` makes them, on the CPU or on a GPU.
+
+    Returns
+    -------
+    (nl, nr) array
+        int32 for the edit distances, else float64, on the device of packed strings. Edit distances are exact, the others to a few
+        units of rounding, 1e-15.
+
+    Raises
+    ------
+    TypeError
+        An item is no string, or packed arrays have other dtypes or live on different devices.
+    ValueError
+        The measure is unknown, an option is outside of its range, or offsets do not ascend from 0 to the number of code points.
+
+    Notes
+    -----
+    Characters are code points: combine them first (``unicodedata.normalize``) where composed and decomposed forms are mixed. Edit
+    distances cost \\|b\\| ⌈\\|a\\| / 64⌉ word operations for a pair, many pairs at once; Jaro's \\|b\\| max(\\|a\\|, \\|b\\|); q-grams the
+    number of pairs of equal ones. All pairs are computed: see `fuzzy_link` for lists too long for that.
+
+    References
+    ----------
+    G. Myers, "A fast bit-vector algorithm for approximate string matching based on dynamic programming", Journal of the ACM, 1999.
+    H. Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing, 2003.
+    W. E. Winkler, "String comparator metrics and enhanced decision rules in the Fellegi–Sunter model of record linkage", 1990.
+
+    Examples
+    --------
+    >>> string_similarity(["kitten"], ["sitting", "mitten"], measure="levenshtein")
+    array([[3, 1]], dtype=int32)
+    """
+    checked_choice("measure", measure, MEASURES)
+    q = checked_count("q", q, least=1)
+    prefix_weight = checked_number("prefix_weight", prefix_weight, least=0, most=0.25)
+    cutoff = None if cutoff is None else checked_number("cutoff", cutoff, least=0)
+    pack = _checked_packed if checked_bool("packed", packed) else pack_strings
+    left = pack(left, "left")
+    right = left if right is None else pack(right, "right")
+    xp, _ = on_device(left=left.codes, right=right.codes)
+    if measure in ("levenshtein", "osa"):
+        distance = _edit_distances(xp, left, right, measure == "osa")
+        return distance if cutoff is None else xp.minimum(distance, np.int32(min(int(cutoff) + 1, 2**31 - 1)))
+    if measure in ("jaro", "jaro_winkler"):
+        similarity = _jaro(xp, left, right, prefix_weight if measure == "jaro_winkler" else 0.0)
+        return similarity if cutoff is None else xp.where(similarity < cutoff, 0.0, similarity)
+    distance = _gram_distances(xp, left, right, q, counted=measure == "qgram_cosine")
+    return distance if cutoff is None else xp.where(distance > cutoff, 1.0, distance)
+
+
+def _checked_packed(strings, name):
+    try:
+        codes, offsets = strings
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a pair (codes, offsets) where packed=True (got {type(strings).__name__})") from None
+    xp, (codes, offsets) = on_device(**{f"{name} codes": codes, f"{name} offsets": offsets})
+    for part, array, kind in (("codes", codes, np.uint32), ("offsets", offsets, np.int64)):
+        if array is None or array.dtype != kind:
+            raise TypeError(f"{part} of {name} must be an array of {np.dtype(kind)} (got {getattr(array, 'dtype', None)})")
+        if array.ndim != 1:
+            raise ValueError(f"{part} of {name} must have 1 dimension (got shape {array.shape})")
+    if (not len(offsets) or int(offsets[0]) != 0 or int(offsets[-1]) != len(codes) or bool((offsets[1:] < offsets[:-1]).any())):
+        raise ValueError(f"offsets of {name} must ascend from 0 to the number of codes, {len(codes)}")
+    return PackedStrings(xp.ascontiguousarray(codes), xp.ascontiguousarray(offsets))
+
+
+# --- edit distances ------------------------------------------------------------------------------------------------------------------
+
+
+def _edit_distances(xp, left, right, swaps):
+    lengths = xp.diff(left.offsets)
+    distance = xp.empty((len(lengths), len(right.offsets) - 1), np.int32)
+    if not distance.size:
+        return distance
+    alphabet, ids = xp.unique(right.codes, return_inverse=True)
+    ids = ids.astype(np.uint32)
+    short = xp.nonzero(lengths <= WORD)[0]
+    if len(short):
+        edit_distance_lanes(alphabet, *left, short, *_in_lanes(xp, ids, right.offsets, len(alphabet)), distance, int(swaps))
+    long = xp.nonzero(lengths > WORD)[0]
+    rows = max(1, WORKSPACE // max(len(ids), 1))
+    for first in range(0, len(long), rows):
+        these = long[first:first + rows]
+        carry = xp.empty((len(these), len(ids)), np.uint8)
+        edit_distance_blocks(alphabet, *left, these, ids, right.offsets, carry, distance, int(swaps))
+    return distance
+
+
+def _in_lanes(xp, ids, offsets, padding):
+    """Strings sorted by length, 32 of them side by side: letters, where a group's start, lengths (g, 32) and the strings' numbers or -1."""
+    n = len(offsets) - 1
+    lengths, groups = xp.diff(offsets), -(-n // LANES)
+    order = xp.argsort(lengths, kind="stable")
+    columns, lane_lengths = xp.full(groups * LANES, -1, np.int64), xp.zeros(groups * LANES, np.int64)
+    columns[:n], lane_lengths[:n] = order, lengths[order]
+    starts = xp.zeros(groups + 1, np.int64)
+    starts[1:] = xp.cumsum(LANES * lane_lengths.reshape(groups, LANES).max(axis=1))
+    place = xp.empty(n, np.int64)
+    place[order] = xp.arange(n)
+    letters = xp.full(int(starts[-1]), padding, np.uint32)
+    at = xp.arange(len(ids))
+    string = xp.searchsorted(offsets, at, side="right") - 1
+    letters[starts[place[string] // LANES] + LANES * (at - offsets[string]) + place[string] % LANES] = ids
+    return letters, starts, lane_lengths.reshape(groups, LANES), columns.reshape(groups, LANES)
+
+
+def letter_number(alphabet, code):
+    """The place of a code point in the sorted alphabet, or the alphabet's size."""
+    low, high = np.int64(0), np.int64(len(alphabet))
+    while low < high:
+        middle = (low + high) // 2
+        if alphabet[middle] < code:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(alphabet) and alphabet[low] == code else np.int64(len(alphabet))
+
+
+def lanes_distance(masks, letters, first, last, lengths, top, swaps, state):
+    """Levenshtein's recursion for 32 strings at once; rows of the state: VP, VN, D0, the last masks, distances."""
+    for lane in range(32):
+        state[0, lane] = ~state.dtype.type(0)
+        state[1, lane] = 0
+        state[2, lane] = 0
+        state[3, lane] = 0
+        state[4, lane] = top + 1
+    at, p = np.uintp(first), np.int64(0)
+    while at < np.uintp(last):
+        for lane in range(32):
+            pm = masks[np.uintp(letters[at + np.uintp(lane)])]
+            vp, vn = state[0, lane], state[1, lane]
+            d0 = (((pm & vp) + vp) ^ vp) | pm | vn
+            if swaps:
+                d0 |= ((~state[2, lane] & pm) << 1) & state[3, lane]
+                state[2, lane] = d0
+                state[3, lane] = pm
+            hp, hn = vn | ~(d0 | vp), d0 & vp
+            change = ((hp >> top) & 1) - ((hn >> top) & 1)
+            state[4, lane] += change if p < lengths[lane] else 0
+            hp = (hp << 1) | 1
+            state[0, lane] = (hn << 1) | ~(d0 | hp)
+            state[1, lane] = hp & d0
+        at += np.uintp(32)
+        p += 1
+
+
+@kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; in int64 starts[g+1]; "
+        "in int64 lengths[g, 32]; in int64 columns[g, 32]; inout int32 distance[nl, nr]; int64 swaps; scratch uint32 narrow[a+1]; "
+        "scratch uint64 wide[a+1]; scratch uint32 narrow_state[5, 32]; scratch uint64 wide_state[5, 32]", split="c", gpu="block", grain="1")
+def edit_distance_lanes(alphabet, left, offsets, chosen, letters, starts, lengths, columns, distance, swaps, narrow, wide, narrow_state,
+                        wide_state, start, stop):
+    """Rows `chosen` of the edit distances, for left strings of at most 64 letters."""
+    narrow[:] = 0
+    wide[:] = 0
+    for k in range(start, stop):
+        i = chosen[k]
+        m = offsets[i + 1] - offsets[i]
+        for j in range(m):
+            letter = letter_number(alphabet, left[offsets[i] + j])
+            if letter < len(alphabet):
+                wide[letter] |= np.uint64(1) << np.uint64(j)
+                narrow[letter] = wide[letter]
+        for g in range(columns.shape[0]):
+            if m == 0:
+                pass
+            elif m <= 32:
+                lanes_distance(narrow, letters, starts[g], starts[g + 1], lengths[g], np.uint32(m - 1), swaps != 0, narrow_state)
+            else:
+                lanes_distance(wide, letters, starts[g], starts[g + 1], lengths[g], np.uint64(m - 1), swaps != 0, wide_state)
+            for lane in range(32):
+                if columns[g, lane] >= 0:
+                    distance[i, columns[g, lane]] = (
+                        lengths[g, lane] if m == 0 else narrow_state[4, lane] if m <= 32 else wide_state[4, lane])
+        for j in range(m):
+            letter = letter_number(alphabet, left[offsets[i] + j])
+            wide[letter] = 0
+            narrow[letter] = 0
+
+
+@kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; in int64 starts[nr+1]; "
+        "inout uint8 carry[c, r]; inout int32 distance[nl, nr]; int64 swaps; scratch uint64 masks[a+1]", split="c", gpu="block", grain="1")
+def edit_distance_blocks(alphabet, left, offsets, chosen, letters, starts, carry, distance, swaps, masks, start, stop):
+    """Rows `chosen`, for left strings of any length > 0: 64 letters at a time, which hand on three bits for each letter of the right."""
+    one = np.uint64(1)
+    masks[:] = 0
+    for k in range(start, stop):
+        i = chosen[k]
+        m = offsets[i + 1] - offsets[i]
+        for block in range((m + 63) // 64):
+            first, last = offsets[i] + 64 * block, min(offsets[i] + 64 * (block + 1), offsets[i + 1])
+            for j in range(first, last):
+                letter = letter_number(alphabet, left[j])
+                if letter < len(alphabet):
+                    masks[letter] |= one << np.uint64(j - first)
+            top = np.uint64(last - first - 1)
+            for j in range(starts.shape[0] - 1):
+                vp, vn, d0, before = ~np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+                result = np.int64(m)
+                for p in range(starts[j], starts[j + 1]):
+                    bits = np.uint64(carry[k, p]) if block else one  # of the block above: HP, HN, what a swap needs
+                    pm = masks[letters[p]]
+                    swap = (~d0 & pm)
+                    x = pm | ((bits >> one) & one)
+                    new = (((x & vp) + vp) ^ vp) | x | vn
+                    if swaps:
+                        new |= ((swap << one) | (bits >> np.uint64(2))) & before
+                    d0, before = new, pm
+                    hp, hn = vn | ~(d0 | vp), d0 & vp
+                    high = np.uint64(63)
+                    carry[k, p] = (hp >> high) | ((hn >> high) << one) | ((swap >> high) << np.uint64(2))
+                    result += np.int64((hp >> top) & one) - np.int64((hn >> top) & one)
+                    hp, hn = (hp << one) | (bits & one), (hn << one) | ((bits >> one) & one)
+                    vp, vn = hn | ~(d0 | hp), hp & d0
+                distance[i, j] = result  # the last block's holds
+            for j in range(first, last):
+                masks[letter_number(alphabet, left[j])] = 0
+
+
+# --- Jaro ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _jaro(xp, left, right, prefix_weight):
+    nl, nr = len(left.offsets) - 1, len(right.offsets) - 1
+    similarity = xp.empty((nl, nr))
+    if similarity.size:
+        longest = int(xp.diff(left.offsets).max()) + int(xp.diff(right.offsets).max())
+        jaro_similarity(*left, *right, xp.empty((nl, longest), np.uint8), similarity, prefix_weight)
+    return similarity
+
+
+def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
+    """Jaro's similarity of m letters of a and n of b, with Winkler's addition; `taken` has room for m + n flags."""
+    for k in range(m + n):
+        taken[k] = 0
+    if m == 0 or n == 0:
+        return 1.0 if m == n else 0.0
+    window = max(0, max(m, n) // 2 - 1)
+    matches = 0
+    for t in range(n):
+        for k in range(max(0, t - window), min(m, t + window + 1)):
+            if taken[k] == 0 and a[a_first + k] == b[b_first + t]:
+                taken[k] = 1
+                taken[m + t] = 1
+                matches += 1
+                break
+    if matches == 0:
+        return 0.0
+    out_of_order, k = 0, np.int64(0)
+    for t in range(n):
+        if taken[m + t]:
+            while taken[k] == 0:
+                k += 1
+            out_of_order += a[a_first + k] != b[b_first + t]
+            k += 1
+    jaro = (matches / m + matches / n + (matches - out_of_order // 2) / matches) / 3
+    prefix = 0
+    while prefix < min(4, min(m, n)) and a[a_first + prefix] == b[b_first + prefix]:
+        prefix += 1
+    return jaro + prefix * prefix_weight * (1 - jaro) if jaro > 0.7 else jaro
+
+
+@kernel("in uint32 left[t]; in int64 left_offsets[nl+1]; in uint32 right[r]; in int64 right_offsets[nr+1]; inout uint8 taken[nl, w]; "
+        "out float64 similarity[nl, nr]; float64 prefix_weight", split="nl", gpu="warp", grain="1")
+def jaro_similarity(left, left_offsets, right, right_offsets, taken, similarity, prefix_weight, start, stop):
+    for i in range(start, stop):
+        for j in range(similarity.shape[1]):
+            similarity[i, j] = jaro_pair(left, left_offsets[i], left_offsets[i + 1] - left_offsets[i], right, right_offsets[j],
+                                         right_offsets[j + 1] - right_offsets[j], taken[i], prefix_weight)
+
+
+# --- q-grams -------------------------------------------------------------------------------------------------------------------------
+
+
+def numbered_grams(xp, left, right, q):
+    """For each side the strings' numbers and the grams' numbers, equal for equal grams of both sides."""
+    sizes = [len(side.codes) for side in (left, right)]
+    codes = xp.concatenate([left.codes, right.codes])
+    ends = xp.concatenate([left.offsets[1:], right.offsets[1:] + sizes[0]])
+    at = xp.arange(len(codes))
+    string = xp.searchsorted(ends, at, side="right")
+    at = at[ends[string] - at >= q] if len(at) else at
+    _, letters = xp.unique(codes, return_inverse=True)
+    grams = letters[at].astype(np.int64)
+    for step in range(1, q if len(at) else 1):  # as a pair of the gram so far and the next letter: numbers never collide
+        _, grams = xp.unique(grams * len(codes) + letters[at + step], return_inverse=True)
+    string, n = string[at], len(left.offsets) - 1
+    ours = string < n
+    return (string[ours], grams[ours]), (string[~ours] - n, grams[~ours])
+
+
+def counted_grams(xp, strings, grams, n, number):
+    """Offsets (n + 1,) of each string's grams, these in ascending order without repetition, and how often each is there."""
+    keys, counts = xp.unique(strings * number + grams, return_counts=True)
+    offsets = xp.searchsorted(keys // max(number, 1), xp.arange(n + 1), side="left").astype(np.int64)
+    return offsets, keys % max(number, 1), counts.astype(np.int64)
+
+
+def _gram_distances(xp, left, right, q, counted):
+    nl, nr = len(left.offsets) - 1, len(right.offsets) - 1
+    if not nl or not nr:
+        return xp.zeros((nl, nr))
+    ours, theirs = numbered_grams(xp, left, right, q)
+    number = 1 + max((int(grams.max()) for _, grams in (ours, theirs) if len(grams)), default=0)
+    offsets, grams, counts = counted_grams(xp, *ours, nl, number)
+    right_offsets, right_grams, right_counts = counted_grams(xp, *theirs, nr, number)
+    if not counted:
+        counts, right_counts = xp.ones(len(counts), np.int64), xp.ones(len(right_counts), np.int64)
+    right_strings = xp.searchsorted(right_offsets, xp.arange(len(right_grams)), side="right") - 1
+    order = xp.argsort(right_grams * nr + right_strings)
+    postings = xp.searchsorted(right_grams[order], xp.arange(number + 1), side="left").astype(np.int64)
+    overlap = xp.empty((nl, nr), np.int64)
+    gram_overlap(offsets, grams, counts, postings, right_strings[order].astype(np.int64), right_counts[order], overlap)
+    size = _sums(xp, counts**2, offsets)[:, None]
+    right_size = _sums(xp, right_counts**2, right_offsets)
+    all_of_them = xp.sqrt(size * right_size.astype(np.float64)) if counted else size + right_size - overlap
+    distance = 1 - overlap / xp.maximum(all_of_them, 1)
+    return xp.where((size == 0) & (right_size == 0), 0.0, xp.maximum(distance, 0.0))
+
+
+def _sums(xp, values, offsets):
+    total = xp.zeros(len(values) + 1, np.int64)
+    total[1:] = xp.cumsum(values)
+    return total[offsets[1:]] - total[offsets[:-1]]
+
+
+@kernel("in int64 offsets[nl+1]; in int64 grams[x]; in int64 counts[x]; in int64 postings[u]; in int64 strings[y]; "
+        "in int64 right_counts[y]; out int64 overlap[nl, nr]", split="nl", gpu="block", grain="1")
+def gram_overlap(offsets, grams, counts, postings, strings, right_counts, overlap, start, stop):
+    """Products of the numbers of common grams: each left gram walks along the right strings that have it."""
+    for i in range(start, stop):
+        row = overlap[i]
+        row[:] = 0
+        for e in range(np.uintp(offsets[i]), np.uintp(offsets[i + 1])):
+            count = counts[e]
+            for at in range(np.uintp(postings[grams[e]]), np.uintp(postings[grams[e] + 1])):
+                row[np.uintp(strings[at])] += count * right_counts[at]
