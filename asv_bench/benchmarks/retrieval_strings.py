@@ -44,7 +44,8 @@ class Pairs:
         except ImportError as error:
             raise NotImplementedError("rapidfuzz is not installed") from error
         scorer = {"levenshtein": (distance.Levenshtein.distance, np.int32), "osa": (distance.OSA.distance, np.int32),
-                  "jaro": (distance.Jaro.similarity, np.float64), "jaro_winkler": (distance.JaroWinkler.similarity, np.float64)}.get(measure)
+                  "jaro": (distance.Jaro.similarity, np.float64),
+                  "jaro_winkler": (distance.JaroWinkler.similarity, np.float64)}.get(measure)
         if scorer is None:
             raise NotImplementedError("rapidfuzz has no such measure")
         ours, theirs = median_seconds([

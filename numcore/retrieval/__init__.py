@@ -34,6 +34,20 @@ from .interpolation_extrapolation import (
     split_report,
 )
 from .inverted_file import InvertedFileIndex
+from .organization_linkage import (
+    DirectoryLinks,
+    LinkageQuality,
+    LinkedPairs,
+    MatchProbability,
+    calibrate_distance,
+    embedding_link,
+    fuzzy_link,
+    link_through_directory,
+    linkage_quality,
+    name_network,
+    network_clusters,
+    normalize_names,
+)
 from .pagerank import PageRankResult, personalized_pagerank
 from .similarity_judgments import (
     RSAResult,
@@ -48,10 +62,12 @@ from .similarity_judgments import (
 from .strings import PackedStrings, pack_strings, string_similarity
 from .topk import TopK, topk_inner_product
 
-__all__ = ["BucketSplit", "CosineAdapter", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap",
-           "MinedPairs", "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "RSAResult", "Reliability",
-           "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents", "choose_threshold", "filter_by_score",
-           "filtering_curve", "isotonic_adapter", "label_overlap", "margin_scores", "mine_pairs", "nearest_training_similarity",
-           "neighbor_statistics", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics",
-           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
-           "split_report", "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]
+__all__ = ["BucketSplit", "CosineAdapter", "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap",
+           "LabelOverlap", "LinkageQuality", "LinkedPairs", "MatchProbability", "MinedPairs", "NeighborStatistics", "PackedStrings",
+           "PageRankResult", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK",
+           "align_documents", "calibrate_distance", "choose_threshold", "embedding_link", "filter_by_score", "filtering_curve",
+           "fuzzy_link", "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "margin_scores", "mine_pairs",
+           "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters", "normalize_names", "pack_strings",
+           "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics", "rating_reliability",
+           "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix", "split_report",
+           "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]

@@ -188,8 +188,9 @@ def _stable_order(xp, keys, n):
     return order
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[z]; in uint8 stuck[n]; in float64 x[n, k]; in float64 v[n, k]; "
-        "in float64 target[n, k]; in float64 mass[k]; out float64 y[n, k]; out float64 sums[g, 2, k]; float64 damping", split="g", gpu="block",
+@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[z]; in uint8 stuck[n]; in float64 x[n, k]; "
+        "in float64 v[n, k]; in float64 target[n, k]; in float64 mass[k]; out float64 y[n, k]; out float64 sums[g, 2, k]; "
+        "float64 damping", split="g", gpu="block",
         types={"INDEX": ("int32", "int64")})
 def pagerank_step(indptr, sources, probabilities, stuck, x, v, target, mass, y, sums, damping, start, stop):
     """One step for the nodes of each block, with the sums of its changes and of its scores that are stuck; k is 1 or 8."""

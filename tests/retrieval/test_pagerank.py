@@ -1,5 +1,7 @@
 """PageRank: known answers, the linear system, networkx; the error bound; bad input."""
 
+import itertools
+
 import networkx
 import numpy as np
 import pytest
@@ -107,8 +109,8 @@ def test_scale_order_and_repetition_do_not_matter():
     np.testing.assert_allclose(personalized_pagerank(**csr(a * 1e200), seeds=seed * 1e-300).scores, expected, rtol=1e-12)
     indptr, indices, data = csr(a).values()
     halves = np.repeat(data / 2, 2)
-    shuffled = [np.repeat(indices[s:e], 2)[::-1] for s, e in zip(indptr[:-1], indptr[1:], strict=True)]
-    values = [halves[2 * s:2 * e][::-1] for s, e in zip(indptr[:-1], indptr[1:], strict=True)]
+    shuffled = [np.repeat(indices[s:e], 2)[::-1] for s, e in itertools.pairwise(indptr)]
+    values = [halves[2 * s:2 * e][::-1] for s, e in itertools.pairwise(indptr)]
     twice = personalized_pagerank(2 * indptr, np.concatenate(shuffled), np.concatenate(values), seed).scores
     np.testing.assert_allclose(twice, expected, rtol=1e-12)
 

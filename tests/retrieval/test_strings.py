@@ -27,7 +27,8 @@ def table(left, right, measure):
 
 @pytest.mark.parametrize("a, b, measure, value", [
     ("kitten", "sitting", "levenshtein", 3), ("goldman sachs", "goldmn sachs", "levenshtein", 1), ("ca", "abc", "osa", 3),
-    ("ca", "ac", "osa", 1), ("ca", "ac", "levenshtein", 2), ("MARTHA", "MARHTA", "jaro", 0.944444), ("MARTHA", "MARHTA", "jaro_winkler", 0.961111),
+    ("ca", "ac", "osa", 1), ("ca", "ac", "levenshtein", 2), ("MARTHA", "MARHTA", "jaro", 0.944444),
+    ("MARTHA", "MARHTA", "jaro_winkler", 0.961111),
     ("DIXON", "DICKSONX", "jaro_winkler", 0.813333), ("DWAYNE", "DUANE", "jaro_winkler", 0.84),
     ("apple", "apple corp", "qgram_jaccard", 0.555556), ("oracle", "oracle inc", "qgram_jaccard", 0.444444),
     ("goldman sachs", "goldmn sachs", "qgram_jaccard", 0.230769),
@@ -164,7 +165,8 @@ CODES, OFFSETS = np.array([97], np.uint32), np.array([0, 1])
     ({"left": (CODES, np.array([0, 2])), "packed": True}, ValueError, "offsets of left must ascend from 0 to the number of codes, 1"),
     ({"left": (CODES, np.array([0, 1, 0, 1])), "packed": True}, ValueError, "must ascend"),
     ({"left": (CODES, np.zeros(0, int)), "packed": True}, ValueError, "must ascend"),
-    ({"left": (CODES, OFFSETS), "right": (CODES.astype(int), OFFSETS), "packed": True}, TypeError, "codes of right must be an array of uint32"),
+    ({"left": (CODES, OFFSETS), "right": (CODES.astype(int), OFFSETS), "packed": True}, TypeError,
+     "codes of right must be an array of uint32"),
     ({"left": (CODES[None], OFFSETS), "packed": True}, ValueError, "codes of left must have 1 dimension")])
 def test_bad_input(arguments, kind, message):
     with pytest.raises(kind, match=message):

@@ -1,0 +1,151 @@
+// Candidates by common grams, distances of candidates, and products of sparse stochastic matrices.
+#include "numcore.cuh"
+
+// One block takes a left string: for each of its grams in turn, the threads share the right strings that have it, each has it once.
+extern "C" __global__ void numcore_count_shared_grams(const i64* __restrict__ offsets, const i64* __restrict__ grams,
+                                                      const i64* __restrict__ postings, const i64* __restrict__ strings,
+                                                      const u16* __restrict__ need, u16* shared, i64* __restrict__ enough, index_t x,
+                                                      index_t u, index_t y, index_t c, index_t nr) {
+    for (index_t i = block_index(); i < c; i += block_count()) {
+        u16* row = shared + i * nr;
+        for (index_t j = index_in_block(); j < nr; j += block_size()) row[j] = 0;
+        __syncthreads();
+        for (index_t e = offsets[i]; e < offsets[i + 1]; e++) {
+            for (index_t at = postings[grams[e]] + index_in_block(); at < postings[grams[e] + 1]; at += block_size()) row[strings[at]]++;
+            __syncthreads();
+        }
+        index_t mine = 0;
+        for (index_t j = index_in_block(); j < nr; j += block_size()) mine += row[j] >= need[i];
+        mine = block_sum(mine);
+        if (index_in_block() == 0) enough[i] = mine;
+    }
+}
+
+// One warp takes a left string; a vote of its lanes says where each candidate goes.
+extern "C" __global__ void numcore_list_candidates(const u16* __restrict__ shared, const u16* __restrict__ need,
+                                                   const i64* __restrict__ starts, i64* found, index_t c, index_t nr, index_t f) {
+    for (index_t i = thread_index() / 32; i < c; i += thread_count() / 32) {
+        index_t at = starts[i];
+        for (index_t base = 0; base < nr; base += 32) {
+            index_t j = base + lane_index();
+            bool hit = j < nr && shared[i * nr + j] >= need[i];
+            u32 hits = __ballot_sync(FULL_WARP, hit);
+            if (hit) found[at + __popc(hits & ((1u << lane_index()) - 1))] = j;
+            at += __popc(hits);
+        }
+    }
+}
+
+// One thread takes a candidate, here and below.
+extern "C" __global__ void numcore_pair_gram_distance(const i64* __restrict__ offsets, const i64* __restrict__ grams,
+                                                      const i64* __restrict__ right_offsets, const i64* __restrict__ right_grams,
+                                                      const i64* __restrict__ rows, const i64* __restrict__ cols,
+                                                      double* __restrict__ distance, index_t nl, index_t x, index_t nr, index_t y, index_t c) {
+    for (index_t k = thread_index(); k < c; k += thread_count()) {
+        index_t a = offsets[rows[k]], a_end = offsets[rows[k] + 1], b = right_offsets[cols[k]], b_end = right_offsets[cols[k] + 1];
+        index_t total = a_end - a + b_end - b, common = 0;
+        while (a < a_end && b < b_end) {
+            i64 one = grams[a], other = right_grams[b];
+            common += one == other;
+            a += one <= other;
+            b += other <= one;
+        }
+        distance[k] = total ? 1 - (double)common / (total - common) : 0;
+    }
+}
+
+extern "C" __global__ void numcore_pair_osa(const u32* __restrict__ left, const i64* __restrict__ left_offsets, const u32* __restrict__ right,
+                                            const i64* __restrict__ right_offsets, const i64* __restrict__ rows,
+                                            const i64* __restrict__ cols, int* work, double* __restrict__ distance, index_t t, index_t nl,
+                                            index_t r, index_t nr, index_t c, index_t w) {
+    for (index_t k = thread_index(); k < c; k += thread_count()) {
+        const u32 *a = left + left_offsets[rows[k]], *b = right + right_offsets[cols[k]];
+        int m = left_offsets[rows[k] + 1] - left_offsets[rows[k]], n = right_offsets[cols[k] + 1] - right_offsets[cols[k]];
+        int* table = work + k * w;
+        for (int j = 0; j <= n; j++) table[j] = j;
+        for (int i = 1; i <= m; i++) {
+            int *now = table + i % 3 * (n + 1), *above = table + (i + 2) % 3 * (n + 1), *before = table + (i + 1) % 3 * (n + 1);
+            now[0] = i;
+            for (int j = 1; j <= n; j++) {
+                int best = min(min(above[j], now[j - 1]) + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
+                if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) best = min(best, before[j - 2] + 1);
+                now[j] = best;
+            }
+        }
+        distance[k] = table[m % 3 * (n + 1) + n];
+    }
+}
+
+extern "C" __global__ void numcore_pair_jaro_winkler(const u32* __restrict__ left, const i64* __restrict__ left_offsets,
+                                                     const u32* __restrict__ right, const i64* __restrict__ right_offsets,
+                                                     const i64* __restrict__ rows, const i64* __restrict__ cols, int* work,
+                                                     double* __restrict__ distance, index_t t, index_t nl, index_t r, index_t nr, index_t c,
+                                                     index_t w) {
+    for (index_t k = thread_index(); k < c; k += thread_count()) {
+        const u32 *a = left + left_offsets[rows[k]], *b = right + right_offsets[cols[k]];
+        int m = left_offsets[rows[k] + 1] - left_offsets[rows[k]], n = right_offsets[cols[k] + 1] - right_offsets[cols[k]];
+        int *taken = work + k * w, window = max(0, max(m, n) / 2 - 1), matches = 0, out_of_order = 0, prefix = 0;
+        for (int i = 0; i < m + n; i++) taken[i] = 0;
+        for (int s = 0; s < n; s++)
+            for (int i = max(0, s - window); i < min(m, s + window + 1); i++)
+                if (!taken[i] && a[i] == b[s]) {
+                    taken[i] = taken[m + s] = 1;
+                    matches++;
+                    break;
+                }
+        double jaro = m || n ? 0 : 1;
+        if (matches) {
+            for (int s = 0, i = 0; s < n; s++)
+                if (taken[m + s]) {
+                    while (!taken[i]) i++;
+                    out_of_order += a[i++] != b[s];
+                }
+            jaro = ((double)matches / m + (double)matches / n + (double)(matches - out_of_order / 2) / matches) / 3;
+            while (prefix < 4 && prefix < m && prefix < n && a[prefix] == b[prefix]) prefix++;
+            if (jaro > 0.7) jaro += prefix * 0.1 * (1 - jaro);
+        }
+        distance[k] = 1 - jaro;
+    }
+}
+
+// One thread takes a vector of the product: its entries are collected in a row of `dense`, which is zero before and after.
+extern "C" __global__ void numcore_stochastic_product(const i64* __restrict__ columns, const i64* __restrict__ outer_indptr,
+                                                      const i64* __restrict__ outer_indices, const double* __restrict__ outer_data,
+                                                      const i64* __restrict__ inner_indptr, const i64* __restrict__ inner_indices,
+                                                      const double* __restrict__ inner_data, const i64* __restrict__ starts, double* dense,
+                                                      i64* indices, double* data, i64* __restrict__ counts, double* __restrict__ chaos,
+                                                      double inflation, double prune, index_t c, index_t m, index_t x, index_t p, index_t y,
+                                                      index_t n, index_t z) {
+    for (index_t k = thread_index(); k < c; k += thread_count()) {
+        index_t column = columns[k], base = starts[k], count = 0, kept = 0;
+        double *row = dense + k * n, total = 0, largest = 0, kept_total = 0, squares = 0;
+        for (index_t e = outer_indptr[column]; e < outer_indptr[column + 1]; e++)
+            for (index_t f = inner_indptr[outer_indices[e]]; f < inner_indptr[outer_indices[e] + 1]; f++) {
+                index_t i = inner_indices[f];
+                double value = outer_data[e] * inner_data[f];
+                if (!(value > 0)) continue;
+                if (row[i] == 0) indices[base + count++] = i;
+                row[i] += value;
+            }
+        for (index_t at = base; at < base + count; at++) {
+            double value = row[indices[at]];
+            row[indices[at]] = 0;
+            data[at] = inflation == 2 ? value * value : pow(value, inflation);
+            total += data[at];
+            largest = max(largest, data[at]);
+        }
+        for (index_t at = base; at < base + count; at++)
+            if (data[at] >= prune * total || data[at] == largest) {
+                indices[base + kept] = indices[at];
+                data[base + kept] = data[at];
+                kept_total += data[at];
+                kept++;
+            }
+        for (index_t at = base; at < base + kept; at++) {
+            data[at] /= kept_total;
+            squares += data[at] * data[at];
+        }
+        counts[k] = kept;
+        chaos[k] = kept ? largest / kept_total - squares : 0;
+    }
+}

@@ -1,0 +1,1052 @@
+"""Links between two lists of names of organizations: by strings that look alike among those that share letters, by vectors, and through a
+directory of names that are known to mean the same. After Libgober and Jerzak (2024), with Markov clustering (van Dongen 2000) and greedy
+modularity (Clauset, Newman, Moore 2004) to find which names of a network belong together."""
+
+import heapq
+import math
+import unicodedata
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_bool, checked_choice, checked_count, checked_number
+from ..dispatch import float_dtype, on_device, routine
+from ..kernel import kernel
+from ..linalg import CSR
+from .strings import counted_grams, jaro_pair, numbered_grams, pack_strings
+
+SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
+WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
+LEAST_LEVEL = 1e-6  # of a calibrating quantile
+
+
+class LinkedPairs(NamedTuple):
+    """Pairs of rows, nearest first: ``left`` and ``right`` are row numbers (int64), ``distance`` their distance."""
+
+    left: Any
+    right: Any
+    distance: Any
+
+
+class DirectoryLinks(NamedTuple):
+    """`LinkedPairs` with ``via``, the canonical id that a pair was linked through, or -1 where its own names are nearer (int64)."""
+
+    left: Any
+    right: Any
+    distance: Any
+    via: Any
+
+
+class LinkageQuality(NamedTuple):
+    """Numbers of pairs by what was found and what is true, as Python integers, with precision, recall and the F measure."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    precision: float
+    recall: float
+    f_beta: float
+
+
+# --- names -----------------------------------------------------------------------------------------------------------------------------
+
+
+def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_spaces=True):
+    """Names in one spelling: lower case, without punctuation, single blanks.
+
+    Parameters
+    ----------
+    names : sequence of str
+    lower : bool
+    strip_punctuation : bool
+        Remove every character of the Unicode categories P*.
+    collapse_spaces : bool
+        Make every run of white space one blank, and none at the ends. This is done last, so that "a & b" has one blank.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    TypeError
+        An item is no string; the message says which.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> normalize_names(["  Procter &  Gamble, Inc. "])
+    ['procter gamble inc']
+    """
+    for name, option in (("lower", lower), ("strip_punctuation", strip_punctuation), ("collapse_spaces", collapse_spaces)):
+        checked_bool(name, option)
+    names = _checked_names("names", names)
+    if lower:
+        names = [name.lower() for name in names]
+    if strip_punctuation:
+        marks = {ord(c): None for c in set().union(*names) if unicodedata.category(c).startswith("P")}
+        names = [name.translate(marks) for name in names]
+    return [" ".join(name.split()) for name in names] if collapse_spaces else names
+
+
+def _checked_names(name, names):
+    if isinstance(names, (str, bytes)) or not hasattr(names, "__iter__"):
+        raise TypeError(f"{name} must be a sequence of strings (got {names!r:.80})")
+    names = list(names)
+    for i, item in enumerate(names):
+        if not isinstance(item, str):
+            raise TypeError(f"{name} must hold strings (got {item!r:.80} at {i})")
+    return names
+
+
+def _unique_names(name, names):
+    """The different normalized names, and for each name its place among them."""
+    place, at = {}, []
+    for item in normalize_names(_checked_names(name, names)):
+        at.append(place.setdefault(item, len(place)))
+    return list(place), np.array(at, np.int64)
+
+
+# --- links by strings ------------------------------------------------------------------------------------------------------------------
+
+
+def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, average_matches=10, min_shared_trigrams=0.05, rng=None):
+    """Pairs of names that look alike.
+
+    Names are normalized. Those that share too few trigrams are no candidates and are never compared.
+
+    Parameters
+    ----------
+    left, right : sequence of str
+    measure : {"qgram_jaccard", "osa", "jaro_winkler"}
+        The distance of candidates: see `string_similarity`; Winkler's similarity is subtracted from 1.
+    q : int
+        Letters of a q-gram.
+    max_distance : float, optional
+        The largest distance of a link; by default the quantile that `calibrate_distance` finds for `average_matches`.
+    average_matches : float
+        How many links a name should have, roughly.
+    min_shared_trigrams : float
+        A candidate has at least this share of the trigrams of the left name, and at least one. A shorter name is its own trigram.
+    rng : None, int or numpy.random.Generator
+        For the sample that calibrates.
+
+    Returns
+    -------
+    LinkedPairs
+        NumPy arrays, by ascending distance, then left, then right. Distances are exact but for rounding. Repeated names are compared once,
+        all their pairs are in the result; empty names are linked to none.
+
+    Raises
+    ------
+    TypeError
+        A name is no string, or an option has a wrong type.
+    ValueError
+        An option is outside of its range.
+
+    Notes
+    -----
+    The work is the number of pairs of equal trigrams, and two bytes looked at for each pair of names; the memory 16 MB, the
+    trigrams, and the candidates of as many names as share these 16 MB.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> fuzzy_link(["Apple", "Oracle"], ["ORACLE, Inc.", "Apple Corp."], max_distance=0.6)
+    LinkedPairs(left=array([1, 0]), right=array([0, 1]), distance=array([0.44444444, 0.55555556]))
+    """
+    options = _checked_fuzzy(measure, q, min_shared_trigrams)
+    average_matches = checked_number("average_matches", average_matches, above=0)
+    rng = np.random.default_rng(rng)
+    (left, left_at), (right, right_at) = _unique_names("left", left), _unique_names("right", right)
+    if max_distance is None:
+        max_distance = calibrate_distance(left, right, average_matches=average_matches, rng=rng,
+                                          distance=lambda a, b: _dense(a, b, *options)) if left and right else 0.0
+    else:
+        max_distance = checked_number("max_distance", max_distance, least=0)
+    rows, cols, distance = _alike(left, right, *options, max_distance)
+    return _sorted_pairs(np, *_expanded(rows, cols, distance, left_at, right_at))
+
+
+def _checked_fuzzy(measure, q, min_shared_trigrams):
+    return (checked_choice("measure", measure, SCORES), checked_count("q", q, least=1),
+            checked_number("min_shared_trigrams", min_shared_trigrams, least=0, most=1))
+
+
+def _dense(left, right, *options):
+    """All distances; those of pairs that are no candidates are infinite."""
+    rows, cols, distance = _alike(left, right, *options, math.inf)
+    result = np.full((len(left), len(right)), np.inf)
+    result[rows, cols] = distance
+    return result
+
+
+def _alike(left, right, measure, q, least_share, max_distance):
+    """The candidates whose distance is small enough: rows, columns, distances."""
+    kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    if left and right:
+        distances = _pair_scorer(left, right, measure, q)
+        for rows, cols in _candidates(left, right, least_share):
+            distance = distances(rows, cols)
+            near = distance <= max_distance
+            kept.append((rows[near], cols[near], distance[near]))
+    return tuple(map(np.concatenate, zip(*kept, strict=True)))
+
+
+def _postings(grams, offsets, number):
+    """Strings in the order of their grams, and where each gram's begin."""
+    strings = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.argsort(grams, kind="stable")
+    return strings[order], np.searchsorted(grams[order], np.arange(number + 1))
+
+
+def _counted_sides(left, right, q):
+    """Offsets and ascending grams of each string of both sides, and how many grams there are."""
+    ours, theirs = numbered_grams(np, pack_strings(left), pack_strings(right), q)
+    number = 1 + max(int(grams.max(initial=0)) for _, grams in (ours, theirs))
+    return counted_grams(np, *ours, len(left), number)[:2], counted_grams(np, *theirs, len(right), number)[:2], number
+
+
+def _candidates(left, right, least_share):
+    """Pairs with enough common trigrams, in batches of left names."""
+    left, right = ([name.ljust(3, "\0") if name else name for name in side] for side in (left, right))
+    (offsets, grams), (right_offsets, right_grams), number = _counted_sides(left, right, 3)
+    strings, postings = _postings(right_grams, right_offsets, number)
+    need = np.clip(np.ceil(least_share * np.diff(offsets)), 1, 2**16 - 1).astype(np.uint16)
+    batch = max(1, WORKSPACE // (2 * len(right)))
+    shared = np.empty((min(batch, len(left)), len(right)), np.uint16)
+    for first in range(0, len(left), batch):
+        these = slice(first, first + batch)
+        enough = np.empty(len(need[these]), np.int64)
+        count_shared_grams(offsets[first:first + len(enough) + 1], grams, postings, strings, need[these], shared[:len(enough)], enough)
+        starts = np.concatenate([[0], np.cumsum(enough)])
+        found = np.empty(starts[-1], np.int64)
+        list_candidates(shared[:len(enough)], need[these], starts, found)
+        yield first + np.repeat(np.arange(len(enough)), enough), found
+
+
+def _pair_scorer(left, right, measure, q):
+    """A function of rows and columns that gives the distances of these pairs."""
+    if measure == "qgram_jaccard":
+        (offsets, grams), (right_offsets, right_grams), _ = _counted_sides(left, right, q)
+
+        def by_grams(rows, cols):
+            distance = np.empty(len(rows))
+            pair_gram_distance(offsets, grams, right_offsets, right_grams, rows, cols, distance)
+            return distance
+
+        return by_grams
+    left, right = pack_strings(left), pack_strings(right)
+    width = 3 * (1 + max(int(np.diff(left.offsets).max()), int(np.diff(right.offsets).max())))
+    scored = pair_osa if measure == "osa" else pair_jaro_winkler
+
+    def by_letters(rows, cols):
+        distance, batch = np.empty(len(rows)), max(1, WORKSPACE // (4 * width))
+        work = np.empty((min(batch, len(rows)), width), np.int32)
+        for first in range(0, len(rows), batch):
+            these = slice(first, first + batch)
+            scored(*left, *right, rows[these], cols[these], work[:len(rows[these])], distance[these])
+        return distance
+
+    return by_letters
+
+
+def _expanded(rows, cols, distance, left_at, right_at):
+    """Pairs of different names as pairs of all their occurrences."""
+    members = [(np.argsort(at, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(at))])) for at in (left_at, right_at)]
+    for which in (0, 1):
+        order, starts = members[which]
+        these = (rows, cols)[which]
+        repeats = starts[these + 1] - starts[these] if len(these) else np.zeros(0, np.int64)
+        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        expanded = order[np.repeat(starts[these], repeats) + within] if len(these) else these
+        rows, cols, distance = (np.repeat(part, repeats) for part in (rows, cols, distance))
+        rows, cols = (expanded, cols) if which == 0 else (rows, expanded)
+    return rows, cols, distance
+
+
+def _sorted_pairs(xp, left, right, distance):
+    order = xp.lexsort(xp.stack([right.astype(np.float64), left.astype(np.float64), distance.astype(np.float64)]))
+    return LinkedPairs(left[order].astype(np.int64), right[order].astype(np.int64), distance[order])
+
+
+# --- links by vectors ------------------------------------------------------------------------------------------------------------------
+
+
+@routine
+def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_matches=10, block=None, rng=None):
+    """Pairs of rows whose Euclidean distance is small.
+
+    Parameters
+    ----------
+    left_vectors, right_vectors : (nl, d) and (nr, d) arrays of float32 or float64
+        Rows with a NaN are missing and become the mean of the others of their side.
+    max_distance : float, optional
+        The largest distance of a link; by default the quantile that `calibrate_distance` finds for `average_matches`.
+    average_matches : float
+        How many links a row should have, roughly.
+    block : int, optional
+        Left rows that are compared at once, by default as many as 4 million distances allow.
+    rng : None, int or numpy.random.Generator
+        For the sample that calibrates.
+
+    Returns
+    -------
+    LinkedPairs
+        By ascending distance, then left, then right. A matrix product finds candidates, their distances are those of the differences
+        of rows: to a few units of rounding, times d.
+
+    Raises
+    ------
+    ValueError
+        The widths differ, an entry is infinite or too large for its square, or an option is outside of its range.
+    TypeError
+        Arrays of other dtypes or on different devices.
+
+    Notes
+    -----
+    2 nl nr d operations, memory of 4 million numbers and the links.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> embedding_link(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [9.0, 9.0]]), max_distance=6)
+    LinkedPairs(left=array([0]), right=array([0]), distance=array([5.]))
+    """
+    xp, (left, right) = on_device(left_vectors=left_vectors, right_vectors=right_vectors)
+    for name, array in (("left_vectors", left), ("right_vectors", right)):
+        if array is None:
+            raise TypeError(f"{name} must be an array (got None)")
+    dtype = float_dtype(left_vectors=left, right_vectors=right)
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
+        raise ValueError(f"left_vectors (nl, d) and right_vectors (nr, d) must have the same d (got shapes {left.shape}, {right.shape})")
+    average_matches = checked_number("average_matches", average_matches, above=0)
+    block = max(1, 2**22 // max(len(right), 1)) if block is None else checked_count("block", block, least=1)
+    rng = np.random.default_rng(rng)
+    max_distance = None if max_distance is None else checked_number("max_distance", max_distance, least=0)
+    left, right = _without_missing(xp, "left_vectors", left), _without_missing(xp, "right_vectors", right)
+    if max_distance is None:
+        max_distance = calibrate_distance(left, right, average_matches=average_matches, rng=rng,
+                                          distance=lambda a, b: xp.sqrt(_squares(xp, a, b))) if len(left) and len(right) else 0.0
+    empty = xp.zeros(0, np.int64)
+    kept = [(empty, empty, xp.zeros(0, dtype))]
+    # what rounding may add to a squared distance, with a margin
+    largest = sum(float((a * a).sum(axis=1).max()) if len(a) else 0.0 for a in (left, right))
+    slack = 8 * (left.shape[1] + 2) * float(np.finfo(dtype).eps) * largest
+    for first in range(0, len(left), block) if len(right) else ():
+        rows, cols = xp.nonzero(_squares(xp, left[first:first + block], right) <= max_distance**2 * (1 + 1e-6) + slack)
+        rows = rows + first
+        distance = xp.concatenate([empty.astype(dtype), *(
+            xp.sqrt(((left[rows[at:at + 2**16]] - right[cols[at:at + 2**16]]) ** 2).sum(axis=1)) for at in range(0, len(rows), 2**16))])
+        near = distance <= max_distance
+        kept.append((rows[near], cols[near], distance[near]))
+    return _sorted_pairs(xp, *(xp.concatenate(part) for part in zip(*kept, strict=True)))
+
+
+def _without_missing(xp, name, vectors):
+    missing = xp.isnan(vectors).any(axis=1)
+    filled = xp.where(missing[:, None], 0, vectors).astype(vectors.dtype)
+    largest = float(xp.abs(filled).max()) if filled.size else 0.0
+    most = math.sqrt(float(np.finfo(vectors.dtype).max) / (8 * max(filled.shape[1], 1)))
+    if largest > most:
+        raise ValueError(f"{name} must be finite and at most {most:.3g} in absolute value (got {largest})")
+    present = len(vectors) - int(missing.sum())
+    mean = (filled.sum(axis=0, dtype=np.float64) / max(present, 1)).astype(vectors.dtype)
+    return xp.where(missing[:, None], mean, filled)
+
+
+def _squares(xp, a, b):
+    return xp.maximum((a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T), 0)
+
+
+def calibrate_distance(left, right, *, average_matches, distance, sample=1000, observed_only=True, rng=None):
+    """The distance that gives about so many matches for each row.
+
+    It is the quantile of the distances between two samples at the level average_matches / sqrt(nl nr), between 1e-6 and 1.
+
+    Parameters
+    ----------
+    left, right : sequences or arrays
+        Of length nl and nr.
+    average_matches : float
+    distance : function
+        ``distance(some of left, some of right)`` → matrix of distances, infinite where a pair is not compared.
+    sample : int
+        Rows of each side at most.
+    observed_only : bool
+        Whether the quantile is over the finite distances alone, or over all pairs.
+    rng : None, int or numpy.random.Generator
+
+    Returns
+    -------
+    float
+        0 where no distance is finite; infinite where the quantile of all pairs is.
+
+    Raises
+    ------
+    ValueError
+        A side is empty, or an option is outside of its range.
+    TypeError
+        An option has a wrong type.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> x = np.arange(10.0)
+    >>> calibrate_distance(x, x, average_matches=1, distance=lambda a, b: abs(a[:, None] - b))
+    0.0
+    """
+    average_matches = checked_number("average_matches", average_matches, above=0)
+    sample, observed_only = checked_count("sample", sample, least=1), checked_bool("observed_only", observed_only)
+    if not callable(distance):
+        raise TypeError(f"distance must be a function (got {distance!r:.80})")
+    rng, parts = np.random.default_rng(rng), []
+    for name, side in (("left", left), ("right", right)):
+        if not len(side):
+            raise ValueError(f"{name} must not be empty (got length 0)")
+        chosen = np.sort(rng.choice(len(side), min(sample, len(side)), replace=False)).tolist()
+        parts.append([side[i] for i in chosen] if isinstance(side, (list, tuple)) else side[chosen])
+    found = distance(*parts).reshape(-1)
+    found = found[found < math.inf] if observed_only else found
+    if not len(found):
+        return 0.0
+    found.sort()  # the quantile that is a distance itself: a link at it is kept
+    return float(found[max(0, math.ceil(quantile_level(len(left), len(right), average_matches) * len(found)) - 1)])
+
+
+def quantile_level(nl, nr, average_matches):
+    """The share of all pairs that are matches, if a row has so many on average."""
+    return min(1.0, max(LEAST_LEVEL, average_matches / math.sqrt(nl * nr)))
+
+
+# --- the probability of a match --------------------------------------------------------------------------------------------------------
+
+
+class MatchProbability:
+    """The probability that a pair is a match, from its distance: p = 1 / (1 + exp(b0 + b1 d)), b1 >= 0.
+
+    Parameters
+    ----------
+    features : tuple of str
+        Names of the distances, one coefficient each.
+    l2 : float
+        Weight of the penalty ``l2 / 2 * sum(b1**2)`` beside the mean loss of a pair; > 0, so that coefficients stay finite.
+
+    Attributes
+    ----------
+    intercept_ : float
+        b0.
+    coefficients_ : (f,) array of float64
+        b1, none below zero: more distance never makes a match likelier.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option is outside of its range or has a wrong type.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> model = MatchProbability().fit(np.array([0.1, 0.2, 0.5, 0.9]), np.array([True, True, False, False]))
+    >>> model.predict(np.array([0.0, 1.0])).round(1)
+    array([1., 0.])
+    """
+
+    def __init__(self, *, features=("distance",), l2=1e-3):
+        if not isinstance(features, tuple) or not features or not all(isinstance(f, str) for f in features):
+            raise TypeError(f"features must be a tuple of names (got {features!r:.80})")
+        self.features, self.l2 = features, checked_number("l2", l2, above=0)
+
+    def fit(self, distances, is_match, *, base_rate=None):
+        """Maximise the likelihood by Newton's method; returns self.
+
+        Parameters
+        ----------
+        distances : (n,) or (n, f) array
+        is_match : (n,) array of bool
+        base_rate : float, optional
+            The share of matches among all pairs: matches and others are weighted to it where they were not sampled so.
+        """
+        d, match = self._columns(distances), np.asarray(is_match)
+        if match.dtype != bool or match.shape != (len(d),):
+            raise TypeError(f"is_match must be an array of {len(d)} bool (got dtype {match.dtype} and shape {match.shape})")
+        share = match.mean() if len(match) else 0.0
+        if not 0 < share < 1:
+            raise ValueError(f"is_match must have both matches and others (got {int(match.sum())} matches of {len(match)})")
+        rate = share if base_rate is None else checked_number("base_rate", base_rate, above=0, below=1)
+        weights = np.where(match, rate / share, (1 - rate) / (1 - share)) / len(match)
+        free = np.ones(d.shape[1], bool)
+        while True:  # a coefficient that would be negative is held at zero
+            b = self._newton(d[:, free], match, weights)
+            if (b[1:] >= 0).all():
+                break
+            free[np.flatnonzero(free)[b[1:] < 0]] = False
+        self.intercept_, self.coefficients_ = float(b[0]), np.zeros(d.shape[1])
+        self.coefficients_[free] = b[1:]
+        return self
+
+    def _newton(self, d, match, weights):
+        x = np.column_stack([np.ones(len(d)), d])
+        ridge = np.r_[0.0, np.full(d.shape[1], self.l2)]
+        b, sign = np.zeros(x.shape[1]), np.where(match, 1.0, -1.0)
+
+        def loss(b):
+            return weights @ np.logaddexp(0, sign * (x @ b)) + ridge @ b**2 / 2
+
+        for _ in range(100):
+            p = 0.5 * (1 - np.tanh(x @ b / 2))
+            gradient = x.T @ (weights * (match - p)) + ridge * b
+            curvature = (x * (weights * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ x + np.diag(ridge)
+            step, size, now = np.linalg.solve(curvature, gradient), 1.0, loss(b)
+            while loss(b - size * step) > now and size > 1e-10:
+                size /= 2
+            b = b - size * step
+            if np.abs(size * step).max() <= 1e-12 * max(1.0, np.abs(b).max()):
+                break
+        return b
+
+    def predict(self, distances):
+        """(n,) array of probabilities."""
+        if not hasattr(self, "coefficients_"):
+            raise ValueError("predict must come after fit (got a model without coefficients)")
+        return 0.5 * (1 - np.tanh((self.intercept_ + self._columns(distances) @ self.coefficients_) / 2))
+
+    def _columns(self, distances):
+        d = np.asarray(distances)
+        if d.dtype.kind not in "fiu":
+            raise TypeError(f"distances must hold numbers (got dtype {d.dtype})")
+        columns = d[:, None] if d.ndim == 1 else d
+        if columns.ndim != 2 or columns.shape[1] != len(self.features):
+            raise ValueError(f"distances must have one column for each of {', '.join(self.features)} (got shape {d.shape})")
+        if not np.isfinite(columns).all():
+            raise ValueError("distances must be finite (got nan or inf)")
+        return columns.astype(np.float64)
+
+
+# --- networks of names -----------------------------------------------------------------------------------------------------------------
+
+
+def name_network(alias_ids, profile_ids, counts=None):
+    """How often a walk from a name through a profile that uses it ends at each name.
+
+    ``T[i, j] = sum over profiles u of P(u | i) P(j | u)``, with P(u | i) the share of u among the uses of i, P(j | u) that of j among
+    the names of u.
+
+    Parameters
+    ----------
+    alias_ids, profile_ids : (m,) arrays of int
+        Uses of a name by a profile, both numbered from 0.
+    counts : (m,) array of int or float, optional
+        How often; > 0 or zero, by default 1. Repeated uses are summed.
+
+    Returns
+    -------
+    CSR
+        (aliases, aliases), float64 in NumPy arrays; rows sum to 1, those of names that are never used to 0.
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, an id is negative, or a count negative or not finite.
+    TypeError
+        Ids are no integers, or counts no numbers.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> name_network([0, 1, 1, 2], [0, 0, 1, 1], [2, 2, 2, 4]).to_dense().round(3)
+    array([[0.5  , 0.5  , 0.   ],
+           [0.25 , 0.417, 0.333],
+           [0.   , 0.333, 0.667]])
+    """
+    ids = []
+    for name, given in (("alias_ids", alias_ids), ("profile_ids", profile_ids)):
+        array = np.asarray(given if len(given) else np.zeros(0, np.int64))
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be integers (got dtype {array.dtype})")
+        if array.size and int(array.min()) < 0:
+            raise ValueError(f"{name} must be >= 0 (got {int(array.min())})")
+        ids.append(array.astype(np.int64))
+    weights = np.ones(len(ids[0])) if counts is None else np.asarray(counts)
+    if weights.dtype.kind not in "fiu" and weights.size:
+        raise TypeError(f"counts must be numbers (got dtype {weights.dtype})")
+    if not ids[0].shape == ids[1].shape == weights.shape or weights.ndim != 1:
+        raise ValueError("alias_ids, profile_ids and counts must have one length "
+                         f"(got shapes {ids[0].shape}, {ids[1].shape}, {weights.shape})")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"counts must be finite and >= 0 (got {weights.min()} … {weights.max()})")
+    used = weights > 0
+    shape = tuple(int(array.max(initial=-1)) + 1 for array in ids)
+    uses = CSR.from_coo(ids[0][used], ids[1][used], weights[used].astype(np.float64), shape)
+    return _product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0]
+
+
+def _row_stochastic(a):
+    sums = np.bincount(a.rows, weights=a.data, minlength=a.shape[0]) if a.nnz else np.ones(a.shape[0])
+    return CSR(a.indptr, a.indices, a.data / sums[a.rows], a.shape)
+
+
+def _product(outer, inner, inflation, prune):
+    """Rows of outer · inner, raised to a power, pruned, divided by their sums; and the largest of max - sum of squares of a row."""
+    m, n = outer.shape[0], inner.shape[1]
+    inputs = [part.astype(dtype) for a in (outer, inner) for part, dtype in (
+        (a.indptr, np.int64), (a.indices, np.int64), (a.data, np.float64))]
+    lengths = np.diff(inputs[3])[outer.indices]
+    most = np.diff(np.concatenate([[0], np.cumsum(lengths)])[outer.indptr])  # entries of a row, if no two coincide
+    most = np.minimum(most, n)
+    batch = max(1, min(m, WORKSPACE // (8 * max(n, 1))))
+    dense, rows, cols, values, chaos = np.zeros((batch, n)), [], [], [], 0.0
+    for first in range(0, m, batch):
+        these = np.arange(first, min(first + batch, m))
+        starts = np.concatenate([[0], np.cumsum(most[these])])
+        indices, data = np.empty(starts[-1], np.int64), np.empty(starts[-1])
+        counts, spread = np.empty(len(these), np.int64), np.empty(len(these))
+        stochastic_product(these, *inputs, starts, dense[:len(these)], indices, data, counts, spread, inflation, prune)
+        kept = np.repeat(starts[:-1], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows.append(np.repeat(these, counts))
+        cols.append(indices[kept])
+        values.append(data[kept])
+        chaos = max(chaos, float(spread.max(initial=0.0)))
+    empty = np.zeros(0, np.int64)
+    rows, cols, values = np.concatenate([empty, *rows]), np.concatenate([empty, *cols]), np.concatenate([np.zeros(0), *values])
+    return CSR.from_coo(rows, cols, values, (m, n)), chaos
+
+
+def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, expansion=2, prune=1e-4, max_iter=100, tol=1e-6):
+    """Which nodes of a network belong together.
+
+    Parameters
+    ----------
+    indptr, indices, data : arrays
+        A square matrix of weights >= 0 by rows, see :class:`numcore.linalg.CSR`; NumPy arrays. Both directions of an edge are averaged.
+    method : {"markov", "modularity"}
+        Markov clustering lets walks spread (the matrix to the power `expansion`) and favours what is likely (entries to the power
+        `inflation`) until nothing changes. Greedy modularity joins, again and again, the two clusters that add most to it.
+    inflation : float
+        > 1; larger values give more, smaller clusters.
+    expansion : int
+        >= 2.
+    prune : float
+        Probabilities below it are dropped, except the largest of a column; 0 <= prune < 1.
+    max_iter : int
+        Rounds of Markov clustering at most.
+    tol : float
+        A matrix has settled if max - sum of squares of every column is below it.
+
+    Returns
+    -------
+    (n,) array of int64
+        Labels from 0, in the order in which clusters first appear. A node without edges is a cluster.
+
+    Raises
+    ------
+    ValueError
+        A weight is negative or not finite, the matrix is not square, or an option is outside of its range.
+    TypeError
+        Arrays of other dtypes or on a GPU.
+
+    Notes
+    -----
+    A round of Markov clustering costs the number of products of entries. Greedy modularity runs in plain Python, in O(nnz log n) for
+    each level of merging.
+
+    References
+    ----------
+    S. van Dongen, "Graph clustering by flow simulation", University of Utrecht, 2000.
+    A. Clauset, M. E. J. Newman, C. Moore, "Finding community structure in very large networks", Physical Review E, 2004.
+
+    Examples
+    --------
+    >>> from numcore.linalg import CSR
+    >>> two_pairs = CSR.from_dense(np.kron(np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]])))
+    >>> network_clusters(two_pairs.indptr, two_pairs.indices, two_pairs.data)
+    array([0, 0, 1, 1])
+    """
+    xp, (indptr, indices, data) = on_device(indptr=indptr, indices=indices, data=data)
+    if xp is not np or indptr is None or data is None:
+        raise TypeError("indptr, indices and data must be NumPy arrays (got None or arrays of a GPU)")
+    float_dtype(data=data)
+    checked_choice("method", method, ("markov", "modularity"))
+    inflation, expansion = checked_number("inflation", inflation, above=1), checked_count("expansion", expansion, least=2)
+    prune, tol = checked_number("prune", prune, least=0, below=1), checked_number("tol", tol, above=0)
+    max_iter = checked_count("max_iter", max_iter, least=1)
+    if not (np.isfinite(data) & (data >= 0)).all():
+        raise ValueError(f"data must be finite and >= 0 (got {data.min()} … {data.max()})")
+    n = len(indptr) - 1 if indptr.ndim == 1 and len(indptr) else 0
+    a = CSR(indptr, indices, data.astype(np.float64), (n, n))
+    used = a.data > 0
+    rows, cols, weights = a.rows[used], a.indices[used], a.data[used] / (2 * a.data.max(initial=1e-300))
+    a = CSR.from_coo(np.concatenate([rows, cols]), np.concatenate([cols, rows]), np.concatenate([weights, weights]), (n, n))
+    return _modularity(a) if method == "modularity" else _markov(a, inflation, expansion, prune, max_iter, tol)
+
+
+def _markov(a, inflation, expansion, prune, max_iter, tol):
+    """Columns of the stochastic matrix are rows here, since the start is symmetric but for the scale of each."""
+    n = a.shape[0]
+    loops = np.zeros(n)  # as heavy as the heaviest edge of the node, so that walks can stay
+    np.maximum.at(loops, a.rows, a.data)
+    loops[loops == 0] = 1
+    edges = a.rows != a.indices
+    m = _row_stochastic(CSR.from_coo(np.concatenate([a.rows[edges], np.arange(n)]), np.concatenate([a.indices[edges], np.arange(n)]),
+                                     np.concatenate([a.data[edges], loops]), (n, n)))
+    for _ in range(max_iter):
+        power = m
+        for _ in range(expansion - 2):
+            power, _ = _product(power, m, 1.0, 0.0)
+        m, chaos = _product(power, m, inflation, prune)
+        if chaos < tol:
+            break
+    return _components(m.rows, m.indices, n)
+
+
+def _components(a, b, n):
+    """Labels of connected components, in the order of their first nodes."""
+    label = np.arange(n)
+    while True:
+        new = label.copy()
+        np.minimum.at(new, a, label[b])
+        np.minimum.at(new, b, label[a])
+        new = new[new]
+        if (new == label).all():
+            return np.unique(label, return_inverse=True)[1].astype(np.int64)
+        label = new
+
+
+def _modularity(a):
+    """The pair with the largest gain 2 (e_ij - a_i a_j) is merged until no gain is positive; e are shares of the edges' weight."""
+    n, total = a.shape[0], float(a.data.sum())
+    parent = np.arange(n)
+    if total == 0:
+        return parent
+    share = (np.bincount(a.rows, weights=a.data, minlength=n) / total).tolist()
+    joined = [{} for _ in range(n)]
+    for i, j, weight in zip(a.rows.tolist(), a.indices.tolist(), (a.data / total).tolist(), strict=True):
+        if i != j:
+            joined[i][j] = weight
+
+    def entry(i, j):
+        i, j = min(i, j), max(i, j)
+        return -2 * (joined[i][j] - share[i] * share[j]), i, j
+
+    heap = [entry(i, j) for i in range(n) for j in joined[i] if i < j]
+    heapq.heapify(heap)
+    while heap:
+        found = heapq.heappop(heap)
+        gain, i, j = found
+        if gain >= -1e-15:  # what is left of exact ties is rounding
+            break
+        if j not in joined[i] or entry(i, j) != found:
+            continue  # from before a merger
+        keep, gone = (i, j) if len(joined[i]) >= len(joined[j]) else (j, i)
+        parent[gone] = keep
+        share[keep] += share[gone]
+        for k, weight in joined[gone].items():
+            del joined[k][gone]
+            if k != keep:
+                joined[keep][k] = joined[k][keep] = joined[keep].get(k, 0.0) + weight
+        joined[gone] = {}
+        for k in joined[keep]:
+            heapq.heappush(heap, entry(keep, k))
+    return _components(np.arange(n), parent, n)
+
+
+# --- through a directory ---------------------------------------------------------------------------------------------------------------
+
+
+def link_through_directory(left, right, directory_names, canonical_ids, *, average_matches=2, relative_weight=1.5, direct=True, **fuzzy):
+    """Links between names that are near to names of one organization in a directory.
+
+    Both sides are linked to the directory by `fuzzy_link`. Two names that reach the same canonical id have the distance
+    ``relative_weight`` times the larger of their distances to it.
+
+    Parameters
+    ----------
+    left, right : sequence of str
+    directory_names : sequence of str
+    canonical_ids : (m,) array of int
+        What each name of the directory stands for, >= 0: labels of `network_clusters`, say.
+    average_matches : float
+        How many names of the directory a name should reach, if no `max_distance` is given.
+    relative_weight : float
+        > 0.
+    direct : bool
+        Whether the names themselves are compared too, and the smaller distance is taken.
+    **fuzzy
+        Further options of `fuzzy_link`; a `max_distance` holds for the steps into the directory and for the direct links.
+
+    Returns
+    -------
+    DirectoryLinks
+        By ascending distance, then left, then right, each pair once.
+
+    Raises
+    ------
+    ValueError
+        There is not one canonical id for each name of the directory, an id is negative, or an option is outside of its range.
+    TypeError
+        A name is no string, or ids are no integers.
+
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
+    Research and Methods, 2024.
+
+    Examples
+    --------
+    >>> links = link_through_directory(["Fannie Mae"], ["Federal National Mortgage Assn."], ["fannie mae",
+    ...     "federal national mortgage association", "freddie mac"], [1, 1, 2], max_distance=0.2)
+    >>> links.via, links.distance
+    (array([1]), array([0.25]))
+    """
+    directory_names = _checked_names("directory_names", directory_names)
+    ids = np.asarray(canonical_ids if len(canonical_ids) else np.zeros(0, np.int64))
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"canonical_ids must be integers (got dtype {ids.dtype})")
+    if ids.shape != (len(directory_names),):
+        raise ValueError(f"canonical_ids must have shape ({len(directory_names)},) (got {ids.shape})")
+    if ids.size and int(ids.min()) < 0:
+        raise ValueError(f"canonical_ids must be >= 0 (got {int(ids.min())})")
+    weight, direct = checked_number("relative_weight", relative_weight, above=0), checked_bool("direct", direct)
+    fuzzy = fuzzy | {"average_matches": average_matches, "rng": np.random.default_rng(fuzzy.get("rng"))}
+    legs = []
+    for side in (left, right):
+        pairs = fuzzy_link(side, directory_names, **fuzzy)
+        legs.append(_nearest(pairs.left, ids[pairs.right].astype(np.int64), pairs.distance))
+    rows, cols, distance, via = _joined(*legs)
+    distance = weight * distance
+    if direct:
+        pairs = fuzzy_link(left, right, **fuzzy)
+        rows, cols = np.concatenate([pairs.left, rows]), np.concatenate([pairs.right, cols])
+        via = np.concatenate([np.full(len(pairs.left), -1), via])
+        distance = np.concatenate([pairs.distance, distance])
+    order = np.lexsort([via, distance, cols, rows])
+    order = order[_firsts(rows[order], cols[order])]
+    order = order[np.lexsort([cols[order], rows[order], distance[order]])]
+    return DirectoryLinks(rows[order], cols[order], distance[order], via[order])
+
+
+def _firsts(a, b):
+    """Where a pair differs from the one before it."""
+    return np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])])[:len(a)]
+
+
+def _nearest(names, ids, distance):
+    """For each name and id the smallest distance, by ascending id."""
+    order = np.lexsort([distance, names, ids])
+    order = order[_firsts(names[order], ids[order])]
+    return names[order], ids[order], distance[order]
+
+
+def _joined(one, other):
+    """Pairs of names with a common id: rows, columns, the larger distance, the id."""
+    starts, ends = (np.searchsorted(other[1], one[1], side=side) for side in ("left", "right"))
+    repeats = ends - starts
+    mine = np.repeat(np.arange(len(starts)), repeats)
+    theirs = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats) + np.repeat(starts, repeats)
+    return one[0][mine], other[0][theirs], np.maximum(one[2][mine], other[2][theirs]), one[1][mine]
+
+
+def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
+    """How many of the found pairs are true, and how many of the true ones are found.
+
+    Parameters
+    ----------
+    pairs : LinkedPairs, DirectoryLinks or (left, right)
+    true_pairs : (left, right)
+        Row numbers; repeated pairs count once.
+    n_left, n_right : int
+        Rows of each side.
+    beta : float
+        How many times more recall counts than precision in ``f_beta``; > 0.
+
+    Returns
+    -------
+    LinkageQuality
+        A quotient without denominator is 0.
+
+    Raises
+    ------
+    ValueError
+        A row number is outside of its side, or lengths differ.
+    TypeError
+        Row numbers are no integers.
+
+    References
+    ----------
+    C. J. van Rijsbergen, "Information Retrieval", 1979, chapter 7.
+
+    Examples
+    --------
+    >>> linkage_quality(([0, 1], [0, 0]), ([0], [0]), n_left=2, n_right=2)
+    LinkageQuality(tp=1, fp=1, fn=0, tn=2, precision=0.5, recall=1.0, f_beta=0.6666666666666666)
+    """
+    n_left, n_right = checked_count("n_left", n_left), checked_count("n_right", n_right)
+    beta = checked_number("beta", beta, above=0)
+    found, true = _pair_set("pairs", pairs, n_left, n_right), _pair_set("true_pairs", true_pairs, n_left, n_right)
+    tp = len(found & true)
+    fp, fn = len(found) - tp, len(true) - tp
+    weighted = (1 + beta**2) * tp
+    return LinkageQuality(tp, fp, fn, n_left * n_right - tp - fp - fn, tp / (tp + fp) if found else 0.0, tp / (tp + fn) if true else 0.0,
+                          weighted / (weighted + beta**2 * fn + fp) if found or true else 0.0)
+
+
+def _pair_set(name, pairs, n_left, n_right):
+    sides = []
+    for side, limit in zip(pairs[:2], (n_left, n_right), strict=True):
+        side = np.asarray(side if len(side) else np.zeros(0, np.int64))
+        if side.dtype.kind not in "iu":
+            raise TypeError(f"{name} must hold integers (got dtype {side.dtype})")
+        if side.size and not 0 <= int(side.min()) <= int(side.max()) < limit:
+            raise ValueError(f"{name} must satisfy 0 <= row < {limit} (got {int(side.min())} … {int(side.max())})")
+        sides.append(side.tolist())
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError(f"{name} must have as many left as right rows (got {len(sides[0])} and {len(sides[1])})")
+    return set(zip(*sides, strict=True))
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel("in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; in uint16 need[c]; out uint16 shared[c, nr]; "
+        "out int64 enough[c]", split="c", gpu="block", grain="1")
+def count_shared_grams(offsets, grams, postings, strings, need, shared, enough, start, stop):
+    """How many grams of each left string each right string has, and how many right strings have enough."""
+    for i in range(start, stop):
+        row = shared[i]
+        row[:] = 0
+        for e in range(np.uintp(offsets[i]), np.uintp(offsets[i + 1])):
+            for at in range(np.uintp(postings[grams[e]]), np.uintp(postings[grams[e] + 1])):
+                row[np.uintp(strings[at])] += np.uint16(1)
+        total = 0
+        for j in range(len(row)):
+            total += row[j] >= need[i]
+        enough[i] = total
+
+
+@kernel("in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]", split="c", gpu="warp", grain="1")
+def list_candidates(shared, need, starts, found, start, stop):
+    for i in range(start, stop):
+        row, at, base = shared[i], starts[i], 0
+        while base < len(row):  # most stretches of 64 have none
+            end, largest = min(base + 64, len(row)), np.uint16(0)
+            for j in range(base, end):
+                largest = max(largest, row[j])
+            if largest >= need[i]:
+                for j in range(base, end):
+                    if row[j] >= need[i]:
+                        found[at] = j
+                        at += 1
+            base = end
+
+
+@kernel("in int64 offsets[nl]; in int64 grams[x]; in int64 right_offsets[nr]; in int64 right_grams[y]; in int64 rows[c]; in int64 cols[c]; "
+        "out float64 distance[c]", split="c")
+def pair_gram_distance(offsets, grams, right_offsets, right_grams, rows, cols, distance, start, stop):
+    for k in range(start, stop):
+        a, a_end = np.uintp(offsets[rows[k]]), np.uintp(offsets[rows[k] + 1])
+        b, b_end = np.uintp(right_offsets[cols[k]]), np.uintp(right_offsets[cols[k] + 1])
+        total, common = np.int64(a_end - a) + np.int64(b_end - b), np.int64(0)
+        while a < a_end and b < b_end:
+            x, y = grams[a], right_grams[b]
+            common += x == y
+            a += np.uintp(x <= y)
+            b += np.uintp(y <= x)
+        distance[k] = 1 - common / (total - common) if total else 0.0
+
+
+LETTERS = ("in uint32 left[t]; in int64 left_offsets[nl]; in uint32 right[r]; in int64 right_offsets[nr]; in int64 rows[c]; "
+           "in int64 cols[c]; inout int32 work[c, w]; out float64 distance[c]")
+
+
+@kernel(LETTERS, split="c", grain="16")
+def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
+    """The edit distance with swaps of neighbours by its table, of which three rows are kept."""
+    for k in range(start, stop):
+        a, b = left_offsets[rows[k]], right_offsets[cols[k]]
+        m, n = left_offsets[rows[k] + 1] - a, right_offsets[cols[k] + 1] - b
+        row = work[k]
+        for j in range(n + 1):
+            row[j] = j
+        for i in range(1, m + 1):
+            now, above, before = (i % 3) * (n + 1), ((i + 2) % 3) * (n + 1), ((i + 1) % 3) * (n + 1)
+            row[now] = i
+            for j in range(1, n + 1):
+                differ = left[a + i - 1] != right[b + j - 1]
+                best = min(min(row[above + j], row[now + j - 1]) + 1, row[above + j - 1] + differ)
+                if i > 1 and j > 1 and left[a + i - 1] == right[b + j - 2] and left[a + i - 2] == right[b + j - 1]:
+                    best = min(best, row[before + j - 2] + 1)
+                row[now + j] = best
+        distance[k] = row[(m % 3) * (n + 1) + n]
+
+
+@kernel(LETTERS, split="c", grain="16")
+def pair_jaro_winkler(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
+    for k in range(start, stop):
+        i, j = rows[k], cols[k]
+        distance[k] = 1 - jaro_pair(left, left_offsets[i], left_offsets[i + 1] - left_offsets[i], right, right_offsets[j],
+                                    right_offsets[j + 1] - right_offsets[j], work[k], 0.1)
+
+
+@kernel("in int64 columns[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; in float64 outer_data[x]; in int64 inner_indptr[p]; "
+        "in int64 inner_indices[y]; in float64 inner_data[y]; in int64 starts[c+1]; inout float64 dense[c, n]; inout int64 indices[z]; "
+        "inout float64 data[z]; out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune", split="c", threads=64,
+        grain="1")
+def stochastic_product(columns, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, starts, dense, indices,
+                       data, counts, chaos, inflation, prune, start, stop):
+    """Rows of a product of two sparse matrices, to a power, pruned, divided by their sums; `dense` is zero before and after."""
+    for k in range(start, stop):
+        column, base, count = columns[k], starts[k], np.int64(0)
+        row = dense[k]
+        for e in range(outer_indptr[column], outer_indptr[column + 1]):
+            middle, weight = outer_indices[e], outer_data[e]
+            for f in range(inner_indptr[middle], inner_indptr[middle + 1]):
+                i, value = inner_indices[f], weight * inner_data[f]
+                if value > 0:
+                    if row[i] == 0:
+                        indices[base + count] = i
+                        count += 1
+                    row[i] += value
+        total, largest = 0.0, 0.0
+        for at in range(base, base + count):
+            value = row[indices[at]]
+            row[indices[at]] = 0
+            data[at] = value * value if inflation == 2 else value**inflation
+            total += data[at]
+            largest = max(largest, data[at])
+        kept, kept_total, end = np.int64(0), 0.0, count
+        for at in range(base, base + end):
+            if data[at] >= prune * total or data[at] == largest:
+                indices[base + kept], data[base + kept] = indices[at], data[at]
+                kept_total += data[at]
+                kept += 1
+        squares = 0.0
+        for at in range(base, base + kept):
+            data[at] /= kept_total
+            squares += data[at] * data[at]
+        counts[k] = kept
+        chaos[k] = largest / kept_total - squares if kept else 0.0
