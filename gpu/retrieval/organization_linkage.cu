@@ -3,19 +3,29 @@
 
 // One block takes a left string: for each of its grams in turn, the threads share the right strings that have it, each has it once.
 extern "C" __global__ void numcore_count_shared_grams(const i64* __restrict__ offsets, const i64* __restrict__ grams,
-                                                      const i64* __restrict__ postings, const i64* __restrict__ strings,
-                                                      const u16* __restrict__ need, u16* shared, i64* __restrict__ enough, index_t x,
-                                                      index_t u, index_t y, index_t c, index_t nr) {
+                                                      const i64* __restrict__ postings, const i64* __restrict__ strings, u16* shared,
+                                                      const i64* __restrict__ sizes, index_t x, index_t u, index_t y, index_t c, index_t nr) {
     for (index_t i = block_index(); i < c; i += block_count()) {
         u16* row = shared + i * nr;
         for (index_t j = index_in_block(); j < nr; j += block_size()) row[j] = 0;
         __syncthreads();
-        for (index_t e = offsets[i]; e < offsets[i + 1]; e++) {
+        for (index_t e = offsets[i]; e < offsets[i] + sizes[i]; e++) {
             for (index_t at = postings[grams[e]] + index_in_block(); at < postings[grams[e] + 1]; at += block_size()) row[strings[at]]++;
             __syncthreads();
         }
+    }
+}
+
+// One block takes a left string; its threads share the right ones.
+extern "C" __global__ void numcore_count_candidates(u16* shared, const u16* __restrict__ need, const u16* common,
+                                                    const float* __restrict__ sizes, const float* __restrict__ right_sizes,
+                                                    i64* __restrict__ enough, float similarity, index_t c, index_t nr) {
+    for (index_t i = block_index(); i < c; i += block_count()) {
         index_t mine = 0;
-        for (index_t j = index_in_block(); j < nr; j += block_size()) mine += row[j] >= need[i];
+        for (index_t j = index_in_block(); j < nr; j += block_size()) {
+            if ((float)common[i * nr + j] * (1 + similarity) < similarity * (sizes[i] + right_sizes[j])) shared[i * nr + j] = 0;
+            mine += shared[i * nr + j] >= need[i];
+        }
         mine = block_sum(mine);
         if (index_in_block() == 0) enough[i] = mine;
     }
@@ -108,42 +118,46 @@ extern "C" __global__ void numcore_pair_jaro_winkler(const u32* __restrict__ lef
     }
 }
 
-// One thread takes a vector of the product: its entries are collected in a row of `dense`, which is zero before and after.
+// One thread takes a row of the product; the row's room, a power of two, is a hash table of its entries first.
 extern "C" __global__ void numcore_stochastic_product(const i64* __restrict__ columns, const i64* __restrict__ outer_indptr,
                                                       const i64* __restrict__ outer_indices, const double* __restrict__ outer_data,
                                                       const i64* __restrict__ inner_indptr, const i64* __restrict__ inner_indices,
-                                                      const double* __restrict__ inner_data, const i64* __restrict__ starts, double* dense,
-                                                      i64* indices, double* data, i64* __restrict__ counts, double* __restrict__ chaos,
-                                                      double inflation, double prune, index_t c, index_t m, index_t x, index_t p, index_t y,
-                                                      index_t n, index_t z) {
+                                                      const double* __restrict__ inner_data, const i64* __restrict__ starts, i64* indices,
+                                                      double* data, i64* __restrict__ counts, double* __restrict__ chaos, double inflation,
+                                                      double prune, index_t c, index_t m, index_t x, index_t p, index_t y, index_t z) {
     for (index_t k = thread_index(); k < c; k += thread_count()) {
-        index_t column = columns[k], base = starts[k], count = 0, kept = 0;
-        double *row = dense + k * n, total = 0, largest = 0, kept_total = 0, squares = 0;
-        for (index_t e = outer_indptr[column]; e < outer_indptr[column + 1]; e++)
+        i64* index = indices + starts[k];
+        double *entry = data + starts[k], total = 0, largest = 0, kept_total = 0, squares = 0;
+        index_t room = starts[k + 1] - starts[k], count = 0, kept = 0;
+        for (index_t at = 0; at < room; at++) index[at] = -1;
+        for (index_t e = outer_indptr[columns[k]]; e < outer_indptr[columns[k] + 1]; e++)
             for (index_t f = inner_indptr[outer_indices[e]]; f < inner_indptr[outer_indices[e] + 1]; f++) {
-                index_t i = inner_indices[f];
-                double value = outer_data[e] * inner_data[f];
-                if (!(value > 0)) continue;
-                if (row[i] == 0) indices[base + count++] = i;
-                row[i] += value;
+                i64 i = inner_indices[f];
+                index_t at = i * 2654435761ll & (room - 1);
+                while (index[at] >= 0 && index[at] != i) at = (at + 1) & (room - 1);
+                if (index[at] < 0) {
+                    index[at] = i;
+                    entry[at] = 0;
+                }
+                entry[at] += outer_data[e] * inner_data[f];
             }
-        for (index_t at = base; at < base + count; at++) {
-            double value = row[indices[at]];
-            row[indices[at]] = 0;
-            data[at] = inflation == 2 ? value * value : pow(value, inflation);
-            total += data[at];
-            largest = max(largest, data[at]);
+        for (index_t at = 0; at < room; at++) {
+            if (index[at] < 0) continue;
+            double value = inflation == 2 ? entry[at] * entry[at] : pow(entry[at], inflation);
+            index[count] = index[at];
+            entry[count++] = value;
+            total += value;
+            largest = max(largest, value);
         }
-        for (index_t at = base; at < base + count; at++)
-            if (data[at] >= prune * total || data[at] == largest) {
-                indices[base + kept] = indices[at];
-                data[base + kept] = data[at];
-                kept_total += data[at];
-                kept++;
+        for (index_t at = 0; at < count; at++)
+            if (entry[at] > 0 && (entry[at] >= prune * total || entry[at] == largest)) {
+                index[kept] = index[at];
+                entry[kept] = entry[at];
+                kept_total += entry[kept++];
             }
-        for (index_t at = base; at < base + kept; at++) {
-            data[at] /= kept_total;
-            squares += data[at] * data[at];
+        for (index_t at = 0; at < kept; at++) {
+            entry[at] /= kept_total;
+            squares += entry[at] * entry[at];
         }
         counts[k] = kept;
         chaos[k] = kept ? largest / kept_total - squares : 0;

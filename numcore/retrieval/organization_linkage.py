@@ -151,8 +151,8 @@ def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, 
 
     Notes
     -----
-    The work is the number of pairs of equal trigrams, and two bytes looked at for each pair of names; the memory 16 MB, the
-    trigrams, and the candidates of as many names as share these 16 MB.
+    The work is the number of pairs of equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked at for each
+    pair of names; the memory is 16 MB, the grams, and the candidates of as many left names as share these 16 MB.
 
     References
     ----------
@@ -195,7 +195,9 @@ def _alike(left, right, measure, q, least_share, max_distance):
     kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     if left and right:
         distances = _pair_scorer(left, right, measure, q)
-        for rows, cols in _candidates(left, right, least_share):
+        # what a similarity must be, with a margin for float32; 0 where no bound by q-grams is known
+        similarity = max(0.0, 0.999 - max_distance) if measure == "qgram_jaccard" else 0.0
+        for rows, cols in _candidates(left, right, least_share, q, similarity):
             distance = distances(rows, cols)
             near = distance <= max_distance
             kept.append((rows[near], cols[near], distance[near]))
@@ -216,22 +218,39 @@ def _counted_sides(left, right, q):
     return counted_grams(np, *ours, len(left), number)[:2], counted_grams(np, *theirs, len(right), number)[:2], number
 
 
-def _candidates(left, right, least_share):
-    """Pairs with enough common trigrams, in batches of left names."""
-    left, right = ([name.ljust(3, "\0") if name else name for name in side] for side in (left, right))
-    (offsets, grams), (right_offsets, right_grams), number = _counted_sides(left, right, 3)
-    strings, postings = _postings(right_grams, right_offsets, number)
-    need = np.clip(np.ceil(least_share * np.diff(offsets)), 1, 2**16 - 1).astype(np.uint16)
-    batch = max(1, WORKSPACE // (2 * len(right)))
+class _Counter:
+    """Numbers of common q-grams of batches of left strings with all right ones."""
+
+    def __init__(self, left, right, q):
+        (self.offsets, self.grams), (right_offsets, right_grams), number = _counted_sides(left, right, q)
+        self.strings, self.postings = _postings(right_grams, right_offsets, number)
+        self.sizes, self.right_sizes = np.diff(self.offsets), np.diff(right_offsets)
+
+    def count(self, these, out):
+        count_shared_grams(self.offsets[these.start:these.stop + 1], self.grams, self.postings, self.strings, out, self.sizes[these])
+
+
+def _candidates(left, right, least_share, q, similarity):
+    """Pairs with enough common trigrams, in batches of left names; where a similarity > 0 is given, those of q-grams are bounded by it."""
+    trigrams = _Counter(*([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3)
+    grams = _Counter(left, right, q) if similarity > 0 else trigrams
+    need = np.clip(np.ceil(least_share * trigrams.sizes), 1, 2**16 - 1).astype(np.uint16)
+    batch = max(1, WORKSPACE // (4 * len(right)))
     shared = np.empty((min(batch, len(left)), len(right)), np.uint16)
+    common = np.empty_like(shared) if similarity > 0 else shared
     for first in range(0, len(left), batch):
-        these = slice(first, first + batch)
-        enough = np.empty(len(need[these]), np.int64)
-        count_shared_grams(offsets[first:first + len(enough) + 1], grams, postings, strings, need[these], shared[:len(enough)], enough)
+        these = slice(first, min(first + batch, len(left)))
+        n = these.stop - first
+        trigrams.count(these, shared[:n])
+        if similarity > 0:
+            grams.count(these, common[:n])
+        enough = np.empty(n, np.int64)
+        count_candidates(shared[:n], need[these], common[:n], grams.sizes[these].astype(np.float32), grams.right_sizes.astype(np.float32),
+                         enough, similarity)
         starts = np.concatenate([[0], np.cumsum(enough)])
         found = np.empty(starts[-1], np.int64)
-        list_candidates(shared[:len(enough)], need[these], starts, found)
-        yield first + np.repeat(np.arange(len(enough)), enough), found
+        list_candidates(shared[:n], need[these], starts, found)
+        yield first + np.repeat(np.arange(n), enough), found
 
 
 def _pair_scorer(left, right, measure, q):
@@ -617,21 +636,22 @@ def _product(outer, inner, inflation, prune):
     inputs = [part.astype(dtype) for a in (outer, inner) for part, dtype in (
         (a.indptr, np.int64), (a.indices, np.int64), (a.data, np.float64))]
     lengths = np.diff(inputs[3])[outer.indices]
-    most = np.diff(np.concatenate([[0], np.cumsum(lengths)])[outer.indptr])  # entries of a row, if no two coincide
-    most = np.minimum(most, n)
-    batch = max(1, min(m, WORKSPACE // (8 * max(n, 1))))
-    dense, rows, cols, values, chaos = np.zeros((batch, n)), [], [], [], 0.0
-    for first in range(0, m, batch):
-        these = np.arange(first, min(first + batch, m))
-        starts = np.concatenate([[0], np.cumsum(most[these])])
+    most = np.minimum(np.diff(np.concatenate([[0], np.cumsum(lengths)])[outer.indptr]), n)  # entries of a row, if few coincide
+    room = 2 ** np.ceil(np.log2(np.maximum(1.5 * most, 2))).astype(np.int64)
+    ends, rows, cols, values, chaos, first = np.cumsum(room), [], [], [], 0.0, 0
+    while first < m:
+        before = ends[first] - room[first]
+        stop = max(first + 1, int(np.searchsorted(ends, before + WORKSPACE // 16, side="right")))
+        these = np.arange(first, stop)
+        starts = np.concatenate([[0], ends[these] - before])
         indices, data = np.empty(starts[-1], np.int64), np.empty(starts[-1])
         counts, spread = np.empty(len(these), np.int64), np.empty(len(these))
-        stochastic_product(these, *inputs, starts, dense[:len(these)], indices, data, counts, spread, inflation, prune)
+        stochastic_product(these, *inputs, starts, indices, data, counts, spread, inflation, prune)
         kept = np.repeat(starts[:-1], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         rows.append(np.repeat(these, counts))
         cols.append(indices[kept])
         values.append(data[kept])
-        chaos = max(chaos, float(spread.max(initial=0.0)))
+        chaos, first = max(chaos, float(spread.max(initial=0.0))), stop
     empty = np.zeros(0, np.int64)
     rows, cols, values = np.concatenate([empty, *rows]), np.concatenate([empty, *cols]), np.concatenate([np.zeros(0), *values])
     return CSR.from_coo(rows, cols, values, (m, n)), chaos
@@ -932,20 +952,30 @@ def _pair_set(name, pairs, n_left, n_right):
 # --- kernels ---------------------------------------------------------------------------------------------------------------------------
 
 
-@kernel("in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; in uint16 need[c]; out uint16 shared[c, nr]; "
-        "out int64 enough[c]", split="c", gpu="block", grain="1")
-def count_shared_grams(offsets, grams, postings, strings, need, shared, enough, start, stop):
-    """How many grams of each left string each right string has, and how many right strings have enough."""
+@kernel("in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; out uint16 shared[c, nr]; in int64 sizes[c]",
+        split="c", gpu="block", grain="1")
+def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
+    """How many grams of each left string each right string has; the sizes are the numbers of its grams."""
     for i in range(start, stop):
         row = shared[i]
         row[:] = 0
-        for e in range(np.uintp(offsets[i]), np.uintp(offsets[i + 1])):
+        for e in range(np.uintp(offsets[i]), np.uintp(offsets[i] + sizes[i])):
             for at in range(np.uintp(postings[grams[e]]), np.uintp(postings[grams[e] + 1])):
                 row[np.uintp(strings[at])] += np.uint16(1)
-        total = 0
-        for j in range(len(row)):
-            total += row[j] >= need[i]
-        enough[i] = total
+
+
+@kernel("inout uint16 shared[c, nr]; in uint16 need[c]; in uint16 common[c, nr]; in float32 sizes[c]; in float32 right_sizes[nr]; "
+        "out int64 enough[c]; float32 similarity", split="c", gpu="block", grain="1")
+def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
+    """How many right strings have enough shared grams; those with fewer than similarity / (1 + similarity) common ones lose them."""
+    one = np.float32(1)
+    for i in range(start, stop):
+        least, count = need[i], np.int64(0)
+        for j in range(shared.shape[1]):
+            near = np.float32(common[i, j]) * (one + similarity) >= similarity * (sizes[i] + right_sizes[j])
+            shared[i, j] = shared[i, j] if near else np.uint16(0)
+            count += shared[i, j] >= least
+        enough[i] = count
 
 
 @kernel("in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]", split="c", gpu="warp", grain="1")
@@ -1013,36 +1043,41 @@ def pair_jaro_winkler(left, left_offsets, right, right_offsets, rows, cols, work
 
 
 @kernel("in int64 columns[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; in float64 outer_data[x]; in int64 inner_indptr[p]; "
-        "in int64 inner_indices[y]; in float64 inner_data[y]; in int64 starts[c+1]; inout float64 dense[c, n]; inout int64 indices[z]; "
-        "inout float64 data[z]; out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune", split="c", threads=64,
-        grain="1")
-def stochastic_product(columns, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, starts, dense, indices,
-                       data, counts, chaos, inflation, prune, start, stop):
-    """Rows of a product of two sparse matrices, to a power, pruned, divided by their sums; `dense` is zero before and after."""
+        "in int64 inner_indices[y]; in float64 inner_data[y]; in int64 starts[c+1]; inout int64 indices[z]; inout float64 data[z]; "
+        "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune", split="c", threads=64, grain="1")
+def stochastic_product(columns, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, starts, indices, data,
+                       counts, chaos, inflation, prune, start, stop):
+    """Rows of a product of two sparse matrices, to a power, pruned, divided by their sums. The room of a row, a power of two and larger
+    than its entries, is a hash table first."""
     for k in range(start, stop):
-        column, base, count = columns[k], starts[k], np.int64(0)
-        row = dense[k]
-        for e in range(outer_indptr[column], outer_indptr[column + 1]):
+        base, last = starts[k], starts[k + 1]
+        mask = last - base - 1
+        for at in range(base, last):
+            indices[at] = -1
+        for e in range(outer_indptr[columns[k]], outer_indptr[columns[k] + 1]):
             middle, weight = outer_indices[e], outer_data[e]
             for f in range(inner_indptr[middle], inner_indptr[middle + 1]):
-                i, value = inner_indices[f], weight * inner_data[f]
-                if value > 0:
-                    if row[i] == 0:
-                        indices[base + count] = i
-                        count += 1
-                    row[i] += value
-        total, largest = 0.0, 0.0
+                i = inner_indices[f]
+                at = base + ((i * 2654435761) & mask)
+                while indices[at] >= 0 and indices[at] != i:
+                    at = base + ((at - base + 1) & mask)
+                if indices[at] < 0:
+                    indices[at], data[at] = i, 0.0
+                data[at] += weight * inner_data[f]
+        total, largest, count = 0.0, 0.0, np.int64(0)
+        for at in range(base, last):
+            if indices[at] >= 0:
+                value = data[at] * data[at] if inflation == 2 else data[at]**inflation
+                indices[base + count], data[base + count] = indices[at], value
+                total += value
+                largest = max(largest, value)
+                count += 1
+        kept, kept_total = np.int64(0), 0.0
         for at in range(base, base + count):
-            value = row[indices[at]]
-            row[indices[at]] = 0
-            data[at] = value * value if inflation == 2 else value**inflation
-            total += data[at]
-            largest = max(largest, data[at])
-        kept, kept_total, end = np.int64(0), 0.0, count
-        for at in range(base, base + end):
-            if data[at] >= prune * total or data[at] == largest:
-                indices[base + kept], data[base + kept] = indices[at], data[at]
-                kept_total += data[at]
+            value = data[at]
+            if value > 0 and (value >= prune * total or value == largest):
+                indices[base + kept], data[base + kept] = indices[at], value
+                kept_total += value
                 kept += 1
         squares = 0.0
         for at in range(base, base + kept):

@@ -1,5 +1,5 @@
 """Distances and similarities of all pairs of short strings: edit distances by bit-parallel steps (Myers 1999, Hyyrö 2003), Jaro and
-Winkler, and overlaps of q-grams. Strings are turned into arrays of code points on the host; everything else happens where these arrays live."""
+Winkler, and overlaps of q-grams. Strings become arrays of code points on the host; all else happens where these arrays live."""
 
 from typing import Any, NamedTuple
 
@@ -264,7 +264,8 @@ def edit_distance_lanes(alphabet, left, offsets, chosen, letters, starts, length
 
 
 @kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; "
-        "in int64 starts[nr+1]; inout uint8 carry[c, r]; inout int32 distance[nl, nr]; int64 swaps; scratch uint64 masks[a+1]", split="c", gpu="block", grain="1")
+        "in int64 starts[nr+1]; inout uint8 carry[c, r]; inout int32 distance[nl, nr]; int64 swaps; scratch uint64 masks[a+1]", split="c",
+        gpu="block", grain="1")
 def edit_distance_blocks(alphabet, left, offsets, chosen, letters, starts, carry, distance, swaps, masks, start, stop):
     """Rows `chosen`, for left strings of any length > 0: 64 letters at a time, which hand on three bits for each letter of the right."""
     one = np.uint64(1)

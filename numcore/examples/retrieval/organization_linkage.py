@@ -57,8 +57,13 @@ def _shared(rng, variant, size):
     left, right = _names(rng, size)
     (offsets, grams), (right_offsets, right_grams), number = _counted_sides(left, right, 3)
     strings, postings = _postings(right_grams, right_offsets, number)
-    return [offsets, grams, postings, strings, rng.integers(1, 4, size).astype(np.uint16), np.full((size, 70), 9, np.uint16),
-            np.full(size, -7, np.int64)]
+    return [offsets, grams, postings, strings, np.full((size, 70), 9, np.uint16), np.diff(offsets)]
+
+
+def _enough(rng, variant, size):
+    shared, common = rng.integers(0, 9, (2, size, 70)).astype(np.uint16)
+    return [shared, rng.integers(1, 4, size).astype(np.uint16), common, *(rng.integers(3, 12, n).astype(np.float32) for n in (size, 70)),
+            np.full(size, -7, np.int64), 0.25]
 
 
 def _list(rng, variant, size):
@@ -87,10 +92,9 @@ def _stochastic(rng, variant, size):
     n = 29
     a, b = (CSR.from_coo(rng.integers(0, n, 90), rng.integers(0, n, 90), rng.random(90), (n, n)) for _ in range(2))
     inputs = [part.astype(kind) for m in (a, b) for part, kind in zip((m.indptr, m.indices, m.data), (int, int, float), strict=True)]
-    starts = n * np.arange(size + 1)
-    return [rng.integers(0, n, size), *inputs, starts, np.zeros((size, n)), np.zeros(n * size, np.int64), np.zeros(n * size),
+    return [rng.integers(0, n, size), *inputs, 32 * np.arange(size + 1), np.zeros(32 * size, np.int64), np.zeros(32 * size),
             np.full(size, -7, np.int64), np.full(size, np.nan), float(rng.choice([1.0, 2.0, 1.4])), 1e-2]
 
 
-KERNELS = {"count_shared_grams": _shared, "list_candidates": _list, "pair_gram_distance": _grams, "pair_osa": _letters,
-           "pair_jaro_winkler": _letters, "stochastic_product": _stochastic}
+KERNELS = {"count_shared_grams": _shared, "count_candidates": _enough, "list_candidates": _list,
+           "pair_gram_distance": _grams, "pair_osa": _letters, "pair_jaro_winkler": _letters, "stochastic_product": _stochastic}
