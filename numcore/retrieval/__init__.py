@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -22,6 +22,7 @@ from .bitext_mining import (
     pivot_pairs,
 )
 from .bits import packed_hamming
+from .clarification import ClarificationRanker, hash_features
 from .cosine_adapter import CosineAdapter
 from .interpolation_extrapolation import (
     BucketSplit,
@@ -49,9 +50,10 @@ from .organization_linkage import (
     normalize_names,
 )
 from .pagerank import PageRankResult, personalized_pagerank
+from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -62,12 +64,13 @@ from .similarity_judgments import (
 from .strings import PackedStrings, pack_strings, string_similarity
 from .topk import TopK, topk_inner_product
 
-__all__ = ["BucketSplit", "CosineAdapter", "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap",
-           "LabelOverlap", "LinkageQuality", "LinkedPairs", "MatchProbability", "MinedPairs", "NeighborStatistics", "PackedStrings",
-           "PageRankResult", "PivotPairs", "RSAResult", "Reliability", "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK",
-           "align_documents", "calibrate_distance", "choose_threshold", "embedding_link", "filter_by_score", "filtering_curve",
-           "fuzzy_link", "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "margin_scores", "mine_pairs",
-           "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters", "normalize_names", "pack_strings",
-           "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_metrics", "rating_reliability",
-           "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix", "split_report",
-           "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]
+__all__ = ["BucketSplit", "ClarificationRanker", "CosineAdapter", "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex",
+           "IsotonicMap", "LabelOverlap", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
+           "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "RSAResult", "RankingLoss", "Reliability",
+           "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents", "calibrate_distance", "choose_threshold",
+           "embedding_link", "filter_by_score", "filtering_curve", "fuzzy_link", "hash_features", "isotonic_adapter", "label_overlap",
+           "link_through_directory", "linkage_quality", "list_metrics", "margin_scores", "mine_pairs", "name_network",
+           "nearest_training_similarity", "neighbor_statistics", "network_clusters", "normalize_names", "pack_strings", "packed_hamming",
+           "personalized_pagerank", "pivot_pairs", "ranking_loss", "ranking_metrics", "rating_reliability", "representational_similarity",
+           "resample_train_test", "resample_training", "similarity_matrix", "split_report", "stack_features", "string_similarity",
+           "tag_similarity", "topk_inner_product"]
