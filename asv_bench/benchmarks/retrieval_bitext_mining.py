@@ -42,7 +42,7 @@ def faiss_pairs(faiss, source, target, k):
 
 
 class Mining:
-    """A ratio above 1: the peer takes longer. The product served twice makes 1.54 (d = 384) and 1.33 (d = 128) of it."""
+    """A ratio above 1: the peer takes longer. It makes two products, of which ours makes one."""
 
     param_names, params = ("n, d",), ([(20_000, 384), (50_000, 128)],)
     timeout = 900
