@@ -203,36 +203,44 @@ def letter_number(alphabet, code):
 
 
 def lanes_distance(masks, letters, first, last, lengths, top, swaps, state):
-    """Levenshtein's recursion for 32 strings at once; rows of the state: VP, VN, D0, the last masks, distances."""
+    """Levenshtein's recursion for 32 strings at once; rows of the state: VP, VN, D0, the last masks, distances, who has
+    letters left, masks."""
+    word = state.dtype.type
+    one = word(1)
     for lane in range(32):
-        state[0, lane] = ~state.dtype.type(0)
+        state[0, lane] = ~word(0)
         state[1, lane] = 0
         state[2, lane] = 0
         state[3, lane] = 0
         state[4, lane] = top + 1
+        state[5, lane] = ~word(0)
     at, p = np.uintp(first), np.int64(0)
     while at < np.uintp(last):
+        if p >= lengths[0]:  # the shortest
+            for lane in range(32):
+                if p >= lengths[lane]:
+                    state[5, lane] = 0
+        for lane in range(32):  # apart, since the loop below then has one array alone and becomes vector instructions
+            state[6, lane] = masks[np.uintp(letters[at + np.uintp(lane)])]
         for lane in range(32):
-            pm = masks[np.uintp(letters[at + np.uintp(lane)])]
-            vp, vn = state[0, lane], state[1, lane]
-            d0 = (((pm & vp) + vp) ^ vp) | pm | vn
+            pm, vp, vn = state[6, lane], state[0, lane], state[1, lane]
+            d0 = word(word(word(word(pm & vp) + vp) ^ vp) | pm | vn)
             if swaps:
-                d0 |= ((~state[2, lane] & pm) << 1) & state[3, lane]
+                d0 = word(d0 | word(word(word(~state[2, lane]) & pm) << one) & state[3, lane])
                 state[2, lane] = d0
                 state[3, lane] = pm
-            hp, hn = vn | ~(d0 | vp), d0 & vp
-            change = ((hp >> top) & 1) - ((hn >> top) & 1)
-            state[4, lane] += change if p < lengths[lane] else 0
-            hp = (hp << 1) | 1
-            state[0, lane] = (hn << 1) | ~(d0 | hp)
-            state[1, lane] = hp & d0
+            hp, hn = word(vn | word(~word(d0 | vp))), word(d0 & vp)
+            state[4, lane] += word(word(word(hp >> top) & one) - word(word(hn >> top) & one)) & state[5, lane]
+            hp = word(word(hp << one) | one)
+            state[0, lane] = word(word(hn << one) | word(~word(d0 | hp)))
+            state[1, lane] = word(hp & d0)
         at += np.uintp(32)
         p += 1
 
 
 @kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; in int64 starts[g+1]; "
         "in int64 lengths[g, 32]; in int64 columns[g, 32]; inout int32 distance[nl, nr]; int64 swaps; scratch uint32 narrow[a+1]; "
-        "scratch uint64 wide[a+1]; scratch uint32 narrow_state[5, 32]; scratch uint64 wide_state[5, 32]", split="c", gpu="block", grain="1")
+        "scratch uint64 wide[a+1]; scratch uint32 narrow_state[7, 32]; scratch uint64 wide_state[7, 32]", split="c", gpu="block", grain="1")
 def edit_distance_lanes(alphabet, left, offsets, chosen, letters, starts, lengths, columns, distance, swaps, narrow, wide, narrow_state,
                         wide_state, start, stop):
     """Rows `chosen` of the edit distances, for left strings of at most 64 letters."""
