@@ -116,7 +116,8 @@ extern "C" __global__ void numcore_edit_distance_blocks(const u32* __restrict__ 
     }
 }
 
-// One warp takes a left string; its lanes look for a right letter in 32 places at once. m + n flags say which letters have a partner.
+// One warp takes a left string; its lanes look for a right letter in 32 places at once. m + n flags, zero before and
+// after, say which letters have a partner.
 extern "C" __global__ void numcore_jaro_similarity(const u32* __restrict__ left, const i64* __restrict__ left_offsets,
                                                    const u32* __restrict__ right, const i64* __restrict__ right_offsets, u8* taken,
                                                    double* __restrict__ similarity, double prefix_weight, index_t t, index_t r, index_t nl,
@@ -126,8 +127,6 @@ extern "C" __global__ void numcore_jaro_similarity(const u32* __restrict__ left,
             const u32 *a = left + left_offsets[i], *b = right + right_offsets[j];
             index_t m = left_offsets[i + 1] - left_offsets[i], n = right_offsets[j + 1] - right_offsets[j];
             u8* flags = taken + i * w;
-            for (index_t k = lane_index(); k < m + n; k += 32) flags[k] = 0;
-            __syncwarp();
             index_t half = (m > n ? m : n) / 2, window = half > 1 ? half - 1 : 0, matches = 0;
             for (index_t s = 0; s < n; s++) {
                 index_t low = s > window ? s - window : 0, high = s + window + 1 < m ? s + window + 1 : m;
@@ -158,6 +157,8 @@ extern "C" __global__ void numcore_jaro_similarity(const u32* __restrict__ left,
                 }
                 similarity[i * nr + j] = result;
             }
+            __syncwarp();
+            for (index_t k = lane_index(); k < m + n; k += 32) flags[k] = 0;
             __syncwarp();
         }
 }

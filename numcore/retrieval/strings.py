@@ -7,14 +7,13 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import on_device
+from ..intrinsics import popcount
 from ..kernel import kernel
 
 MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine")
 LANES = 32  # strings whose edit distances advance side by side
 WORD = 64
 WORKSPACE = 1 << 26  # bytes for the carries of long strings
-BOOST_ABOVE = 0.7  # Winkler's threshold
-PREFIX = 4
 
 
 class PackedStrings(NamedTuple):
@@ -319,8 +318,17 @@ def _jaro(xp, left, right, prefix_weight):
     similarity = xp.empty((nl, nr))
     if similarity.size:
         longest = int(xp.diff(left.offsets).max()) + int(xp.diff(right.offsets).max())
-        jaro_similarity(*left, *right, xp.empty((nl, longest), np.uint8), similarity, prefix_weight)
+        jaro_similarity(*left, *right, xp.zeros((nl, longest), np.uint8), similarity, prefix_weight)
     return similarity
+
+
+def with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weight):
+    """Jaro's similarity from its counts, with Winkler's addition."""
+    jaro = (matches / m + matches / n + (matches - out_of_order // 2) / matches) / 3
+    prefix = 0
+    while prefix < min(4, min(m, n)) and a[a_first + prefix] == b[b_first + prefix]:
+        prefix += 1
+    return jaro + prefix * prefix_weight * (1 - jaro) if jaro > 0.7 else jaro
 
 
 def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
@@ -347,20 +355,57 @@ def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
                 k += 1
             out_of_order += a[a_first + k] != b[b_first + t]
             k += 1
-    jaro = (matches / m + matches / n + (matches - out_of_order // 2) / matches) / 3
-    prefix = 0
-    while prefix < min(4, min(m, n)) and a[a_first + prefix] == b[b_first + prefix]:
-        prefix += 1
-    return jaro + prefix * prefix_weight * (1 - jaro) if jaro > 0.7 else jaro
+    return with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weight)
+
+
+def jaro_bits(a, a_first, m, b, b_first, n, masks, prefix_weight):
+    """`jaro_pair` for at most 64 letters each. ``masks[code % 256]`` has a bit for each letter of a that may be this one."""
+    one = np.uint64(1)
+    window, taken, partners, matches = max(0, max(m, n) // 2 - 1), np.uint64(0), np.uint64(0), 0
+    for t in range(n):
+        code, low, high = b[b_first + t], max(0, t - window), min(m, t + window + 1)
+        if low >= high:
+            break
+        near = (~np.uint64(0) >> np.uint64(64 - (high - low))) << np.uint64(low)
+        free = masks[np.uintp(code & np.uint32(255))] & near & ~taken
+        while free:
+            bit = free & (~free + one)
+            if a[a_first + np.int64(popcount(bit - one))] == code:
+                taken |= bit
+                partners |= one << np.uint64(t)
+                matches += 1
+                break
+            free ^= bit
+    if matches == 0:
+        return 1.0 if m == n == 0 else 0.0
+    out_of_order = 0
+    for _ in range(matches):
+        bit, partner = taken & (~taken + one), partners & (~partners + one)
+        out_of_order += a[a_first + np.int64(popcount(bit - one))] != b[b_first + np.int64(popcount(partner - one))]
+        taken ^= bit
+        partners ^= partner
+    return with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weight)
 
 
 @kernel("in uint32 left[t]; in int64 left_offsets[nl+1]; in uint32 right[r]; in int64 right_offsets[nr+1]; inout uint8 taken[nl, w]; "
-        "out float64 similarity[nl, nr]; float64 prefix_weight", split="nl", gpu="warp", grain="1")
-def jaro_similarity(left, left_offsets, right, right_offsets, taken, similarity, prefix_weight, start, stop):
+        "out float64 similarity[nl, nr]; float64 prefix_weight; scratch uint64 masks[256]", split="nl", gpu="warp", grain="1")
+def jaro_similarity(left, left_offsets, right, right_offsets, taken, similarity, prefix_weight, masks, start, stop):
+    """All pairs; `taken` is zero before and after."""
+    masks[:] = 0
     for i in range(start, stop):
+        a, m = left_offsets[i], left_offsets[i + 1] - left_offsets[i]
+        for k in range(min(m, 64)):
+            masks[left[a + k] & np.uint32(255)] |= np.uint64(1) << np.uint64(k)
         for j in range(similarity.shape[1]):
-            similarity[i, j] = jaro_pair(left, left_offsets[i], left_offsets[i + 1] - left_offsets[i], right, right_offsets[j],
-                                         right_offsets[j + 1] - right_offsets[j], taken[i], prefix_weight)
+            b, n = right_offsets[j], right_offsets[j + 1] - right_offsets[j]
+            if m <= 64 and n <= 64:
+                similarity[i, j] = jaro_bits(left, a, m, right, b, n, masks, prefix_weight)
+            else:
+                similarity[i, j] = jaro_pair(left, a, m, right, b, n, taken[i], prefix_weight)
+                for k in range(m + n):
+                    taken[i, k] = 0
+        for k in range(min(m, 64)):
+            masks[left[a + k] & np.uint32(255)] = 0
 
 
 # --- q-grams -------------------------------------------------------------------------------------------------------------------------
