@@ -71,18 +71,19 @@ extern "C" __global__ void numcore_adapter_scores(const REAL* __restrict__ param
 
 // One warp takes a query; its lanes share the results.
 extern "C" __global__ void numcore_logistic_moments(const i64* __restrict__ begins, const i64* __restrict__ ends, const REAL* __restrict__ cosines,
-                                                    const REAL* __restrict__ relevance, double* __restrict__ moments, i64 code, double slope,
-                                                    double b, double pos_weight, index_t q, index_t n) {
+                                                    const REAL* __restrict__ relevance, REAL* __restrict__ moments, i64 code, REAL slope,
+                                                    REAL b, REAL pos_weight, index_t q, index_t n) {
     for (index_t i = thread_index() / 32; i < q; i += thread_count() / 32) {
         double sums[6] = {0, 0, 0, 0, 0, 0};
         for (i64 j = begins[i] + lane_index(); j < ends[i]; j += 32) {
-            double f = min(max((double)cosines[j], -1.0), 1.0), y = relevance[j];
-            if (code != LINEAR) f = 0.5 + 0.5 * f;
+            REAL f = min(max(cosines[j], REAL(-1)), REAL(1)), y = relevance[j];
+            if (code != LINEAR) f = REAL(0.5) + REAL(0.5) * f;
             if (code == SQRT) f = sqrt(f);
-            double z = slope * f + b, tail = numcore::exp(-abs(z)), weight = 1 + (pos_weight - 1) * y;
-            double miss = (z >= 0 ? tail : 1.0) / (1 + tail), dz = 1 - y - weight * miss, curvature = weight * miss * (1 - miss);
-            sums[0] += (1 - y) * z + weight * (max(-z, 0.0) + numcore::log1p(tail));
-            sums[1] += dz * f, sums[2] += dz, sums[3] += curvature * f * f, sums[4] += curvature * f, sums[5] += curvature;
+            REAL z = slope * f + b, tail = numcore::exp(-abs(z)), weight = 1 + (pos_weight - 1) * y;
+            REAL miss = (z >= 0 ? tail : REAL(1)) / (1 + tail);
+            double dz = 1 - y - weight * miss, curvature = weight * miss * (1 - miss), value = f;
+            sums[0] += (1 - y) * z + weight * (max(-z, REAL(0)) + numcore::log1p(tail));
+            sums[1] += dz * value, sums[2] += dz, sums[3] += curvature * value * value, sums[4] += curvature * value, sums[5] += curvature;
         }
         double count = max(ends[i] - begins[i], 1ll);
         for (int s = 0; s < 6; s++) {

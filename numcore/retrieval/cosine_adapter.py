@@ -25,7 +25,8 @@ MAPPINGS = ("linear", "sqrt", "power", "quadratic")
 LINEAR, SQRT, POWER, QUADRATIC = range(len(MAPPINGS))
 LEAST_POWER = 0.05
 LEAST_SLOPE = 1e-3  # of the map that training starts from
-NEWTON_STEPS = 20
+NEWTON_STEPS, HALVINGS = 20, 10
+CONVERGED = 1e-8  # twice the relative decrease of the loss that is to be expected
 BLOCK, LANES = 256, 16  # results that one loop after the other goes over, and sums that run side by side
 
 
@@ -189,8 +190,12 @@ class CosineAdapter:
             losses, grad = self._losses(data, batch, raw)
             total += float(losses.astype(np.float64).sum())
             grads = []
-            for cache, mask in reversed(caches):
-                grad, *more = dense_vjp(grad if mask is None else grad * mask, cache)
+            for layer, (cache, mask) in reversed([*enumerate(caches)]):
+                grad = grad if mask is None else grad * mask
+                if layer:
+                    grad, *more = dense_vjp(grad, cache)
+                else:  # nobody asks for the gradient by the embeddings, which would be as dear as that by the weights
+                    more = cache.x.T @ grad, grad.sum(axis=0)
                 grads = [*more, *grads]
             adam.step(grads)
         return total / max(len(order), 1)
@@ -378,9 +383,9 @@ class _Results:
 def _common_map(data, code, pos_weight):
     """Raw parameters of the best σ(slope f + b) with slope >= LEAST_SLOPE, by Newton steps that are halved until the loss decreases."""
     def moments(slope, b):
-        result = data.xp.empty((len(data.offsets) - 1, 6))
+        result = data.xp.empty((len(data.offsets) - 1, 6), data.x.dtype)
         logistic_moments(data.offsets[:-1], data.offsets[1:], data.cosines, data.relevance, result, code, slope, b, pos_weight)
-        return result.sum(axis=0).tolist()
+        return result.astype(np.float64).sum(axis=0).tolist()
 
     slope, b = 1.0, 0.0
     loss, *rest = moments(slope, b)
@@ -391,7 +396,9 @@ def _common_map(data, code, pos_weight):
             steps = 0.0, by_b / h_bb if h_bb > 0 else 0.0
         else:
             steps = (h_bb * by_slope - h_sb * by_b) / determinant, (h_ss * by_b - h_sb * by_slope) / determinant
-        for halving in range(30):
+        if by_slope * steps[0] + by_b * steps[1] <= CONVERGED * loss:
+            break
+        for halving in range(HALVINGS):
             new = max(slope - steps[0] / 2**halving, LEAST_SLOPE), b - steps[1] / 2**halving
             new_loss, *new_rest = moments(*new)
             if new_loss <= loss:
@@ -500,29 +507,42 @@ def adapter_scores(parameters, begins, ends, cosines, scores, wrong, code, limit
         wrong[q] = count
 
 
-@kernel("in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; out float64 moments[q, 6]; int64 code; float64 slope; "
-        "float64 b; float64 pos_weight", split="q", gpu="warp")
-def logistic_moments(begins, ends, cosines, relevance, moments, code, slope, b, pos_weight, start, stop):
+@kernel("in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; out T moments[q, 6]; int64 code; T slope; "
+        "T b; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; scratch T loss[256]; scratch float64 sums[96]",
+        split="q", gpu="warp")
+def logistic_moments(begins, ends, cosines, relevance, moments, code, slope, b, pos_weight, f, h, dz, loss, sums, start, stop):
     """Loss, gradient and Hessian in (slope, b) of σ(slope f + b), f being the cosine, √u, or u: means over each query's results."""
+    zero, half, one = f.dtype.type(0), f.dtype.type(0.5), f.dtype.type(1)
     for q in range(start, stop):
-        loss, by_slope, by_b, h_ss, h_sb, h_bb = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(np.uintp(begins[q]), np.uintp(ends[q])):
-            f, y = min(max(float(cosines[i]), -1.0), 1.0), float(relevance[i])
-            if code != LINEAR:
-                f = 0.5 + 0.5 * f
-            if code == SQRT:
-                f = math.sqrt(f)
-            z = slope * f + b
-            tail = exp(-abs(z))
-            weight = 1 + (pos_weight - 1) * y
-            miss = (tail if z >= 0 else 1.0) / (1 + tail)
-            loss += (1 - y) * z + weight * (max(-z, 0.0) + log1p(tail))
-            dz, curvature = 1 - y - weight * miss, weight * miss * (1 - miss)
-            by_slope += dz * f
-            by_b += dz
-            h_ss += curvature * f * f
-            h_sb += curvature * f
-            h_bb += curvature
-        count = max(ends[q] - begins[q], 1)
-        moments[q, 0], moments[q, 1], moments[q, 2] = loss / count, by_slope / count, by_b / count
-        moments[q, 3], moments[q, 4], moments[q, 5] = h_ss / count, h_sb / count, h_bb / count
+        for s in range(6 * LANES):
+            sums[s] = 0
+        for first in range(begins[q], ends[q], BLOCK):
+            last = min(first + BLOCK, ends[q])
+            x, y, size = cosines[first:last], relevance[first:last], last - first
+            features(x, min(code, SQRT), one, f, h)
+            if code > SQRT:
+                for j in range(size):
+                    f[j] = half + half * min(max(x[j], -one), one)
+            for j in range(size):
+                z = slope * f[j] + b
+                tail = exp(-abs(z))
+                weight, miss = one + (pos_weight - one) * y[j], (tail if z >= zero else one) / (one + tail)
+                loss[j] = (one - y[j]) * z + weight * (max(-z, zero) + log1p(tail))
+                dz[j] = one - y[j] - weight * miss
+                h[j] = weight * miss * (one - miss)
+            for j in range(size, (size + LANES - 1) // LANES * LANES):
+                dz[j] = loss[j] = f[j] = h[j] = 0
+            for block in range((size + LANES - 1) // LANES):
+                for lane in range(LANES):
+                    j = np.uintp(block * LANES + lane)
+                    value, slope_of, curvature = float(f[j]), float(dz[j]), float(h[j])
+                    sums[lane] += float(loss[j])
+                    sums[LANES + lane] += slope_of * value
+                    sums[2 * LANES + lane] += slope_of
+                    sums[3 * LANES + lane] += curvature * value * value
+                    sums[4 * LANES + lane] += curvature * value
+                    sums[5 * LANES + lane] += curvature
+        for s in range(6):
+            for lane in range(1, LANES):
+                sums[s * LANES] += sums[s * LANES + lane]
+            moments[q, s] = sums[s * LANES] / max(ends[q] - begins[q], 1)

@@ -127,7 +127,7 @@ def _scores(rng, variant, size):
 
 def _moments(rng, variant, size):
     begins, ends, cosines, relevance = _results(rng, variant, size)
-    return [begins, ends, cosines, relevance, np.full((size, 6), np.nan), int(rng.integers(4)), 1.3, -0.4, 1.7]
+    return [begins, ends, cosines, relevance, np.full((size, 6), np.nan, variant["T"]), int(rng.integers(4)), 1.3, -0.4, 1.7]
 
 
 KERNELS = {"pool_adjacent_violators": _pools, "adapter_loss": _loss, "adapter_scores": _scores, "logistic_moments": _moments}
