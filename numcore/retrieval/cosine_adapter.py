@@ -15,8 +15,6 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device
 from ..kernel import kernel
-from ..nn import Adam
-from ..nn.layers import dense, dense_vjp
 from ..progress import progress_bar
 from ..special import exp, log, log1p, softplus
 from ._threshold import TOLERANCE, checked_cosines, checked_lists, checked_relevance
@@ -141,6 +139,8 @@ class CosineAdapter:
         TypeError
             Other or mixed dtypes or devices.
         """
+        from ..nn import Adam  # here, so that the room is imported quickly
+
         xp, x, cosines, offsets = self._checked(query_embeddings, cosines, offsets)
         relevance = checked_relevance(xp, cosines, relevance, "cosines")
         if not relevance.size or float(relevance.max()) == 0 or float(relevance.min()) == 1:
@@ -183,6 +183,8 @@ class CosineAdapter:
         return [*weights, data.xp.zeros((sizes[-1], len(start)), data.x.dtype), data.xp.asarray(start)]
 
     def _epoch(self, data, order, adam):
+        from ..nn.layers import dense_vjp
+
         total = 0.0
         for first in range(0, len(order), self.batch_size):
             batch = data.xp.asarray(order[first:first + self.batch_size])
@@ -202,6 +204,8 @@ class CosineAdapter:
 
     def _network(self, xp, x, dropout=0.0):
         """The raw parameters of each query, and for each layer its cache and what its output was multiplied by."""
+        from ..nn.layers import dense
+
         caches, last = [], len(self.weights_) // 2 - 1
         for layer, (w, b) in enumerate(zip(self.weights_[::2], self.weights_[1::2], strict=True)):
             x, cache = dense(x, w, b)
