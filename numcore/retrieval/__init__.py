@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -35,6 +35,7 @@ from .interpolation_extrapolation import (
     split_report,
 )
 from .inverted_file import InvertedFileIndex
+from .lambdamart import LambdaMART
 from .organization_linkage import (
     DirectoryLinks,
     LinkageQuality,
@@ -52,8 +53,8 @@ from .organization_linkage import (
 from .pagerank import PageRankResult, personalized_pagerank
 from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -65,7 +66,7 @@ from .strings import PackedStrings, pack_strings, string_similarity
 from .topk import TopK, topk_inner_product
 
 __all__ = ["BucketSplit", "ClarificationRanker", "CosineAdapter", "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex",
-           "IsotonicMap", "LabelOverlap", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
+           "IsotonicMap", "LabelOverlap", "LambdaMART", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
            "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "RSAResult", "RankingLoss", "Reliability",
            "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents", "calibrate_distance", "choose_threshold",
            "embedding_link", "filter_by_score", "filtering_curve", "fuzzy_link", "hash_features", "isotonic_adapter", "label_overlap",

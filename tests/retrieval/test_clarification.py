@@ -1,5 +1,6 @@
 """Clarification questions: hashing word by word, gradients and lazy steps by hand, learning, devices, interruptions, bad input."""
 
+import itertools
 import re
 
 import numpy as np
@@ -32,9 +33,10 @@ def small(**options):
 def test_hashing_word_by_word(ngrams):
     rng = np.random.default_rng(0)
     words = [rng.integers(0, 2**32, n).tolist() for n in (3, 0, 1, 7, 2, 0)]
-    indices, offsets = hash_features(np.array(sum(words, [])), np.array([len(w) for w in words]), n_buckets=97, ngrams=ngrams, seed=2**32 - 1)
+    flat, lengths = np.array([word for text in words for word in text]), np.array([len(text) for text in words])
+    indices, offsets = hash_features(flat, lengths, n_buckets=97, ngrams=ngrams, seed=2**32 - 1)
     expected = naive.hashed(words, 97, ngrams, 2**32 - 1)
-    assert [indices[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)] == expected
+    assert [indices[a:b].tolist() for a, b in itertools.pairwise(offsets)] == expected
     assert indices.dtype == offsets.dtype == np.int64
 
 
@@ -73,7 +75,7 @@ def test_one_step_is_that_of_the_gradient(loss):
     stepped = small(loss=loss, n_epochs=1, batch_size=12, learning_rate=1e-2).fit(indices, offsets, relevance).params_
 
     def value(params):
-        mean = np.array([params["table"][indices[a:b]].mean(0) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+        mean = np.array([params["table"][indices[a:b]].mean(0) for a, b in itertools.pairwise(offsets)])
         h = mean + np.maximum(mean @ params["w1"] + params["b1"], 0) @ params["w2"] + params["b2"]
         return ranking_loss(h @ params["questions"].T, relevance, loss=loss).loss
 

@@ -47,8 +47,8 @@ def _rows(rng, variant, size):
     ends = np.concatenate([[0], np.cumsum(rng.integers(1, 4, size))]).astype(np.int64)
     v, d, real = size + 3, int(rng.integers(1, 40)), variant["T"]
     return [rng.permutation(v)[:size].astype(np.int64), ends, rng.integers(0, 5, int(ends[-1])), rng.random(5).astype(real),
-            rng.standard_normal((5, d)).astype(real), *rng.standard_normal((2, v, d)).astype(real), rng.random((v, d)).astype(real), 0.9, 0.99,
-            0.01, 1e-3]
+            rng.standard_normal((5, d)).astype(real), *rng.standard_normal((2, v, d)).astype(real), rng.random((v, d)).astype(real),
+            0.9, 0.99, 0.01, 1e-3]
 
 
 KERNELS = {"bag_means": _bags, "lazy_adam_rows": _rows}

@@ -60,7 +60,8 @@ def _digits(dtype):
 
     digits = load_digits()
     pixels = digits.data[:400] / np.linalg.norm(digits.data[:400], axis=1, keepdims=True)
-    return {"scores": (20 * pixels[:100] @ pixels.T).astype(dtype), "relevance": (digits.target[:100, None] == digits.target[:400]).astype(int)}
+    return {"scores": (20 * pixels[:100] @ pixels.T).astype(dtype),
+            "relevance": (digits.target[:100, None] == digits.target[:400]).astype(int)}
 
 
 def _sklearn_ndcg(scores, relevance, k=(1, 3, 5)):
@@ -88,7 +89,8 @@ BOUND = {"float32": 3e-7, "float64": 2e-14}
 EXAMPLES = {
     "ranking_loss": Example(
         _loss_call, ("scores",), _lambdarank, BOUND, nan="raise", sizes=lambda rng, dtype, n: _loss_call(rng, dtype, n + 1, 7),
-        data="inner products of the digits images, relevant are those of one class", real=lambda dtype: _digits(dtype) | {"loss": "lambdarank"},
+        data="inner products of the digits images, relevant are those of one class",
+        real=lambda dtype: _digits(dtype) | {"loss": "lambdarank"},
         peer=("NumPy broadcasting", lambda scores, relevance, loss: broadcast_lambdarank(scores, relevance))),
     "list_metrics": Example(
         _call, ("scores",), _metrics, BOUND, nan="raise", sizes=lambda rng, dtype, n: _call(rng, dtype, n, 7),

@@ -81,7 +81,8 @@ def list_metrics(s, y, cuts):
     def gain(labels):
         return math.fsum((2.0**b - 1) / math.log2(2 + r) for r, b in enumerate(labels))
 
-    at_cuts = [(gain(ranked[:k]) / gain(ideal[:k]), sum(b > 0 for b in ranked[:k]) / k, float(any(b > 0 for b in ranked[:k]))) for k in cuts]
+    at_cuts = [(gain(ranked[:k]) / gain(ideal[:k]), sum(b > 0 for b in ranked[:k]) / k, float(any(b > 0 for b in ranked[:k])))
+               for k in cuts]
     places = [r + 1 for r, b in enumerate(ranked) if b > 0]
     return at_cuts, 1 / places[0], math.fsum((i + 1) / place for i, place in enumerate(places)) / len(places)
 
