@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -53,8 +53,8 @@ from .organization_linkage import (
 from .pagerank import PageRankResult, personalized_pagerank
 from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -63,15 +63,25 @@ from .similarity_judgments import (
     tag_similarity,
 )
 from .strings import PackedStrings, pack_strings, string_similarity
+from .text_hamming import (
+    AlphabetProfile,
+    ApproximateDistances,
+    BoundedMatches,
+    alphabet_profile,
+    hamming_distances,
+    hamming_distances_approx,
+    hamming_within,
+)
 from .topk import TopK, topk_inner_product
 
-__all__ = ["BucketSplit", "ClarificationRanker", "CosineAdapter", "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex",
-           "IsotonicMap", "LabelOverlap", "LambdaMART", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
-           "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "RSAResult", "RankingLoss", "Reliability",
-           "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents", "calibrate_distance", "choose_threshold",
-           "embedding_link", "filter_by_score", "filtering_curve", "fuzzy_link", "hash_features", "isotonic_adapter", "label_overlap",
-           "link_through_directory", "linkage_quality", "list_metrics", "margin_scores", "mine_pairs", "name_network",
-           "nearest_training_similarity", "neighbor_statistics", "network_clusters", "normalize_names", "pack_strings", "packed_hamming",
-           "personalized_pagerank", "pivot_pairs", "ranking_loss", "ranking_metrics", "rating_reliability", "representational_similarity",
-           "resample_train_test", "resample_training", "similarity_matrix", "split_report", "stack_features", "string_similarity",
-           "tag_similarity", "topk_inner_product"]
+__all__ = ["AlphabetProfile", "ApproximateDistances", "BoundedMatches", "BucketSplit", "ClarificationRanker", "CosineAdapter",
+           "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap", "LambdaMART",
+           "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs", "NeighborStatistics", "PackedStrings",
+           "PageRankResult", "PivotPairs", "RSAResult", "RankingLoss", "Reliability", "SimilarityRegression", "SplitReport",
+           "ThresholdChoice", "TopK", "align_documents", "alphabet_profile", "calibrate_distance", "choose_threshold", "embedding_link",
+           "filter_by_score", "filtering_curve", "fuzzy_link", "hamming_distances", "hamming_distances_approx", "hamming_within",
+           "hash_features", "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "list_metrics",
+           "margin_scores", "mine_pairs", "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters",
+           "normalize_names", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_loss", "ranking_metrics",
+           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
+           "split_report", "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]
