@@ -6,6 +6,8 @@ from numcore._measure import median_seconds
 from numcore.retrieval import alphabet_profile, hamming_distances, hamming_distances_approx, hamming_within
 
 N, SECONDS = 1 << 20, 2
+SIZES = ((64, 4), (256, 4), (1024, 4), (4096, 4), (16384, 4), (1024, 20), (16384, 20))
+CHOICES = ((64, 4), (1024, 4), (4096, 4), (16384, 4), (1024, 200), (16384, 20), (16384, 1000), (4096, 10000))
 
 
 def call(m, sigma):
@@ -24,7 +26,7 @@ def ratio(ours, theirs):
 
 
 class Exact:
-    param_names, params = ["m, sigma"], [[(64, 4), (256, 4), (1024, 4), (4096, 4), (16384, 4), (1024, 20), (16384, 20)]]
+    param_names, params = ["m, sigma"], [SIZES]
     timeout = 300
 
     def setup(self, size):
@@ -55,14 +57,15 @@ class Exact:
 class Choice:
     """Time of the choice by that of the best single way, among those expected to take at most ten times its own estimate."""
 
-    param_names, params = ["m, sigma"], [[(64, 4), (1024, 4), (4096, 4), (16384, 4), (1024, 200), (16384, 20), (16384, 1000), (4096, 10000)]]
+    param_names, params = ["m, sigma"], [CHOICES]
     timeout = 300
 
     def track_factor_of_the_best(self, size):
         arguments = call(*size)
         costs = alphabet_profile(*arguments).costs
         methods = [name for name, cost in costs.items() if cost < 10 * min(costs.values())]
-        auto, *single = median_seconds([lambda name=name: hamming_distances(*arguments, method=name) for name in ("auto", *methods)], SECONDS)
+        calls = [lambda name=name: hamming_distances(*arguments, method=name) for name in ("auto", *methods)]
+        auto, *single = median_seconds(calls, SECONDS)
         return auto / min(single)
 
 
@@ -79,7 +82,8 @@ class Within:
         hamming_within(self.text, self.pattern, k)
 
     def track_ratio_to_all_distances(self, k):
-        return ratio(lambda: hamming_within(self.text, self.pattern, k), lambda: hamming_within(self.text, self.pattern, k, method="direct"))
+        return ratio(lambda: hamming_within(self.text, self.pattern, k),
+                     lambda: hamming_within(self.text, self.pattern, k, method="direct"))
 
 
 class Approximate:
@@ -95,12 +99,14 @@ class Approximate:
         hamming_distances_approx(*self.arguments, 0.25, failure=None, method="projection", rng=0)
 
     def track_ratio_to_exact(self, sigma):
-        return ratio(lambda: hamming_distances_approx(*self.arguments, 0.25, failure=None, rng=0), lambda: hamming_distances(*self.arguments))
+        return ratio(lambda: hamming_distances_approx(*self.arguments, 0.25, failure=None, rng=0),
+                     lambda: hamming_distances(*self.arguments))
 
 
 class Growth:
     def track_growth_with_n(self):
         """Time for 2^20 symbols by that for 2^17, over 8."""
         text, pattern = call(1024, 4)
-        small, large = median_seconds([lambda: hamming_distances(text[:N // 8], pattern), lambda: hamming_distances(text, pattern)], SECONDS)
+        calls = [lambda: hamming_distances(text[:N // 8], pattern), lambda: hamming_distances(text, pattern)]
+        small, large = median_seconds(calls, SECONDS)
         return large / small / 8

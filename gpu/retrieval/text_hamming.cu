@@ -90,7 +90,8 @@ extern "C" __global__ void numcore_direct_distances(const CODE* __restrict__ tex
     }
 }
 
-// The same with an early exit: one thread for each window, a block goes on while one of its windows has at most k mismatches.
+// text (b, n), pattern (m,), jobs (q, 3) → distances (b, w) up to k, k + 1 for larger ones. One thread takes one window until it has
+// more than k mismatches; neighbouring threads read neighbouring symbols.
 extern "C" __global__ void numcore_bounded_distances(const CODE* __restrict__ text, const CODE* __restrict__ pattern,
                                                      const i64* __restrict__ jobs, int* __restrict__ distances, i64 k, index_t b, index_t n,
                                                      index_t m, index_t q, index_t w) {

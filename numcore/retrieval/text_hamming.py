@@ -20,9 +20,10 @@ BLOCK, GPU_BLOCK = 8192, 1024  # windows whose counters stay in the first cache,
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at
 MOST_SYMBOLS = 2**31 - 1  # of a pattern: distances are int32
 SPAN = 1 << 22  # symbols whose spectra are held at a time
+CACHED, ROWS = 1 << 17, 4  # symbols that are transformed together, and rows that fill the vectors of pocketfft
 LETTERS_AT_ONCE = 16  # spectra of the pattern that are held at a time
-COMPARES_PER_SECOND = {512: 9e10, 256: 5e10, 128: 2.5e10}  # by the bits of a vector; costs are seconds on one thread
-PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 1.2e-8  # for an equal pair, a symbol read, a symbol transformed in float32
+COMPARES_PER_SECOND = {512: 1.6e11, 256: 1e11, 128: 5e10}  # by the bits of a vector; costs are seconds on one thread
+PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 3.3e-9  # for an equal pair, a symbol read, a symbol transformed in float32
 GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN, GPU_TRANSFORM = 1e12, 2e-11, 1e-11, 1e-10
 
 
@@ -439,9 +440,10 @@ def costs_of(symbols, n_counts, m_counts):
     n, m, width = symbols.text.size, len(symbols.pattern), symbols.text.dtype.itemsize
     by_pairs, letter = pair * n_counts * m_counts, convolution_cost(symbols)
     shared = (n_counts > 0) & (m_counts > 0)
-    cheaper = np.minimum(by_pairs, letter)[shared].sum() + letter * bool((by_pairs[shared] > letter).any())
+    heavy = shared & (by_pairs > letter)
+    mixed = by_pairs[shared & ~heavy].sum() + letter * (heavy.sum() + heavy.any()) + scan * n * (shared & ~heavy).any()
     return {"direct": len(symbols.text) * symbols.windows * m * width / compares, "fft": letter * (int(shared.sum()) + 1),
-            "pairs": scan * n + float(by_pairs.sum()), "mixed": 1.1 * scan * n + float(cheaper)}
+            "pairs": scan * n + float(by_pairs.sum()), "mixed": float(mixed)}
 
 
 def convolution_cost(symbols):
@@ -492,7 +494,7 @@ def subtract_convolutions(symbols, letters, distances):
     length, step, dtype = transform_plan(symbols)
     in_row = -(-symbols.windows // step)
     blocks = len(symbols.text) * in_row
-    at_once = max(1, (1 << 17 if xp is np else SPAN) // length)  # a group of blocks that stays in the cache
+    at_once = max(ROWS, (CACHED if xp is np else SPAN) // length)
     span = max(1, SPAN // length // at_once) * at_once
     for first in range(0, blocks, span):
         groups = [range(b, min(b + at_once, first + span, blocks)) for b in range(first, min(first + span, blocks), at_once)]
