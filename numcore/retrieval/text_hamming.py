@@ -4,6 +4,7 @@ ones from random projections of the alphabet. The ways are those of Fischer and 
 O(n √m) is reached in theory was shown by Chan, Jin, Vassilevska Williams and Xu (2023), whose survey of the problem this module follows.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ CACHED, ROWS = 1 << 17, 4  # symbols that are transformed together, and rows tha
 LETTERS_AT_ONCE = 16  # spectra of the pattern that are held at a time
 COMPARES_PER_SECOND = {512: 1.6e11, 256: 1e11, 128: 5e10}  # by the bits of a vector; costs are seconds on one thread
 PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 3.3e-9  # for an equal pair, a symbol read, a symbol transformed in float32
+CALL = 3e-5  # of the functions that a transform takes
 GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN, GPU_TRANSFORM = 1e12, 2e-11, 1e-11, 1e-10
 
 
@@ -125,8 +127,7 @@ def hamming_distances(text, pattern, *, method="auto"):
 
 def distances_of(symbols, method):
     if method == "auto":
-        costs = costs_of(symbols, *sampled_counts(symbols))
-        method = min(costs, key=costs.get)
+        method = cheapest(symbols)
     distances = symbols.xp.full((len(symbols.text), symbols.windows), len(symbols.pattern), np.int32)
     if not distances.size:
         return distances
@@ -143,6 +144,16 @@ def distances_of(symbols, method):
     if (shared & ~heavy).any():
         subtract_pairs(symbols, shared & ~heavy, m_counts, distances)
     return distances
+
+
+def cheapest(symbols):
+    """The method of the least estimated cost; counting letters is spared where nothing can be cheaper than comparing all symbols."""
+    none = np.zeros(len(symbols.letters))
+    least = costs_of(symbols, none, none)
+    if least["direct"] <= min(least["pairs"], 2 * convolution_cost(symbols)):
+        return "direct"
+    costs = costs_of(symbols, *sampled_counts(symbols))
+    return min(costs, key=costs.get)
 
 
 @routine
@@ -434,7 +445,7 @@ def sampled_counts(symbols):
 def costs_of(symbols, n_counts, m_counts):
     """Estimated seconds of each method on one thread, or on the GPU."""
     if symbols.xp is np:
-        compares, pair, scan = COMPARES_PER_SECOND[host_vector_bits()], PAIR, SCAN
+        compares, pair, scan = COMPARES_PER_SECOND[vector_bits()], PAIR, SCAN
     else:
         compares, pair, scan = GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN
     n, m, width = symbols.text.size, len(symbols.pattern), symbols.text.dtype.itemsize
@@ -446,11 +457,16 @@ def costs_of(symbols, n_counts, m_counts):
             "pairs": scan * n + float(by_pairs.sum()), "mixed": float(mixed)}
 
 
+@functools.cache
+def vector_bits():
+    return host_vector_bits()
+
+
 def convolution_cost(symbols):
     """Seconds for the transform of all blocks of the text."""
     length, step, dtype = transform_plan(symbols)
     blocks = len(symbols.text) * -(-symbols.windows // step)
-    return (TRANSFORM if symbols.xp is np else GPU_TRANSFORM) * blocks * length * (1 if dtype == np.float32 else 2)
+    return CALL + (TRANSFORM if symbols.xp is np else GPU_TRANSFORM) * blocks * length * (1 if dtype == np.float32 else 3.5)
 
 
 def heavy_letters(symbols, n_counts, m_counts):
