@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -36,6 +36,7 @@ from .interpolation_extrapolation import (
 )
 from .inverted_file import InvertedFileIndex
 from .lambdamart import LambdaMART
+from .muvera import FixedDimensionalEncoder, MultiVectorResult, ProductQuantizer, chamfer_similarity, multi_vector_search
 from .organization_linkage import (
     DirectoryLinks,
     LinkageQuality,
@@ -53,8 +54,8 @@ from .organization_linkage import (
 from .pagerank import PageRankResult, personalized_pagerank
 from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -75,13 +76,14 @@ from .text_hamming import (
 from .topk import TopK, topk_inner_product
 
 __all__ = ["AlphabetProfile", "ApproximateDistances", "BoundedMatches", "BucketSplit", "ClarificationRanker", "CosineAdapter",
-           "DirectoryLinks", "FilterResult", "FilteringCurve", "InvertedFileIndex", "IsotonicMap", "LabelOverlap", "LambdaMART",
-           "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs", "NeighborStatistics", "PackedStrings",
-           "PageRankResult", "PivotPairs", "RSAResult", "RankingLoss", "Reliability", "SimilarityRegression", "SplitReport",
-           "ThresholdChoice", "TopK", "align_documents", "alphabet_profile", "calibrate_distance", "choose_threshold", "embedding_link",
-           "filter_by_score", "filtering_curve", "fuzzy_link", "hamming_distances", "hamming_distances_approx", "hamming_within",
-           "hash_features", "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "list_metrics",
-           "margin_scores", "mine_pairs", "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters",
+           "DirectoryLinks", "FilterResult", "FilteringCurve", "FixedDimensionalEncoder", "InvertedFileIndex", "IsotonicMap",
+           "LabelOverlap", "LambdaMART", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
+           "MultiVectorResult", "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "ProductQuantizer", "RSAResult",
+           "RankingLoss", "Reliability", "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents",
+           "alphabet_profile", "calibrate_distance", "chamfer_similarity", "choose_threshold", "embedding_link", "filter_by_score",
+           "filtering_curve", "fuzzy_link", "hamming_distances", "hamming_distances_approx", "hamming_within", "hash_features",
+           "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "list_metrics", "margin_scores",
+           "mine_pairs", "multi_vector_search", "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters",
            "normalize_names", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_loss", "ranking_metrics",
            "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
            "split_report", "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]

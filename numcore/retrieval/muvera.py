@@ -1,0 +1,695 @@
+"""Search by sets of vectors: each set becomes one vector, so that inner products stand for the similarity of sets, MUVERA.
+
+Late-interaction models give a query and a document a set of vectors each. Their similarity is Chamfer's, which such models call MaxSim,
+
+    Chamfer(Q, D) = Σ over q in Q of max over p in D of ⟨q, p⟩.
+
+Random hyperplanes cut the space into cells. A query's code has for every cell the sum of the query's vectors in it, a document's code the
+mean of its vectors there, or the vector whose cell is nearest: ⟨F(Q), F(D)⟩ then pairs each q with vectors close to it. Repetitions with
+other hyperplanes are put one after the other. A plain search by inner products gives candidates, and exact similarities rank these. From
+L. Dhulipala, M. Hadian, R. Jayaram, J. Lee, V. Mirrokni, "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+"""
+
+from bisect import bisect_right
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import checked_bool, checked_choice, checked_count
+from ..dispatch import device_of, float_dtype, on_device, routine
+from ..intrinsics import gemm_row, gemm_tile, popcount, tile_cols, tile_rows
+from ..kernel import kernel
+from ..linalg import CSR, spmv
+from ..random import key_from_rng
+from ._kmeans import kmeans, nearest_centroid
+from .topk import topk_inner_product
+
+POINTS = 1 << 12  # vectors whose products with the hyperplanes are held at once
+NUMBERS = 1 << 22  # numbers of codes that are not final yet, held at once
+LANES = 16  # queries whose tables lie side by side
+ROWS_PER_CODE = 64  # rows that are enough to train a code of a quantizer
+
+
+class MultiVectorResult(NamedTuple):
+    """The best documents of each query, best first: exact scores and document numbers, (queries, k), and the candidates of the search by
+    codes, (queries, n_candidates)."""
+
+    scores: Any
+    indices: Any
+    candidates: Any
+
+
+# --- codes -------------------------------------------------------------------------------------------------------------------------
+
+
+class FixedDimensionalEncoder:
+    """Codes of sets of vectors, such that inner products of codes approximate Chamfer similarity.
+
+    Parameters
+    ----------
+    dim : int
+        Length of the vectors, d.
+    n_repetitions : int
+        R: how often the space is cut, each time by other hyperplanes.
+    n_bits : int
+        k: hyperplanes of a repetition, 0 to 20. They make 2^k cells.
+    projection_dim : int, optional
+        d' <= d: numbers that a cell keeps of a vector. None or d keep the vector as it is.
+    final_dim : int, optional
+        Numbers that are kept of a code: its entries go, with random signs, to random ones of so many sums.
+    fill_empty : bool
+        Give an empty cell of a document the vector whose cell differs from it by the fewest hyperplanes, the first of these.
+    projection : {"count_sketch", "dense"}
+        How a vector is shortened: its entries go with random signs to random ones of d' sums, or it is multiplied by a random matrix
+        of ±1/√d'. Both keep inner products in the mean; the first takes d operations instead of d d'.
+    scale : {"sum", "mean"}
+        "mean" divides the queries' codes by R, so that ⟨F(Q), F(D)⟩ is on the scale of Chamfer(Q, D). The ranking is the same.
+    rng : None, int or numpy.random.Generator, optional
+        For hyperplanes and signs, which are the same for queries and documents.
+
+    Attributes
+    ----------
+    output_dim : int
+        R 2^k d', or `final_dim`.
+    hyperplanes_ : (R, d, k) array of float64
+        Normals; a vector is on the positive side where its product with a normal is > 0.
+    projections_ : (R, d, d') array of float64, or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option is outside its range or of another type.
+
+    Notes
+    -----
+    With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of products is not more than their maximum. For unit
+    vectors, k = O(log(m / δ) / ε) and d' = O(log(m / (ε δ)) / ε²), m vectors in a set, the error of one repetition is at most ε \\|Q\\|
+    with probability 1 - δ. Sums have the dtype of the vectors: a cell of n vectors has a relative error of n roundoffs at most.
+
+    Encoding takes R k d operations for a vector, and R 2^k d for a set. The entry of repetition r, cell c and coordinate j is at
+    (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Arrays may be of any device, which gets copies of the
+    hyperplanes.
+
+    References
+    ----------
+    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> encoder = FixedDimensionalEncoder(2, n_repetitions=1, n_bits=0, rng=0)
+    >>> encoder.encode_queries(np.array([[1.0, 2.0], [3.0, 4.0]]), [0, 2])
+    array([[4., 6.]])
+    >>> encoder.encode_documents(np.array([[1.0, 2.0], [3.0, 4.0]]), [0, 2])
+    array([[2., 3.]])
+    """
+
+    def __init__(self, dim, *, n_repetitions=20, n_bits=5, projection_dim=None, final_dim=None, fill_empty=True, projection="count_sketch",
+                 scale="sum", rng=None):
+        self.dim = checked_count("dim", dim, least=1)
+        self.n_repetitions = checked_count("n_repetitions", n_repetitions, least=1)
+        self.n_bits = checked_count("n_bits", n_bits, least=0, most=20)
+        projection_dim = self.dim if projection_dim is None else projection_dim
+        self.projection_dim = checked_count("projection_dim", projection_dim, least=1, most=self.dim)
+        inner = self.n_repetitions * 2**self.n_bits * self.projection_dim
+        self.output_dim = inner if final_dim is None else checked_count("final_dim", final_dim, least=1, most=inner)
+        self.fill_empty = checked_bool("fill_empty", fill_empty)
+        self.projection = checked_choice("projection", projection, ("count_sketch", "dense"))
+        self.scale = checked_choice("scale", scale, ("sum", "mean"))
+        self._make_tables(np.random.default_rng(key_from_rng(rng)), None if final_dim is None else inner)
+
+    def _make_tables(self, rng, sketched):
+        shape, width = (self.n_repetitions, self.dim), self.projection_dim
+        self.hyperplanes_ = rng.standard_normal((*shape, self.n_bits))
+        self.projections_, self._final = None, None
+        self._buckets, self._signs = np.zeros(shape, np.int32), np.ones(shape)
+        if width < self.dim and self.projection == "dense":
+            self.projections_ = rng.choice([-1.0, 1.0], (*shape, width)) / np.sqrt(width)
+        elif width < self.dim:
+            self._buckets, self._signs = rng.integers(0, width, shape, dtype=np.int32), rng.choice([-1.0, 1.0], shape)
+            self.projections_ = self._signs[:, :, None] * (self._buckets[:, :, None] == np.arange(width))
+        if sketched is not None:
+            rows = rng.integers(0, self.output_dim, sketched)
+            self._final = CSR.from_coo(rows, np.arange(sketched), rng.choice([-1.0, 1.0], sketched), (self.output_dim, sketched))
+
+    def encode_queries(self, vectors, offsets):
+        """Codes of queries: for every cell the sum of the vectors in it.
+
+        Parameters
+        ----------
+        vectors : (total, d) array of float32 or float64
+            The vectors of all sets, one set after the other; finite.
+        offsets : (n_sets + 1,) array of int
+            Set i has the vectors ``offsets[i]`` to ``offsets[i + 1]``; from 0, ascending, to total. An empty set has a code of zeros.
+            They may be a NumPy array beside vectors of a GPU.
+
+        Returns
+        -------
+        (n_sets, output_dim) array of the same dtype
+
+        Raises
+        ------
+        ValueError
+            The width is not d, the offsets do not ascend or do not cover the vectors, or entries are not finite.
+        TypeError
+            Other dtypes, or arguments on different devices.
+        """
+        return self._encode(vectors, offsets, documents=False)
+
+    def encode_documents(self, vectors, offsets):
+        """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for empty cells.
+
+        Parameters, result and errors are those of `encode_queries`, but no set may be empty.
+        """
+        return self._encode(vectors, offsets, documents=True)
+
+    def _encode(self, vectors, offsets, documents):
+        xp, (vectors,) = on_device(vectors=vectors)
+        if vectors is None:
+            raise TypeError("vectors must be an array (got None)")
+        dtype = float_dtype(vectors=vectors)
+        offsets = _checked_offsets("offsets", offsets, _checked_vectors("vectors", vectors, self.dim), filled=documents)
+        tables = self._tables(xp, dtype)
+        codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
+        width = self.projection_dim if self.projection == "count_sketch" else self.dim
+        most = max(1, NUMBERS // (self.n_repetitions * 2**self.n_bits * width))
+        first, ends = 0, offsets.tolist()
+        while first < len(codes):
+            last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + POINTS) - 1))
+            points = xp.ascontiguousarray(vectors[ends[first]:ends[last]])
+            _checked_finite(xp, "vectors", points)
+            self._encode_into(xp, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
+            first = last
+        return codes / self.n_repetitions if self.scale == "mean" and not documents else codes
+
+    def _tables(self, xp, dtype):
+        """Hyperplanes (d, R k), buckets, signs, dense projections and the final sketch, on the device and in the dtype of the vectors."""
+        normals = self.hyperplanes_.transpose(1, 0, 2).reshape(self.dim, self.n_repetitions * self.n_bits)
+        dense = self.projections_ if self.projection == "dense" else None
+        final = self._final
+        if final is not None:
+            final = CSR(xp.asarray(final.indptr), xp.asarray(final.indices), xp.asarray(final.data.astype(dtype)), final.shape)
+        return (xp.asarray(normals.astype(dtype)), xp.asarray(self._buckets), xp.asarray(self._signs.astype(dtype)),
+                None if dense is None else xp.asarray(dense.astype(dtype)), final)
+
+    def _encode_into(self, xp, points, offsets, documents, tables, codes):
+        normals, buckets, signs, dense, final = tables
+        n, repetitions, cells_count = len(codes), self.n_repetitions, 2**self.n_bits
+        with np.errstate(all="ignore"):
+            products = points @ normals
+        cells = xp.empty((repetitions, len(points)), np.int32)
+        gray_cells(products, cells)
+        sketched = self.projections_ is not None and dense is None
+        shape = (n * repetitions, cells_count, self.projection_dim if sketched else self.dim)
+        blocks = codes.reshape(shape) if dense is None and final is None else xp.empty(shape, codes.dtype)
+        encode_cells(points, offsets, cells, buckets, signs, blocks, sketched, documents, documents and self.fill_empty)
+        if dense is not None:
+            with np.errstate(all="ignore"):
+                blocks = blocks.reshape(n, repetitions, cells_count, self.dim) @ dense
+        if final is not None:
+            codes[...] = spmv(final, xp.ascontiguousarray(blocks.reshape(n, -1).T)).T
+        elif dense is not None:
+            codes[...] = blocks.reshape(n, -1)
+
+
+def _checked_vectors(name, vectors, dim=None):
+    """The number of vectors, whose width must be `dim` where that is given."""
+    if vectors.ndim != 2 or dim not in (None, vectors.shape[1]):
+        raise ValueError(f"{name} must have shape (total, {'d' if dim is None else dim}) (got {vectors.shape})")
+    return len(vectors)
+
+
+def _checked_finite(xp, name, array):
+    if not bool(xp.isfinite(array).all()):
+        raise ValueError(f"{name} must be finite (got nan or inf)")
+
+
+def _checked_offsets(name, offsets, total, *, filled):
+    """Offsets of sets as int64 of the host: from 0, ascending, to `total`, and with no empty set where the sets must be `filled`."""
+    if device_of(offsets) is None and not isinstance(offsets, (list, tuple)):
+        raise TypeError(f"{name} must be an array of integers (got {type(offsets).__name__})")
+    offsets = offsets.get() if hasattr(offsets, "get") else np.asarray(offsets)
+    if offsets.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an array of integers (got {offsets.dtype})")
+    if offsets.ndim != 1 or not len(offsets):
+        raise ValueError(f"{name} must have shape (sets + 1,) (got {offsets.shape})")
+    if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"{name} must ascend from 0 to the number of vectors, {total} (got {offsets[0]} … {offsets[-1]})")
+    empty = offsets[1:] == offsets[:-1]
+    if filled and empty.any():
+        raise ValueError(f"{name} must give every document a vector (got none for document {empty.argmax()})")
+    return offsets.astype(np.int64)
+
+
+@kernel("in T products[m, q]; out int32 cells[r, m]", split="m")
+def gray_cells(products, cells, start, stop):
+    """The cell of each vector in each repetition: the place in Gray's order of the bits [product > 0], the first being the highest."""
+    bits = products.shape[1] // cells.shape[0]
+    for r in range(cells.shape[0]):
+        for p in range(start, stop):
+            cell = np.int32(0)
+            for b in range(np.uintp(r * bits), np.uintp((r + 1) * bits)):
+                cell = np.int32(2 * cell + (np.int32(products[p, b] > 0) ^ (cell & 1)))
+            cells[r, p] = cell
+
+
+@kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 buckets[r, d]; in T signs[r, d]; out T codes[t, b, w];"
+        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T total[d]", split="t",
+        gpu="block")
+def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, total, start, stop):
+    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it.
+
+    Products with a count sketch are linear: the points of a cell are summed first, and the sum is shortened.
+    """
+    for t in range(start, stop):
+        s, r = t // cells.shape[0], t % cells.shape[0]
+        first, last = offsets[s], offsets[s + 1]
+        list_by_cell(cells[r], first, last, following, heads)
+        for c in range(codes.shape[1]):
+            p, count = heads[c], 0
+            for e in range(points.shape[1]):
+                total[e] = 0
+            if p < 0 and fill:
+                add_row(total, points[nearest_point(cells[r], first, last, c)])
+            while p >= 0:
+                add_row(total, points[np.uintp(p)])
+                p, count = following[np.uintp(p)], count + 1
+            if mean and count > 1:
+                for e in range(points.shape[1]):
+                    total[e] /= count
+            shorten(total, sketched, buckets[r], signs[r], codes[t, c])
+
+
+def list_by_cell(cells, first, last, following, heads):
+    """The points of each cell as a list: heads[c] is the first, following[p] the next one, -1 none."""
+    for c in range(len(heads)):
+        heads[c] = -1
+    for i in range(last - first):
+        p = last - 1 - i
+        following[p] = heads[cells[p]]
+        heads[cells[p]] = p
+
+
+def nearest_point(cells, first, last, cell):
+    """The first point whose cell differs by the fewest bits from an empty one."""
+    bits, least, best = np.int32(cell ^ (cell >> 1)), np.int32(32), first
+    for p in range(np.uintp(first), np.uintp(last)):
+        distance = popcount(np.int32(bits ^ (cells[p] ^ (cells[p] >> 1))))
+        if distance < least:
+            least, best = distance, np.int64(p)
+            if distance == 1:
+                break
+    return best
+
+
+def add_row(total, row):
+    for e in range(len(total)):
+        total[e] += row[e]
+
+
+def shorten(total, sketched, buckets, signs, code):
+    if sketched:
+        for j in range(len(code)):
+            code[j] = 0
+        for e in range(len(total)):
+            code[np.uintp(buckets[e])] += signs[e] * total[e]
+    else:
+        for e in range(len(total)):
+            code[e] = total[e]
+
+
+# --- exact similarity and search ---------------------------------------------------------------------------------------------------
+
+
+@routine
+def chamfer_similarity(query_vectors, document_vectors, document_offsets, *, query_offsets=None, normalize=False):
+    """Chamfer similarity (MaxSim) of queries and documents: Σ over q in Q of max over p in D of ⟨q, p⟩.
+
+    Parameters
+    ----------
+    query_vectors : (nq, d) array of float32 or float64
+        The vectors of one query, or, with `query_offsets`, those of several, one query after the other. Finite.
+    document_vectors : (total, d) array
+        Of the same dtype, finite.
+    document_offsets : (n_docs + 1,) array of int
+        Document i has the vectors ``document_offsets[i]`` to ``document_offsets[i + 1]``, at least one. Offsets may be NumPy arrays
+        beside vectors of a GPU.
+    query_offsets : (n_queries + 1,) array of int, optional
+        The same for queries, which may be empty.
+    normalize : bool
+        Divide by the number of the query's vectors.
+
+    Returns
+    -------
+    (n_docs,) array, or (n_queries, n_docs) with `query_offsets`
+        0 for an empty query. Products are sums of d terms in the dtype of the vectors, their error at most d roundoffs times the same
+        sum of absolute values.
+
+    Raises
+    ------
+    ValueError
+        The widths differ, offsets do not ascend or do not cover the vectors, a document is empty, or entries are not finite.
+    TypeError
+        Other dtypes, or arguments on different devices.
+
+    Notes
+    -----
+    2 \\|Q\\| \\|D\\| d operations for a pair; products are not kept, so that the memory beyond the result does not grow with the vectors.
+
+    References
+    ----------
+    O. Khattab, M. Zaharia, "ColBERT: efficient and effective passage search via contextualized late interaction over BERT", SIGIR 2020.
+
+    Examples
+    --------
+    >>> chamfer_similarity(np.eye(2), np.array([[1.0, 0.0], [0.0, 3.0], [2.0, 2.0]]), [0, 2, 3])
+    array([4., 4.])
+    """
+    one = query_offsets is None
+    xp, queries, query_offsets, documents, document_offsets = _checked_sets(
+        query_vectors, query_offsets, document_vectors, document_offsets, one)
+    scores = _chamfer(xp, queries, query_offsets, documents, document_offsets, xp.arange(len(document_offsets) - 1)[None])
+    if checked_bool("normalize", normalize):
+        scores = scores / xp.asarray(np.maximum(np.diff(query_offsets), 1)[:, None].astype(scores.dtype))
+    return scores[0] if one else scores
+
+
+def _checked_sets(query_vectors, query_offsets, document_vectors, document_offsets, one_query=False):
+    """The array namespace; queries and documents, contiguous, each with the offsets of its sets on the host."""
+    xp, (queries, documents) = on_device(query_vectors=query_vectors, document_vectors=document_vectors)
+    for name, vectors in (("query_vectors", queries), ("document_vectors", documents)):
+        if vectors is None:
+            raise TypeError(f"{name} must be an array (got None)")
+    float_dtype(query_vectors=queries, document_vectors=documents)
+    _checked_vectors("query_vectors", queries)
+    _checked_vectors("document_vectors", documents, queries.shape[1])
+    query_offsets = _checked_offsets("query_offsets", [0, len(queries)] if one_query else query_offsets, len(queries), filled=False)
+    document_offsets = _checked_offsets("document_offsets", document_offsets, len(documents), filled=True)
+    queries, documents = xp.ascontiguousarray(queries), xp.ascontiguousarray(documents)
+    _checked_finite(xp, "query_vectors", queries)
+    for first in range(0, len(documents), POINTS):
+        _checked_finite(xp, "document_vectors", documents[first:first + POINTS])
+    return xp, queries, query_offsets, documents, document_offsets
+
+
+def _chamfer(xp, queries, query_offsets, documents, document_offsets, candidates):
+    """(n_queries, c) similarities of each query and its row of candidates, or the one row of all."""
+    scores = xp.empty((len(query_offsets) - 1) * candidates.shape[1], queries.dtype)
+    max_sim(queries, xp.asarray(query_offsets), documents, xp.asarray(document_offsets), xp.ascontiguousarray(candidates), scores)
+    return scores.reshape(len(query_offsets) - 1, candidates.shape[1])
+
+
+@kernel("in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; in int64 document_offsets[f]; in int64 candidates[l, c];"
+        " out T scores[t]; scratch T packed[a*d+64*d]; scratch T tile[512]; scratch T best[64]", split="t", gpu="block")
+def max_sim(queries, query_offsets, documents, document_offsets, candidates, scores, packed, tile, best, start, stop):
+    """scores[q c + i] of query q and document candidates[q % l, i]. The query's vectors are the columns of register tiles."""
+    width, current = tile_cols(tile[0]), -1
+    for t in range(start, stop):
+        q = t // candidates.shape[1]
+        first, count = query_offsets[q], query_offsets[q + 1] - query_offsets[q]
+        if q != current:
+            pack_columns(queries, first, count, packed)
+            current = q
+        document = candidates[q % candidates.shape[0], t % candidates.shape[1]]
+        total, column = 0.0, 0
+        while column < count:
+            column_maxima(documents, document_offsets[document], document_offsets[document + 1], packed, column, tile, best)
+            for j in range(min(width, count - column)):
+                total += best[j]
+            column += width
+        scores[t] = total
+
+
+def pack_columns(queries, first, count, packed):
+    """Panels (d, width) of the transposed vectors, filled up with zeros."""
+    d, width, column = queries.shape[1], tile_cols(packed[0]), 0
+    while column < count:
+        for e in range(d):
+            for j in range(width):
+                packed[(column * d) + e * width + j] = queries[first + column + j, e] if column + j < count else 0
+        column += width
+
+
+def column_maxima(documents, first, last, packed, column, tile, best):
+    """best[j] = max over vectors first to last of their product with column + j. A tile may reach into neighbouring documents."""
+    total, d = documents.shape
+    width, height = tile_cols(tile[0]), tile_rows(tile[0])
+    for j in range(width):
+        best[j] = -np.inf
+    row = first
+    while row < last:
+        at = max(min(row, total - height), 0)
+        if total >= height:
+            gemm_tile(documents, at * d, d, 1, packed, column * d, width, tile, 0, width, d, 0)
+        else:
+            for i in range(total):
+                gemm_row(documents, i * d, d, 1, packed, column * d, width, tile, i * width, width, d, 0)
+        for i in range(np.uintp(row - at), np.uintp(min(last - at, height))):
+            for j in range(np.uintp(width)):
+                product = tile[i * np.uintp(width) + j]
+                best[j] = product if product > best[j] else best[j]
+        row = at + height
+
+
+@routine
+def multi_vector_search(query_vectors, query_offsets, document_vectors, document_offsets, k, *, encoder=None, n_candidates=None,
+                        search=None):
+    """The k documents of the largest Chamfer similarity: candidates by inner products of codes, ranked by exact similarities.
+
+    Parameters
+    ----------
+    query_vectors : (total_q, d) array of float32 or float64
+        The vectors of all queries, one query after the other. Finite.
+    query_offsets : (n_queries + 1,) array of int
+        Query i has the vectors ``query_offsets[i]`` to ``query_offsets[i + 1]``.
+    document_vectors : (total, d) array
+        Of the same dtype, finite.
+    document_offsets : (n_docs + 1,) array of int
+        The same for documents, each with one vector at least.
+    k : int
+        1 <= k <= n_docs.
+    encoder : FixedDimensionalEncoder, optional
+        By default one of 20 repetitions, 16 cells and at most 16 numbers a cell, from a fixed seed.
+    n_candidates : int, optional
+        k <= n_candidates <= n_docs; by default 10 k, or all documents where there are fewer.
+    search : function, optional
+        ``search(codes, n_candidates)`` → (scores, indices), both (n_queries, n_candidates): an index of the documents' codes, made by
+        ``encoder.encode_documents`` beforehand. By default documents are encoded in the call, and searched exactly.
+
+    Returns
+    -------
+    MultiVectorResult
+        Best first, ties by the smaller index. Scores are exact similarities, those of `chamfer_similarity`; a document is missed where it
+        is no candidate, so that more candidates give a higher recall, and n_candidates = n_docs the exact result.
+
+    Raises
+    ------
+    ValueError
+        k or n_candidates is outside its range, widths differ, offsets do not ascend or do not cover the vectors, a document is empty,
+        entries are not finite, or `search` gives other shapes or indices of no document.
+    TypeError
+        Other dtypes, arguments on different devices, or an `encoder` or a `search` that is none.
+
+    Notes
+    -----
+    The codes of all documents, n_docs × output_dim numbers, are held during the call; give `search` to keep them between calls.
+
+    References
+    ----------
+    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> documents = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0], [2.0, 2.0]])
+    >>> multi_vector_search(np.eye(2), [0, 1, 2], documents, [0, 2, 3, 4], 2).indices
+    array([[2, 0],
+           [1, 2]])
+    """
+    xp, queries, query_offsets, documents, document_offsets = _checked_sets(
+        query_vectors, query_offsets, document_vectors, document_offsets)
+    n = len(document_offsets) - 1
+    k = checked_count("k", k, least=1, most=n)
+    n_candidates = min(10 * k, n) if n_candidates is None else checked_count("n_candidates", n_candidates, least=k, most=n)
+    encoder = _checked_encoder(encoder, queries.shape[1])
+    if search is None:
+        codes = encoder.encode_documents(documents, document_offsets)
+        found = topk_inner_product(encoder.encode_queries(queries, query_offsets), codes, n_candidates)
+    elif callable(search):
+        found = search(encoder.encode_queries(queries, query_offsets), n_candidates)
+    else:
+        raise TypeError(f"search must be a function (got {type(search).__name__})")
+    candidates = _checked_candidates(found, queries, n_candidates, len(query_offsets) - 1, n)
+    ascending = xp.sort(candidates, axis=1)
+    scores = _chamfer(xp, queries, query_offsets, documents, document_offsets, ascending)
+    order = xp.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return MultiVectorResult(xp.take_along_axis(scores, order, 1), xp.take_along_axis(ascending, order, 1), candidates)
+
+
+def _checked_encoder(encoder, dim):
+    if encoder is None:
+        return FixedDimensionalEncoder(max(dim, 1), n_bits=4, projection_dim=max(min(dim, 16), 1), rng=0)
+    if not isinstance(encoder, FixedDimensionalEncoder):
+        raise TypeError(f"encoder must be a FixedDimensionalEncoder (got {type(encoder).__name__})")
+    return encoder
+
+
+def _checked_candidates(found, queries, n_candidates, n_queries, n):
+    """The indices that a search gave, as int64."""
+    try:
+        _, indices = found
+    except (TypeError, ValueError):
+        raise TypeError(f"search must return (scores, indices) (got {type(found).__name__})") from None
+    xp, (_, indices) = on_device(query_vectors=queries, indices=indices)
+    if indices is None or indices.dtype.kind not in "iu":
+        raise TypeError(f"search must return indices of integers (got {getattr(indices, 'dtype', None)})")
+    if indices.shape != (n_queries, n_candidates):
+        raise ValueError(f"search must return indices of shape {(n_queries, n_candidates)} (got {indices.shape})")
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
+        raise ValueError(f"search must return indices with 0 <= index < {n} (got {int(indices.min())} … {int(indices.max())})")
+    return indices.astype(np.int64, copy=False)
+
+
+# --- shorter codes -----------------------------------------------------------------------------------------------------------------
+
+
+class ProductQuantizer:
+    """Vectors as a byte for each group of coordinates: the number of the nearest of up to 256 centroids of the group.
+
+    With eight coordinates of float32 a group the codes take 1/32 of the memory. Inner products with queries are sums of looked-up
+    products with centroids, for queries are not quantized.
+
+    Parameters
+    ----------
+    n_subspaces : int
+        M: groups of coordinates, a divisor of the vectors' length.
+    n_codes : int
+        Centroids of a group, 1 to 256.
+    rng : None, int or numpy.random.Generator, optional
+        For the rows that the training starts from.
+
+    Attributes
+    ----------
+    codebooks_ : (M, n_codes, d / M) array
+        The centroids, after `fit`, on the device and in the dtype of what was fitted.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option is outside its range or of another type; methods: the length of vectors does not fit, entries are not finite, or `fit`
+        was not called.
+
+    Notes
+    -----
+    ⟨q, x⟩ - ⟨q, decode(encode(x))⟩ is at most ‖q‖ ‖x - decode(encode(x))‖. Training takes ten steps of Lloyd's method on at most 64 rows
+    a centroid.
+
+    References
+    ----------
+    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI, 2011.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0, 1.0], [0.0, 5.0], [2.0, 1.0]])
+    >>> quantizer = ProductQuantizer(2, n_codes=2, rng=0).fit(x)
+    >>> quantizer.decode(quantizer.encode(x))
+    array([[0., 1.],
+           [0., 5.],
+           [2., 1.]])
+    """
+
+    def __init__(self, n_subspaces, *, n_codes=256, rng=None):
+        self.n_subspaces = checked_count("n_subspaces", n_subspaces, least=1)
+        self.n_codes = checked_count("n_codes", n_codes, least=1, most=256)
+        self._rng = np.random.default_rng(key_from_rng(rng))
+
+    def fit(self, x):
+        """Learn the centroids from the rows of x, an (n, d) array of float32 or float64 with n >= n_codes; returns self."""
+        xp, x = self._checked(x)
+        if x.shape[1] % self.n_subspaces or not x.shape[1]:
+            raise ValueError(f"n_subspaces must be a divisor of the length of vectors, {x.shape[1]} (got {self.n_subspaces})")
+        if len(x) < self.n_codes:
+            raise ValueError(f"x must have at least n_codes={self.n_codes} rows (got {len(x)})")
+        most = ROWS_PER_CODE * self.n_codes
+        if len(x) > most:
+            x = x[xp.asarray(np.sort(self._rng.choice(len(x), most, replace=False)))]
+        size = x.shape[1] // self.n_subspaces
+        self.codebooks_ = xp.stack([kmeans(xp, xp.ascontiguousarray(x[:, g * size:(g + 1) * size]), self.n_codes, self._rng)
+                                    for g in range(self.n_subspaces)])
+        return self
+
+    def encode(self, x):
+        """Codes (n, n_subspaces) of uint8 of the rows of x, (n, d)."""
+        xp, x = self._checked(x, fitted=True)
+        size = self.codebooks_.shape[2]
+        codes = xp.empty((len(x), self.n_subspaces), np.uint8)
+        for g, centroids in enumerate(self.codebooks_):
+            part = xp.ascontiguousarray(x[:, g * size:(g + 1) * size])
+            codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
+        return codes
+
+    def decode(self, codes):
+        """The centroids (n, d) that codes (n, n_subspaces) stand for."""
+        xp, codes = self._checked_codes(codes)
+        return self.codebooks_[xp.arange(self.n_subspaces), codes].reshape(len(codes), -1)
+
+    def inner_product(self, queries, codes):
+        """Inner products (n_queries, n) of queries (n_queries, d) with what codes (n, n_subspaces) stand for, by tables of each query."""
+        xp, queries = self._checked(queries, fitted=True, name="queries")
+        xp, codes = self._checked_codes(codes)
+        count = len(queries)
+        lanes = LANES if count > LANES // 2 else max(count, 1)
+        padded = xp.zeros((-(-count // lanes) * lanes, queries.shape[1]), queries.dtype)
+        padded[:count] = queries
+        parts = padded.reshape(-1, lanes, self.n_subspaces, self.codebooks_.shape[2]).transpose(0, 2, 3, 1)
+        with np.errstate(all="ignore"):
+            tables = xp.ascontiguousarray(self.codebooks_.astype(queries.dtype, copy=False) @ parts)
+        sums = xp.empty((len(codes), *tables.shape[:1], lanes), queries.dtype)
+        look_up_sums(tables, xp.ascontiguousarray(codes), sums)
+        return xp.ascontiguousarray(sums.reshape(len(codes), len(padded))[:, :count].T)
+
+    def _checked(self, x, *, fitted=False, name="x"):
+        if fitted:
+            self._checked_fitted()
+        xp, (x, _) = on_device(**{name: x, "codebooks_": self.codebooks_ if fitted else None})
+        if x is None:
+            raise TypeError(f"{name} must be an array (got None)")
+        float_dtype(**{name: x})
+        if x.ndim != 2 or fitted and x.shape[1] != self.n_subspaces * self.codebooks_.shape[2]:
+            width = self.n_subspaces * self.codebooks_.shape[2] if fitted else "d"
+            raise ValueError(f"{name} must have shape (n, {width}) (got {x.shape})")
+        _checked_finite(xp, name, x)
+        return xp, x
+
+    def _checked_codes(self, codes):
+        self._checked_fitted()
+        xp, (codes, _) = on_device(codes=codes, codebooks_=self.codebooks_)
+        if codes is None or codes.dtype != np.uint8:
+            raise TypeError(f"codes must be an array of uint8 (got {getattr(codes, 'dtype', None)})")
+        if codes.ndim != 2 or codes.shape[1] != self.n_subspaces:
+            raise ValueError(f"codes must have shape (n, {self.n_subspaces}) (got {codes.shape})")
+        if codes.size and int(codes.max()) >= self.n_codes:
+            raise ValueError(f"codes must satisfy code < n_codes={self.n_codes} (got {int(codes.max())})")
+        return xp, codes
+
+    def _checked_fitted(self):
+        if not hasattr(self, "codebooks_"):
+            raise ValueError("fit must be called before the other methods of ProductQuantizer")
+
+
+@kernel("in T tables[b, m, c, q]; in uint8 codes[n, m]; out T sums[n, b, q]", split="n", gpu="warp")
+def look_up_sums(tables, codes, sums, start, stop):
+    """sums[i, b, q] = Σ over m of tables[b, m, codes[i, m], q]. A table of one m stays in the fastest cache while rows pass by."""
+    blocks, groups, _, lanes = tables.shape
+    for b in range(blocks):
+        for i in range(start, stop):
+            for q in range(lanes):
+                sums[i, b, q] = 0
+        for m in range(groups):
+            table = tables[b, m]
+            for i in range(start, stop):
+                row = table[np.uintp(codes[i, m])]
+                if lanes == LANES:
+                    for q in range(LANES):
+                        sums[i, b, q] += row[q]
+                else:
+                    for q in range(lanes):
+                        sums[i, b, q] += row[q]
