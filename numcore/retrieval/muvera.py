@@ -17,11 +17,12 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count
 from ..dispatch import device_of, float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, popcount, tile_cols, tile_rows
+from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..random import key_from_rng
 from ._kmeans import kmeans, nearest_centroid
+from ._vectors import add_scaled, max_tile, panel_cols, panel_rows
 from .topk import topk_inner_product
 
 POINTS = 1 << 12  # vectors whose products with the hyperplanes are held at once
@@ -253,30 +254,23 @@ def gray_cells(products, cells, start, stop):
 
 
 @kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 buckets[r, d]; in T signs[r, d]; out T codes[t, b, w];"
-        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T total[d]", split="t",
-        gpu="block")
-def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, total, start, stop):
-    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it.
-
-    Products with a count sketch are linear: the points of a cell are summed first, and the sum is shortened.
-    """
+        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T columns[m*d+16*d];"
+        " scratch T sums[16*w]; scratch T short[m, w]", split="t", gpu="block")
+def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, columns, sums, short, start, stop):
+    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`."""
+    current = -1
     for t in range(start, stop):
         s, r = t // cells.shape[0], t % cells.shape[0]
         first, last = offsets[s], offsets[s + 1]
         list_by_cell(cells[r], first, last, following, heads)
-        for c in range(codes.shape[1]):
-            p, count = heads[c], 0
-            for e in range(points.shape[1]):
-                total[e] = 0
-            if p < 0 and fill:
-                add_row(total, points[nearest_point(cells[r], first, last, c)])
-            while p >= 0:
-                add_row(total, points[np.uintp(p)])
-                p, count = following[np.uintp(p)], count + 1
-            if mean and count > 1:
-                for e in range(points.shape[1]):
-                    total[e] /= count
-            shorten(total, sketched, buckets[r], signs[r], codes[t, c])
+        if sketched:
+            if s != current:
+                transpose_points(points, first, last, columns)
+                current = s
+            shorten_points(columns, first, last, buckets[r], signs[r], sums, short)
+            sum_cells(short, cells[r], first, last, following, heads, codes[t], mean, fill)
+        else:
+            sum_cells(points, cells[r], first, last, following, heads, codes[t], mean, fill)
 
 
 def list_by_cell(cells, first, last, following, heads):
@@ -289,6 +283,62 @@ def list_by_cell(cells, first, last, following, heads):
         heads[cells[p]] = p
 
 
+def transpose_points(points, first, last, columns):
+    """Blocks of d rows of 16 points' coordinates; behind the last point there are zeros."""
+    d, count = points.shape[1], last - first
+    for i in range((count + 15) // 16 * 16):
+        at = np.uintp(i // 16 * 16 * d + i % 16)
+        if i < count:
+            for x in points[first + i]:
+                columns[at] = x
+                at += np.uintp(16)
+        else:
+            for e in range(d):
+                columns[at + np.uintp(16 * e)] = 0
+
+
+def shorten_points(columns, first, last, buckets, signs, sums, short):
+    """short[p] = the count sketch of point p, 16 points at once."""
+    d, w, count = len(buckets), short.shape[1], last - first
+    for block in range((count + 15) // 16):
+        for j in range(np.uintp(16 * w)):
+            sums[j] = 0
+        for e in range(d):
+            sign, into, at = signs[e], np.uintp(16) * np.uintp(buckets[e]), np.uintp(16 * (block * d + e))
+            add_scaled(sums, into, sign, columns, at)
+        for i in range(np.uintp(min(16, count - 16 * block))):
+            row = short[np.uintp(first + 16 * block) + i]
+            for j in range(np.uintp(w)):
+                row[j] = sums[np.uintp(16) * j + i]
+
+
+def sum_cells(rows, cells, first, last, following, heads, code, mean, fill):
+    """code[c] = the sum or the mean of the rows of cell c."""
+    for c in range(len(code)):
+        total, p, count = code[c], heads[c], 1
+        if p < 0:
+            if fill:
+                copy_row(total, rows[nearest_point(cells, first, last, c)])
+            else:
+                total[:] = 0
+            continue
+        copy_row(total, rows[np.uintp(p)])
+        p = following[np.uintp(p)]
+        while p >= 0:
+            row = rows[np.uintp(p)]
+            for j in range(len(total)):
+                total[j] += row[j]
+            p, count = following[np.uintp(p)], count + 1
+        if mean and count > 1:
+            for j in range(len(total)):
+                total[j] /= count
+
+
+def copy_row(total, row):
+    for j in range(len(total)):
+        total[j] = row[j]
+
+
 def nearest_point(cells, first, last, cell):
     """The first point whose cell differs by the fewest bits from an empty one."""
     bits, least, best = np.int32(cell ^ (cell >> 1)), np.int32(32), first
@@ -299,22 +349,6 @@ def nearest_point(cells, first, last, cell):
             if distance == 1:
                 break
     return best
-
-
-def add_row(total, row):
-    for e in range(len(total)):
-        total[e] += row[e]
-
-
-def shorten(total, sketched, buckets, signs, code):
-    if sketched:
-        for j in range(len(code)):
-            code[j] = 0
-        for e in range(len(total)):
-            code[np.uintp(buckets[e])] += signs[e] * total[e]
-    else:
-        for e in range(len(total)):
-            code[e] = total[e]
 
 
 # --- exact similarity and search ---------------------------------------------------------------------------------------------------
@@ -399,10 +433,10 @@ def _chamfer(xp, queries, query_offsets, documents, document_offsets, candidates
 
 
 @kernel("in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; in int64 document_offsets[f]; in int64 candidates[l, c];"
-        " out T scores[t]; scratch T packed[a*d+64*d]; scratch T tile[512]; scratch T best[64]", split="t", gpu="block")
-def max_sim(queries, query_offsets, documents, document_offsets, candidates, scores, packed, tile, best, start, stop):
+        " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[32]", split="t", gpu="block")
+def max_sim(queries, query_offsets, documents, document_offsets, candidates, scores, packed, best, start, stop):
     """scores[q c + i] of query q and document candidates[q % l, i]. The query's vectors are the columns of register tiles."""
-    width, current = tile_cols(tile[0]), -1
+    width, current = panel_cols(packed), -1
     for t in range(start, stop):
         q = t // candidates.shape[1]
         first, count = query_offsets[q], query_offsets[q + 1] - query_offsets[q]
@@ -412,7 +446,7 @@ def max_sim(queries, query_offsets, documents, document_offsets, candidates, sco
         document = candidates[q % candidates.shape[0], t % candidates.shape[1]]
         total, column = 0.0, 0
         while column < count:
-            column_maxima(documents, document_offsets[document], document_offsets[document + 1], packed, column, tile, best)
+            column_maxima(documents, document_offsets[document], document_offsets[document + 1], packed, column, best)
             for j in range(min(width, count - column)):
                 total += best[j]
             column += width
@@ -421,7 +455,7 @@ def max_sim(queries, query_offsets, documents, document_offsets, candidates, sco
 
 def pack_columns(queries, first, count, packed):
     """Panels (d, width) of the transposed vectors, filled up with zeros."""
-    d, width, column = queries.shape[1], tile_cols(packed[0]), 0
+    d, width, column = queries.shape[1], panel_cols(packed), 0
     while column < count:
         for e in range(d):
             for j in range(width):
@@ -429,24 +463,14 @@ def pack_columns(queries, first, count, packed):
         column += width
 
 
-def column_maxima(documents, first, last, packed, column, tile, best):
-    """best[j] = max over vectors first to last of their product with column + j. A tile may reach into neighbouring documents."""
-    total, d = documents.shape
-    width, height = tile_cols(tile[0]), tile_rows(tile[0])
-    for j in range(width):
+def column_maxima(documents, first, last, packed, column, best):
+    """best[j] = max over vectors first to last of their product with column + j; the last tile overlaps the one before."""
+    d, height, row = documents.shape[1], panel_rows(), first
+    for j in range(panel_cols(packed)):
         best[j] = -np.inf
-    row = first
     while row < last:
-        at = max(min(row, total - height), 0)
-        if total >= height:
-            gemm_tile(documents, at * d, d, 1, packed, column * d, width, tile, 0, width, d, 0)
-        else:
-            for i in range(total):
-                gemm_row(documents, i * d, d, 1, packed, column * d, width, tile, i * width, width, d, 0)
-        for i in range(np.uintp(row - at), np.uintp(min(last - at, height))):
-            for j in range(np.uintp(width)):
-                product = tile[i * np.uintp(width) + j]
-                best[j] = product if product > best[j] else best[j]
+        at = max(min(row, last - height), first)
+        max_tile(documents, at * d, d, last - at, packed, column * d, best, 0, d)
         row = at + height
 
 

@@ -1,0 +1,148 @@
+"""Steps of kernels in vectors: products of rows with a panel of columns of which only the largest leave the registers, and 16 sums at once."""
+
+import numpy as np
+
+from ..intrinsics import by_vector_width, flat_arguments, fma, host_vector_bits, intrinsic, vector_bits
+
+__all__ = ["LANES", "add_scaled", "max_tile", "panel_cols", "panel_rows"]
+
+LANES = 16  # numbers that add_scaled takes at once
+ROWS = {512: 12, 256: 6, 128: 4}  # vector bits → rows of two vectors each: 24, 12, 8 accumulators
+
+
+def panel_cols(x):
+    """Columns of a panel for an array like x: two vectors."""
+    return vector_bits() // (4 * x.itemsize)
+
+
+def panel_rows():
+    """Rows that a tile takes at once."""
+    return 12 if vector_bits() == 512 else 6 if vector_bits() == 256 else 4
+
+
+def _tile_type(a, a_at, a_row, count, b, b_at, best, best_at, depth):
+    from numba import types
+
+    arrays = all(isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, best))
+    return types.void if arrays and isinstance(a.dtype, types.Float) else None
+
+
+def _emit(context, builder, signature, arguments):
+    real, itemsize = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+    values = flat_arguments(context, builder, signature, arguments)
+    return by_vector_width(context, builder, "max_tile", real, values,
+                           lambda builder, width, arguments: _tile(builder, real, width // (8 * itemsize), width, *arguments))
+
+
+def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
+    """The sums live in phi nodes of one loop over the depth; rows from `count` on are the last one once more, which changes no maximum."""
+    from llvmlite import ir
+
+    i64, vector, rows = ir.IntType(64), ir.VectorType(real, lanes), ROWS[width]
+    itemsize = 4 if isinstance(real, ir.FloatType) else 8
+    last = builder.sub(count, ir.Constant(i64, 1))
+    zero = ir.Constant(vector, [0.0] * lanes)
+
+    def pointer(base, j):
+        return builder.bitcast(builder.gep(base, [ir.Constant(i64, j * lanes)]), vector.as_pointer())
+
+    def load(base, j):
+        value = builder.load(pointer(base, j))
+        value.align = itemsize
+        return value
+
+    def broadcast(at):
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), builder.load(at), ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+
+    def multiply_add(x, y, z):  # "contract": one fused instruction where the CPU has it
+        return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+    starts = []
+    for i in range(rows):
+        row = ir.Constant(i64, i)
+        row = builder.select(builder.icmp_signed("<", row, last), row, last)
+        starts.append(builder.gep(a, [builder.mul(row, a_row)]))
+    entry, loop, done = builder.block, builder.append_basic_block("max.loop"), builder.append_basic_block("max.done")
+    builder.cbranch(builder.icmp_signed(">", depth, ir.Constant(i64, 0)), loop, done)
+
+    builder.position_at_end(loop)
+    p = builder.phi(i64)
+    sums = [[builder.phi(vector) for _ in range(2)] for _ in range(rows)]
+    here = builder.gep(b, [builder.mul(p, ir.Constant(i64, 2 * lanes))])
+    columns = [load(here, j) for j in range(2)]
+    new = []
+    for start, row in zip(starts, sums, strict=True):
+        x = broadcast(builder.gep(start, [p]))
+        new.append([multiply_add(x, column, s) for column, s in zip(columns, row, strict=True)])
+    following = builder.add(p, ir.Constant(i64, 1))
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    p.add_incoming(ir.Constant(i64, 0), entry)
+    p.add_incoming(following, loop)
+
+    builder.position_at_end(done)
+    results = [[builder.phi(vector) for _ in range(2)] for _ in range(rows)]
+    for i in range(rows):
+        for j in range(2):
+            for node in (sums[i][j], results[i][j]):
+                node.add_incoming(zero, entry)
+                node.add_incoming(new[i][j], loop)
+    for j in range(2):
+        largest = load(best, j)
+        for row in results:
+            largest = builder.select(builder.fcmp_ordered(">", row[j], largest), row[j], largest)
+        builder.store(largest, pointer(best, j)).align = itemsize
+
+
+@intrinsic(_tile_type, _emit)
+def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
+    """``best[j] = max(best[j], sum over p < depth of a[i, p] * b[p, j])`` over the rows i < min(count, `panel_rows`), 1 <= count.
+
+    The three operands are C-contiguous arrays of one float type, each with the place of its first element. Rows of a are `a_row` elements
+    apart, b is a panel of `panel_cols` columns.
+    """
+    cols = 2 * host_vector_bits() // (8 * a.itemsize)
+    a, b, best = (x.reshape(-1) for x in (a, b, best))
+    for i in range(min(count, ROWS[host_vector_bits()])):
+        for j in range(cols):
+            total = a.dtype.type(0)
+            for p in range(depth):
+                total = fma(a[a_at + i * a_row + p], b[b_at + p * cols + j], total)
+            best[best_at + j] = np.maximum(best[best_at + j], total)
+
+
+def _scaled_type(y, y_at, factor, x, x_at):
+    from numba import types
+
+    fits = isinstance(y, types.Array) and y == x and y.layout == "C" and factor == y.dtype and isinstance(factor, types.Float)
+    return types.void if fits else None
+
+
+def _emit_scaled(context, builder, signature, arguments):
+    from llvmlite import ir
+
+    y, y_at, factor, x, x_at = arguments
+    kind, real = signature.args[0], context.get_value_type(signature.args[2])
+    vector = ir.VectorType(real, LANES)
+
+    def place(array, at):
+        data = context.make_array(kind)(context, builder, array).data
+        return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+
+    def load(pointer):
+        value = builder.load(pointer)
+        value.align = signature.args[2].bitwidth // 8
+        return value
+
+    into = place(y, y_at)
+    lane = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
+    factors = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    product = builder.fmul(load(place(x, x_at)), factors)
+    builder.store(builder.fadd(load(into), product), into).align = signature.args[2].bitwidth // 8
+    return context.get_dummy_value()
+
+
+@intrinsic(_scaled_type, _emit_scaled)
+def add_scaled(y, y_at, factor, x, x_at):
+    """``y[y_at + i] += factor * x[x_at + i]`` for i < LANES, of C-contiguous arrays; all x are read before y is written."""
+    y[y_at:y_at + LANES] += factor * x[x_at:x_at + LANES]
