@@ -67,7 +67,7 @@ __device__ __forceinline__ REAL half_warp_max(REAL value) {
 }
 
 // One block takes a query and a document: tiles of 32 vectors of each, 16 x 16 threads with two by two products; the maxima of a query's
-// vectors stay in registers.
+// vectors stay in registers. Marks are zeros that become NaN where a product is not finite.
 extern "C" __global__ void numcore_max_sim(const REAL* __restrict__ queries, const i64* __restrict__ query_offsets,
                                            const REAL* __restrict__ documents, const i64* __restrict__ document_offsets,
                                            const i64* __restrict__ candidates, REAL* __restrict__ scores, index_t a, index_t d, index_t o,
@@ -80,7 +80,7 @@ extern "C" __global__ void numcore_max_sim(const REAL* __restrict__ queries, con
         const index_t first = document_offsets[document], last = document_offsets[document + 1];
         double total = 0;
         for (index_t q0 = q_first; q0 < q_last; q0 += TILE) {
-            REAL best[2] = {-Limits<REAL>::infinity(), -Limits<REAL>::infinity()};
+            REAL best[2] = {-Limits<REAL>::infinity(), -Limits<REAL>::infinity()}, mark[2] = {};
             for (index_t row0 = first; row0 < last; row0 += TILE) {
                 REAL sums[2][2] = {};
                 for (index_t d0 = 0; d0 < d; d0 += TILE) {
@@ -97,11 +97,11 @@ extern "C" __global__ void numcore_max_sim(const REAL* __restrict__ queries, con
                 }
                 for (int i = 0; i < 2; i++)
                     for (int j = 0; j < 2; j++)
-                        if (row0 + tx + 16 * j < last) best[i] = max(best[i], sums[i][j]);
+                        if (row0 + tx + 16 * j < last) best[i] = max(best[i], sums[i][j]), mark[i] += sums[i][j] * 0;
             }
             for (int i = 0; i < 2; i++) {
                 const REAL top = half_warp_max(best[i]);
-                if (tx == 0 && q0 + ty + 16 * i < q_last) total += top;
+                if (q0 + ty + 16 * i < q_last) total += (tx == 0 ? top : REAL(0)) + mark[i];
             }
         }
         total = block_sum(total);

@@ -1,6 +1,4 @@
-"""Steps of kernels in vectors: products of rows with a panel of columns of which only the largest leave the registers, and 16 sums at once."""
-
-import numpy as np
+"""Steps of kernels in vectors: products of rows with a panel of columns of which only the largest leave the registers; 16 sums at once."""
 
 from ..intrinsics import by_vector_width, flat_arguments, fma, host_vector_bits, intrinsic, vector_bits
 
@@ -92,11 +90,18 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         for row in results:
             largest = builder.select(builder.fcmp_ordered(">", row[j], largest), row[j], largest)
         builder.store(largest, pointer(best, j)).align = itemsize
+        mark = load(best, 2 + j)
+        for row in results:
+            mark = builder.fadd(mark, builder.fmul(row[j], zero))
+        builder.store(mark, pointer(best, 2 + j)).align = itemsize
 
 
 @intrinsic(_tile_type, _emit)
 def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
     """``best[j] = max(best[j], sum over p < depth of a[i, p] * b[p, j])`` over the rows i < min(count, `panel_rows`), 1 <= count.
+
+    Behind these `panel_cols` maxima, best has as many marks: zeros that become NaN where a sum is not finite, as it is not wherever an
+    entry of its row of a is not.
 
     The three operands are C-contiguous arrays of one float type, each with the place of its first element. Rows of a are `a_row` elements
     apart, b is a panel of `panel_cols` columns.
@@ -108,7 +113,8 @@ def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
             total = a.dtype.type(0)
             for p in range(depth):
                 total = fma(a[a_at + i * a_row + p], b[b_at + p * cols + j], total)
-            best[best_at + j] = np.maximum(best[best_at + j], total)
+            best[best_at + j] = total if total > best[best_at + j] else best[best_at + j]
+            best[best_at + cols + j] += 0 * total
 
 
 def _scaled_type(y, y_at, factor, x, x_at):

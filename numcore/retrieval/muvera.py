@@ -154,21 +154,21 @@ class FixedDimensionalEncoder:
         TypeError
             Other dtypes, or arguments on different devices.
         """
-        return self._encode(vectors, offsets, documents=False)
+        return self._encode("vectors", vectors, offsets, documents=False)
 
     def encode_documents(self, vectors, offsets):
         """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for empty cells.
 
         Parameters, result and errors are those of `encode_queries`, but no set may be empty.
         """
-        return self._encode(vectors, offsets, documents=True)
+        return self._encode("vectors", vectors, offsets, documents=True)
 
-    def _encode(self, vectors, offsets, documents):
-        xp, (vectors,) = on_device(vectors=vectors)
+    def _encode(self, name, vectors, offsets, documents):
+        xp, (vectors,) = on_device(**{name: vectors})
         if vectors is None:
-            raise TypeError("vectors must be an array (got None)")
-        dtype = float_dtype(vectors=vectors)
-        offsets = _checked_offsets("offsets", offsets, _checked_vectors("vectors", vectors, self.dim), filled=documents)
+            raise TypeError(f"{name} must be an array (got None)")
+        dtype = float_dtype(**{name: vectors})
+        offsets = _checked_offsets("offsets", offsets, _checked_vectors(name, vectors, self.dim), filled=documents)
         tables = self._tables(xp, dtype)
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim
@@ -177,7 +177,7 @@ class FixedDimensionalEncoder:
         while first < len(codes):
             last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + POINTS) - 1))
             points = xp.ascontiguousarray(vectors[ends[first]:ends[last]])
-            _checked_finite(xp, "vectors", points)
+            _checked_finite(xp, name, points)
             self._encode_into(xp, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
             first = last
         return codes / self.n_repetitions if self.scale == "mean" and not documents else codes
@@ -375,8 +375,8 @@ def chamfer_similarity(query_vectors, document_vectors, document_offsets, *, que
     Returns
     -------
     (n_docs,) array, or (n_queries, n_docs) with `query_offsets`
-        0 for an empty query. Products are sums of d terms in the dtype of the vectors, their error at most d roundoffs times the same
-        sum of absolute values.
+        0 for an empty query, NaN where a product exceeds the range of the dtype. Products are sums of d terms in the dtype of the vectors,
+        their error at most d roundoffs times the same sum of absolute values.
 
     Raises
     ------
@@ -420,8 +420,8 @@ def _checked_sets(query_vectors, query_offsets, document_vectors, document_offse
     document_offsets = _checked_offsets("document_offsets", document_offsets, len(documents), filled=True)
     queries, documents = xp.ascontiguousarray(queries), xp.ascontiguousarray(documents)
     _checked_finite(xp, "query_vectors", queries)
-    for first in range(0, len(documents), POINTS):
-        _checked_finite(xp, "document_vectors", documents[first:first + POINTS])
+    if not len(queries):
+        _checked_finite(xp, "document_vectors", documents)
     return xp, queries, query_offsets, documents, document_offsets
 
 
@@ -429,13 +429,16 @@ def _chamfer(xp, queries, query_offsets, documents, document_offsets, candidates
     """(n_queries, c) similarities of each query and its row of candidates, or the one row of all."""
     scores = xp.empty((len(query_offsets) - 1) * candidates.shape[1], queries.dtype)
     max_sim(queries, xp.asarray(query_offsets), documents, xp.asarray(document_offsets), xp.ascontiguousarray(candidates), scores)
+    if bool(xp.isnan(scores).any()):  # as the products of documents that are not finite are
+        _checked_finite(xp, "document_vectors", documents)
     return scores.reshape(len(query_offsets) - 1, candidates.shape[1])
 
 
 @kernel("in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; in int64 document_offsets[f]; in int64 candidates[l, c];"
-        " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[32]", split="t", gpu="block")
+        " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[64]", split="t", gpu="block")
 def max_sim(queries, query_offsets, documents, document_offsets, candidates, scores, packed, best, start, stop):
-    """scores[q c + i] of query q and document candidates[q % l, i]. The query's vectors are the columns of register tiles."""
+    """scores[q c + i] of query q and document candidates[q % l, i], NaN where a product is not finite. The query's vectors are the columns
+    of register tiles."""
     width, current = panel_cols(packed), -1
     for t in range(start, stop):
         q = t // candidates.shape[1]
@@ -448,7 +451,7 @@ def max_sim(queries, query_offsets, documents, document_offsets, candidates, sco
         while column < count:
             column_maxima(documents, document_offsets[document], document_offsets[document + 1], packed, column, best)
             for j in range(min(width, count - column)):
-                total += best[j]
+                total += best[j] + best[width + j]
             column += width
         scores[t] = total
 
@@ -465,9 +468,9 @@ def pack_columns(queries, first, count, packed):
 
 def column_maxima(documents, first, last, packed, column, best):
     """best[j] = max over vectors first to last of their product with column + j; the last tile overlaps the one before."""
-    d, height, row = documents.shape[1], panel_rows(), first
-    for j in range(panel_cols(packed)):
-        best[j] = -np.inf
+    d, width, height, row = documents.shape[1], panel_cols(packed), panel_rows(), first
+    for j in range(width):
+        best[j], best[width + j] = -np.inf, 0
     while row < last:
         at = max(min(row, last - height), first)
         max_tile(documents, at * d, d, last - at, packed, column * d, best, 0, d)
@@ -515,7 +518,8 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
 
     Notes
     -----
-    The codes of all documents, n_docs × output_dim numbers, are held during the call; give `search` to keep them between calls.
+    The codes of all documents, n_docs × output_dim numbers, are held during the call; give `search` to keep them between calls. Then only
+    candidates are read, and only their vectors are checked.
 
     References
     ----------
@@ -534,13 +538,13 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
     k = checked_count("k", k, least=1, most=n)
     n_candidates = min(10 * k, n) if n_candidates is None else checked_count("n_candidates", n_candidates, least=k, most=n)
     encoder = _checked_encoder(encoder, queries.shape[1])
-    if search is None:
-        codes = encoder.encode_documents(documents, document_offsets)
-        found = topk_inner_product(encoder.encode_queries(queries, query_offsets), codes, n_candidates)
-    elif callable(search):
-        found = search(encoder.encode_queries(queries, query_offsets), n_candidates)
-    else:
+    if search is not None and not callable(search):
         raise TypeError(f"search must be a function (got {type(search).__name__})")
+    codes = encoder._encode("query_vectors", queries, query_offsets, documents=False)
+    if search is None:
+        found = topk_inner_product(codes, encoder._encode("document_vectors", documents, document_offsets, documents=True), n_candidates)
+    else:
+        found = search(codes, n_candidates)
     candidates = _checked_candidates(found, queries, n_candidates, len(query_offsets) - 1, n)
     ascending = xp.sort(candidates, axis=1)
     scores = _chamfer(xp, queries, query_offsets, documents, document_offsets, ascending)

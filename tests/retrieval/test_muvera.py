@@ -304,6 +304,22 @@ def test_chamfer_keeps_no_products():
     assert peak < 1 << 20  # products would take 12.8 MB; what is held is per document, and a chunk of the check for finite entries
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [1, 4, 40])
+def test_any_entry_of_documents_that_is_not_finite_is_found(value, size):
+    rng = np.random.default_rng(size)
+    for query in (rng.standard_normal((3, 5)), np.zeros((1, 5)), np.zeros((0, 5)), rng.standard_normal((50, 5))):
+        for place in (0, 7, 10 * size - 1):
+            documents = rng.standard_normal((2 * size, 5))
+            documents.reshape(-1)[place] = value
+            with pytest.raises(ValueError, match="document_vectors must be finite"):
+                chamfer_similarity(query, documents, [0, size, 2 * size])
+            with simulated_gpu() as xp, pytest.raises(ValueError, match="document_vectors must be finite"):
+                chamfer_similarity(xp.asarray(query), xp.asarray(documents), [0, size, 2 * size])
+    documents[:] = 1e200
+    assert np.isnan(chamfer_similarity(np.full((1, 5), 1e200), documents, [0, size, 2 * size])).all()
+
+
 def test_chamfer_refuses():
     documents, offsets = np.ones((3, 4)), [0, 3]
     for query in (None, "text", np.ones((1, 4), np.float32), np.ones((1, 4), int)):
