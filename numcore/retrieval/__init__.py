@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilterResult,
     FilteringCurve,
+    FilterResult,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -54,8 +54,8 @@ from .organization_linkage import (
 from .pagerank import PageRankResult, personalized_pagerank
 from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
 from .similarity_judgments import (
-    RSAResult,
     Reliability,
+    RSAResult,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
