@@ -48,23 +48,23 @@ def _isotonic(cosines, relevance):
     return x[ends], fit[ends]
 
 
-def _digits(dtype):
+def _digits(dtype, step):
     """Cosines of images of digits, and whether they show the same digit."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     x = digits.data / np.linalg.norm(digits.data, axis=1, keepdims=True)
-    return np.minimum(x[::4] @ x[1::2].T, 1).astype(dtype), (digits.target[::4, None] == digits.target[1::2]).astype(float)
+    return np.minimum(x[::step] @ x[1::2].T, 1).astype(dtype), (digits.target[::step, None] == digits.target[1::2]).astype(float)
 
 
 def _real(dtype):
-    scores, relevance = _digits(dtype)
+    scores, relevance = _digits(dtype, 128)
     return {"scores": scores, "relevance": relevance}
 
 
 def _real_isotonic(dtype):
-    cosines, relevance = _digits(dtype)
-    return {"cosines": cosines.ravel(), "relevance": relevance.ravel()}
+    cosines, relevance = _digits(dtype, 4)
+    return {"cosines": cosines.ravel().round(2), "relevance": relevance.ravel()}
 
 
 def _scikit_learn_curve(scores, relevance):
@@ -93,7 +93,8 @@ EXAMPLES = {
     "isotonic_adapter": Example(
         lambda rng, dtype: {"cosines": (rng.integers(-20, 21, 60) / 20).astype(dtype), "relevance": rng.integers(0, 2, 60).astype(dtype)},
         ("cosines", "relevance"), _isotonic, ROUNDED, nan="raise", also=("int64", "bool"),
-        data="similarity of the images of digits", real=_real_isotonic, peer=("scikit-learn IsotonicRegression", _scikit_learn_isotonic)),
+        data="similarity of the images of digits in hundredths", real=_real_isotonic,
+        peer=("scikit-learn IsotonicRegression", _scikit_learn_isotonic)),
 }
 
 

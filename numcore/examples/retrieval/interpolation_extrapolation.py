@@ -126,7 +126,7 @@ def _classes_of_digits(dtype):
 
 
 def _first_queries(result, scores_or_ranks, relevance, metrics):
-    return [values[:30] for values in result], {
+    return result[:30], {
         "scores_or_ranks": scores_or_ranks[:30], "relevance": relevance[:30], "metrics": metrics}
 
 

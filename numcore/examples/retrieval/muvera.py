@@ -74,10 +74,11 @@ def _search_arguments(rng, dtype, n=4):
 
 
 def _search_digits(dtype):
-    return digits(dtype) | {"k": 10}
+    sets = digits(dtype)
+    return sets | {"k": 10, "n_candidates": len(sets["document_offsets"]) - 1}
 
 
-def _search_einsum(k, **sets):
+def _search_einsum(k, n_candidates, **sets):
     scores = einsum(**sets)
     order = np.argsort(-scores, axis=1)[:, :k]
     return np.take_along_axis(scores, order, 1), order

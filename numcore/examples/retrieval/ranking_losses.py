@@ -95,8 +95,7 @@ EXAMPLES = {
     "list_metrics": Example(
         _call, ("scores",), _metrics, BOUND, nan="raise", sizes=lambda rng, dtype, n: _call(rng, dtype, n, 7),
         data="inner products of the digits images, relevant are those of one class", real=_digits,
-        sample=lambda result, scores, relevance: (type(result)(*(part[:5] for part in result)),
-                                                  {"scores": scores[:5], "relevance": relevance[:5]}),
+        sample=lambda result, scores, relevance: ([part[:5] for part in result], {"scores": scores[:5], "relevance": relevance[:5]}),
         peer=("sklearn.metrics.ndcg_score", _sklearn_ndcg)),
 }
 

@@ -32,7 +32,7 @@ def _one_by_one(queries, database, k):
 
 
 def _first_queries(result, queries, database, k):
-    return type(result)(*(part[:20] for part in result)), {"queries": queries[:20], "database": database, "k": k}
+    return [part[:20] for part in result], {"queries": queries[:20], "database": database, "k": k}
 
 
 def _argpartition(queries, database, k):
