@@ -61,6 +61,8 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         row = ir.Constant(i64, i)
         row = builder.select(builder.icmp_signed("<", row, last), row, last)
         starts.append(builder.gep(a, [builder.mul(row, a_row)]))
+    _fetch_ahead(builder, builder.gep(a, [builder.mul(a_row, ir.Constant(i64, rows))]), builder.mul(a_row, ir.Constant(i64, rows)),
+                 64 // itemsize)
     entry, loop, done = builder.block, builder.append_basic_block("max.loop"), builder.append_basic_block("max.done")
     builder.cbranch(builder.icmp_signed(">", depth, ir.Constant(i64, 0)), loop, done)
 
@@ -94,6 +96,25 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         for row in results:
             mark = builder.fadd(mark, builder.fmul(row[j], zero))
         builder.store(mark, pointer(best, 2 + j)).align = itemsize
+
+
+def _fetch_ahead(builder, start, count, line):
+    """Ask for the elements that the next tile will read, a cache line after the other."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    i64, i32, i8p = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+    fetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0i8")
+    entry, loop, done = builder.block, builder.append_basic_block("fetch.loop"), builder.append_basic_block("fetch.done")
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(i64, 0)), loop, done)
+    builder.position_at_end(loop)
+    at = builder.phi(i64)
+    builder.call(fetch, [builder.bitcast(builder.gep(start, [at]), i8p), *(ir.Constant(i32, c) for c in (0, 3, 1))])  # to read, keep, data
+    following = builder.add(at, ir.Constant(i64, line))
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+    at.add_incoming(ir.Constant(i64, 0), entry)
+    at.add_incoming(following, loop)
+    builder.position_at_end(done)
 
 
 @intrinsic(_tile_type, _emit)
