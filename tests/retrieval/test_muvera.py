@@ -12,6 +12,7 @@ import pytest
 import numcore
 from numcore.retrieval import FixedDimensionalEncoder, ProductQuantizer, chamfer_similarity, multi_vector_search, topk_inner_product
 from numcore.retrieval._kmeans import kmeans, nearest_centroid
+from numcore.retrieval._vectors import add_scaled, max_tile, panel_cols, panel_rows
 from numcore.retrieval.muvera import gray_cells
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import muvera as naive
@@ -588,3 +589,35 @@ def test_recall_with_quantized_codes():
     recalls = [(np.argsort(-products, axis=1)[:, :100] == exact).any(axis=1).mean()
                for products in (queries @ documents.T, quantizer.inner_product(queries, codes))]
     assert recalls[1] >= recalls[0] - 0.02
+
+
+# --- steps in vectors ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_in_vectors_do_what_their_python_bodies_say(dtype):
+    numba = pytest.importorskip("numba")
+    from numcore._numba import numba_intrinsic
+
+    tile, scaled = numba_intrinsic(max_tile), numba_intrinsic(add_scaled)
+    compiled_tile = numba.njit(lambda a, count, depth, b, best: tile(a, 2, depth + 1, count, b, 3, best, 1, depth))
+    compiled_sum = numba.njit(lambda y, x, factor: scaled(y, 3, factor, x, 5))
+    rng, cols, rows = np.random.default_rng(0), panel_cols(np.zeros(0, dtype)), panel_rows()
+    for count in (1, 2, rows - 1, rows, rows + 5):
+        for depth in (0, 1, 9):
+            a, b = rng.standard_normal((rows + 6) * (depth + 1)).astype(dtype), rng.standard_normal(3 + depth * cols).astype(dtype)
+            best = np.concatenate([[7], rng.standard_normal(cols), np.zeros(cols), [8]]).astype(dtype)
+            products = np.stack([a[2 + i * (depth + 1):][:depth].astype(float) @ b[3:].reshape(depth, cols)
+                                 for i in range(min(count, rows))])
+            expected = best.copy()
+            expected[1:cols + 1] = np.maximum(best[1:cols + 1], products.max(axis=0))
+            for run in (compiled_tile, lambda a, count, depth, b, best: max_tile(a, 2, depth + 1, count, b, 3, best, 1, depth)):
+                result = best.copy()
+                run(a, count, depth, b, result)
+                np.testing.assert_allclose(result, expected, rtol=0, atol=100 * np.finfo(dtype).eps)  # sums of up to 9 numbers of size 4
+    y, x = rng.standard_normal((2, 40)).astype(dtype)
+    for run in (compiled_sum, lambda y, x, factor: add_scaled(y, 3, factor, x, 5)):
+        result = y.copy()
+        run(result, x, y.dtype.type(-1))
+        np.testing.assert_array_equal(result[3:19], y[3:19] - x[5:21])
+        np.testing.assert_array_equal(np.delete(result, range(3, 19)), np.delete(y, range(3, 19)))
