@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilteringCurve,
     FilterResult,
+    FilteringCurve,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -53,9 +53,23 @@ from .organization_linkage import (
 )
 from .pagerank import PageRankResult, personalized_pagerank
 from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
+from .semantic_reranking import (
+    RankingQuality,
+    RerankedTerms,
+    SimilarityLists,
+    TermLists,
+    TermStatistics,
+    base_scores,
+    nested_terms,
+    ranking_quality,
+    rerank_terms,
+    semantic_graph,
+    semantic_importance,
+    term_statistics,
+)
 from .similarity_judgments import (
-    Reliability,
     RSAResult,
+    Reliability,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
@@ -79,11 +93,13 @@ __all__ = ["AlphabetProfile", "ApproximateDistances", "BoundedMatches", "BucketS
            "DirectoryLinks", "FilterResult", "FilteringCurve", "FixedDimensionalEncoder", "InvertedFileIndex", "IsotonicMap",
            "LabelOverlap", "LambdaMART", "LinkageQuality", "LinkedPairs", "ListMetrics", "MatchProbability", "MinedPairs",
            "MultiVectorResult", "NeighborStatistics", "PackedStrings", "PageRankResult", "PivotPairs", "ProductQuantizer", "RSAResult",
-           "RankingLoss", "Reliability", "SimilarityRegression", "SplitReport", "ThresholdChoice", "TopK", "align_documents",
-           "alphabet_profile", "calibrate_distance", "chamfer_similarity", "choose_threshold", "embedding_link", "filter_by_score",
-           "filtering_curve", "fuzzy_link", "hamming_distances", "hamming_distances_approx", "hamming_within", "hash_features",
-           "isotonic_adapter", "label_overlap", "link_through_directory", "linkage_quality", "list_metrics", "margin_scores",
-           "mine_pairs", "multi_vector_search", "name_network", "nearest_training_similarity", "neighbor_statistics", "network_clusters",
-           "normalize_names", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs", "ranking_loss", "ranking_metrics",
-           "rating_reliability", "representational_similarity", "resample_train_test", "resample_training", "similarity_matrix",
-           "split_report", "stack_features", "string_similarity", "tag_similarity", "topk_inner_product"]
+           "RankingLoss", "RankingQuality", "Reliability", "RerankedTerms", "SimilarityLists", "SimilarityRegression", "SplitReport",
+           "TermLists", "TermStatistics", "ThresholdChoice", "TopK", "align_documents", "alphabet_profile", "base_scores",
+           "calibrate_distance", "chamfer_similarity", "choose_threshold", "embedding_link", "filter_by_score", "filtering_curve",
+           "fuzzy_link", "hamming_distances", "hamming_distances_approx", "hamming_within", "hash_features", "isotonic_adapter",
+           "label_overlap", "link_through_directory", "linkage_quality", "list_metrics", "margin_scores", "mine_pairs",
+           "multi_vector_search", "name_network", "nearest_training_similarity", "neighbor_statistics", "nested_terms",
+           "network_clusters", "normalize_names", "pack_strings", "packed_hamming", "personalized_pagerank", "pivot_pairs",
+           "ranking_loss", "ranking_metrics", "ranking_quality", "rating_reliability", "representational_similarity", "rerank_terms",
+           "resample_train_test", "resample_training", "semantic_graph", "semantic_importance", "similarity_matrix", "split_report",
+           "stack_features", "string_similarity", "tag_similarity", "term_statistics", "topk_inner_product"]
