@@ -112,7 +112,8 @@ def term_statistics(documents, *, n_terms=None):
         n_terms = int(indices.max()) + 1 if indices.size else 0
     n_terms = checked_count("n_terms", n_terms, most=(1 << 62) // len(indptr))
     _check_ids("documents", indices, n_terms)
-    counts = _counts(xp, getattr(documents, "data", None), indices) if hasattr(documents, "indptr") else xp.ones(indices.shape, np.int64)
+    data = getattr(documents, "data", None) if hasattr(documents, "indptr") else None
+    counts = xp.ones(indices.shape, np.int64) if data is None else _counts(xp, data, indices)
     keys = _rows(xp, indptr) * n_terms + indices
     order = xp.argsort(keys, kind="stable")
     order = order[counts[order] > 0]
@@ -122,7 +123,7 @@ def term_statistics(documents, *, n_terms=None):
     counts = ends[xp.concatenate([first[1:], xp.full(min(len(keys), 1), len(keys), np.int64)])] - ends[first]
     keys = keys[first]
     terms, documents = keys % max(n_terms, 1), keys // max(n_terms, 1)
-    frequency = xp.bincount(terms, weights=counts, minlength=n_terms) if terms.size else xp.zeros(n_terms)  # whole numbers, exact
+    frequency = xp.bincount(terms, weights=counts * 1.0, minlength=n_terms) if terms.size else xp.zeros(n_terms)  # whole numbers, exact
     in_documents = xp.bincount(terms, minlength=n_terms) if terms.size else xp.zeros(n_terms)
     return TermStatistics(frequency.astype(np.int64), in_documents.astype(np.int64), len(indptr) - 1, xp.searchsorted(documents, xp.arange(len(indptr))),
                           terms, counts)
@@ -131,7 +132,7 @@ def term_statistics(documents, *, n_terms=None):
 def _counts(xp, data, indices):
     """The counts of a sparse matrix as int64."""
     xp_too, (data,) = on_device(**{"documents.data": data})
-    if data is None or xp_too is not xp:
+    if xp_too is not xp:
         raise TypeError("documents.data must be an array on the device of the indices")
     if data.shape != indices.shape:
         raise ValueError(f"documents.data must have the shape {indices.shape} of the indices (got {data.shape})")

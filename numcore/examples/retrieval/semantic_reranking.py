@@ -1,0 +1,171 @@
+"""Example calls of SemRe-Rank. References count in dicts and solve dense linear systems."""
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from ...retrieval.semantic_reranking import SimilarityLists, TermLists, semantic_graph, term_statistics
+from .. import Example
+
+__all__ = ["EXAMPLES", "KERNELS"]
+
+EXACT, ROUNDED = {"float64": 0}, {"float32": 1e-6, "float64": 1e-12}
+
+
+def random_lists(rng, count, ids, longest, least=0):
+    lengths = rng.integers(least, longest + 1, count) if ids else np.zeros(count, int)
+    return TermLists(np.concatenate([[0], np.cumsum(lengths)]), rng.integers(0, max(ids, 1), int(lengths.sum())))
+
+
+def split(lists):
+    return [lists.indices[a:b].tolist() for a, b in zip(lists.indptr[:-1].tolist(), lists.indptr[1:].tolist(), strict=True)]
+
+
+def _statistics(documents, n_terms):
+    counted = [Counter(d) for d in split(documents)]
+    pairs = [sorted(c.items()) for c in counted]
+    return (np.array([sum(c[t] for c in counted) for t in range(n_terms)], int),
+            np.array([sum(t in c for c in counted) for t in range(n_terms)], int), len(counted),
+            np.cumsum([0, *map(len, pairs)]), np.array([t for p in pairs for t, _ in p], int), np.array([c for p in pairs for _, c in p], int))
+
+
+def _tfidf(statistics, method):
+    f, df, n = statistics.term_frequency.tolist(), statistics.document_frequency.tolist(), statistics.n_documents
+    return np.array([a * math.log(n / b) if b else 0.0 for a, b in zip(f, df, strict=True)])
+
+
+def _containing(term_words):
+    terms = split(term_words)
+    rows = [[j for j, b in enumerate(terms) if len(b) > len(a) and any(b[i:i + len(a)] == a for i in range(len(b) - len(a) + 1))]
+            for a in terms]
+    return np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j in row], int)
+
+
+def _graph(embeddings, document_words, min_similarity, max_neighbors):
+    e = embeddings.astype(np.float64)
+    words = sorted({w for d in split(document_words) for w in d if e[w].any()})
+    rows = [[] for _ in e]
+    for i in words:
+        cosines = {j: e[i] @ e[j] / np.linalg.norm(e[i]) / np.linalg.norm(e[j]) for j in words if j != i}
+        close = sorted((-c, j) for j, c in cosines.items() if c >= min_similarity)[:max_neighbors]
+        rows[i] = sorted((j, -c) for c, j in close)
+    return np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j, _ in row], int), np.array([c for row in rows for _, c in row])
+
+
+def _importance(similarity, document_words, seeds, tol, max_iter):
+    lists, n = split(similarity), len(similarity.indptr) - 1
+    total = np.zeros(n)
+    for document in split(document_words):
+        a = np.zeros((n, n))
+        for w in document:
+            a[w, lists[w]] = a[lists[w], w] = 1
+        nodes = np.flatnonzero(a.sum(axis=1))
+        if not len(nodes):
+            continue
+        a = a[np.ix_(nodes, nodes)]
+        v = np.isin(nodes, seeds).astype(float)
+        v = v / v.sum() if v.any() else np.full(len(nodes), 1 / len(nodes))
+        x = np.linalg.solve(np.eye(len(nodes)) - 0.85 * (a / a.sum(axis=1)[:, None]).T, 0.15 * v)
+        total[nodes] += x / x.max()
+    return total / total.max() if total.any() else total
+
+
+def _revised(base, term_words, importance):
+    semantic = np.array([sum(float(importance[w]) for w in t) / len(t) for t in split(term_words)])
+    scores = base.astype(np.float64) / (float(base.max()) if base.size else 1) + semantic
+    return scores, np.argsort(-scores.astype(base.dtype), kind="stable"), semantic
+
+
+def _quality(order, is_term, cutoffs):
+    order, n = order.tolist(), int(is_term.sum())
+    hits = [bool(is_term[t]) for t in order]
+    precision = [sum(hits[:k]) / k for k in cutoffs]
+    average = [sum(sum(hits[:i + 1]) / (i + 1) for i in range(min(k, len(hits))) if hits[i]) / max(min(k, n), 1) for k in cutoffs]
+    return np.array(precision), np.array(average), sum(hits[:n]) / max(n, 1)
+
+
+def _spread(rng, dtype, n):
+    """Embeddings whose cosines are mostly small; one word has none."""
+    e = (rng.standard_normal((n, 6)) + 2 * rng.standard_normal((5, 6))[rng.integers(0, 5, n)]).astype(dtype)
+    e[n // 2:n // 2 + 1] = 0
+    return e
+
+
+def _graph_sizes(rng, dtype, n):
+    return {"embeddings": _spread(rng, dtype, n), "document_words": random_lists(rng, 6, n, n), "min_similarity": 0.4,
+            "max_neighbors": max(1, n // 8)}
+
+
+def _graph_call(rng, dtype):
+    return _graph_sizes(rng, dtype, 150)
+
+
+def _importance_call(rng, dtype, n=120, documents=40):
+    e = _spread(rng, np.float64, n)
+    graph = semantic_graph(e, None, max_neighbors=10)
+    return {"similarity": graph._replace(weights=graph.weights.astype(dtype)), "document_words": random_lists(rng, documents, n, 12),
+            "seeds": rng.integers(0, max(n, 1), n // 4), "tol": 1e-14, "max_iter": 500}
+
+
+def _rerank_call(rng, dtype, n=300):
+    return {"base": rng.random(n).astype(dtype) + dtype.type(0.1), "term_words": random_lists(rng, n, 200, 4, least=1),
+            "importance": rng.random(200).astype(dtype)}
+
+
+def _marks(rng, variant, size):
+    n, documents = 40 * size + 3, size
+    lists = [np.unique(rng.integers(0, n, int(rng.integers(0, 50)))) for _ in range(n)]
+    words = [np.unique(rng.integers(0, n, 9)) for _ in range(documents)]
+    b = -(-n // 64)
+    arrays = [np.cumsum([0, *map(len, lists)]), np.concatenate(lists).astype(np.int32),
+              np.concatenate([np.zeros(0), *words]).astype(np.int32), np.cumsum([0, *map(len, words)])]
+    return [*arrays, np.zeros((documents, b), np.uint64), np.zeros((documents, b), np.uint64), np.zeros((documents, b + 1), np.int32)]
+
+
+def _ranks(rng, variant, size):
+    """A fixed number of steps, as rounding decides where a tolerance is met; the graphs come from plain sets."""
+    indptr, neighbors, words, word_at, present, started, before = _marks(rng, variant, size)
+    n = len(indptr) - 1
+    own = [i for i in range(n) if indptr[i + 1] > indptr[i]]
+    words = [np.unique(rng.choice(own, 9)) for _ in range(size)]
+    word_at = np.cumsum([0, *map(len, words)])
+    for g, mine in enumerate(words):
+        for bits, marked in ((started, mine), (present, np.unique(np.concatenate([mine, *(neighbors[indptr[w]:indptr[w + 1]] for w in mine)])))):
+            flags = np.zeros(64 * present.shape[1], np.uint8)
+            flags[marked] = 1
+            bits[g] = np.packbits(flags, bitorder="little").view("<u8")
+        before[g, 1:] = np.cumsum([int(row).bit_count() for row in present[g]])
+    words = np.concatenate([np.zeros(0), *words]).astype(np.int32)
+    node_at = np.concatenate([[0], np.cumsum(before[:, -1])]).astype(np.int64)
+    edge_at = np.concatenate([[0], np.cumsum(np.diff(indptr)[words])]).astype(np.int64)
+    m, e, w = int(node_at[-1]), int(edge_at[-1]), len(words)
+    return [indptr, neighbors, (rng.random(n) < 0.1).astype(np.uint8), words, word_at, edge_at, node_at, present, started, before,
+            *(np.zeros(k, np.int32) for k in (m, m, w, e)), np.zeros(m), np.zeros((4, m)), 0.85, 0.0, 20]
+
+
+def _documents(rng, dtype, n=60):
+    return {"documents": random_lists(rng, n, n, 30), "n_terms": n}
+
+
+EXAMPLES = {
+    "term_statistics": Example(_documents, (), _statistics, EXACT, error="equal", nan="ignore", dtypes=("float64",), sizes=_documents),
+    "base_scores": Example(
+        lambda rng, dtype: {"statistics": term_statistics(random_lists(rng, 60, 40, 30), n_terms=40), "method": "tfidf"}, (), _tfidf,
+        {"float64": 1e-14}, nan="ignore", dtypes=("float64",),
+        sizes=lambda rng, dtype, n: {"statistics": term_statistics(random_lists(rng, n, n, 9), n_terms=n), "method": "tfidf"}),
+    "nested_terms": Example(
+        lambda rng, dtype: {"term_words": random_lists(rng, 150, 4, 5, least=1)}, (), _containing, EXACT, error="equal", nan="ignore",
+        dtypes=("float64",), sizes=lambda rng, dtype, n: {"term_words": random_lists(rng, n, 3, 4, least=1)}),
+    "semantic_graph": Example(_graph_call, ("embeddings",), _graph, ROUNDED, nan="raise", sizes=_graph_sizes),
+    "semantic_importance": Example(
+        _importance_call, ("seeds",), _importance, ROUNDED, nan="ignore", also=("int64",),
+        sizes=lambda rng, dtype, n: _importance_call(rng, dtype, n, min(n, 40))),
+    "rerank_terms": Example(_rerank_call, ("base", "importance"), _revised, ROUNDED, nan="raise", sizes=_rerank_call),
+    "ranking_quality": Example(
+        lambda rng, dtype: {"order": rng.permutation(300), "is_term": rng.random(300) < 0.3, "cutoffs": (1, 7, 50, 300, 400)},
+        ("order", "is_term"), _quality, {"float64": 1e-14}, nan="ignore", dtypes=("float64",), also=("int64", "bool"),
+        sizes=lambda rng, dtype, n: {"order": rng.permutation(n), "is_term": rng.random(n) < 0.3, "cutoffs": (1, 7, 50, 300, 400)}),
+}
+
+KERNELS = {"mark_nodes": _marks, "rank_nodes": _ranks}
