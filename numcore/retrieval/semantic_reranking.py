@@ -1,5 +1,5 @@
 """The terms of a field out of its texts: candidates are scored by how often they occur, then those are raised whose words are central among
-words of related meaning. Centrality is PageRank on one graph of related words for each document. The source is Zhang, Gao & Ciravegna (2018)."""
+words of related meaning, by PageRank on one graph of related words for each document. The source is Zhang, Gao & Ciravegna (2018)."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -125,8 +125,8 @@ def term_statistics(documents, *, n_terms=None):
     terms, documents = keys % max(n_terms, 1), keys // max(n_terms, 1)
     frequency = xp.bincount(terms, weights=counts * 1.0, minlength=n_terms) if terms.size else xp.zeros(n_terms)  # whole numbers, exact
     in_documents = xp.bincount(terms, minlength=n_terms) if terms.size else xp.zeros(n_terms)
-    return TermStatistics(frequency.astype(np.int64), in_documents.astype(np.int64), len(indptr) - 1, xp.searchsorted(documents, xp.arange(len(indptr))),
-                          terms, counts)
+    return TermStatistics(frequency.astype(np.int64), in_documents.astype(np.int64), len(indptr) - 1,
+                          xp.searchsorted(documents, xp.arange(len(indptr))), terms, counts)
 
 
 def _counts(xp, data, indices):
@@ -745,10 +745,11 @@ def mark_nodes(indptr, neighbors, words, word_at, present, started, before, star
         before[g, b] = total
 
 
-@kernel("in int64 indptr[n+1]; in int32 neighbors[z]; in uint8 is_seed[n]; in int32 words[w]; in int64 word_at[g+1]; in int64 edge_at[w+1]; "
-        "in int64 node_at[g+1]; in uint64 present[g, b]; in uint64 started[g, b]; in int32 before[g, b+1]; out int32 nodes[m]; "
-        "out int32 degree[m]; out int32 source[w]; out int32 target[e]; out float64 scores[m]; out float64 work[4, m]; float64 damping; "
-        "float64 tol; int64 max_iter", split="g", gpu="block", grain="4", twin_tolerance={"float64": 1e-12})
+@kernel("in int64 indptr[n+1]; in int32 neighbors[z]; in uint8 is_seed[n]; in int32 words[w]; in int64 word_at[g+1]; "
+        "in int64 edge_at[w+1]; in int64 node_at[g+1]; in uint64 present[g, b]; in uint64 started[g, b]; in int32 before[g, b+1]; "
+        "out int32 nodes[m]; out int32 degree[m]; out int32 source[w]; out int32 target[e]; out float64 scores[m]; "
+        "out float64 work[4, m]; float64 damping; float64 tol; int64 max_iter", split="g", gpu="block", grain="4",
+        twin_tolerance={"float64": 1e-12})
 def rank_nodes(indptr, neighbors, is_seed, words, word_at, edge_at, node_at, present, started, before, nodes, degree, source, target,
                scores, work, damping, tol, max_iter, start, stop):
     """Each document's edges with its nodes counted from 0, and PageRank divided by its maximum."""

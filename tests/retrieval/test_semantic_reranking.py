@@ -8,8 +8,18 @@ import pytest
 
 import numcore
 from numcore.linalg import CSR
-from numcore.retrieval import (SimilarityLists, TermLists, TermStatistics, base_scores, nested_terms, ranking_quality, rerank_terms,
-                               semantic_graph, semantic_importance, term_statistics)
+from numcore.retrieval import (
+    SimilarityLists,
+    TermLists,
+    TermStatistics,
+    base_scores,
+    nested_terms,
+    ranking_quality,
+    rerank_terms,
+    semantic_graph,
+    semantic_importance,
+    term_statistics,
+)
 from numcore.retrieval import semantic_reranking as module
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import semantic_reranking as naive
@@ -97,6 +107,18 @@ def test_importance_agrees_with_networkx(n, documents):
     np.testing.assert_allclose(ours, naive.importance(rows, texts, seeds, n), rtol=0, atol=1e-9)
 
 
+def test_one_graph_of_novel_characters():
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.convert_node_labels_to_integers(networkx.les_miserables_graph())
+    n = len(graph)
+    theirs = networkx.pagerank(graph, personalization={5: 1, 11: 1}, weight=None, tol=1e-13 / n, max_iter=2000)
+    rows = [list(graph[i]) for i in range(n)]
+    half = [[j for j in row if j > i] for i, row in enumerate(rows)]  # an edge that is listed once counts as one listed twice
+    for lists in (rows, half):
+        ours = semantic_importance(lists_of(lists), [np.arange(n)], [5, 11], tol=1e-14, max_iter=300)
+        np.testing.assert_allclose(ours, np.array([theirs[i] for i in range(n)]) / max(theirs.values()), rtol=0, atol=1e-10)
+
+
 def test_batches_change_nothing_but_rounding(monkeypatch):
     rng = np.random.default_rng(1)
     rows = [sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, 90, 90, 6))]
@@ -180,7 +202,8 @@ def test_limits_of_neighbours():
 def test_words_of_no_document_and_without_embedding_take_no_part():
     e = np.array([[1.0, 0], [1, 0.1], [0, 0], [1, 0.2], [1, 0.3]])
     graph = semantic_graph(e, [[0, 2], [1, 3]], max_neighbors=10)
-    assert [graph.indices[a:b].tolist() for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)] == [[1, 3], [0, 3], [], [0, 1], []]
+    rows = [graph.indices[a:b].tolist() for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)]
+    assert rows == [[1, 3], [0, 3], [], [0, 1], []]
 
 
 def test_ties_at_the_limit_go_to_the_smaller_index():
@@ -366,9 +389,10 @@ def test_bad_input(function, arguments, kind, message):
     (semantic_graph, (np.ones((2, 2)), None), {"max_neighbors": 0}, "max_neighbors > 0 \\(got 0\\)"),
     (semantic_graph, (np.ones((2, 2)), None), {"max_neighbors": 1.5}, "a share below 1 or a whole number \\(got 1.5\\)"),
     (semantic_graph, (np.ones((3, 2)), None), {"search": "faiss"}, "search must be a function \\(got str\\)"),
-    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: q, "max_neighbors": 1}, "search must return \\(scores, indices\\)"),
-    (semantic_graph, (np.ones((3, 1)), None), {"search": lambda q, k: (q, q.astype(int)), "max_neighbors": 1}, "arrays of shape \\(3, 2\\)"),
-    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: (q, q.astype(int) + 2), "max_neighbors": 1}, "ids of search"),
+    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: q, "max_neighbors": 1}, "must return \\(scores, indices\\)"),
+    (semantic_graph, (np.ones((3, 1)), None), {"search": lambda q, k: (q, q > 0), "max_neighbors": 1}, "indices of integers"),
+    (semantic_graph, (np.ones((3, 1)), None), {"search": lambda q, k: (q, q.astype(int)), "max_neighbors": 1}, "of shape \\(3, 2\\)"),
+    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: (q, q.astype(int) + 5), "max_neighbors": 1}, "ids of search"),
     (base_scores, (ONE, "weirdness"), {"term_words": [[0], [1]]}, "reference_frequency must be given for weirdness"),
     (base_scores, (ONE, "cvalue"), {"nested": nested_terms([[0], [1]])}, "term_lengths or term_words must be given for cvalue"),
     (base_scores, (ONE, "cvalue"), {"nested": nested_terms([[0], [1]]), "term_lengths": [1, 0]}, "term_lengths must have shape"),

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from ...retrieval.semantic_reranking import SimilarityLists, TermLists, semantic_graph, term_statistics
+from ...retrieval.semantic_reranking import TermLists, semantic_graph, term_statistics
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -27,7 +27,8 @@ def _statistics(documents, n_terms):
     pairs = [sorted(c.items()) for c in counted]
     return (np.array([sum(c[t] for c in counted) for t in range(n_terms)], int),
             np.array([sum(t in c for c in counted) for t in range(n_terms)], int), len(counted),
-            np.cumsum([0, *map(len, pairs)]), np.array([t for p in pairs for t, _ in p], int), np.array([c for p in pairs for _, c in p], int))
+            np.cumsum([0, *map(len, pairs)]),
+            np.array([t for p in pairs for t, _ in p], int), np.array([c for p in pairs for _, c in p], int))
 
 
 def _tfidf(statistics, method):
@@ -50,7 +51,8 @@ def _graph(embeddings, document_words, min_similarity, max_neighbors):
         cosines = {j: e[i] @ e[j] / np.linalg.norm(e[i]) / np.linalg.norm(e[j]) for j in words if j != i}
         close = sorted((-c, j) for j, c in cosines.items() if c >= min_similarity)[:max_neighbors]
         rows[i] = sorted((j, -c) for c, j in close)
-    return np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j, _ in row], int), np.array([c for row in rows for _, c in row])
+    return (np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j, _ in row], int),
+            np.array([c for row in rows for _, c in row]))
 
 
 def _importance(similarity, document_words, seeds, tol, max_iter):
@@ -131,7 +133,8 @@ def _ranks(rng, variant, size):
     words = [np.unique(rng.choice(own, 9)) for _ in range(size)]
     word_at = np.cumsum([0, *map(len, words)])
     for g, mine in enumerate(words):
-        for bits, marked in ((started, mine), (present, np.unique(np.concatenate([mine, *(neighbors[indptr[w]:indptr[w + 1]] for w in mine)])))):
+        others = [neighbors[indptr[w]:indptr[w + 1]] for w in mine]
+        for bits, marked in ((started, mine), (present, np.concatenate([mine, *others]))):
             flags = np.zeros(64 * present.shape[1], np.uint8)
             flags[marked] = 1
             bits[g] = np.packbits(flags, bitorder="little").view("<u8")
