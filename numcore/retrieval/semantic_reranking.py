@@ -543,14 +543,16 @@ def _neighbors(xp, unit, least, most):
     for first in range(0, v if most else 0, step):
         cosines = xp.matmul(unit[first:first + step], unit.T)
         own = xp.arange(len(cosines))
+        cosines[own, own + first] = -np.inf
         kept = cosines >= least
-        kept[own, own + first] = False
         crowded = xp.nonzero(kept.sum(axis=1) > most)[0]
         if len(crowded):
-            scores = xp.where(kept[crowded], cosines[crowded], -np.inf)
-            best = xp.argsort(-scores, axis=1, kind="stable")[:, :most]
-            kept[crowded] = False
-            kept[crowded[:, None], best] = True
+            scores = cosines[crowded]
+            last = xp.partition(scores, v - most, axis=1)[:, v - most, None]
+            kept[crowded] = scores >= last
+            tied = xp.nonzero((scores >= last).sum(axis=1) > most)[0]  # the first of the equal ones stay
+            above, level = scores[tied] > last[tied], scores[tied] == last[tied]
+            kept[crowded[tied]] = above | level & (xp.cumsum(level, axis=1) <= most - above.sum(axis=1, keepdims=True))
         rows, columns = xp.nonzero(kept)
         found.append((rows + first, columns, cosines[rows, columns]))
     return [xp.concatenate(parts) for parts in zip(*found, strict=True)]

@@ -45,12 +45,14 @@ def _containing(term_words):
 
 def _graph(embeddings, document_words, min_similarity, max_neighbors):
     e = embeddings.astype(np.float64)
-    words = sorted({w for d in split(document_words) for w in d if e[w].any()})
+    has_one = e.any(axis=1)
+    named = np.arange(len(e)) if document_words is None else np.unique(document_words.indices)
+    words = named[has_one[named]]
     rows = [[] for _ in e]
     for i in words:
-        cosines = {j: e[i] @ e[j] / np.linalg.norm(e[i]) / np.linalg.norm(e[j]) for j in words if j != i}
-        close = sorted((-c, j) for j, c in cosines.items() if c >= min_similarity)[:max_neighbors]
-        rows[i] = sorted((j, -c) for c, j in close)
+        cosines = e[words] @ e[i] / np.linalg.norm(e[words], axis=1) / np.linalg.norm(e[i])
+        close = [(-c, j) for c, j in zip(cosines.tolist(), words.tolist(), strict=True) if c >= min_similarity and j != i]
+        rows[i] = sorted((j, -c) for c, j in sorted(close)[:max_neighbors])
     return (np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j, _ in row], int),
             np.array([c for row in rows for _, c in row]))
 
@@ -111,8 +113,50 @@ def _importance_call(rng, dtype, n=120, documents=40):
 
 
 def _rerank_call(rng, dtype, n=300):
-    return {"base": rng.random(n).astype(dtype) + dtype.type(0.1), "term_words": random_lists(rng, n, 200, 4, least=1),
+    return {"base": rng.random(n).astype(dtype) + np.dtype(dtype).type(0.1), "term_words": random_lists(rng, n, 200, 4, least=1),
             "importance": rng.random(200).astype(dtype)}
+
+
+def _digits(dtype):
+    from sklearn.datasets import load_digits
+
+    return {"embeddings": load_digits().data.astype(dtype), "document_words": None, "min_similarity": 0.8, "max_neighbors": 30}
+
+
+def _image_by_image(embeddings, document_words, min_similarity, max_neighbors):
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    rows = []
+    for i, row in enumerate(unit):
+        cosines = unit @ row
+        best = np.argpartition(-cosines, max_neighbors + 1)[:max_neighbors + 1]
+        best = best[np.argsort(-cosines[best])]
+        rows.append([(j, cosines[j]) for j in best.tolist() if j != i and cosines[j] >= min_similarity])
+    return rows
+
+
+def _chapters(dtype):
+    """Images as words, 60 of them in a document."""
+    graph = semantic_graph(**_digits(np.float64))
+    n = len(graph.indptr) - 1
+    chapters = TermLists(np.append(np.arange(0, n, 60), n), np.random.default_rng(0).permutation(n))
+    return {"similarity": graph._replace(weights=graph.weights.astype(dtype)), "document_words": chapters, "seeds": np.arange(0, n, 40),
+            "tol": 1e-13, "max_iter": 500}
+
+
+def _networkx(similarity, document_words, seeds, tol, max_iter):
+    import networkx
+
+    rows, total = split(similarity), {}
+    for document in split(document_words):
+        graph = networkx.Graph()
+        for w in document:
+            graph.add_edges_from((w, v) for v in rows[w])
+        known = {s: 1 for s in seeds.tolist() if s in graph}
+        scores = networkx.pagerank(graph, personalization=known or None, tol=tol / max(len(graph), 1), max_iter=max_iter)
+        most = max(scores.values(), default=1)
+        for w, score in scores.items():
+            total[w] = total.get(w, 0) + score / most
+    return total
 
 
 def _marks(rng, variant, size):
@@ -160,10 +204,13 @@ EXAMPLES = {
     "nested_terms": Example(
         lambda rng, dtype: {"term_words": random_lists(rng, 150, 4, 5, least=1)}, (), _containing, EXACT, error="equal", nan="ignore",
         dtypes=("float64",), sizes=lambda rng, dtype, n: {"term_words": random_lists(rng, n, 3, 4, least=1)}),
-    "semantic_graph": Example(_graph_call, ("embeddings",), _graph, ROUNDED, nan="raise", sizes=_graph_sizes),
+    "semantic_graph": Example(
+        _graph_call, ("embeddings",), _graph, ROUNDED, nan="raise", sizes=_graph_sizes, real=_digits, data="digits images",
+        peer=("one numpy product for each row", _image_by_image)),
     "semantic_importance": Example(
         _importance_call, ("seeds",), _importance, ROUNDED, nan="ignore", also=("int64",),
-        sizes=lambda rng, dtype, n: _importance_call(rng, dtype, n, min(n, 40))),
+        sizes=lambda rng, dtype, n: _importance_call(rng, dtype, n, min(n, 40)), real=_chapters, data="similar digits images",
+        peer=("networkx.pagerank for each document", _networkx)),
     "rerank_terms": Example(_rerank_call, ("base", "importance"), _revised, ROUNDED, nan="raise", sizes=_rerank_call),
     "ranking_quality": Example(
         lambda rng, dtype: {"order": rng.permutation(300), "is_term": rng.random(300) < 0.3, "cutoffs": (1, 7, 50, 300, 400)},
