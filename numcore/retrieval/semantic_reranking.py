@@ -540,8 +540,9 @@ def _neighbors(xp, unit, least, most):
     v = len(unit)
     step = max(1, SIMILARITIES // max(v, 1))
     found = [(xp.zeros(0, np.int64), xp.zeros(0, np.int64), xp.zeros(0, unit.dtype))]
+    block = xp.empty((min(step, v), v), unit.dtype)
     for first in range(0, v if most else 0, step):
-        cosines = xp.matmul(unit[first:first + step], unit.T)
+        cosines = xp.matmul(unit[first:first + step], unit.T, out=block[:min(step, v - first)])
         own = xp.arange(len(cosines))
         cosines[own, own + first] = -np.inf
         kept = cosines >= least
@@ -553,8 +554,9 @@ def _neighbors(xp, unit, least, most):
             tied = xp.nonzero((scores >= last).sum(axis=1) > most)[0]  # the first of the equal ones stay
             above, level = scores[tied] > last[tied], scores[tied] == last[tied]
             kept[crowded[tied]] = above | level & (xp.cumsum(level, axis=1) <= most - above.sum(axis=1, keepdims=True))
-        rows, columns = xp.nonzero(kept)
-        found.append((rows + first, columns, cosines[rows, columns]))
+        places = xp.flatnonzero(kept)
+        rows = places // v
+        found.append((rows + first, places - rows * v, cosines.reshape(-1)[places]))
     return [xp.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
