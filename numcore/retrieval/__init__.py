@@ -2,8 +2,8 @@
 
 from ._metrics import ranking_metrics
 from ._threshold import (
-    FilterResult,
     FilteringCurve,
+    FilterResult,
     IsotonicMap,
     ThresholdChoice,
     choose_threshold,
@@ -68,8 +68,8 @@ from .semantic_reranking import (
     term_statistics,
 )
 from .similarity_judgments import (
-    RSAResult,
     Reliability,
+    RSAResult,
     SimilarityRegression,
     rating_reliability,
     representational_similarity,
