@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 run: $(VENV)/bench.stamp
 	$(BIN)/python -m numcore $(ARGS)
 
+# each worker takes a CPU, so that threads of BLAS and torch would wait for each other
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 lint: $(VENV)/ruff.stamp
 	$(BIN)/ruff check .
