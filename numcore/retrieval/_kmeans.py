@@ -5,7 +5,7 @@ S. P. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Informati
 
 import numpy as np
 
-SCORES = 1 << 20  # products with centroids that are held at once
+SCORES = 1 << 17  # products with centroids that are held at once: in the cache, and not new pages each time
 
 
 def nearest_centroid(xp, x, centroids):
@@ -25,7 +25,8 @@ def nearest_centroid(xp, x, centroids):
     labels, scores = xp.empty(len(x), np.int64), xp.empty(len(x), x.dtype)
     step = max(1, SCORES // len(centroids))
     for first in range(0, len(x), step):
-        near = x[first:first + step] @ centroids.T - half
+        near = x[first:first + step] @ centroids.T
+        near -= half
         best = near.argmax(axis=1)
         labels[first:first + step] = best
         scores[first:first + step] = 2 * xp.take_along_axis(near, best[:, None], axis=1)[:, 0]

@@ -84,12 +84,13 @@ class FixedDimensionalEncoder:
     Notes
     -----
     With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of products is not more than their maximum. For unit
-    vectors, k = O(log(m / δ) / ε) and d' = O(log(m / (ε δ)) / ε²), m vectors in a set, the error of one repetition is at most ε \\|Q\\|
-    with probability 1 - δ. Sums have the dtype of the vectors: a cell of n vectors has a relative error of n roundoffs at most.
+    vectors, the error of one repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and d' = O(log(m / (ε δ)) / ε²),
+    m vectors in a set. Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of the sum of their absolute values.
 
-    Encoding takes R k d operations for a vector, and R 2^k d for a set. The entry of repetition r, cell c and coordinate j is at
-    (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Arrays may be of any device, which gets copies of the
-    hyperplanes.
+    Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense projections, and R 2^k d' for a set. The entry of
+    repetition r, cell c and coordinate j is at (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the
+    result some MB are held, and R (k + 1) + d' numbers for each vector of the largest set. Arrays may be of any device, which gets copies
+    of the hyperplanes.
 
     References
     ----------
@@ -254,7 +255,7 @@ def gray_cells(products, cells, start, stop):
 
 
 @kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 buckets[r, d]; in T signs[r, d]; out T codes[t, b, w];"
-        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T columns[m*d+16*d];"
+        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T columns[1024*d];"
         " scratch T sums[16*w]; scratch T short[m, w]", split="t", gpu="block")
 def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, columns, sums, short, start, stop):
     """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`."""
@@ -264,10 +265,9 @@ def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, 
         first, last = offsets[s], offsets[s + 1]
         list_by_cell(cells[r], first, last, following, heads)
         if sketched:
-            if s != current:
-                transpose_points(points, first, last, columns)
-                current = s
-            shorten_points(columns, first, last, buckets[r], signs[r], sums, short)
+            fresh = s != current or last - first > 1024
+            shorten_points(points, first, last, buckets[r], signs[r], fresh, columns, sums, short)
+            current = s
             sum_cells(short, cells[r], first, last, following, heads, codes[t], mean, fill)
         else:
             sum_cells(points, cells[r], first, last, following, heads, codes[t], mean, fill)
@@ -283,33 +283,30 @@ def list_by_cell(cells, first, last, following, heads):
         heads[cells[p]] = p
 
 
-def transpose_points(points, first, last, columns):
-    """Blocks of d rows of 16 points' coordinates; behind the last point there are zeros."""
-    d, count = points.shape[1], last - first
-    for i in range((count + 15) // 16 * 16):
-        at = np.uintp(i // 16 * 16 * d + i % 16)
-        if i < count:
-            for x in points[first + i]:
-                columns[at] = x
-                at += np.uintp(16)
-        else:
-            for e in range(d):
-                columns[at + np.uintp(16 * e)] = 0
-
-
-def shorten_points(columns, first, last, buckets, signs, sums, short):
-    """short[p] = the count sketch of point p, 16 points at once."""
-    d, w, count = len(buckets), short.shape[1], last - first
-    for block in range((count + 15) // 16):
+def shorten_points(points, first, last, buckets, signs, fresh, columns, sums, short):
+    """short[p] = the count sketch of point p, 16 points at once: their coordinates lie side by side in `columns`, old or `fresh`."""
+    d, w = points.shape[1], short.shape[1]
+    for block in range((last - first + 15) // 16):
+        p, begin = first + 16 * block, block % 64 * 16 * d
+        if fresh:
+            transpose_points(points, p, last, columns, begin)
         for j in range(np.uintp(16 * w)):
             sums[j] = 0
         for e in range(d):
-            sign, into, at = signs[e], np.uintp(16) * np.uintp(buckets[e]), np.uintp(16 * (block * d + e))
-            add_scaled(sums, into, sign, columns, at)
-        for i in range(np.uintp(min(16, count - 16 * block))):
-            row = short[np.uintp(first + 16 * block) + i]
+            add_scaled(sums, 16 * buckets[e], signs[e], columns, begin + 16 * e)
+        for i in range(np.uintp(min(16, last - p))):
+            row = short[np.uintp(p) + i]
             for j in range(np.uintp(w)):
                 row[j] = sums[np.uintp(16) * j + i]
+
+
+def transpose_points(points, p, last, columns, begin):
+    """The coordinates of 16 points from p on side by side; zeros behind the last point."""
+    for i in range(16):
+        at = np.uintp(begin + i)
+        for e in range(np.uintp(points.shape[1])):
+            columns[at] = points[np.uintp(p + i), e] if p + i < last else 0
+            at += np.uintp(16)
 
 
 def sum_cells(rows, cells, first, last, following, heads, code, mean, fill):
@@ -640,8 +637,9 @@ class ProductQuantizer:
         if len(x) > most:
             x = x[xp.asarray(np.sort(self._rng.choice(len(x), most, replace=False)))]
         size = x.shape[1] // self.n_subspaces
-        self.codebooks_ = xp.stack([kmeans(xp, xp.ascontiguousarray(x[:, g * size:(g + 1) * size]), self.n_codes, self._rng)
-                                    for g in range(self.n_subspaces)])
+        parts = [xp.ascontiguousarray(x[:, g * size:(g + 1) * size]) for g in range(self.n_subspaces)]
+        with np.errstate(all="ignore"):
+            self.codebooks_ = xp.stack([kmeans(xp, part, self.n_codes, self._rng) for part in parts])
         return self
 
     def encode(self, x):
@@ -651,7 +649,8 @@ class ProductQuantizer:
         codes = xp.empty((len(x), self.n_subspaces), np.uint8)
         for g, centroids in enumerate(self.codebooks_):
             part = xp.ascontiguousarray(x[:, g * size:(g + 1) * size])
-            codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
+            with np.errstate(all="ignore"):
+                codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
         return codes
 
     def decode(self, codes):

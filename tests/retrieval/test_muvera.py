@@ -5,6 +5,7 @@ The bars of recall at 10,000 documents: ``pytest tests/retrieval/test_muvera.py 
 
 import pickle
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -203,10 +204,35 @@ def test_chunks_do_not_show():
     lengths = np.array([1, 3000, 2000, 9000, 5, 4096, 4097, 2])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     vectors = rng.integers(-3, 4, (offsets[-1], 3)) + 0.25  # sums are exact in any order; no product is near 0 by chance of rounding
-    encoder = FixedDimensionalEncoder(3, n_repetitions=2, n_bits=2, rng=0)
-    codes = encoder.encode_queries(vectors, offsets)
-    for i, points in enumerate(naive.sets(vectors, offsets)):
-        np.testing.assert_array_equal(codes[i], encoder.encode_queries(points, [0, len(points)])[0])
+    for options in ({}, {"projection_dim": 2}):
+        encoder = FixedDimensionalEncoder(3, n_repetitions=2, n_bits=2, rng=0, **options)
+        codes = encoder.encode_queries(vectors, offsets)
+        for i, points in enumerate(naive.sets(vectors, offsets)):
+            np.testing.assert_array_equal(codes[i], encoder.encode_queries(points, [0, len(points)])[0])
+            np.testing.assert_array_equal(codes[i], naive.encode(points, encoder.hyperplanes_, encoder.projections_, documents=False))
+
+
+def test_long_codes_are_not_held_before_the_final_sketch():
+    rng = np.random.default_rng(21)
+    vectors, offsets = ragged(rng, 600, 16, dtype=np.float32)
+    encoder = FixedDimensionalEncoder(16, n_bits=6, final_dim=64, rng=0)  # 20 · 64 · 16 numbers a code before: 49 MB for all
+    encoder.encode_documents(vectors[:offsets[2]], offsets[:3])
+    tracemalloc.start()
+    encoder.encode_documents(vectors, offsets)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 << 20  # codes of 4 million numbers at once, and their transpose
+
+
+def test_extreme_numbers_give_no_warnings():
+    vectors = np.array([[1e300, -1e300, 5e-324, 0.0], [1e308, 1e308, -1e308, 1.0], [-0.0, 0.0, 1e-310, -1.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for options in ({"projection_dim": 2}, {"projection_dim": 2, "projection": "dense"}, {"final_dim": 3}, {"scale": "mean"}):
+            encoder = FixedDimensionalEncoder(4, n_repetitions=2, n_bits=2, rng=0, **options)
+            assert encoder.encode_queries(vectors, [0, 2, 3]).shape == encoder.encode_documents(vectors, [0, 2, 3]).shape
+        quantizer = ProductQuantizer(2, n_codes=3, rng=0).fit(vectors)
+        assert quantizer.inner_product(vectors, quantizer.encode(vectors)).shape == (3, 3)
 
 
 @pytest.mark.parametrize("arguments, kind, message", [
