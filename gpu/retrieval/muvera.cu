@@ -109,13 +109,13 @@ extern "C" __global__ void numcore_max_sim(const REAL* __restrict__ queries, con
     }
 }
 
-// tables (b, m, c, q), codes (n, m), sums (n, b, q). Neighbouring threads take neighbouring queries of one row.
+// tables (m, c, q), codes (n, m), sums (n, q). Neighbouring threads take neighbouring queries of one row.
 extern "C" __global__ void numcore_look_up_sums(const REAL* __restrict__ tables, const u8* __restrict__ codes, REAL* __restrict__ sums,
-                                                index_t b, index_t m, index_t c, index_t q, index_t n) {
-    for (index_t e = thread_index(); e < n * b * q; e += thread_count()) {
-        const index_t row = e / (b * q), block = e / q % b, lane = e % q;
+                                                index_t m, index_t c, index_t q, index_t n) {
+    for (index_t e = thread_index(); e < n * q; e += thread_count()) {
+        const index_t row = e / q, lane = e % q;
         REAL sum = 0;
-        for (index_t g = 0; g < m; g++) sum += tables[((block * m + g) * c + codes[row * m + g]) * q + lane];
+        for (index_t g = 0; g < m; g++) sum += tables[(g * c + codes[row * m + g]) * q + lane];
         sums[e] = sum;
     }
 }

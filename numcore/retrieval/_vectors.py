@@ -4,7 +4,7 @@ from ..intrinsics import by_vector_width, flat_arguments, fma, host_vector_bits,
 
 __all__ = ["LANES", "add_scaled", "max_tile", "panel_cols", "panel_rows"]
 
-LANES = 16  # numbers that add_scaled takes at once
+LANES = 16  # numbers that add_scaled takes at once: points of a set, or queries whose tables lie side by side
 ROWS = {512: 12, 256: 6, 128: 4}  # vector bits → rows of two vectors each: 24, 12, 8 accumulators
 
 
@@ -141,18 +141,18 @@ def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
 def _scaled_type(y, y_at, factor, x, x_at):
     from numba import types
 
-    fits = isinstance(y, types.Array) and y == x and y.layout == "C" and factor == y.dtype and isinstance(factor, types.Float)
-    return types.void if fits else None
+    arrays = all(isinstance(a, types.Array) and a.layout == "C" and a.dtype == factor for a in (y, x))
+    return types.void if arrays and isinstance(factor, types.Float) else None
 
 
 def _emit_scaled(context, builder, signature, arguments):
     from llvmlite import ir
 
     y, y_at, factor, x, x_at = arguments
-    kind, real = signature.args[0], context.get_value_type(signature.args[2])
+    real = context.get_value_type(signature.args[2])
     vector = ir.VectorType(real, LANES)
 
-    def place(array, at):
+    def place(kind, array, at):
         data = context.make_array(kind)(context, builder, array).data
         return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
 
@@ -161,10 +161,10 @@ def _emit_scaled(context, builder, signature, arguments):
         value.align = signature.args[2].bitwidth // 8
         return value
 
-    into = place(y, y_at)
+    into = place(signature.args[0], y, y_at)
     lane = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
     factors = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
-    product = builder.fmul(load(place(x, x_at)), factors)
+    product = builder.fmul(load(place(signature.args[3], x, x_at)), factors)
     builder.store(builder.fadd(load(into), product), into).align = signature.args[2].bitwidth // 8
     return context.get_dummy_value()
 
@@ -172,4 +172,4 @@ def _emit_scaled(context, builder, signature, arguments):
 @intrinsic(_scaled_type, _emit_scaled)
 def add_scaled(y, y_at, factor, x, x_at):
     """``y[y_at + i] += factor * x[x_at + i]`` for i < LANES, of C-contiguous arrays; all x are read before y is written."""
-    y[y_at:y_at + LANES] += factor * x[x_at:x_at + LANES]
+    y.reshape(-1)[y_at:y_at + LANES] += factor * x.reshape(-1)[x_at:x_at + LANES]

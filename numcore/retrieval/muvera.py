@@ -22,12 +22,11 @@ from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..random import key_from_rng
 from ._kmeans import kmeans, nearest_centroid
-from ._vectors import add_scaled, max_tile, panel_cols, panel_rows
+from ._vectors import LANES, add_scaled, max_tile, panel_cols, panel_rows
 from .topk import topk_inner_product
 
-POINTS = 1 << 12  # vectors whose products with the hyperplanes are held at once
+POINTS, GPU_POINTS = 1 << 12, 1 << 16  # vectors whose products with the hyperplanes are held at once
 NUMBERS = 1 << 22  # numbers of codes that are not final yet, held at once
-LANES = 16  # queries whose tables lie side by side
 ROWS_PER_CODE = 64  # rows that are enough to train a code of a quantizer
 
 
@@ -84,8 +83,8 @@ class FixedDimensionalEncoder:
     Notes
     -----
     With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of products is not more than their maximum. For unit
-    vectors, the error of one repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and d' = O(log(m / (ε δ)) / ε²),
-    m vectors in a set. Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of the sum of their absolute values.
+    vectors, m in a set, the error of one repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and
+    d' = O(log(m / (ε δ)) / ε²). Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of the sum of absolute values.
 
     Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense projections, and R 2^k d' for a set. The entry of
     repetition r, cell c and coordinate j is at (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the
@@ -174,9 +173,9 @@ class FixedDimensionalEncoder:
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim
         most = max(1, NUMBERS // (self.n_repetitions * 2**self.n_bits * width))
-        first, ends = 0, offsets.tolist()
+        first, ends, points_most = 0, offsets.tolist(), POINTS if xp is np else GPU_POINTS
         while first < len(codes):
-            last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + POINTS) - 1))
+            last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + points_most) - 1))
             points = xp.ascontiguousarray(vectors[ends[first]:ends[last]])
             _checked_finite(xp, name, points)
             self._encode_into(xp, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
@@ -255,7 +254,7 @@ def gray_cells(products, cells, start, stop):
 
 
 @kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 buckets[r, d]; in T signs[r, d]; out T codes[t, b, w];"
-        " int64 sketched; int64 mean; int64 fill; scratch int32 following[m]; scratch int32 heads[b]; scratch T columns[1024*d];"
+        " int64 sketched; int64 mean; int64 fill; scratch int64 following[m]; scratch int64 heads[b]; scratch T columns[1024*d];"
         " scratch T sums[16*w]; scratch T short[m, w]", split="t", gpu="block")
 def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, columns, sums, short, start, stop):
     """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`."""
@@ -662,16 +661,19 @@ class ProductQuantizer:
         """Inner products (n_queries, n) of queries (n_queries, d) with what codes (n, n_subspaces) stand for, by tables of each query."""
         xp, queries = self._checked(queries, fitted=True, name="queries")
         xp, codes = self._checked_codes(codes)
-        count = len(queries)
-        lanes = LANES if count > LANES // 2 else max(count, 1)
-        padded = xp.zeros((-(-count // lanes) * lanes, queries.shape[1]), queries.dtype)
-        padded[:count] = queries
-        parts = padded.reshape(-1, lanes, self.n_subspaces, self.codebooks_.shape[2]).transpose(0, 2, 3, 1)
-        with np.errstate(all="ignore"):
-            tables = xp.ascontiguousarray(self.codebooks_.astype(queries.dtype, copy=False) @ parts)
-        sums = xp.empty((len(codes), *tables.shape[:1], lanes), queries.dtype)
-        look_up_sums(tables, xp.ascontiguousarray(codes), sums)
-        return xp.ascontiguousarray(sums.reshape(len(codes), len(padded))[:, :count].T)
+        codes, centroids = xp.ascontiguousarray(codes), self.codebooks_.astype(queries.dtype, copy=False)
+        products = xp.empty((len(queries), len(codes)), queries.dtype)
+        for first in range(0, len(queries), LANES):
+            part = queries[first:first + LANES]
+            lanes = LANES if len(part) > LANES // 4 else len(part)  # some are padded, as a fixed number is faster
+            padded = xp.zeros((lanes, queries.shape[1]), queries.dtype)
+            padded[:len(part)] = part
+            with np.errstate(all="ignore"):
+                tables = centroids @ padded.reshape(lanes, self.n_subspaces, -1).transpose(1, 2, 0)
+            sums = xp.empty((len(codes), lanes), queries.dtype)
+            look_up_sums(xp.ascontiguousarray(tables), codes, sums)
+            products[first:first + LANES] = sums[:, :len(part)].T
+        return products
 
     def _checked(self, x, *, fitted=False, name="x"):
         if fitted:
@@ -702,21 +704,22 @@ class ProductQuantizer:
             raise ValueError("fit must be called before the other methods of ProductQuantizer")
 
 
-@kernel("in T tables[b, m, c, q]; in uint8 codes[n, m]; out T sums[n, b, q]", split="n", gpu="warp")
+@kernel("in T tables[m, c, q]; in uint8 codes[n, m]; out T sums[n, q]", split="n", gpu="warp")
 def look_up_sums(tables, codes, sums, start, stop):
-    """sums[i, b, q] = Σ over m of tables[b, m, codes[i, m], q]. A table of one m stays in the fastest cache while rows pass by."""
-    blocks, groups, _, lanes = tables.shape
-    for b in range(blocks):
-        for i in range(start, stop):
+    """sums[i, q] = Σ over m of tables[m, codes[i, m], q]. Some rows pass by the table of one m after the other: all stays in the cache."""
+    groups, size, lanes = tables.shape
+    first = start
+    while first < stop:
+        last = min(first + 128, stop)
+        for i in range(first, last):
             for q in range(lanes):
-                sums[i, b, q] = 0
+                sums[i, q] = 0
         for m in range(groups):
-            table = tables[b, m]
-            for i in range(start, stop):
-                row = table[np.uintp(codes[i, m])]
+            for i in range(np.uintp(first), np.uintp(last)):
+                at = (m * size + codes[i, m]) * lanes
                 if lanes == LANES:
-                    for q in range(LANES):
-                        sums[i, b, q] += row[q]
+                    add_scaled(sums, i * np.uintp(LANES), sums.dtype.type(1), tables, at)
                 else:
                     for q in range(lanes):
-                        sums[i, b, q] += row[q]
+                        sums[i, q] += tables[m, np.uintp(codes[i, m]), q]
+        first = last

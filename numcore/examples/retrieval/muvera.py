@@ -127,9 +127,9 @@ def _max_sim(rng, variant, size):
 
 
 def _look_up_sums(rng, variant, size):
-    blocks, groups, lanes = int(rng.integers(1, 3)), int(rng.integers(1, 6)), int(rng.choice([1, 3, 16]))
-    return [rng.standard_normal((blocks, groups, 7, lanes)).astype(variant["T"]), rng.integers(0, 7, (size, groups)).astype(np.uint8),
-            np.full((size, blocks, lanes), np.nan, variant["T"])]
+    groups, lanes = int(rng.integers(1, 6)), int(rng.choice([1, 3, 16]))
+    return [rng.standard_normal((groups, 7, lanes)).astype(variant["T"]), rng.integers(0, 7, (size, groups)).astype(np.uint8),
+            np.full((size, lanes), np.nan, variant["T"])]
 
 
 KERNELS = {"gray_cells": _gray_cells, "encode_cells": _encode_cells, "max_sim": _max_sim, "look_up_sums": _look_up_sums}
