@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ...retrieval import FixedDimensionalEncoder
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -60,8 +61,8 @@ def _first_query(result, query_vectors, document_vectors, document_offsets, quer
                              "document_offsets": document_offsets[:51], "query_offsets": query_offsets[:2]}
 
 
-def _search(query_vectors, query_offsets, document_vectors, document_offsets, k, n_candidates=None):
-    """All pairs: the examples ask for as many candidates as there are documents, in no order that is promised."""
+def _search(query_vectors, query_offsets, document_vectors, document_offsets, k, encoder=None):
+    """All pairs: where a result is compared, all documents are candidates."""
     scores = chamfer(query_vectors, document_vectors, document_offsets, query_offsets)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), order
@@ -74,11 +75,19 @@ def _search_arguments(rng, dtype, n=4):
 
 
 def _search_digits(dtype):
-    sets = digits(dtype)
-    return sets | {"k": 10, "n_candidates": len(sets["document_offsets"]) - 1}
+    return digits(dtype, queries=64) | {"k": 10, "encoder": FixedDimensionalEncoder(8, n_repetitions=10, n_bits=2, rng=0)}
 
 
-def _search_einsum(k, n_candidates, **sets):
+def _found_for_first(result, query_vectors, document_vectors, document_offsets, query_offsets, k, encoder):
+    """The documents found for the first query alone: in their order, with their exact scores."""
+    scores, indices = result[0][:1], result[1][:1]
+    found = np.sort(indices[0])
+    rows = np.concatenate([document_vectors[document_offsets[i]:document_offsets[i + 1]] for i in found])
+    return [scores, np.searchsorted(found, indices)], {"query_vectors": query_vectors[:8], "query_offsets": query_offsets[:2],
+                                                      "document_vectors": rows, "document_offsets": np.arange(0, len(rows) + 1, 8), "k": k}
+
+
+def _search_einsum(k, encoder, **sets):
     scores = einsum(**sets)
     order = np.argsort(-scores, axis=1)[:, :k]
     return np.take_along_axis(scores, order, 1), order
@@ -91,8 +100,8 @@ EXAMPLES = {
         sample=_first_query, peer=("numpy.einsum", einsum)),
     "multi_vector_search": Example(
         _search_arguments, ("query_vectors", "document_vectors"), _search, {"float32": 1e-6, "float64": 1e-15}, nan="raise",
-        sizes=_search_arguments, data="digits images as sets of their rows", real=_search_digits, result=lambda found: found[:2],
-        peer=("numpy.einsum, argsort", _search_einsum)),
+        sizes=_search_arguments, data="digits images as sets of their rows", real=_search_digits, sample=_found_for_first,
+        result=lambda found: found[:2], peer=("numpy.einsum, argsort", _search_einsum)),
 }
 
 
