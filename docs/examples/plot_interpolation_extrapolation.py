@@ -47,25 +47,26 @@ for name, report in reports.items():
 # A mixed set of test queries would hide how much both models lose on images unlike those in training. Remembering loses least here, as even
 # with a bucket left out some images of each digit stay in training; where answers of new queries were never seen, it fails.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for at, report in enumerate(reports.values()):
     for shift, kind, mean, colour in ((-0.2, "interpolation", report.interpolation, "#0b6e99"),
                                       (0.2, "extrapolation", report.extrapolation, "#c4581a")):
-        left.bar(at + shift, mean, 0.38, color=colour, label=kind if not at else None, yerr=2 * report.standard_error[shift > 0])
-left.set_xticks(range(2), list(reports))
-left.set_ylabel("mean reciprocal rank")
-left.set_ylim(0, 1)
-left.legend(loc="lower left")
+        axes.bar(at + shift, mean, 0.38, color=colour, label=kind if not at else None, yerr=2 * report.standard_error[shift > 0])
+axes.set_xticks(range(2), list(reports))
+axes.set_ylabel("mean reciprocal rank")
+axes.set_ylim(0, 1)
+axes.legend(loc="lower left")
 
 # %%
 # How similar a test image is to the training image nearest to it, with its own bucket in training, and without.
 
 kept, _, far = split.fold(0)
 bins = np.linspace(0.75, 1, 40)
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for label, chosen, colour in (("bucket 0 left out", train[kept], "#c4581a"), ("all in training", train, "#0b6e99")):
     similarity = nearest_training_similarity(queries[chosen], queries[test[far]])
-    right.hist(similarity, bins, histtype="step", linewidth=2, color=colour, label=label)
+    axes.hist(similarity, bins, histtype="step", linewidth=2, color=colour, label=label)
     print(f"{label}: test images of bucket 0 have a mean cosine of {similarity.mean():.3f} to the nearest training image")
-right.set_xlabel("cosine to the nearest training image")
-right.set_ylabel("test images of bucket 0")
-right.legend(loc="upper left")
+axes.set_xlabel("cosine to the nearest training image")
+axes.set_ylabel("test images of bucket 0")
+axes.legend(loc="upper left")

@@ -56,8 +56,8 @@ print(f"{len(ids)} names in {ids.max() + 1} groups, of {n} countries")
 directory = [*english, *own]
 found = {"letters alone": fuzzy_link(left, right, max_distance=1.0),
          "through the directory": link_through_directory(left, right, directory, ids, max_distance=0.6)}
-limits, figure = np.linspace(0, 1, 101), plt.figure(figsize=(9, 3.6), layout="constrained")
-curves, model = figure.subplots(1, 2)
+limits = np.linspace(0, 1, 101)
+figure, curves = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, links), colour in zip(found.items(), ("#c4581a", "#0b6e99"), strict=True):
     near = [links.distance <= limit for limit in limits]
     quality = [linkage_quality((links.left[keep], links.right[keep]), true, n_left=n, n_right=n) for keep in near]
@@ -76,6 +76,7 @@ curves.legend(loc="lower left")
 links = found["letters alone"]
 match = links.left == links.right
 fitted = MatchProbability().fit(links.distance, match)
+figure, model = plt.subplots(figsize=(7, 3.6), layout="constrained")
 model.plot(limits, fitted.predict(limits), color="#0b6e99", label="fitted probability")
 model.plot(links.distance, match + rng.uniform(-0.02, 0.02, len(match)), ".", color="#c4581a", alpha=0.4, label="pairs: 1 match, 0 none")
 model.set_xlabel("distance of the names")

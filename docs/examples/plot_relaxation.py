@@ -61,7 +61,7 @@ for omega, run in fixed.items():
 for name, run in runs.items():
     print(f"{name}: {run.total_iterations / ROUNDS:.0f} iterations a system")
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for name, run in runs.items():
     label = f"{name}, {best}" if name == "best fixed" else name
     left.plot(np.cumsum(run.iterations) / 1000, color=COLOURS[name], label=label)
@@ -69,9 +69,9 @@ left.plot(np.cumsum(fixed[1.2].iterations) / 1000, color="gray", linestyle="dott
 left.set(xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR")
 left.legend()
 late = slice(ROUNDS // 2, None)
-middle.plot(shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"])
-middle.axhline(best, color=COLOURS["best fixed"])
-middle.set(xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half")
+right.plot(shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"])
+right.axhline(best, color=COLOURS["best fixed"])
+right.set(xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half")
 
 # %%
 # The second sequence is a simulation: heat on a square, with a source that goes round in it, and a conductivity between 0 and 10.
@@ -120,6 +120,7 @@ for name, total in totals.items():
     print(f"heat, {name}: {total} iterations")
 lowest = min(total for name, total in totals.items() if name.startswith("fixed"))
 colours = [COLOURS.get(name, COLOURS["best fixed"] if total == lowest else "gray") for name, total in totals.items()]
-right.barh(list(totals), list(totals.values()), color=colours)
-right.invert_yaxis()
-right.set(xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients")
+figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+axes.barh(list(totals), list(totals.values()), color=colours)
+axes.invert_yaxis()
+axes.set(xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients")

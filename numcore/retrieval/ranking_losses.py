@@ -163,7 +163,7 @@ def list_metrics(scores, relevance, groups=None, *, k=(1, 3, 5), mask=None):
     -----
     For scores of a model with graded labels, as a dense matrix or as lists one after the other. The gain is ``2^y - 1``, the discount
     ``1 / log2(rank + 2)``; precision divides by k even where the list is shorter. Computed in float64; errors are about 1e-15 D for lists
-    of D. Time is O(D log D).
+    of D. Time is O(D log D) on the CPU, O(D²) on a GPU.
 
     References
     ----------
