@@ -110,14 +110,16 @@ def _torch(x, right, left):
     return torch.bmm(o, left.transpose(1, 2)).permute(1, 2, 0).reshape(b, s * count)
 
 
-BOUND, PROJECTION = {"float32": 2e-6, "float64": 1e-14}, {"float32": 1e-5, "float64": 1e-12}
+BOUND, PROJECTION = {"float32": 2e-6, "float64": 2e-15}, {"float32": 1e-5, "float64": 1e-12}
+
+GRADIENT = {"float32": 2e-6, "float64": 4e-15}  # gradients of weights are sums over all rows, 1797 of the digits
 
 EXAMPLES = {
     "monarch_matmul": Example(
         lambda rng, dtype: _call(rng, dtype, 37), ("x", "right", "left"), _product, BOUND, also=COMPLEX, sizes=_call,
         data="digits images", real=_real, peer=("torch bmm", _torch)),
     "monarch_matmul_vjp": Example(
-        lambda rng, dtype: _vjp_call(rng, dtype, 37), ("x", "right", "left", "grad_out"), _vjp, BOUND, also=COMPLEX, sizes=_vjp_call,
+        lambda rng, dtype: _vjp_call(rng, dtype, 37), ("x", "right", "left", "grad_out"), _vjp, GRADIENT, also=COMPLEX, sizes=_vjp_call,
         data="digits images", real=_real_vjp),
     "monarch_to_dense": Example(
         lambda rng, dtype: {k: v for k, v in _call(rng, dtype, 1).items() if k != "x"}, ("right", "left"), _to_dense, BOUND, also=COMPLEX),

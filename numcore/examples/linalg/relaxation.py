@@ -11,7 +11,7 @@ from .sparse import as_scipy, five_points
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
-SIDES = {"float32": 40, "float64": 100}  # of the grids of real data; on larger ones sums in float32 do not reach the tolerance
+SIDES = {"float32": 40, "float64": 100}  # of the grids of real data; on larger ones float32 cannot hold the solution
 
 
 def positive_definite(rng, dtype, n):
@@ -69,14 +69,16 @@ def _grid(dtype, omega):
 
     side = SIDES[dtype]
     return {"a": five_points(side, dtype), "b": load_digits().data.ravel()[:side * side].astype(dtype), "omega": omega,
-            "tol": 1e-4 if dtype == "float32" else 1e-11}
+            "tol": 1e-5 if dtype == "float32" else 3e-13}
 
 
-def _pyamg(a, b, omega, tol):
+def pyamg(a, b, omega, tol):
+    """Sweeps until the residual is small, or for a hundred sweeps not smaller: its sums are not in float64 for float32."""
     from pyamg.relaxation.relaxation import sor
 
-    a, x = as_scipy(a), np.zeros_like(b)
-    while np.linalg.norm(b - a @ x) >= tol * np.linalg.norm(b):
+    a, x, least, since = as_scipy(a), np.zeros_like(b), np.inf, 0
+    while (norm := np.linalg.norm(b - a @ x)) >= tol * np.linalg.norm(b) and since < 100:
+        least, since = min(norm, least), 0 if norm < least else since + 1
         sor(a, x, b, omega)
     return x
 
@@ -128,13 +130,13 @@ def _omega(a, tol):
     return 2 / (1 + np.sqrt(1 - radius**2)), radius
 
 
-SOLUTION = {"float32": 1e-4, "float64": 1e-10}  # ten times the tolerance of the calls on real data
+SOLUTION = {"float32": 1e-5, "float64": 1e-12}
 
 EXAMPLES = {
     "sor": Example(
         _system, ("b", "x0"), _reference, SOLUTION, nan="raise", sizes=_sized, result=lambda found: found.x,
         data="pixels of the digits images on a grid of five-point stencils", real=lambda dtype: _grid(dtype, 1.9),
-        peer=("pyamg sweeps and residual norms", _pyamg)),
+        peer=("pyamg sweeps and residual norms", pyamg)),
     "ssor_cg": Example(
         _system, ("b", "x0"), _reference, SOLUTION, nan="raise", sizes=_sized, result=lambda found: found.x,
         data="pixels of the digits images on a grid of five-point stencils", real=lambda dtype: _grid(dtype, 1.8),
