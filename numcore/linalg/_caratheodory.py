@@ -13,6 +13,7 @@ import numpy as np
 
 from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
+from ..intrinsics import dot
 from ..kernel import kernel
 
 ROWS = 256  # rows that are summed before the sum is added to that of the group: keeps the rounding of long groups small
@@ -283,16 +284,6 @@ def reflect(w, x):
     d = dot(w, x)
     for i in range(x.size):
         x[i] -= d * w[i]
-
-
-def dot(x, y):
-    s0 = s1 = s2 = s3 = 0.0
-    n = x.size // 4 * 4
-    for i in range(0, n, 4):
-        s0, s1, s2, s3 = s0 + x[i] * y[i], s1 + x[i + 1] * y[i + 1], s2 + x[i + 2] * y[i + 2], s3 + x[i + 3] * y[i + 3]
-    for i in range(n, x.size):
-        s0 += x[i] * y[i]
-    return (s0 + s1) + (s2 + s3)
 
 
 def step(weights, points, null, free, count):
