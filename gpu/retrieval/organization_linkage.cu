@@ -10,7 +10,7 @@ extern "C" __global__ void numcore_count_shared_grams(const i64* __restrict__ of
         for (index_t j = index_in_block(); j < nr; j += block_size()) row[j] = 0;
         __syncthreads();
         for (index_t e = offsets[i]; e < offsets[i] + sizes[i]; e++) {
-            for (index_t at = postings[grams[e]] + index_in_block(); at < postings[grams[e] + 1]; at += block_size()) row[strings[at]]++;
+            for (index_t at = postings[grams[e]] + index_in_block(); at < postings[grams[e] + 1]; at += block_size()) row[strings[at]] += row[strings[at]] < 65535;
             __syncthreads();
         }
     }
@@ -23,7 +23,8 @@ extern "C" __global__ void numcore_count_candidates(u16* shared, const u16* __re
     for (index_t i = block_index(); i < c; i += block_count()) {
         index_t mine = 0;
         for (index_t j = index_in_block(); j < nr; j += block_size()) {
-            if ((float)common[i * nr + j] * (1 + similarity) < similarity * (sizes[i] + right_sizes[j])) shared[i * nr + j] = 0;
+            u16 both = common[i * nr + j];
+            if ((float)both * (1 + similarity) < similarity * (sizes[i] + right_sizes[j]) && both < 65535) shared[i * nr + j] = 0;
             mine += shared[i * nr + j] >= need[i];
         }
         mine = block_sum(mine);
@@ -46,21 +47,59 @@ extern "C" __global__ void numcore_list_candidates(const u16* __restrict__ share
     }
 }
 
+// One warp takes a left string and votes on where a near one goes: its lanes share the right strings that have a gram.
+extern "C" __global__ void numcore_near_by_rare_grams(
+    const i64* __restrict__ rows, const i64* __restrict__ offsets, const int* __restrict__ grams, const i64* __restrict__ rare,
+    const u64* __restrict__ signatures, const i64* __restrict__ postings, const int* __restrict__ strings,
+    const int* __restrict__ posted_sizes, const u64* __restrict__ posted_signatures, const i64* __restrict__ right_offsets,
+    const int* __restrict__ right_grams, int* found, i64* __restrict__ counts, double similarity, index_t c, index_t nl, index_t x, index_t n,
+    index_t u, index_t z, index_t nr, index_t y, index_t room) {
+    double share = similarity / (1 + similarity), spread = (1 - similarity) / (1 + similarity);
+    for (index_t k = thread_index() / 32; k < c; k += thread_count() / 32) {
+        index_t i = rows[k], first = offsets[i], last = offsets[i + 1], count = 0;
+        for (index_t e = first; e < first + rare[i]; e++)
+            for (index_t base = postings[grams[e]]; base < postings[grams[e] + 1]; base += 32) {
+                index_t at = base + lane_index();
+                bool near = false;
+                if (at < postings[grams[e] + 1]) {
+                    double both = last - first + posted_sizes[at];
+                    if (__popcll(signatures[i] ^ posted_signatures[at]) <= spread * both) {
+                        index_t a = first, b = right_offsets[strings[at]], end = right_offsets[strings[at] + 1], common = 0;
+                        bool rarest = true;  // no common gram before this one
+                        while (a < last && b < end) {
+                            int one = grams[a], other = right_grams[b];
+                            rarest = rarest && !(one == other && one < grams[e]);
+                            common += one == other;
+                            a += one <= other;
+                            b += other <= one;
+                        }
+                        near = rarest && common >= share * both;
+                    }
+                }
+                u32 hits = __ballot_sync(FULL_WARP, near);
+                index_t place = count + __popc(hits & ((1u << lane_index()) - 1));
+                if (near && place < room) found[k * room + place] = strings[at];
+                count += __popc(hits);
+            }
+        if (lane_index() == 0) counts[k] = count;
+    }
+}
+
 // One thread takes a candidate, here and below.
-extern "C" __global__ void numcore_pair_gram_distance(const i64* __restrict__ offsets, const i64* __restrict__ grams,
-                                                      const i64* __restrict__ right_offsets, const i64* __restrict__ right_grams,
-                                                      const i64* __restrict__ rows, const i64* __restrict__ cols,
-                                                      double* __restrict__ distance, index_t nl, index_t x, index_t nr, index_t y, index_t c) {
+extern "C" __global__ void numcore_pair_common_grams(const i64* __restrict__ offsets, const i64* __restrict__ grams,
+                                                     const i64* __restrict__ right_offsets, const i64* __restrict__ right_grams,
+                                                     const i64* __restrict__ rows, const i64* __restrict__ cols, i64* __restrict__ common,
+                                                     index_t nl, index_t x, index_t nr, index_t y, index_t c) {
     for (index_t k = thread_index(); k < c; k += thread_count()) {
         index_t a = offsets[rows[k]], a_end = offsets[rows[k] + 1], b = right_offsets[cols[k]], b_end = right_offsets[cols[k] + 1];
-        index_t total = a_end - a + b_end - b, common = 0;
+        index_t count = 0;
         while (a < a_end && b < b_end) {
             i64 one = grams[a], other = right_grams[b];
-            common += one == other;
+            count += one == other;
             a += one <= other;
             b += other <= one;
         }
-        distance[k] = total ? 1 - (double)common / (total - common) : 0;
+        common[k] = count;
     }
 }
 

@@ -11,12 +11,15 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
+from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
 from .strings import counted_grams, jaro_pair, numbered_grams, pack_strings
 
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
+MOST_SHARED = 2**16 - 1  # to which trigrams are counted
+SELECTIVE = 0.4  # a similarity from which few pairs of names have a rare gram in common
 LEAST_LEVEL = 1e-6  # of a calibrating quantile
 
 
@@ -90,7 +93,7 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
         names = [name.lower() for name in names]
     if strip_punctuation:
         marks = {ord(c): None for c in set().union(*names) if unicodedata.category(c).startswith("P")}
-        names = [name.translate(marks) for name in names]
+        names = [name.translate(marks) for name in names] if marks else names
     return [" ".join(name.split()) for name in names] if collapse_spaces else names
 
 
@@ -151,13 +154,15 @@ def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, 
 
     Notes
     -----
-    The work is the number of pairs of equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked at for each
-    pair of names; the memory is 16 MB, the grams, and the candidates of as many left names as share these 16 MB.
+    Where `max_distance` of the q-gram distance is below 0.6, two names are compared only if they have one of their rare q-grams in
+    common; else the work is the number of pairs of equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked
+    at for each pair of names. The memory is 16 MB, the grams, and the candidates of as many left names as share these 16 MB.
 
     References
     ----------
     B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
     Research and Methods, 2024.
+    R. J. Bayardo, Y. Ma, R. Srikant, "Scaling up all pairs similarity search", WWW 2007: rare grams first.
 
     Examples
     --------
@@ -194,81 +199,117 @@ def _alike(left, right, measure, q, least_share, max_distance):
     """The candidates whose distance is small enough: rows, columns, distances."""
     kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     if left and right:
-        distances = _pair_scorer(left, right, measure, q)
-        # what a similarity must be, with a margin for float32; 0 where no bound by q-grams is known
-        similarity = max(0.0, 0.999 - max_distance) if measure == "qgram_jaccard" else 0.0
-        for rows, cols in _candidates(left, right, least_share, q, similarity):
+        trigrams = _Grams(*([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3)
+        need = np.clip(np.ceil(least_share * trigrams.sizes), 1, MOST_SHARED).astype(np.uint16)
+        grams = _Grams(left, right, q, shared_lack=True) if measure == "qgram_jaccard" else None
+        similarity = max(0.0, 1 - max_distance - 1e-9) if grams else 0.0  # with a margin for rounding
+        distances = grams.distances if grams else _by_letters(left, right, measure)
+        sharing = _by_rare_grams if similarity > SELECTIVE else _by_trigrams
+        for rows, cols in sharing(trigrams, need, grams, similarity):
             distance = distances(rows, cols)
             near = distance <= max_distance
             kept.append((rows[near], cols[near], distance[near]))
     return tuple(map(np.concatenate, zip(*kept, strict=True)))
 
 
-def _postings(grams, offsets, number):
-    """Strings in the order of their grams, and where each gram's begin."""
-    strings = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.argsort(grams, kind="stable")
-    return strings[order], np.searchsorted(grams[order], np.arange(number + 1))
+class _Grams:
+    """The sets of q-grams of two lists of strings as ascending numbers, the rarest first. If they share their lack, strings that are too
+    short have one gram, the same for all."""
+
+    def __init__(self, left, right, q, *, shared_lack=False):
+        sides = numbered_grams(np, pack_strings(left), pack_strings(right), q)
+        counts = np.bincount(np.concatenate([grams for _, grams in sides]))
+        if shared_lack:
+            lacking = [np.flatnonzero(np.bincount(strings, minlength=len(side)) == 0)
+                       for (strings, _), side in zip(sides, (left, right), strict=True)]
+            sides = [(np.concatenate([strings, lack]), np.concatenate([grams, np.full(len(lack), len(counts))]))
+                     for (strings, grams), lack in zip(sides, lacking, strict=True)]
+            counts = np.append(counts, sum(map(len, lacking)))
+        self.number = max(len(counts), 1)
+        rank = np.empty(len(counts), np.int64)
+        rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+        (self.offsets, self.grams), (self.right_offsets, self.right_grams) = (
+            counted_grams(np, strings, rank[grams], len(side), self.number)[:2]
+            for (strings, grams), side in zip(sides, (left, right), strict=True))
+        self.sizes, self.right_sizes = np.diff(self.offsets), np.diff(self.right_offsets)
+
+    def postings(self, rare=None):
+        """Right strings in the order of their grams, and where each gram's begin; of all or the first `rare` grams of each string."""
+        strings, grams = np.repeat(np.arange(len(self.right_sizes)), self.right_sizes), self.right_grams
+        if rare is not None:
+            first = np.arange(len(grams)) - self.right_offsets[strings] < rare[strings]
+            strings, grams = strings[first], grams[first]
+        keys = np.sort(grams * len(self.right_sizes) + strings)
+        return keys % len(self.right_sizes), np.concatenate([[0], np.cumsum(np.bincount(grams, minlength=self.number))])
+
+    def signatures(self):
+        """64 bits for each string of each side, of which its grams set some."""
+        return [np.bitwise_or.reduceat(np.uint64(1) << (grams % 64).astype(np.uint64), offsets[:-1])
+                for grams, offsets in ((self.grams, self.offsets), (self.right_grams, self.right_offsets))]
+
+    def common(self, rows, cols):
+        """How many grams the pairs have in common."""
+        common = np.empty(len(rows), np.int64)
+        pair_common_grams(self.offsets, self.grams, self.right_offsets, self.right_grams, rows, cols, common)
+        return common
+
+    def distances(self, rows, cols):
+        common = self.common(rows, cols)
+        return 1 - common / (self.sizes[rows] + self.right_sizes[cols] - common)
 
 
-def _counted_sides(left, right, q):
-    """Offsets and ascending grams of each string of both sides, and how many grams there are."""
-    ours, theirs = numbered_grams(np, pack_strings(left), pack_strings(right), q)
-    number = 1 + max(int(grams.max(initial=0)) for _, grams in (ours, theirs))
-    return counted_grams(np, *ours, len(left), number)[:2], counted_grams(np, *theirs, len(right), number)[:2], number
-
-
-class _Counter:
-    """Numbers of common q-grams of batches of left strings with all right ones."""
-
-    def __init__(self, left, right, q):
-        (self.offsets, self.grams), (right_offsets, right_grams), number = _counted_sides(left, right, q)
-        self.strings, self.postings = _postings(right_grams, right_offsets, number)
-        self.sizes, self.right_sizes = np.diff(self.offsets), np.diff(right_offsets)
-
-    def count(self, these, out):
-        count_shared_grams(self.offsets[these.start:these.stop + 1], self.grams, self.postings, self.strings, out, self.sizes[these])
-
-
-def _candidates(left, right, least_share, q, similarity):
-    """Pairs with enough common trigrams, in batches of left names; where a similarity > 0 is given, those of q-grams are bounded by it."""
-    trigrams = _Counter(*([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3)
-    grams = _Counter(left, right, q) if similarity > 0 else trigrams
-    need = np.clip(np.ceil(least_share * trigrams.sizes), 1, 2**16 - 1).astype(np.uint16)
-    batch = max(1, WORKSPACE // (4 * len(right)))
-    shared = np.empty((min(batch, len(left)), len(right)), np.uint16)
-    common = np.empty_like(shared) if similarity > 0 else shared
-    for first in range(0, len(left), batch):
-        these = slice(first, min(first + batch, len(left)))
-        n = these.stop - first
-        trigrams.count(these, shared[:n])
-        if similarity > 0:
-            grams.count(these, common[:n])
-        enough = np.empty(n, np.int64)
-        count_candidates(shared[:n], need[these], common[:n], grams.sizes[these].astype(np.float32), grams.right_sizes.astype(np.float32),
-                         enough, similarity)
+def _by_trigrams(trigrams, need, grams, similarity):
+    """Pairs with enough common trigrams, in batches of left names; where a similarity > 0 is given, it bounds that of their grams."""
+    n, nr = len(trigrams.sizes), len(trigrams.right_sizes)
+    batch = max(1, WORKSPACE // (4 * nr))
+    counted = [(sets, *sets.postings(), np.empty((min(batch, n), nr), np.uint16)) for sets in (trigrams, grams)[:1 + (similarity > 0)]]
+    sizes, right_sizes = (part.astype(np.float32) for part in (counted[-1][0].sizes, counted[-1][0].right_sizes))
+    shared, common = counted[0][-1], counted[-1][-1]
+    for first in range(0, n, batch):
+        these = slice(first, min(first + batch, n))
+        size = these.stop - first
+        for sets, strings, postings, out in counted:
+            count_shared_grams(sets.offsets[first:these.stop + 1], sets.grams, postings, strings, out[:size], sets.sizes[these])
+        enough = np.empty(size, np.int64)
+        count_candidates(shared[:size], need[these], common[:size], sizes[these], right_sizes, enough, 0.999 * similarity)
         starts = np.concatenate([[0], np.cumsum(enough)])
         found = np.empty(starts[-1], np.int64)
-        list_candidates(shared[:n], need[these], starts, found)
-        yield first + np.repeat(np.arange(n), enough), found
+        list_candidates(shared[:size], need[these], starts, found)
+        yield first + np.repeat(np.arange(size), enough), found
 
 
-def _pair_scorer(left, right, measure, q):
+def _by_rare_grams(trigrams, need, grams, similarity):
+    """Pairs that are similar and have enough common trigrams, in batches. Similar sets of n and m grams, common to all > s, have a gram
+    in common among the n - ⌈s n⌉ + 1 rarest of the one and the m - ⌈s m⌉ + 1 rarest of the other: the rarest common one is there."""
+    rare, right_rare = (sizes - np.ceil(similarity * sizes).astype(np.int64) + 1 for sizes in (grams.sizes, grams.right_sizes))
+    strings, postings = grams.postings(right_rare)
+    signatures, right_signatures = grams.signatures()
+    posted = strings.astype(np.int32), grams.right_sizes[strings].astype(np.int32), right_signatures[strings]
+    left, right = (grams.offsets, grams.grams.astype(np.int32)), (grams.right_offsets, grams.right_grams.astype(np.int32))
+    rows, room = np.arange(len(rare)), 8
+    while len(rows):
+        crowded = [np.zeros(0, np.int64)]  # rows with more pairs than there is room for
+        batch = max(1, WORKSPACE // (4 * room))
+        for first in range(0, len(rows), batch):
+            these = rows[first:first + batch]
+            found, counts = np.empty((len(these), room), np.int32), np.empty(len(these), np.int64)
+            near_by_rare_grams(these, *left, rare, signatures, postings, *posted, *right, found, counts, similarity)
+            complete = counts <= room
+            crowded.append(these[~complete])
+            i = np.repeat(these[complete], counts[complete])
+            j = found[(np.arange(room) < counts[:, None]) & complete[:, None]].astype(np.int64)
+            enough = trigrams.common(i, j) >= need[i]
+            yield i[enough], j[enough]
+        rows, room = np.concatenate(crowded), 8 * room
+
+
+def _by_letters(left, right, measure):
     """A function of rows and columns that gives the distances of these pairs."""
-    if measure == "qgram_jaccard":
-        (offsets, grams), (right_offsets, right_grams), _ = _counted_sides(left, right, q)
-
-        def by_grams(rows, cols):
-            distance = np.empty(len(rows))
-            pair_gram_distance(offsets, grams, right_offsets, right_grams, rows, cols, distance)
-            return distance
-
-        return by_grams
     left, right = pack_strings(left), pack_strings(right)
     width = 3 * (1 + max(int(np.diff(left.offsets).max()), int(np.diff(right.offsets).max())))
     scored = pair_osa if measure == "osa" else pair_jaro_winkler
 
-    def by_letters(rows, cols):
+    def distances(rows, cols):
         distance, batch = np.empty(len(rows)), max(1, WORKSPACE // (4 * width))
         work = np.empty((min(batch, len(rows)), width), np.int32)
         for first in range(0, len(rows), batch):
@@ -276,7 +317,7 @@ def _pair_scorer(left, right, measure, q):
             scored(*left, *right, rows[these], cols[these], work[:len(rows[these])], distance[these])
         return distance
 
-    return by_letters
+    return distances
 
 
 def _expanded(rows, cols, distance, left_at, right_at):
@@ -955,24 +996,25 @@ def _pair_set(name, pairs, n_left, n_right):
 @kernel("in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; out uint16 shared[c, nr]; in int64 sizes[c]",
         split="c", gpu="block", grain="1")
 def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
-    """How many grams of each left string each right string has; the sizes are the numbers of its grams."""
+    """How many grams of each left string each right string has, 65535 at most; the sizes are the numbers of its grams."""
     for i in range(start, stop):
         row = shared[i]
         row[:] = 0
         for e in range(np.uintp(offsets[i]), np.uintp(offsets[i] + sizes[i])):
             for at in range(np.uintp(postings[grams[e]]), np.uintp(postings[grams[e] + 1])):
-                row[np.uintp(strings[at])] += np.uint16(1)
+                j = np.uintp(strings[at])
+                row[j] += np.uint16(row[j] < np.uint16(65535))
 
 
 @kernel("inout uint16 shared[c, nr]; in uint16 need[c]; in uint16 common[c, nr]; in float32 sizes[c]; in float32 right_sizes[nr]; "
         "out int64 enough[c]; float32 similarity", split="c", gpu="block", grain="1")
 def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
     """How many right strings have enough shared grams; those with fewer than similarity / (1 + similarity) common ones lose them."""
-    one = np.float32(1)
+    one, most = np.float32(1), np.uint16(65535)  # to which they are counted
     for i in range(start, stop):
         least, count = need[i], np.int64(0)
         for j in range(shared.shape[1]):
-            near = np.float32(common[i, j]) * (one + similarity) >= similarity * (sizes[i] + right_sizes[j])
+            near = (np.float32(common[i, j]) * (one + similarity) >= similarity * (sizes[i] + right_sizes[j])) | (common[i, j] == most)
             shared[i, j] = shared[i, j] if near else np.uint16(0)
             count += shared[i, j] >= least
         enough[i] = count
@@ -994,19 +1036,58 @@ def list_candidates(shared, need, starts, found, start, stop):
             base = end
 
 
+@kernel("in int64 rows[c]; in int64 offsets[nl]; in int32 grams[x]; in int64 rare[n]; in uint64 signatures[n]; in int64 postings[u]; "
+        "in int32 strings[z]; in int32 posted_sizes[z]; in uint64 posted_signatures[z]; in int64 right_offsets[nr]; "
+        "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; scratch uint8 mine[u]",
+        split="c", gpu="warp", grain="1")
+def near_by_rare_grams(rows, offsets, grams, rare, signatures, postings, strings, posted_sizes, posted_signatures, right_offsets,
+                       right_grams, found, counts, similarity, mine, start, stop):
+    """Right strings whose sets of grams are similar enough: as many as there is room for, and how many there are. Sets that differ in d
+    grams have signatures that differ in d bits at most. A pair counts where its rarest common gram finds it."""
+    mine[:] = 0
+    share, spread = similarity / (1 + similarity), (1 - similarity) / (1 + similarity)
+    for k in range(start, stop):
+        i, count = rows[k], np.int64(0)
+        first, last = np.uintp(offsets[i]), np.uintp(offsets[i + 1])
+        size, signature = np.int64(last - first), signatures[i]
+        for e in range(first, last):
+            mine[np.uintp(grams[e])] = 1
+        for e in range(first, first + np.uintp(rare[i])):
+            gram = grams[e]
+            for at in range(np.uintp(postings[gram]), np.uintp(postings[gram + 1])):
+                both = np.float64(size + posted_sizes[at])
+                if np.float64(np.int64(popcount(signature ^ posted_signatures[at]))) <= spread * both:
+                    j = strings[at]
+                    f, end = np.uintp(right_offsets[j]), np.uintp(right_offsets[j + 1])
+                    while mine[np.uintp(right_grams[f])] == 0:
+                        f += np.uintp(1)
+                    if right_grams[f] == gram:
+                        common = np.int64(0)
+                        while f < end:
+                            common += mine[np.uintp(right_grams[f])]
+                            f += np.uintp(1)
+                        if np.float64(common) >= share * both:
+                            if count < found.shape[1]:
+                                found[k, count] = j
+                            count += 1
+        for e in range(first, last):
+            mine[np.uintp(grams[e])] = 0
+        counts[k] = count
+
+
 @kernel("in int64 offsets[nl]; in int64 grams[x]; in int64 right_offsets[nr]; in int64 right_grams[y]; in int64 rows[c]; in int64 cols[c]; "
-        "out float64 distance[c]", split="c")
-def pair_gram_distance(offsets, grams, right_offsets, right_grams, rows, cols, distance, start, stop):
+        "out int64 common[c]", split="c")
+def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, common, start, stop):
     for k in range(start, stop):
         a, a_end = np.uintp(offsets[rows[k]]), np.uintp(offsets[rows[k] + 1])
         b, b_end = np.uintp(right_offsets[cols[k]]), np.uintp(right_offsets[cols[k] + 1])
-        total, common = np.int64(a_end - a) + np.int64(b_end - b), np.int64(0)
+        count = np.int64(0)
         while a < a_end and b < b_end:
             x, y = grams[a], right_grams[b]
-            common += x == y
+            count += x == y
             a += np.uintp(x <= y)
             b += np.uintp(y <= x)
-        distance[k] = 1 - common / (total - common) if total else 0.0
+        common[k] = count
 
 
 LETTERS = ("in uint32 left[t]; in int64 left_offsets[nl]; in uint32 right[r]; in int64 right_offsets[nr]; in int64 rows[c]; "

@@ -14,6 +14,7 @@ MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgra
 LANES = 32  # strings whose edit distances advance side by side
 WORD = 64
 WORKSPACE = 1 << 26  # bytes for the carries of long strings
+TABLE = 1 << 17  # numbers that may be counted in a table rather than sorted, however few they are
 
 
 class PackedStrings(NamedTuple):
@@ -416,16 +417,27 @@ def numbered_grams(xp, left, right, q):
     sizes = [len(side.codes) for side in (left, right)]
     codes = xp.concatenate([left.codes, right.codes])
     ends = xp.concatenate([left.offsets[1:], right.offsets[1:] + sizes[0]])
+    string = xp.cumsum(xp.bincount(ends, minlength=len(codes) + 1)[:len(codes)])  # how many end before
     at = xp.arange(len(codes))
-    string = xp.searchsorted(ends, at, side="right")
     at = at[ends[string] - at >= q] if len(at) else at
-    _, letters = xp.unique(codes, return_inverse=True)
-    grams = letters[at].astype(np.int64)
+    letters, alphabet = _numbered(xp, codes.astype(np.int64))
+    grams = letters[at]
     for step in range(1, q if len(at) else 1):  # as a pair of the gram so far and the next letter: numbers never collide
-        _, grams = xp.unique(grams * len(codes) + letters[at + step], return_inverse=True)
+        grams, _ = _numbered(xp, grams * alphabet + letters[at + step])
     string, n = string[at], len(left.offsets) - 1
     ours = string < n
     return (string[ours], grams[ours]), (string[~ours] - n, grams[~ours])
+
+
+def _numbered(xp, keys):
+    """The keys' places among the different ones in ascending order, and how many these are."""
+    span = int(keys.max()) + 1 if len(keys) else 0
+    if span > TABLE + 4 * len(keys):
+        different, places = xp.unique(keys, return_inverse=True)
+        return places, len(different)
+    table = xp.zeros(span, np.int64)
+    table[keys] = 1
+    return xp.cumsum(table)[keys] - 1, int(table.sum())
 
 
 def counted_grams(xp, strings, grams, n, number):

@@ -76,6 +76,33 @@ def test_links_are_those_of_all_pairs(measure, most, share):
     assert found == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.parametrize("q", [1, 2, 3, 5])
+@pytest.mark.parametrize("most", [0.0, 0.2, 0.5, 0.59, 0.6, 0.61, 0.75])
+def test_links_by_rare_grams_are_those_of_all_pairs(q, most):
+    rng = np.random.default_rng(q)
+    left, right = (random_strings(rng, count, 14, "ab é木") for count in (80, 50))
+    left += [name + "a" for name in right] + ["b"]
+    left, right = (list(dict.fromkeys(normalize_names(side))) for side in (left, right + ["b", "ab", "é木", ""]))
+    found = as_dict(fuzzy_link(left, right, q=q, max_distance=most))
+    assert found == pytest.approx(naive.links(left, right, "qgram_jaccard", most, 0.05, q), abs=1e-15) and found
+
+
+@pytest.mark.parametrize("crowd", [7, 8, 9, 64, 65, 600])
+def test_many_names_near_one(crowd):
+    names = [f"the same name but for {chr(0x4e00 + i)}" for i in range(crowd)]
+    pairs = fuzzy_link([*names, "another one"], names, max_distance=0.3)
+    assert len(pairs.left) == crowd**2 and (pairs.distance[:crowd] == 0).all() and (pairs.distance[crowd:] > 0).all()
+
+
+@pytest.mark.parametrize("most", [0.35, 0.9])
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_longer_than_counters_count(most, share):
+    """Names with more common grams than 16 bits hold, beside short ones."""
+    long = "".join(map(chr, range(0x20000, 0x20000 + 70_000)))
+    found = as_dict(fuzzy_link([long, "abc"], ["abcd", long[:-1]], max_distance=most, min_shared_trigrams=share))
+    assert found == pytest.approx({(0, 1): 1 / 69_999, (1, 0): 1 / 3}, abs=1e-15)
+
+
 def test_without_blocking_only_pairs_without_a_common_trigram_are_lost():
     rng = np.random.default_rng(1)
     left, right = (list(dict.fromkeys(normalize_names(random_strings(rng, 50, 10, "abcd")))) for _ in range(2))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...linalg import CSR
-from ...retrieval.organization_linkage import _counted_sides, _postings
+from ...retrieval.organization_linkage import _Grams
 from ...retrieval.strings import pack_strings
 from .. import Example
 from .strings import random_strings
@@ -54,10 +54,21 @@ def _names(rng, size):
 
 
 def _shared(rng, variant, size):
-    left, right = _names(rng, size)
-    (offsets, grams), (right_offsets, right_grams), number = _counted_sides(left, right, 3)
-    strings, postings = _postings(right_grams, right_offsets, number)
-    return [offsets, grams, postings, strings, np.full((size, 70), 9, np.uint16), np.diff(offsets)]
+    sets = _Grams(*_names(rng, size), 3)
+    strings, postings = sets.postings()
+    return [sets.offsets, sets.grams, postings, strings, np.full((size, 70), 9, np.uint16), sets.sizes]
+
+
+def _rare(rng, variant, size):
+    left, right = _names(rng, max(size, 1))
+    sets = _Grams(left, right, 2, shared_lack=True)
+    similarity = float(rng.choice([0.3, 0.5]))
+    rare, right_rare = (1 + sizes - np.ceil(similarity * sizes).astype(int) for sizes in (sets.sizes, sets.right_sizes))
+    strings, postings = sets.postings(right_rare)
+    signatures, right_signatures = sets.signatures()
+    return [rng.permutation(max(size, 1))[:size], sets.offsets, sets.grams.astype(np.int32), rare, signatures, postings,
+            strings.astype(np.int32), sets.right_sizes[strings].astype(np.int32), right_signatures[strings], sets.right_offsets,
+            sets.right_grams.astype(np.int32), np.full((size, 2), -7, np.int32), np.full(size, -7, np.int64), similarity]
 
 
 def _enough(rng, variant, size):
@@ -78,9 +89,9 @@ def _pairs(rng, size):
 
 
 def _grams(rng, variant, size):
-    left, right, rows, cols, distance = _pairs(rng, size)
-    ours, theirs, _ = _counted_sides(left, right, 2)
-    return [*ours, *theirs, rows, cols, distance]
+    left, right, rows, cols, _ = _pairs(rng, size)
+    sets = _Grams(left, right, 2)
+    return [sets.offsets, sets.grams, sets.right_offsets, sets.right_grams, rows, cols, np.full(size, -7, np.int64)]
 
 
 def _letters(rng, variant, size):
@@ -97,4 +108,5 @@ def _stochastic(rng, variant, size):
 
 
 KERNELS = {"count_shared_grams": _shared, "count_candidates": _enough, "list_candidates": _list,
-           "pair_gram_distance": _grams, "pair_osa": _letters, "pair_jaro_winkler": _letters, "stochastic_product": _stochastic}
+           "near_by_rare_grams": _rare, "pair_common_grams": _grams, "pair_osa": _letters, "pair_jaro_winkler": _letters,
+           "stochastic_product": _stochastic}

@@ -11,19 +11,19 @@ def trigrams(name):
     return {name[i:i + 3] for i in range(max(len(name) - 2, 1))} if name else set()
 
 
-def distance(a, b, measure):
-    return {"qgram_jaccard": lambda: gram_distance(a, b, 2), "osa": lambda: edit_distance(a, b, swaps=True),
+def distance(a, b, measure, q=2):
+    return {"qgram_jaccard": lambda: gram_distance(a, b, q), "osa": lambda: edit_distance(a, b, swaps=True),
             "jaro_winkler": lambda: 1 - jaro(a, b, 0.1)}[measure]()
 
 
-def links(left, right, measure, max_distance, least_share):
+def links(left, right, measure, max_distance, least_share, q=2):
     """(left, right) → distance for candidates that are near; names are normalized already."""
     found = {}
     for i, a in enumerate(left):
         for j, b in enumerate(right):
             shared = len(trigrams(a) & trigrams(b))
-            if shared >= max(1, math.ceil(least_share * len(trigrams(a)))) and distance(a, b, measure) <= max_distance:
-                found[i, j] = distance(a, b, measure)
+            if shared >= max(1, math.ceil(least_share * len(trigrams(a)))) and distance(a, b, measure, q) <= max_distance:
+                found[i, j] = distance(a, b, measure, q)
     return found
 
 
