@@ -157,48 +157,60 @@ extern "C" __global__ void numcore_pair_jaro_winkler(const u32* __restrict__ lef
     }
 }
 
-// One thread takes a row of the product; the row's room, a power of two, is a hash table of its entries first.
-extern "C" __global__ void numcore_stochastic_product(const i64* __restrict__ columns, const i64* __restrict__ outer_indptr,
+// One warp takes a row of the product; its lanes share the search for a column among the entries so far.
+extern "C" __global__ void numcore_stochastic_product(const i64* __restrict__ rows, const i64* __restrict__ outer_indptr,
                                                       const i64* __restrict__ outer_indices, const double* __restrict__ outer_data,
                                                       const i64* __restrict__ inner_indptr, const i64* __restrict__ inner_indices,
-                                                      const double* __restrict__ inner_data, const i64* __restrict__ starts, i64* indices,
-                                                      double* data, i64* __restrict__ counts, double* __restrict__ chaos, double inflation,
-                                                      double prune, index_t c, index_t m, index_t x, index_t p, index_t y, index_t z) {
-    for (index_t k = thread_index(); k < c; k += thread_count()) {
-        i64* index = indices + starts[k];
-        double *entry = data + starts[k], total = 0, largest = 0, kept_total = 0, squares = 0;
-        index_t room = starts[k + 1] - starts[k], count = 0, kept = 0;
-        for (index_t at = 0; at < room; at++) index[at] = -1;
-        for (index_t e = outer_indptr[columns[k]]; e < outer_indptr[columns[k] + 1]; e++)
-            for (index_t f = inner_indptr[outer_indices[e]]; f < inner_indptr[outer_indices[e] + 1]; f++) {
-                i64 i = inner_indices[f];
-                index_t at = i * 2654435761ll & (room - 1);
-                while (index[at] >= 0 && index[at] != i) at = (at + 1) & (room - 1);
-                if (index[at] < 0) {
-                    index[at] = i;
-                    entry[at] = 0;
+                                                      const double* __restrict__ inner_data, i64* indices, double* data,
+                                                      i64* __restrict__ counts, double* __restrict__ chaos, double inflation, double prune,
+                                                      index_t c, index_t m, index_t x, index_t p, index_t y, index_t room) {
+    for (index_t k = thread_index() / 32; k < c; k += thread_count() / 32) {
+        i64* index = indices + k * room;
+        double *entry = data + k * room, total = 0, largest = 0, kept_total = 0, squares = 0;
+        index_t count = 0, kept = 0;
+        for (index_t e = outer_indptr[rows[k]]; e < outer_indptr[rows[k] + 1] && count <= room; e++)
+            for (index_t f = inner_indptr[outer_indices[e]]; f < inner_indptr[outer_indices[e] + 1] && count <= room; f++) {
+                double value = outer_data[e] * inner_data[f];
+                if (!(value > 0)) continue;
+                index_t place = count;
+                for (index_t base = 0; base < count && place == count; base += 32) {
+                    bool here = base + lane_index() < count && index[base + lane_index()] == inner_indices[f];
+                    u32 hits = __ballot_sync(FULL_WARP, here);
+                    if (hits) place = base + __ffs(hits) - 1;
                 }
-                entry[at] += outer_data[e] * inner_data[f];
+                if (lane_index() == 0 && place < room) {
+                    if (place == count) index[place] = inner_indices[f];
+                    entry[place] = place == count ? value : entry[place] + value;
+                }
+                count += place == count;
+                __syncwarp();
             }
-        for (index_t at = 0; at < room; at++) {
-            if (index[at] < 0) continue;
-            double value = inflation == 2 ? entry[at] * entry[at] : pow(entry[at], inflation);
-            index[count] = index[at];
-            entry[count++] = value;
-            total += value;
-            largest = max(largest, value);
-        }
-        for (index_t at = 0; at < count; at++)
-            if (entry[at] > 0 && (entry[at] >= prune * total || entry[at] == largest)) {
-                index[kept] = index[at];
-                entry[kept] = entry[at];
-                kept_total += entry[kept++];
+        if (count > room)
+            for (index_t at = lane_index(); at < room; at += 32) {
+                index[at] = 0;
+                entry[at] = 0;
             }
-        for (index_t at = 0; at < kept; at++) {
-            entry[at] /= kept_total;
-            squares += entry[at] * entry[at];
+        else if (lane_index() == 0) {
+            for (index_t at = 0; at < count; at++) {
+                entry[at] = inflation == 2 ? entry[at] * entry[at] : pow(entry[at], inflation);
+                total += entry[at];
+                largest = max(largest, entry[at]);
+            }
+            for (index_t at = 0; at < count; at++)
+                if (entry[at] > 0 && (entry[at] >= prune * total || entry[at] == largest)) {
+                    index[kept] = index[at];
+                    entry[kept] = entry[at];
+                    kept_total += entry[kept++];
+                }
+            for (index_t at = 0; at < kept; at++) {
+                entry[at] /= kept_total;
+                squares += entry[at] * entry[at];
+            }
         }
-        counts[k] = kept;
-        chaos[k] = kept ? largest / kept_total - squares : 0;
+        if (lane_index() == 0) {
+            counts[k] = count > room ? room + 1 : kept;
+            chaos[k] = kept ? largest / kept_total - squares : 0;
+        }
+        __syncwarp();
     }
 }

@@ -327,8 +327,7 @@ def _expanded(rows, cols, distance, left_at, right_at):
         order, starts = members[which]
         these = (rows, cols)[which]
         repeats = starts[these + 1] - starts[these] if len(these) else np.zeros(0, np.int64)
-        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        expanded = order[np.repeat(starts[these], repeats) + within] if len(these) else these
+        expanded = order[_places(starts[these], repeats)] if len(these) else these
         rows, cols, distance = (np.repeat(part, repeats) for part in (rows, cols, distance))
         rows, cols = (expanded, cols) if which == 0 else (rows, expanded)
     return rows, cols, distance
@@ -663,39 +662,45 @@ def name_network(alias_ids, profile_ids, counts=None):
     used = weights > 0
     shape = tuple(int(array.max(initial=-1)) + 1 for array in ids)
     uses = CSR.from_coo(ids[0][used], ids[1][used], weights[used].astype(np.float64), shape)
-    return _product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0]
+    return CSR(*_product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0], (shape[0], shape[0]))
 
 
 def _row_stochastic(a):
+    """indptr, indices and data of a matrix whose rows are divided by their sums."""
     sums = np.bincount(a.rows, weights=a.data, minlength=a.shape[0]) if a.nnz else np.ones(a.shape[0])
-    return CSR(a.indptr, a.indices, a.data / sums[a.rows], a.shape)
+    return a.indptr.astype(np.int64), a.indices.astype(np.int64), a.data / sums[a.rows]
 
 
 def _product(outer, inner, inflation, prune):
-    """Rows of outer · inner, raised to a power, pruned, divided by their sums; and the largest of max - sum of squares of a row."""
-    m, n = outer.shape[0], inner.shape[1]
-    inputs = [part.astype(dtype) for a in (outer, inner) for part, dtype in (
-        (a.indptr, np.int64), (a.indices, np.int64), (a.data, np.float64))]
-    lengths = np.diff(inputs[3])[outer.indices]
-    most = np.minimum(np.diff(np.concatenate([[0], np.cumsum(lengths)])[outer.indptr]), n)  # entries of a row, if few coincide
-    room = 2 ** np.ceil(np.log2(np.maximum(1.5 * most, 2))).astype(np.int64)
-    ends, rows, cols, values, chaos, first = np.cumsum(room), [], [], [], 0.0, 0
-    while first < m:
-        before = ends[first] - room[first]
-        stop = max(first + 1, int(np.searchsorted(ends, before + WORKSPACE // 16, side="right")))
-        these = np.arange(first, stop)
-        starts = np.concatenate([[0], ends[these] - before])
-        indices, data = np.empty(starts[-1], np.int64), np.empty(starts[-1])
-        counts, spread = np.empty(len(these), np.int64), np.empty(len(these))
-        stochastic_product(these, *inputs, starts, indices, data, counts, spread, inflation, prune)
-        kept = np.repeat(starts[:-1], counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows.append(np.repeat(these, counts))
-        cols.append(indices[kept])
-        values.append(data[kept])
-        chaos, first = max(chaos, float(spread.max(initial=0.0))), stop
-    empty = np.zeros(0, np.int64)
-    rows, cols, values = np.concatenate([empty, *rows]), np.concatenate([empty, *cols]), np.concatenate([np.zeros(0), *values])
-    return CSR.from_coo(rows, cols, values, (m, n)), chaos
+    """Rows of outer · inner, to a power, pruned, divided by their sums; and the largest max - sum of squares of a row. Matrices are indptr,
+    indices, not in order within a row, and data; the product is square."""
+    n, chaos, parts = len(outer[0]) - 1, 0.0, []
+    sizes, rows, room = np.zeros(n + 1, np.int64), np.arange(n), 16 + 12 * len(outer[2]) // max(n, 1)
+    while len(rows):
+        crowded, batch = [rows[:0]], max(1, WORKSPACE // (16 * room))  # crowded are rows with more entries than there is room for
+        indices, data = (np.empty((min(batch, len(rows)), room), dtype) for dtype in (np.int64, np.float64))
+        for first in range(0, len(rows), batch):
+            these = rows[first:first + batch]
+            counts, spread = np.empty(len(these), np.int64), np.empty(len(these))
+            stochastic_product(these, *outer, *inner, indices[:len(these)], data[:len(these)], counts, spread, inflation, prune)
+            complete = counts <= room
+            crowded.append(these[~complete])
+            sizes[these[complete] + 1] = counts[complete]
+            at = _places(room * np.flatnonzero(complete), counts[complete])
+            parts.append((these[complete], indices.ravel()[at], data.ravel()[at]))
+            chaos = max(chaos, float(spread.max()))
+        rows, room = np.concatenate(crowded), 4 * room
+    indptr = np.cumsum(sizes)
+    cols, values = np.empty(indptr[-1], np.int64), np.empty(indptr[-1])
+    for these, indices, data in parts:
+        at = _places(indptr[these], sizes[these + 1])
+        cols[at], values[at] = indices, data
+    return (indptr, cols, values), chaos
+
+
+def _places(starts, counts):
+    """start, start + 1, …, start + count - 1 of each start in turn."""
+    return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
 def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, expansion=2, prune=1e-4, max_iter=100, tol=1e-6):
@@ -782,7 +787,7 @@ def _markov(a, inflation, expansion, prune, max_iter, tol):
         m, chaos = _product(power, m, inflation, prune)
         if chaos < tol:
             break
-    return _components(m.rows, m.indices, n)
+    return _components(np.repeat(np.arange(n), np.diff(m[0])), m[1], n)
 
 
 def _components(a, b, n):
@@ -928,7 +933,7 @@ def _joined(one, other):
     starts, ends = (np.searchsorted(other[1], one[1], side=side) for side in ("left", "right"))
     repeats = ends - starts
     mine = np.repeat(np.arange(len(starts)), repeats)
-    theirs = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats) + np.repeat(starts, repeats)
+    theirs = _places(starts, repeats)
     return one[0][mine], other[0][theirs], np.maximum(one[2][mine], other[2][theirs]), one[1][mine]
 
 
@@ -1123,46 +1128,51 @@ def pair_jaro_winkler(left, left_offsets, right, right_offsets, rows, cols, work
                                     right_offsets[j + 1] - right_offsets[j], work[k], 0.1)
 
 
-@kernel("in int64 columns[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; in float64 outer_data[x]; in int64 inner_indptr[p]; "
-        "in int64 inner_indices[y]; in float64 inner_data[y]; in int64 starts[c+1]; inout int64 indices[z]; inout float64 data[z]; "
-        "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune", split="c", threads=64, grain="1")
-def stochastic_product(columns, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, starts, indices, data,
-                       counts, chaos, inflation, prune, start, stop):
-    """Rows of a product of two sparse matrices, to a power, pruned, divided by their sums. The room of a row, a power of two and larger
-    than its entries, is a hash table first."""
+@kernel("in int64 rows[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; in float64 outer_data[x]; in int64 inner_indptr[p]; "
+        "in int64 inner_indices[y]; in float64 inner_data[y]; inout int64 indices[c, room]; inout float64 data[c, room]; "
+        "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; scratch float64 sums[m]; scratch int64 found[m]",
+        split="c", gpu="warp", grain="1")
+def stochastic_product(rows, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, indices, data, counts, chaos,
+                       inflation, prune, sums, found, start, stop):
+    """Rows of a square product of sparse matrices without negative entries, to a power, pruned, divided by their sums. A row
+    with more entries than there is room for is zero, and its count room + 1."""
+    room = np.uintp(data.shape[1])
+    sums[:] = 0
     for k in range(start, stop):
-        base, last = starts[k], starts[k + 1]
-        mask = last - base - 1
-        for at in range(base, last):
-            indices[at] = -1
-        for e in range(outer_indptr[columns[k]], outer_indptr[columns[k] + 1]):
+        count = np.uintp(0)
+        for e in range(np.uintp(outer_indptr[rows[k]]), np.uintp(outer_indptr[rows[k] + 1])):
             middle, weight = outer_indices[e], outer_data[e]
-            for f in range(inner_indptr[middle], inner_indptr[middle + 1]):
-                i = inner_indices[f]
-                at = base + ((i * 2654435761) & mask)
-                while indices[at] >= 0 and indices[at] != i:
-                    at = base + ((at - base + 1) & mask)
-                if indices[at] < 0:
-                    indices[at], data[at] = i, 0.0
-                data[at] += weight * inner_data[f]
-        total, largest, count = 0.0, 0.0, np.int64(0)
-        for at in range(base, last):
-            if indices[at] >= 0:
-                value = data[at] * data[at] if inflation == 2 else data[at]**inflation
-                indices[base + count], data[base + count] = indices[at], value
-                total += value
-                largest = max(largest, value)
-                count += 1
-        kept, kept_total = np.int64(0), 0.0
-        for at in range(base, base + count):
-            value = data[at]
+            for f in range(np.uintp(inner_indptr[middle]), np.uintp(inner_indptr[middle + 1])):
+                j, value = np.uintp(inner_indices[f]), weight * inner_data[f]
+                if value > 0:
+                    so_far = sums[j]
+                    if so_far == 0:
+                        found[count] = j
+                        count += np.uintp(1)
+                    sums[j] = so_far + value
+        if count > room:
+            for at in range(count):
+                sums[np.uintp(found[at])] = 0
+            indices[k], data[k], counts[k], chaos[k] = 0, 0.0, room + np.uintp(1), 0.0
+            continue
+        total, largest = 0.0, 0.0
+        for at in range(count):
+            j = np.uintp(found[at])
+            value = sums[j] * sums[j] if inflation == 2 else sums[j]**inflation
+            sums[j] = 0
+            indices[k, at], data[k, at] = j, value
+            total += value
+            largest = max(largest, value)
+        kept, kept_total = np.uintp(0), 0.0
+        for at in range(count):
+            value = data[k, at]
             if value > 0 and (value >= prune * total or value == largest):
-                indices[base + kept], data[base + kept] = indices[at], value
+                indices[k, kept], data[k, kept] = indices[k, at], value
                 kept_total += value
-                kept += 1
+                kept += np.uintp(1)
         squares = 0.0
-        for at in range(base, base + kept):
-            data[at] /= kept_total
-            squares += data[at] * data[at]
+        for at in range(kept):
+            data[k, at] /= kept_total
+            squares += data[k, at] * data[k, at]
         counts[k] = kept
         chaos[k] = largest / kept_total - squares if kept else 0.0

@@ -304,6 +304,17 @@ def test_transition_probabilities():
     assert name_network([], []).shape == (0, 0) and name_network([2], [0]).to_dense().sum() == 1
 
 
+def test_rows_much_longer_than_most(monkeypatch):
+    """300 names of one profile beside 500 with their own, and names of two profiles; also in small batches."""
+    alias, profile = np.r_[np.arange(300), np.arange(300, 800), [3, 700]], np.r_[np.zeros(300, int), np.arange(1, 501), [5, 0]]
+    uses = np.zeros((800, 501))
+    uses[alias, profile] = counts = np.random.default_rng(0).integers(1, 5, len(alias))
+    expected = (uses / uses.sum(axis=1, keepdims=True)) @ (uses / uses.sum(axis=0)).T
+    for workspace in (1 << 24, 5000):
+        monkeypatch.setattr("numcore.retrieval.organization_linkage.WORKSPACE", workspace)
+        np.testing.assert_allclose(name_network(alias, profile, counts).to_dense(), expected, rtol=1e-13, atol=1e-16)
+
+
 @pytest.mark.parametrize("arguments, kind, message", [
     (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must be >= 0"), (([0.5], [0]), TypeError, "alias_ids"),
     (([0], [0], [-1.0]), ValueError, "counts must be finite and >= 0"), (([0], [0], [np.nan]), ValueError, "counts"),

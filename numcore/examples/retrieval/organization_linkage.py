@@ -103,8 +103,8 @@ def _stochastic(rng, variant, size):
     n = 29
     a, b = (CSR.from_coo(rng.integers(0, n, 90), rng.integers(0, n, 90), rng.random(90), (n, n)) for _ in range(2))
     inputs = [part.astype(kind) for m in (a, b) for part, kind in zip((m.indptr, m.indices, m.data), (int, int, float), strict=True)]
-    return [rng.integers(0, n, size), *inputs, 32 * np.arange(size + 1), np.zeros(32 * size, np.int64), np.zeros(32 * size),
-            np.full(size, -7, np.int64), np.full(size, np.nan), float(rng.choice([1.0, 2.0, 1.4])), 1e-2]
+    return [rng.integers(0, n, size), *inputs, np.full((size, 9), -7, np.int64), np.full((size, 9), np.nan), np.full(size, -7, np.int64),
+            np.full(size, np.nan), float(rng.choice([1.0, 2.0, 1.4])), 1e-2]
 
 
 KERNELS = {"count_shared_grams": _shared, "count_candidates": _enough, "list_candidates": _list,
