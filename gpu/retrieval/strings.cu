@@ -44,72 +44,69 @@ struct Masks {
     }
 };
 
-// One block takes a left string of at most 64 letters, one warp 32 right strings, whose letters lie side by side.
-extern "C" __global__ void numcore_edit_distance_lanes(const u32* __restrict__ alphabet, const u32* __restrict__ left,
-                                                       const i64* __restrict__ offsets, const i64* __restrict__ chosen,
-                                                       const u32* __restrict__ letters, const i64* __restrict__ starts,
-                                                       const i64* __restrict__ lengths, const i64* __restrict__ columns, int* distance,
-                                                       i64 swaps, index_t a, index_t t, index_t c, index_t r, index_t g, index_t nl,
-                                                       index_t nr) {
+// One block takes a pattern of at most 64 letters, one thread a text.
+extern "C" __global__ void numcore_edit_distance_lanes(const u32* __restrict__ alphabet, const u32* __restrict__ codes,
+                                                       const i64* __restrict__ starts, const i64* __restrict__ columns,
+                                                       const u32* __restrict__ letters, const i64* __restrict__ offsets, int* distance,
+                                                       i64 step, i64 text_step, i64 swaps, index_t a, index_t r, index_t n, index_t g,
+                                                       index_t t, index_t m, index_t z) {
     __shared__ u32 keys[SLOTS];
     __shared__ u64 bits[SLOTS];
     Masks masks = {keys, bits};
-    for (index_t k = block_index(); k < c; k += block_count()) {
-        index_t i = chosen[k];
-        int m = offsets[i + 1] - offsets[i];
-        masks.fill(alphabet, a, left + offsets[i], m);
-        for (index_t group = warp_index(); group < g; group += warp_count()) {
-            index_t column = columns[32 * group + lane_index()], length = lengths[32 * group + lane_index()];
-            if (column < 0) continue;
+    for (index_t k = block_index(); k < 32 * g; k += block_count()) {
+        index_t i = columns[k];
+        if (i < 0) continue;
+        int length = starts[i + 1] - starts[i];
+        u64 low = length ? ~0ull >> (64 - length) : 0;
+        masks.fill(alphabet, a, codes + starts[i], length);
+        for (index_t j = index_in_block(); j < m - 1; j += block_size()) {
             u64 vp = ~0ull, vn = 0, d0 = 0, before = 0;
-            int result = m;
-            const u32* text = letters + starts[group] + lane_index();
-            for (index_t p = 0; p < length && m; p++) {
-                u64 pm = masks.of(text[32 * p]), swap = ((~d0 & pm) << 1) & before;
+            for (index_t p = offsets[j]; p < offsets[j + 1]; p++) {
+                u64 pm = masks.of(letters[p]), swap = ((~d0 & pm) << 1) & before;
                 d0 = (((pm & vp) + vp) ^ vp) | pm | vn | (swaps ? swap : 0);
                 before = pm;
-                u64 hp = vn | ~(d0 | vp), hn = d0 & vp;
-                result += (int)(hp >> (m - 1) & 1) - (int)(hn >> (m - 1) & 1);
-                hp = hp << 1 | 1;
-                vp = hn << 1 | ~(d0 | hp);
+                u64 hp = (vn | ~(d0 | vp)) << 1 | 1, hn = (d0 & vp) << 1;
+                vp = hn | ~(d0 | hp);
                 vn = hp & d0;
             }
-            distance[i * nr + column] = m ? result : length;
+            distance[i * step + j * text_step] = offsets[j + 1] - offsets[j] + __popcll(vp & low) - __popcll(vn & low);
         }
         __syncthreads();  // before the masks are filled again
     }
 }
 
-// One block takes a left string of any length, 64 letters at a time; one thread takes a right string.
-extern "C" __global__ void numcore_edit_distance_blocks(const u32* __restrict__ alphabet, const u32* __restrict__ left,
-                                                        const i64* __restrict__ offsets, const i64* __restrict__ chosen,
-                                                        const u32* __restrict__ letters, const i64* __restrict__ starts, u8* carry,
-                                                        int* distance, i64 swaps, index_t a, index_t t, index_t c, index_t r, index_t nl,
-                                                        index_t nr) {
+// One block takes a pattern of any length, 64 letters at a time; one thread takes a text.
+extern "C" __global__ void numcore_edit_distance_blocks(const u32* __restrict__ alphabet, const u32* __restrict__ codes,
+                                                        const i64* __restrict__ starts, const i64* __restrict__ chosen,
+                                                        const u32* __restrict__ letters, const i64* __restrict__ offsets, u8* carry,
+                                                        int* distance, i64 step, i64 text_step, i64 swaps, index_t a, index_t r, index_t n,
+                                                        index_t c, index_t t, index_t m, index_t z) {
     __shared__ u32 keys[SLOTS];
     __shared__ u64 bits[SLOTS];
     Masks masks = {keys, bits};
     for (index_t k = block_index(); k < c; k += block_count()) {
-        index_t i = chosen[k], m = offsets[i + 1] - offsets[i];
-        for (index_t first = 0; first < m; first += 64) {
-            int here = m - first < 64 ? m - first : 64;
-            masks.fill(alphabet, a, left + offsets[i] + first, here);
-            for (index_t j = index_in_block(); j < nr; j += block_size()) {
+        index_t i = chosen[k], length = starts[i + 1] - starts[i];
+        for (index_t j = index_in_block(); j < m - 1 && !length; j += block_size())
+            distance[i * step + j * text_step] = offsets[j + 1] - offsets[j];
+        for (index_t first = 0; first < length; first += 64) {
+            int here = length - first < 64 ? length - first : 64;
+            masks.fill(alphabet, a, codes + starts[i] + first, here);
+            for (index_t j = index_in_block(); j < m - 1; j += block_size()) {
                 u64 vp = ~0ull, vn = 0, d0 = 0, before = 0;
-                index_t result = m;
-                for (index_t p = starts[j]; p < starts[j + 1]; p++) {
-                    u64 above = first ? carry[k * r + p] : 1, pm = masks.of(letters[p]), swap = ~d0 & pm, x = pm | (above >> 1 & 1);
+                index_t result = length;
+                for (index_t p = offsets[j]; p < offsets[j + 1]; p++) {
+                    u64 above = first ? carry[k * t + p] : 1, pm = masks.of(letters[p]), swap = ~d0 & pm, x = pm | (above >> 1 & 1);
                     d0 = (((x & vp) + vp) ^ vp) | x | vn | (swaps ? (swap << 1 | above >> 2) & before : 0);
                     before = pm;
                     u64 hp = vn | ~(d0 | vp), hn = d0 & vp;
-                    carry[k * r + p] = hp >> 63 | hn >> 63 << 1 | swap >> 63 << 2;
+                    carry[k * t + p] = hp >> 63 | hn >> 63 << 1 | swap >> 63 << 2;
                     result += (index_t)(hp >> (here - 1) & 1) - (index_t)(hn >> (here - 1) & 1);
                     hp = hp << 1 | (above & 1);
                     hn = hn << 1 | (above >> 1 & 1);
                     vp = hn | ~(d0 | hp);
                     vn = hp & d0;
                 }
-                distance[i * nr + j] = result;
+                distance[i * step + j * text_step] = result;
             }
             __syncthreads();
         }

@@ -12,6 +12,7 @@ from ..kernel import kernel
 
 MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine")
 LANES = 32  # strings whose edit distances advance side by side
+MOST_LETTERS = 1 << 14  # of an alphabet for this: 32 masks for each letter
 WORD = 64
 WORKSPACE = 1 << 26  # bytes for the carries of long strings
 TABLE = 1 << 17  # numbers that may be counted in a table rather than sorted, however few they are
@@ -154,40 +155,33 @@ def _checked_packed(strings, name):
 
 
 def _edit_distances(xp, left, right, swaps):
-    lengths = xp.diff(left.offsets)
-    distance = xp.empty((len(lengths), len(right.offsets) - 1), np.int32)
+    distance = xp.empty((len(left.offsets) - 1, len(right.offsets) - 1), np.int32)
     if not distance.size:
         return distance
-    alphabet, ids = xp.unique(right.codes, return_inverse=True)
-    ids = ids.astype(np.uint32)
-    short = xp.nonzero(lengths <= WORD)[0]
-    if len(short):
-        edit_distance_lanes(alphabet, *left, short, *_in_lanes(xp, ids, right.offsets, len(alphabet)), distance, int(swaps))
-    long = xp.nonzero(lengths > WORD)[0]
-    rows = max(1, WORKSPACE // max(len(ids), 1))
-    for first in range(0, len(long), rows):
-        these = long[first:first + rows]
-        carry = xp.empty((len(these), len(ids)), np.uint8)
-        edit_distance_blocks(alphabet, *left, these, ids, right.offsets, carry, distance, int(swaps))
+    # many short patterns advance side by side along one text
+    short = [int((xp.diff(side.offsets) <= WORD).sum()) for side in (left, right)]
+    patterns, texts, steps = (left, right, (distance.shape[1], 1)) if short[0] > short[1] else (right, left, (1, distance.shape[1]))
+    lengths = xp.diff(patterns.offsets)
+    alphabet, letters = xp.unique(texts.codes, return_inverse=True)
+    letters = letters.astype(np.uint32)
+    lanes = (lengths <= WORD) & (len(alphabet) <= MOST_LETTERS)
+    columns = _grouped(xp, lengths, xp.nonzero(lanes)[0])
+    if len(columns):
+        edit_distance_lanes(alphabet, *patterns, columns, letters, texts.offsets, distance.reshape(-1), *steps, int(swaps))
+    others = xp.nonzero(~lanes)[0]
+    batch = max(1, WORKSPACE // max(len(letters), 1))
+    for first in range(0, len(others), batch):
+        these = others[first:first + batch]
+        carry = xp.empty((len(these), len(letters)), np.uint8)
+        edit_distance_blocks(alphabet, *patterns, these, letters, texts.offsets, carry, distance.reshape(-1), *steps, int(swaps))
     return distance
 
 
-def _in_lanes(xp, ids, offsets, padding):
-    """Strings sorted by length, 32 of them side by side: letters, where a group's start, lengths (g, 32) and the strings' numbers or -1."""
-    n = len(offsets) - 1
-    lengths, groups = xp.diff(offsets), -(-n // LANES)
-    order = xp.argsort(lengths, kind="stable")
-    columns, lane_lengths = xp.full(groups * LANES, -1, np.int64), xp.zeros(groups * LANES, np.int64)
-    columns[:n], lane_lengths[:n] = order, lengths[order]
-    starts = xp.zeros(groups + 1, np.int64)
-    starts[1:] = xp.cumsum(LANES * lane_lengths.reshape(groups, LANES).max(axis=1))
-    place = xp.empty(n, np.int64)
-    place[order] = xp.arange(n)
-    letters = xp.full(int(starts[-1]), padding, np.uint32)
-    at = xp.arange(len(ids))
-    string = xp.searchsorted(offsets, at, side="right") - 1
-    letters[starts[place[string] // LANES] + LANES * (at - offsets[string]) + place[string] % LANES] = ids
-    return letters, starts, lane_lengths.reshape(groups, LANES), columns.reshape(groups, LANES)
+def _grouped(xp, lengths, chosen):
+    """(g, 32) array of the chosen strings' numbers by length, and -1 for what is missing in the last row."""
+    columns = xp.full(-(-len(chosen) // LANES) * LANES, -1, np.int64)
+    columns[:len(chosen)] = chosen[xp.argsort(lengths[chosen], kind="stable")]
+    return columns.reshape(-1, LANES)
 
 
 def letter_number(alphabet, code):
@@ -202,96 +196,100 @@ def letter_number(alphabet, code):
     return low if low < len(alphabet) and alphabet[low] == code else np.int64(len(alphabet))
 
 
-def lanes_distance(masks, letters, first, last, lengths, top, swaps, state):
-    """Levenshtein's recursion for 32 strings at once; rows of the state: VP, VN, D0, the last masks, distances, who has
-    letters left, masks."""
+def along_text(masks, text, swaps, state):
+    """Levenshtein's recursion for 32 patterns at once, along one text; rows of the state: VP, VN, D0, last masks, swaps, places."""
     word = state.dtype.type
     one = word(1)
     for lane in range(32):
         state[0, lane] = ~word(0)
-        state[1, lane] = 0
-        state[2, lane] = 0
-        state[3, lane] = 0
-        state[4, lane] = top + 1
-        state[5, lane] = ~word(0)
-    at, p = np.uintp(first), np.int64(0)
-    while at < np.uintp(last):
-        if p >= lengths[0]:  # the shortest
+        state[1, lane] = state[2, lane] = state[3, lane] = state[4, lane] = 0
+    for p in range(len(text)):
+        row = masks[np.uintp(text[p])]
+        if swaps:
             for lane in range(32):
-                if p >= lengths[lane]:
-                    state[5, lane] = 0
-        for lane in range(32):  # apart, since the loop below then has one array alone and becomes vector instructions
-            state[6, lane] = masks[np.uintp(letters[at + np.uintp(lane)])]
+                state[4, lane] = word(word(word(~state[2, lane]) & row[lane]) << one) & state[3, lane]
+                state[3, lane] = row[lane]
         for lane in range(32):
-            pm, vp, vn = state[6, lane], state[0, lane], state[1, lane]
-            d0 = word(word(word(word(pm & vp) + vp) ^ vp) | pm | vn)
-            if swaps:
-                d0 = word(d0 | word(word(word(~state[2, lane]) & pm) << one) & state[3, lane])
-                state[2, lane] = d0
-                state[3, lane] = pm
+            pm, vp, vn = row[lane], state[0, lane], state[1, lane]
+            d0 = word(word(word(word(pm & vp) + vp) ^ vp) | word(pm | word(vn | state[4, lane])))
             hp, hn = word(vn | word(~word(d0 | vp))), word(d0 & vp)
-            state[4, lane] += word(word(word(hp >> top) & one) - word(word(hn >> top) & one)) & state[5, lane]
             hp = word(word(hp << one) | one)
             state[0, lane] = word(word(hn << one) | word(~word(d0 | hp)))
             state[1, lane] = word(hp & d0)
-        at += np.uintp(32)
-        p += 1
+            state[2, lane] = d0
 
 
-@kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; in int64 starts[g+1]; "
-        "in int64 lengths[g, 32]; in int64 columns[g, 32]; inout int32 distance[nl, nr]; int64 swaps; scratch uint32 narrow[a+1]; "
-        "scratch uint64 wide[a+1]; scratch uint32 narrow_state[7, 32]; scratch uint64 wide_state[7, 32]", split="c", gpu="block", grain="1")
-def edit_distance_lanes(alphabet, left, offsets, chosen, letters, starts, lengths, columns, distance, swaps, narrow, wide, narrow_state,
+def group_distances(alphabet, codes, starts, columns, letters, offsets, distance, step, text_step, swaps, masks, state):
+    """Up to 32 patterns and all texts. The last column of the table begins with the text's length; VP and VN are its rises and falls."""
+    word = masks.dtype.type
+    for lane in range(32):
+        state[5, lane] = 0
+        if columns[lane] >= 0:
+            first = starts[columns[lane]]
+            for j in range(first, starts[columns[lane] + 1]):
+                letter, place = letter_number(alphabet, codes[j]), word(1) << word(j - first)
+                state[5, lane] |= place
+                if letter < len(alphabet):
+                    masks[letter, lane] |= place
+    for i in range(len(offsets) - 1):
+        along_text(masks, letters[offsets[i]:offsets[i + 1]], swaps, state)
+        for lane in range(32):
+            if columns[lane] >= 0:
+                rises, falls = np.uint64(state[0, lane] & state[5, lane]), np.uint64(state[1, lane] & state[5, lane])
+                distance[np.uintp(columns[lane] * step + i * text_step)] = (
+                    offsets[i + 1] - offsets[i] + np.int64(popcount(rises)) - np.int64(popcount(falls)))
+    for lane in range(32):
+        if columns[lane] >= 0:
+            for j in range(starts[columns[lane]], starts[columns[lane] + 1]):
+                letter = letter_number(alphabet, codes[j])
+                if letter < len(alphabet):
+                    masks[letter, lane] = 0
+
+
+@kernel("in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 columns[g, 32]; in uint32 letters[t]; "
+        "in int64 offsets[m]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; scratch uint32 narrow[a, 32]; "
+        "scratch uint64 wide[a, 32]; scratch uint32 narrow_state[6, 32]; "
+        "scratch uint64 wide_state[6, 32]", split="g", gpu="block", grain="1")
+def edit_distance_lanes(alphabet, codes, starts, columns, letters, offsets, distance, step, text_step, swaps, narrow, wide, narrow_state,
                         wide_state, start, stop):
-    """Rows `chosen` of the edit distances, for left strings of at most 64 letters."""
+    """Groups of patterns of at most 64 letters, and all texts, whose letters are numbers in the alphabet."""
     narrow[:] = 0
     wide[:] = 0
-    for k in range(start, stop):
-        i = chosen[k]
-        m = offsets[i + 1] - offsets[i]
-        for j in range(m):
-            letter = letter_number(alphabet, left[offsets[i] + j])
-            if letter < len(alphabet):
-                wide[letter] |= np.uint64(1) << np.uint64(j)
-                narrow[letter] = wide[letter]
-        for g in range(columns.shape[0]):
-            if m == 0:
-                pass
-            elif m <= 32:
-                lanes_distance(narrow, letters, starts[g], starts[g + 1], lengths[g], np.uint32(m - 1), swaps != 0, narrow_state)
-            else:
-                lanes_distance(wide, letters, starts[g], starts[g + 1], lengths[g], np.uint64(m - 1), swaps != 0, wide_state)
-            for lane in range(32):
-                if columns[g, lane] >= 0:
-                    distance[i, columns[g, lane]] = (
-                        lengths[g, lane] if m == 0 else narrow_state[4, lane] if m <= 32 else wide_state[4, lane])
-        for j in range(m):
-            letter = letter_number(alphabet, left[offsets[i] + j])
-            wide[letter] = 0
-            narrow[letter] = 0
+    for g in range(start, stop):
+        longest = np.int64(0)
+        for lane in range(32):
+            if columns[g, lane] >= 0:
+                longest = max(longest, starts[columns[g, lane] + 1] - starts[columns[g, lane]])
+        if longest <= 32:
+            group_distances(alphabet, codes, starts, columns[g], letters, offsets, distance, step, text_step, swaps, narrow, narrow_state)
+        else:
+            group_distances(alphabet, codes, starts, columns[g], letters, offsets, distance, step, text_step, swaps, wide, wide_state)
 
 
-@kernel("in uint32 alphabet[a]; in uint32 left[t]; in int64 offsets[nl+1]; in int64 chosen[c]; in uint32 letters[r]; "
-        "in int64 starts[nr+1]; inout uint8 carry[c, r]; inout int32 distance[nl, nr]; int64 swaps; scratch uint64 masks[a+1]", split="c",
+@kernel("in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 chosen[c]; in uint32 letters[t]; in int64 offsets[m]; "
+        "inout uint8 carry[c, t]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; scratch uint64 masks[a+1]", split="c",
         gpu="block", grain="1")
-def edit_distance_blocks(alphabet, left, offsets, chosen, letters, starts, carry, distance, swaps, masks, start, stop):
-    """Rows `chosen`, for left strings of any length > 0: 64 letters at a time, which hand on three bits for each letter of the right."""
+def edit_distance_blocks(alphabet, codes, starts, chosen, letters, offsets, carry, distance, step, text_step, swaps, masks, start, stop):
+    """The chosen patterns, of any length, 64 letters at a time, which hand on three bits for each letter of a text."""
     one = np.uint64(1)
     masks[:] = 0
     for k in range(start, stop):
         i = chosen[k]
-        m = offsets[i + 1] - offsets[i]
+        begin, m = starts[i], starts[i + 1] - starts[i]
+        if m == 0:
+            for j in range(len(offsets) - 1):
+                distance[i * step + j * text_step] = offsets[j + 1] - offsets[j]
         for block in range((m + 63) // 64):
-            first, last = offsets[i] + 64 * block, min(offsets[i] + 64 * (block + 1), offsets[i + 1])
+            first, last = begin + 64 * block, min(begin + 64 * (block + 1), begin + m)
             for j in range(first, last):
-                letter = letter_number(alphabet, left[j])
+                letter = letter_number(alphabet, codes[j])
                 if letter < len(alphabet):
                     masks[letter] |= one << np.uint64(j - first)
             top = np.uint64(last - first - 1)
-            for j in range(starts.shape[0] - 1):
+            for j in range(len(offsets) - 1):
                 vp, vn, d0, before = ~np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
                 result = np.int64(m)
-                for p in range(starts[j], starts[j + 1]):
+                for p in range(offsets[j], offsets[j + 1]):
                     bits = np.uint64(carry[k, p]) if block else one  # of the block above: HP, HN, what a swap needs
                     pm = masks[letters[p]]
                     swap = (~d0 & pm)
@@ -306,9 +304,9 @@ def edit_distance_blocks(alphabet, left, offsets, chosen, letters, starts, carry
                     result += np.int64((hp >> top) & one) - np.int64((hn >> top) & one)
                     hp, hn = (hp << one) | (bits & one), (hn << one) | ((bits >> one) & one)
                     vp, vn = hn | ~(d0 | hp), hp & d0
-                distance[i, j] = result  # the last block's holds
+                distance[i * step + j * text_step] = result  # the last block's holds
             for j in range(first, last):
-                masks[letter_number(alphabet, left[j])] = 0
+                masks[letter_number(alphabet, codes[j])] = 0
 
 
 # --- Jaro ----------------------------------------------------------------------------------------------------------------------------

@@ -56,6 +56,18 @@ def test_edit_distance_at_the_borders_of_words(swaps):
     np.testing.assert_array_equal(string_similarity(left, right, measure=swaps), table(left, right, swaps))
 
 
+@pytest.mark.parametrize("swaps", EDITS)
+@pytest.mark.parametrize("letters", [0, 1 << 14])  # of an alphabet for patterns side by side
+def test_edit_distance_is_the_same_from_both_sides(swaps, letters, monkeypatch):
+    """Patterns are the side with more short strings."""
+    monkeypatch.setattr("numcore.retrieval.strings.MOST_LETTERS", letters)
+    rng = np.random.default_rng(1)
+    few, many = random_strings(rng, 3, 90, "abcé"), ["", "é" * 70, *random_strings(rng, 70, 40, "abcd")]
+    expected = table(few, many, swaps)
+    np.testing.assert_array_equal(string_similarity(few, many, measure=swaps), expected)
+    np.testing.assert_array_equal(string_similarity(many, few, measure=swaps), expected.T)
+
+
 @pytest.mark.parametrize("at", range(60, 68))
 def test_swaps_across_words(at):
     a = "".join(np.random.default_rng(at).permutation([chr(200 + i) for i in range(150)]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...retrieval.strings import _in_lanes, counted_grams, numbered_grams, pack_strings
+from ...retrieval.strings import counted_grams, numbered_grams, pack_strings
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
@@ -17,25 +17,28 @@ def _sides(rng, size, left_longest):
     return pack_strings(random_strings(rng, size, left_longest, "abcdé木")), pack_strings(random_strings(rng, 41, 9, "abcdé語"))
 
 
-def _edit(rng, left, right):
-    alphabet, ids = np.unique(right.codes, return_inverse=True)
-    n = len(left.offsets) - 1
-    distance = np.full((n, len(right.offsets) - 1), -7, np.int32)
-    return alphabet, ids.astype(np.uint32), rng.permutation(n).astype(np.int64), distance
+def _edit(rng, patterns, texts):
+    """Distances are laid out by patterns or by texts."""
+    alphabet, letters = np.unique(texts.codes, return_inverse=True)
+    n, m = len(patterns.offsets) - 1, len(texts.offsets) - 1
+    return alphabet, letters.astype(np.uint32), np.full(n * m, -7, np.int32), (m, 1) if rng.integers(2) else (1, n)
 
 
 def _lanes(rng, variant, size):
-    left, right = _sides(rng, size, 64)
-    alphabet, ids, chosen, distance = _edit(rng, left, right)
-    return [alphabet, *left, chosen, *_in_lanes(np, ids, right.offsets, len(alphabet)), distance, int(rng.integers(2))]
+    texts = pack_strings(random_strings(rng, 41, 9, "abcdé語"))
+    patterns = pack_strings(random_strings(rng, 32 * size, rng.choice([9, 64]), "abcdé木"))
+    alphabet, letters, distance, steps = _edit(rng, patterns, texts)
+    columns = rng.permutation(32 * size).reshape(size, 32)
+    columns[rng.random(columns.shape) < 0.1] = -1
+    return [alphabet, *patterns, columns, letters, texts.offsets, distance, *steps, int(rng.integers(2))]
 
 
 def _blocks(rng, variant, size):
-    left, right = _sides(rng, size, 140)
-    left = pack_strings(random_strings(rng, size, 140, "abcdé木"))
-    alphabet, ids, chosen, distance = _edit(rng, left, right)
-    distance[:] = 0  # stays where a left string is empty
-    return [alphabet, *left, chosen, ids, right.offsets, np.zeros((size, len(ids)), np.uint8), distance, int(rng.integers(2))]
+    texts = pack_strings(random_strings(rng, 41, 9, "abcdé語"))
+    patterns = pack_strings(random_strings(rng, size, 140, "abcdé木"))
+    alphabet, letters, distance, steps = _edit(rng, patterns, texts)
+    return [alphabet, *patterns, rng.permutation(size), letters, texts.offsets, np.zeros((size, len(letters)), np.uint8), distance, *steps,
+            int(rng.integers(2))]
 
 
 def _jaro(rng, variant, size):
