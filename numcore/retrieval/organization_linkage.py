@@ -14,11 +14,12 @@ from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
-from .strings import counted_grams, jaro_pair, numbered_grams, pack_strings
+from .strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
 
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
 MOST_SHARED = 2**16 - 1  # to which trigrams are counted
+LARGE_TABLE = 1 << 20  # cells of a table of edits from which many are filled at once
 SELECTIVE = 0.4  # a similarity from which few pairs of names have a rare gram in common
 LEAST_LEVEL = 1e-6  # of a calibrating quantile
 
@@ -305,16 +306,23 @@ def _by_rare_grams(trigrams, need, grams, similarity):
 
 def _by_letters(left, right, measure):
     """A function of rows and columns that gives the distances of these pairs."""
-    left, right = pack_strings(left), pack_strings(right)
-    width = 3 * (1 + max(int(np.diff(left.offsets).max()), int(np.diff(right.offsets).max())))
+    ours, theirs = pack_strings(left), pack_strings(right)
+    sizes, right_sizes = np.diff(ours.offsets), np.diff(theirs.offsets)
+    width = 3 * (1 + max(int(sizes.max()), int(right_sizes.max())))
     scored = pair_osa if measure == "osa" else pair_jaro_winkler
 
     def distances(rows, cols):
         distance, batch = np.empty(len(rows)), max(1, WORKSPACE // (4 * width))
-        work = np.empty((min(batch, len(rows)), width), np.int32)
-        for first in range(0, len(rows), batch):
-            these = slice(first, first + batch)
-            scored(*left, *right, rows[these], cols[these], work[:len(rows[these])], distance[these])
+        large = (sizes[rows] * right_sizes[cols] > LARGE_TABLE) & (measure == "osa")
+        for k in np.flatnonzero(large):
+            distance[k] = edit_distances(np, *(pack_strings([name]) for name in (left[rows[k]], right[cols[k]])), swaps=True)[0, 0]
+        small = np.flatnonzero(~large)
+        work = np.empty((min(batch, len(small)), width), np.int32)
+        for first in range(0, len(small), batch):
+            these = small[first:first + batch]
+            here = np.empty(len(these))
+            scored(*ours, *theirs, rows[these], cols[these], work[:len(these)], here)
+            distance[these] = here
         return distance
 
     return distances

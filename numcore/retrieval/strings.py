@@ -126,7 +126,7 @@ def string_similarity(left, right=None, *, measure, q=2, prefix_weight=0.1, cuto
     right = left if right is None else pack(right, "right")
     xp, _ = on_device(left=left.codes, right=right.codes)
     if measure in ("levenshtein", "osa"):
-        distance = _edit_distances(xp, left, right, measure == "osa")
+        distance = edit_distances(xp, left, right, measure == "osa")
         return distance if cutoff is None else xp.minimum(distance, np.int32(min(int(cutoff) + 1, 2**31 - 1)))
     if measure in ("jaro", "jaro_winkler"):
         similarity = _jaro(xp, left, right, prefix_weight if measure == "jaro_winkler" else 0.0)
@@ -154,7 +154,7 @@ def _checked_packed(strings, name):
 # --- edit distances ------------------------------------------------------------------------------------------------------------------
 
 
-def _edit_distances(xp, left, right, swaps):
+def edit_distances(xp, left, right, swaps):
     distance = xp.empty((len(left.offsets) - 1, len(right.offsets) - 1), np.int32)
     if not distance.size:
         return distance

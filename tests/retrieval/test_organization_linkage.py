@@ -136,6 +136,12 @@ def test_long_names_and_batches(monkeypatch):
             np.testing.assert_array_equal(one, other)
 
 
+def test_edits_of_very_long_names():
+    long = "".join(np.random.default_rng(6).choice(list("日本é\ud800a"), 50_000))
+    pairs = fuzzy_link([long, "shorten"], ["shroten", long[:100] + long[101:], long[1:]], measure="osa", max_distance=10)
+    assert as_dict(pairs) == {(0, 1): 1, (0, 2): 1, (1, 0): 1}
+
+
 def test_threads_and_seeds():
     names, results, before = random_strings(np.random.default_rng(3), 1500, 10, "abcdef"), [], numcore.get_num_threads()
     try:
