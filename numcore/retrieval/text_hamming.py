@@ -21,7 +21,7 @@ BLOCK, GPU_BLOCK = 8192, 1024  # windows whose counters stay in the first cache,
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at
 MOST_SYMBOLS = 2**31 - 1  # of a pattern: distances are int32
 SPAN = 1 << 22  # symbols whose spectra are held at a time
-CACHED, ROWS = 1 << 17, 4  # symbols that are transformed together, and rows that fill the vectors of pocketfft
+CACHED = 1 << 17  # symbols that are transformed together
 LETTERS_AT_ONCE = 16  # spectra of the pattern that are held at a time
 COMPARES_PER_SECOND = {512: 1.6e11, 256: 1e11, 128: 5e10}  # by the bits of a vector; costs are seconds on one thread
 PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 3.3e-9  # for an equal pair, a symbol read, a symbol transformed in float32
@@ -482,14 +482,26 @@ def transform_plan(symbols):
     """Length of the transforms, windows that each gives, and the dtype in which their error stays below 1/4.
 
     Spectra of all letters are summed before one inverse transform. By Cauchy and Schwarz the norms of the indicators of all letters
-    together are √length for a block and √m for the pattern; the error is within 4 u log2(length) times their product.
+    together are √length for a block and √m for the pattern; the error is within 4 u log2(length) times their product. Of some lengths the
+    one that transforms the fewest bytes is taken.
     """
     n, m = symbols.text.shape[1], len(symbols.pattern)
     least = min(max(4 * m, 1 << 14), n)
     power = 1 << max(least - 1, 1).bit_length()
-    length = next(size for size in (5 * power // 8, 3 * power // 4, power) if size >= least)
-    error = 4 * 2.0**-24 * math.log2(length) * math.sqrt(length * m)
-    return length, length - m + 1, np.float32 if error < 0.25 else np.float64
+    plans = []
+    for length in (size for p in (power, 2 * power) for size in (5 * p // 8, 3 * p // 4, p) if least <= size <= 2 * power):
+        error = 4 * 2.0**-24 * math.log2(length) * math.sqrt(length * m)
+        dtype = np.float32 if error < 0.25 else np.float64
+        blocks = len(symbols.text) * -(-symbols.windows // (length - m + 1))
+        rows = rows_of(symbols.xp, dtype)
+        plans.append((-(-blocks // rows) * rows * length * np.dtype(dtype).itemsize, length, dtype))
+    _, length, dtype = min(plans, key=lambda plan: plan[0])
+    return length, length - m + 1, dtype
+
+
+def rows_of(xp, dtype):
+    """Rows that pocketfft transforms at once, in a vector of 16 bytes."""
+    return 16 // np.dtype(dtype).itemsize if xp is np else 1
 
 
 def transforms(xp):
@@ -510,7 +522,8 @@ def subtract_convolutions(symbols, letters, distances):
     length, step, dtype = transform_plan(symbols)
     in_row = -(-symbols.windows // step)
     blocks = len(symbols.text) * in_row
-    at_once = max(ROWS, (CACHED if xp is np else SPAN) // length)
+    rows = rows_of(xp, dtype)
+    at_once = max(rows, (CACHED if xp is np else SPAN) // length // rows * rows)
     span = max(1, SPAN // length // at_once) * at_once
     for first in range(0, blocks, span):
         groups = [range(b, min(b + at_once, first + span, blocks)) for b in range(first, min(first + span, blocks), at_once)]
@@ -527,22 +540,27 @@ class Convolution:
         self.spectra = [0] * len(groups)
 
     def run(self):
+        rows = rows_of(self.symbols.xp, self.dtype)
         for at in range(0, len(self.letters), LETTERS_AT_ONCE):
             some = self.letters[at:at + LETTERS_AT_ONCE]
-            patterns = self.rfft(self.indicators(self.symbols.pattern[None], some), self.length, axis=1).conj()
-            self.each_group(lambda g, some=some, patterns=patterns: self.add_letters(g, some, patterns))
-        self.each_group(self.finish)
+            parts = [some[k:k + rows] for k in range(0, len(some), rows)]
+            patterns = [None] * len(parts)
+            self.each(len(parts), lambda k, parts=parts, patterns=patterns: self.transform_pattern(k, parts[k], patterns))
+            spectra = [row for part in patterns for row in part]
+            self.each(len(self.groups), lambda g, some=some, spectra=spectra: self.add_letters(g, some, spectra))
+        self.each(len(self.groups), self.finish)
 
-    def each_group(self, task):
+    def each(self, count, task):
         if self.symbols.xp is np:
-            _pool.run(task, len(self.groups))
+            _pool.run(task, count)
         else:
-            for g in range(len(self.groups)):
-                task(g)
+            for k in range(count):
+                task(k)
 
-    def indicators(self, codes, letters):
-        xp = self.symbols.xp
-        return xp.concatenate([codes == int(c) for c in letters]).astype(self.dtype)
+    def transform_pattern(self, k, letters, patterns):
+        codes = self.symbols.pattern
+        indicators = self.symbols.xp.stack([codes == int(c) for c in letters]).astype(self.dtype)
+        patterns[k] = self.rfft(indicators, self.length, axis=1).conj()
 
     def segments(self, group):
         """The text of each block; what lies behind its end takes part in no window."""

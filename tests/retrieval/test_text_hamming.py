@@ -4,7 +4,6 @@ The grid of long texts and large alphabets: ``pytest -m slow tests/retrieval/tes
 """
 
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,11 +112,18 @@ def test_texts_of_any_alphabet():
 
 def test_dtype_of_transforms_follows_the_bound():
     def dtype(n, m):
-        symbols = SimpleNamespace(text=np.empty((1, n), np.uint8), pattern=np.empty(m, np.uint8))
+        symbols = text_hamming.Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
         return text_hamming.transform_plan(symbols)[2]
 
     assert dtype(1 << 20, 16384) is np.float32
     assert dtype(1 << 20, 65536) is np.float64
+
+
+@pytest.mark.parametrize("n, m", [(1, 1), (7, 3), (1 << 14, 5), (200_000, 3000), (1 << 20, 1 << 16), (1 << 20, (1 << 20) - 3)])
+def test_blocks_of_transforms_cover_the_text(n, m):
+    symbols = text_hamming.Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
+    length, step, _ = text_hamming.transform_plan(symbols)
+    assert step == length - m + 1 >= 1 and length >= min(n, 4 * m)
 
 
 def test_worst_case_of_float32_stays_within_its_bound(monkeypatch):
