@@ -5,14 +5,48 @@
 #define REAL float
 #endif
 
-// products (m, r bits), cells (r, m). One thread takes a vector; the bits of a repetition are read as a Gray code.
-extern "C" __global__ void numcore_gray_cells(const REAL* __restrict__ products, int* __restrict__ cells, index_t m, index_t q, index_t r) {
-    const index_t bits = q / r;
-    for (index_t p = thread_index(); p < m; p += thread_count())
-        for (index_t i = 0; i < r; i++) {
-            int cell = 0;
-            for (index_t b = 0; b < bits; b++) cell = 2 * cell + ((products[p * q + i * bits + b] > 0) ^ (cell & 1));
-            cells[i * m + p] = cell;
+#define TILE 32
+#define PITCH 33  // columns of a tile then lie in different banks
+
+// points (m, d), normals (h, d), cells (r, m). A block takes 32 vectors and the normals of so many repetitions as fit into 32, 16 x 16
+// threads with two by two products; the bits of a repetition are then read as a Gray code. x - x is zero for finite numbers alone.
+extern "C" __global__ void numcore_gray_cells(const REAL* __restrict__ points, const REAL* __restrict__ normals, int* __restrict__ cells,
+                                              i64 bits, index_t m, index_t d, index_t h, index_t r) {
+    __shared__ REAL left[TILE * PITCH], right[TILE * PITCH];
+    __shared__ u8 positive[TILE * PITCH], wrong[TILE];
+    const int tx = index_in_block() % 16, ty = index_in_block() / 16;
+    const index_t group = bits ? TILE / bits : TILE;
+    for (index_t p0 = block_index() * TILE; p0 < m; p0 += block_count() * TILE)
+        for (index_t r0 = 0; r0 < r; r0 += group) {
+            const index_t h0 = r0 * bits, planes = min(static_cast<index_t>(group * bits), h - h0);
+            REAL sums[2][2] = {};
+            if (index_in_block() < TILE) wrong[index_in_block()] = 0;
+            __syncthreads();
+            for (index_t d0 = 0; d0 < d; d0 += TILE) {
+                for (int e = index_in_block(); e < TILE * TILE; e += block_size()) {
+                    const index_t i = e / TILE, k = d0 + e % TILE;
+                    const REAL x = p0 + i < m && k < d ? points[(p0 + i) * d + k] : REAL(0);
+                    if (x - x != 0) wrong[i] = 1;
+                    left[i * PITCH + e % TILE] = x;
+                    right[i * PITCH + e % TILE] = i < planes && k < d ? normals[(h0 + i) * d + k] : REAL(0);
+                }
+                __syncthreads();
+                for (int k = 0; k < TILE; k++)
+                    for (int i = 0; i < 2; i++)
+                        for (int j = 0; j < 2; j++) sums[i][j] += left[(ty + 16 * i) * PITCH + k] * right[(tx + 16 * j) * PITCH + k];
+                __syncthreads();
+            }
+            for (int i = 0; i < 2; i++)
+                for (int j = 0; j < 2; j++) positive[(ty + 16 * i) * PITCH + tx + 16 * j] = sums[i][j] > 0;
+            __syncthreads();
+            for (index_t e = index_in_block(); e < TILE * group; e += block_size()) {
+                const index_t p = e % TILE, i = e / TILE;
+                if (p0 + p >= m || r0 + i >= r) continue;
+                int cell = 0;
+                for (index_t b = i * bits; b < (i + 1) * bits; b++) cell = 2 * cell + (positive[p * PITCH + b] ^ (cell & 1));
+                cells[(r0 + i) * m + p0 + p] = wrong[p] ? -1 : cell;
+            }
+            __syncthreads();
         }
 }
 
@@ -27,39 +61,35 @@ __device__ index_t nearest_point(const int* cells, index_t first, index_t last, 
 }
 
 // Coordinate j of a vector, shortened by a count sketch where there is one.
-__device__ REAL coordinate(const REAL* point, const int* buckets, const REAL* signs, index_t d, index_t j, i64 sketched) {
+__device__ REAL coordinate(const REAL* point, const int* starts, const int* order, const REAL* signs, index_t j, i64 sketched) {
     if (!sketched) return point[j];
     REAL sum = 0;
-    for (index_t e = 0; e < d; e++)
-        if (buckets[e] == j) sum += signs[e] * point[e];
+    for (int e = starts[j]; e < starts[j + 1]; e++) sum += signs[e] * point[order[e]];
     return sum;
 }
 
 // codes (sets r, b, w). One block takes a set in one repetition; a thread takes entries (cell, coordinate), so that no two write to one.
 extern "C" __global__ void numcore_encode_cells(const REAL* __restrict__ points, const i64* __restrict__ offsets, const int* __restrict__ cells,
-                                                const int* __restrict__ buckets, const REAL* __restrict__ signs, REAL* __restrict__ codes,
-                                                i64 sketched, i64 mean, i64 fill, index_t m, index_t d, index_t o, index_t r, index_t t,
-                                                index_t b, index_t w) {
+                                                const int* __restrict__ starts, const int* __restrict__ order,
+                                                const REAL* __restrict__ signs, REAL* __restrict__ codes, i64 sketched, i64 mean, i64 fill,
+                                                index_t m, index_t d, index_t o, index_t r, index_t v, index_t t, index_t b, index_t w) {
     for (index_t item = block_index(); item < t; item += block_count()) {
         const index_t first = offsets[item / r], last = offsets[item / r + 1];
         const int* cell_of = cells + item % r * m;
-        const int* bucket_of = buckets + item % r * d;
+        const int *start = starts + item % r * v, *order_of = order + item % r * d;
         const REAL* sign_of = signs + item % r * d;
         for (index_t e = index_in_block(); e < b * w; e += block_size()) {
             const index_t c = e / w, j = e % w;
             REAL sum = 0;
             index_t count = 0;
             for (index_t p = first; p < last; p++)
-                if (cell_of[p] == c) sum += coordinate(points + p * d, bucket_of, sign_of, d, j, sketched), count++;
+                if (cell_of[p] == c) sum += coordinate(points + p * d, start, order_of, sign_of, j, sketched), count++;
             if (!count && fill)
-                sum = coordinate(points + nearest_point(cell_of, first, last, static_cast<int>(c)) * d, bucket_of, sign_of, d, j, sketched);
+                sum = coordinate(points + nearest_point(cell_of, first, last, static_cast<int>(c)) * d, start, order_of, sign_of, j, sketched);
             codes[(item * b + c) * w + j] = mean && count > 1 ? sum / count : sum;
         }
     }
 }
-
-#define TILE 32
-#define PITCH 33  // columns of a tile then lie in different banks
 
 __device__ __forceinline__ REAL half_warp_max(REAL value) {
     for (int distance = 8; distance; distance >>= 1) value = max(value, __shfl_xor_sync(FULL_WARP, value, distance));

@@ -17,15 +17,17 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count
 from ..dispatch import device_of, float_dtype, on_device, routine
-from ..intrinsics import popcount
+from ..intrinsics import float_bits, gemm_tile, popcount, tile_cols, tile_rows
 from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..random import key_from_rng
 from ._kmeans import kmeans, nearest_centroid
-from ._vectors import LANES, add_scaled, max_tile, panel_cols, panel_rows
+from ._vectors import LANES, WIDE, add_scaled, max_tile, panel_cols, panel_rows, signed_sums, transpose8
 from .topk import topk_inner_product
 
-POINTS, GPU_POINTS = 1 << 12, 1 << 16  # vectors whose products with the hyperplanes are held at once
+POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
+PANEL = 48  # vectors that lie side by side for products with hyperplanes: columns of register tiles
+TILE_ROWS = 8  # hyperplanes are filled up to a multiple of this, the rows of any register tile
 NUMBERS = 1 << 22  # numbers of codes that are not final yet, held at once
 ROWS_PER_CODE = 64  # rows that are enough to train a code of a quantizer
 
@@ -88,7 +90,7 @@ class FixedDimensionalEncoder:
 
     Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense projections, and R 2^k d' for a set. The entry of
     repetition r, cell c and coordinate j is at (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the
-    result some MB are held, and R (k + 1) + d' numbers for each vector of the largest set. Arrays may be of any device, which gets copies
+    result some MB are held, and R + d' numbers for each vector of the largest set. Arrays may be of any device, which gets copies
     of the hyperplanes.
 
     References
@@ -122,12 +124,16 @@ class FixedDimensionalEncoder:
         shape, width = (self.n_repetitions, self.dim), self.projection_dim
         self.hyperplanes_ = rng.standard_normal((*shape, self.n_bits))
         self.projections_, self._final = None, None
-        self._buckets, self._signs = np.zeros(shape, np.int32), np.ones(shape)
+        buckets, signs = np.zeros(shape, np.int32), np.ones(shape)
         if width < self.dim and self.projection == "dense":
             self.projections_ = rng.choice([-1.0, 1.0], (*shape, width)) / np.sqrt(width)
         elif width < self.dim:
-            self._buckets, self._signs = rng.integers(0, width, shape, dtype=np.int32), rng.choice([-1.0, 1.0], shape)
-            self.projections_ = self._signs[:, :, None] * (self._buckets[:, :, None] == np.arange(width))
+            buckets, signs = rng.integers(0, width, shape, dtype=np.int32), rng.choice([-1.0, 1.0], shape)
+            self.projections_ = signs[:, :, None] * (buckets[:, :, None] == np.arange(width))
+        # the coordinates of each bucket one after the other
+        self._order = buckets.argsort(axis=1, kind="stable").astype(np.int32)
+        self._ordered_signs = np.take_along_axis(signs, self._order, 1)
+        self._starts = np.array([np.searchsorted(np.sort(row), np.arange(width + 1)) for row in buckets], np.int32)
         if sketched is not None:
             rows = rng.integers(0, self.output_dim, sketched)
             self._final = CSR.from_coo(rows, np.arange(sketched), rng.choice([-1.0, 1.0], sketched), (self.output_dim, sketched))
@@ -173,36 +179,38 @@ class FixedDimensionalEncoder:
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim
         most = max(1, NUMBERS // (self.n_repetitions * 2**self.n_bits * width))
-        first, ends, points_most = 0, offsets.tolist(), POINTS if xp is np else GPU_POINTS
+        first, ends, points_most = 0, offsets.tolist(), POINTS[xp is not np]
         while first < len(codes):
             last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + points_most) - 1))
             points = xp.ascontiguousarray(vectors[ends[first]:ends[last]])
-            _checked_finite(xp, name, points)
-            self._encode_into(xp, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
+            self._encode_into(xp, name, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
             first = last
         return codes / self.n_repetitions if self.scale == "mean" and not documents else codes
 
     def _tables(self, xp, dtype):
-        """Hyperplanes (d, R k), buckets, signs, dense projections and the final sketch, on the device and in the dtype of the vectors."""
-        normals = self.hyperplanes_.transpose(1, 0, 2).reshape(self.dim, self.n_repetitions * self.n_bits)
+        """Hyperplanes (R k, d) and zeros, the count sketch, dense projections and the final sketch, on the device and in the dtype of the
+        vectors."""
+        planes = self.n_repetitions * self.n_bits
+        normals = np.zeros((-(-planes // TILE_ROWS) * TILE_ROWS, self.dim), dtype)
+        normals[:planes] = self.hyperplanes_.transpose(0, 2, 1).reshape(planes, self.dim)
         dense = self.projections_ if self.projection == "dense" else None
         final = self._final
         if final is not None:
             final = CSR(xp.asarray(final.indptr), xp.asarray(final.indices), xp.asarray(final.data.astype(dtype)), final.shape)
-        return (xp.asarray(normals.astype(dtype)), xp.asarray(self._buckets), xp.asarray(self._signs.astype(dtype)),
+        return (xp.asarray(normals), *map(xp.asarray, (self._starts, self._order, self._ordered_signs.astype(dtype))),
                 None if dense is None else xp.asarray(dense.astype(dtype)), final)
 
-    def _encode_into(self, xp, points, offsets, documents, tables, codes):
-        normals, buckets, signs, dense, final = tables
+    def _encode_into(self, xp, name, points, offsets, documents, tables, codes):
+        normals, starts, order, signs, dense, final = tables
         n, repetitions, cells_count = len(codes), self.n_repetitions, 2**self.n_bits
-        with np.errstate(all="ignore"):
-            products = points @ normals
         cells = xp.empty((repetitions, len(points)), np.int32)
-        gray_cells(products, cells)
+        gray_cells(points, normals, cells, self.n_bits)
+        if bool((cells[0] < 0).any()):
+            raise ValueError(f"{name} must be finite (got nan or inf)")
         sketched = self.projections_ is not None and dense is None
         shape = (n * repetitions, cells_count, self.projection_dim if sketched else self.dim)
         blocks = codes.reshape(shape) if dense is None and final is None else xp.empty(shape, codes.dtype)
-        encode_cells(points, offsets, cells, buckets, signs, blocks, sketched, documents, documents and self.fill_empty)
+        encode_cells(points, offsets, cells, starts, order, signs, blocks, sketched, documents, documents and self.fill_empty)
         if dense is not None:
             with np.errstate(all="ignore"):
                 blocks = blocks.reshape(n, repetitions, cells_count, self.dim) @ dense
@@ -241,109 +249,153 @@ def _checked_offsets(name, offsets, total, *, filled):
     return offsets.astype(np.int64)
 
 
-@kernel("in T products[m, q]; out int32 cells[r, m]", split="m")
-def gray_cells(products, cells, start, stop):
-    """The cell of each vector in each repetition: the place in Gray's order of the bits [product > 0], the first being the highest."""
-    bits = products.shape[1] // cells.shape[0]
-    for r in range(cells.shape[0]):
-        for p in range(start, stop):
-            cell = np.int32(0)
-            for b in range(np.uintp(r * bits), np.uintp((r + 1) * bits)):
-                cell = np.int32(2 * cell + (np.int32(products[p, b] > 0) ^ (cell & 1)))
-            cells[r, p] = cell
+@kernel("in T points[m, d]; in T normals[h, d]; out int32 cells[r, m]; int64 bits; scratch T columns[48*d]; scratch T products[48*h]",
+        split="m")
+def gray_cells(points, normals, cells, bits, columns, products, start, stop):
+    """The cell of each vector in each repetition: the place in Gray's order of the bits [product with a normal > 0], the first being the
+    highest; -1 for vectors that are not finite. Repetition r has the normals r bits to (r + 1) bits; those that fill up h are zero."""
+    rows, cols, d, p = tile_rows(products[0]), tile_cols(products[0]), points.shape[1], start
+    while p < stop:
+        count = min(PANEL, stop - p)
+        pack_points(points, p, count, PANEL, columns, 0)
+        column = 0
+        while column < count:
+            h = 0
+            while h < len(normals):
+                gemm_tile(normals, h * d, d, 1, columns, column, PANEL, products, h * PANEL + column, PANEL, d, 0)
+                h += rows
+            column += cols
+        for r in range(cells.shape[0]):
+            read_gray(products, r * bits, bits, cells[r, p:p + count])
+        for i in range(count):
+            if not all_finite(points[p + i]):
+                cells[:, p + i] = -1
+        p += PANEL
 
 
-@kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 buckets[r, d]; in T signs[r, d]; out T codes[t, b, w];"
-        " int64 sketched; int64 mean; int64 fill; scratch int64 following[m]; scratch int64 heads[b]; scratch T columns[1024*d];"
-        " scratch T sums[16*w]; scratch T short[m, w]", split="t", gpu="block")
-def encode_cells(points, offsets, cells, buckets, signs, codes, sketched, mean, fill, following, heads, columns, sums, short, start, stop):
-    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`."""
+def read_gray(products, first, bits, cells):
+    cells[:] = 0
+    for b in range(first, first + bits):
+        at = np.uintp(PANEL * b)
+        for i in range(np.uintp(len(cells))):
+            cells[i] = np.int32(2 * cells[i] + (np.int32(products[at + i] > 0) ^ (cells[i] & 1)))
+
+
+def all_finite(row):
+    """By the bits of the numbers: the largest of integers is found in vectors."""
+    largest, exponent = float_bits(row[0] * 0), float_bits(row.dtype.type(np.inf))
+    for e in range(len(row)):
+        largest = max(largest, float_bits(abs(row[e])))
+    return largest < exponent
+
+
+def pack_points(points, p, count, width, columns, begin):
+    """The coordinates of points p to p + count side by side, those of one place in a row of `width` numbers; the last are zeros."""
+    d, i = points.shape[1], 0
+    while i < count:
+        e = 0
+        while i + 8 <= count and e + 8 <= d:
+            transpose8(points, (p + i) * d + e, d, columns, begin + e * width + i, width)
+            e += 8
+        while e < d:
+            at = np.uintp(begin + e * width + i)
+            for j in range(8):
+                columns[at + np.uintp(j)] = points[np.uintp(p + i + j), np.uintp(e)] if i + j < count else 0
+            e += 1
+        i += 8
+    for e in range(d):
+        columns[begin + e * width + i:begin + (e + 1) * width] = 0
+
+
+@kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 starts[r, v]; in int32 order[r, d]; in T signs[r, d];"
+        " out T codes[t, b, w]; int64 sketched; int64 mean; int64 fill; scratch int64 firsts[b]; scratch int64 counts[b];"
+        " scratch T columns[1024*d]; scratch T sums[32*w+256]; scratch T short[m+32, w]", split="t", gpu="block")
+def encode_cells(points, offsets, cells, starts, order, signs, codes, sketched, mean, fill, firsts, counts, columns, sums, short, start,
+                 stop):
+    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`: number
+    j of a short one is the sum of signs[r, e] point[order[r, e]] for e from starts[r, j] to starts[r, j + 1]."""
     current = -1
     for t in range(start, stop):
         s, r = t // cells.shape[0], t % cells.shape[0]
-        first, last = offsets[s], offsets[s + 1]
-        list_by_cell(cells[r], first, last, following, heads)
+        first, count = offsets[s], offsets[s + 1] - offsets[s]
+        mine = cells[r, first:first + count]
         if sketched:
-            fresh = s != current or last - first > 1024
-            shorten_points(points, first, last, buckets[r], signs[r], fresh, columns, sums, short)
+            shorten_points(points, first, count, starts[r], order, signs, r, s != current or count > 1024, columns, sums, short)
+            sum_cells(short, 0, mine, codes[t], mean, fill, firsts, counts)
             current = s
-            sum_cells(short, cells[r], first, last, following, heads, codes[t], mean, fill)
         else:
-            sum_cells(points, cells[r], first, last, following, heads, codes[t], mean, fill)
+            sum_cells(points, first, mine, codes[t], mean, fill, firsts, counts)
 
 
-def list_by_cell(cells, first, last, following, heads):
-    """The points of each cell as a list: heads[c] is the first, following[p] the next one, -1 none."""
-    for c in range(len(heads)):
-        heads[c] = -1
-    for i in range(last - first):
-        p = last - 1 - i
-        following[p] = heads[cells[p]]
-        heads[cells[p]] = p
-
-
-def shorten_points(points, first, last, buckets, signs, fresh, columns, sums, short):
-    """short[p] = the count sketch of point p, 16 points at once: their coordinates lie side by side in `columns`, old or `fresh`."""
-    d, w = points.shape[1], short.shape[1]
-    for block in range((last - first + 15) // 16):
-        p, begin = first + 16 * block, block % 64 * 16 * d
+def shorten_points(points, first, count, starts, order, signs, r, fresh, columns, sums, short):
+    """short[i] = the count sketch of point first + i, 32 points at once; their coordinates lie in `columns`, old or `fresh`."""
+    d, w, i = points.shape[1], short.shape[1], 0
+    while i < count:
+        begin, some = i % 1024 * d, min(WIDE, count - i)
         if fresh:
-            transpose_points(points, p, last, columns, begin)
-        for j in range(np.uintp(16 * w)):
-            sums[j] = 0
-        for e in range(d):
-            add_scaled(sums, 16 * buckets[e], signs[e], columns, begin + 16 * e)
-        for i in range(np.uintp(min(16, last - p))):
-            row = short[np.uintp(p) + i]
-            for j in range(np.uintp(w)):
-                row[j] = sums[np.uintp(16) * j + i]
+            pack_points(points, first + i, some, WIDE, columns, begin)
+        for j in range(w):
+            place = r * d + starts[j]
+            signed_sums(sums, WIDE * j, columns, begin, order, place, signs, place, starts[j + 1] - starts[j])
+        unpack_sums(sums, some, short, i)
+        i += WIDE
 
 
-def transpose_points(points, p, last, columns, begin):
-    """The coordinates of 16 points from p on side by side; zeros behind the last point."""
-    for i in range(16):
-        at = np.uintp(begin + i)
-        for e in range(np.uintp(points.shape[1])):
-            columns[at] = points[np.uintp(p + i), e] if p + i < last else 0
-            at += np.uintp(16)
+def unpack_sums(sums, some, short, first):
+    """Rows of short from columns of 32 sums; those behind the last point, up to eight, are of no use."""
+    i, w = 0, short.shape[1]
+    while i < some:
+        j = 0
+        while j + 8 <= w:
+            transpose8(sums, WIDE * j + i, WIDE, short, (first + i) * w + j, w)
+            j += 8
+        while j < w:
+            for k in range(8):
+                short[np.uintp(first + i + k), np.uintp(j)] = sums[np.uintp(WIDE * j + i + k)]
+            j += 1
+        i += 8
 
 
-def sum_cells(rows, cells, first, last, following, heads, code, mean, fill):
-    """code[c] = the sum or the mean of the rows of cell c."""
-    for c in range(len(code)):
-        total, p, count = code[c], heads[c], 1
-        if p < 0:
-            if fill:
-                copy_row(total, rows[nearest_point(cells, first, last, c)])
-            else:
-                total[:] = 0
-            continue
-        copy_row(total, rows[np.uintp(p)])
-        p = following[np.uintp(p)]
-        while p >= 0:
-            row = rows[np.uintp(p)]
-            for j in range(len(total)):
-                total[j] += row[j]
-            p, count = following[np.uintp(p)], count + 1
-        if mean and count > 1:
-            for j in range(len(total)):
-                total[j] /= count
+def sum_cells(rows, at, cells, code, mean, fill, firsts, counts):
+    """code[c] = the sum or the mean of the rows of cell c; those of all points lie one after the other in rows, from `at` on."""
+    w = np.uintp(code.shape[1])
+    code[:] = 0
+    firsts[:] = len(cells)
+    counts[:] = 0
+    for p in range(np.uintp(len(cells))):
+        cell, row = np.uintp(cells[p]), np.uintp(at) + p
+        counts[cell] += 1
+        bits = cell ^ (cell >> np.uintp(1))
+        firsts[bits] = min(firsts[bits], np.int64(p))
+        if w == LANES:
+            add_scaled(code, cell * w, code.dtype.type(1), rows, row * w)
+        else:
+            for j in range(w):
+                code[cell, j] += rows[row, j]
+    for c in range(np.uintp(len(code))):
+        count = counts[c]
+        if count == 0 and fill:
+            row = np.uintp(at + nearest_point(cells, np.int64(c), firsts))
+            for j in range(w):
+                code[c, j] = rows[row, j]
+        elif mean and count > 1:
+            for j in range(w):
+                code[c, j] /= count
 
 
-def copy_row(total, row):
-    for j in range(len(total)):
-        total[j] = row[j]
-
-
-def nearest_point(cells, first, last, cell):
-    """The first point whose cell differs by the fewest bits from an empty one."""
-    bits, least, best = np.int32(cell ^ (cell >> 1)), np.int32(32), first
-    for p in range(np.uintp(first), np.uintp(last)):
+def nearest_point(cells, cell, firsts):
+    """The first point whose cell differs by the fewest bits from an empty one: among those of one bit, firsts knows it."""
+    bits, best, flipped = cell ^ (cell >> 1), len(cells), 1
+    while flipped < len(firsts):
+        best = min(best, firsts[bits ^ flipped])
+        flipped *= 2
+    if best < len(cells):
+        return best
+    least = np.int32(32)
+    for p in range(np.uintp(len(cells))):
         distance = popcount(np.int32(bits ^ (cells[p] ^ (cells[p] >> 1))))
         if distance < least:
             least, best = distance, np.int64(p)
-            if distance == 1:
-                break
     return best
 
 

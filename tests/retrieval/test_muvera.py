@@ -13,7 +13,7 @@ import pytest
 import numcore
 from numcore.retrieval import FixedDimensionalEncoder, ProductQuantizer, chamfer_similarity, multi_vector_search, topk_inner_product
 from numcore.retrieval._kmeans import kmeans, nearest_centroid
-from numcore.retrieval._vectors import add_scaled, max_tile, panel_cols, panel_rows
+from numcore.retrieval._vectors import WIDE, add_scaled, max_tile, panel_cols, panel_rows, signed_sums, transpose8
 from numcore.retrieval.muvera import gray_cells
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import muvera as naive
@@ -55,7 +55,7 @@ def test_codes_equal_loops(options):
 def test_gray_order():
     bits = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     cells = np.empty((1, 8), np.int32)
-    gray_cells(np.where(bits, 1.0, -1.0), cells)
+    gray_cells(np.where(bits, 1.0, -1.0), np.eye(8, 3), cells, 3)
     assert cells[0].tolist() == [0, 1, 3, 2, 7, 6, 4, 5] == [naive.cell_of(b) for b in bits]
     assert (cells[0] ^ cells[0] >> 1).tolist() == list(range(8))
 
@@ -66,7 +66,7 @@ def test_a_product_of_zero_is_on_the_negative_side_for_both():
     for codes in (encoder.encode_queries(np.vstack([zero, -zero]), [0, 2]), encoder.encode_documents(zero, [0, 1])):
         assert not codes.any()
     cells = np.empty((1, 2), np.int32)
-    gray_cells(np.array([[0.0, 0.0], [-0.0, 1e-320]]), cells)
+    gray_cells(np.array([[0.0, 0.0], [-0.0, 1e-320]]), np.eye(8, 2), cells, 2)
     assert cells.tolist() == [[0, 1]]
 
 
@@ -647,3 +647,56 @@ def test_steps_in_vectors_do_what_their_python_bodies_say(dtype):
         run(result, x, y.dtype.type(-1))
         np.testing.assert_array_equal(result[3:19], y[3:19] - x[5:21])
         np.testing.assert_array_equal(np.delete(result, range(3, 19)), np.delete(y, range(3, 19)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_of_sketches_do_what_their_python_bodies_say(dtype):
+    numba = pytest.importorskip("numba")
+    from numcore._numba import numba_intrinsic
+
+    sums, turned = numba_intrinsic(signed_sums), numba_intrinsic(transpose8)
+    compiled_sums = numba.njit(lambda y, x, order, signs, count: sums(y, 3, x, 5, order, 2, signs, 1, count))
+    compiled_turned = numba.njit(lambda x, y: turned(x, 2, 11, y, 3, 9))
+    rng = np.random.default_rng(0)
+    x, order = rng.standard_normal(5 + 7 * WIDE).astype(dtype), rng.integers(0, 7, 12).astype(np.int32)
+    signs, y = rng.choice([-1, 1], 12).astype(dtype), rng.standard_normal(3 + 9 * 8).astype(dtype)
+    for run in (compiled_sums, lambda y, x, order, signs, count: signed_sums(y, 3, x, 5, order, 2, signs, 1, count)):
+        for count in (0, 1, 10):
+            result = y.copy()
+            run(result, x, order, signs, count)
+            expected = signs[1:count + 1].astype(float) @ x[5:].reshape(7, WIDE)[order[2:count + 2]].astype(float)
+            np.testing.assert_allclose(result[3:3 + WIDE], expected, atol=100 * np.finfo(dtype).eps)  # sums of ten numbers of size 4
+            np.testing.assert_array_equal(np.delete(result, range(3, 3 + WIDE)), np.delete(y, range(3, 3 + WIDE)))
+    for run in (compiled_turned, lambda x, y: transpose8(x, 2, 11, y, 3, 9)):
+        result, expected = y.copy(), y.copy()
+        expected[3:].reshape(8, 9)[:, :8] = x[2:90].reshape(8, 11)[:, :8].T
+        run(x, result)
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_sets_of_any_size_and_cells_far_from_all_points():
+    """Whole and partial blocks of 8, 32 and 1024 vectors, and cells that differ by several bits from any."""
+    rng = np.random.default_rng(22)
+    offsets = np.concatenate([[0], np.cumsum([1, 7, 8, 9, 31, 32, 33, 48, 64, 1023, 1100])])
+    vectors = rng.integers(-3, 4, (offsets[-1], 19)) + 0.25  # sums are exact in any order
+    for width in (8, 11, 16, 19):
+        encoder = FixedDimensionalEncoder(19, n_repetitions=2, n_bits=5, projection_dim=width, rng=0)
+        codes = encoder.encode_documents(vectors, offsets)
+        expected = [naive.encode(points, encoder.hyperplanes_, encoder.projections_, documents=True)
+                    for points in naive.sets(vectors, offsets)]
+        np.testing.assert_allclose(codes, expected, atol=1e-13)
+
+
+def test_a_number_that_is_not_finite_is_found_wherever_it_stands():
+    for place in (0, 47, 48, 5 * 99 + 4, 5 * 60):
+        for value in (np.nan, np.inf, -np.inf):
+            vectors = np.ones((100, 5), np.float32)
+            vectors.reshape(-1)[place] = value
+            for n_bits in (0, 3):
+                encoder = FixedDimensionalEncoder(5, n_repetitions=2, n_bits=n_bits, rng=0)
+                with pytest.raises(ValueError, match="vectors must be finite"):
+                    encoder.encode_queries(vectors, [0, 50, 100])
+                with simulated_gpu() as xp, pytest.raises(ValueError, match="vectors must be finite"):
+                    encoder.encode_queries(xp.asarray(vectors), [0, 50, 100])
+    vectors[:] = np.finfo(np.float32).max
+    assert encoder.encode_queries(vectors, [0, 100]).shape == (1, encoder.output_dim)

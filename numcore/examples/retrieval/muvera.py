@@ -109,8 +109,13 @@ EXAMPLES = {
 
 
 def _gray_cells(rng, variant, size):
-    repetitions, bits = int(rng.integers(1, 5)), int(rng.integers(0, 6))
-    return [rng.standard_normal((size, repetitions * bits)).astype(variant["T"]), np.full((repetitions, size), -7, np.int32)]
+    """Small integers, so that no product is near zero by rounding; some points are not finite, some normals only fill up."""
+    repetitions, bits, width = int(rng.integers(1, 5)), int(rng.choice([0, 1, 3, 5, 20])), int(rng.choice([1, 8, 35]))
+    points = rng.integers(-3, 4, (size, width)).astype(variant["T"])
+    points[rng.random(points.shape) < 0.01] = rng.choice([np.nan, np.inf, -np.inf])
+    normals = np.zeros((-(-repetitions * bits // 8) * 8, width), variant["T"])
+    normals[:repetitions * bits] = rng.integers(-3, 4, (repetitions * bits, width)) + 0.5
+    return [points, normals, np.full((repetitions, size), -7, np.int32), bits]
 
 
 def _encode_cells(rng, variant, size):
@@ -122,7 +127,9 @@ def _encode_cells(rng, variant, size):
         offsets = offsets_of(rng, sets, 1, 6)
     cells = rng.integers(0, 2**bits, (repetitions, offsets[-1])).astype(np.int32)
     return [rng.standard_normal((offsets[-1], width)).astype(variant["T"]), offsets, cells,
-            rng.integers(0, shorter, (repetitions, width)).astype(np.int32), rng.choice([-1, 1], (repetitions, width)).astype(variant["T"]),
+            np.sort(np.insert(rng.integers(0, width + 1, (repetitions, shorter - 1)), [0, 0], [0, width], axis=1)).astype(np.int32),
+            rng.permuted(np.tile(np.arange(width, dtype=np.int32), (repetitions, 1)), axis=1),
+            rng.choice([-1, 1], (repetitions, width)).astype(variant["T"]),
             np.full((size, 2**bits, shorter if sketched else width), np.nan, variant["T"]), sketched, int(rng.integers(2)), fill]
 
 
