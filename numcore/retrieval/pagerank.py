@@ -76,7 +76,8 @@ def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-
     Notes
     -----
     O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at 0.85. Each edge is read once for eight seed vectors.
-    Memory of two times nnz and of 3 n for eight seed vectors, beyond the result.
+    Memory of two times nnz and of 50 n numbers for eight seed vectors, beyond the result. Where all weights are equal, edges are read
+    without their probabilities, which is about twice as fast.
 
     References
     ----------
@@ -140,13 +141,18 @@ class _Walk:
         n = graph.shape[0]
         self.xp, self.damping, self.uniform = xp, damping, dangling == "uniform"
         weights = graph.data.astype(np.float64)
-        out = xp.bincount(graph.rows, weights=weights, minlength=n) if graph.nnz else xp.zeros(n)
+        alike = graph.nnz > 0 and bool((weights == weights[0]).all())  # then probabilities belong to nodes, and no edge needs its own
+        degrees = xp.diff(graph.indptr)
+        with np.errstate(all="ignore"):
+            out = degrees * weights[0] if alike else xp.bincount(graph.rows, weights=weights, minlength=n) if graph.nnz else xp.zeros(n)
         if not bool(xp.isfinite(out).all()):
             raise ValueError(f"data must be finite, and so must its sum of every node (got {float(out.max())})")
         order = _stable_order(xp, graph.indices, n)
         self.sources = graph.rows[order]
-        lasting = xp.where(out > 0, out, 1)
-        self.probabilities = (weights / lasting[graph.rows])[order]
+        if alike:
+            self.probabilities, self.share = xp.empty(0), (out > 0) / xp.maximum(degrees, 1)
+        else:
+            self.probabilities, self.share = (weights / xp.where(out > 0, out, 1)[graph.rows])[order], xp.ones(n)
         inward = xp.bincount(graph.indices, minlength=n) if graph.nnz else xp.zeros(n, np.int64)
         self.indptr = xp.zeros(n + 1, graph.indptr.dtype)
         self.indptr[1:] = xp.cumsum(inward)
@@ -162,12 +168,14 @@ class _Walk:
         v[:, :b] = seeds.T
         target = xp.full((n, k), 1 / n) if self.uniform else v
         x, y = v.copy(), xp.empty((n, k))
+        flow, onward = x * self.share[:, None], xp.empty((n, k))
         sums = xp.empty((-(-n // BLOCK), 2, k))
         mass = (x * self.stuck[:, None]).sum(axis=0)
         scores, iterations, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
         for t in range(1, max_iter + 1):
-            pagerank_step(self.indptr, self.sources, self.probabilities, self.stuck, x, v, target, mass, y, sums, d)
-            x, y = y, x
+            pagerank_step(self.indptr, self.sources, self.probabilities, self.share, self.stuck, flow, x, v, target, mass, y, onward, sums,
+                          d)
+            x, y, flow, onward = y, x, onward, flow
             change, mass = sums.sum(axis=0)
             change = np.array(change[:b].tolist())
             ready = (iterations == 0) & ((change <= tol) | (t == max_iter))
@@ -188,14 +196,16 @@ def _stable_order(xp, keys, n):
     return order
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[z]; in uint8 stuck[n]; in float64 x[n, k]; "
-        "in float64 v[n, k]; in float64 target[n, k]; in float64 mass[k]; out float64 y[n, k]; out float64 sums[g, 2, k]; "
-        "float64 damping", split="g", gpu="block",
+@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[q]; in float64 share[n]; in uint8 stuck[n];"
+        " in float64 flow[n, k]; in float64 x[n, k]; in float64 v[n, k]; in float64 target[n, k]; in float64 mass[k];"
+        " out float64 y[n, k]; out float64 onward[n, k]; out float64 sums[g, 2, k]; float64 damping", split="g", gpu="block",
         types={"INDEX": ("int32", "int64")})
-def pagerank_step(indptr, sources, probabilities, stuck, x, v, target, mass, y, sums, damping, start, stop):
-    """One step for the nodes of each block, with the sums of its changes and of its scores that are stuck; k is 1 or 8."""
+def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, target, mass, y, onward, sums, damping, start, stop):
+    """One step for the nodes of each block, with the sums of its changes and of its scores that are stuck; k is 1 or 8.
+
+    An edge carries the flow x share of its source, times its probability unless there are none (q = 0); onward is the next flow."""
     n, k = x.shape
-    rest = 1 - damping
+    rest, plain = 1 - damping, len(probabilities) == 0
     for g in range(start, stop):
         for c in range(k):
             sums[g, 0, c] = 0
@@ -203,14 +213,11 @@ def pagerank_step(indptr, sources, probabilities, stuck, x, v, target, mass, y, 
         for i in range(np.uintp(BLOCK * g), np.uintp(min(n, BLOCK * (g + 1)))):
             first, last = np.uintp(indptr[i]), np.uintp(indptr[i + 1])
             if k == 1:
-                total = 0.0
-                for e in range(first, last):
-                    total += probabilities[e] * x[np.uintp(sources[e]), 0]
-                y[i, 0] = total
+                y[i, 0] = plain_inflow(first, last, sources, flow) if plain else inflow(first, last, sources, probabilities, flow)
             else:
                 s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
                 for e in range(first, last):
-                    p, row = probabilities[e], x[np.uintp(sources[e])]
+                    p, row = 1.0 if plain else probabilities[e], flow[np.uintp(sources[e])]
                     s0 += p * row[0]
                     s1 += p * row[1]
                     s2 += p * row[2]
@@ -222,6 +229,29 @@ def pagerank_step(indptr, sources, probabilities, stuck, x, v, target, mass, y, 
                 y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s0, s1, s2, s3, s4, s5, s6, s7
             for c in range(k):
                 new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
-                y[i, c] = new
+                y[i, c], onward[i, c] = new, new * share[i]
                 sums[g, 0, c] += abs(new - x[i, c])
                 sums[g, 1, c] += new * stuck[i]
+
+
+def plain_inflow(first, last, sources, flow):
+    """The sum over edges of their sources' flow, four at a time, so that no addition waits for the one before."""
+    s0 = s1 = s2 = s3 = 0.0
+    e, one = first, np.uintp(1)
+    while e + np.uintp(4) <= last:
+        s0 += flow[np.uintp(sources[e]), 0]
+        s1 += flow[np.uintp(sources[e + one]), 0]
+        s2 += flow[np.uintp(sources[e + np.uintp(2)]), 0]
+        s3 += flow[np.uintp(sources[e + np.uintp(3)]), 0]
+        e += np.uintp(4)
+    while e < last:
+        s0 += flow[np.uintp(sources[e]), 0]
+        e += one
+    return (s0 + s1) + (s2 + s3)
+
+
+def inflow(first, last, sources, probabilities, flow):
+    total = 0.0
+    for e in range(first, last):
+        total += probabilities[e] * flow[np.uintp(sources[e]), 0]
+    return total

@@ -51,8 +51,10 @@ def _step(rng, variant, size):
     counts = rng.integers(0, most, n)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(variant["INDEX"])
     z = int(indptr[-1])
-    return [indptr, rng.integers(0, max(n, 1), z).astype(variant["INDEX"]), rng.random(z), (rng.random(n) < 0.2).astype(np.uint8),
-            *rng.random((3, n, k)), rng.random(k), np.full((n, k), np.nan), np.full((size, 2, k), np.nan), 0.85]
+    probabilities = rng.random(z if rng.integers(2) else 0)
+    stuck = (rng.random(n) < 0.2).astype(np.uint8)
+    return [indptr, rng.integers(0, max(n, 1), z).astype(variant["INDEX"]), probabilities, rng.random(n), stuck,
+            *rng.random((4, n, k)), rng.random(k), *np.full((2, n, k), np.nan), np.full((size, 2, k), np.nan), 0.85]
 
 
 EXAMPLES = {
