@@ -210,10 +210,15 @@ def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, targ
         for c in range(k):
             sums[g, 0, c] = 0
             sums[g, 1, c] = 0
+        changed = remaining = 0.0
         for i in range(np.uintp(BLOCK * g), np.uintp(min(n, BLOCK * (g + 1)))):
             first, last = np.uintp(indptr[i]), np.uintp(indptr[i + 1])
-            if k == 1:
-                y[i, 0] = plain_inflow(first, last, sources, flow) if plain else inflow(first, last, sources, probabilities, flow)
+            if k == 1:  # the sums stay in registers
+                total = plain_inflow(first, last, sources, flow) if plain else inflow(first, last, sources, probabilities, flow)
+                new = damping * (total + mass[0] * target[i, 0]) + rest * v[i, 0]
+                y[i, 0], onward[i, 0] = new, new * share[i]
+                changed += abs(new - x[i, 0])
+                remaining += new * stuck[i]
             else:
                 s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
                 for e in range(first, last):
@@ -227,11 +232,13 @@ def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, targ
                     s6 += p * row[6]
                     s7 += p * row[7]
                 y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s0, s1, s2, s3, s4, s5, s6, s7
-            for c in range(k):
-                new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
-                y[i, c], onward[i, c] = new, new * share[i]
-                sums[g, 0, c] += abs(new - x[i, c])
-                sums[g, 1, c] += new * stuck[i]
+                for c in range(k):
+                    new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
+                    y[i, c], onward[i, c] = new, new * share[i]
+                    sums[g, 0, c] += abs(new - x[i, c])
+                    sums[g, 1, c] += new * stuck[i]
+        if k == 1:
+            sums[g, 0, 0], sums[g, 1, 0] = changed, remaining
 
 
 def plain_inflow(first, last, sources, flow):
