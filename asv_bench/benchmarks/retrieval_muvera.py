@@ -130,7 +130,7 @@ class Similarity:
 
 
 class Search:
-    """10000 documents, encoded beforehand; ten are found among 200 candidates."""
+    """10000 documents, encoded beforehand; ten are found among as many candidates as there are by default."""
 
     timeout = 300
 
@@ -139,7 +139,7 @@ class Search:
         self.codes = self.encoder.encode_documents(*self.sets[2:])
 
     def find(self):
-        return multi_vector_search(*self.sets, 10, encoder=self.encoder, n_candidates=200,
+        return multi_vector_search(*self.sets, 10, encoder=self.encoder,
                                    search=lambda queries, k: topk_inner_product(queries, self.codes, k))
 
     def brute_force(self):

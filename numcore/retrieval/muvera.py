@@ -545,7 +545,7 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
     encoder : FixedDimensionalEncoder, optional
         By default one of 20 repetitions, 16 cells and at most 16 numbers a cell, from a fixed seed.
     n_candidates : int, optional
-        k <= n_candidates <= n_docs; by default 10 k, or all documents where there are fewer.
+        k <= n_candidates <= n_docs; by default 10 k or 3 % of the documents, whichever is more, or all where there are fewer.
     search : function, optional
         ``search(codes, n_candidates)`` → (scores, indices), both (n_queries, n_candidates): an index of the documents' codes, made by
         ``encoder.encode_documents`` beforehand. By default documents are encoded in the call, and searched exactly.
@@ -584,7 +584,8 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
         query_vectors, query_offsets, document_vectors, document_offsets)
     n = len(document_offsets) - 1
     k = checked_count("k", k, least=1, most=n)
-    n_candidates = min(10 * k, n) if n_candidates is None else checked_count("n_candidates", n_candidates, least=k, most=n)
+    few = min(max(10 * k, -(-3 * n // 100)), n)
+    n_candidates = few if n_candidates is None else checked_count("n_candidates", n_candidates, least=k, most=n)
     encoder = _checked_encoder(encoder, queries.shape[1])
     if search is not None and not callable(search):
         raise TypeError(f"search must be a function (got {type(search).__name__})")

@@ -599,7 +599,8 @@ def test_recall_of_ten_thousand_documents():
     sets = topics(np.random.default_rng(2), documents=10000, queries=50)
     _, exact = brute_force(*sets, 10)
     encoder = FixedDimensionalEncoder(64, n_repetitions=20, n_bits=4, projection_dim=16, rng=0)
-    found = multi_vector_search(*sets, 10, encoder=encoder, n_candidates=300)
+    found = multi_vector_search(*sets, 10, encoder=encoder)
+    assert found.candidates.shape == (50, 300)
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.indices, exact, strict=True)]) >= 0.95
 
 
