@@ -103,24 +103,79 @@ extern "C" __global__ void numcore_nearest_of_range(const REAL* __restrict__ row
     }
 }
 
-// One thread takes a group.
-extern "C" __global__ void numcore_best_of_groups(const i64* __restrict__ begins, const i64* __restrict__ ends, const i64* __restrict__ order,
-                                                  const REAL* __restrict__ scores, i64* __restrict__ best, index_t g, index_t p) {
-    for (index_t i = thread_index(); i < g; i += thread_count()) {
-        i64 mine = order[begins[i]];
-        for (i64 e = begins[i] + 1; e < ends[i]; e++)
-            if (is_worse(scores[mine], mine, scores[order[e]], order[e])) mine = order[e];
-        best[i] = mine;
+// One warp takes a range of the n keys. Of 32 keys at a time those with equal digits keep their order.
+extern "C" __global__ void numcore_count_digits(const i64* __restrict__ keys, i64* counts, i64 shift, index_t n, index_t g, index_t d) {
+    const index_t size = (n + g - 1) / g;
+    for (index_t range = thread_index() / 32; range < g; range += thread_count() / 32)
+        for (index_t i = range * size + lane_index(); i < min((range + 1) * size, n); i += 32)
+            atomicAdd(reinterpret_cast<unsigned long long*>(counts + range * d + (keys[i] >> shift & (d - 1))), 1ull);
+}
+
+extern "C" __global__ void numcore_move_by_digit(const i64* __restrict__ keys, const i64* __restrict__ values, const REAL* __restrict__ scores,
+                                                 i64* places, i64* new_keys, i64* new_values, REAL* new_scores, i64 shift, index_t n,
+                                                 index_t g, index_t d) {
+    const index_t size = (n + g - 1) / g;
+    for (index_t range = thread_index() / 32; range < g; range += thread_count() / 32) {
+        const index_t end = min((range + 1) * size, n);
+        for (index_t base = range * size; base < end; base += 32) {
+            const index_t i = base + lane_index();
+            const int digit = i < end ? int(keys[i] >> shift & (d - 1)) : -1;
+            u32 same = 0;
+            for (int lane = 0; lane < 32; lane++) same |= u32(__shfl_sync(FULL_WARP, digit, lane) == digit) << lane;
+            i64* place = places + range * d + digit;
+            const i64 at = digit < 0 ? 0 : *place + __popc(same & ((1u << lane_index()) - 1));
+            __syncwarp();
+            if (digit >= 0) {
+                if (same >> lane_index() == 1) *place = at + 1;
+                new_keys[at] = keys[i], new_values[at] = values[i], new_scores[at] = scores[i];
+            }
+            __syncwarp();
+        }
     }
 }
 
-extern "C" __global__ void numcore_join_groups(const i64* __restrict__ begins, const i64* __restrict__ ends, const i64* __restrict__ order,
-                                               const i64* __restrict__ other_begins, const i64* __restrict__ other_ends,
-                                               const i64* __restrict__ other_order, const i64* __restrict__ at, i64* x, i64* y, index_t g,
-                                               index_t p, index_t q, index_t z) {
-    for (index_t i = thread_index(); i < g; i += thread_count()) {
-        i64 place = at[i];
-        for (i64 e = begins[i]; e < ends[i]; e++)
-            for (i64 f = other_begins[i]; f < other_ends[i]; f++, place++) x[place] = order[e], y[place] = other_order[f];
+// One thread takes a place of the keys, of which equal ones stand together: the first of them has the place of their best score, the others
+// have -1.
+extern "C" __global__ void numcore_best_of_equal(const i64* __restrict__ keys, const REAL* __restrict__ scores, i64* __restrict__ best,
+                                                 index_t n) {
+    for (index_t i = thread_index(); i < n; i += thread_count()) {
+        i64 mine = i;
+        bool first = i == 0 || keys[i - 1] != keys[i];
+        for (index_t e = i + 1; first && e < n && keys[e] == keys[i]; e++)
+            if (scores[e] > scores[mine]) mine = e;
+        best[i] = first ? mine : -1;
+    }
+}
+
+// The first of the others that is not less, or, with `above`, that is greater.
+__device__ __forceinline__ i64 place_of(const i64* others, index_t q, i64 key, bool above) {
+    i64 low = 0, high = q;
+    while (low < high) {
+        i64 middle = (low + high) / 2;
+        if (others[middle] < key || (above && others[middle] == key)) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+extern "C" __global__ void numcore_partners(const i64* __restrict__ keys, const i64* __restrict__ others, i64* __restrict__ begins,
+                                            i64* __restrict__ counts, index_t p, index_t q) {
+    for (index_t i = thread_index(); i < p; i += thread_count()) {
+        i64 begin = place_of(others, q, keys[i], false);
+        begins[i] = begin, counts[i] = place_of(others, q, keys[i], true) - begin;
+    }
+}
+
+// One thread takes a sentence of the first side with all its partners; the results have z places.
+extern "C" __global__ void numcore_join_sides(const i64* __restrict__ keys, const i64* __restrict__ first, const REAL* __restrict__ first_score,
+                                              const i64* __restrict__ begins, const i64* __restrict__ counts, const i64* __restrict__ ends,
+                                              const i64* __restrict__ second, const REAL* __restrict__ second_score, i64* pairs, i64* pivot,
+                                              REAL* score, i64 bits, index_t p, index_t q, index_t z) {
+    for (index_t i = thread_index(); i < p; i += thread_count()) {
+        i64 at = ends[i] - counts[i];
+        for (i64 e = begins[i]; e < begins[i] + counts[i]; e++, at++) {
+            pairs[at] = first[i] << bits | second[e], pivot[at] = keys[i];
+            score[at] = min(first_score[i], second_score[e]);
+        }
     }
 }

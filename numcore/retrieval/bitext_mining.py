@@ -20,6 +20,8 @@ MARGINS = ("absolute", "ratio", "distance")
 FREE = 2**63 - 1  # no pair has taken a row
 LEAST_MEAN = 1e-6  # what a ratio is divided by at least
 NUMBERS = 31  # bits of a sentence's number: two of them make one key
+DIGIT_BITS = 8  # of keys that are sorted: the ends of three times 256 streams stay in the caches, of pages too
+RECORDS, MOST_BLOCKS = 1 << 15, 64  # least records of a range that is moved on its own, and how many ranges there are
 
 
 class MinedPairs(NamedTuple):
@@ -480,65 +482,57 @@ def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=Non
         if scores[i].shape != (len(pairs),) or bool(xp.isnan(scores[i]).any()):
             raise ValueError(f"{name} must have shape ({len(pairs)},) and no nan (got {scores[i].shape})")
         scores[i] = xp.ascontiguousarray(scores[i])
-    left, right = of_both(xp, *(in_groups(xp, pairs[:, 1]) for pairs in (first, second)))
-    rows = [best_in_groups(xp, *side) for side in ((left, scores[0]), (right, scores[1]))] if one_to_one else all_in_groups(xp, left, right)
-    x, y, pivot = first[rows[0], 0], second[rows[1], 0], first[rows[0], 1]
-    score = xp.minimum(scores[0][rows[0]], scores[1][rows[1]])
-    kept = best_in_groups(xp, in_groups(xp, x * (int(y.max()) + 1 if len(y) else 1) + y), score)
-    return PivotPairs(x[kept], y[kept], pivot[kept], score[kept])
+    left, right = (by_key(xp, xp.ascontiguousarray(pairs[:, 1]), xp.ascontiguousarray(pairs[:, 0]), side_scores)
+                   for pairs, side_scores in zip((first, second), scores, strict=True))
+    if one_to_one:
+        left, right = best_of_each(xp, *left), best_of_each(xp, *right)
+    begins, counts = xp.empty(len(left.keys), np.int64), xp.empty(len(left.keys), np.int64)
+    partners(left.keys, right.keys, begins, counts)
+    ends = xp.cumsum(counts)
+    size, bits = int(ends[-1]) if len(ends) else 0, int(right.values.max()).bit_length() if len(right.values) else 0
+    both = Sorted(xp.empty(size, np.int64), xp.empty(size, np.int64), xp.empty(size, dtype))
+    join_sides(*left, begins, counts, ends, *right[1:], *both, bits)
+    pairs, pivot, score = best_of_each(xp, *by_key(xp, *both))
+    return PivotPairs(pairs >> bits, pairs & ((1 << bits) - 1), pivot, score)
 
 
-class Groups(NamedTuple):
-    """Group g consists of the places order[begins[g]:ends[g]] of the keys, which are keys[g] there."""
+class Sorted(NamedTuple):
+    """By ascending key; equal keys in the order in which they came."""
 
     keys: Any
-    order: Any
-    begins: Any
-    ends: Any
+    values: Any
+    scores: Any
 
 
-def in_groups(xp, keys):
-    """Equal keys in groups, by ascending key."""
-    bits = len(keys).bit_length()
-    if len(keys) and int(keys.max()) < 1 << (63 - bits):  # key and place in one number: sorting numbers is quicker than sorting places
-        ascending = xp.sort(keys * (1 << bits) + xp.arange(len(keys)))
-        order, ascending = ascending & ((1 << bits) - 1), ascending >> bits
-    else:
-        order = xp.argsort(keys)
-        ascending = keys[order]
-    last = xp.ones(len(keys), bool)
-    last[:-1] = ascending[1:] != ascending[:-1]
-    ends = xp.nonzero(last)[0] + 1
-    begins = xp.zeros_like(ends)
-    begins[1:] = ends[:-1]
-    return Groups(ascending[begins], order, begins, ends)
+def by_key(xp, keys, values, scores):
+    """Keys that are not negative in ascending order, and with each its value and score.
+
+    A few bits at a time, the lowest first. All three move together, in a few streams: to fetch values and scores from the places of sorted
+    keys would take several times as long, as each lies elsewhere in memory.
+    """
+    n = len(keys)
+    bits = int(keys.max()).bit_length() if n else 0
+    passes = -(-bits // DIGIT_BITS)
+    digits = 1 << -(-bits // max(passes, 1))
+    blocks = min(-(-n // RECORDS), MOST_BLOCKS)
+    here, spare = Sorted(keys, values, scores), None
+    for step in range(passes):
+        counts = xp.zeros((blocks, digits), np.int64)
+        shift = step * (digits.bit_length() - 1)
+        count_digits(here.keys, counts, shift)
+        places = xp.cumsum(counts.T.reshape(-1)).reshape(digits, blocks).T - counts
+        moved = spare or Sorted(*map(xp.empty_like, here))
+        move_by_digit(*here, xp.ascontiguousarray(places), *moved, shift)
+        here, spare = moved, here if step else None  # what was passed in is not written to
+    return here
 
 
-def of_both(xp, left, right):
-    """The groups whose keys occur on both sides."""
-    if not len(right.keys):
-        return left._replace(keys=left.keys[:0], begins=left.begins[:0], ends=left.ends[:0]), right
-    place = xp.minimum(xp.searchsorted(right.keys, left.keys), len(right.keys) - 1)
-    same = right.keys[place] == left.keys
-    place = place[same]
-    return (Groups(left.keys[same], left.order, left.begins[same], left.ends[same]),
-            Groups(right.keys[place], right.order, right.begins[place], right.ends[place]))
-
-
-def best_in_groups(xp, groups, scores):
-    """The place of the best score of each group, the first one of equal ones."""
-    best = xp.empty(len(groups.keys), np.int64)
-    best_of_groups(groups.begins, groups.ends, groups.order, xp.ascontiguousarray(scores), best)
-    return best
-
-
-def all_in_groups(xp, left, right):
-    """The places of all pairs of members of the groups of both sides."""
-    sizes = (left.ends - left.begins) * (right.ends - right.begins)
-    at = xp.cumsum(sizes) - sizes
-    x, y = xp.empty(int(sizes.sum()), np.int64), xp.empty(int(sizes.sum()), np.int64)
-    join_groups(left.begins, left.ends, left.order, right.begins, right.ends, right.order, at, x, y)
-    return x, y
+def best_of_each(xp, keys, values, scores):
+    """Each key once, with the value of its best score, the first one of equal ones."""
+    best = xp.empty(len(keys), np.int64)
+    best_of_equal(keys, scores, best)
+    best = best[best >= 0]
+    return Sorted(keys[best], values[best], scores[best])
 
 
 # --- kernels ------------------------------------------------------------------------------------------------------------------------
@@ -622,25 +616,73 @@ def nearest_of_range(rows, others, begins, ends, nearest, score, lanes, start, s
                 nearest[i], score[i] = j, product
 
 
-@kernel("in int64 begins[g]; in int64 ends[g]; in int64 order[p]; in T scores[p]; out int64 best[g]", split="g")
-def best_of_groups(begins, ends, order, scores, best, start, stop):
+@kernel("in int64 keys[n]; inout int64 counts[g, d]; int64 shift", split="g", gpu="warp")
+def count_digits(keys, counts, shift, start, stop):
+    """How often each digit, of d = 2^bits, occurs in each of g ranges of the keys."""
+    size, mask = -(-keys.size // counts.shape[0]), np.int64(counts.shape[1] - 1)
     for g in range(start, stop):
-        mine = order[np.uintp(begins[g])]
-        for e in range(np.uintp(begins[g]) + np.uintp(1), np.uintp(ends[g])):
-            other = order[e]
-            score, least = scores[np.uintp(other)], scores[np.uintp(mine)]
-            if score > least or (score == least and other < mine):
-                mine = other
-        best[g] = mine
+        for i in range(np.uintp(g * size), np.uintp(min((g + 1) * size, keys.size))):
+            counts[g, np.uintp(keys[i] >> shift & mask)] += 1
 
 
-@kernel("in int64 begins[g]; in int64 ends[g]; in int64 order[p]; in int64 other_begins[g]; in int64 other_ends[g]; "
-        "in int64 other_order[q]; in int64 at[g]; inout int64 x[z]; inout int64 y[z]", split="g")
-def join_groups(begins, ends, order, other_begins, other_ends, other_order, at, x, y, start, stop):
-    """All pairs of a member of a group and one of its partner, written from place at[g] on."""
+@kernel("in int64 keys[n]; in int64 values[n]; in T scores[n]; inout int64 places[g, d]; inout int64 new_keys[n]; "
+        "inout int64 new_values[n]; inout T new_scores[n]; int64 shift", split="g", gpu="warp")
+def move_by_digit(keys, values, scores, places, new_keys, new_values, new_scores, shift, start, stop):
+    """Each to the next place of its digit and range, in the order of the keys."""
+    size, mask = -(-keys.size // places.shape[0]), np.int64(places.shape[1] - 1)
     for g in range(start, stop):
-        place = np.uintp(at[g])
-        for e in range(np.uintp(begins[g]), np.uintp(ends[g])):
-            for f in range(np.uintp(other_begins[g]), np.uintp(other_ends[g])):
-                x[place], y[place] = order[e], other_order[f]
-                place += np.uintp(1)
+        for i in range(np.uintp(g * size), np.uintp(min((g + 1) * size, keys.size))):
+            digit = np.uintp(keys[i] >> shift & mask)
+            at = np.uintp(places[g, digit])
+            places[g, digit] += 1
+            new_keys[at], new_values[at], new_scores[at] = keys[i], values[i], scores[i]
+
+
+@kernel("in int64 keys[n]; in T scores[n]; out int64 best[n]", split="n")
+def best_of_equal(keys, scores, best, start, stop):
+    """At the first of equal keys, which stand together, the place of the best score, the first one of equal ones; -1 elsewhere."""
+    for i in range(start, stop):
+        mine = i
+        if i and keys[i] == keys[i - 1]:
+            mine = -1
+        else:
+            for e in range(i + 1, keys.size):
+                if keys[e] != keys[i]:
+                    break
+                mine = e if scores[e] > scores[mine] else mine
+        best[i] = mine
+
+
+@kernel("in int64 keys[p]; in int64 others[q]; out int64 begins[p]; out int64 counts[p]", split="p")
+def partners(keys, others, begins, counts, start, stop):
+    """Where the other side has each key, and how often; both sides ascend."""
+    low, high = np.uintp(0), np.uintp(others.size)
+    while low < high:
+        middle = (low + high) // np.uintp(2)
+        if others[middle] < keys[start]:
+            low = middle + np.uintp(1)
+        else:
+            high = middle
+    for i in range(start, stop):
+        if i > start and keys[i] == keys[i - 1]:
+            begins[i], counts[i] = begins[i - 1], counts[i - 1]
+            continue
+        while low < others.size and others[low] < keys[i]:
+            low += np.uintp(1)
+        begins[i] = low
+        while low < others.size and others[low] == keys[i]:
+            low += np.uintp(1)
+        counts[i] = np.int64(low) - begins[i]
+
+
+@kernel("in int64 keys[p]; in int64 first[p]; in T first_score[p]; in int64 begins[p]; in int64 counts[p]; in int64 ends[p]; "
+        "in int64 second[q]; in T second_score[q]; inout int64 pairs[z]; inout int64 pivot[z]; inout T score[z]; int64 bits", split="p")
+def join_sides(keys, first, first_score, begins, counts, ends, second, second_score, pairs, pivot, score, bits, start, stop):
+    """Each sentence of the first side with its partners, up to place ends[i]; both become one number."""
+    for i in range(start, stop):
+        if counts[i]:
+            at = np.uintp(ends[i] - counts[i])
+            for e in range(np.uintp(begins[i]), np.uintp(begins[i] + counts[i])):
+                pairs[at], pivot[at] = first[i] << bits | second[e], keys[i]
+                score[at] = min(first_score[i], second_score[e])
+                at += np.uintp(1)

@@ -221,6 +221,33 @@ def test_pivots(one_to_one, dtype, p, q, pivots, sentences):
     assert found.score.dtype == dtype
 
 
+def test_many_pivots_are_sorted_in_several_ranges():
+    """More pairs than one range takes; the bits of the result do not depend on threads."""
+    rng, n = np.random.default_rng(11), 70_000
+    sides, scores = rng.integers(0, 3000, (2, n, 2)), rng.integers(0, 50, (2, n)) / 64
+    sides[:, :, 1] = rng.integers(0, n, (2, n)) * 1000  # many bits
+    results = []
+    try:
+        for threads in (1, 3):
+            numcore.set_num_threads(threads)
+            results.append(pivot_pairs(*sides, one_to_one=False, first_score=scores[0], second_score=scores[1]))
+    finally:
+        numcore.set_num_threads(None)
+    order = [np.argsort(side[:, 1], kind="stable") for side in sides]
+    keys = [side[o, 1] for side, o in zip(sides, order, strict=True)]
+    begins, ends = (np.searchsorted(keys[1], keys[0], side) for side in ("left", "right"))
+    expected = {}
+    for i, low, high in zip(order[0].tolist(), begins.tolist(), ends.tolist(), strict=True):
+        for j in order[1][low:high].tolist():
+            pair, score = (int(sides[0, i, 0]), int(sides[1, j, 0])), min(scores[0, i], scores[1, j])
+            if pair not in expected or score > expected[pair][0]:
+                expected[pair] = score, int(sides[0, i, 1])
+    for found in results:
+        pairs = list(zip(found.first_index.tolist(), found.second_index.tolist(), strict=True))
+        assert pairs == sorted(expected)
+        assert list(zip(found.score.tolist(), found.pivot.tolist(), strict=True)) == [expected[pair] for pair in pairs]
+
+
 def test_pivots_with_scores_of_one_side_and_large_numbers():
     most = 2**31 - 1
     found = pivot_pairs([[most, most], [0, most]], [[most, most]], first_score=np.array([0.25, 0.5]), one_to_one=False)

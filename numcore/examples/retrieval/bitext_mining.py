@@ -183,23 +183,36 @@ def _nearest_of_range(rng, variant, size):
     return [rows, others, *ranges, np.full(size, -7), np.full(size, np.nan, variant["T"])]
 
 
-def _groups(rng, size):
-    """(begins, ends, order) of groups of one to three members."""
-    ends = np.cumsum(rng.integers(1, 4, size))
-    count = int(ends[-1]) if size else 1
-    return np.concatenate([[0], ends])[:size].astype(np.int64), ends.astype(np.int64), rng.permutation(count)
+def _count_digits(rng, variant, size):
+    return [rng.integers(0, 1 << 40, 70), np.zeros((size, 16), np.int64), 7]
 
 
-def _best_of_groups(rng, variant, size):
-    begins, ends, order = _groups(rng, size)
-    return [begins, ends, order, rng.integers(0, 3, len(order)).astype(variant["T"]), np.full(size, -7)]
+def _move_by_digit(rng, variant, size):
+    n, shift, keys = 70, 7, rng.integers(0, 1 << 40, 70)
+    counts = np.zeros((size, 16), np.int64)
+    np.add.at(counts, (np.arange(n) // -(-n // size), keys >> shift & 15) if size else (), 1)
+    places = np.cumsum(counts.T.reshape(-1)).reshape(16, size).T - counts
+    return [keys, rng.integers(0, 99, n), rng.random(n).astype(variant["T"]), places.copy(), *np.full((2, n), -7),
+            np.full(n, np.nan, variant["T"]), shift]
 
 
-def _join_groups(rng, variant, size):
-    left, right = _groups(rng, size), _groups(rng, size)
-    sizes = (left[1] - left[0]) * (right[1] - right[0])
-    return [*left, *right, np.cumsum(sizes) - sizes, *np.full((2, max(1, int(sizes.sum()))), -7)]
+def _best_of_equal(rng, variant, size):
+    return [np.sort(rng.integers(0, size // 2 + 1, size)), rng.integers(0, 3, size).astype(variant["T"]), np.full(size, -7)]
+
+
+def _partners(rng, variant, size):
+    return [*(np.sort(rng.integers(0, size // 2 + 1, n)) for n in (size, 50)), *np.full((2, size), -7)]
+
+
+def _join_sides(rng, variant, size):
+    counts = rng.integers(0, 4, size)
+    begins, ends = rng.integers(0, 27, size), np.cumsum(counts)
+    first, second = (rng.integers(0, 1 << 31, n) for n in (size, 30))
+    scores, results = rng.random(30 + size).astype(variant["T"]), np.full(int(counts.sum()), -7)
+    return [np.arange(size), first, scores[30:], begins, counts, ends, second, scores[:30], results, results.copy(),
+            results.astype(variant["T"]), 31]
 
 
 KERNELS = {"scan_columns": _scan_columns, "cosines_of": _cosines_of, "take_greedily": _take_greedily, "nearest_of_range": _nearest_of_range,
-           "best_of_groups": _best_of_groups, "join_groups": _join_groups}
+           "count_digits": _count_digits, "move_by_digit": _move_by_digit, "best_of_equal": _best_of_equal, "partners": _partners,
+           "join_sides": _join_sides}
