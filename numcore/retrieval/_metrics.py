@@ -97,7 +97,8 @@ def ranking_metrics(scores_or_ranks, relevance, groups=None, *, metrics=("mrr@10
         for name, value in (("groups", groups), ("mask", mask)):
             if value is not None:
                 raise ValueError(f"{name} must be None for lists of documents (got {type(value).__name__})")
-        dtype, found = np.dtype(np.float64), _of_documents(lists, relevance, gain)
+        deepest = max(cuts, default=0) if None not in cuts else None  # what stands below all cuts need not be looked up
+        dtype, found = np.dtype(np.float64), _of_documents(lists, relevance, gain, deepest)
     xp, (places,) = on_device(places=found.places)
     gains = xp.exp2(found.relevance) - 1 if gain == "exponential" else found.relevance
     ideal = gains[_order(xp, found.queries, -found.relevance)] if NDCG in kinds or DCG in kinds else gains
@@ -145,7 +146,7 @@ class Places(NamedTuple):
     longest: int
 
 
-def _of_documents(lists, relevance, gain):
+def _of_documents(lists, relevance, gain, deepest):
     if lists.ndim != 2:
         raise ValueError(f"scores_or_ranks must have shape (nq, k) (got {lists.shape})")
     xp, judged = judgements("relevance", relevance)
@@ -157,10 +158,12 @@ def _of_documents(lists, relevance, gain):
         raise ValueError(f"relevance must have queries in [0, {nq}) (got {int(judged.queries.min())} … {int(judged.queries.max())})")
     _check_gains(judged.relevance, gain)
     above = judged.relevance > 0
-    queries, documents, value = judged.queries[above], judged.documents[above], judged.relevance[above].astype(np.float64)
+    queries, documents, value = judged[:3] if bool(above.all()) else (part[above] for part in judged[:3])
+    value = value.astype(np.float64)
     offsets, places = _offsets(xp, queries, nq), xp.full(len(queries), k, np.int64)
-    if nq and k and len(queries):
-        places_in_lists(xp.ascontiguousarray(lists.astype(np.int64, copy=False)), offsets, documents, places)
+    upper = xp.ascontiguousarray(lists[:, :deepest], dtype=np.int64)
+    if upper.size and len(queries):
+        places_in_lists(upper, offsets, documents, places)
     return Places(queries, places, value, offsets, xp.full(nq, k, np.int64), k)
 
 
@@ -261,7 +264,16 @@ def _order(xp, queries, values):
     if len(whole) and (whole is values or bool((whole == values).all())):
         low, first = int(whole.min()), int(queries.min())
         span = int(whole.max()) - low + 1
-        if (int(queries.max()) - first + 1) * span < 2**63:
+        keys, bits = (int(queries.max()) - first + 1) * span, len(whole).bit_length()
+        if keys < 1 << (63 - bits):  # and the place besides: sorting numbers is quicker than sorting places
+            both = queries - first
+            both *= span << bits
+            both += (whole - low) << bits
+            both += xp.arange(len(whole), dtype=np.int64)
+            both.sort()
+            both &= (1 << bits) - 1
+            return both
+        if keys < 2**63:
             return xp.argsort((queries - first) * span + (whole - low))
     return xp.lexsort(xp.stack([values, queries.astype(values.dtype)]))
 
@@ -299,7 +311,7 @@ def judgements(name, qrels):
         qrels = qrels.reshape(0, 3)
     if qrels.dtype == np.uint64 and qrels.size and int(qrels.max()) >= 2**63:
         raise ValueError(f"{name} must be below 2**63 (got {int(qrels.max())})")
-    queries, documents, relevance = (xp.ascontiguousarray(qrels[:, c]).astype(np.int64) for c in range(3))
+    queries, documents, relevance = (xp.ascontiguousarray(qrels[:, c], dtype=np.int64) for c in range(3))
     after = (queries[1:] > queries[:-1]) | ((queries[1:] == queries[:-1]) & (documents[1:] > documents[:-1]))
     if not bool(after.all()):
         order = _order(xp, queries, documents)

@@ -374,3 +374,15 @@ def test_errors_of_values(call, message):
 def test_errors_of_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def test_lists_are_looked_up_no_deeper_than_the_deepest_cut():
+    """Metrics with cuts are the same beside one that needs whole lists, and where judgements come in any order with huge numbers."""
+    rng = np.random.default_rng(12)
+    lists = np.argsort(rng.random((40, 300)), axis=1) * 2**50
+    qrels = np.array([(q, document, r) for q in range(40) for document, r in zip(
+        rng.choice(lists[q], 30, replace=False), rng.integers(0, 4, 30), strict=True)])
+    cut = ("mrr@3", "ndcg@10", "recall@100", "map@50", "precision@20", "hit@1", "dcg@7")
+    some, whole = ranking_metrics(lists, qrels, metrics=cut), ranking_metrics(lists, rng.permutation(qrels), metrics=(*cut, "map"))
+    for name in cut:
+        np.testing.assert_array_equal(some[name], whole[name])
