@@ -110,7 +110,7 @@ def ranking_metrics(scores_or_ranks, relevance, groups=None, *, metrics=("mrr@10
     values = xp.empty((nq, len(kinds)))
     if nq and kinds:
         discounts = xp.asarray(1 / np.log2(np.arange(2.0, longest + 2)))
-        every = [min(cut or found.longest, longest) for cut in cuts]
+        every = [min(cut or found.longest, found.longest) for cut in cuts]  # documents that were not found stand at the place `longest`
         size = xp.asarray([cut or 0 for cut in cuts], dtype=np.int64)
         metrics_of_lists(places, counted, gains, ideal, found.offsets, found.lengths, discounts, xp.asarray(kinds, dtype=np.int64),
                          xp.asarray(every, dtype=np.int64), size, values, int(normalize_map == "cut"))

@@ -257,9 +257,10 @@ def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=Tru
     k = checked_count("n_buckets", n_buckets, least=2, most=min(len(train), len(test)))
     balance, max_iter = checked_bool("balance", balance), checked_count("max_iter", max_iter, least=1)
     x = xp.concatenate([train, test])
-    middle = x.mean(axis=0)
-    x = x - middle  # so that squared distances lose no digits to a common offset
-    squares = (x * x).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = x.mean(axis=0)
+        x = x - middle  # so that squared distances lose no digits to a common offset
+        squares = (x * x).sum(axis=1)
     if not bool(xp.isfinite(squares).all()):
         raise ValueError("train_queries and test_queries must have finite squared lengths (got an overflow)")
     centers, bucket, last = _first_centers(xp, x, squares, k, np.random.default_rng(rng)), None, math.inf
