@@ -18,6 +18,7 @@ from .strings import counted_grams, edit_distances, jaro_pair, numbered_grams, p
 
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
+MOST_IDS = 2**31 - 1  # of names in a network
 MOST_SHARED = 2**16 - 1  # to which trigrams are counted
 LARGE_TABLE = 1 << 20  # cells of a table of edits from which many are filled at once
 SELECTIVE = 0.4  # a similarity from which few pairs of names have a rare gram in common
@@ -375,7 +376,8 @@ def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_ma
     Raises
     ------
     ValueError
-        The widths differ, an entry is infinite or too large for its square, or an option is outside of its range.
+        The widths differ, an entry is infinite or too large for its square, all rows of a side are missing, or an option is outside of
+        its range.
     TypeError
         Arrays of other dtypes or on different devices.
 
@@ -431,6 +433,8 @@ def _without_missing(xp, name, vectors):
     if largest > most:
         raise ValueError(f"{name} must be finite and at most {most:.3g} in absolute value (got {largest})")
     present = len(vectors) - int(missing.sum())
+    if len(vectors) and not present:
+        raise ValueError(f"{name} must have a row without nan (got none of {len(vectors)})")
     mean = (filled.sum(axis=0, dtype=np.float64) / max(present, 1)).astype(vectors.dtype)
     return xp.where(missing[:, None], mean, filled)
 
@@ -623,7 +627,7 @@ def name_network(alias_ids, profile_ids, counts=None):
     Parameters
     ----------
     alias_ids, profile_ids : (m,) arrays of int
-        Uses of a name by a profile, both numbered from 0.
+        Uses of a name by a profile, both numbered from 0; below 2**31.
     counts : (m,) array of int or float, optional
         How often; > 0 or zero, by default 1. Repeated uses are summed.
 
@@ -635,7 +639,7 @@ def name_network(alias_ids, profile_ids, counts=None):
     Raises
     ------
     ValueError
-        Lengths differ, an id is negative, or a count negative or not finite.
+        Lengths differ, an id is negative or too large, or a count negative or not finite.
     TypeError
         Ids are no integers, or counts no numbers.
 
@@ -656,8 +660,8 @@ def name_network(alias_ids, profile_ids, counts=None):
         array = np.asarray(given if len(given) else np.zeros(0, np.int64))
         if array.dtype.kind not in "iu":
             raise TypeError(f"{name} must be integers (got dtype {array.dtype})")
-        if array.size and int(array.min()) < 0:
-            raise ValueError(f"{name} must be >= 0 (got {int(array.min())})")
+        if array.size and not 0 <= int(array.min()) <= int(array.max()) < MOST_IDS:
+            raise ValueError(f"{name} must satisfy 0 <= id < {MOST_IDS} (got {int(array.min())} … {int(array.max())})")
         ids.append(array.astype(np.int64))
     weights = np.ones(len(ids[0])) if counts is None else np.asarray(counts)
     if weights.dtype.kind not in "fiu" and weights.size:
@@ -668,8 +672,10 @@ def name_network(alias_ids, profile_ids, counts=None):
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"counts must be finite and >= 0 (got {weights.min()} … {weights.max()})")
     used = weights > 0
-    shape = tuple(int(array.max(initial=-1)) + 1 for array in ids)
-    uses = CSR.from_coo(ids[0][used], ids[1][used], weights[used].astype(np.float64), shape)
+    profiles, ids[1] = np.unique(ids[1], return_inverse=True)
+    shape = int(ids[0].max(initial=-1)) + 1, len(profiles)
+    weights = weights[used] / weights.max(initial=1)  # so that no sum overflows
+    uses = CSR.from_coo(ids[0][used], ids[1][used], weights.astype(np.float64), shape)
     return CSR(*_product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0], (shape[0], shape[0]))
 
 
@@ -774,7 +780,7 @@ def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, e
     n = len(indptr) - 1 if indptr.ndim == 1 and len(indptr) else 0
     a = CSR(indptr, indices, data.astype(np.float64), (n, n))
     used = a.data > 0
-    rows, cols, weights = a.rows[used], a.indices[used], a.data[used] / (2 * a.data.max(initial=1e-300))
+    rows, cols, weights = a.rows[used], a.indices[used], a.data[used] / a.data.max(initial=1e-300) / 2
     a = CSR.from_coo(np.concatenate([rows, cols]), np.concatenate([cols, rows]), np.concatenate([weights, weights]), (n, n))
     return _modularity(a) if method == "modularity" else _markov(a, inflation, expansion, prune, max_iter, tol)
 
@@ -990,6 +996,8 @@ def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
 
 
 def _pair_set(name, pairs, n_left, n_right):
+    if len(pairs) < 2:
+        raise ValueError(f"{name} must be (left, right) (got {len(pairs)} parts)")
     sides = []
     for side, limit in zip(pairs[:2], (n_left, n_right), strict=True):
         side = np.asarray(side if len(side) else np.zeros(0, np.int64))

@@ -225,6 +225,11 @@ def test_vectors_in_blocks_and_with_missing_rows():
     assert as_dict(embedding_link(left, right, max_distance=1.0)) == pytest.approx(as_dict(embedding_link(filled, right, max_distance=1.0)))
 
 
+def test_vectors_of_a_side_may_not_all_be_missing():
+    with pytest.raises(ValueError, match="left_vectors must have a row without nan"):
+        embedding_link(np.full((3, 2), np.nan), np.ones((3, 2)))
+
+
 def test_near_vectors_far_from_the_origin():
     """The expansion of the squares loses all digits here; candidates are measured by their differences."""
     left = np.full((3, 2), 1e6, np.float32) + np.arange(3, dtype=np.float32)[:, None]
@@ -310,6 +315,24 @@ def test_transition_probabilities():
     assert name_network([], []).shape == (0, 0) and name_network([2], [0]).to_dense().sum() == 1
 
 
+@pytest.mark.parametrize("ids", [([2**62], [0]), ([0], [2**62]), ([2**31 - 1], [0]), ([-1], [0])])
+def test_network_refuses_ids_that_are_no_numbers_of_names(ids):
+    with pytest.raises(ValueError, match="ids must satisfy 0 <= id < 2147483647"):
+        name_network(*ids)
+
+
+def test_network_of_profiles_with_large_numbers_and_counts():
+    small = name_network([0, 0, 1], [0, 1, 1], [1.0, 1.0, 0.5])
+    large = name_network([0, 0, 1], [5, 2**30, 2**30], [1.6e308, 1.6e308, 0.8e308])
+    np.testing.assert_allclose(large.to_dense(), small.to_dense(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("method", ["markov", "modularity"])
+@pytest.mark.filterwarnings("error")
+def test_clusters_of_the_largest_weights(method):
+    assert network_clusters(np.array([0, 1, 2, 2]), np.array([1, 0]), np.full(2, 1.7e308), method=method).tolist() == [0, 0, 1]
+
+
 def test_rows_much_longer_than_most(monkeypatch):
     """300 names of one profile beside 500 with their own, and names of two profiles; also in small batches."""
     alias, profile = np.r_[np.arange(300), np.arange(300, 800), [3, 700]], np.r_[np.zeros(300, int), np.arange(1, 501), [5, 0]]
@@ -322,7 +345,7 @@ def test_rows_much_longer_than_most(monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, kind, message", [
-    (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must be >= 0"), (([0.5], [0]), TypeError, "alias_ids"),
+    (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must satisfy 0 <= id"), (([0.5], [0]), TypeError, "alias_ids"),
     (([0], [0], [-1.0]), ValueError, "counts must be finite and >= 0"), (([0], [0], [np.nan]), ValueError, "counts"),
     (([0], [0], ["a"]), TypeError, "counts must be numbers")])
 def test_network_refuses(arguments, kind, message):
@@ -451,7 +474,8 @@ def test_quality():
 
 @pytest.mark.parametrize("pairs, kind, message", [(([2], [0]), ValueError, "pairs must satisfy 0 <= row < 2"), (([0, 1], [0]),
     ValueError, "as many left"),
-                                                  (([0.5], [0]), TypeError, "pairs must hold integers"), (([-1], [0]), ValueError,
+                                                  (([0.5], [0]), TypeError, "pairs must hold integers"), (np.array([[0, 0]]), ValueError,
+                                                  "pairs must be \\(left, right\\) \\(got 1 parts"), (([-1], [0]), ValueError,
                                                   "0 <= row < 2")])
 def test_quality_refuses(pairs, kind, message):
     with pytest.raises(kind, match=message):
