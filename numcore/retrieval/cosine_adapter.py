@@ -435,13 +435,15 @@ def adapter_loss(raw, begins, ends, cosines, relevance, losses, grad, code, pos_
         for first in range(begins[q], ends[q], BLOCK):
             last = min(first + BLOCK, ends[q])
             size = last - first
-            features(cosines[first:last], code, c, f, h)
-            slopes(relevance[first:last], a, b, third if code == QUADRATIC else zero, pos_weight, f, h, dz, loss)
-            for j in range(size, (size + LANES - 1) // LANES * LANES):
+            blocks = in_lanes(cosines, first, last, f)
+            in_lanes(relevance, first, last, loss)
+            features(blocks, code, c, f, h)
+            slopes(blocks, a, b, third if code == QUADRATIC else zero, pos_weight, f, h, dz, loss)
+            for j in range(size, blocks * LANES):
                 dz[j] = loss[j] = f[j] = h[j] = 0
-            for block in range((size + LANES - 1) // LANES):
+            for block in range(blocks):
                 for lane in range(LANES):
-                    j = np.uintp(block * LANES + lane)
+                    j = block * np.uintp(LANES) + np.uintp(lane)
                     sums[lane] += float(loss[j])
                     sums[LANES + lane] += float(dz[j]) * float(f[j])
                     sums[2 * LANES + lane] += float(dz[j])
@@ -457,37 +459,56 @@ def adapter_loss(raw, begins, ends, cosines, relevance, losses, grad, code, pos_
             grad[q, 2] = sums[3 * LANES] / count * (float(a) if code == POWER else 1.0) * -math.expm1(-float(third))
 
 
-def features(x, code, c, f, h):
-    """z = a f + b, and e h more for "quadratic"; for "power" a h is the derivative of z by c. Cosines are clipped to [-1, 1]."""
+def in_lanes(x, first, last, copy):
+    """How many times `LANES` the numbers x[first:last] fill, here with zeros behind: loops over so many are vector instructions alone."""
+    first, size = np.uintp(first), np.uintp(last - first)
+    blocks = (size + np.uintp(LANES - 1)) // np.uintp(LANES)
+    for j in range(size):
+        copy[j] = x[first + j]
+    for j in range(size, np.uintp(LANES) * blocks):
+        copy[j] = 0
+    return blocks
+
+
+def features(blocks, code, c, f, h):
+    """z = a f + b, and e h more for "quadratic"; for "power" a h is the derivative of z by c. f are cosines first, clipped to [-1, 1]."""
     zero, half, one = f.dtype.type(0), f.dtype.type(0.5), f.dtype.type(1)
-    for j in range(x.size):
-        f[j], h[j] = min(max(x[j], -one), one), zero
-    if code != LINEAR:
-        for j in range(x.size):
-            f[j] = half + half * f[j]
+    for block in range(blocks):
+        for lane in range(LANES):
+            j = block * np.uintp(LANES) + np.uintp(lane)
+            x = min(max(f[j], -one), one)
+            f[j], h[j] = x if code == LINEAR else half + half * x, zero
     if code == SQRT:
-        for j in range(x.size):
-            f[j] = math.sqrt(f[j])
+        for block in range(blocks):
+            for lane in range(LANES):
+                j = block * np.uintp(LANES) + np.uintp(lane)
+                f[j] = math.sqrt(f[j])
     elif code == QUADRATIC:
-        for j in range(x.size):
-            h[j] = f[j]
-            f[j] = f[j] * f[j]
+        for block in range(blocks):
+            for lane in range(LANES):
+                j = block * np.uintp(LANES) + np.uintp(lane)
+                h[j] = f[j]
+                f[j] = f[j] * f[j]
     elif code == POWER:
-        for j in range(x.size):
-            logarithm = log(f[j] if f[j] > zero else one)
-            f[j] = exp(c * logarithm) if f[j] > zero else zero
-            h[j] = f[j] * logarithm
+        for block in range(blocks):
+            for lane in range(LANES):
+                j = block * np.uintp(LANES) + np.uintp(lane)
+                logarithm = log(f[j] if f[j] > zero else one)
+                f[j] = exp(c * logarithm) if f[j] > zero else zero
+                h[j] = f[j] * logarithm
 
 
-def slopes(y, a, b, e, pos_weight, f, h, dz, loss):
-    """The loss of each result, and its derivative by z."""
+def slopes(blocks, a, b, e, pos_weight, f, h, dz, loss):
+    """The loss of each result, in place of its relevance, and its derivative by z."""
     zero, one = f.dtype.type(0), f.dtype.type(1)
-    for j in range(y.size):
-        z = a * f[j] + e * h[j] + b
-        tail = exp(-abs(z))
-        weight = one + (pos_weight - one) * y[j]
-        loss[j] = (one - y[j]) * z + weight * (max(-z, zero) + log1p(tail))
-        dz[j] = one - y[j] - weight * ((tail if z >= zero else one) / (one + tail))
+    for block in range(blocks):
+        for lane in range(LANES):
+            j = block * np.uintp(LANES) + np.uintp(lane)
+            y, z = loss[j], a * f[j] + e * h[j] + b
+            tail = exp(-abs(z))
+            weight = one + (pos_weight - one) * y
+            loss[j] = (one - y) * z + weight * (max(-z, zero) + log1p(tail))
+            dz[j] = one - y - weight * ((tail if z >= zero else one) / (one + tail))
 
 
 @kernel("in T parameters[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; out T scores[n]; out int64 wrong[q]; "
@@ -500,14 +521,19 @@ def adapter_scores(parameters, begins, ends, cosines, scores, wrong, code, limit
         e, count = third if code == QUADRATIC else zero, 0
         for first in range(begins[q], ends[q], BLOCK):
             last = min(first + BLOCK, ends[q])
-            x, out = cosines[first:last], scores[first:last]
-            for j in range(x.size):
-                count += not abs(x[j]) <= limit
-            features(x, code, third, f, h)
-            for j in range(out.size):
-                z = a * f[j] + e * h[j] + b
-                tail = exp(-abs(z))
-                out[j] = (one if z >= zero else tail) / (one + tail)
+            blocks = in_lanes(cosines, first, last, f)
+            for block in range(blocks):
+                for lane in range(LANES):
+                    count += not abs(f[block * np.uintp(LANES) + np.uintp(lane)]) <= limit
+            features(blocks, code, third, f, h)
+            for block in range(blocks):
+                for lane in range(LANES):
+                    j = block * np.uintp(LANES) + np.uintp(lane)
+                    z = a * f[j] + e * h[j] + b
+                    tail = exp(-abs(z))
+                    h[j] = (one if z >= zero else tail) / (one + tail)
+            for j in range(np.uintp(last - first)):
+                scores[np.uintp(first) + j] = h[j]
         wrong[q] = count
 
 
@@ -522,23 +548,26 @@ def logistic_moments(begins, ends, cosines, relevance, moments, code, slope, b, 
             sums[s] = 0
         for first in range(begins[q], ends[q], BLOCK):
             last = min(first + BLOCK, ends[q])
-            x, y, size = cosines[first:last], relevance[first:last], last - first
-            features(x, min(code, SQRT), one, f, h)
+            size, blocks = last - first, in_lanes(cosines, first, last, f)
+            in_lanes(relevance, first, last, loss)
+            features(blocks, min(code, SQRT), one, f, h)
             if code > SQRT:
                 for j in range(size):
-                    f[j] = half + half * min(max(x[j], -one), one)
-            for j in range(size):
-                z = slope * f[j] + b
-                tail = exp(-abs(z))
-                weight, miss = one + (pos_weight - one) * y[j], (tail if z >= zero else one) / (one + tail)
-                loss[j] = (one - y[j]) * z + weight * (max(-z, zero) + log1p(tail))
-                dz[j] = one - y[j] - weight * miss
-                h[j] = weight * miss * (one - miss)
-            for j in range(size, (size + LANES - 1) // LANES * LANES):
-                dz[j] = loss[j] = f[j] = h[j] = 0
-            for block in range((size + LANES - 1) // LANES):
+                    f[j] = half + half * min(max(cosines[first + j], -one), one)
+            for block in range(blocks):
                 for lane in range(LANES):
-                    j = np.uintp(block * LANES + lane)
+                    j = block * np.uintp(LANES) + np.uintp(lane)
+                    y, z = loss[j], slope * f[j] + b
+                    tail = exp(-abs(z))
+                    weight, miss = one + (pos_weight - one) * y, (tail if z >= zero else one) / (one + tail)
+                    loss[j] = (one - y) * z + weight * (max(-z, zero) + log1p(tail))
+                    dz[j] = one - y - weight * miss
+                    h[j] = weight * miss * (one - miss)
+            for j in range(size, blocks * LANES):
+                dz[j] = loss[j] = f[j] = h[j] = 0
+            for block in range(blocks):
+                for lane in range(LANES):
+                    j = block * np.uintp(LANES) + np.uintp(lane)
                     value, slope_of, curvature = float(f[j]), float(dz[j]), float(h[j])
                     sums[lane] += float(loss[j])
                     sums[LANES + lane] += slope_of * value
