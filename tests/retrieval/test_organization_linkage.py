@@ -345,7 +345,7 @@ def test_rows_much_longer_than_most(monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, kind, message", [
-    (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must satisfy 0 <= id"), (([0.5], [0]), TypeError, "alias_ids"),
+    (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must satisfy"), (([0.5], [0]), TypeError, "alias_ids"),
     (([0], [0], [-1.0]), ValueError, "counts must be finite and >= 0"), (([0], [0], [np.nan]), ValueError, "counts"),
     (([0], [0], ["a"]), TypeError, "counts must be numbers")])
 def test_network_refuses(arguments, kind, message):
