@@ -18,9 +18,10 @@ lint: $(VENV)/ruff.stamp
 wheel: $(VENV)/build.stamp
 	$(BIN)/python -m build
 
+# numcore and its peers have one thread each
 table: $(VENV)/bench.stamp
-	NUMCORE_NUM_THREADS=1 $(BIN)/python -m numcore --json $(VENV)/results.json
-	$(BIN)/python docs/readme_table.py $(VENV)/results.json README.md
+	NUMCORE_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python docs/measure.py
+	$(BIN)/python docs/readme_table.py $$(ls -t docs/measured/*.json | head -1) README.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .asv docs/_build docs/gallery docs/api/generated

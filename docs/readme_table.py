@@ -1,4 +1,5 @@
-"""Write the table of ``python -m numcore --json FILE`` between the markers of a Markdown file: ``readme_table.py FILE README.md``."""
+"""Write a table between the markers of a Markdown file: ``readme_table.py FILE README.md``. FILE is one of docs/measured, or what
+``python -m numcore --json FILE`` wrote; of each routine that has a peer the table shows one type, the first."""
 
 import json
 import sys
@@ -10,7 +11,11 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def table(results, environment):
-    rows = [cells(result) for result in results]
+    first = {}
+    for result in results:
+        if result["peer"] is not None:
+            first.setdefault((result["room"], result["routine"], result["device"]), result)
+    rows = [cells(result) for result in first.values()]
     lines = [list(rows[0]), ["---:" if name in NUMBERS else "---" for name in rows[0]], *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\nMeasured on: {machine(environment)}."
 
@@ -19,7 +24,8 @@ def main(source, target):
     found, target = json.loads(Path(source).read_text()), Path(target)
     before, _, rest = target.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    target.write_text(f"{before}{BEGIN}\n{table(**found)}\n{END}{after}", encoding="utf-8")
+    rows = table(found["results"], found["environment"])
+    target.write_text(f"{before}{BEGIN}\n{rows}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

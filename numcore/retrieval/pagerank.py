@@ -77,7 +77,7 @@ def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-
     -----
     O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at 0.85. Each edge is read once for eight seed vectors.
     Memory of two times nnz and of 50 n numbers for eight seed vectors, beyond the result. Where all weights are equal, edges are read
-    without their probabilities, which is about twice as fast.
+    without their probabilities.
 
     References
     ----------
