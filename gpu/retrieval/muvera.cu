@@ -8,6 +8,13 @@
 #define TILE 32
 #define PITCH 33  // columns of a tile then lie in different banks
 
+// Of two tiles in shared memory, rows ty and ty + 16 of the left one with tx and tx + 16 of the right one.
+__device__ __forceinline__ void add_products(const REAL* left, const REAL* right, int tx, int ty, REAL (&sums)[2][2]) {
+    for (int k = 0; k < TILE; k++)
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) sums[i][j] += left[(ty + 16 * i) * PITCH + k] * right[(tx + 16 * j) * PITCH + k];
+}
+
 // points (m, d), normals (h, d), cells (r, m). A block takes 32 vectors and the normals of so many repetitions as fit into 32, 16 x 16
 // threads with two by two products; the bits of a repetition are then read as a Gray code. x - x is zero for finite numbers alone.
 extern "C" __global__ void numcore_gray_cells(const REAL* __restrict__ points, const REAL* __restrict__ normals, int* __restrict__ cells,
@@ -31,9 +38,7 @@ extern "C" __global__ void numcore_gray_cells(const REAL* __restrict__ points, c
                     right[i * PITCH + e % TILE] = i < planes && k < d ? normals[(h0 + i) * d + k] : REAL(0);
                 }
                 __syncthreads();
-                for (int k = 0; k < TILE; k++)
-                    for (int i = 0; i < 2; i++)
-                        for (int j = 0; j < 2; j++) sums[i][j] += left[(ty + 16 * i) * PITCH + k] * right[(tx + 16 * j) * PITCH + k];
+                add_products(left, right, tx, ty, sums);
                 __syncthreads();
             }
             for (int i = 0; i < 2; i++)
@@ -120,9 +125,7 @@ extern "C" __global__ void numcore_max_sim(const REAL* __restrict__ queries, con
                         right[i * PITCH + e % TILE] = row0 + i < last && k < d ? documents[(row0 + i) * d + k] : REAL(0);
                     }
                     __syncthreads();
-                    for (int k = 0; k < TILE; k++)
-                        for (int i = 0; i < 2; i++)
-                            for (int j = 0; j < 2; j++) sums[i][j] += left[(ty + 16 * i) * PITCH + k] * right[(tx + 16 * j) * PITCH + k];
+                    add_products(left, right, tx, ty, sums);
                     __syncthreads();
                 }
                 for (int i = 0; i < 2; i++)

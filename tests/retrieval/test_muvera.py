@@ -515,7 +515,7 @@ def test_kmeans_finds_separate_groups_and_fills_lost_centroids():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("count", [0, 1, 4, 5, 16, 17, 40])
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 8, 9, 16, 17, 40])
 def test_looked_up_products_are_those_of_decoded_rows(dtype, count):
     rng = np.random.default_rng(17)
     x, queries = rng.standard_normal((300, 12)).astype(dtype), rng.standard_normal((count, 12)).astype(dtype)
