@@ -1,4 +1,5 @@
-"""The one step that setup.cfg cannot say: the wheel carries the bitcode of every kernel, compiled by Numba when it is built."""
+"""The one step that setup.cfg cannot say: the wheel carries the bitcode of every kernel, compiled
+by Numba when it is built."""
 
 import subprocess
 import sys
@@ -15,12 +16,16 @@ class BuildWithBitcode(build_py):
         if self.editable_mode:  # a source checkout compiles into the user's cache on first use
             return
         root = Path(self.build_lib).resolve()
-        fill = "import sys; sys.path.insert(0, sys.argv[1]); from numcore._bitcode import fill_wheel_store; fill_wheel_store(sys.argv[2])"
-        subprocess.check_call([sys.executable, "-B", "-c", fill, str(root), str(root / "numcore" / "bitcode")], cwd=root)
+        fill = "import sys; sys.path.insert(0, sys.argv[1]); from numcore._bitcode import fill_wheel_store; fill_wheel_store(sys.argv[2])"  # noqa: E501
+        subprocess.check_call(
+            [sys.executable, "-B", "-c", fill, str(root), str(root / "numcore" / "bitcode")],
+            cwd=root,
+        )
 
 
 class PlatformWheel(bdist_wheel):
-    """Any Python, one platform: bitcode knows the architecture and the calling conventions, nothing of Python."""
+    """Any Python, one platform: bitcode knows the architecture and the calling conventions, nothing
+    of Python."""
 
     def get_tag(self):
         return "py3", "none", super().get_tag()[2]
@@ -31,4 +36,7 @@ class PlatformDistribution(Distribution):
         return True
 
 
-setup(cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel}, distclass=PlatformDistribution)
+setup(
+    cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel},
+    distclass=PlatformDistribution,
+)

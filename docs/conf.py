@@ -11,8 +11,21 @@ project, author = "numcore", "The numcore developers"
 copyright = author
 version = release = numcore.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_gallery.gen_gallery", "numcore_docs"]
-exclude_patterns = ["_build", "examples", "derivations", "measured", "**/README.*", "**/GALLERY_HEADER.rst"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "numcore_docs",
+]
+exclude_patterns = [
+    "_build",
+    "examples",
+    "derivations",
+    "measured",
+    "**/README.*",
+    "**/GALLERY_HEADER.rst",
+]
 templates_path = ["_templates"]
 
 numpydoc_show_class_members = False
@@ -32,7 +45,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"numcore {release}"
 html_show_sourcelink = False
 html_static_path, html_css_files = ["_static"], ["numcore.css"]
-html_sidebars = {page: [] for page in ("embedding", "accuracy", "speed", "adding_a_method", "testing_without_a_gpu")}  # no pages below
+html_sidebars = {
+    page: []
+    for page in ("embedding", "accuracy", "speed", "adding_a_method", "testing_without_a_gpu")
+}  # no pages below
 html_theme_options = {
     "logo": {"text": "numcore"},
     "navigation_with_keys": False,

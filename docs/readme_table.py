@@ -1,5 +1,6 @@
-"""Write a table between the markers of a Markdown file: ``readme_table.py FILE README.md``. FILE is one of docs/measured, or what
-``python -m numcore --json FILE`` wrote; of each routine that has a peer the table shows one type, the first."""
+"""Write a table between the markers of a Markdown file: ``readme_table.py FILE README.md``. FILE is
+one of docs/measured, or what ``python -m numcore --json FILE`` wrote; of each routine that has a
+peer the table shows one type, the first."""
 
 import json
 import sys
@@ -16,8 +17,15 @@ def table(results, environment):
         if result["peer"] is not None:
             first.setdefault((result["room"], result["routine"], result["device"]), result)
     rows = [cells(result) for result in first.values()]
-    lines = [list(rows[0]), ["---:" if name in NUMBERS else "---" for name in rows[0]], *(row.values() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\nMeasured on: {machine(environment)}."
+    lines = [
+        list(rows[0]),
+        ["---:" if name in NUMBERS else "---" for name in rows[0]],
+        *(row.values() for row in rows),
+    ]
+    return (
+        "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        + f"\n\nMeasured on: {machine(environment)}."
+    )
 
 
 def main(source, target):

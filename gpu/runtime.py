@@ -1,7 +1,8 @@
-"""CUDA kernels through CuPy: one source text for each method, compiled once for each device, launched on the current stream.
+"""CUDA kernels through CuPy: one source text for each method, compiled once for each device,
+launched on the current stream.
 
-This is the only module that touches CuPy's compiler. Headers are pasted into the source, so that CuPy's own cache on disk sees every
-change of them; element types come in by compile options.
+This is the only module that touches CuPy's compiler. Headers are pasted into the source, so that
+CuPy's own cache on disk sees every change of them; element types come in by compile options.
 """
 
 import functools
@@ -14,9 +15,21 @@ from numcore.kernel import extent
 
 INCLUDE = Path(__file__).parent / "include"
 MOST_BLOCKS = 2**31 - 1
-THREADS_ENOUGH = 1 << 20  # where one thread takes one item: more than this many walk the grid in strides
-_C_NAMES = {"float32": "float", "float64": "double", "int8": "i8", "uint8": "u8", "int16": "i16", "uint16": "u16", "int32": "int",
-            "uint32": "u32", "int64": "i64", "uint64": "u64"}  # one word each: typedefs of numcore.cuh
+THREADS_ENOUGH = (
+    1 << 20
+)  # where one thread takes one item: more than this many walk the grid in strides
+_C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "int8": "i8",
+    "uint8": "u8",
+    "int16": "i16",
+    "uint16": "u16",
+    "int32": "int",
+    "uint32": "u32",
+    "int64": "i64",
+    "uint64": "u64",
+}  # one word each: typedefs of numcore.cuh
 
 
 def launch(kernel, variant, arguments, dims):
@@ -30,14 +43,21 @@ def launch(kernel, variant, arguments, dims):
         function = _module(kernel.cuda_source, options(variant)).get_function(kernel.cuda_entry)
         if shared > 48 << 10:  # more than every card grants unasked
             function.max_dynamic_shared_size_bytes = shared
-        function((grid,), (block,), tuple(values(kernel, variant, arguments, dims)), shared_mem=shared)
+        function(
+            (grid,), (block,), tuple(values(kernel, variant, arguments, dims)), shared_mem=shared
+        )
 
 
 def arguments_device(cupy, kernel, arguments):
     """The GPU that the arrays live on, as a context; several are a ValueError."""
-    devices = {p.name: a.device.id for p, a in zip(kernel.passed, arguments, strict=True) if p.extents}
+    devices = {
+        p.name: a.device.id for p, a in zip(kernel.passed, arguments, strict=True) if p.extents
+    }
     if len(set(devices.values())) > 1:
-        raise ValueError(f"arguments must live on one GPU (got {', '.join(f'{n} on {d}' for n, d in devices.items())})")
+        raise ValueError(
+            f"arguments must live on one GPU (got "
+            f"{', '.join(f'{n} on {d}' for n, d in devices.items())})"
+        )
     return cupy.cuda.Device(next(iter(devices.values())))
 
 
@@ -49,7 +69,8 @@ def _module(path, compile_options):
 
 
 def geometry(kernel, variant, dims):
-    """(blocks, threads in a block, bytes of dynamic shared memory) of a launch; no blocks where there is nothing to do."""
+    """(blocks, threads in a block, bytes of dynamic shared memory) of a launch; no blocks where
+    there is nothing to do."""
     items = dims[kernel.split]
     if kernel.gpu == "thread":
         blocks = -(-min(items, THREADS_ENOUGH) // kernel.threads)
@@ -58,17 +79,30 @@ def geometry(kernel, variant, dims):
     else:
         blocks = items
     itemsize = np.dtype(variant["T"]).itemsize if "T" in variant else 1
-    return min(blocks, MOST_BLOCKS), kernel.threads, extent(kernel.shared, dims | {"itemsize": itemsize})
+    return (
+        min(blocks, MOST_BLOCKS),
+        kernel.threads,
+        extent(kernel.shared, dims | {"itemsize": itemsize}),
+    )
 
 
 def options(variant):
-    """Compile options of a variant: T is REAL, other type variables go by their names; no contraction but where fma is written."""
-    return ("-std=c++17", "--fmad=false", *(f"-D{'REAL' if v == 'T' else v}={_C_NAMES[dtype]}" for v, dtype in variant.items()))
+    """Compile options of a variant: T is REAL, other type variables go by their names; no
+    contraction but where fma is written."""
+    return (
+        "-std=c++17",
+        "--fmad=false",
+        *(f"-D{'REAL' if v == 'T' else v}={_C_NAMES[dtype]}" for v, dtype in variant.items()),
+    )
 
 
 def values(kernel, variant, arguments, dims):
-    """The arguments of the CUDA entry point: arrays and scalars in the contract's order, then the extents as 64-bit integers."""
-    passed = [kernel.scalar_value(p, variant, a) if p.extents is None else a for p, a in zip(kernel.passed, arguments, strict=True)]
+    """The arguments of the CUDA entry point: arrays and scalars in the contract's order, then the
+    extents as 64-bit integers."""
+    passed = [
+        kernel.scalar_value(p, variant, a) if p.extents is None else a
+        for p, a in zip(kernel.passed, arguments, strict=True)
+    ]
     return passed + [np.int64(dims[d]) for d in kernel.dims]
 
 

@@ -1,12 +1,31 @@
-"""Approximate numerics that runs where your arrays live: NumPy arrays on the CPU, CuPy arrays on the GPU.
+"""Approximate numerics that runs where your arrays live: NumPy arrays on the CPU, CuPy arrays on
+the GPU.
 
-Public functions are imported from their room: ``from numcore.special import exp``. Rooms are loaded when first used.
+Public functions are imported from their room: ``from numcore.special import exp``. Rooms are loaded
+when first used.
 """
 
 __version__ = "0.1.0"
 
-_HOME = {"set_num_threads": "_pool", "get_num_threads": "_pool", "routines": "dispatch", "kernels": "kernel", "c_function": "elementwise"}
-_MODULES = ("dispatch", "elementwise", "intrinsics", "kernel", "linalg", "nn", "random", "retrieval", "special", "testing")
+_HOME = {
+    "set_num_threads": "_pool",
+    "get_num_threads": "_pool",
+    "routines": "dispatch",
+    "kernels": "kernel",
+    "c_function": "elementwise",
+}
+_MODULES = (
+    "dispatch",
+    "elementwise",
+    "intrinsics",
+    "kernel",
+    "linalg",
+    "nn",
+    "random",
+    "retrieval",
+    "special",
+    "testing",
+)
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 

@@ -1,4 +1,5 @@
-"""``python -m numcore``: every routine on real data, on every device here, its speed beside a peer's, its error beside its promise."""
+"""``python -m numcore``: every routine on real data, on every device here, its speed beside a
+peer's, its error beside its promise."""
 
 import argparse
 import importlib.util
@@ -25,11 +26,19 @@ def _run(options):
     from .examples import example
 
     chosen = [routine for routine in routines() if not options.room or routine.room in options.room]
-    jobs = [(routine, dtype, device) for routine in chosen for dtype in example(routine).dtypes for device in _measure.devices()]
+    jobs = [
+        (routine, dtype, device)
+        for routine in chosen
+        for dtype in example(routine).dtypes
+        for device in _measure.devices()
+    ]
     results = [_measure.measure(*job, options.seconds) for job in _progress(jobs)]
     environment = _measure.environment()
     if options.json:
-        options.json.write_text(json.dumps({"environment": environment, "results": results}, indent=1, allow_nan=False) + "\n")
+        options.json.write_text(
+            json.dumps({"environment": environment, "results": results}, indent=1, allow_nan=False)
+            + "\n"
+        )
     if options.html:
         options.html.write_text(_report.page(results, environment), encoding="utf-8")
     print(_report.text(results, environment))
@@ -44,7 +53,7 @@ def _progress(jobs):
     return jobs
 
 
-# --- arguments ---------------------------------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,13 +62,35 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = _Parser(prog="python -m numcore", allow_abbrev=False, description=(
-        "Measure every routine on real data, on every device of this machine: its time beside that of the function that one would "
-        "use otherwise, and its error beside the error that it promises. Exit code 1 if a promise is broken."))
-    parser.add_argument("--room", action="append", type=_room, help="only this subpackage, such as special; may be given again")
-    parser.add_argument("--json", type=_writable, metavar="FILE", help="write the figures to FILE, for programs")
-    parser.add_argument("--html", type=_page, metavar="FILE", help="write a page with plots and the table to FILE")
-    parser.add_argument("--seconds", type=_seconds, default=0.5, metavar="S", help="time to measure each row of the table (0.5)")
+    parser = _Parser(
+        prog="python -m numcore",
+        allow_abbrev=False,
+        description=(
+            "Measure every routine on real data, on every device of this machine: its time beside "
+            "that of the function that one would "
+            "use otherwise, and its error beside the error that it promises. Exit code 1 if a "
+            "promise is broken."
+        ),
+    )
+    parser.add_argument(
+        "--room",
+        action="append",
+        type=_room,
+        help="only this subpackage, such as special; may be given again",
+    )
+    parser.add_argument(
+        "--json", type=_writable, metavar="FILE", help="write the figures to FILE, for programs"
+    )
+    parser.add_argument(
+        "--html", type=_page, metavar="FILE", help="write a page with plots and the table to FILE"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=0.5,
+        metavar="S",
+        help="time to measure each row of the table (0.5)",
+    )
     return parser
 
 
@@ -96,7 +127,9 @@ def _writable(text):
 
 def _page(text):
     if not importlib.util.find_spec("matplotlib"):
-        raise argparse.ArgumentTypeError("the page needs matplotlib: pip install 'numcore-kernels[bench]'")
+        raise argparse.ArgumentTypeError(
+            "the page needs matplotlib: pip install 'numcore-kernels[bench]'"
+        )
     return _writable(text)
 
 

@@ -1,7 +1,9 @@
-"""The store of compiled kernels: bitcode from the wheel or the user's cache, object code for this CPU, Numba only where both lack.
+"""The store of compiled kernels: bitcode from the wheel or the user's cache, object code for this
+CPU, Numba only where both lack.
 
-A unit is looked up in this order: object code for this machine in the user's cache; bitcode shipped with the wheel; bitcode in the
-user's cache; compilation by Numba. What is found late is written to the places that come earlier.
+A unit is looked up in this order: object code for this machine in the user's cache; bitcode shipped
+with the wheel; bitcode in the user's cache; compilation by Numba. What is found late is written to
+the places that come earlier.
 """
 
 import functools
@@ -16,12 +18,22 @@ from . import _native, _source, _store
 HERE = os.path.dirname(__file__)
 WHEEL_STORE = os.path.join(HERE, "bitcode")
 VERSIONS = "versions.txt"
-_MACHINERY = ("kernel.py", "elementwise.py", "_numba.py", "_loops.py", "_native.py", "intrinsics.py")
+_MACHINERY = (
+    "kernel.py",
+    "elementwise.py",
+    "_numba.py",
+    "_loops.py",
+    "_native.py",
+    "intrinsics.py",
+)
 
-# Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a compiler stopped half-way.
+# Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a
+# compiler stopped half-way.
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 class Unit:
@@ -42,15 +54,25 @@ class Unit:
     """
 
     def __init__(self, name, functions, facts, entries, build):
-        self.name, self.functions, self.facts, self.entries, self.build = name, functions, facts, entries, build
+        self.name, self.functions, self.facts, self.entries, self.build = (
+            name,
+            functions,
+            facts,
+            entries,
+            build,
+        )
 
     @functools.cached_property
     def key(self):
         """Hash of the source, the contract, the machinery and the platform."""
-        return _source.digest(self.functions, self.facts, _machinery(), sys.platform, platform.machine())
+        return _source.digest(
+            self.functions, self.facts, _machinery(), sys.platform, platform.machine()
+        )
 
     def file_name(self, suffix, *versions):
-        return f"{self.name}-{sha256(repr((self.key, *versions)).encode()).hexdigest()[:32]}.{suffix}"
+        return (
+            f"{self.name}-{sha256(repr((self.key, *versions)).encode()).hexdigest()[:32]}.{suffix}"
+        )
 
 
 @functools.cache
@@ -65,11 +87,14 @@ def _machinery():
 
 @functools.cache
 def _versions():
-    return f"numba {_store.installed_version('numba')} llvmlite {_store.installed_version('llvmlite')}"
+    return (
+        f"numba {_store.installed_version('numba')} llvmlite {_store.installed_version('llvmlite')}"
+    )
 
 
 def load(unit):
-    """Addresses of the unit's entry points, ready to be called on this machine: a dict of str to int."""
+    """Addresses of the unit's entry points, ready to be called on this machine: a dict of str to
+    int."""
     with _lock:
         name = unit.file_name("o", _versions(), _host())
         code = _store.read(_store.cache_folder(), name)
@@ -107,12 +132,17 @@ def compile_unit(unit):
 
 
 def _from_wheel(unit):
-    return _store.read_checked(os.path.join(WHEEL_STORE, unit.file_name("bc"))) if _wheel_fits() else None
+    return (
+        _store.read_checked(os.path.join(WHEEL_STORE, unit.file_name("bc")))
+        if _wheel_fits()
+        else None
+    )
 
 
 @functools.cache
 def _wheel_fits():
-    """Whether this LLVM can read the wheel's bitcode: it reads that of its own and older versions."""
+    """Whether this LLVM can read the wheel's bitcode: it reads that of its own and older
+    versions."""
     try:
         with open(os.path.join(WHEEL_STORE, VERSIONS)) as file:
             built = file.read().split()[3]

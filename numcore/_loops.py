@@ -1,7 +1,9 @@
-"""Templates of the compiled loops of elementwise kernels, with NumPy's calling convention for ufuncs.
+"""Templates of the compiled loops of elementwise kernels, with NumPy's calling convention for
+ufuncs.
 
-``body``, ``is_rare``, ``fast``, ``slow`` and the constants are filled in by :func:`filled` for each kernel and dtype. The loops clear the
-floating-point flags that they raised: in vectorised code, lanes whose result is not selected raise flags too, and NumPy would warn.
+``body``, ``is_rare``, ``fast``, ``slow`` and the constants are filled in by :func:`filled` for each
+kernel and dtype. The loops clear the floating-point flags that they raised: in vectorised code,
+lanes whose result is not selected raise flags too, and NumPy would warn.
 """
 
 import platform
@@ -86,7 +88,9 @@ def in_place_with_rare(y):
 def loop(arguments, dims, steps, data):
     n, x, y = dims[0], arguments[0], arguments[1]
     if steps[0] == ITEMSIZE and steps[1] == ITEMSIZE:  # noqa: F821
-        if same_address(x, y):  # apart, or LLVM's check for overlap would send it to the scalar loop
+        if same_address(
+            x, y
+        ):  # apart, or LLVM's check for overlap would send it to the scalar loop
             run_in_place(carray(y, (n,)))  # noqa: F821
         else:
             run_contiguous(carray(x, (n,)), carray(y, (n,)))  # noqa: F821
@@ -110,7 +114,8 @@ def filled(template, **names):
 
 
 def entries(symbol, dtype, body, rare):
-    """``{C symbol: (function, Numba signature)}`` of the ufunc loop and the scalar function of an elementwise kernel."""
+    """``{C symbol: (function, Numba signature)}`` of the ufunc loop and the scalar function of an
+    elementwise kernel."""
     from numba import carray
     from numba import types as nb
 
@@ -120,9 +125,24 @@ def entries(symbol, dtype, body, rare):
         run, run_in_place = filled(contiguous, **names), filled(in_place, **names)
     else:
         names |= {"is_rare": rare[0], "fast": rare[1]}
-        run, run_in_place = filled(contiguous_with_rare, **names), filled(in_place_with_rare, **names)
-    whole = filled(loop, **names, carray=carray, run_contiguous=run, run_in_place=run_in_place,
-                   ITEMSIZE=np.dtype(dtype).itemsize, feclearexcept=nb.ExternalFunction("feclearexcept", nb.int32(nb.int32)))
+        run, run_in_place = (
+            filled(contiguous_with_rare, **names),
+            filled(in_place_with_rare, **names),
+        )
+    whole = filled(
+        loop,
+        **names,
+        carray=carray,
+        run_contiguous=run,
+        run_in_place=run_in_place,
+        ITEMSIZE=np.dtype(dtype).itemsize,
+        feclearexcept=nb.ExternalFunction("feclearexcept", nb.int32(nb.int32)),
+    )
     integers = nb.CPointer(nb.intp)
-    return {f"{symbol}_loop": (whole, nb.void(nb.CPointer(nb.CPointer(element)), integers, integers, nb.voidptr)),
-            symbol: (filled(scalar, **names), element(element))}
+    return {
+        f"{symbol}_loop": (
+            whole,
+            nb.void(nb.CPointer(nb.CPointer(element)), integers, integers, nb.voidptr),
+        ),
+        symbol: (filled(scalar, **names), element(element)),
+    }

@@ -1,4 +1,5 @@
-"""Measuring a routine on its example: time against a peer, error against the promise, on every device there is."""
+"""Measuring a routine on its example: time against a peer, error against the promise, on every
+device there is."""
 
 import importlib.metadata
 import importlib.util
@@ -28,7 +29,9 @@ def devices():
 
             if cupy.cuda.runtime.getDeviceCount():
                 return (CPU, CUDA)
-        except Exception:  # a CuPy without its CUDA libraries or driver raises many kinds of error: no GPU to be had
+        except Exception:
+            # a CuPy without its CUDA libraries or driver raises many kinds of error: no GPU to be
+            # had
             pass
     return (CPU,)
 
@@ -42,30 +45,40 @@ def environment():
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:  # cupy-cuda12x and its like
                 found[name] = importlib.import_module(name).__version__
-    return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu_name(),
-            "cpus": os.cpu_count(), "threads": get_num_threads(), "versions": found}
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "threads": get_num_threads(),
+        "versions": found,
+    }
 
 
 def _cpu_name():
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(
+                line.partition(":")[2].strip() for line in file if line.startswith("model name")
+            )
     except (OSError, StopIteration):
         return platform.processor() or "unknown"
 
 
-# --- time --------------------------------------------------------------------------------------------------------------------------
+# --- time -----------------------------------------------------------------------------------------
 
 
 def median_seconds(calls, seconds, synchronise=lambda: None):
-    """Median time of each call; all are called in turn, in changing order, until `seconds` are over.
+    """Median time of each call; all are called in turn, in changing order, until `seconds` are
+    over.
 
     Parameters
     ----------
     calls : sequence of function
         Called without arguments, once more at first to warm up.
     seconds : float
-        After this time no round begins, but at least five rounds are made, or as many as begin within five times as long.
+        After this time no round begins, but at least five rounds are made, or as many as begin
+        within five times as long.
     synchronise : function, optional
         Waits for the device.
 
@@ -77,7 +90,12 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
         call()
     times, end = [[] for _ in calls], time.perf_counter() + seconds
     turns = list(zip(calls, times, strict=True))
-    while not times[0] or (now := time.perf_counter()) < end or len(times[0]) < LEAST_ROUNDS and now < end + PATIENCE * seconds:
+    while (
+        not times[0]
+        or (now := time.perf_counter()) < end
+        or len(times[0]) < LEAST_ROUNDS
+        and now < end + PATIENCE * seconds
+    ):
         for call, taken in turns:
             synchronise()
             start = time.perf_counter()
@@ -88,7 +106,7 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
     return [statistics.median(taken) for taken in times]
 
 
-# --- one line of the table ---------------------------------------------------------------------------------------------------------
+# --- one line of the table ------------------------------------------------------------------------
 
 
 def measure(routine, dtype, device, seconds):
@@ -106,13 +124,17 @@ def measure(routine, dtype, device, seconds):
     Returns
     -------
     dict
-        JSON values; `peer`, `peer_seconds` and `speed` (the peer's time by ours) are None where there is no peer, `measured_error` is
-        None where it is infinite.
+        JSON values; `peer`, `peer_seconds` and `speed` (the peer's time by ours) are None where
+        there is no peer, `measured_error` is None where it is infinite.
     """
     case, xp = example(routine), device.namespace()
     on_host = case.real(dtype) if case.real else case.arguments(np.random.default_rng(0), dtype)
     arguments = {name: moved(value, xp.asarray) for name, value in on_host.items()}
-    place = {"xp": xp} if xp is not np and "xp" in inspect.signature(routine.function).parameters else {}
+    place = (
+        {"xp": xp}
+        if xp is not np and "xp" in inspect.signature(routine.function).parameters
+        else {}
+    )
 
     def ours():
         return routine.function(**arguments, **place)
@@ -122,13 +144,27 @@ def measure(routine, dtype, device, seconds):
     error = _error(case, result if len(result) > 1 else result[0], on_host)
     peer = _peer(case, arguments, xp)
     with np.errstate(all="ignore"):
-        times = median_seconds([ours, peer] if peer else [ours], seconds, (lambda: None) if xp is np else xp.cuda.Device().synchronize)
+        times = median_seconds(
+            [ours, peer] if peer else [ours],
+            seconds,
+            (lambda: None) if xp is np else xp.cuda.Device().synchronize,
+        )
     return {
-        "room": routine.room, "routine": routine.name, "data": case.data if case.real else "random", "shape": shape, "dtype": dtype,
-        "device": device.name, "seconds": times[0], "peer": case.peer[0] + (" of CuPy arrays" if xp is not np else "") if peer else None,
-        "peer_seconds": times[1] if peer else None, "speed": times[1] / times[0] if peer else None, "error_unit": case.error,
-        "promised_error": case.bound[dtype], "measured_error": error if math.isfinite(error) else None,
-        "ok": error <= case.bound[dtype]}
+        "room": routine.room,
+        "routine": routine.name,
+        "data": case.data if case.real else "random",
+        "shape": shape,
+        "dtype": dtype,
+        "device": device.name,
+        "seconds": times[0],
+        "peer": case.peer[0] + (" of CuPy arrays" if xp is not np else "") if peer else None,
+        "peer_seconds": times[1] if peer else None,
+        "speed": times[1] / times[0] if peer else None,
+        "error_unit": case.error,
+        "promised_error": case.bound[dtype],
+        "measured_error": error if math.isfinite(error) else None,
+        "ok": error <= case.bound[dtype],
+    }
 
 
 def _error(case, result, arguments):
@@ -138,7 +174,8 @@ def _error(case, result, arguments):
 
 
 def _peer(case, arguments, xp):
-    """The peer's call, None where it does not run here: its library is missing, or does not take arrays of the device."""
+    """The peer's call, None where it does not run here: its library is missing, or does not take
+    arrays of the device."""
     if case.peer is None or (xp is not np and not case.arrays):
         return None
 

@@ -1,7 +1,9 @@
-"""Bitcode to running code: optimise for the CPU of this machine, check what is needed from outside, load.
+"""Bitcode to running code: optimise for the CPU of this machine, check what is needed from outside,
+load.
 
-Two loaders take the same object code. On Linux x86-64 it is mapped directly (`_elf`), which takes a millisecond and needs no
-LLVM in the process; elsewhere, and for whatever that loader does not know, LLVM's own linker takes it.
+Two loaders take the same object code. On Linux x86-64 it is mapped directly (`_elf`), which takes a
+millisecond and needs no LLVM in the process; elsewhere, and for whatever that loader does not know,
+LLVM's own linker takes it.
 """
 
 import ctypes
@@ -12,11 +14,19 @@ import threading
 from . import _elf
 from .intrinsics import VECTOR_BITS_SYMBOL, host_vector_bits
 
-# What a kernel may need from outside: libm, the block copies that LLVM makes of loops, and the floating-point flags.
-_REAL_FUNCTIONS = """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fma fmax fmin
-fmod frexp hypot ldexp lgamma log log10 log1p log2 nearbyint nextafter pow rint round sin sinh sqrt tan tanh tgamma trunc""".split()
-ALLOWED = {name + suffix for name in _REAL_FUNCTIONS for suffix in ("", "f")} | {"memcpy", "memmove", "memset", "feclearexcept"}
-# Array views leave a call that frees their memory; views of a kernel's arguments own none, so that it is never reached.
+# What a kernel may need from outside: libm, the block copies that LLVM makes of loops, and the
+# floating-point flags.
+_REAL_FUNCTIONS = """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp
+exp2 expm1 fabs floor fma fmax fmin fmod frexp hypot ldexp lgamma log log10 log1p log2 nearbyint
+nextafter pow rint round sin sinh sqrt tan tanh tgamma trunc""".split()
+ALLOWED = {name + suffix for name in _REAL_FUNCTIONS for suffix in ("", "f")} | {
+    "memcpy",
+    "memmove",
+    "memset",
+    "feclearexcept",
+}
+# Array views leave a call that frees their memory; views of a kernel's arguments own none, so that
+# it is never reached.
 VIEW_FREE = "NRT_MemInfo_call_dtor"
 
 _llvm_lock = threading.RLock()
@@ -38,11 +48,17 @@ def _llvm():
 
 def _host_machine(llvm):
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, reloc="pic", codemodel="small")
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="pic",
+        codemodel="small",
+    )
 
 
 def _run_passes(llvm, module, machine, entries, *, speed_level, loops):
-    """Run LLVM's standard pipeline; `loops` are vectorised and unrolled, or left for the machine that runs them."""
+    """Run LLVM's standard pipeline; `loops` are vectorised and unrolled, or left for the machine
+    that runs them."""
     for function in module.functions:  # all but the entries may be inlined away
         if not function.is_declaration and function.name not in entries:
             function.linkage = "internal"
@@ -54,11 +70,14 @@ def _run_passes(llvm, module, machine, entries, *, speed_level, loops):
 
 
 def simplified(bitcode, entries):
-    """Bitcode without what every machine would remove first: as portable as before, a quarter in size, optimised in half the time."""
+    """Bitcode without what every machine would remove first: as portable as before, a quarter in
+    size, optimised in half the time."""
     llvm = _llvm()
     with _llvm_lock:
         module = llvm.parse_bitcode(bitcode)
-        machine = llvm.Target.from_default_triple().create_target_machine(cpu="", features="", opt=2, reloc="pic", codemodel="small")
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu="", features="", opt=2, reloc="pic", codemodel="small"
+        )
         _run_passes(llvm, module, machine, entries, speed_level=2, loops=False)
         return module.as_bitcode()
 
@@ -73,15 +92,23 @@ def optimise(name, bitcode, entries):
     """
     llvm = _llvm()
     module = llvm.parse_bitcode(bitcode)
-    module.link_in(llvm.parse_assembly(
-        f"define i32 @{VECTOR_BITS_SYMBOL}() alwaysinline {{ ret i32 {host_vector_bits()} }}\n"
-        f"define void @{VIEW_FREE}(i8* %info) alwaysinline {{ ret void }}"))
+    module.link_in(
+        llvm.parse_assembly(
+            f"define i32 @{VECTOR_BITS_SYMBOL}() alwaysinline {{ ret i32 {host_vector_bits()} }}\n"
+            f"define void @{VIEW_FREE}(i8* %info) alwaysinline {{ ret void }}"
+        )
+    )
     machine = _host_machine(llvm)
     _run_passes(llvm, module, machine, entries, speed_level=1, loops=True)
-    outside = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    outside = {
+        f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
+    }
     outside |= {v.name for v in module.global_variables if v.is_declaration}
     if outside - ALLOWED:
-        raise ValueError(f"kernel {name} must neither allocate nor raise (it needs {', '.join(sorted(outside - ALLOWED)[:4])})")
+        raise ValueError(
+            f"kernel {name} must neither allocate nor raise (it needs "
+            f"{', '.join(sorted(outside - ALLOWED)[:4])})"
+        )
     return module, machine
 
 
@@ -129,7 +156,8 @@ def load_with_llvm(code, entries):
 
 
 def host_identity():
-    """What object code depends on besides its bitcode: the CPU and LLVM, told without loading LLVM where the system says it."""
+    """What object code depends on besides its bitcode: the CPU and LLVM, told without loading LLVM
+    where the system says it."""
     from ._store import installed_version
 
     return f"{_cpu_identity()} llvmlite {installed_version('llvmlite')}"

@@ -1,6 +1,8 @@
-"""Everything that needs numba: kernel bodies to portable bitcode, and numcore's functions inside a user's ``@njit`` code.
+"""Everything that needs numba: kernel bodies to portable bitcode, and numcore's functions inside a
+user's ``@njit`` code.
 
-This is the only module that imports numba, and nothing imports this module before something must be compiled from Python.
+This is the only module that imports numba, and nothing imports this module before something must be
+compiled from Python.
 """
 
 import sys
@@ -20,7 +22,7 @@ from .intrinsics import Intrinsic
 OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
 
 
-# --- a Numba target that stops before optimisation: its bitcode holds nothing of this machine but the architecture -----------------
+# --- a Numba target that stops before optimisation: its bitcode holds nothing of this machine but the  # noqa: E501
 
 
 class _Library(codegen.JITCodeLibrary):
@@ -90,18 +92,21 @@ def portable(function):
     return _portable_jit(function, **OPTIONS)
 
 
-# --- plain Python functions as Numba functions -------------------------------------------------------------------------------------
+# --- plain Python functions as Numba functions ----------------------------------------------------
 
 
 def jittable(function, jit, done=None):
-    """`function` with every plain Python function that it calls by a global name replaced by its compiled form.
+    """`function` with every plain Python function that it calls by a global name replaced by its
+    compiled form.
 
     Functions of numba and numpy stay: Numba knows them by themselves.
     """
     done = {} if done is None else done
     if function not in done:
         scope = dict(function.__globals__)
-        clone = done[function] = python_types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
+        clone = done[function] = python_types.FunctionType(
+            function.__code__, scope, function.__name__, function.__defaults__
+        )
         clone.__module__, clone.__qualname__ = function.__module__, function.__qualname__
         for name in global_names(function.__code__):
             value = scope.get(name)
@@ -115,17 +120,21 @@ def jittable(function, jit, done=None):
 
 
 def _is_plain(value):
-    return isinstance(value, python_types.FunctionType) and value.__module__.partition(".")[0] not in ("numba", "numpy")
+    return isinstance(value, python_types.FunctionType) and value.__module__.partition(".")[
+        0
+    ] not in ("numba", "numpy")
 
 
 _scalar_functions = {}
 
 
 def scalar_function(public, jit):
-    """An elementwise routine as a function of one scalar, whose body is chosen by the scalar's type."""
+    """An elementwise routine as a function of one scalar, whose body is chosen by the scalar's
+    type."""
     if jit is not portable:
         return public  # Numba's own target knows it: register_scalar
     if public not in _scalar_functions:
+
         def stub(x):
             raise NotImplementedError
 
@@ -150,20 +159,23 @@ _numba_intrinsics = {}
 def numba_intrinsic(block):
     """The ``numba.extending.intrinsic`` of an :class:`~numcore.intrinsics.Intrinsic`."""
     if block not in _numba_intrinsics:
-        parameters = ", ".join(block.body.__code__.co_varnames[:block.body.__code__.co_argcount])
+        parameters = ", ".join(block.body.__code__.co_varnames[: block.body.__code__.co_argcount])
 
         def define(typing_context, *arguments):
             result = block.typing(*arguments)
             return None if result is None else (result(*arguments), block.emit)
 
         scope = {"define": define}
-        exec(f"def {block.__name__}(typingctx{', ' if parameters else ''}{parameters}):\n"
-             f"    return define(typingctx{', ' if parameters else ''}{parameters})", scope)
+        exec(
+            f"def {block.__name__}(typingctx{', ' if parameters else ''}{parameters}):\n"
+            f"    return define(typingctx{', ' if parameters else ''}{parameters})",
+            scope,
+        )
         _numba_intrinsics[block] = intrinsic(scope[block.__name__])
     return _numba_intrinsics[block]
 
 
-# --- kernels to bitcode ------------------------------------------------------------------------------------------------------------
+# --- kernels to bitcode ---------------------------------------------------------------------------
 
 
 def compile_bitcode(entries):
@@ -182,9 +194,12 @@ def compile_bitcode(entries):
     with global_compiler_lock:
         for symbol, (function, signature) in entries.items():
             body = jittable(function, portable)
-            compiled = _CFunc(body, (signature.args, signature.return_type), {}, OPTIONS)._compile_uncached()
+            compiled = _CFunc(
+                body, (signature.args, signature.return_type), {}, OPTIONS
+            )._compile_uncached()
             compiled.library.finalize()
-            # Array views count references to memory that a kernel never owns: inlined, the counting folds away.
+            # Array views count references to memory that a kernel never owns: inlined, the counting
+            # folds away.
             text = str(compiled.library._final_module).replace("{ noinline }", "{ alwaysinline }")
             module = llvm.parse_assembly(text)
             module.get_function(compiled.fndesc.llvm_cfunc_wrapper_name).name = symbol
@@ -202,10 +217,11 @@ def compile_bitcode(entries):
     return linked.as_bitcode()
 
 
-# --- numcore's functions inside a user's @njit code --------------------------------------------------------------------------------
+# --- numcore's functions inside a user's @njit code -----------------------------------------------
 
 _registered = set()
-is_up = False  # whether Numba has started, so that routines imported from now on are to be registered at once
+# whether Numba has started, so that routines imported from now on are to be registered at once
+is_up = False
 
 
 def register_scalar(function):
@@ -213,12 +229,15 @@ def register_scalar(function):
     if function in _registered:
         return
     _registered.add(function)
-    overload(function, jit_options={"error_model": "numpy"})(_by_dtype(function, numba.njit(error_model="numpy")))
+    overload(function, jit_options={"error_model": "numpy"})(
+        _by_dtype(function, numba.njit(error_model="numpy"))
+    )
     registry.cpu_target.typing_context.refresh()
 
 
 def register():
-    """Numba's ``numba_extensions`` entry point: runs once, when a program compiles its first function, whether it uses numcore or not."""
+    """Numba's ``numba_extensions`` entry point: runs once, when a program compiles its first
+    function, whether it uses numcore or not."""
     global is_up
     is_up = True
     for name in intrinsics.__all__:
@@ -232,7 +251,9 @@ def register():
 
 def _register_intrinsic(block):
     compiled = numba_intrinsic(block)
-    parameters = ", ".join(block.body.__code__.co_varnames[:block.body.__code__.co_argcount])
+    parameters = ", ".join(block.body.__code__.co_varnames[: block.body.__code__.co_argcount])
     scope = {"compiled": compiled}
-    exec(f"def typing({parameters}):\n    return lambda {parameters}: compiled({parameters})", scope)
+    exec(
+        f"def typing({parameters}):\n    return lambda {parameters}: compiled({parameters})", scope
+    )
     overload(block)(scope["typing"])

@@ -1,4 +1,5 @@
-"""numcore's own threads: chunks of one kernel call run with the GIL released, the caller working along."""
+"""numcore's own threads: chunks of one kernel call run with the GIL released, the caller working
+along."""
 
 import math
 import operator
@@ -30,7 +31,9 @@ def _quota_v2():
 
 
 def _quota_v1():
-    quota, period = (_words_of(f"/sys/fs/cgroup/cpu/cpu.cfs_{what}_us") for what in ("quota", "period"))
+    quota, period = (
+        _words_of(f"/sys/fs/cgroup/cpu/cpu.cfs_{what}_us") for what in ("quota", "period")
+    )
     return int(quota[0]) / int(period[0]) if quota and period and int(quota[0]) > 0 else None
 
 
@@ -62,7 +65,8 @@ class _Job:
                         self.condition.notify_all()
 
     def cancel_and_wait(self):
-        """Let no chunk start any more, and wait for those that run: they write to the caller's arrays."""
+        """Let no chunk start any more, and wait for those that run: they write to the caller's
+        arrays."""
         with self.condition:
             self.next = self.count
             while self.running:
@@ -77,7 +81,9 @@ class _Pool:
         with self.lock:
             while self.workers < workers:
                 try:
-                    threading.Thread(target=self._serve, args=(self.jobs,), name="numcore", daemon=True).start()
+                    threading.Thread(
+                        target=self._serve, args=(self.jobs,), name="numcore", daemon=True
+                    ).start()
                 except RuntimeError:  # no more threads to be had: the caller does the work
                     return
                 self.workers += 1
@@ -108,7 +114,8 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int or None
-        At least 1; None goes back to the default: ``NUMCORE_NUM_THREADS``, else the CPUs that this process may use.
+        At least 1; None goes back to the default: ``NUMCORE_NUM_THREADS``, else the CPUs that this
+        process may use.
 
     Raises
     ------
@@ -150,7 +157,8 @@ def get_num_threads():
 
 
 def run(task, count):
-    """Call ``task(i)`` for every i in range(count), on up to `get_num_threads()` threads; an error of any is raised here."""
+    """Call ``task(i)`` for every i in range(count), on up to `get_num_threads()` threads; an error
+    of any is raised here."""
     helpers = min(get_num_threads(), count) - 1
     if helpers <= 0:
         for chunk in range(count):

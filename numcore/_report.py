@@ -1,4 +1,5 @@
-"""The results of :mod:`numcore._measure` for people: a table of text, and a page of plots that needs no other file."""
+"""The results of :mod:`numcore._measure` for people: a table of text, and a page of plots that
+needs no other file."""
 
 import io
 import re
@@ -6,23 +7,25 @@ from html import escape
 
 WORDS = {
     "Routine": "a public function of numcore, named with the subpackage that it is in.",
-    "Peer": "the function that one would call today for the same purpose, timed in turn with ours on the same input.",
-    "Speed": "the peer's time divided by ours: 2× means that numcore takes half the time, below 1× it is slower.",
+    "Peer": "the function that one would call today for the same purpose, timed in turn with ours on the same input.",  # noqa: E501
+    "Speed": "the peer's time divided by ours: 2× means that numcore takes half the time, below 1× it is slower.",  # noqa: E501
     "Promised error": "the largest error that numcore promises for any input.",
-    "Measured error": "the largest error found on the input shown, against a slow and far more accurate computation.",
-    "ulp": "unit in the last place: the distance from the exact result to the next number that its type can hold. A perfectly rounded "
-           "result is off by at most half of one.",
-    "relative, absolute": "the largest error of an entry, divided by the largest entry of the exact result, or as it is.",
+    "Measured error": "the largest error found on the input shown, against a slow and far more accurate computation.",  # noqa: E501
+    "ulp": "unit in the last place: the distance from the exact result to the next number that its type can hold. A perfectly rounded "  # noqa: E501
+    "result is off by at most half of one.",
+    "relative, absolute": "the largest error of an entry, divided by the largest entry of the exact result, or as it is.",  # noqa: E501
     "exact": "every entry must be equal to that of the slow computation.",
 }
 COLOURS, MARKERS = ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"), "osD^"
 
 
-# --- cells -------------------------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------------------
 
 
 def _duration(seconds):
-    unit, size = next((unit, size) for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 0)) if seconds >= size)
+    unit, size = next(
+        (unit, size) for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 0)) if seconds >= size
+    )
     return f"{seconds / (size or 1e-6):.3g} {unit}"
 
 
@@ -58,11 +61,14 @@ NUMBERS = ("time", "peer's time", "speed", "promised error", "measured error")
 def machine(environment):
     """The machine and the versions in one line."""
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    return (f"{environment['cpu']}, numcore on {environment['threads']} of {environment['cpus']} CPUs, {environment['system']}, "
-            f"Python {environment['python']}, {versions}")
+    return (
+        f"{environment['cpu']}, numcore on {environment['threads']} of {environment['cpus']} CPUs, "
+        f"{environment['system']}, "
+        f"Python {environment['python']}, {versions}"
+    )
 
 
-# --- text --------------------------------------------------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------------
 
 
 def text(results, environment):
@@ -71,52 +77,45 @@ def text(results, environment):
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
 
     def line(row):
-        return "  ".join(row[name].rjust(width) if name in NUMBERS else row[name].ljust(width) for name, width in widths.items()).rstrip()
+        return "  ".join(
+            row[name].rjust(width) if name in NUMBERS else row[name].ljust(width)
+            for name, width in widths.items()
+        ).rstrip()
 
-    table = [line({name: name for name in widths}), line({name: "─" * width for name, width in widths.items()}), *map(line, rows)]
-    return "\n".join([*table, "", machine(environment), f"Speed: {WORDS['Speed']}", f"Promised error: {WORDS['Promised error']}",
-                      f"Measured error: {WORDS['Measured error']}"])
+    table = [
+        line({name: name for name in widths}),
+        line({name: "─" * width for name, width in widths.items()}),
+        *map(line, rows),
+    ]
+    return "\n".join(
+        [
+            *table,
+            "",
+            machine(environment),
+            f"Speed: {WORDS['Speed']}",
+            f"Promised error: {WORDS['Promised error']}",
+            f"Measured error: {WORDS['Measured error']}",
+        ]
+    )
 
 
-# --- page --------------------------------------------------------------------------------------------------------------------------
+# --- page -----------------------------------------------------------------------------------------
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>numcore: speed and accuracy</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; }}
-svg {{ width: 100%; height: auto; }}
-.machine {{ color: #59616e; font-size: .9rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7; white-space: nowrap; }}
-td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{ min-width: 9rem; }}
-th {{ border-bottom: 2px solid #1c2330; }}
-.number {{ text-align: right; }}
-.broken td {{ background: #fbe3dd; }}
-dt {{ font-weight: 600; }} dd {{ margin: 0 0 .5rem 1.5rem; }}
-</style>
-</head>
-<body>
-<h1>numcore: speed and accuracy</h1>
-<p>Every routine of numcore, measured on real data on this machine: how fast it is beside the function that one would use otherwise,
-and how large its error is beside the error that it promises. {summary}</p>
-<p class="machine">{machine}</p>
-{plots}
-<h2>All measurements</h2>
-<div class="wide"><table>
-{table}
-</table></div>
-<h2>Words</h2>
-<dl>
-{words}
-</dl>
-</body>
-</html>
+PAGE = """<!DOCTYPE html> <html lang="en"> <head> <meta charset="utf-8"> <meta name="viewport"
+content="width=device-width, initial-scale=1"> <title>numcore: speed and accuracy</title> <style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 72rem;
+margin: 2rem auto; padding: 0 1rem; }} h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; }} svg
+{{ width: 100%; height: auto; }} .machine {{ color: #59616e; font-size: .9rem; }} .wide {{
+overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric:
+tabular-nums; }} th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7;
+white-space: nowrap; }} td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{
+min-width: 9rem; }} th {{ border-bottom: 2px solid #1c2330; }} .number {{ text-align: right; }}
+.broken td {{ background: #fbe3dd; }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 .5rem 1.5rem; }}
+</style> </head> <body> <h1>numcore: speed and accuracy</h1> <p>Every routine of numcore, measured
+on real data on this machine: how fast it is beside the function that one would use otherwise, and
+how large its error is beside the error that it promises. {summary}</p> <p
+class="machine">{machine}</p> {plots} <h2>All measurements</h2> <div class="wide"><table> {table}
+</table></div> <h2>Words</h2> <dl> {words} </dl> </body> </html>
 """
 
 
@@ -125,38 +124,80 @@ def page(results, environment):
     rows = [cells(result) for result in results]
 
     def row(tag, texts, kind=""):
-        opening = {name: f'<{tag} class="number">' if name in NUMBERS else f"<{tag}>" for name in texts}
-        return f"<tr{kind}>" + "".join(f"{opening[name]}{escape(cell)}</{tag}>" for name, cell in texts.items()) + "</tr>"
+        opening = {
+            name: f'<{tag} class="number">' if name in NUMBERS else f"<{tag}>" for name in texts
+        }
+        return (
+            f"<tr{kind}>"
+            + "".join(f"{opening[name]}{escape(cell)}</{tag}>" for name, cell in texts.items())
+            + "</tr>"
+        )
 
-    table = [row("th", {name: name for name in rows[0]}),
-             *(row("td", texts, "" if result["ok"] else ' class="broken"') for texts, result in zip(rows, results, strict=True))]
+    table = [
+        row("th", {name: name for name in rows[0]}),
+        *(
+            row("td", texts, "" if result["ok"] else ' class="broken"')
+            for texts, result in zip(rows, results, strict=True)
+        ),
+    ]
     return PAGE.format(
-        summary=escape(_summary(results)), machine=escape(machine(environment)), plots="\n".join(_plots(results)),
-        table="\n".join(table), words="\n".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS.items()))
+        summary=escape(_summary(results)),
+        machine=escape(machine(environment)),
+        plots="\n".join(_plots(results)),
+        table="\n".join(table),
+        words="\n".join(
+            f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS.items()
+        ),
+    )
 
 
 def _summary(results):
     speeds = [result["speed"] for result in results if result["speed"] is not None]
     faster, broken = sum(speed > 1 for speed in speeds), sum(not result["ok"] for result in results)
-    kept = f"{broken} of {len(results)} break their promise" if broken else f"all {len(results)} keep their promise"
-    return (f"{faster} of {len(speeds)} measurements are faster than the peer; " if speeds else "") + kept + "."
+    kept = (
+        f"{broken} of {len(results)} break their promise"
+        if broken
+        else f"all {len(results)} keep their promise"
+    )
+    return (
+        (f"{faster} of {len(speeds)} measurements are faster than the peer; " if speeds else "")
+        + kept
+        + "."
+    )
 
 
 def _plots(results):
     timed = [result for result in results if result["speed"] is not None]
     if timed:
         yield "<h2>Speed relative to the peer</h2>"
-        yield ("<p>Each mark is the peer's time divided by numcore's, on the same input: to the right of the line numcore is faster. "
-               "The peer of each routine is named in the table.</p>")
+        yield (
+            "<p>Each mark is the peer's time divided by numcore's, on the same input: to the right "
+            "of the line numcore is faster. "
+            "The peer of each routine is named in the table.</p>"
+        )
         yield _svg("speed", timed, "peer's time / numcore's time", _draw_speed)
-    gauged = [result for result in results if result["error_unit"] != "equal" and result["measured_error"] is not None]
+    gauged = [
+        result
+        for result in results
+        if result["error_unit"] != "equal" and result["measured_error"] is not None
+    ]
     if gauged:
-        exact = sorted({result["routine"] for result in results if result["error_unit"] == "equal" and result["ok"]})
+        exact = sorted(
+            {
+                result["routine"]
+                for result in results
+                if result["error_unit"] == "equal" and result["ok"]
+            }
+        )
         yield "<h2>Measured error against promised error</h2>"
         drawn = f" Not drawn, since every digit is right: {', '.join(exact)}." if exact else ""
-        yield ("<p>The bar is the largest error that numcore promises for any input, the mark the largest error found on this input: "
-               "a mark to the right of its bar is a broken promise. The unit is the unit in the last place (ulp), explained below; "
-               f"relative and absolute errors are drawn as multiples of the ulp of 1.{drawn}</p>")
+        yield (
+            "<p>The bar is the largest error that numcore promises for any input, the mark the "
+            "largest error found on this input: "
+            "a mark to the right of its bar is a broken promise. The unit is the unit in the last "
+            "place (ulp), explained below; "
+            f"relative and absolute errors are drawn as multiples of the ulp of 1.{drawn}</p>"
+        )
         yield _svg("error", gauged, "largest error, units in the last place", _draw_errors)
 
 
@@ -176,11 +217,19 @@ def _draw_errors(axes, results, heights, style):
         scale = 1 if result["error_unit"] == "ulp" else float(np.finfo(result["dtype"]).eps)
         least = result["promised_error"] / scale / 100
         axes.plot(max(result["measured_error"] / scale, least), height, **style(result))
-        axes.plot(result["promised_error"] / scale, height, marker="|", markersize=11, markeredgewidth=2.5, color=style(result)["color"])
+        axes.plot(
+            result["promised_error"] / scale,
+            height,
+            marker="|",
+            markersize=11,
+            markeredgewidth=2.5,
+            color=style(result)["color"],
+        )
 
 
 def _svg(name, results, label, draw):
-    """A plot with one line for each routine, and a mark in it for each type and device, on a logarithmic axis."""
+    """A plot with one line for each routine, and a mark in it for each type and device, on a
+    logarithmic axis."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -190,10 +239,18 @@ def _svg(name, results, label, draw):
 
     def style(result):
         i = series.index((result["dtype"], result["device"]))
-        return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 6, "linestyle": "none"}
+        return {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 6,
+            "linestyle": "none",
+        }
 
-    heights = [routines.index(f"{result['room']}.{result['routine']}")
-               + 0.4 * ((series.index((result["dtype"], result["device"])) + 0.5) / len(series) - 0.5) for result in results]
+    heights = [
+        routines.index(f"{result['room']}.{result['routine']}")
+        + 0.4 * ((series.index((result["dtype"], result["device"])) + 0.5) / len(series) - 0.5)
+        for result in results
+    ]
     figure = Figure(figsize=(9, 1.2 + 0.38 * len(routines)), layout="constrained")
     axes = figure.subplots()
     draw(axes, results, heights, style)
@@ -213,7 +270,11 @@ def _svg(name, results, label, draw):
     figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     drawing = file.getvalue()
-    drawing = drawing[drawing.index("<svg"):].replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+    drawing = drawing[drawing.index("<svg") :].replace(
+        "<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1
+    )
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)

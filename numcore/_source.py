@@ -1,4 +1,5 @@
-"""What a compiled body depends on: its own source lines, those of every function that it calls, and the constants that it reads."""
+"""What a compiled body depends on: its own source lines, those of every function that it calls, and
+the constants that it reads."""
 
 import functools
 import types
@@ -30,17 +31,19 @@ def _last_line(code):
 
 
 def source(function):
-    """The source lines of a function, decorators included; its bytecode where there is no source file."""
+    """The source lines of a function, decorators included; its bytecode where there is no source
+    file."""
     code = function.__code__
     try:
         lines = _lines_of_file(code.co_filename)
     except OSError:
         return repr((code.co_code, code.co_names, code.co_consts))
-    return "\n".join(lines[code.co_firstlineno - 1:_last_line(code)])
+    return "\n".join(lines[code.co_firstlineno - 1 : _last_line(code)])
 
 
 def digest(functions, *facts):
-    """SHA-256, as hex, of everything that the compiled form of `functions` depends on, and of `facts`."""
+    """SHA-256, as hex, of everything that the compiled form of `functions` depends on, and of
+    `facts`."""
     parts, seen = [repr(fact) for fact in facts], set()
 
     def visit(function):
@@ -57,7 +60,9 @@ def digest(functions, *facts):
                 elif hasattr(value, "scalar_bodies"):
                     for body in value.scalar_bodies.values():
                         visit(body)
-                elif isinstance(value, types.FunctionType) and value.__module__.partition(".")[0] not in ("numba", "numpy"):
+                elif isinstance(value, types.FunctionType) and value.__module__.partition(".")[
+                    0
+                ] not in ("numba", "numpy"):
                     visit(value)
                 elif isinstance(value, (types.ModuleType, types.BuiltinFunctionType, type)):
                     parts.append(f"{name}={value.__name__}")

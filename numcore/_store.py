@@ -1,4 +1,5 @@
-"""The user's cache folder: files that are private to their owner, written atomically, and checked before they are used."""
+"""The user's cache folder: files that are private to their owner, written atomically, and checked
+before they are used."""
 
 import os
 import sys
@@ -8,7 +9,8 @@ DIGEST = 32  # bytes of SHA-256 in front of every payload
 
 
 def cache_folder():
-    """The folder for compiled kernels: ``$NUMCORE_CACHE_DIR``, else ``numcore`` in the platform's folder for caches."""
+    """The folder for compiled kernels: ``$NUMCORE_CACHE_DIR``, else ``numcore`` in the platform's
+    folder for caches."""
     chosen = os.environ.get("NUMCORE_CACHE_DIR")
     if chosen:
         return chosen
@@ -30,11 +32,14 @@ def _is_private(folder):
         return False
     if sys.platform == "win32":  # the profile folder carries the access rules
         return True
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022 and not os.path.islink(folder)
+    return (
+        status.st_uid == os.geteuid() and not status.st_mode & 0o022 and not os.path.islink(folder)
+    )
 
 
 def read(folder, name):
-    """The payload stored under `name`, or None if it is missing, altered, truncated, or in a folder that others can write to."""
+    """The payload stored under `name`, or None if it is missing, altered, truncated, or in a folder
+    that others can write to."""
     if not _is_private(folder):
         return None
     return read_checked(os.path.join(folder, name))
@@ -52,7 +57,8 @@ def read_checked(path):
 
 
 def write(folder, name, payload):
-    """Store `payload` under `name` if the folder can be used; a cache that cannot be written is no error."""
+    """Store `payload` under `name` if the folder can be used; a cache that cannot be written is no
+    error."""
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if _is_private(folder):
@@ -75,7 +81,8 @@ def write_checked(path, payload):
 
 
 def installed_version(distribution):
-    """The version of an installed distribution, read from the name of its ``.dist-info`` folder without importing it."""
+    """The version of an installed distribution, read from the name of its ``.dist-info`` folder
+    without importing it."""
     prefix = f"{distribution}-"
     for folder in sys.path:
         try:
@@ -84,7 +91,7 @@ def installed_version(distribution):
             continue
         for name in names:
             if name.startswith(prefix) and name.endswith(".dist-info"):
-                return name[len(prefix):-len(".dist-info")]
+                return name[len(prefix) : -len(".dist-info")]
     import importlib.metadata
 
     return importlib.metadata.version(distribution)

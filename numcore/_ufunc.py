@@ -1,4 +1,5 @@
-"""Compiled loops as genuine NumPy ufuncs, through the one function of NumPy's C API that makes them."""
+"""Compiled loops as genuine NumPy ufuncs, through the one function of NumPy's C API that makes
+them."""
 
 import ctypes
 import functools
@@ -17,15 +18,29 @@ def _from_func_and_data():
 
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    api = ctypes.cast(get_pointer(_multiarray_umath._UFUNC_API, None), ctypes.POINTER(ctypes.c_void_p))
-    return ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int] * 4,
-                             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)(api[PyUFunc_FromFuncAndData_INDEX])
+    api = ctypes.cast(
+        get_pointer(_multiarray_umath._UFUNC_API, None), ctypes.POINTER(ctypes.c_void_p)
+    )
+    return ctypes.PYFUNCTYPE(
+        ctypes.py_object,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        *[ctypes.c_int] * 4,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+    )(api[PyUFunc_FromFuncAndData_INDEX])
 
 
 def ufunc(name, address, dtype, doc=""):
-    """A ufunc of one input and one output, both of `dtype`, around a compiled loop with NumPy's calling convention."""
+    """A ufunc of one input and one output, both of `dtype`, around a compiled loop with NumPy's
+    calling convention."""
     functions, data = (ctypes.c_void_p * 1)(address), (ctypes.c_void_p * 1)(None)
     types = ctypes.create_string_buffer(bytes([np.dtype(dtype).num] * 2), 2)
-    title, text = ctypes.create_string_buffer(name.encode()), ctypes.create_string_buffer(doc.encode())
+    title, text = (
+        ctypes.create_string_buffer(name.encode()),
+        ctypes.create_string_buffer(doc.encode()),
+    )
     _kept.append((functions, data, types, title, text))
     return _from_func_and_data()(functions, data, types, 1, 1, 1, PyUFunc_None, title, text, 0)

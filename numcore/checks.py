@@ -1,4 +1,5 @@
-"""Checks of options that many routines share: each returns the option, or raises an error that names it, the constraint and the value."""
+"""Checks of options that many routines share: each returns the option, or raises an error that
+names it, the constraint and the value."""
 
 import math
 import operator
@@ -26,13 +27,22 @@ def checked_number(name, value, *, above=None, least=None, below=None, most=None
     ValueError
         It does not keep the constraint.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
         raise TypeError(f"{name} must be a number (got {value!r:.80})")
     number = float(value)
-    kept = (math.isfinite(number) and (above is None or number > above) and (least is None or number >= least)
-            and (below is None or number < below) and (most is None or number <= most))
+    kept = (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (least is None or number >= least)
+        and (below is None or number < below)
+        and (most is None or number <= most)
+    )
     if not kept:
-        raise ValueError(f"{name} must satisfy {_constraint(name, above, least, below, most)} (got {value})")
+        raise ValueError(
+            f"{name} must satisfy {_constraint(name, above, least, below, most)} (got {value})"
+        )
     return number
 
 
@@ -45,7 +55,9 @@ def checked_count(name, value, *, least=0, most=None):
     except TypeError:
         raise TypeError(f"{name} must be an integer (got {value!r:.80})") from None
     if value < least or most is not None and value > most:
-        raise ValueError(f"{name} must satisfy {_constraint(name, None, least, None, most)} (got {value})")
+        raise ValueError(
+            f"{name} must satisfy {_constraint(name, None, least, None, most)} (got {value})"
+        )
     return value
 
 
@@ -57,7 +69,8 @@ def checked_bool(name, value):
 
 
 def checked_choice(name, value, choices):
-    """One of `choices`, which are texts or None; else an error that lists them, a TypeError for what is no text."""
+    """One of `choices`, which are texts or None; else an error that lists them, a TypeError for
+    what is no text."""
     if not isinstance(value, (str, type(None))) or value not in choices:
         kind = ValueError if isinstance(value, str) else TypeError
         raise kind(f"{name} must be one of {', '.join(map(str, choices))} (got {value!r:.80})")

@@ -1,7 +1,9 @@
-"""Where arrays live decides where the work is done: array types to devices, and the registry of routines.
+"""Where arrays live decides where the work is done: array types to devices, and the registry of
+routines.
 
-A routine is written once. It asks :func:`on_device` for the array namespace of its arguments and goes on with ``xp.matmul``,
-``xp.empty`` and kernels, which run on the device of the arrays that they are given.
+A routine is written once. It asks :func:`on_device` for the array namespace of its arguments and
+goes on with ``xp.matmul``, ``xp.empty`` and kernels, which run on the device of the arrays that
+they are given.
 """
 
 import numpy as np
@@ -21,7 +23,8 @@ class Device:
     namespace : function
         The array namespace (numpy, cupy), imported when first asked for.
     launch : function or None
-        ``launch(kernel, variant, arguments, dims)`` runs the CUDA body of a kernel; None on the CPU.
+        ``launch(kernel, variant, arguments, dims)`` runs the CUDA body of a kernel; None on the
+        CPU.
     """
 
     def __init__(self, name, owns, namespace, launch=None):
@@ -44,13 +47,19 @@ def _launch_cuda(*arguments):
 
 
 CPU = Device("cpu", lambda kind: kind is np.ndarray, lambda: np)
-CUDA = Device("cuda", lambda kind: kind.__module__.partition(".")[0] == "cupy" and kind.__name__ == "ndarray", _cupy, _launch_cuda)
+CUDA = Device(
+    "cuda",
+    lambda kind: kind.__module__.partition(".")[0] == "cupy" and kind.__name__ == "ndarray",
+    _cupy,
+    _launch_cuda,
+)
 _devices = [CPU, CUDA]
 _device_of_type = {np.ndarray: CPU}
 
 
 def add_device(device):
-    """Let arrays of one more type be recognised; the simulated GPU of :mod:`numcore.testing` comes in this way."""
+    """Let arrays of one more type be recognised; the simulated GPU of :mod:`numcore.testing` comes
+    in this way."""
     _devices.append(device)
 
 
@@ -70,9 +79,9 @@ def device_of(array):
 def on_device(**arguments):
     """The array namespace of the arguments, and the arguments as its arrays.
 
-    NumPy and CuPy arrays stay as they are, unless their elements are not aligned in memory: these are copied. Lists, tuples, Python
-    and NumPy scalars become NumPy arrays, but beside arrays of a GPU only scalars may stand, which become arrays of that GPU. None
-    stays None.
+    NumPy and CuPy arrays stay as they are, unless their elements are not aligned in memory: these
+    are copied. Lists, tuples, Python and NumPy scalars become NumPy arrays, but beside arrays of a
+    GPU only scalars may stand, which become arrays of that GPU. None stays None.
 
     Returns
     -------
@@ -103,7 +112,9 @@ def on_device(**arguments):
                 continue
             value, device = _as_numpy(name, value), CPU
             arguments[name] = value
-        if device is CPU and not value.flags.aligned:  # as in a field of packed records; compiled code may rely on alignment
+        if (
+            device is CPU and not value.flags.aligned
+        ):  # as in a field of packed records; compiled code may rely on alignment
             arguments[name] = value.copy()
         devices[name] = device
     found = set(devices.values())
@@ -143,9 +154,14 @@ def float_dtype(**arrays):
         raise TypeError(f"{' or '.join(arrays)} must be an array (got None)")
     for name, dtype in dtypes.items():
         if dtype not in _FLOATS:
-            raise TypeError(f"{name} must have dtype float32 or float64 (got {dtype}); convert it first")
+            raise TypeError(
+                f"{name} must have dtype float32 or float64 (got {dtype}); convert it first"
+            )
     if len(set(dtypes.values())) > 1:
-        raise TypeError(f"arguments must have one dtype (got {', '.join(f'{n} {d}' for n, d in dtypes.items())})")
+        raise TypeError(
+            f"arguments must have one dtype (got "
+            f"{', '.join(f'{n} {d}' for n, d in dtypes.items())})"
+        )
     return dtype
 
 
@@ -181,7 +197,8 @@ def room_of(module):
 
 
 def routine(function):
-    """Enter a public function into the registry, which tests, benchmarks and ``python -m numcore`` run over."""
+    """Enter a public function into the registry, which tests, benchmarks and ``python -m numcore``
+    run over."""
     _routines[function.__module__, function.__name__] = Routine(function)
     return function
 
@@ -199,7 +216,8 @@ def import_rooms():
 
 
 def routines():
-    """Every public routine of numcore: a tuple of objects with `name`, `room` and `function`, sorted by room and name."""
+    """Every public routine of numcore: a tuple of objects with `name`, `room` and `function`,
+    sorted by room and name."""
     import_rooms()
     ours = (r for (module, _), r in _routines.items() if module.startswith("numcore."))
     return tuple(sorted(ours, key=lambda r: (r.room, r.name)))

@@ -1,6 +1,8 @@
-"""Elementwise kernels y[i] = f(x[i]): genuine ufuncs on the CPU, scalar functions in compiled code and for C, CUDA on the GPU.
+"""Elementwise kernels y[i] = f(x[i]): genuine ufuncs on the CPU, scalar functions in compiled code
+and for C, CUDA on the GPU.
 
-An author writes plain Python functions of a scalar, one for each dtype, and a signature with a docstring::
+An author writes plain Python functions of a scalar, one for each dtype, and a signature with a
+docstring::
 
     @elementwise(float32=exp_float32, float64=exp_float64)
     def exp(x, *, out=None):
@@ -21,7 +23,8 @@ SMALL = 1 << 14  # elements up to which one thread is as fast as two
 
 
 class Elementwise(Kernel):
-    """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator :func:`elementwise`."""
+    """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator
+    :func:`elementwise`."""
 
     def __init__(self, function, bodies, rare):
         self.rare = {dtype: pair for dtype, pair in rare.items() if pair is not None}
@@ -44,8 +47,13 @@ class Elementwise(Kernel):
     def unit(self, variant):
         dtype, symbol = variant["T"], f"numcore_{self.name}"
         rare = (self.rare[dtype][0], self.fast[dtype]) if dtype in self.rare else None
-        return _bitcode.Unit(f"{self.room}.{self.name}", [self.bodies[dtype], self.fast[dtype]], ("elementwise", variant),
-                             (f"{symbol}_loop", symbol), lambda: _loops.entries(symbol, dtype, self.bodies[dtype], rare))
+        return _bitcode.Unit(
+            f"{self.room}.{self.name}",
+            [self.bodies[dtype], self.fast[dtype]],
+            ("elementwise", variant),
+            (f"{symbol}_loop", symbol),
+            lambda: _loops.entries(symbol, dtype, self.bodies[dtype], rare),
+        )
 
     def loop(self, dtype):
         """The ufunc for a dtype, loaded when first asked for."""
@@ -54,7 +62,9 @@ class Elementwise(Kernel):
             addresses = _bitcode.load(self.unit({"T": dtype.name}))
             real = C_TYPES[dtype.name]
             self.scalars[dtype] = _native.c_function(addresses[f"numcore_{self.name}"], real, real)
-            self.loops[dtype] = _ufunc.ufunc(self.name, addresses[f"numcore_{self.name}_loop"], dtype, self.__doc__ or "")
+            self.loops[dtype] = _ufunc.ufunc(
+                self.name, addresses[f"numcore_{self.name}_loop"], dtype, self.__doc__ or ""
+            )
         return self.loops[dtype]
 
     def _prepare(self, variant, arguments, dims):
@@ -68,7 +78,9 @@ class Elementwise(Kernel):
         if x is None:
             raise TypeError("x must be a NumPy or CuPy array (got None)")
         if x.dtype.name not in self.bodies:
-            raise TypeError(f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype}); convert it first")
+            raise TypeError(
+                f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype}); convert it first"
+            )
         if out is not None:
             self._check_out(xp, x, out)
         if xp is np:
@@ -94,7 +106,9 @@ class Elementwise(Kernel):
         if xp is np and not out.flags.writeable:
             raise ValueError("out must be writeable (got a read-only array)")
         if _overlap(xp, x, out):
-            raise ValueError("out must be x itself or share no memory with it (got a partial overlap)")
+            raise ValueError(
+                "out must be x itself or share no memory with it (got a partial overlap)"
+            )
 
     def _fill(self, loop, x, y):
         """y = f(x), on threads if that pays."""
@@ -111,7 +125,10 @@ class Elementwise(Kernel):
             x, y = np.moveaxis(x, longest, 0), np.moveaxis(y, longest, 0)
         chunks = min(len(x), threads * CHUNKS_PER_THREAD, -(-x.size // (SMALL // 2)))
         step = -(-len(x) // chunks)
-        _pool.run(lambda i: loop(x[i * step:(i + 1) * step], out=y[i * step:(i + 1) * step]), -(-len(x) // step))
+        _pool.run(
+            lambda i: loop(x[i * step : (i + 1) * step], out=y[i * step : (i + 1) * step]),
+            -(-len(x) // step),
+        )
 
 
 def _overlap(xp, x, out):
@@ -119,7 +136,9 @@ def _overlap(xp, x, out):
     if x.shape == out.shape and x.strides == out.strides and _place(xp, x) == _place(xp, out):
         return False
     try:
-        return xp.shares_memory(x, out, max_work=10_000) if xp is np else xp.may_share_memory(x, out)
+        return (
+            xp.shares_memory(x, out, max_work=10_000) if xp is np else xp.may_share_memory(x, out)
+        )
     except np.exceptions.TooHardError:
         return True
 
@@ -129,18 +148,21 @@ def _place(xp, array):
 
 
 def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
-    """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for compiled code.
+    """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for
+    compiled code.
 
     Parameters
     ----------
     float32, float64 : function
-        Plain Python functions of one scalar, which Numba compiles. They should be free of branches, so that loops vectorise.
+        Plain Python functions of one scalar, which Numba compiles. They should be free of branches,
+        so that loops vectorise.
     rare_float32, rare_float64 : (function, function), optional
-        ``is_rare(x)`` and ``slow(x)``: arguments that need another, slower body. The loop looks at blocks of elements and stays
-        vectorised where none is rare.
+        ``is_rare(x)`` and ``slow(x)``: arguments that need another, slower body. The loop looks at
+        blocks of elements and stays vectorised where none is rare.
 
     The decorated function gives the name, the signature ``(x, *, out=None)`` and the docstring.
     """
+
     def decorate(function):
         made = Elementwise(function, bodies, {"float32": rare_float32, "float64": rare_float64})
         loops, ndarray, apply = made.loops, np.ndarray, made.apply
@@ -152,7 +174,11 @@ def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
                     return loop(x)
             return apply(x, out)
 
-        public.__name__, public.__qualname__, public.__module__ = function.__name__, function.__qualname__, function.__module__
+        public.__name__, public.__qualname__, public.__module__ = (
+            function.__name__,
+            function.__qualname__,
+            function.__module__,
+        )
         public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
         enter(made)
         scalars.append(public)
@@ -164,11 +190,14 @@ def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
     return decorate
 
 
-scalars = []  # the routines that compiled code may call: Numba learns of them when it starts, or when they are imported later
+# the routines that compiled code may call: Numba learns of them when it starts, or when they are
+# imported later
+scalars = []
 
 
 def c_function(routine, dtype):
-    """The compiled scalar function of an elementwise routine, for C, Cython and ``scipy.LowLevelCallable``.
+    """The compiled scalar function of an elementwise routine, for C, Cython and
+    ``scipy.LowLevelCallable``.
 
     Parameters
     ----------
@@ -179,7 +208,8 @@ def c_function(routine, dtype):
     Returns
     -------
     ctypes function
-        ``float f(float)`` or ``double f(double)``; ``ctypes.cast(f, ctypes.c_void_p).value`` is its address.
+        ``float f(float)`` or ``double f(double)``; ``ctypes.cast(f, ctypes.c_void_p).value`` is its
+        address.
 
     Raises
     ------

@@ -1,14 +1,28 @@
-"""Building blocks of kernels that only LLVM has: fused multiply-add, bit casts, population count, scaling by powers of two.
+"""Building blocks of kernels that only LLVM has: fused multiply-add, bit casts, population count,
+scaling by powers of two.
 
-Each is an :class:`Intrinsic`: a Python function that says what it computes (and computes it, slowly, on NumPy scalars) together
-with the LLVM instructions that a compiled body gets instead. They work in Numba bodies of kernels and in a user's own ``@njit``
-code alike; numba itself is imported only when something is compiled.
+Each is an :class:`Intrinsic`: a Python function that says what it computes (and computes it,
+slowly, on NumPy scalars) together with the LLVM instructions that a compiled body gets instead.
+They work in Numba bodies of kernels and in a user's own ``@njit`` code alike; numba itself is
+imported only when something is compiled.
 """
 
 import numpy as np
 
-__all__ = ["Intrinsic", "dot", "fma", "float_bits", "float_from_bits", "gemm_row", "gemm_tile", "ldexp", "popcount", "tile_cols",
-           "tile_rows", "vector_bits"]
+__all__ = [
+    "Intrinsic",
+    "dot",
+    "fma",
+    "float_bits",
+    "float_from_bits",
+    "gemm_row",
+    "gemm_tile",
+    "ldexp",
+    "popcount",
+    "tile_cols",
+    "tile_rows",
+    "vector_bits",
+]
 
 
 class Intrinsic:
@@ -19,9 +33,11 @@ class Intrinsic:
     body : function
         What it computes, on NumPy scalars.
     typing : function
-        Numba types of the arguments to the Numba type of the result, or None where the arguments do not fit.
+        Numba types of the arguments to the Numba type of the result, or None where the arguments do
+        not fit.
     emit : function
-        ``emit(context, builder, signature, arguments)`` writes the LLVM instructions and returns their value.
+        ``emit(context, builder, signature, arguments)`` writes the LLVM instructions and returns
+        their value.
     """
 
     def __init__(self, body, typing, emit):
@@ -68,8 +84,16 @@ def fma(a, b, c):
 
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     near = type(a)(float(exact))  # may have been rounded twice: one of its neighbours may be nearer
-    return min((near, np.nextafter(near, -np.inf, dtype=near.dtype), np.nextafter(near, np.inf, dtype=near.dtype)),
-               key=lambda candidate: abs(Fraction(float(candidate)) - exact) if np.isfinite(candidate) else np.inf)
+    return min(
+        (
+            near,
+            np.nextafter(near, -np.inf, dtype=near.dtype),
+            np.nextafter(near, np.inf, dtype=near.dtype),
+        ),
+        key=lambda candidate: (
+            abs(Fraction(float(candidate)) - exact) if np.isfinite(candidate) else np.inf
+        ),
+    )
 
 
 def _bits_type(x):
@@ -81,7 +105,12 @@ def _bits_type(x):
 def _from_bits_type(i):
     from numba import types
 
-    return {types.int32: types.float32, types.uint32: types.float32, types.int64: types.float64, types.uint64: types.float64}.get(i)
+    return {
+        types.int32: types.float32,
+        types.uint32: types.float32,
+        types.int64: types.float64,
+        types.uint64: types.float64,
+    }.get(i)
 
 
 def _emit_bitcast(context, builder, signature, arguments):
@@ -123,7 +152,8 @@ def _vector_bits_type():
 
 
 def host_vector_bits():
-    """Bits of the widest float vector of this CPU: 512 with AVX-512, 256 with AVX2 and FMA, else 128."""
+    """Bits of the widest float vector of this CPU: 512 with AVX-512, 256 with AVX2 and FMA, else
+    128."""
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features()
@@ -138,14 +168,17 @@ VECTOR_BITS_SYMBOL = "numcore_vector_bits"
 def _emit_vector_bits(context, builder, signature, arguments):
     from llvmlite import ir
 
-    if getattr(context, "is_portable", False):  # bitcode asks; the loader answers for the CPU it finds
+    if getattr(
+        context, "is_portable", False
+    ):  # bitcode asks; the loader answers for the CPU it finds
         return _call_llvm(builder, VECTOR_BITS_SYMBOL, ir.IntType(32), [])
     return ir.Constant(ir.IntType(32), host_vector_bits())
 
 
 @intrinsic(_vector_bits_type, _emit_vector_bits)
 def vector_bits():
-    """Bits of the widest float vector of the CPU that runs the code: a constant there, so that branches on it fold away."""
+    """Bits of the widest float vector of the CPU that runs the code: a constant there, so that
+    branches on it fold away."""
     return np.int32(host_vector_bits())
 
 
@@ -156,7 +189,8 @@ def _ldexp_type(x, k):
 
 
 def _emit_ldexp(context, builder, signature, arguments):
-    """One ``vscalef`` where AVX-512 has it; else two exact multiplications by powers of two, since ``llvm.ldexp`` would call libm."""
+    """One ``vscalef`` where AVX-512 has it; else two exact multiplications by powers of two, since
+    ``llvm.ldexp`` would call libm."""
     from llvmlite import ir
 
     x, k = arguments
@@ -168,14 +202,18 @@ def _emit_ldexp(context, builder, signature, arguments):
         biased = builder.zext(biased, bits) if width == 64 else biased
         return builder.bitcast(builder.shl(biased, ir.Constant(bits, mantissa)), x.type)
 
-    native = builder.icmp_signed("==", _emit_vector_bits(context, builder, None, ()), ir.Constant(i32, 512))
+    native = builder.icmp_signed(
+        "==", _emit_vector_bits(context, builder, None, ()), ir.Constant(i32, 512)
+    )
     with builder.if_else(native) as (then, otherwise):
         with then:
             scaled_at_once = _call_llvm(builder, f"llvm.ldexp.f{width}.i32", x.type, [x, k])
             then_block = builder.block
         with otherwise:
             half = builder.ashr(k, ir.Constant(i32, 1))
-            scaled_twice = builder.fmul(builder.fmul(x, power_of_two(half)), power_of_two(builder.sub(k, half)))
+            scaled_twice = builder.fmul(
+                builder.fmul(x, power_of_two(half)), power_of_two(builder.sub(k, half))
+            )
             otherwise_block = builder.block
     result = builder.phi(x.type)
     result.add_incoming(scaled_at_once, then_block)
@@ -185,21 +223,28 @@ def _emit_ldexp(context, builder, signature, arguments):
 
 @intrinsic(_ldexp_type, _emit_ldexp)
 def ldexp(x, k):
-    """``x * 2**k`` rounded once, k an int32 with |k| <= 2 * 126 for float32 and 2 * 1022 for float64, |x| within [0.5, 2]."""
+    """``x * 2**k`` rounded once, k an int32 with |k| <= 2 * 126 for float32 and 2 * 1022 for
+    float64, |x| within [0.5, 2]."""
     return type(x)(np.ldexp(x, k))
 
 
-# --- the register tile of matrix products ------------------------------------------------------------------------------------------
+# --- the register tile of matrix products ---------------------------------------------------------
 #
-# c[rows, cols] (+)= a · b held in registers over the whole depth, in the manner of BLIS: the one piece of a product that is written for
-# the machine. Rows and columns follow the CPU's vectors; the loops around it are portable and belong to the kernels, which do their
-# own step (an exponential, a maximum) on c while it is in the cache.
+# c[rows, cols] (+)= a · b held in registers over the whole depth, in the manner of BLIS: the one
+# piece of a product that is written for the machine. Rows and columns follow the CPU's vectors; the
+# loops around it are portable and belong to the kernels, which do their own step (an exponential, a
+# maximum) on c while it is in the cache.
 
-TILE_VECTORS = {512: (8, 3), 256: (4, 3), 128: (4, 2)}  # vector bits → rows, vectors in a row: 24, 12, 8 accumulators
+TILE_VECTORS = {
+    512: (8, 3),
+    256: (4, 3),
+    128: (4, 2),
+}  # vector bits → rows, vectors in a row: 24, 12, 8 accumulators
 
 
 def tile_shape(bits, itemsize):
-    """(rows, cols) of the tile on a CPU with vectors of `bits` bits, for elements of `itemsize` bytes."""
+    """(rows, cols) of the tile on a CPU with vectors of `bits` bits, for elements of `itemsize`
+    bytes."""
     rows, vectors = TILE_VECTORS[bits]
     return rows, vectors * bits // (8 * itemsize)
 
@@ -240,12 +285,15 @@ def tile_cols(x):
 def _tile_type(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
     from numba import types
 
-    arrays = all(isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, c))
+    arrays = all(
+        isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, c)
+    )
     return types.void if arrays and isinstance(a.dtype, types.Float) else None
 
 
 def by_vector_width(context, builder, name, real, values, body):
-    """Call an LLVM function that has one body for each vector width; a module holds it once, and the loader leaves one body of it.
+    """Call an LLVM function that has one body for each vector width; a module holds it once, and
+    the loader leaves one body of it.
 
     Parameters
     ----------
@@ -278,7 +326,8 @@ def by_vector_width(context, builder, name, real, values, body):
 
 
 def flat_arguments(context, builder, signature, arguments):
-    """LLVM values of a call on flat arrays: pairs (array, place of its first element) as one pointer, other integers as i64."""
+    """LLVM values of a call on flat arrays: pairs (array, place of its first element) as one
+    pointer, other integers as i64."""
     from numba import types
 
     values, pending = [], None
@@ -294,14 +343,28 @@ def flat_arguments(context, builder, signature, arguments):
 
 def _emit_tile(one_row):
     def emit(context, builder, signature, arguments):
-        real, itemsize = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+        real, itemsize = (
+            context.get_value_type(signature.args[0].dtype),
+            signature.args[0].dtype.bitwidth // 8,
+        )
 
         def body(builder, width, arguments):
             a, a_row, a_depth, b, b_depth, c, c_row, depth, accumulate = arguments
             rows, cols = tile_shape(width, itemsize)
             lanes = width // (8 * itemsize)
-            _tile_loop(builder, real, lanes, 1 if one_row else rows, cols // lanes, width >= 256,
-                       (a, a_row, a_depth), (b, b_depth), (c, c_row), depth, accumulate)
+            _tile_loop(
+                builder,
+                real,
+                lanes,
+                1 if one_row else rows,
+                cols // lanes,
+                width >= 256,
+                (a, a_row, a_depth),
+                (b, b_depth),
+                (c, c_row),
+                depth,
+                accumulate,
+            )
 
         values = flat_arguments(context, builder, signature, arguments)
         return by_vector_width(context, builder, "row" if one_row else "tile", real, values, body)
@@ -320,7 +383,9 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
 
     def at(pointer, *offsets):
         for offset in offsets:
-            pointer = builder.gep(pointer, [offset if isinstance(offset, ir.Value) else ir.Constant(i64, offset)])
+            pointer = builder.gep(
+                pointer, [offset if isinstance(offset, ir.Value) else ir.Constant(i64, offset)]
+            )
         return pointer
 
     def load(pointer):
@@ -329,19 +394,28 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
         return value
 
     def broadcast(pointer):
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), builder.load(pointer), ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+        one = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), builder.load(pointer), ir.Constant(ir.IntType(32), 0)
+        )
+        return builder.shuffle_vector(
+            one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        )
 
     def multiply_add(x, y, z):  # without the instruction, llvm.fma would call libm
-        return (_call_llvm(builder, f"llvm.fma.v{lanes}f{8 * itemsize}", vector, [x, y, z]) if fused
-                else builder.fadd(builder.fmul(x, y), z))
+        return (
+            _call_llvm(builder, f"llvm.fma.v{lanes}f{8 * itemsize}", vector, [x, y, z])
+            if fused
+            else builder.fadd(builder.fmul(x, y), z)
+        )
 
     c_rows = [at(c, builder.mul(c_row, ir.Constant(i64, i))) for i in range(rows)]
     a_rows = [at(a, builder.mul(a_row, ir.Constant(i64, i))) for i in range(rows)]
     zero = ir.Constant(vector, [0.0] * lanes)
 
     # accumulators start at c, or at zero without c being read
-    adds, fresh, loop, done = (builder.append_basic_block(f"tile.{part}") for part in ("add", "fresh", "loop", "done"))
+    adds, fresh, loop, done = (
+        builder.append_basic_block(f"tile.{part}") for part in ("add", "fresh", "loop", "done")
+    )
     builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(i64, 0)), adds, fresh)
     builder.position_at_end(adds)
     loaded = [[load(at(row, j * lanes)) for j in range(vectors)] for row in c_rows]
@@ -377,11 +451,15 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
                 results[i][j].add_incoming(value, block)
     for i in range(rows):
         for j in range(vectors):
-            store = builder.store(results[i][j], builder.bitcast(at(c_rows[i], j * lanes), vector.as_pointer()))
+            store = builder.store(
+                results[i][j], builder.bitcast(at(c_rows[i], j * lanes), vector.as_pointer())
+            )
             store.align = itemsize
 
 
-def _reference_tile(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
+def _reference_tile(
+    rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate
+):
     a, b, c = (x.reshape(-1) for x in (a, b, c))
     for i in range(rows):
         for j in range(tile_cols(a[0])):
@@ -393,13 +471,30 @@ def _reference_tile(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_
 
 @intrinsic(_tile_type, _emit_tile(one_row=False))
 def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
-    """One register tile of a product: ``c[i, j] = (c[i, j] if accumulate) + sum over p < depth of a[i, p] * b[p, j]``.
+    """One register tile of a product:
+    ``c[i, j] = (c[i, j] if accumulate) + sum over p < depth of a[i, p] * b[p, j]``.
 
-    The three operands are C-contiguous arrays of one float type, each with the place of its first element and its strides in
-    elements: a's rows and depth may have any strides (a row-major operand has ``a_depth = 1``, a packed or transposed one ``a_row = 1``),
-    the columns of b and c are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes `gemm_row`.
+    The three operands are C-contiguous arrays of one float type, each with the place of its first
+    element and its strides in elements: a's rows and depth may have any strides (a row-major
+    operand has ``a_depth = 1``, a packed or transposed one ``a_row = 1``), the columns of b and c
+    are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes
+    `gemm_row`.
     """
-    _reference_tile(tile_rows(a.flat[0]), a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
+    _reference_tile(
+        tile_rows(a.flat[0]),
+        a,
+        a_at,
+        a_row,
+        a_depth,
+        b,
+        b_at,
+        b_depth,
+        c,
+        c_at,
+        c_row,
+        depth,
+        accumulate,
+    )
 
 
 @intrinsic(_tile_type, _emit_tile(one_row=True))
@@ -408,7 +503,7 @@ def gemm_row(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, a
     _reference_tile(1, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
 
 
-# --- inner products ------------------------------------------------------------------------------------------------------------------
+# --- inner products -------------------------------------------------------------------------------
 
 DOT_STEP = 16  # elements in a step of the loop, in as many vectors as that takes
 
@@ -417,7 +512,12 @@ def _dot_type(x, y):
     from numba import types
 
     def flat(a):
-        return isinstance(a, types.Array) and a.layout == "C" and a.ndim == 1 and isinstance(a.dtype, types.Float)
+        return (
+            isinstance(a, types.Array)
+            and a.layout == "C"
+            and a.ndim == 1
+            and isinstance(a.dtype, types.Float)
+        )
 
     return types.float64 if flat(x) and flat(y) and y.dtype == types.float64 else None
 
@@ -426,10 +526,20 @@ def _emit_dot(context, builder, signature, arguments):
     from llvmlite import ir
     from numba.core import cgutils
 
-    x, y = (context.make_array(kind)(context, builder, value) for kind, value in zip(signature.args, arguments, strict=True))
+    x, y = (
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(signature.args, arguments, strict=True)
+    )
     real = context.get_value_type(signature.args[0].dtype)
     result = cgutils.alloca_once(builder, ir.DoubleType())
-    by_vector_width(context, builder, "dot", real, [x.data, y.data, cgutils.unpack_tuple(builder, y.shape)[0], result], _dot_loop)
+    by_vector_width(
+        context,
+        builder,
+        "dot",
+        real,
+        [x.data, y.data, cgutils.unpack_tuple(builder, y.shape)[0], result],
+        _dot_loop,
+    )
     return builder.load(result)
 
 
@@ -447,15 +557,24 @@ def _dot_loop(builder, width, arguments):
     def load(pointer, kind, at):
         pointer = builder.gep(pointer, [at])
         if isinstance(kind, ir.VectorType):
-            pointer = builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
+            pointer = builder.bitcast(
+                pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer()
+            )
         value = builder.load(pointer)
-        value.align = 4 if pointer.type in (ir.FloatType().as_pointer(), ir.VectorType(ir.FloatType(), lanes).as_pointer()) else 8
+        value.align = (
+            4
+            if pointer.type
+            in (ir.FloatType().as_pointer(), ir.VectorType(ir.FloatType(), lanes).as_pointer())
+            else 8
+        )
         return value if value.type == kind else builder.fpext(value, kind)
 
     def multiply_add(a, b, c):
         if width < 256:  # without the instruction, llvm.fma would call libm
             return builder.fadd(builder.fmul(a, b), c)
-        return _call_llvm(builder, f"llvm.fma.{f'v{lanes}f64' if a.type == vector else 'f64'}", a.type, [a, b, c])
+        return _call_llvm(
+            builder, f"llvm.fma.{f'v{lanes}f64' if a.type == vector else 'f64'}", a.type, [a, b, c]
+        )
 
     end = builder.mul(builder.udiv(n, step), step)
     builder.cbranch(builder.icmp_unsigned(">", end, zero), whole, summed)
@@ -463,9 +582,15 @@ def _dot_loop(builder, width, arguments):
     at = builder.phi(i64)
     sums = [builder.phi(vector) for _ in range(DOT_STEP // lanes)]
     places = [builder.add(at, ir.Constant(i64, i * lanes)) for i in range(len(sums))]
-    new = [multiply_add(load(x, vector, p), load(y, vector, p), s) for p, s in zip(places, sums, strict=True)]
+    new = [
+        multiply_add(load(x, vector, p), load(y, vector, p), s)
+        for p, s in zip(places, sums, strict=True)
+    ]
     following = builder.add(at, step)
-    for phi, first, value in [(at, zero, following), *((s, ir.Constant(vector, [0.0] * lanes), v) for s, v in zip(sums, new, strict=True))]:
+    for phi, first, value in [
+        (at, zero, following),
+        *((s, ir.Constant(vector, [0.0] * lanes), v) for s, v in zip(sums, new, strict=True)),
+    ]:
         phi.add_incoming(first, entry)
         phi.add_incoming(value, whole)
     builder.cbranch(builder.icmp_unsigned("<", following, end), whole, summed)
@@ -477,14 +602,19 @@ def _dot_loop(builder, width, arguments):
         total.add_incoming(value, whole)
     while len(totals) > 1:
         totals = [builder.fadd(a, b) for a, b in zip(totals[::2], totals[1::2], strict=True)]
-    parts = [builder.extract_element(totals[0], ir.Constant(ir.IntType(32), i)) for i in range(lanes)]
+    parts = [
+        builder.extract_element(totals[0], ir.Constant(ir.IntType(32), i)) for i in range(lanes)
+    ]
     while len(parts) > 1:
         parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
     builder.cbranch(builder.icmp_unsigned("<", end, n), rest, done)
 
     builder.position_at_end(rest)
     one, total = builder.phi(i64), builder.phi(double)
-    value, after = multiply_add(load(x, double, one), load(y, double, one), total), builder.add(one, ir.Constant(i64, 1))
+    value, after = (
+        multiply_add(load(x, double, one), load(y, double, one), total),
+        builder.add(one, ir.Constant(i64, 1)),
+    )
     for phi, first, last in ((one, end, after), (total, parts[0], value)):
         phi.add_incoming(first, summed)
         phi.add_incoming(last, rest)
@@ -498,9 +628,11 @@ def _dot_loop(builder, width, arguments):
 
 @intrinsic(_dot_type, _emit_dot)
 def dot(x, y):
-    """The inner product, in float64, of a contiguous float32 or float64 array with a contiguous float64 array as long or shorter.
+    """The inner product, in float64, of a contiguous float32 or float64 array with a contiguous
+    float64 array as long or shorter.
 
-    A loop over a sum keeps its order and is not vectorised; this takes sixteen elements at a time, the same way for any alignment.
+    A loop over a sum keeps its order and is not vectorised; this takes sixteen elements at a time,
+    the same way for any alignment.
     """
     total = 0.0
     for i in range(len(y)):

@@ -1,4 +1,5 @@
-"""Kernels: inner loops with one contract and two bodies, Numba for the CPU and CUDA C++ for the GPU.
+"""Kernels: inner loops with one contract and two bodies, Numba for the CPU and CUDA C++ for the
+GPU.
 
 An author writes the contract, the Numba body, and beside them the CUDA body of the same name::
 
@@ -7,9 +8,10 @@ An author writes the contract, the Numba body, and beside them the CUDA body of 
         for i in range(start, stop):
             ...
 
-The call ``log_sum_exp_rows(x, y)`` checks the arrays against the contract and runs the body on the device where they live: on the
-CPU in chunks ``start, stop`` of the split axis on numcore's threads, on the GPU as the CUDA entry point
-``numcore_log_sum_exp_rows`` with the arguments in the same order, followed by the extents ``n, d`` as 64-bit integers.
+The call ``log_sum_exp_rows(x, y)`` checks the arrays against the contract and runs the body on the
+device where they live: on the CPU in chunks ``start, stop`` of the split axis on numcore's threads,
+on the GPU as the CUDA entry point ``numcore_log_sum_exp_rows`` with the arguments in the same
+order, followed by the extents ``n, d`` as 64-bit integers.
 """
 
 import ctypes
@@ -26,20 +28,32 @@ from .dispatch import CPU, device_of, room_of
 
 CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
 MOST_PREPARED = 512  # combinations of shapes that a kernel remembers
-CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow does not keep the others waiting
-C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int8": ctypes.c_int8, "uint8": ctypes.c_uint8,
-            "int16": ctypes.c_int16, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "uint32": ctypes.c_uint32,
-            "int64": ctypes.c_int64, "uint64": ctypes.c_uint64}
+CHUNKS_PER_THREAD = (
+    4  # so that a thread that comes late or is slow does not keep the others waiting
+)
+C_TYPES = {
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+    "int8": ctypes.c_int8,
+    "uint8": ctypes.c_uint8,
+    "int16": ctypes.c_int16,
+    "uint16": ctypes.c_uint16,
+    "int32": ctypes.c_int32,
+    "uint32": ctypes.c_uint32,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
+}
 _NAMES = {np.dtype(name): name for name in C_TYPES}
 _ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+]*)\]")
 _SCALAR = re.compile(r"(\w+)\s+(\w+)")
 
 
-# --- contracts ---------------------------------------------------------------------------------------------------------------------
+# --- contracts ------------------------------------------------------------------------------------
 
 
 class Parameter:
-    """One argument of a kernel: `role` is in, out, inout, scratch or scalar; `extents` is None for a scalar."""
+    """One argument of a kernel: `role` is in, out, inout, scratch or scalar; `extents` is None for
+    a scalar."""
 
     def __init__(self, role, type_name, name, extents):
         self.role, self.type_name, self.name, self.extents = role, type_name, name, extents
@@ -47,31 +61,49 @@ class Parameter:
 
 
 def parse_contract(text):
-    """The parameters of a contract such as ``"in T x[n, d]; out T y[n]; T scale; scratch T row[2*d]"``."""
+    """The parameters of a contract such as
+    ``"in T x[n, d]; out T y[n]; T scale; scratch T row[2*d]"``."""
     parameters = []
     for item in filter(None, map(str.strip, text.split(";"))):
         if array := _ARRAY.fullmatch(item):
             role, type_name, name, extents = array.groups()
-            parameters.append(Parameter(role, type_name, name, tuple(e.replace(" ", "") for e in extents.split(","))))
+            parameters.append(
+                Parameter(
+                    role, type_name, name, tuple(e.replace(" ", "") for e in extents.split(","))
+                )
+            )
         elif scalar := _SCALAR.fullmatch(item):
             parameters.append(Parameter("scalar", *scalar.groups(), None))
         else:
-            raise ValueError(f"contract must consist of 'in T x[n, d]' and 'T scale' separated by ';' (got {item!r})")
+            raise ValueError(
+                f"contract must consist of 'in T x[n, d]' and 'T scale' separated by ';' (got "
+                f"{item!r})"
+            )
     return tuple(parameters)
 
 
 def extent(expression, dims):
     """The value of an extent: sums of products of integers and dimension names."""
-    return dims[expression] if expression in dims else sum(
-        math.prod(dims[f] if isinstance(f, str) else f for f in term) for term in _terms(expression))
+    return (
+        dims[expression]
+        if expression in dims
+        else sum(
+            math.prod(dims[f] if isinstance(f, str) else f for f in term)
+            for term in _terms(expression)
+        )
+    )
 
 
 @functools.cache
 def _terms(expression):
-    return [[int(f) if f.isdecimal() else f for f in term.split("*")] for term in expression.replace(" ", "").split("+")]
+    return [
+        [int(f) if f.isdecimal() else f for f in term.split("*")]
+        for term in expression.replace(" ", "").split("+")
+    ]
 
 
-# NumPy's ABI puts an array's data pointer behind the head that all objects have: reading it there is quicker than array.ctypes.data.
+# NumPy's ABI puts an array's data pointer behind the head that all objects have: reading it there
+# is quicker than array.ctypes.data.
 _HEAD = object.__basicsize__
 _read_at = ctypes.c_void_p.from_address
 
@@ -80,7 +112,10 @@ def pointer(array):
     return _read_at(id(array) + _HEAD).value
 
 
-if pointer(_probe := np.empty(1)) != _probe.ctypes.data:  # an interpreter whose objects are laid out otherwise
+if (
+    pointer(_probe := np.empty(1)) != _probe.ctypes.data
+):  # an interpreter whose objects are laid out otherwise
+
     def pointer(array):
         return array.ctypes.data
 
@@ -99,49 +134,93 @@ class Kernel:
         The dtypes of the type variables, one dict for each variant that exists.
     """
 
-    def __init__(self, body, contract, *, split, gpu="thread", threads=256, shared="0", grain=None, types=None,
-                 twin_tolerance=None):
+    def __init__(
+        self,
+        body,
+        contract,
+        *,
+        split,
+        gpu="thread",
+        threads=256,
+        shared="0",
+        grain=None,
+        types=None,
+        twin_tolerance=None,
+    ):
         self.body, self.name, self.module = body, body.__name__, body.__module__
         self.__doc__, self.__module__, self.__name__ = body.__doc__, body.__module__, body.__name__
         self.room = room_of(self.module)
         self.contract, self.parameters = contract, parse_contract(contract)
-        self.split, self.gpu, self.threads, self.shared, self.grain = split, gpu, threads, shared, grain
+        self.split, self.gpu, self.threads, self.shared, self.grain = (
+            split,
+            gpu,
+            threads,
+            shared,
+            grain,
+        )
         self.twin_tolerance = twin_tolerance or {"float32": 1e-5, "float64": 1e-13}
-        self.dims = tuple(dict.fromkeys(
-            e for p in self.parameters if p.extents and p.role != "scratch" for e in p.extents if e.isidentifier()))
+        self.dims = tuple(
+            dict.fromkeys(
+                e
+                for p in self.parameters
+                if p.extents and p.role != "scratch"
+                for e in p.extents
+                if e.isidentifier()
+            )
+        )
         types = {"T": ("float32", "float64")} | (types or {})
-        self._allowed = {p.type_name: types[p.type_name] for p in self.parameters if p.type_name in types}
-        self.variants = tuple(dict(zip(self._allowed, choice, strict=True)) for choice in itertools.product(*self._allowed.values()))
+        self._allowed = {
+            p.type_name: types[p.type_name] for p in self.parameters if p.type_name in types
+        }
+        self.variants = tuple(
+            dict(zip(self._allowed, choice, strict=True))
+            for choice in itertools.product(*self._allowed.values())
+        )
         self.passed = tuple(p for p in self.parameters if p.role != "scratch")
         self._loaded, self._prepared = {}, {}
         self._check_contract(types)
 
     def _check_contract(self, types):
         names = [p.name for p in self.parameters] + ["start", "stop"]
-        given = self.body.__code__.co_varnames[:self.body.__code__.co_argcount]
+        given = self.body.__code__.co_varnames[: self.body.__code__.co_argcount]
         if list(given) != names:
-            raise ValueError(f"kernel {self.name} must have the parameters {', '.join(names)} (got {', '.join(given)})")
+            raise ValueError(
+                f"kernel {self.name} must have the parameters {', '.join(names)} (got "
+                f"{', '.join(given)})"
+            )
         if self.split not in self.dims:
-            raise ValueError(f"split must be one of the extents {', '.join(self.dims)} (got {self.split!r})")
+            raise ValueError(
+                f"split must be one of the extents {', '.join(self.dims)} (got {self.split!r})"
+            )
         if self.gpu not in ("thread", "warp", "block"):
             raise ValueError(f"gpu must be 'thread', 'warp' or 'block' (got {self.gpu!r})")
         for p in self.parameters:
             if p.type_name not in types and p.type_name not in C_TYPES:
-                raise ValueError(f"type of {p.name} must be a type variable or one of {', '.join(C_TYPES)} (got {p.type_name!r})")
+                raise ValueError(
+                    f"type of {p.name} must be a type variable or one of {', '.join(C_TYPES)} (got "
+                    f"{p.type_name!r})"
+                )
             for e in p.extents or ():
                 if not all(f.isdecimal() or f in self.dims for f in re.split(r"[*+]", e)):
-                    raise ValueError(f"extent of {p.name} must be made of {', '.join(self.dims)} and integers (got {e!r})")
+                    raise ValueError(
+                        f"extent of {p.name} must be made of {', '.join(self.dims)} and integers "
+                        f"(got {e!r})"
+                    )
 
     def __repr__(self):
         return f"<kernel {self.room}.{self.name}: {self.contract}>"
 
     def __call__(self, *arguments):
         # what was checked once for these dtypes, shapes and layouts is not checked again
-        seen = tuple([(a.dtype, a.shape, a.flags.num) if type(a) is np.ndarray else None for a in arguments])
+        seen = tuple(
+            [(a.dtype, a.shape, a.flags.num) if type(a) is np.ndarray else None for a in arguments]
+        )
         run = self._prepared.get(seen)
         if run is None:
             variant, dims = self.bind(arguments)
-            device = next(device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents)
+            device = next(
+                device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents
+            )
             if device is not CPU:
                 device.launch(self, variant, arguments, dims)
                 return
@@ -154,9 +233,12 @@ class Kernel:
     # --- checks that stand between any input and a raw pointer
 
     def bind(self, arguments):
-        """Check arguments against the contract; the variant (a dict of dtypes) and the extents (a dict of ints)."""
+        """Check arguments against the contract; the variant (a dict of dtypes) and the extents (a
+        dict of ints)."""
         if len(arguments) != len(self.passed):
-            raise TypeError(f"kernel {self.name} takes {len(self.passed)} arguments (got {len(arguments)})")
+            raise TypeError(
+                f"kernel {self.name} takes {len(self.passed)} arguments (got {len(arguments)})"
+            )
         variant, dims, device = {}, {}, None
         for p, a in zip(self.passed, arguments, strict=True):
             if p.extents is None:
@@ -164,32 +246,49 @@ class Kernel:
             here = device_of(a)
             device = device or here
             if here is None or here is not device:
-                raise TypeError(f"{p.name} must be an array, and on the device of the other arguments (got {type(a).__name__})")
+                raise TypeError(
+                    f"{p.name} must be an array, and on the device of the other arguments (got "
+                    f"{type(a).__name__})"
+                )
             dtype = _NAMES.get(a.dtype)
-            allowed = (variant[p.type_name],) if p.type_name in variant else self._allowed.get(p.type_name, (p.type_name,))
+            allowed = (
+                (variant[p.type_name],)
+                if p.type_name in variant
+                else self._allowed.get(p.type_name, (p.type_name,))
+            )
             if dtype not in allowed:
                 raise TypeError(f"{p.name} must have dtype {' or '.join(allowed)} (got {a.dtype})")
             if p.type_name in self._allowed:
                 variant[p.type_name] = dtype
             flags, shape = a.flags, a.shape
             if not flags.c_contiguous:
-                raise ValueError(f"{p.name} must be C-contiguous (got strides {a.strides} for shape {shape})")
+                raise ValueError(
+                    f"{p.name} must be C-contiguous (got strides {a.strides} for shape {shape})"
+                )
             if device is CPU and not flags.aligned:
                 raise ValueError(f"{p.name} must be aligned to its dtype")
             if p.role != "in" and device is CPU and not flags.writeable:
                 raise ValueError(f"{p.name} must be writeable")
             if len(shape) != len(p.extents):
-                raise ValueError(f"{p.name} must have {len(p.extents)} dimensions (got shape {shape})")
+                raise ValueError(
+                    f"{p.name} must have {len(p.extents)} dimensions (got shape {shape})"
+                )
             for e, size in zip(p.extents, shape, strict=True):
                 if e in self.dims and dims.setdefault(e, size) != size:
-                    raise ValueError(f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {shape})")
+                    raise ValueError(
+                        f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got "
+                        f"{shape})"
+                    )
         for p, a in zip(self.passed, arguments, strict=True):
             if p.derived and tuple(extent(e, dims) for e in p.extents) != a.shape:
-                raise ValueError(f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {a.shape})")
+                raise ValueError(
+                    f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {a.shape})"
+                )
         return variant, dims
 
     def scalar_value(self, p, variant, value):
-        """The NumPy scalar that is passed for a scalar parameter; OverflowError where an integer does not fit."""
+        """The NumPy scalar that is passed for a scalar parameter; OverflowError where an integer
+        does not fit."""
         return np.dtype(variant.get(p.type_name, p.type_name)).type(value)
 
     # --- the CPU
@@ -200,9 +299,16 @@ class Kernel:
         if count == 0:
             return lambda arguments: None
         dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.parameters]
-        convert = [pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
-                   for p, dtype in zip(self.parameters, dtypes, strict=True) if p.role != "scratch"]
-        scratch = [(i, tuple(extent(e, dims) for e in p.extents), dtypes[i]) for i, p in enumerate(self.parameters) if p.role == "scratch"]
+        convert = [
+            pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
+            for p, dtype in zip(self.parameters, dtypes, strict=True)
+            if p.role != "scratch"
+        ]
+        scratch = [
+            (i, tuple(extent(e, dims) for e in p.extents), dtypes[i])
+            for i, p in enumerate(self.parameters)
+            if p.role == "scratch"
+        ]
         function, tail = self._function(variant), [dims[d] for d in self.dims]
 
         def run(arguments):
@@ -215,7 +321,11 @@ class Kernel:
                     row = [*row[:i], pointer(buffers[-1]), *row[i:]]
                 function(*row, *tail, start, stop)
 
-            step = count if count <= least else max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+            step = (
+                count
+                if count <= least
+                else max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+            )
             if step >= count:
                 part(0, count)
             else:
@@ -234,17 +344,22 @@ class Kernel:
         key = tuple(variant.values())
         function = self._loaded.get(key)
         if function is None:
-            address, = _bitcode.load(self.unit(variant)).values()
-            types = [ctypes.c_void_p if p.extents else C_TYPES[variant.get(p.type_name, p.type_name)] for p in self.parameters]
-            function = _native.c_function(address, None, *types, *[ctypes.c_int64] * (len(self.dims) + 2))
+            (address,) = _bitcode.load(self.unit(variant)).values()
+            types = [
+                ctypes.c_void_p if p.extents else C_TYPES[variant.get(p.type_name, p.type_name)]
+                for p in self.parameters
+            ]
+            function = _native.c_function(
+                address, None, *types, *[ctypes.c_int64] * (len(self.dims) + 2)
+            )
             self._loaded[key] = function
         return function
 
     def address(self, **variant):
         """The address of the compiled CPU body, for C, Cython or Numba callers.
 
-        The C signature is the contract's arguments in their order (pointers for arrays, scratch included), the extents, start and
-        stop as 64-bit integers.
+        The C signature is the contract's arguments in their order (pointers for arrays, scratch
+        included), the extents, start and stop as 64-bit integers.
         """
         if variant not in self.variants:
             raise ValueError(f"variant must be one of {list(self.variants)} (got {variant})")
@@ -253,8 +368,13 @@ class Kernel:
     def unit(self, variant):
         """What the bitcode store knows a variant by."""
         symbol = f"numcore_{self.name}"
-        return _bitcode.Unit(f"{self.room}.{self.name}", [self.body], (self.contract, variant), (symbol,),
-                             lambda: {symbol: self._entry(variant)})
+        return _bitcode.Unit(
+            f"{self.room}.{self.name}",
+            [self.body],
+            (self.contract, variant),
+            (symbol,),
+            lambda: {symbol: self._entry(variant)},
+        )
 
     def _entry(self, variant):
         """The C entry point: pointers to array views, then the body."""
@@ -264,13 +384,21 @@ class Kernel:
             scalar = getattr(types, variant.get(p.type_name, p.type_name))
             return types.CPointer(scalar) if p.extents else scalar
 
-        views = "".join(f"    {p.name} = carray({p.name}, ({', '.join(p.extents)},))\n" for p in self.parameters if p.extents)
+        views = "".join(
+            f"    {p.name} = carray({p.name}, ({', '.join(p.extents)},))\n"
+            for p in self.parameters
+            if p.extents
+        )
         names = [p.name for p in self.parameters]
-        source = (f"def entry({', '.join([*names, *self.dims, 'start', 'stop'])}):\n{views}"
-                  f"    body({', '.join([*names, 'start', 'stop'])})\n")
+        source = (
+            f"def entry({', '.join([*names, *self.dims, 'start', 'stop'])}):\n{views}"
+            f"    body({', '.join([*names, 'start', 'stop'])})\n"
+        )
         scope = {"carray": carray, "body": self.body}
         exec(source, scope)
-        return scope["entry"], types.void(*map(numba_type, self.parameters), *[types.int64] * (len(self.dims) + 2))
+        return scope["entry"], types.void(
+            *map(numba_type, self.parameters), *[types.int64] * (len(self.dims) + 2)
+        )
 
     # --- the GPU
 
@@ -287,10 +415,12 @@ class Kernel:
             return Path(sys.modules[self.module].__file__).with_suffix(".cu")
         import numcore.gpu
 
-        return Path(numcore.gpu.__file__).parent.joinpath(*parts[1:-1], parts[-1].lstrip("_") + ".cu")
+        return Path(numcore.gpu.__file__).parent.joinpath(
+            *parts[1:-1], parts[-1].lstrip("_") + ".cu"
+        )
 
 
-# --- the decorator and the registry -------------------------------------------------------------------------------------------------
+# --- the decorator and the registry ---------------------------------------------------------------
 
 _kernels = {}
 
@@ -300,15 +430,26 @@ def enter(made):
     _kernels[made.module, made.name] = made
 
 
-def kernel(contract, *, split, gpu="thread", threads=256, shared="0", grain=None, types=None, twin_tolerance=None):
+def kernel(
+    contract,
+    *,
+    split,
+    gpu="thread",
+    threads=256,
+    shared="0",
+    grain=None,
+    types=None,
+    twin_tolerance=None,
+):
     """Decorator: a Numba body and its contract become a :class:`Kernel`.
 
     Parameters
     ----------
     contract : str
-        Arguments separated by ``;``. ``in|out|inout T name[extents]`` is a C-contiguous array, ``T name`` a scalar,
-        ``scratch T name[extents]`` memory of one chunk that is not passed by the caller. ``T`` stands for float32 and float64.
-        Extents are names, which the arrays' shapes define, or sums and products of names and integers.
+        Arguments separated by ``;``. ``in|out|inout T name[extents]`` is a C-contiguous array,
+        ``T name`` a scalar, ``scratch T name[extents]`` memory of one chunk that is not passed by
+        the caller. ``T`` stands for float32 and float64. Extents are names, which the arrays'
+        shapes define, or sums and products of names and integers.
     split : str
         The extent whose items are independent; the body works on items ``start`` to ``stop``.
     gpu : {"thread", "warp", "block"}
@@ -316,17 +457,30 @@ def kernel(contract, *, split, gpu="thread", threads=256, shared="0", grain=None
     threads : int
         Threads in a block.
     shared : str
-        Dynamic shared memory of a block, in bytes, as an extent expression, in which ``itemsize`` stands for that of T.
+        Dynamic shared memory of a block, in bytes, as an extent expression, in which ``itemsize``
+        stands for that of T.
     grain : str, optional
-        Items below which a chunk is not worth a thread, as an extent expression; by default from the bytes touched.
+        Items below which a chunk is not worth a thread, as an extent expression; by default from
+        the bytes touched.
     types : dict of str to tuple of str, optional
         More type variables, ``{"I": ("int32", "int64")}``.
     twin_tolerance : dict of str to float, optional
-        How far the two bodies may differ, by dtype, relative to the largest entry; by default 1e-5 and 1e-13.
+        How far the two bodies may differ, by dtype, relative to the largest entry; by default 1e-5
+        and 1e-13.
     """
+
     def decorate(body):
-        made = Kernel(body, contract, split=split, gpu=gpu, threads=threads, shared=shared, grain=grain, types=types,
-                      twin_tolerance=twin_tolerance)
+        made = Kernel(
+            body,
+            contract,
+            split=split,
+            gpu=gpu,
+            threads=threads,
+            shared=shared,
+            grain=grain,
+            types=types,
+            twin_tolerance=twin_tolerance,
+        )
         enter(made)
         return made
 

@@ -14,5 +14,7 @@ def progress_bar(total, unit):
     try:
         from tqdm import tqdm
     except ImportError:
-        raise ImportError("progress=True needs tqdm: install it, or pass a callback instead") from None
+        raise ImportError(
+            "progress=True needs tqdm: install it, or pass a callback instead"
+        ) from None
     return tqdm(total=total, unit=unit, unit_scale=True)

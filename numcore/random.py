@@ -1,12 +1,14 @@
 """Counter-based random numbers: Philox4x32-10, the same words on CPU and GPU, at any thread count.
 
-Word i of a stream is word ``i % 4`` of the Philox4x32-10 bijection applied to the counter ``offset + i // 4`` under a key of two
-32-bit words. There is no state: whoever needs several streams gives each its own range of counters by `offset`. Ten rounds of
+Word i of a stream is word ``i % 4`` of the Philox4x32-10 bijection applied to the counter
+``offset + i // 4`` under a key of two 32-bit words. There is no state: whoever needs several
+streams gives each its own range of counters by `offset`. Ten rounds of
 
-    (h0, l0) = 0xD2511F53 · c0,   (h1, l1) = 0xCD9E8D57 · c2,   c ← (h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0)
+    (h0, l0) = 0xD2511F53 · c0,   (h1, l1) = 0xCD9E8D57 · c2,   c ← (h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1,
+    l0)
 
-with the key raised by (0x9E3779B9, 0xBB67AE85) between rounds. J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random
-numbers: as easy as 1, 2, 3", SC 2011.
+with the key raised by (0x9E3779B9, 0xBB67AE85) between rounds. J. K. Salmon, M. A. Moraes, R. O.
+Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
 import math
@@ -20,7 +22,7 @@ from .kernel import kernel
 __all__ = ["key_from_rng", "normal", "philox_uint32", "uniform"]
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -80,7 +82,8 @@ def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
     rng : None, int or numpy.random.Generator, optional
         Where the key of the stream comes from, see `key_from_rng`.
     dtype : {float64, float32}, optional
-        float32 takes the upper 24 bits of a word, float64 takes 27 and 26 bits of two consecutive words.
+        float32 takes the upper 24 bits of a word, float64 takes 27 and 26 bits of two consecutive
+        words.
     xp : module, optional
         numpy, or cupy to have the numbers made on the GPU.
 
@@ -130,8 +133,9 @@ def normal(shape, *, rng=None, dtype=np.float64, xp=np):
     Returns
     -------
     array of shape `shape` and dtype `dtype`
-        Consecutive numbers come in pairs ``r cos 2πv, r sin 2πv`` with ``r = sqrt(-2 log u)``, u in (0, 1]. CPU and GPU use the same
-        words; their results differ by a few units in the last place, as their log, sin and cos do.
+        Consecutive numbers come in pairs ``r cos 2πv, r sin 2πv`` with ``r = sqrt(-2 log u)``, u in
+        (0, 1]. CPU and GPU use the same words; their results differ by a few units in the last
+        place, as their log, sin and cos do.
 
     Raises
     ------
@@ -153,9 +157,15 @@ def normal(shape, *, rng=None, dtype=np.float64, xp=np):
     count = math.prod(shape)
     pairs = uniform((-(-count // 2), 2), rng=rng, dtype=dtype, xp=xp)
     step = dtype.type(2**-24 if dtype == np.float32 else 2**-53)
-    radius = xp.sqrt(dtype.type(-2) * xp.log(pairs[:, 0] + step))  # one step up: the logarithm never sees 0
+    radius = xp.sqrt(
+        dtype.type(-2) * xp.log(pairs[:, 0] + step)
+    )  # one step up: the logarithm never sees 0
     angle = dtype.type(2 * np.pi) * pairs[:, 1]
-    return xp.stack((radius * xp.cos(angle), radius * xp.sin(angle)), axis=1).reshape(-1)[:count].reshape(shape)
+    return (
+        xp.stack((radius * xp.cos(angle), radius * xp.sin(angle)), axis=1)
+        .reshape(-1)[:count]
+        .reshape(shape)
+    )
 
 
 def key_from_rng(rng):
@@ -164,7 +174,8 @@ def key_from_rng(rng):
     Parameters
     ----------
     rng : None, int or numpy.random.Generator
-        None takes fresh entropy; an int is a seed, ``SeedSequence(rng).generate_state(2)``; a Generator gives two words and advances.
+        None takes fresh entropy; an int is a seed, ``SeedSequence(rng).generate_state(2)``; a
+        Generator gives two words and advances.
 
     Returns
     -------
@@ -189,11 +200,13 @@ def key_from_rng(rng):
             raise ValueError(f"rng must be a seed >= 0 (got {rng})")
         words = np.random.SeedSequence(rng).generate_state(2)
     else:
-        raise TypeError(f"rng must be None, an int or a numpy.random.Generator (got {type(rng).__name__})")
+        raise TypeError(
+            f"rng must be None, an int or a numpy.random.Generator (got {type(rng).__name__})"
+        )
     return int(words[0]), int(words[1])
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _integer(name, value):
@@ -204,7 +217,9 @@ def _integer(name, value):
 
 
 def _checked_shape(shape):
-    extents = tuple(_integer("shape", n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    extents = tuple(
+        _integer("shape", n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))
+    )
     if any(n < 0 for n in extents):
         raise ValueError(f"shape must have extents >= 0 (got {extents})")
     return extents
@@ -228,7 +243,7 @@ def _checked_offset(offset):
     return offset
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 MULTIPLIER_0, MULTIPLIER_2 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL_0, WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
@@ -241,7 +256,12 @@ def philox4x32(first, second, k0, k1):
     c2, c3 = np.uint32(second & LOW), np.uint32(second >> HIGH)
     for _ in range(10):
         p0, p2 = MULTIPLIER_0 * np.uint64(c0), MULTIPLIER_2 * np.uint64(c2)
-        c0, c1, c2, c3 = np.uint32(p2 >> HIGH) ^ c1 ^ k0, np.uint32(p2 & LOW), np.uint32(p0 >> HIGH) ^ c3 ^ k1, np.uint32(p0 & LOW)
+        c0, c1, c2, c3 = (
+            np.uint32(p2 >> HIGH) ^ c1 ^ k0,
+            np.uint32(p2 & LOW),
+            np.uint32(p0 >> HIGH) ^ c3 ^ k1,
+            np.uint32(p0 & LOW),
+        )
         k0, k1 = np.uint32(k0 + WEYL_0), np.uint32(k1 + WEYL_1)
     return c0, c1, c2, c3
 
@@ -251,18 +271,29 @@ def philox_fill(words, k0, k1, low, high, start, stop):
     """words[i] = Philox4x32-10 of the 128-bit counter (high, low) + i under the key (k0, k1)."""
     for i in range(start, stop):
         first = low + np.uint64(i)
-        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox4x32(first, high + np.uint64(first < low), k0, k1)
+        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox4x32(
+            first, high + np.uint64(first < low), k0, k1
+        )
 
 
 @kernel("out T u[n, m]; uint32 k0; uint32 k1", split="n")
 def uniform_fill(u, k0, k1, start, stop):
-    """u[i] = the words of counter i as numbers in [0, 1): four of 24 bits where m is 4, two of 53 bits where m is 2."""
+    """u[i] = the words of counter i as numbers in [0, 1): four of 24 bits where m is 4, two of 53
+    bits where m is 2."""
     for i in range(start, stop):
         a, b, c, d = philox4x32(np.uint64(i), np.uint64(0), k0, k1)
         if u.shape[1] == 4:
-            u[i, 0], u[i, 1], u[i, 2], u[i, 3] = (a >> EIGHT) * TO_24, (b >> EIGHT) * TO_24, (c >> EIGHT) * TO_24, (d >> EIGHT) * TO_24
+            u[i, 0], u[i, 1], u[i, 2], u[i, 3] = (
+                (a >> EIGHT) * TO_24,
+                (b >> EIGHT) * TO_24,
+                (c >> EIGHT) * TO_24,
+                (d >> EIGHT) * TO_24,
+            )
         elif u.shape[1] == 2:
-            u[i, 0], u[i, 1] = ((a >> FIVE) * TWO_26 + (b >> SIX)) * TO_53, ((c >> FIVE) * TWO_26 + (d >> SIX)) * TO_53
+            u[i, 0], u[i, 1] = (
+                ((a >> FIVE) * TWO_26 + (b >> SIX)) * TO_53,
+                ((c >> FIVE) * TWO_26 + (d >> SIX)) * TO_53,
+            )
 
 
 EIGHT, FIVE, SIX = np.uint32(8), np.uint32(5), np.uint32(6)

@@ -1,4 +1,5 @@
-"""docs/adding_a_method.rst taken at its word: its boxes, typed into a copy of the source, add a method with everything around it."""
+"""docs/adding_a_method.rst taken at its word: its boxes, typed into a copy of the source, add a
+method with everything around it."""
 
 import os
 import re
@@ -17,8 +18,13 @@ MOST_LINES = 60
 
 def boxes(text):
     """(file, where in it, content) of every box; `where` is empty for a new file."""
-    pattern = r"^\.\. code-block:: \w+\n   :caption: ([^\n,]+)(?:, ([^\n]+))?\n\n((?:   [^\n]*\n|\n)+)"
-    return [(file, where, textwrap.dedent(content).rstrip() + "\n") for file, where, content in re.findall(pattern, text, re.MULTILINE)]
+    pattern = (
+        r"^\.\. code-block:: \w+\n   :caption: ([^\n,]+)(?:, ([^\n]+))?\n\n((?:   [^\n]*\n|\n)+)"
+    )
+    return [
+        (file, where, textwrap.dedent(content).rstrip() + "\n")
+        for file, where, content in re.findall(pattern, text, re.MULTILINE)
+    ]
 
 
 def insert(old, where, content):
@@ -26,7 +32,7 @@ def insert(old, where, content):
         return old + content
     assert where == "below the last import", where
     last = list(re.finditer(r"^from \.\w+ import .*\n", old, re.MULTILINE))[-1]
-    return old[:last.end()] + content + old[last.end():]
+    return old[: last.end()] + content + old[last.end() :]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +42,33 @@ def tree(tmp_path_factory):
         pytest.skip("this copy of the source has no documentation")
     root = tmp_path_factory.mktemp("tree")
     for name in ("numcore", "gpu", "tests", "asv_bench", "docs"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "_build", "gallery", "generated"))
+        shutil.copytree(
+            ROOT / name,
+            root / name,
+            ignore=shutil.ignore_patterns("__pycache__", "_build", "gallery", "generated"),
+        )
     for name in ("setup.cfg", "ruff.toml"):
         shutil.copy(ROOT / name, root)
     (root / "numcore" / "gpu").symlink_to(root / "gpu")  # as setup.cfg maps it
     for file, where, content in boxes(PAGE.read_text(encoding="utf-8")):
         target = root / file
         assert target.exists() == bool(where), f"{file} must {'exist' if where else 'be new'}"
-        target.write_text(insert(target.read_text(encoding="utf-8"), where, content) if where else content, encoding="utf-8")
+        target.write_text(
+            insert(target.read_text(encoding="utf-8"), where, content) if where else content,
+            encoding="utf-8",
+        )
     return root
 
 
 def run(tree, *command):
-    environment = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'asv_bench'}{os.pathsep}{tree / 'docs' / '_ext'}",
-                                "NUMCORE_CACHE_DIR": str(tree / "cache")}
+    environment = os.environ | {
+        "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'asv_bench'}{os.pathsep}{tree / 'docs' / '_ext'}",
+        "NUMCORE_CACHE_DIR": str(tree / "cache"),
+    }
     (tree / "cache").mkdir(mode=0o700, exist_ok=True)
-    done = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -63,28 +80,55 @@ def test_it_takes_less_than_sixty_lines():
 
 
 def test_the_method_keeps_every_promise_and_its_bodies_agree(tree):
-    where = run(tree, "-c", "import numcore, numcore.gpu; print(numcore.__file__, numcore.gpu.__file__)")
+    where = run(
+        tree, "-c", "import numcore, numcore.gpu; print(numcore.__file__, numcore.gpu.__file__)"
+    )
     assert where.count(str(tree)) == 2, f"the copy must be tested (got {where})"
-    report = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "row_norm", "-rA",
-                 "tests/test_conformance.py", "tests/test_twins.py", "tests/special/test_row_norm.py")
-    for test in ("special.row_norm-accurate", "special.row_norm-same_on_gpu", "special.row_norm-fork_safe",
-                 "test_bodies_agree[special.row_norm_kernel-float32]", "test_bodies_agree[special.row_norm_kernel-float64]",
-                 "test_a_row_without_columns_has_length_zero"):
-        assert re.search(rf"^PASSED .*{re.escape(test)}", report, re.MULTILINE), f"{test} did not run\n{report}"
+    report = run(
+        tree,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "row_norm",
+        "-rA",
+        "tests/test_conformance.py",
+        "tests/test_twins.py",
+        "tests/special/test_row_norm.py",
+    )
+    for test in (
+        "special.row_norm-accurate",
+        "special.row_norm-same_on_gpu",
+        "special.row_norm-fork_safe",
+        "test_bodies_agree[special.row_norm_kernel-float32]",
+        "test_bodies_agree[special.row_norm_kernel-float64]",
+        "test_a_row_without_columns_has_length_zero",
+    ):
+        assert re.search(rf"^PASSED .*{re.escape(test)}", report, re.MULTILINE), (
+            f"{test} did not run\n{report}"
+        )
 
 
 def test_the_method_has_a_benchmark(tree):
-    run(tree, "-c", "from benchmarks.special import Time, Ratio\n"
+    run(
+        tree,
+        "-c",
+        "from benchmarks.special import Time, Ratio\n"
         "assert 'row_norm' in Time.params[0]\n"
         "for kind in Ratio.params[2]:\n"
         "    made = Ratio()\n"
         "    made.setup('row_norm', 'float32', kind)\n"
-        "    assert made.track_ratio_to_peer('row_norm', 'float32', kind) > 0")
+        "    assert made.track_ratio_to_peer('row_norm', 'float32', kind) > 0",
+    )
 
 
 def test_the_method_has_a_page(tree):
     pytest.importorskip("sphinx")
-    assert "   row_norm\n" in run(tree, "-c", "import numcore_docs; print(numcore_docs.room_page('special'))")
+    assert "   row_norm\n" in run(
+        tree, "-c", "import numcore_docs; print(numcore_docs.room_page('special'))"
+    )
 
 
 def test_what_was_typed_is_in_style(tree):

@@ -20,7 +20,7 @@ def test_routine_conforms(routine, check):
     check_routine(routine.function, example(routine), only=check)
 
 
-# --- deliberately bad routines -----------------------------------------------------------------------------------------------------
+# --- deliberately bad routines --------------------------------------------------------------------
 
 
 def scale(a, b):
@@ -56,11 +56,19 @@ def scale(a, b):
 
 
 def _arguments(rng, dtype, n=5):
-    return {"a": rng.standard_normal((n, 3)).astype(dtype), "b": rng.standard_normal((n, 3)).astype(dtype)}
+    return {
+        "a": rng.standard_normal((n, 3)).astype(dtype),
+        "b": rng.standard_normal((n, 3)).astype(dtype),
+    }
 
 
-EXAMPLE = Example(_arguments, ("a", "b"), lambda a, b: 2 * a.astype(np.longdouble) + b, {"float32": 1e-6, "float64": 1e-15},
-                  sizes=_arguments)
+EXAMPLE = Example(
+    _arguments,
+    ("a", "b"),
+    lambda a, b: 2 * a.astype(np.longdouble) + b,
+    {"float32": 1e-6, "float64": 1e-15},
+    sizes=_arguments,
+)
 
 
 def broken(body):
@@ -175,13 +183,29 @@ def warns(a, b):
     return scale(a, b)
 
 
-@pytest.mark.parametrize("check, bad", [
-    ("accurate", inaccurate), ("preserves_dtype", changes_dtype), ("any_size", fails_when_empty), ("any_strides", reads_memory_order),
-    ("nan_policy", hides_nan), ("rejects_other_dtypes", takes_any_dtype), ("rejects_non_arrays", raises_value_error_for_text),
-    ("rejects_mixed_devices", copies_between_devices), ("leaves_inputs_alone", writes_to_input), ("takes_read_only", needs_writeable),
-    ("is_silent", prints), ("is_silent", warns), ("changes_no_state", seeds_the_global_generator),
-    ("independent_of_threads", depends_on_threads), ("thread_safe", shares_state), ("fork_safe", breaks_after_fork),
-    ("same_on_gpu", returns_host_array), ("documented", undocumented)])
+@pytest.mark.parametrize(
+    "check, bad",
+    [
+        ("accurate", inaccurate),
+        ("preserves_dtype", changes_dtype),
+        ("any_size", fails_when_empty),
+        ("any_strides", reads_memory_order),
+        ("nan_policy", hides_nan),
+        ("rejects_other_dtypes", takes_any_dtype),
+        ("rejects_non_arrays", raises_value_error_for_text),
+        ("rejects_mixed_devices", copies_between_devices),
+        ("leaves_inputs_alone", writes_to_input),
+        ("takes_read_only", needs_writeable),
+        ("is_silent", prints),
+        ("is_silent", warns),
+        ("changes_no_state", seeds_the_global_generator),
+        ("independent_of_threads", depends_on_threads),
+        ("thread_safe", shares_state),
+        ("fork_safe", breaks_after_fork),
+        ("same_on_gpu", returns_host_array),
+        ("documented", undocumented),
+    ],
+)
 def test_every_check_sees_a_bad_routine(check, bad):
     with pytest.raises(NonConformance):
         check_routine(bad, EXAMPLE, only=check)
@@ -193,6 +217,9 @@ def test_a_good_routine_passes(check):
 
 
 def test_every_check_has_a_bad_routine():
-    covered = {mark.args[1][i][0] for mark in test_every_check_sees_a_bad_routine.pytestmark for i in range(len(mark.args[1]))}
+    covered = {
+        mark.args[1][i][0]
+        for mark in test_every_check_sees_a_bad_routine.pytestmark
+        for i in range(len(mark.args[1]))
+    }
     assert covered == set(CHECKS)
-

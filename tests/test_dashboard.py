@@ -18,7 +18,10 @@ from numcore._store import cache_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "asv_bench"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 QUICK = r"Calls|Philox|special\.Time\.time_call\('exp'"
 
 pytestmark = pytest.mark.slow
@@ -37,29 +40,57 @@ def site(tmp_path_factory):
     if not (ROOT / ".git").exists():
         pytest.skip("asv needs the git repository")
     folder = tmp_path_factory.mktemp("asv")
-    places = {"repo": str(ROOT), "benchmark_dir": str(BENCH / "benchmarks"), "env_dir": str(folder / "env"),
-              "results_dir": str(folder / "results"), "html_dir": str(folder / "html")}
+    places = {
+        "repo": str(ROOT),
+        "benchmark_dir": str(BENCH / "benchmarks"),
+        "env_dir": str(folder / "env"),
+        "results_dir": str(folder / "results"),
+        "html_dir": str(folder / "html"),
+    }
     config = folder / "asv.conf.json"
     text = re.sub(r"^\s*//.*$", "", (BENCH / "asv.conf.json").read_text(), flags=re.MULTILINE)
     config.write_text(json.dumps(json.loads(text) | places))
     commit = run("git", "-C", ROOT, "rev-parse", "HEAD").strip()
-    environment = os.environ | {"HOME": str(folder), "NUMCORE_CACHE_DIR": cache_folder()}  # asv keeps the machine's name at home
+    environment = os.environ | {
+        "HOME": str(folder),
+        "NUMCORE_CACHE_DIR": cache_folder(),
+    }  # asv keeps the machine's name at home
     asv = functools.partial(run, sys.executable, "-m", "asv", cwd=folder, env=environment)
     asv("machine", "--yes")
-    asv("run", "--config", config, "--environment", f"existing:{sys.executable}", "--set-commit-hash", commit, "--quick", "--bench", QUICK)
+    asv(
+        "run",
+        "--config",
+        config,
+        "--environment",
+        f"existing:{sys.executable}",
+        "--set-commit-hash",
+        commit,
+        "--quick",
+        "--bench",
+        QUICK,
+    )
     run(sys.executable, BENCH / "publish.py", config, cwd=folder, env=environment)
     return folder / "html"
 
 
 def test_pages_are_published_with_results(site):
     index = json.loads((site / "index.json").read_text())
-    assert {"core.Calls.track_call_overhead", "core.Philox.track_throughput", "special.Time.time_call"} <= index["benchmarks"].keys()
-    graphs = [json.loads(file.read_text()) for file in (site / "graphs").rglob("core.Calls.track_call_overhead.json")]
+    assert {
+        "core.Calls.track_call_overhead",
+        "core.Philox.track_throughput",
+        "special.Time.time_call",
+    } <= index["benchmarks"].keys()
+    graphs = [
+        json.loads(file.read_text())
+        for file in (site / "graphs").rglob("core.Calls.track_call_overhead.json")
+    ]
     assert any(value for graph in graphs for _, value in graph)
 
 
 def test_pages_load_nothing_from_elsewhere(site):
-    loaded = re.findall(r'<(?:script|link|img)[^>]*?(?:src|href)="([^"]+)"', (site / "index.html").read_text())
+    loaded = re.findall(
+        r'<(?:script|link|img)[^>]*?(?:src|href)="([^"]+)"', (site / "index.html").read_text()
+    )
     assert len(loaded) > 10
     for name in loaded:
         assert (site / name).is_file(), name
@@ -71,7 +102,9 @@ def address(site):
         def log_message(self, *arguments):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))
+    ) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -80,8 +113,20 @@ def address(site):
 
 
 def browse(address, folder, *options):
-    return run(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-               f"--user-data-dir={folder}", "--window-size=1300,900", "--virtual-time-budget=20000", *options, address, timeout=120)
+    return run(
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+        f"--user-data-dir={folder}",
+        "--window-size=1300,900",
+        "--virtual-time-budget=20000",
+        *options,
+        address,
+        timeout=120,
+    )
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
@@ -94,7 +139,7 @@ def test_a_browser_draws_the_graph(address, benchmark, tmp_path):
     browse(f"{address}#{benchmark}", tmp_path / "profile", f"--screenshot={picture}")
     pixels = pytest.importorskip("matplotlib.image").imread(picture)[..., :3]
     height, width = pixels.shape[:2]
-    plot = pixels[height // 8:, width // 4:].reshape(-1, 3)  # beside the navigation
+    plot = pixels[height // 8 :, width // 4 :].reshape(-1, 3)  # beside the navigation
     colourful = np.ptp(plot, axis=1) > 0.2  # a graph's line or mark; axes and text are grey
     assert colourful.sum() > 20, "the plot is blank"
 

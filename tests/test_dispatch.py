@@ -15,7 +15,14 @@ from numcore.testing import simulated_gpu
 def test_numpy_lists_and_scalars_go_to_the_cpu():
     a = np.ones(3)
     xp, (x, y, z, s, none) = on_device(a=a, b=[1, 2], c=(1.0, 2.0), d=np.float32(3), e=None)
-    assert xp is np and x is a and y.dtype == int and z.tolist() == [1, 2] and s.dtype == np.float32 and none is None
+    assert (
+        xp is np
+        and x is a
+        and y.dtype == int
+        and z.tolist() == [1, 2]
+        and s.dtype == np.float32
+        and none is None
+    )
 
 
 def test_subclasses_become_plain_arrays():
@@ -26,8 +33,18 @@ def test_subclasses_become_plain_arrays():
     assert type(x) is np.ndarray
 
 
-@pytest.mark.parametrize("value", ["text", object(), {}, np.array(["a"]).tolist(), b"bytes", np.array([None]).tolist(),
-                                   np.ma.masked_array([1.0], [True])])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        object(),
+        {},
+        np.array(["a"]).tolist(),
+        b"bytes",
+        np.array([None]).tolist(),
+        np.ma.masked_array([1.0], [True]),
+    ],
+)
 def test_other_things_are_type_errors_that_name_the_argument(value):
     with pytest.raises(TypeError, match="weights must"):
         on_device(x=np.ones(3), weights=value)
@@ -50,7 +67,9 @@ def test_mixed_devices_name_the_arguments():
 def test_cupy_arrays_are_recognised_by_their_type_without_an_import(monkeypatch):
     launched = []
     ndarray = type("ndarray", (), {"__module__": "cupy"})
-    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(asarray=lambda x: launched.append(x)))
+    monkeypatch.setitem(
+        sys.modules, "cupy", types.SimpleNamespace(asarray=lambda x: launched.append(x))
+    )
     array = ndarray()
     assert dispatch.device_of(array) is dispatch.CUDA
     xp, arrays = on_device(x=array)
@@ -80,7 +99,9 @@ class FakeCupy:
                 fake.modules.append((code, options, backend))
 
             def get_function(self, name):
-                function = lambda grid, block, args, shared_mem: fake.launches.append((name, grid, block, args, shared_mem))  # noqa: E731
+                function = lambda grid, block, args, shared_mem: fake.launches.append(  # noqa: E731
+                    (name, grid, block, args, shared_mem)
+                )
                 fake.function = types.SimpleNamespace()
                 return function
 
@@ -120,26 +141,51 @@ def test_launch_through_cupy(cupy):
     made, arrays = toys.row_statistic, (FakeArray((1000, 7), 1), FakeArray((1000,), 1))
     for _ in range(2):
         runtime.launch(made, {"T": "float32"}, (*arrays, 2.5), {"n": 1000, "d": 7})
-    (code, options, backend), = cupy.modules  # compiled once
+    ((code, options, backend),) = cupy.modules  # compiled once
     assert "numcore_row_statistic" in code and "thread_index()" in code and "#include" not in code
     assert backend == "nvrtc" and "-DREAL=float" in options and "--fmad=false" in options
     name, grid, block, args, shared = cupy.launches[1]
     assert (name, grid, block, shared, cupy.device) == ("numcore_row_statistic", (4,), (256,), 0, 1)
-    assert args[:2] == arrays and [(type(a), a) for a in args[2:]] == [(np.float32, 2.5), (np.int64, 1000), (np.int64, 7)]
+    assert args[:2] == arrays and [(type(a), a) for a in args[2:]] == [
+        (np.float32, 2.5),
+        (np.int64, 1000),
+        (np.int64, 7),
+    ]
 
 
 def test_nothing_is_launched_for_nothing_and_devices_must_agree(cupy):
     import toys
     from numcore.gpu import runtime
 
-    runtime.launch(toys.row_statistic, {"T": "float32"}, (FakeArray((0, 7)), FakeArray((0,)), 1.0), {"n": 0, "d": 7})
+    runtime.launch(
+        toys.row_statistic,
+        {"T": "float32"},
+        (FakeArray((0, 7)), FakeArray((0,)), 1.0),
+        {"n": 0, "d": 7},
+    )
     assert not cupy.launches
     with pytest.raises(ValueError, match="one GPU .got a on 0, y on 1."):
-        runtime.launch(toys.row_statistic, {"T": "float32"}, (FakeArray((1, 7), 0), FakeArray((1,), 1), 1.0), {"n": 1, "d": 7})
+        runtime.launch(
+            toys.row_statistic,
+            {"T": "float32"},
+            (FakeArray((1, 7), 0), FakeArray((1,), 1), 1.0),
+            {"n": 1, "d": 7},
+        )
 
 
-@pytest.mark.parametrize("gpu, items, blocks", [("thread", 1, 1), ("thread", 256, 1), ("thread", 257, 2), ("thread", 10**9, 4096),
-                                                ("warp", 8, 1), ("warp", 9, 2), ("block", 5, 5), ("block", 2**40, 2**31 - 1)])
+@pytest.mark.parametrize(
+    "gpu, items, blocks",
+    [
+        ("thread", 1, 1),
+        ("thread", 256, 1),
+        ("thread", 257, 2),
+        ("thread", 10**9, 4096),
+        ("warp", 8, 1),
+        ("warp", 9, 2),
+        ("block", 5, 5),
+        ("block", 2**40, 2**31 - 1),
+    ],
+)
 def test_geometry(gpu, items, blocks):
     from numcore.gpu import runtime
 
@@ -153,18 +199,26 @@ def test_geometry(gpu, items, blocks):
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def test_import_pulls_in_nothing_heavy():
-    heavy = "print(*(m for m in ('numba', 'llvmlite', 'cupy', 'scipy', 'numpy') if m in sys.modules))"
+    heavy = (
+        "print(*(m for m in ('numba', 'llvmlite', 'cupy', 'scipy', 'numpy') if m in sys.modules))"
+    )
     assert run(f"import sys, numcore; {heavy}") == []
-    assert run(f"import sys, numcore.random, numcore.special, numcore.gpu.runtime; {heavy}") == ["numpy"]
+    assert run(f"import sys, numcore.random, numcore.special, numcore.gpu.runtime; {heavy}") == [
+        "numpy"
+    ]
 
 
 def test_import_numcore_costs_little_beside_numpy():
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    ours, numpys = (min(float(run(code.format(m))[0]) for _ in range(5)) for m in ("numcore", "numpy"))
+    ours, numpys = (
+        min(float(run(code.format(m))[0]) for _ in range(5)) for m in ("numcore", "numpy")
+    )
     assert ours <= 0.35 * numpys
 
 

@@ -1,4 +1,5 @@
-"""The documentation builds without a warning, its programs run, and it names every room and routine."""
+"""The documentation builds without a warning, its programs run, and it names every room and
+routine."""
 
 import contextlib
 import io
@@ -21,7 +22,9 @@ def programs():
     """(page and number, caption, code) of every Python box."""
     pattern = r"^\.\. code-block:: python\n(?:   :caption: ([^\n]+)\n)?\n((?:   [^\n]*\n|\n)+)"
     for page in PAGES:
-        for i, (caption, code) in enumerate(re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE)):
+        for i, (caption, code) in enumerate(
+            re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE)
+        ):
             yield pytest.param(caption, code, id=f"{page.stem}-{i}")
 
 
@@ -60,7 +63,13 @@ def test_builds_without_a_warning(tmp_path):
     for module in ("sphinx", "numpydoc", "pydata_sphinx_theme", "sphinx_gallery", "matplotlib"):
         pytest.importorskip(module)
     source, built = tmp_path / "docs", tmp_path / "html"
-    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build", "gallery", "generated", "room_*", "sg_execution_times.rst"))
+    shutil.copytree(
+        DOCS,
+        source,
+        ignore=shutil.ignore_patterns(
+            "_build", "gallery", "generated", "room_*", "sg_execution_times.rst"
+        ),
+    )
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(source), str(built)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -69,6 +78,10 @@ def test_builds_without_a_warning(tmp_path):
         for routine in numcore.routines():
             assert routine.room != room or f"{room}.{routine.name}.html" in page, routine
     for example in (source / "examples").glob("plot_*.py"):
-        assert list((built / "_images").glob(f"sphx_glr_{example.stem}_001*.png")), f"{example.name} drew nothing"
+        assert list((built / "_images").glob(f"sphx_glr_{example.stem}_001*.png")), (
+            f"{example.name} drew nothing"
+        )
     assert (built / "speed.html").read_text(encoding="utf-8").count("<tr") > len(numcore.routines())
-    assert (built / "accuracy.html").read_text(encoding="utf-8").count("<tr") > len(numcore.routines())
+    assert (built / "accuracy.html").read_text(encoding="utf-8").count("<tr") > len(
+        numcore.routines()
+    )

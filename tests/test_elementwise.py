@@ -1,4 +1,5 @@
-"""Elementwise routines: ufunc behaviour, devices, out=, rare arguments, compiled code, C addresses."""
+"""Elementwise routines: ufunc behaviour, devices, out=, rare arguments, compiled code, C
+addresses."""
 
 import warnings
 
@@ -23,9 +24,18 @@ def test_any_shape(dtype, shape):
     assert (y == x / 2).all()
 
 
-@pytest.mark.parametrize("view", [lambda x: x[::3], lambda x: x[::-1], lambda x: x.reshape(20, -1).T, lambda x: x.reshape(20, -1)[:, 5:],
-                                  lambda x: x.reshape(10, 2, -1)[:, ::-1, ::7], lambda x: np.broadcast_to(x[:1], (5, 4)),
-                                  lambda x: np.asfortranarray(x.reshape(20, -1))])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[::3],
+        lambda x: x[::-1],
+        lambda x: x.reshape(20, -1).T,
+        lambda x: x.reshape(20, -1)[:, 5:],
+        lambda x: x.reshape(10, 2, -1)[:, ::-1, ::7],
+        lambda x: np.broadcast_to(x[:1], (5, 4)),
+        lambda x: np.asfortranarray(x.reshape(20, -1)),
+    ],
+)
 def test_any_strides(dtype, view):
     x = view(np.arange(200_000, dtype=dtype))
     assert (toys.halve(x) == x / 2).all()
@@ -57,16 +67,27 @@ def test_in_place(dtype):
         assert (x == np.arange(n) / 2).all()
 
 
-@pytest.mark.parametrize("x, out, error, words", [
-    (np.arange(3), None, TypeError, "x must have dtype float32 or float64 (got int64)"),
-    (np.ones(3, "f2"), None, TypeError, "x must have dtype float32 or float64 (got float16)"),
-    (np.ones(3, bool), None, TypeError, "x must have dtype"), (np.ones(3, complex), None, TypeError, "x must have dtype"),
-    ("text", None, TypeError, "x must be a NumPy or CuPy array"), (None, None, TypeError, "x must be a NumPy or CuPy array"),
-    (3, None, TypeError, "x must have dtype"), (np.array(["a"]), None, TypeError, "x must have dtype"),
-    (np.ones(3), np.ones(4), ValueError, "out must have the shape of x, (3,) (got (4,))"),
-    (np.ones(3), np.ones(3, "f4"), TypeError, "out must have the dtype of x, float64 (got float32)"),
-    (np.ones(3), [0.0] * 3, TypeError, "out must be a ndarray"),
-])
+@pytest.mark.parametrize(
+    "x, out, error, words",
+    [
+        (np.arange(3), None, TypeError, "x must have dtype float32 or float64 (got int64)"),
+        (np.ones(3, "f2"), None, TypeError, "x must have dtype float32 or float64 (got float16)"),
+        (np.ones(3, bool), None, TypeError, "x must have dtype"),
+        (np.ones(3, complex), None, TypeError, "x must have dtype"),
+        ("text", None, TypeError, "x must be a NumPy or CuPy array"),
+        (None, None, TypeError, "x must be a NumPy or CuPy array"),
+        (3, None, TypeError, "x must have dtype"),
+        (np.array(["a"]), None, TypeError, "x must have dtype"),
+        (np.ones(3), np.ones(4), ValueError, "out must have the shape of x, (3,) (got (4,))"),
+        (
+            np.ones(3),
+            np.ones(3, "f4"),
+            TypeError,
+            "out must have the dtype of x, float64 (got float32)",
+        ),
+        (np.ones(3), [0.0] * 3, TypeError, "out must be a ndarray"),
+    ],
+)
 def test_errors(x, out, error, words):
     with pytest.raises(error) as info:
         toys.halve(x, out=out)
@@ -111,7 +132,12 @@ def test_no_floating_point_flag_leaks():
     x = np.array([np.nan, np.inf, -np.inf, 1e38, 0], "f4")
     with warnings.catch_warnings(), np.errstate(all="raise"):
         warnings.simplefilter("error")
-        for f in (numcore.special.exp, numcore.special.log, numcore.special.tanh, numcore.special.sin):
+        for f in (
+            numcore.special.exp,
+            numcore.special.log,
+            numcore.special.tanh,
+            numcore.special.sin,
+        ):
             f(x), f(np.repeat(x, 9)), f(np.repeat(x, 9)[::2]), f(x.astype("f8"))
 
 

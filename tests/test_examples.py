@@ -1,4 +1,5 @@
-"""The calls on real data, which ``python -m numcore`` measures: their results are as exact as the examples promise."""
+"""The calls on real data, which ``python -m numcore`` measures: their results are as exact as the
+examples promise."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,12 @@ import numcore
 from numcore.examples import example
 from numcore.examples.errors import largest_error, leaves
 
-ON_REAL_DATA = [pytest.param(r, d, id=f"{r.room}.{r.name}-{d}") for r in numcore.routines() if example(r).real for d in example(r).dtypes]
+ON_REAL_DATA = [
+    pytest.param(r, d, id=f"{r.room}.{r.name}-{d}")
+    for r in numcore.routines()
+    if example(r).real
+    for d in example(r).dtypes
+]
 
 
 @pytest.mark.parametrize("routine, dtype", ON_REAL_DATA)

@@ -26,9 +26,14 @@ from numcore.intrinsics import (
 @pytest.fixture(scope="module")
 def compiled():
     f = numba.njit
-    return {"fma": f(lambda a, b, c: fma(a, b, c)), "float_bits": f(lambda x: float_bits(x)),
-            "float_from_bits": f(lambda i: float_from_bits(i)), "popcount": f(lambda i: popcount(i)),
-            "ldexp": f(lambda x, k: ldexp(x, k)), "vector_bits": f(lambda: vector_bits())}
+    return {
+        "fma": f(lambda a, b, c: fma(a, b, c)),
+        "float_bits": f(lambda x: float_bits(x)),
+        "float_from_bits": f(lambda i: float_from_bits(i)),
+        "popcount": f(lambda i: popcount(i)),
+        "ldexp": f(lambda x, k: ldexp(x, k)),
+        "vector_bits": f(lambda: vector_bits()),
+    }
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -40,7 +45,10 @@ def test_fma_rounds_once(compiled, dtype):
         result = compiled["fma"](a, b, c)
         assert fma(a, b, c) == result
         neighbours = (np.nextafter(result, dtype(-np.inf)), np.nextafter(result, dtype(np.inf)))
-        assert all(abs(Fraction(float(result)) - exact) <= abs(Fraction(float(n)) - exact) for n in neighbours)
+        assert all(
+            abs(Fraction(float(result)) - exact) <= abs(Fraction(float(n)) - exact)
+            for n in neighbours
+        )
 
 
 @pytest.mark.parametrize("dtype, integer", [(np.float32, np.int32), (np.float64, np.int64)])
@@ -49,7 +57,9 @@ def test_bits_there_and_back(compiled, dtype, integer):
         x = dtype(x)
         bits = compiled["float_bits"](x)
         assert bits == float_bits(x) == x.view(integer)
-        assert dtype(compiled["float_from_bits"](integer(bits))).tobytes() == x.tobytes() or np.isnan(x)
+        assert dtype(
+            compiled["float_from_bits"](integer(bits))
+        ).tobytes() == x.tobytes() or np.isnan(x)
         assert float_from_bits(integer(bits)).tobytes() == x.tobytes()
 
 
@@ -57,7 +67,11 @@ def test_bits_there_and_back(compiled, dtype, integer):
 def test_popcount(compiled, dtype):
     for i in (0, 1, np.iinfo(dtype).max, np.iinfo(dtype).min, 0x5A):
         i = dtype(i)
-        assert compiled["popcount"](i) == popcount(i) == sum((int(i) >> k) & 1 for k in range(8 * i.itemsize))
+        assert (
+            compiled["popcount"](i)
+            == popcount(i)
+            == sum((int(i) >> k) & 1 for k in range(8 * i.itemsize))
+        )
 
 
 @pytest.mark.parametrize("dtype, least, most", [(np.float32, -151, 128), (np.float64, -1076, 1024)])
@@ -84,7 +98,7 @@ def test_they_do_not_take_what_they_cannot(compiled):
         compiled["float_bits"](np.int32(1))
 
 
-# --- the register tile -------------------------------------------------------------------------------------------------------------
+# --- the register tile ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +122,17 @@ def tiles():
 def test_tile(tiles, dtype, part, depth, row_major, accumulate):
     rng = np.random.default_rng(depth)
     rows, cols = (tile_rows(dtype(0)) if part is gemm_tile else 1), tile_cols(dtype(0))
-    a, b, c = rng.standard_normal((rows, depth)), rng.standard_normal((depth, cols + 3)), rng.standard_normal((rows + 2, cols + 5))
+    a, b, c = (
+        rng.standard_normal((rows, depth)),
+        rng.standard_normal((depth, cols + 3)),
+        rng.standard_normal((rows + 2, cols + 5)),
+    )
     a, b, c = a.astype(dtype), b.astype(dtype), c.astype(dtype)
     flat_a = np.concatenate([np.full(9, np.nan, dtype), (a if row_major else a.T).reshape(-1)])
     expected = c.copy()
-    expected[1:rows + 1, 2:cols + 2] = (c[1:rows + 1, 2:cols + 2] if accumulate else 0) + a.astype(float) @ b[:, :cols].astype(float)
+    expected[1 : rows + 1, 2 : cols + 2] = (
+        c[1 : rows + 1, 2 : cols + 2] if accumulate else 0
+    ) + a.astype(float) @ b[:, :cols].astype(float)
     places = (flat_a, 9, *((depth, 1) if row_major else (1, rows)), b.reshape(-1), 0, cols + 3)
     for run in (tiles[part], part):
         result = c.copy()
@@ -121,7 +141,8 @@ def test_tile(tiles, dtype, part, depth, row_major, accumulate):
 
 
 def test_tile_stays_in_registers():
-    """One fused multiply-add for each accumulator and step, and no accumulator in memory inside the loop."""
+    """One fused multiply-add for each accumulator and step, and no accumulator in memory inside the
+    loop."""
     from numcore import _native, _numba
 
     rows, vectors = {512: (8, 3), 256: (4, 3), 128: (4, 2)}[host_vector_bits()]
@@ -132,16 +153,22 @@ def test_tile_stays_in_registers():
 
     body.__globals__["numba"] = numba
     pointer = numba.types.CPointer(numba.types.float32)
-    code = _numba.compile_bitcode({"body": (body, numba.types.void(pointer, pointer, pointer, numba.types.int64))})
+    code = _numba.compile_bitcode(
+        {"body": (body, numba.types.void(pointer, pointer, pointer, numba.types.int64))}
+    )
     assembly = _native.assembly("body", code, ("body",))
-    loops = [block for block in assembly.split(".LBB") if block.count("fmadd") + block.count("vfmadd") or block.count("mulps")]
+    loops = [
+        block
+        for block in assembly.split(".LBB")
+        if block.count("fmadd") + block.count("vfmadd") or block.count("mulps")
+    ]
     inner = min(loops, key=len)
     count = inner.count("vfmadd") if host_vector_bits() >= 256 else inner.count("mulps")
     assert count == rows * vectors
     assert "(%rsp)" not in inner
 
 
-# --- inner products ------------------------------------------------------------------------------------------------------------------
+# --- inner products -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -149,10 +176,17 @@ def test_dot(dtype):
     compiled, rng = numba.njit(lambda x, y: dot(x, y)), np.random.default_rng(1)
     for n in (0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 100):
         for start in (0, 1, 3):  # not aligned to vectors
-            x, y = rng.standard_normal(n + 3).astype(dtype)[start:start + n], rng.standard_normal(n + 3)[start:start + n]
-            expected = float(sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y, strict=True)))
+            x, y = (
+                rng.standard_normal(n + 3).astype(dtype)[start : start + n],
+                rng.standard_normal(n + 3)[start : start + n],
+            )
+            expected = float(
+                sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, y, strict=True))
+            )
             for run in (compiled, dot):
-                assert abs(run(x, y) - expected) <= n * np.finfo(np.float64).eps * float(np.abs(x * y).sum())
+                assert abs(run(x, y) - expected) <= n * np.finfo(np.float64).eps * float(
+                    np.abs(x * y).sum()
+                )
     with pytest.raises(numba.TypingError):
         compiled(np.ones(3), np.ones(3, np.float32))
     with pytest.raises(numba.TypingError):

@@ -45,7 +45,9 @@ def test_any_number_of_threads_gives_the_same_bits(threads):
 
 @pytest.mark.parametrize("dtype", ["uint32", "uint64"])
 def test_other_type_variables(dtype):
-    words = np.random.default_rng(2).integers(0, np.iinfo(dtype).max, 100, dtype=dtype, endpoint=True)
+    words = np.random.default_rng(2).integers(
+        0, np.iinfo(dtype).max, 100, dtype=dtype, endpoint=True
+    )
     ones = np.empty(100, np.int64)
     toys.count_ones(words, ones)
     assert ones.tolist() == [int(w).bit_count() for w in words]
@@ -59,7 +61,11 @@ def test_elementary_functions_in_a_body(dtype):
     np.testing.assert_array_equal(y, numcore.special.tanh(x))
 
 
-@pytest.mark.parametrize("made", [toys.row_statistic, toys.count_ones, toys.scaled_tanh, toys.halve.kernel], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "made",
+    [toys.row_statistic, toys.count_ones, toys.scaled_tanh, toys.halve.kernel],
+    ids=lambda k: k.name,
+)
 def test_toy_bodies_agree(made):
     for variant in made.variants:
         for size in (0, 1, 33, 300):
@@ -69,20 +75,31 @@ def test_toy_bodies_agree(made):
 A, Y = np.ones((4, 3)), np.empty(4)
 
 
-@pytest.mark.parametrize("arguments, error, words", [
-    ((A, Y), TypeError, "takes 3 arguments (got 2)"),
-    ((A.astype("f4"), Y, 1.0), TypeError, "y must have dtype float32 (got float64)"),
-    ((A.astype("i4"), Y, 1.0), TypeError, "a must have dtype"),
-    ((A.astype(">f8"), Y, 1.0), TypeError, "a must have dtype"),
-    ((A.tolist(), Y, 1.0), TypeError, "a must be an array"),
-    ((A, None, 1.0), TypeError, "y must be an array"),
-    ((A.astype("i8"), Y.astype("i8"), 1.0), TypeError, "a must have dtype float32 or float64 (got int64)"),
-    ((A[:, ::2], Y, 1.0), ValueError, "a must be C-contiguous"),
-    ((A.T.copy().T, Y, 1.0), ValueError, "a must be C-contiguous"),
-    ((A, Y[:3], 1.0), ValueError, "y must have shape (n) with {'n': 4, 'd': 3} (got (3,))"),
-    ((A[0], Y, 1.0), ValueError, "a must have 2 dimensions (got shape (3,))"),
-    ((A, np.broadcast_to(np.float64(0), (4,)).copy()[:0], 1.0), ValueError, "y must have shape"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        ((A, Y), TypeError, "takes 3 arguments (got 2)"),
+        ((A.astype("f4"), Y, 1.0), TypeError, "y must have dtype float32 (got float64)"),
+        ((A.astype("i4"), Y, 1.0), TypeError, "a must have dtype"),
+        ((A.astype(">f8"), Y, 1.0), TypeError, "a must have dtype"),
+        ((A.tolist(), Y, 1.0), TypeError, "a must be an array"),
+        ((A, None, 1.0), TypeError, "y must be an array"),
+        (
+            (A.astype("i8"), Y.astype("i8"), 1.0),
+            TypeError,
+            "a must have dtype float32 or float64 (got int64)",
+        ),
+        ((A[:, ::2], Y, 1.0), ValueError, "a must be C-contiguous"),
+        ((A.T.copy().T, Y, 1.0), ValueError, "a must be C-contiguous"),
+        ((A, Y[:3], 1.0), ValueError, "y must have shape (n) with {'n': 4, 'd': 3} (got (3,))"),
+        ((A[0], Y, 1.0), ValueError, "a must have 2 dimensions (got shape (3,))"),
+        (
+            (A, np.broadcast_to(np.float64(0), (4,)).copy()[:0], 1.0),
+            ValueError,
+            "y must have shape",
+        ),
+    ],
+)
 def test_arguments_are_checked_before_a_pointer_is_taken(arguments, error, words):
     with pytest.raises(error) as info:
         toys.row_statistic(*arguments)
@@ -108,17 +125,30 @@ def test_a_scalar_that_does_not_fit_is_an_error():
         numcore.random.philox_fill(words, 2**32, 0, 0, 0)
 
 
-@pytest.mark.parametrize("made, a", [(toys.allocating, np.ones((2, 3))), (toys.raising, np.ones(2))], ids=["allocating", "raising"])
+@pytest.mark.parametrize(
+    "made, a",
+    [(toys.allocating, np.ones((2, 3))), (toys.raising, np.ones(2))],
+    ids=["allocating", "raising"],
+)
 def test_a_body_that_allocates_or_raises_is_refused_by_name(made, a):
-    for build in (lambda: made(a, np.empty(2)), lambda: _bitcode.compile_unit(made.unit({"T": "float64"}))):
+    for build in (
+        lambda: made(a, np.empty(2)),
+        lambda: _bitcode.compile_unit(made.unit({"T": "float64"})),
+    ):
         with pytest.raises(ValueError, match=f"{made.name} must neither allocate nor raise"):
             build()
 
 
-@pytest.mark.parametrize("contract, split, words", [
-    ("in T x[n]; T", "n", "contract must consist"), ("in T x[n]; out Q y[n]", "n", "type of y"), ("in T x[n]; out T y[n]", "m", "split"),
-    ("in T x[n]; out T y[k+1]", "n", "extent of y"), ("in T x[n]; out T z[n]", "n", "must have the parameters x, z, start, stop"),
-])
+@pytest.mark.parametrize(
+    "contract, split, words",
+    [
+        ("in T x[n]; T", "n", "contract must consist"),
+        ("in T x[n]; out Q y[n]", "n", "type of y"),
+        ("in T x[n]; out T y[n]", "m", "split"),
+        ("in T x[n]; out T y[k+1]", "n", "extent of y"),
+        ("in T x[n]; out T z[n]", "n", "must have the parameters x, z, start, stop"),
+    ],
+)
 def test_contracts_are_checked_when_a_kernel_is_defined(contract, split, words):
     def body(x, y, start, stop):
         pass
@@ -133,8 +163,9 @@ def test_extents():
 
 
 def test_the_address_of_a_body_is_a_c_function():
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_void_p, *[ctypes.c_int64] * 4)(
-        toys.row_statistic.address(T="float64"))
+    function = ctypes.CFUNCTYPE(
+        None, *[ctypes.c_void_p] * 2, ctypes.c_double, ctypes.c_void_p, *[ctypes.c_int64] * 4
+    )(toys.row_statistic.address(T="float64"))
     a, y, scratch = np.random.default_rng(0).random((3, 5)), np.empty(3), np.empty(10)
     function(a.ctypes.data, y.ctypes.data, 1.0, scratch.ctypes.data, 3, 5, 0, 3)
     np.testing.assert_allclose(y, naive_row_statistic(a, 1.0))
@@ -146,7 +177,9 @@ def test_both_loaders_give_the_same_function():
     unit = toys.halve.kernel.unit({"T": "float32"})
     code = _native.object_code(unit.name, _bitcode.bitcode(unit), unit.entries)
     for load in (_native.load, _native.load_with_llvm):
-        half = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(load(code, unit.entries)["numcore_halve"])
+        half = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(
+            load(code, unit.entries)["numcore_halve"]
+        )
         assert half(3.0) == 1.5
 
 

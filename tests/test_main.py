@@ -23,7 +23,11 @@ QUICK = ["--room", "random", "--seconds", "0.001"]
 
 
 def change_example(monkeypatch, name, **changes):
-    monkeypatch.setitem(random_examples.EXAMPLES, name, dataclasses.replace(random_examples.EXAMPLES[name], **changes))
+    monkeypatch.setitem(
+        random_examples.EXAMPLES,
+        name,
+        dataclasses.replace(random_examples.EXAMPLES[name], **changes),
+    )
 
 
 def results_of(tmp_path, *options, code=0):
@@ -36,7 +40,7 @@ def no_peer(**arguments):
     raise ModuleNotFoundError("No module named 'peer'")
 
 
-# --- table and figures -------------------------------------------------------------------------------------------------------------
+# --- table and figures ----------------------------------------------------------------------------
 
 
 def test_table_has_a_row_for_every_routine_and_dtype(capsys):
@@ -44,8 +48,12 @@ def test_table_has_a_row_for_every_routine_and_dtype(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["routine", "type", "device"]
     assert [line.split()[:3] for line in lines[2:7]] == [
-        ["random.normal", "float32", "cpu"], ["random.normal", "float64", "cpu"], ["random.philox_uint32", "uint32", "cpu"],
-        ["random.uniform", "float32", "cpu"], ["random.uniform", "float64", "cpu"]]
+        ["random.normal", "float32", "cpu"],
+        ["random.normal", "float64", "cpu"],
+        ["random.philox_uint32", "uint32", "cpu"],
+        ["random.uniform", "float32", "cpu"],
+        ["random.uniform", "float64", "cpu"],
+    ]
     assert any(line.startswith("Speed: ") for line in lines)
 
 
@@ -54,7 +62,12 @@ def test_json_has_environment_and_figures(tmp_path):
     assert {"python", "system", "cpu", "cpus", "threads", "versions"} <= found["environment"].keys()
     assert {"numcore", "numpy", "numba"} <= found["environment"]["versions"].keys()
     first = found["results"][0]
-    assert (first["routine"], first["dtype"], first["device"], first["shape"]) == ("normal", "float32", "cpu", [2**20])
+    assert (first["routine"], first["dtype"], first["device"], first["shape"]) == (
+        "normal",
+        "float32",
+        "cpu",
+        [2**20],
+    )
     assert first["speed"] == first["peer_seconds"] / first["seconds"] > 0
     assert 0 < first["measured_error"] <= first["promised_error"]
     assert all(result["ok"] for result in found["results"])
@@ -63,25 +76,42 @@ def test_json_has_environment_and_figures(tmp_path):
 def test_missing_peer_leaves_its_columns_empty(tmp_path, monkeypatch, capsys):
     change_example(monkeypatch, "uniform", peer=("peer.uniform", no_peer))
     row = results_of(tmp_path)["results"][-1]
-    assert (row["routine"], row["peer"], row["peer_seconds"], row["speed"]) == ("uniform", None, None, None)
+    assert (row["routine"], row["peer"], row["peer_seconds"], row["speed"]) == (
+        "uniform",
+        None,
+        None,
+        None,
+    )
     assert "None" not in capsys.readouterr().out
 
 
 def test_broken_promise_is_exit_code_1(tmp_path, monkeypatch, capsys):
     change_example(monkeypatch, "normal", bound={"float32": 1e-9, "float64": 1.0})
-    change_example(monkeypatch, "uniform", reference=lambda shape, rng, dtype: np.full(shape, np.nan))
-    ok = {(row["routine"], row["dtype"]): row["ok"] for row in results_of(tmp_path, code=1)["results"]}
-    assert ok == {("normal", "float32"): False, ("normal", "float64"): True, ("philox_uint32", "uint32"): True,
-                  ("uniform", "float32"): False, ("uniform", "float64"): False}
+    change_example(
+        monkeypatch, "uniform", reference=lambda shape, rng, dtype: np.full(shape, np.nan)
+    )
+    ok = {
+        (row["routine"], row["dtype"]): row["ok"] for row in results_of(tmp_path, code=1)["results"]
+    }
+    assert ok == {
+        ("normal", "float32"): False,
+        ("normal", "float64"): True,
+        ("philox_uint32", "uint32"): True,
+        ("uniform", "float32"): False,
+        ("uniform", "float64"): False,
+    }
     assert " NO " in capsys.readouterr().out
 
 
 def test_a_gpu_has_its_own_rows_and_gets_its_own_arrays(monkeypatch):
     class Namespace:
-        """NumPy under CuPy's further names; counts what is copied to and from the device, and waits."""
+        """NumPy under CuPy's further names; counts what is copied to and from the device, and
+        waits."""
 
         copies, waits = [], 0
-        asarray = asnumpy = staticmethod(lambda array: Namespace.copies.append(array.shape) or np.array(array))
+        asarray = asnumpy = staticmethod(
+            lambda array: Namespace.copies.append(array.shape) or np.array(array)
+        )
 
         class cuda:
             class Device:
@@ -113,7 +143,7 @@ def test_slow_calls_are_made_less_often():
     assert 2 <= len(order) < 1 + _measure.LEAST_ROUNDS
 
 
-# --- the page ----------------------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 class Page(html.parser.HTMLParser):
@@ -132,7 +162,9 @@ class Page(html.parser.HTMLParser):
         self.open += [] if tag in self.VOID else [tag]
         for name, value in attributes:
             self.ids += [value] if name == "id" else []
-            self.references += [value] if name in ("src", "href", "xlink:href", "data", "action") else []
+            self.references += (
+                [value] if name in ("src", "href", "xlink:href", "data", "action") else []
+            )
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -151,11 +183,18 @@ def test_page_stands_alone(tmp_path):
     assert main([*QUICK, "--html", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
     page = Page(text)
-    assert page.headings == ["numcore: speed and accuracy", "Speed relative to the peer", "Measured error against promised error",
-                             "All measurements", "Words"]
+    assert page.headings == [
+        "numcore: speed and accuracy",
+        "Speed relative to the peer",
+        "Measured error against promised error",
+        "All measurements",
+        "Words",
+    ]
     assert page.tags.count("svg") == 2 and page.tags.count("tr") == 6
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert all(reference.startswith("#") and reference[1:] in page.ids for reference in page.references)
+    assert all(
+        reference.startswith("#") and reference[1:] in page.ids for reference in page.references
+    )
     assert len(page.ids) == len(set(page.ids))
     assert not re.search(r"url\((?!#)|@import", text)
 
@@ -168,17 +207,20 @@ def test_page_has_no_empty_plot(tmp_path, monkeypatch):
     assert Page(_report.page(found["results"], found["environment"])).tags.count("svg") == 0
 
 
-# --- bad arguments -----------------------------------------------------------------------------------------------------------------
+# --- bad arguments --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options, words", [
-    (["--room", "nope"], ["random, retrieval, special", "'nope'"]),
-    (["--seconds", "0"], ["seconds", "> 0", "'0'"]),
-    (["--seconds", "soon"], ["seconds", "'soon'"]),
-    (["--json", "no/such/folder/file.json"], ["no/such/folder/file.json"]),
-    (["--html", "."], ["'.'"]),
-    (["--fast"], ["--fast"]),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--room", "nope"], ["random, retrieval, special", "'nope'"]),
+        (["--seconds", "0"], ["seconds", "> 0", "'0'"]),
+        (["--seconds", "soon"], ["seconds", "'soon'"]),
+        (["--json", "no/such/folder/file.json"], ["no/such/folder/file.json"]),
+        (["--html", "."], ["'.'"]),
+        (["--fast"], ["--fast"]),
+    ],
+)
 def test_bad_argument_is_one_line_and_exit_code_2(options, words, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(SystemExit) as exit:
@@ -212,15 +254,21 @@ def test_interrupt_is_one_line_and_exit_code_130(capsys, monkeypatch):
 
 
 def test_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "numcore", "--room", "nope"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "numcore", "--room", "nope"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
-# --- the README --------------------------------------------------------------------------------------------------------------------
+# --- the README -----------------------------------------------------------------------------------
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 def test_readme_starts_with_its_two_commands():

@@ -27,7 +27,10 @@ def big(n=200_000):
     return np.random.default_rng(0).standard_normal(n)
 
 
-@pytest.mark.parametrize("bad, error", [(0, ValueError), (-3, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    "bad, error",
+    [(0, ValueError), (-3, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)],
+)
 def test_set_num_threads_errors(bad, error):
     with pytest.raises(error, match="n must"):
         numcore.set_num_threads(bad)
@@ -40,30 +43,47 @@ def test_number_of_threads(monkeypatch):
     assert numcore.get_num_threads() == 3
     monkeypatch.setenv("NUMCORE_NUM_THREADS", "many")
     numcore.set_num_threads(None)
-    with pytest.raises(ValueError, match="NUMCORE_NUM_THREADS must be an integer >= 1 .got 'many'."):
+    with pytest.raises(
+        ValueError, match="NUMCORE_NUM_THREADS must be an integer >= 1 .got 'many'."
+    ):
         numcore.get_num_threads()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="CPU affinity is Linux's")
 def test_affinity_is_respected():
-    code = "import os, numcore; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(numcore.get_num_threads())"
+    code = "import os, numcore; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(numcore.get_num_threads())"  # noqa: E501
     environment = {k: v for k, v in os.environ.items() if k != "NUMCORE_NUM_THREADS"}
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout.strip() == "1"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        ).stdout.strip()
+        == "1"
+    )
 
 
-@pytest.mark.parametrize("content, cpus", [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64)])
+@pytest.mark.parametrize(
+    "content, cpus", [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64)]
+)
 def test_control_group_quota_is_respected(monkeypatch, content, cpus):
-    monkeypatch.setattr(_pool, "_words_of", lambda path: content.split() if path.endswith("cpu.max") else [])
+    monkeypatch.setattr(
+        _pool, "_words_of", lambda path: content.split() if path.endswith("cpu.max") else []
+    )
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     assert _pool.available_cpus() == cpus
 
 
 def test_small_inputs_never_touch_the_pool():
-    code = (f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, toys\n"
-            "toys.halve(np.ones(1000)); toys.row_statistic(np.ones((1, 3)), np.ones(1), 1.0)\n"
-            "import numcore; numcore.random.uniform(100)\n"
-            "print(threading.active_count())")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "1"
+    code = (
+        f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        f"import numpy as np, toys\n"
+        "toys.halve(np.ones(1000)); toys.row_statistic(np.ones((1, 3)), np.ones(1), 1.0)\n"
+        "import numcore; numcore.random.uniform(100)\n"
+        "print(threading.active_count())"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "1"
+    )
 
 
 def test_64_threads_at_once():
@@ -155,7 +175,9 @@ def test_more_threads_when_none_can_be_started(monkeypatch):
     assert (toys.halve(big()) == big() / 2).all()
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc"
+)
 def test_memory_stays_flat_over_many_calls():
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

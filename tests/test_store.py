@@ -23,8 +23,13 @@ EXPECTED = "-25.0 -25.0"
 
 def run(folder, **environment):
     code = RUN.format(tests=str(Path(__file__).parent))
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120,
-                          env=os.environ | {"NUMCORE_CACHE_DIR": str(folder)} | environment)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"NUMCORE_CACHE_DIR": str(folder)} | environment,
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout.strip()
@@ -56,13 +61,24 @@ def test_a_cold_process_fills_the_cache_and_a_warm_one_needs_no_numba(full):
 
 
 @pytest.mark.parametrize("suffix", [".o", ".bc"])
-@pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: b + b"\0",
-                                    lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: os.urandom(len(b))],
-                         ids=["half", "empty", "one byte short", "one byte long", "one bit", "noise"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b"",
+        lambda b: b[:-1],
+        lambda b: b + b"\0",
+        lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:],
+        lambda b: os.urandom(len(b)),
+    ],
+    ids=["half", "empty", "one byte short", "one byte long", "one bit", "noise"],
+)
 def test_damaged_files_are_rebuilt_never_loaded(cache, suffix, damage):
     before = {f.name: f.read_bytes() for f in cache.iterdir()}
     for file in cache.iterdir():
-        if suffix == ".bc" or file.suffix == ".o":  # bitcode is only looked at where object code is missing
+        if (
+            suffix == ".bc" or file.suffix == ".o"
+        ):  # bitcode is only looked at where object code is missing
             file.write_bytes(damage(before[file.name]))
     assert run(cache).startswith(EXPECTED)
     for file in cache.iterdir():
@@ -107,8 +123,16 @@ def test_a_symbolic_link_is_not_followed(cache, tmp_path):
 def test_twelve_processes_start_on_one_cold_cache(tmp_path):
     code = RUN.format(tests=str(Path(__file__).parent))
     environment = os.environ | {"NUMCORE_CACHE_DIR": str(tmp_path / "numcore")}
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-               for _ in range(12)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(12)
+    ]
     for process in running:
         out, errors = process.communicate(timeout=300)
         assert process.returncode == 0 and out.startswith(EXPECTED) and not errors
@@ -126,8 +150,14 @@ def test_the_key_follows_the_source_of_everything_that_is_called(tmp_path):
 
         return _source.digest([scope["f"]])
 
-    text = "C = 1.5\ndef g(x):\n    return x + C\ndef f(x):\n    return g(x)\ndef h(x):\n    return 1\n"
-    same, changed = keys(text), [keys(text.replace(*r)) for r in (("C = 1.5", "C = 1.25"), ("x + C", "x - C"), ("return g", "return -g"))]
+    text = "C = 1.5\ndef g(x):\n    return x + C\ndef f(x):\n    return g(x)\ndef h(x):\n    return 1\n"  # noqa: E501
+    same, changed = (
+        keys(text),
+        [
+            keys(text.replace(*r))
+            for r in (("C = 1.5", "C = 1.25"), ("x + C", "x - C"), ("return g", "return -g"))
+        ],
+    )
     assert same == keys(text.replace("return 1\n", "return 2\n"))
     assert len({same, *changed}) == 4
 
@@ -139,7 +169,9 @@ def test_the_key_follows_the_variant():
 def test_atomic_writes_leave_nothing_behind(tmp_path):
     _store.write_checked(tmp_path / "x", b"payload")
     _store.write_checked(tmp_path / "x", b"other")
-    assert [f.name for f in tmp_path.iterdir()] == ["x"] and _store.read_checked(tmp_path / "x") == b"other"
+    assert [f.name for f in tmp_path.iterdir()] == ["x"] and _store.read_checked(
+        tmp_path / "x"
+    ) == b"other"
     with pytest.raises(OSError):
         _store.write_checked(tmp_path / "missing" / "x", b"payload")
 
@@ -150,7 +182,11 @@ def test_wheel_bitcode_is_used_where_llvm_is_new_enough(tmp_path, monkeypatch):
     folder.mkdir()
     _store.write_checked(folder / unit.file_name("bc"), _bitcode.bitcode(unit))
     monkeypatch.setattr(_bitcode, "WHEEL_STORE", str(folder))
-    for version, used in (("0.1.0", True), (_bitcode._versions().split()[3], True), ("99.0.0", False)):
+    for version, used in (
+        ("0.1.0", True),
+        (_bitcode._versions().split()[3], True),
+        ("99.0.0", False),
+    ):
         (folder / _bitcode.VERSIONS).write_text(f"numba 0.1 llvmlite {version}\n")
         _bitcode._wheel_fits.cache_clear()
         assert (_bitcode._from_wheel(unit) is not None) == used

@@ -6,8 +6,14 @@ import pytest
 import numcore
 from numcore.testing import ARCHITECTURES, SIZES, compare_bodies, compile_nvrtc, nvrtc_available
 
-VARIANTS = [pytest.param(k, v, id=f"{k.room}.{k.name}-{'-'.join(v.values())}") for k in numcore.kernels() for v in k.variants]
-SOURCES = sorted({(k.cuda_source, tuple(sorted(v.items()))) for k in numcore.kernels() for v in k.variants})
+VARIANTS = [
+    pytest.param(k, v, id=f"{k.room}.{k.name}-{'-'.join(v.values())}")
+    for k in numcore.kernels()
+    for v in k.variants
+]
+SOURCES = sorted(
+    {(k.cuda_source, tuple(sorted(v.items()))) for k in numcore.kernels() for v in k.variants}
+)
 
 
 @pytest.mark.parametrize("kernel, variant", VARIANTS)
@@ -17,14 +23,22 @@ def test_bodies_agree(kernel, variant):
         compare_bodies(kernel, variant, rng, size)
 
 
-@pytest.mark.skipif(not nvrtc_available(), reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
+@pytest.mark.skipif(
+    not nvrtc_available(), reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12"
+)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("path, variant", SOURCES, ids=[f"{p.stem}-{'-'.join(dict(v).values())}" for p, v in SOURCES])
+@pytest.mark.parametrize(
+    "path, variant", SOURCES, ids=[f"{p.stem}-{'-'.join(dict(v).values())}" for p, v in SOURCES]
+)
 def test_compiles_for_the_device(path, variant, arch):
     from numcore.gpu import runtime
 
     cubin = compile_nvrtc(runtime.source(path), arch, options=runtime.options(dict(variant)))
-    entries = {k.cuda_entry for k in numcore.kernels() if k.cuda_source == path and dict(variant) in k.variants}
+    entries = {
+        k.cuda_entry
+        for k in numcore.kernels()
+        if k.cuda_source == path and dict(variant) in k.variants
+    }
     assert entries <= set(cubin.kernels)
     for name in entries:
         usage = cubin.kernels[name]

@@ -28,7 +28,7 @@ def row_statistic(a, y, scale, row, start, stop):
         for j in range(d):
             row[2 * j] = row[2 * j + 1] = a[i, j]
         total = a[i, 0] * 0
-        for x in row[1:2 * d - 1]:
+        for x in row[1 : 2 * d - 1]:
             total += x * x
         y[i] = scale * total + math.exp(low) / (1 + high * high)
 
@@ -78,7 +78,12 @@ def double(x):
     return x + x
 
 
-@elementwise(float32=double, float64=double, rare_float32=(is_large, slow_root), rare_float64=(is_large, slow_root))
+@elementwise(
+    float32=double,
+    float64=double,
+    rare_float32=(is_large, slow_root),
+    rare_float64=(is_large, slow_root),
+)
 def double_or_root(x, *, out=None):
     """2x, but the root of \\|x\\| where that exceeds 100."""
 
@@ -92,7 +97,7 @@ def eightfold(x, *, out=None):
     """8x by adding to the exponent."""
 
 
-# --- bodies that break the contract -------------------------------------------------------------------------------------------------
+# --- bodies that break the contract ---------------------------------------------------------------
 
 
 @kernel("in T a[n, d]; out T y[n]", split="n")

@@ -1,6 +1,8 @@
-"""Check an installed wheel from outside the checkout: its files, and that a fresh process starts at once and without Numba.
+"""Check an installed wheel from outside the checkout: its files, and that a fresh process starts at
+once and without Numba.
 
-``python wheel_check.py [--slack 1.3]`` exits with 1 if a check fails; `slack` widens the limits on time for a noisy machine.
+``python wheel_check.py [--slack 1.3]`` exits with 1 if a check fails; `slack` widens the limits on
+time for a noisy machine.
 """
 
 import argparse
@@ -14,22 +16,39 @@ from pathlib import Path
 
 ROUNDS = 9
 START = "import time; start = time.perf_counter()\n"
-STOP = "\nseconds = time.perf_counter() - start; import json, sys; print(json.dumps([seconds, 'numba' in sys.modules, numcore_value]))"
+STOP = "\nseconds = time.perf_counter() - start; import json, sys; print(json.dumps([seconds, 'numba' in sys.modules, numcore_value]))"  # noqa: E501
 NUMPY = "import numpy; numcore_value = None"
 NUMCORE = "import numcore; numcore_value = None"
 FIRST_EXP = """import numpy, numcore
 from numcore.special import exp
 numcore_value = float(exp(numpy.ones(16, numpy.float32))[3])"""
 # what is timed, what it is compared with, the largest ratio allowed
-LIMITS = (("first exp, empty cache", "import numpy", 3.0), ("first exp, again", "import numpy", 1.3),
-          ("import numcore", "import numpy", 0.35))
-FILES = ("py.typed", "bitcode/versions.txt", "bitcode/*.bc", "special/*.json", "testing/*.h", "gpu/*.cu", "gpu/include/*.cuh")
+LIMITS = (
+    ("first exp, empty cache", "import numpy", 3.0),
+    ("first exp, again", "import numpy", 1.3),
+    ("import numcore", "import numpy", 0.35),
+)
+FILES = (
+    "py.typed",
+    "bitcode/versions.txt",
+    "bitcode/*.bc",
+    "special/*.json",
+    "testing/*.h",
+    "gpu/*.cu",
+    "gpu/include/*.cuh",
+)
 
 
 def run(code, cache):
-    """Seconds from the first import on, whether Numba came in, and the result, in a fresh process."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    output = subprocess.check_output([sys.executable, "-c", START + code + STOP], env=environment | {"NUMCORE_CACHE_DIR": str(cache)})
+    """Seconds from the first import on, whether Numba came in, and the result, in a fresh
+    process."""
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    output = subprocess.check_output(
+        [sys.executable, "-c", START + code + STOP],
+        env=environment | {"NUMCORE_CACHE_DIR": str(cache)},
+    )
     return json.loads(output)
 
 
@@ -54,10 +73,19 @@ def check_times(folder, slack):
     """Medians over fresh processes that take turns, compared with the limits."""
     warm = folder / "warm"
     run(FIRST_EXP, warm)
-    times = {"import numpy": [], "import numcore": [], "first exp, empty cache": [], "first exp, again": []}
+    times = {
+        "import numpy": [],
+        "import numcore": [],
+        "first exp, empty cache": [],
+        "first exp, again": [],
+    }
     for i in range(ROUNDS + 1):
-        found = {"import numpy": run(NUMPY, warm), "import numcore": run(NUMCORE, warm),
-                 "first exp, empty cache": run(FIRST_EXP, folder / f"cold{i}"), "first exp, again": run(FIRST_EXP, warm)}
+        found = {
+            "import numpy": run(NUMPY, warm),
+            "import numcore": run(NUMCORE, warm),
+            "first exp, empty cache": run(FIRST_EXP, folder / f"cold{i}"),
+            "first exp, again": run(FIRST_EXP, warm),
+        }
         for name, (seconds, _, _) in found.items():
             times[name] += [seconds] if i else []  # the first round reads files from disk
     medians = {name: statistics.median(taken) for name, taken in times.items()}

@@ -1,13 +1,16 @@
-"""What is measured of every routine: time, memory, and the peer's time by ours, on the example calls of numcore.examples.
+"""What is measured of every routine: time, memory, and the peer's time by ours, on the example
+calls of numcore.examples.
 
-A room's benchmarks are three classes derived from those below; their parameters are the routines that the registry lists, so that a
-new routine is measured without a new line. asv takes names with a leading underscore for no benchmarks.
+A room's benchmarks are three classes derived from those below; their parameters are the routines
+that the registry lists, so that a new routine is measured without a new line. asv takes names with
+a leading underscore for no benchmarks.
 """
 
 import functools
 import os
 
-# Threads of torch and of OpenBLAS would go on spinning on the CPUs while numcore is timed. They read this when they are loaded.
+# Threads of torch and of OpenBLAS would go on spinning on the CPUs while numcore is timed. They
+# read this when they are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
@@ -30,17 +33,23 @@ class _OfRoutines:
     def __init_subclass__(cls, room=None):
         if room is not None:
             cls.routines = {routine.name: routine for routine in routines() if routine.room == room}
-            dtypes = sorted({dtype for routine in cls.routines.values() for dtype in example(routine).dtypes})
+            dtypes = sorted(
+                {dtype for routine in cls.routines.values() for dtype in example(routine).dtypes}
+            )
             cls.params = (list(cls.routines), dtypes, list(cls.inputs))
 
     def setup_cache(self):
-        """Once, in a process of its own: all kernels get their code for this CPU, so that no compiler's time or memory is measured.
+        """Once, in a process of its own: all kernels get their code for this CPU, so that no
+        compiler's time or memory is measured.
 
-        asv runs it for the first room only, since it knows it by this place in the source: so it loads every room.
+        asv runs it for the first room only, since it knows it by this place in the source: so it
+        loads every room.
         """
         for routine in routines():
             for dtype in example(routine).dtypes:
-                routine.function(**example(routine).arguments(np.random.default_rng(0), np.dtype(dtype)))
+                routine.function(
+                    **example(routine).arguments(np.random.default_rng(0), np.dtype(dtype))
+                )
 
     setup_cache.timeout = 900
 
@@ -78,7 +87,8 @@ class _Memory(_OfRoutines):
 
 
 class _Ratio(_OfRoutines):
-    """Above 1, numcore takes less time than its peer; both run in turn in one process, and medians are compared."""
+    """Above 1, numcore takes less time than its peer; both run in turn in one process, and medians
+    are compared."""
 
     unit = "× (peer's time / numcore's)"
 

@@ -1,7 +1,8 @@
 """What does not depend on the routine: start-up, the cost of a call, threads, random words.
 
-Start-up is measured in fresh processes that take turns with ``import numpy``. A cold start finds no object code in its cache folder,
-only the bitcode that a wheel ships, a warm start finds what an earlier process left there.
+Start-up is measured in fresh processes that take turns with ``import numpy``. A cold start finds no
+object code in its cache folder, only the bitcode that a wheel ships, a warm start finds what an
+earlier process left there.
 """
 
 import os
@@ -29,8 +30,14 @@ FIRST_EXP = "import numpy; from numcore.special import exp; exp(numpy.ones(16, n
 def _seconds(code, cache):
     """Seconds from the first import on, in a fresh process."""
     timed = f"from time import perf_counter as now; start = now(); {code}; print(now() - start)"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return float(subprocess.check_output([sys.executable, "-c", timed], env=environment | {"NUMCORE_CACHE_DIR": str(cache)}))
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    return float(
+        subprocess.check_output(
+            [sys.executable, "-c", timed], env=environment | {"NUMCORE_CACHE_DIR": str(cache)}
+        )
+    )
 
 
 class _FreshProcesses:
@@ -48,7 +55,8 @@ class _FreshProcesses:
         shutil.rmtree(self.folder)
 
     def _cold(self, i):
-        """A cache folder of its own; in a source checkout, which has no wheel, with the bitcode that a wheel would hold."""
+        """A cache folder of its own; in a source checkout, which has no wheel, with the bitcode
+        that a wheel would hold."""
         cold = self.folder / f"cold{i}"
         cold.mkdir(mode=0o700)
         for file in (self.folder / "warm").glob("*.bc"):
@@ -56,8 +64,13 @@ class _FreshProcesses:
         return cold
 
     def _ratio(self, code, cache):
-        times = [(_seconds(code, cache(i)), _seconds("import numpy", self.folder / "warm")) for i in range(PROCESSES + 1)]
-        ours, numpys = (statistics.median(taken) for taken in zip(*times[1:], strict=True))  # the first reads files from disk
+        times = [
+            (_seconds(code, cache(i)), _seconds("import numpy", self.folder / "warm"))
+            for i in range(PROCESSES + 1)
+        ]
+        ours, numpys = (
+            statistics.median(taken) for taken in zip(*times[1:], strict=True)
+        )  # the first reads files from disk
         return ours / numpys
 
 
@@ -82,7 +95,8 @@ class FirstCall(_FreshProcesses):
 
 class Calls:
     def track_call_overhead(self):
-        """A call on 16 elements: numcore's time by numpy's. Each side makes 1000 calls at a time, beside which a loop costs nothing."""
+        """A call on 16 elements: numcore's time by numpy's. Each side makes 1000 calls at a time,
+        beside which a loop costs nothing."""
         x = np.linspace(0, 1, 16, dtype=np.float32)
 
         def many(function):
@@ -127,7 +141,7 @@ class Threads:
 class Philox:
     def track_throughput(self):
         words = 2**22
-        seconds, = median_seconds([lambda: philox_uint32(words, key=(1, 2))], SECONDS)
+        (seconds,) = median_seconds([lambda: philox_uint32(words, key=(1, 2))], SECONDS)
         return 4e-9 * words / seconds
 
     track_throughput.unit = "GB/s"

@@ -1,4 +1,5 @@
-"""Conjugate directions beside SciPy's conjugate gradients on the Poisson problem of 512 × 512 points, and training."""
+"""Conjugate directions beside SciPy's conjugate gradients on the Poisson problem of 512 × 512
+points, and training."""
 
 import numpy as np
 
@@ -27,11 +28,16 @@ class Solver:
     """Fifty iterations with the identity as direction, and fifty of SciPy's cg."""
 
     def setup(self):
-        self.a, self.b = five_points(512, np.float64), np.random.default_rng(0).standard_normal(512 * 512)
+        self.a, self.b = (
+            five_points(512, np.float64),
+            np.random.default_rng(0).standard_normal(512 * 512),
+        )
         self.solve(self.a)
 
     def solve(self, a):
-        return conjugate_direction_solve(a, self.b, identity, tol=1e-30, max_iter=ITERATIONS, num_orthogonal=1)
+        return conjugate_direction_solve(
+            a, self.b, identity, tol=1e-30, max_iter=ITERATIONS, num_orthogonal=1
+        )
 
     def time_iterations(self):
         self.solve(self.a)
@@ -42,8 +48,13 @@ class Solver:
     def _ratio(self, a):
         from scipy.sparse.linalg import cg
 
-        ours, theirs = median_seconds([lambda: self.solve(a),
-                                       lambda: cg(as_scipy(self.a), self.b, rtol=1e-30, maxiter=ITERATIONS)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: self.solve(a),
+                lambda: cg(as_scipy(self.a), self.b, rtol=1e-30, maxiter=ITERATIONS),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_to_scipy_cg(self):
@@ -62,7 +73,9 @@ class Training:
         self.time_twenty_steps()
 
     def time_twenty_steps(self):
-        DirectionNetwork((32, 32), num_filters=8, rng=0).fit(self.a, self.samples, max_iter=20, rng=0)
+        DirectionNetwork((32, 32), num_filters=8, rng=0).fit(
+            self.a, self.samples, max_iter=20, rng=0
+        )
 
     def peakmem_twenty_steps(self):
         self.time_twenty_steps()

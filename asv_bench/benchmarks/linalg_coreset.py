@@ -1,4 +1,5 @@
-"""Coresets: exact summaries beside the authors' NumPy code, what a search costs beside its fits and losses, and how good it is."""
+"""Coresets: exact summaries beside the authors' NumPy code, what a search costs beside its fits and
+losses, and how good it is."""
 
 import functools
 import time
@@ -8,7 +9,14 @@ import numpy as np
 
 from numcore._measure import median_seconds
 from numcore.examples.linalg.coreset import reference_cara
-from numcore.linalg import auto_coreset, caratheodory, kmeans_loss, logistic_loss, squared_loss, vector_sum_coreset
+from numcore.linalg import (
+    auto_coreset,
+    caratheodory,
+    kmeans_loss,
+    logistic_loss,
+    squared_loss,
+    vector_sum_coreset,
+)
 
 SECONDS = 2
 
@@ -30,13 +38,21 @@ class Caratheodory:
         caratheodory(self.p, self.weights)
 
     def track_ratio_to_authors_method(self):
-        ours, theirs = median_seconds([lambda: caratheodory(self.p, self.weights), lambda: reference_cara(self.p, self.weights)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: caratheodory(self.p, self.weights),
+                lambda: reference_cara(self.p, self.weights),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_scaling_from_a_quarter(self):
         """Time by that of a quarter of the points, over 4: 1 where it is linear."""
         quarter = self.p[:250_000], self.weights[:250_000]
-        small, large = median_seconds([lambda: caratheodory(*quarter), lambda: caratheodory(self.p, self.weights)], SECONDS)
+        small, large = median_seconds(
+            [lambda: caratheodory(*quarter), lambda: caratheodory(self.p, self.weights)], SECONDS
+        )
         return large / small / 4
 
 
@@ -64,13 +80,23 @@ class Losses:
         logistic_loss(self.x, self.y, (self.w, 0.3))
 
     def track_ratio_of_logistic_to_numpy(self):
-        ours, theirs = median_seconds([lambda: logistic_loss(self.x, self.y, (self.w, 0.3)),
-                                       lambda: np.logaddexp(0, -self.y * (self.x @ self.w + 0.3))], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: logistic_loss(self.x, self.y, (self.w, 0.3)),
+                lambda: np.logaddexp(0, -self.y * (self.x @ self.w + 0.3)),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_of_squared_to_numpy(self):
-        ours, theirs = median_seconds([lambda: squared_loss(self.x, self.y, (self.w, 0.3)),
-                                       lambda: (self.x @ self.w + 0.3 - self.y)**2], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: squared_loss(self.x, self.y, (self.w, 0.3)),
+                lambda: (self.x @ self.w + 0.3 - self.y) ** 2,
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -88,8 +114,14 @@ class Search:
         self.x = rng.standard_normal((10**6, 20))
         self.y = np.where(self.x @ rng.standard_normal(20) + rng.standard_normal(10**6) > 0, 1, -1)
         self.spent = 0.0
-        self.fit = self.timed(lambda x, y, weights: LogisticRegression(C=10**6 / weights.sum()).fit(x, y, sample_weight=weights))
-        self.loss = self.timed(lambda x, y, m: np.logaddexp(0, -y * (x @ m.coef_[0] + m.intercept_[0])))
+        self.fit = self.timed(
+            lambda x, y, weights: LogisticRegression(C=10**6 / weights.sum()).fit(
+                x, y, sample_weight=weights
+            )
+        )
+        self.loss = self.timed(
+            lambda x, y, m: np.logaddexp(0, -y * (x @ m.coef_[0] + m.intercept_[0]))
+        )
         self.search(2)
 
     def timed(self, function):
@@ -102,7 +134,16 @@ class Search:
         return call
 
     def search(self, max_iter, x=slice(None)):
-        return auto_coreset(self.x[x], self.fit, self.loss, size=1000, y=self.y[x], max_iter=max_iter, patience=max_iter + 1, rng=0)
+        return auto_coreset(
+            self.x[x],
+            self.fit,
+            self.loss,
+            size=1000,
+            y=self.y[x],
+            max_iter=max_iter,
+            patience=max_iter + 1,
+            rng=0,
+        )
 
     def peakmem_twenty_models(self):
         self.search(17)
@@ -130,7 +171,8 @@ class Search:
 
 
 class Quality:
-    """Excess of the total loss over training on all points: of the best of as many uniform samples as there were fits, by ours."""
+    """Excess of the total loss over training on all points: of the best of as many uniform samples
+    as there were fits, by ours."""
 
     timeout = 600
     param_names, params = ("problem",), (["logistic regression", "linear regression", "k-means"],)
@@ -145,10 +187,15 @@ class Quality:
         self.y, self.seeds = None, 10
         if problem == "logistic regression":
             x, y = load_breast_cancer(return_X_y=True)
-            self.x, self.y, self.size, self.loss = (x - x.mean(axis=0)) / x.std(axis=0), 2 * y - 1, 60, functools.partial(
-                logistic_loss, penalty=1.0)
-            self.fit = lambda x, y, weights: LogisticRegression(C=569 / weights.sum(), solver="newton-cholesky").fit(
-                x, y, sample_weight=weights)
+            self.x, self.y, self.size, self.loss = (
+                (x - x.mean(axis=0)) / x.std(axis=0),
+                2 * y - 1,
+                60,
+                functools.partial(logistic_loss, penalty=1.0),
+            )
+            self.fit = lambda x, y, weights: LogisticRegression(
+                C=569 / weights.sum(), solver="newton-cholesky"
+            ).fit(x, y, sample_weight=weights)
         elif problem == "linear regression":
             rng = np.random.default_rng(1)
             self.x, self.size, self.loss = rng.standard_normal((5000, 8)), 50, squared_loss
@@ -157,7 +204,9 @@ class Quality:
             self.fit = lambda x, y, weights: LinearRegression().fit(x, y, sample_weight=weights)
         else:
             self.x, self.size, self.loss, self.seeds = load_digits().data / 16, 100, kmeans_loss, 5
-            self.fit = lambda x, y, weights: KMeans(10, n_init=3, random_state=0).fit(x, sample_weight=weights)
+            self.fit = lambda x, y, weights: KMeans(10, n_init=3, random_state=0).fit(
+                x, sample_weight=weights
+            )
 
     def sample(self, rng):
         while True:
@@ -173,7 +222,9 @@ class Quality:
             warnings.simplefilter("ignore")
             least = self.loss(self.x, self.y, self.fit(self.x, self.y, np.ones(len(self.x)))).sum()
             for seed in range(self.seeds):
-                result = auto_coreset(self.x, self.fit, self.loss, size=self.size, y=self.y, rng=seed)
+                result = auto_coreset(
+                    self.x, self.fit, self.loss, size=self.size, y=self.y, rng=seed
+                )
                 rng = np.random.default_rng(seed)
                 ours.append(result.total_loss - least)
                 theirs.append(min(self.sample(rng) for _ in result.loss_history) - least)

@@ -1,4 +1,5 @@
-"""Shared kernels of numcore.linalg at the sizes that solvers have, beside SciPy, scikit-learn and torch."""
+"""Shared kernels of numcore.linalg at the sizes that solvers have, beside SciPy, scikit-learn and
+torch."""
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Hadamard:
 
     def track_scaling_to_four_million(self):
         """Time of 2^22 numbers by that of 2^12, over N log2 N: 1 where the cost is as counted."""
-        short = self.long[:1 << 12]
+        short = self.long[: 1 << 12]
         small, large = median_seconds([lambda: fwht(short), lambda: fwht(self.long)], SECONDS)
         return large / small / (22 / 12 * 2**10)
 
@@ -70,11 +71,15 @@ class Sparse:
         triangular_sweep(self.a, self.b, self.x)
 
     def track_ratio_to_scipy_product(self):
-        ours, theirs = median_seconds([lambda: spmv(self.a, self.x), lambda: self.scipy @ self.x], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: spmv(self.a, self.x), lambda: self.scipy @ self.x], SECONDS
+        )
         return theirs / ours
 
     def track_ratio_of_sweep_to_scipy_product(self):
-        ours, theirs = median_seconds([lambda: triangular_sweep(self.a, self.b, self.x), lambda: self.scipy @ self.x], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: triangular_sweep(self.a, self.b, self.x), lambda: self.scipy @ self.x], SECONDS
+        )
         return theirs / ours
 
     def track_ratio_of_sweep_to_spsolve_triangular(self):
@@ -82,15 +87,22 @@ class Sparse:
         from scipy.sparse.linalg import spsolve_triangular
 
         lower = tril(self.scipy).tocsr()
-        ours, theirs = median_seconds([lambda: triangular_sweep(self.a, self.b, self.x),
-                                       lambda: spsolve_triangular(lower, self.b)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: triangular_sweep(self.a, self.b, self.x),
+                lambda: spsolve_triangular(lower, self.b),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
 class Factorisations:
     def setup(self):
         rng = np.random.default_rng(0)
-        self.a = (rng.standard_normal((4000, 40)) * 0.8**np.arange(40)) @ rng.standard_normal((40, 2000))
+        self.a = (rng.standard_normal((4000, 40)) * 0.8 ** np.arange(40)) @ rng.standard_normal(
+            (40, 2000)
+        )
         self.tall = rng.standard_normal((1 << 17, 256))
 
     def time_svd(self):
@@ -103,13 +115,29 @@ class Factorisations:
         from sklearn.utils.extmath import randomized_svd as sklearn_svd
 
         ours, theirs = median_seconds(
-            [lambda: randomized_svd(self.a, 20, rng=0),
-             lambda: sklearn_svd(self.a, 20, n_oversamples=8, n_iter=2, power_iteration_normalizer="QR", random_state=0)], SECONDS)
+            [
+                lambda: randomized_svd(self.a, 20, rng=0),
+                lambda: sklearn_svd(
+                    self.a,
+                    20,
+                    n_oversamples=8,
+                    n_iter=2,
+                    power_iteration_normalizer="QR",
+                    random_state=0,
+                ),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_of_sketched_leverage_to_qr(self):
-        ours, theirs = median_seconds([lambda: leverage_scores(self.tall, method="sketch", rng=0),
-                                       lambda: np.linalg.qr(self.tall)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: leverage_scores(self.tall, method="sketch", rng=0),
+                lambda: np.linalg.qr(self.tall),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     track_ratio_of_sketched_leverage_to_qr.timeout = 300

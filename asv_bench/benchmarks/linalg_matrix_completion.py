@@ -1,4 +1,5 @@
-"""Half-steps of matrix completion beside loops and solvers that users have, float64; whole ones beside soft thresholding of the SVD."""
+"""Half-steps of matrix completion beside loops and solvers that users have, float64; whole ones
+beside soft thresholding of the SVD."""
 
 import time
 
@@ -13,7 +14,8 @@ SECONDS = 2
 
 
 def problem(m, n, count, k, seed=0):
-    """Entries of a noisy matrix of rank k, by columns, factors that are near to its own, and those themselves."""
+    """Entries of a noisy matrix of rank k, by columns, factors that are near to its own, and those
+    themselves."""
     rng = np.random.default_rng(seed)
     u, v = np.linalg.qr(rng.standard_normal((m, k)))[0], rng.standard_normal((n, k))
     rows, cols = np.divmod(np.unique(rng.integers(0, m * n, count)), n)
@@ -32,8 +34,13 @@ class HalfStep:
         alternating_step(self.csr, self.factor)
 
     def track_ratio_to_numpy_solve(self):
-        ours, theirs = median_seconds([lambda: alternating_step(self.csr, self.factor),
-                                       lambda: solve_loop(self.csr, self.factor, 0.0)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: alternating_step(self.csr, self.factor),
+                lambda: solve_loop(self.csr, self.factor, 0.0),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_to_implicit_als(self):
@@ -46,18 +53,30 @@ class HalfStep:
 
         by_rows = self.csr.transpose()
         other = np.random.default_rng(1).standard_normal((2000, 10))
-        user_items = csr_matrix(csr_array((np.abs(by_rows.data), by_rows.indices, by_rows.indptr), by_rows.shape))
+        user_items = csr_matrix(
+            csr_array((np.abs(by_rows.data), by_rows.indices, by_rows.indptr), by_rows.shape)
+        )
         threads = numcore.get_num_threads()
 
         def rounds(count):
-            model = AlternatingLeastSquares(factors=10, use_cg=False, iterations=count, dtype=np.float64, num_threads=threads,
-                                            use_gpu=False, random_state=0)
+            model = AlternatingLeastSquares(
+                factors=10,
+                use_cg=False,
+                iterations=count,
+                dtype=np.float64,
+                num_threads=threads,
+                use_gpu=False,
+                random_state=0,
+            )
             start = time.perf_counter()
             model.fit(user_items, show_progress=False)
             return time.perf_counter() - start
 
         theirs = min(rounds(11) - rounds(1) for _ in range(3)) / 10
-        ours, = median_seconds([lambda: (alternating_step(self.csr, self.factor), alternating_step(by_rows, other))], SECONDS)
+        (ours,) = median_seconds(
+            [lambda: (alternating_step(self.csr, self.factor), alternating_step(by_rows, other))],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -76,7 +95,13 @@ class Large:
     def track_growth_with_entries(self):
         """Time per entry, by that of a quarter of them: 1 where it is linear."""
         part, factor, _ = problem(20_000, 10_000, 1_000_000, 16)
-        few, many = median_seconds([lambda: alternating_step(part, factor), lambda: alternating_step(self.csr, self.factor)], SECONDS)
+        few, many = median_seconds(
+            [
+                lambda: alternating_step(part, factor),
+                lambda: alternating_step(self.csr, self.factor),
+            ],
+            SECONDS,
+        )
         return (many / self.csr.nnz) / (few / part.nnz)
 
 
@@ -91,7 +116,9 @@ class Solvers:
             self.step(solver)
 
     def step(self, solver):
-        return alternating_step(self.csr, self.factor, x0=self.start, solver=solver, inner_tol=1e-3, rng=0)
+        return alternating_step(
+            self.csr, self.factor, x0=self.start, solver=solver, inner_tol=1e-3, rng=0
+        )
 
     def time_cholesky(self, k):
         self.step("cholesky")
@@ -103,19 +130,27 @@ class Solvers:
         self.step("sketch")
 
     def track_ratio_of_cg_to_cholesky(self, k):
-        ours, theirs = median_seconds([lambda: self.step("cg"), lambda: self.step("cholesky")], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: self.step("cg"), lambda: self.step("cholesky")], SECONDS
+        )
         return theirs / ours
 
     def track_growth_of_cg_from_32(self, k):
         """Time by that of rank 32, over the ranks: 1 where it is linear."""
         csr, factor, start = problem(4000, 1000, 300_000, 32)
-        first, here = median_seconds([lambda: alternating_step(csr, factor, x0=start, solver="cg", inner_tol=1e-3),
-                                      lambda: self.step("cg")], SECONDS)
+        first, here = median_seconds(
+            [
+                lambda: alternating_step(csr, factor, x0=start, solver="cg", inner_tol=1e-3),
+                lambda: self.step("cg"),
+            ],
+            SECONDS,
+        )
         return here / first / (k / 32)
 
 
 class Completion:
-    """2000 × 2000 of rank 10 with noise, 20 % known: the time to the held-out error that soft thresholding of the SVD reaches."""
+    """2000 × 2000 of rank 10 with noise, 20 % known: the time to the held-out error that soft
+    thresholding of the SVD reaches."""
 
     timeout = 900
 
@@ -127,13 +162,23 @@ class Completion:
         self.values = self.truth[self.mask] + 0.5 * rng.standard_normal(len(self.rows))
 
     def complete(self, max_iter=50):
-        return complete_matrix(self.rows, self.cols, self.values, (2000, 2000), rank=10, tol=1e-4, max_iter=max_iter, rng=0)
+        return complete_matrix(
+            self.rows,
+            self.cols,
+            self.values,
+            (2000, 2000),
+            rank=10,
+            tol=1e-4,
+            max_iter=max_iter,
+            rng=0,
+        )
 
     def time_complete(self):
         self.complete()
 
     def track_ratio_to_soft_impute(self):
-        """The peer takes ten steps, a dense SVD in each, and does not reach our error after one round."""
+        """The peer takes ten steps, a dense SVD in each, and does not reach our error after one
+        round."""
         known = np.zeros_like(self.truth)
         known[self.mask] = self.values
         rows, cols = np.nonzero(~self.mask)
@@ -141,12 +186,20 @@ class Completion:
         for _ in range(10):
             u, s, vh = np.linalg.svd(np.where(self.mask, known, model), full_matrices=False)
             model = (u * np.maximum(s - 50, 0)) @ vh
-        theirs, error = time.perf_counter() - start, np.sqrt(np.mean((model - self.truth)[~self.mask]**2))
+        theirs, error = (
+            time.perf_counter() - start,
+            np.sqrt(np.mean((model - self.truth)[~self.mask] ** 2)),
+        )
         for max_iter in range(1, 20):
             start = time.perf_counter()
             result = self.complete(max_iter)
             ours = time.perf_counter() - start
-            if np.sqrt(np.mean((predict_entries(result, rows, cols) - self.truth[~self.mask])**2)) <= error:
+            if (
+                np.sqrt(
+                    np.mean((predict_entries(result, rows, cols) - self.truth[~self.mask]) ** 2)
+                )
+                <= error
+            ):
                 return theirs / ours
         return float("nan")
 
@@ -164,4 +217,13 @@ class Huge:
         self.values = rng.standard_normal(len(self.rows))
 
     def peakmem_complete(self):
-        complete_matrix(self.rows, self.cols, self.values, (200_000, 200_000), rank=5, ridge=0.1, max_iter=2, rng=0)
+        complete_matrix(
+            self.rows,
+            self.cols,
+            self.values,
+            (200_000, 200_000),
+            rank=5,
+            ridge=0.1,
+            max_iter=2,
+            rng=0,
+        )

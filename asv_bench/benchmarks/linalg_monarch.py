@@ -1,4 +1,5 @@
-"""Monarch products beside torch's batched products and dense ones, float32; projections beside NumPy's batched SVD."""
+"""Monarch products beside torch's batched products and dense ones, float32; projections beside
+NumPy's batched SVD."""
 
 import numpy as np
 
@@ -11,7 +12,10 @@ SECONDS = 2
 
 def call(n, batch):
     rng, k = np.random.default_rng(0), round(n**0.5)
-    return [rng.standard_normal(shape).astype(np.float32) for shape in ((batch, n), (k, k, k), (k, k, k))]
+    return [
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((batch, n), (k, k, k), (k, k, k))
+    ]
 
 
 class Products:
@@ -42,7 +46,11 @@ class Products:
         k = len(right)
 
         def peer():
-            o = torch.bmm(x.reshape(batch, k, k).transpose(0, 1), right.transpose(1, 2)).transpose(0, 1).reshape(batch, k, k)
+            o = (
+                torch.bmm(x.reshape(batch, k, k).transpose(0, 1), right.transpose(1, 2))
+                .transpose(0, 1)
+                .reshape(batch, k, k)
+            )
             o = o.transpose(1, 2).contiguous().transpose(0, 1)
             return torch.bmm(o, left.transpose(1, 2)).permute(1, 2, 0).reshape(batch, n)
 
@@ -51,12 +59,19 @@ class Products:
 
     def track_ratio_to_dense(self, n, batch):
         w = np.random.default_rng(1).standard_normal((n, n)).astype(np.float32)
-        ours, theirs = median_seconds([lambda: monarch_matmul(*self.arguments), lambda: self.arguments[0] @ w], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: monarch_matmul(*self.arguments), lambda: self.arguments[0] @ w], SECONDS
+        )
         return theirs / ours
 
     def track_factor_of_forward_and_gradients(self, n, batch):
-        forward, backward = median_seconds([lambda: monarch_matmul(*self.arguments),
-                                            lambda: monarch_matmul_vjp(*self.arguments, self.grad)], SECONDS)
+        forward, backward = median_seconds(
+            [
+                lambda: monarch_matmul(*self.arguments),
+                lambda: monarch_matmul_vjp(*self.arguments, self.grad),
+            ],
+            SECONDS,
+        )
         return (forward + backward) / forward
 
 
@@ -65,7 +80,9 @@ class Growth:
 
     def track_scaling_with_n(self):
         small, large = call(1024, 256), call(16384, 256)
-        first, last = median_seconds([lambda: monarch_matmul(*small), lambda: monarch_matmul(*large)], SECONDS)
+        first, last = median_seconds(
+            [lambda: monarch_matmul(*small), lambda: monarch_matmul(*large)], SECONDS
+        )
         return last / first / 16**1.5
 
 
@@ -83,6 +100,11 @@ class Projection:
 
     def track_ratio_to_batched_svd(self):
         blocks = np.ascontiguousarray(self.a.reshape(64, 64, 64, 64).transpose(1, 2, 0, 3))
-        ours, theirs = median_seconds([lambda: monarch_project(self.a, num_blocks=(64, 64)),
-                                       lambda: np.linalg.svd(blocks, full_matrices=False)], 1)
+        ours, theirs = median_seconds(
+            [
+                lambda: monarch_project(self.a, num_blocks=(64, 64)),
+                lambda: np.linalg.svd(blocks, full_matrices=False),
+            ],
+            1,
+        )
         return theirs / ours

@@ -1,9 +1,16 @@
-"""Rank pruning beside NumPy's singular value decompositions, layers of a quarter of the rank beside the convolution, training steps."""
+"""Rank pruning beside NumPy's singular value decompositions, layers of a quarter of the rank beside
+the convolution, training steps."""
 
 import numpy as np
 
 from numcore._measure import median_seconds
-from numcore.linalg import RankPruner, apply_factors, decompose_kernel, nuclear_norm, truncate_kernel
+from numcore.linalg import (
+    RankPruner,
+    apply_factors,
+    decompose_kernel,
+    nuclear_norm,
+    truncate_kernel,
+)
 from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp, softmax_cross_entropy
 
 SECONDS = 3
@@ -38,15 +45,25 @@ class Truncation:
         nuclear_norm(self.w)
 
     def track_ratio_to_numpy_svd(self, n):
-        ours, theirs = median_seconds([lambda: truncate_kernel(self.w, ratio=0.25),
-                                       lambda: truncated_by_svd(self.w.reshape(n, -1), n // 4)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: truncate_kernel(self.w, ratio=0.25),
+                lambda: truncated_by_svd(self.w.reshape(n, -1), n // 4),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_to_numpy_svd_at_high_energy(self, n):
         """Nearly all of a random kernel is kept, the worst case."""
         rank = truncate_kernel(self.w, energy=0.98).rank
-        ours, theirs = median_seconds([lambda: truncate_kernel(self.w, energy=0.98),
-                                       lambda: truncated_by_svd(self.w.reshape(n, -1), rank)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: truncate_kernel(self.w, energy=0.98),
+                lambda: truncated_by_svd(self.w.reshape(n, -1), rank),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_to_tucker(self, n):
@@ -55,8 +72,13 @@ class Truncation:
             from tensorly.decomposition import partial_tucker
         except ImportError as error:
             raise NotImplementedError("tensorly is not installed") from error
-        ours, theirs = median_seconds([lambda: decompose_kernel(self.w, ratio=0.25),
-                                       lambda: partial_tucker(self.w, rank=[n // 4, n // 4], modes=[0, 1], n_iter_max=1)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: decompose_kernel(self.w, ratio=0.25),
+                lambda: partial_tucker(self.w, rank=[n // 4, n // 4], modes=[0, 1], n_iter_max=1),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -75,13 +97,19 @@ class Decoupled:
 
     def track_ratio_to_a_loop_of_svds(self):
         matrices = self.w.reshape(256, 256, 9)
-        ours, theirs = median_seconds([lambda: truncate_kernel(self.w, scheme="decouple", rank=3),
-                                       lambda: [truncated_by_svd(m, 3) for m in matrices]], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: truncate_kernel(self.w, scheme="decouple", rank=3),
+                lambda: [truncated_by_svd(m, 3) for m in matrices],
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
 class Layers:
-    """64 × 64 × 3 × 3 kernels on 32 images of 64 channels, 32 × 32 pixels, at a quarter of the rank; float32."""
+    """64 × 64 × 3 × 3 kernels on 32 images of 64 channels, 32 × 32 pixels, at a quarter of the
+    rank; float32."""
 
     param_names, params = ("scheme",), ["channel", "spatial", "decouple"]
 
@@ -95,22 +123,34 @@ class Layers:
         apply_factors(self.x, self.factors, padding=1)
 
     def track_ratio_to_conv2d(self, scheme):
-        ours, theirs = median_seconds([lambda: apply_factors(self.x, self.factors, padding=1), lambda: conv2d(self.x, self.w, padding=1)],
-                                      SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: apply_factors(self.x, self.factors, padding=1),
+                lambda: conv2d(self.x, self.w, padding=1),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
 class Training:
-    """A step of a network for the digits images, batch 64: convolutions 1 → 16 → 32, pooling, 32 → 32, pooling, ten scores."""
+    """A step of a network for the digits images, batch 64: convolutions 1 → 16 → 32, pooling, 32 →
+    32, pooling, ten scores."""
 
     def setup(self):
         from sklearn.datasets import load_digits
 
         images, self.labels = load_digits(return_X_y=True)
-        self.x, self.labels = (images[:64].reshape(-1, 1, 8, 8) / 16).astype(np.float32), self.labels[:64]
+        self.x, self.labels = (
+            (images[:64].reshape(-1, 1, 8, 8) / 16).astype(np.float32),
+            self.labels[:64],
+        )
         rng = np.random.default_rng(0)
         shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)]
-        self.weights = [(rng.standard_normal(s) / np.sqrt(3 * np.prod(s[1:]))).astype(np.float32) for s in shapes]
+        self.weights = [
+            (rng.standard_normal(s) / np.sqrt(3 * np.prod(s[1:]))).astype(np.float32)
+            for s in shapes
+        ]
         self.speeds = [np.zeros_like(w) for w in self.weights]
         self.step(None)
 
@@ -127,14 +167,18 @@ class Training:
         _, grad = softmax_cross_entropy(flat @ weights[3], self.labels)
         grads, grad = [flat.T @ grad], (grad @ weights[3].T).reshape(x.shape)
         for cache, y, pooled in reversed(saved):
-            grad, grad_w, _ = conv2d_vjp((grad if pooled is None else max_pool2d_vjp(grad, pooled)) * (y > 0), cache)
+            grad, grad_w, _ = conv2d_vjp(
+                (grad if pooled is None else max_pool2d_vjp(grad, pooled)) * (y > 0), cache
+            )
             grads.insert(0, grad_w)
         if pruner:
             grads[1:3] = pruner.add_subgradient(grads[1:3])
         for w, v, g in zip(weights, self.speeds, grads, strict=True):
             v *= 0.9
             v += g
-            w - np.float32(0.05) * v  # as much work as a step, which here must not change the weights
+            (
+                w - np.float32(0.05) * v
+            )  # as much work as a step, which here must not change the weights
 
     def time_pruned_step(self):
         self.step(RankPruner(period=1))
@@ -142,5 +186,7 @@ class Training:
     def track_share_of_pruning_with_period_5(self):
         """What pruning adds to a step, on average."""
         always = RankPruner(period=1)
-        plain, pruned = median_seconds([lambda: self.step(None), lambda: self.step(always)], SECONDS)
+        plain, pruned = median_seconds(
+            [lambda: self.step(None), lambda: self.step(always)], SECONDS
+        )
         return (pruned - plain) / plain / 5

@@ -1,4 +1,5 @@
-"""SOR and conjugate gradients with symmetric SOR beside pyamg and SciPy: five-point Laplacians of 400² and of 10² points, float64."""
+"""SOR and conjugate gradients with symmetric SOR beside pyamg and SciPy: five-point Laplacians of
+400² and of 10² points, float64."""
 
 import numpy as np
 
@@ -61,13 +62,17 @@ class Large:
         self.sor()
 
     def track_ratio_of_a_sweep_to_pyamg(self):
-        ours, theirs = median_seconds([self.sor, pyamg_sweeps(self.scipy, self.b, 1.9, self.sweeps)], SECONDS)
+        ours, theirs = median_seconds(
+            [self.sor, pyamg_sweeps(self.scipy, self.b, 1.9, self.sweeps)], SECONDS
+        )
         return theirs / ours
 
     def track_time_of_a_ssor_cg_step_by_one_of_scipy_cg(self):
         from scipy.sparse.linalg import cg
 
-        ours, theirs = median_seconds([self.cg, lambda: cg(self.scipy, self.b, rtol=0, maxiter=self.steps)], SECONDS)
+        ours, theirs = median_seconds(
+            [self.cg, lambda: cg(self.scipy, self.b, rtol=0, maxiter=self.steps)], SECONDS
+        )
         return ours / theirs
 
     def track_ratio_of_ssor_cg_to_scipy_with_triangular_solves(self):
@@ -79,10 +84,17 @@ class Large:
         upper = (triu(self.scipy, 1) * omega + diags_array(d)).tocsr()
 
         def apply(r):
-            return omega * (2 - omega) * spsolve_triangular(upper, d * spsolve_triangular(lower, r), lower=False)
+            return (
+                omega
+                * (2 - omega)
+                * spsolve_triangular(upper, d * spsolve_triangular(lower, r), lower=False)
+            )
 
         operator = LinearOperator(self.scipy.shape, apply)
-        ours, theirs = median_seconds([self.cg, lambda: cg(self.scipy, self.b, M=operator, rtol=0, maxiter=self.steps)], SECONDS)
+        ours, theirs = median_seconds(
+            [self.cg, lambda: cg(self.scipy, self.b, M=operator, rtol=0, maxiter=self.steps)],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -100,7 +112,13 @@ class Small:
 
     def ratio(self, omega):
         count = sor(self.a, self.b, omega=omega).num_iter
-        ours, theirs = median_seconds([lambda: sor(self.a, self.b, omega=omega), pyamg_sweeps(self.scipy, self.b, omega, count)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: sor(self.a, self.b, omega=omega),
+                pyamg_sweeps(self.scipy, self.b, omega, count),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_of_gauss_seidel_to_pyamg(self):
@@ -117,7 +135,10 @@ class Growth:
 
     def track_scaling_of_sor(self):
         (small, _, b), (large, _, c) = system(142), system(1415)
-        few, many = median_seconds([lambda: sor(small, b, tol=0, max_iter=20), lambda: sor(large, c, tol=0, max_iter=2)], SECONDS)
+        few, many = median_seconds(
+            [lambda: sor(small, b, tol=0, max_iter=20), lambda: sor(large, c, tol=0, max_iter=2)],
+            SECONDS,
+        )
         return many / few * (21 * small.nnz) / (3 * large.nnz)
 
 
@@ -134,7 +155,10 @@ class Policies:
             self.systems.append((a.with_data(data), rng.standard_normal(100)))
 
     def learners(self):
-        return [(TsallisINF(GRID, rng=0), None), (ChebCB(GRID, interval=(-0.15, 0.45), rng=0), self.shifts)]
+        return [
+            (TsallisINF(GRID, rng=0), None),
+            (ChebCB(GRID, interval=(-0.15, 0.45), rng=0), self.shifts),
+        ]
 
     def time_tsallis(self):
         solve_sequence(self.systems, self.learners()[0][0])

@@ -1,4 +1,5 @@
-"""ℓp sensitivities, Lewis weights and ℓ1 regression beside loops over SciPy's minimisers and beside quantile regression."""
+"""ℓp sensitivities, Lewis weights and ℓ1 regression beside loops over SciPy's minimisers and beside
+quantile regression."""
 
 import functools
 import time
@@ -44,16 +45,22 @@ class Sensitivities:
             raise NotImplementedError("SciPy is not installed") from error
 
         def solve(i):
-            null, start = np.linalg.svd(self.a[i:i + 1])[2][1:].T, self.a[i] / (self.a[i] @ self.a[i])
+            null, start = (
+                np.linalg.svd(self.a[i : i + 1])[2][1:].T,
+                self.a[i] / (self.a[i] @ self.a[i]),
+            )
             fixed, free = self.a @ start, self.a @ null
 
             def power(z):
                 r = fixed + free @ z
-                return (np.abs(r)**1.5).sum(), 1.5 * free.T @ (np.sign(r) * np.abs(r)**0.5)
+                return (np.abs(r) ** 1.5).sum(), 1.5 * free.T @ (np.sign(r) * np.abs(r) ** 0.5)
 
             minimize(power, np.zeros(7), jac=True)
 
-        ours, theirs = median_seconds([lambda: lp_sensitivities(self.a, 1.5), lambda: [solve(i) for i in range(0, 500, 10)]], 2)
+        ours, theirs = median_seconds(
+            [lambda: lp_sensitivities(self.a, 1.5), lambda: [solve(i) for i in range(0, 500, 10)]],
+            2,
+        )
         return 10 * theirs / ours
 
     def track_ratio_to_linprog(self):
@@ -62,13 +69,29 @@ class Sensitivities:
         except ImportError as error:
             raise NotImplementedError("SciPy is not installed") from error
         n, d = self.a.shape
-        cost, rows = np.r_[np.zeros(d), np.ones(n)], np.block([[self.a, -np.eye(n)], [-self.a, -np.eye(n)]])
+        cost, rows = (
+            np.r_[np.zeros(d), np.ones(n)],
+            np.block([[self.a, -np.eye(n)], [-self.a, -np.eye(n)]]),
+        )
 
         def solve(i):
-            linprog(cost, A_ub=rows, b_ub=np.zeros(2 * n), A_eq=np.r_[self.a[i], np.zeros(n)][None], b_eq=[1], bounds=(None, None),
-                    method="highs")
+            linprog(
+                cost,
+                A_ub=rows,
+                b_ub=np.zeros(2 * n),
+                A_eq=np.r_[self.a[i], np.zeros(n)][None],
+                b_eq=[1],
+                bounds=(None, None),
+                method="highs",
+            )
 
-        ours, theirs = median_seconds([lambda: lp_sensitivities(self.a, 1, tol=1e-3), lambda: [solve(i) for i in range(0, 500, 100)]], 2)
+        ours, theirs = median_seconds(
+            [
+                lambda: lp_sensitivities(self.a, 1, tol=1e-3),
+                lambda: [solve(i) for i in range(0, 500, 100)],
+            ],
+            2,
+        )
         return 100 * theirs / ours
 
 
@@ -86,8 +109,13 @@ class LewisWeights:
 
     def track_scaling_with_rows(self, p):
         """Time for 10⁶ rows by ten times that for 10⁵: 1 where cost is linear."""
-        small, large = median_seconds([lambda: lewis_weights(gaussian(10**6, 20)[:10**5], p, tol=1e-6, max_iter=5),
-                                       lambda: lewis_weights(gaussian(10**6, 20), p, tol=1e-6, max_iter=5)], 3)
+        small, large = median_seconds(
+            [
+                lambda: lewis_weights(gaussian(10**6, 20)[: 10**5], p, tol=1e-6, max_iter=5),
+                lambda: lewis_weights(gaussian(10**6, 20), p, tol=1e-6, max_iter=5),
+            ],
+            3,
+        )
         return large / small / 10
 
 
@@ -95,8 +123,13 @@ class Scores:
     params, param_names = ["root_leverage", "lewis"], ["kind"]
 
     def track_scaling_with_rows(self, kind):
-        small, large = median_seconds([lambda: sampling_scores(gaussian(10**6, 20)[:10**5], 1, kind=kind),
-                                       lambda: sampling_scores(gaussian(10**6, 20), 1, kind=kind)], 3)
+        small, large = median_seconds(
+            [
+                lambda: sampling_scores(gaussian(10**6, 20)[: 10**5], 1, kind=kind),
+                lambda: sampling_scores(gaussian(10**6, 20), 1, kind=kind),
+            ],
+            3,
+        )
         return large / small / 10
 
 
@@ -120,10 +153,17 @@ class Regression:
 
     def track_largest_objective_by_optimum(self):
         least = lp_regression(self.a, self.b, 1).objective
-        return max(lp_regression(self.a, self.b, 1, sample=1000, rng=seed).objective for seed in range(10)) / least
+        return (
+            max(
+                lp_regression(self.a, self.b, 1, sample=1000, rng=seed).objective
+                for seed in range(10)
+            )
+            / least
+        )
 
     def track_ratio_to_quantile_regression(self):
-        """statsmodels where it is installed, on all rows, once; else scikit-learn on 20000, its time taken to grow as n."""
+        """statsmodels where it is installed, on all rows, once; else scikit-learn on 20000, its
+        time taken to grow as n."""
         start = time.perf_counter()
         lp_regression(self.a, self.b, 1, sample=1000, rng=0)
         ours, start = time.perf_counter() - start, time.perf_counter()
@@ -137,6 +177,10 @@ class Regression:
         try:
             from sklearn.linear_model import QuantileRegressor
         except ImportError as error:
-            raise NotImplementedError("neither statsmodels nor scikit-learn is installed") from error
-        QuantileRegressor(quantile=0.5, alpha=0, fit_intercept=False).fit(self.a[:20000], self.b[:20000])
+            raise NotImplementedError(
+                "neither statsmodels nor scikit-learn is installed"
+            ) from error
+        QuantileRegressor(quantile=0.5, alpha=0, fit_intercept=False).fit(
+            self.a[:20000], self.b[:20000]
+        )
         return 50 * (time.perf_counter() - start) / ours

@@ -1,4 +1,5 @@
-"""Least squares by a sketch beside NumPy's and SciPy's solvers, the normal equations and SciPy's sparse sketch, float64."""
+"""Least squares by a sketch beside NumPy's and SciPy's solvers, the normal equations and SciPy's
+sparse sketch, float64."""
 
 import tracemalloc
 
@@ -56,7 +57,9 @@ class Solvers:
         return self.ratio(self.numpy, self.preconditioned)
 
     def track_ratio_of_sketched_to_normal_equations(self, n, d):
-        return self.ratio(lambda: np.linalg.solve(self.a.T @ self.a, self.a.T @ self.b), self.sketched)
+        return self.ratio(
+            lambda: np.linalg.solve(self.a.T @ self.a, self.a.T @ self.b), self.sketched
+        )
 
     def track_ratio_of_sketched_to_gelsy(self, n, d):
         try:
@@ -79,11 +82,14 @@ class Solvers:
 
 
 class Growth:
-    """Time of a sketch at n = 2^19 by that at 2^15, over what n log n says: 1 where the cost is as counted."""
+    """Time of a sketch at n = 2^19 by that at 2^15, over what n log n says: 1 where the cost is as
+    counted."""
 
     def track_scaling_with_n(self):
         small, large = call(1 << 15, 64)[0], call(1 << 19, 64)[0]
-        first, last = median_seconds([lambda: srht(small, 512, rng=0), lambda: srht(large, 512, rng=0)], SECONDS)
+        first, last = median_seconds(
+            [lambda: srht(small, 512, rng=0), lambda: srht(large, 512, rng=0)], SECONDS
+        )
         return last / first / (16 * 19 / 15)
 
 

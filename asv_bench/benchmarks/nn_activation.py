@@ -10,7 +10,8 @@ N, SECONDS = 4_000_000, 2
 
 
 class Pointwise:
-    """Forward and backward; numcore and its peer with the same number of threads, in turn in one process, medians compared."""
+    """Forward and backward; numcore and its peer with the same number of threads, in turn in one
+    process, medians compared."""
 
     param_names = ("kind",)
     params = (["gelu", "tanh"],)
@@ -43,7 +44,11 @@ class Pointwise:
             from scipy.special import erf
         except ImportError as error:
             raise NotImplementedError("SciPy is not installed") from error
-        half, root, density = np.float32(0.5), np.float32(np.sqrt(0.5)), np.float32(1 / np.sqrt(2 * np.pi))
+        half, root, density = (
+            np.float32(0.5),
+            np.float32(np.sqrt(0.5)),
+            np.float32(1 / np.sqrt(2 * np.pi)),
+        )
         x, g = self.x, self.g
 
         def gelu():
@@ -65,5 +70,3 @@ class Pointwise:
 
     def peakmem_both(self, kind):
         self.ours(kind)
-
-

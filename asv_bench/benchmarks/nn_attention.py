@@ -12,7 +12,8 @@ SECONDS = 2
 
 
 class Attention:
-    """float32, 4 heads, numcore and torch with the same number of threads; both in turn in one process, medians compared."""
+    """float32, 4 heads, numcore and torch with the same number of threads; both in turn in one
+    process, medians compared."""
 
     param_names = ("d", "n", "causal")
     params = ([64, 128], [1024, 2048, 4096], [False, True])
@@ -25,19 +26,36 @@ class Attention:
             raise NotImplementedError("torch is not installed") from error
         torch.set_num_threads(numcore.get_num_threads())
         rng = np.random.default_rng(0)
-        self.q, self.k, self.v, self.grad_out = (rng.standard_normal((1, 4, n, d)).astype(np.float32) for _ in range(4))
+        self.q, self.k, self.v, self.grad_out = (
+            rng.standard_normal((1, 4, n, d)).astype(np.float32) for _ in range(4)
+        )
         self.out, self.lse = attention(self.q, self.k, self.v, causal=causal, return_lse=True)
         self.torch_inputs = [torch.from_numpy(x).requires_grad_() for x in (self.q, self.k, self.v)]
-        self.torch_attention = functools.partial(torch.nn.functional.scaled_dot_product_attention, is_causal=causal)
-        self.torch_grad = functools.partial(torch.autograd.grad, self.torch_attention(*self.torch_inputs), self.torch_inputs,
-                                            torch.from_numpy(self.grad_out), retain_graph=True)
+        self.torch_attention = functools.partial(
+            torch.nn.functional.scaled_dot_product_attention, is_causal=causal
+        )
+        self.torch_grad = functools.partial(
+            torch.autograd.grad,
+            self.torch_attention(*self.torch_inputs),
+            self.torch_inputs,
+            torch.from_numpy(self.grad_out),
+            retain_graph=True,
+        )
 
     def track_ratio_forward(self, d, n, causal):
         inputs = [x.detach() for x in self.torch_inputs]
-        return self._ratio(lambda: attention(self.q, self.k, self.v, causal=causal), lambda: self.torch_attention(*inputs))
+        return self._ratio(
+            lambda: attention(self.q, self.k, self.v, causal=causal),
+            lambda: self.torch_attention(*inputs),
+        )
 
     def track_ratio_backward(self, d, n, causal):
-        return self._ratio(lambda: attention_vjp(self.grad_out, self.q, self.k, self.v, self.out, self.lse, causal=causal), self.torch_grad)
+        return self._ratio(
+            lambda: attention_vjp(
+                self.grad_out, self.q, self.k, self.v, self.out, self.lse, causal=causal
+            ),
+            self.torch_grad,
+        )
 
     @staticmethod
     def _ratio(ours, torchs):

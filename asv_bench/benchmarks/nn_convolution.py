@@ -1,4 +1,5 @@
-"""Convolution, pooling and spectral convolution beside torch, forward and backward, on the sizes that networks have."""
+"""Convolution, pooling and spectral convolution beside torch, forward and backward, on the sizes
+that networks have."""
 
 import numpy as np
 
@@ -39,21 +40,26 @@ def import_torch():
 
 
 class _Layer:
-    """`self.ours` and `self.torchs` are forward functions, `self.vjp` our backward one; both sides run in turn in one process."""
+    """`self.ours` and `self.torchs` are forward functions, `self.vjp` our backward one; both sides
+    run in turn in one process."""
 
     unit = "× (torch's time / numcore's)"
 
     def _take(self, torch, ours, vjp, torchs, *arrays):
         self.torch, self.ours, self.vjp, self.torchs, self.arrays = torch, ours, vjp, torchs, arrays
         self.inputs = [torch.from_numpy(a).requires_grad_() for a in arrays]
-        self.grad_y = np.random.default_rng(1).standard_normal(ours(*arrays)[0].shape).astype(np.float32)
+        self.grad_y = (
+            np.random.default_rng(1).standard_normal(ours(*arrays)[0].shape).astype(np.float32)
+        )
 
     def _backward(self):
         return self.vjp(self.grad_y, self.ours(*self.arrays)[1])
 
     def _ratio_forward(self):
         detached = [x.detach() for x in self.inputs]
-        mine, theirs = median_seconds([lambda: self.ours(*self.arrays), lambda: self.torchs(*detached)], SECONDS)
+        mine, theirs = median_seconds(
+            [lambda: self.ours(*self.arrays), lambda: self.torchs(*detached)], SECONDS
+        )
         return theirs / mine
 
     def _ratio_backward(self):
@@ -72,8 +78,15 @@ class Convolution(_Layer):
         torch, rng = import_torch(), np.random.default_rng(0)
         shape, kernels, options = CONVOLUTIONS[layer]
         x, w, b = (rng.standard_normal(s).astype(np.float32) for s in (shape, kernels, kernels[:1]))
-        self._take(torch, lambda x, w, b: conv2d(x, w, b, **options), conv2d_vjp,
-                   lambda x, w, b: torch.nn.functional.conv2d(x, w, b, **options), x, w, b)
+        self._take(
+            torch,
+            lambda x, w, b: conv2d(x, w, b, **options),
+            conv2d_vjp,
+            lambda x, w, b: torch.nn.functional.conv2d(x, w, b, **options),
+            x,
+            w,
+            b,
+        )
 
     def track_ratio_forward(self, layer):
         return self._ratio_forward()
@@ -95,7 +108,9 @@ class Pooling(_Layer):
 
     def setup(self, kind):
         torch = import_torch()
-        forward, vjp = (max_pool2d, max_pool2d_vjp) if kind == "max" else (avg_pool2d, avg_pool2d_vjp)
+        forward, vjp = (
+            (max_pool2d, max_pool2d_vjp) if kind == "max" else (avg_pool2d, avg_pool2d_vjp)
+        )
         torchs = getattr(torch.nn.functional, f"{kind}_pool2d")
         x = np.random.default_rng(0).standard_normal((16, 64, 32, 32)).astype(np.float32)
         self._take(torch, lambda x: forward(x, 2), vjp, lambda x: torchs(x, 2), x)
@@ -108,15 +123,23 @@ class Pooling(_Layer):
 
 
 class Spectral(_Layer):
-    """32 channels, batch 16: 16 of 129 modes of 256 samples, 2 · 12 × 12 modes of 64 × 64 pixels; float32."""
+    """32 channels, batch 16: 16 of 129 modes of 256 samples, 2 · 12 × 12 modes of 64 × 64 pixels;
+    float32."""
 
     param_names, params = ("axes",), [1, 2]
 
     def setup(self, axes):
         torch, rng = import_torch(), np.random.default_rng(0)
         sizes, modes, n_modes = ((256,), (16,), 16) if axes == 1 else ((64, 64), (24, 12), 12)
-        x, re, im = (rng.standard_normal(s).astype(np.float32) for s in ((16, 32, *sizes), (32, 32, *modes), (32, 32, *modes)))
-        forward, vjp = (spectral_conv1d, spectral_conv1d_vjp) if axes == 1 else (spectral_conv2d, spectral_conv2d_vjp)
+        x, re, im = (
+            rng.standard_normal(s).astype(np.float32)
+            for s in ((16, 32, *sizes), (32, 32, *modes), (32, 32, *modes))
+        )
+        forward, vjp = (
+            (spectral_conv1d, spectral_conv1d_vjp)
+            if axes == 1
+            else (spectral_conv2d, spectral_conv2d_vjp)
+        )
 
         def torchs(x, w):
             if axes == 1:

@@ -17,7 +17,9 @@ def pair_loop(grads, eps=1e-6):
     for i, j in itertools.combinations(range(len(grads)), 2):
         for a, b in zip(grads[i], grads[j], strict=True):
             a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-            cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + eps)
+            cosines = (a * b).sum(axis=1) / (
+                np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + eps
+            )
             distances[i, j] += (1 - cosines).sum()
         distances[j, i] = distances[i, j]
     return distances
@@ -30,7 +32,10 @@ class Distances:
 
     def setup(self):
         rng = np.random.default_rng(0)
-        self.grads = [[rng.standard_normal((96, 96, 3, 3), dtype=np.float32) for _ in range(60)] for _ in range(8)]
+        self.grads = [
+            [rng.standard_normal((96, 96, 3, 3), dtype=np.float32) for _ in range(60)]
+            for _ in range(8)
+        ]
 
     def time_matrix(self):
         gradient_distance_matrix(self.grads)
@@ -39,7 +44,9 @@ class Distances:
         gradient_distance_matrix(self.grads)
 
     def track_ratio_pair_loop(self):
-        ours, loop = median_seconds([lambda: gradient_distance_matrix(self.grads), lambda: pair_loop(self.grads)], SECONDS)
+        ours, loop = median_seconds(
+            [lambda: gradient_distance_matrix(self.grads), lambda: pair_loop(self.grads)], SECONDS
+        )
         return loop / ours
 
 
@@ -75,5 +82,7 @@ class SmallestCut:
         self.peer = lambda: networkx.stoer_wagner(graph)
 
     def track_ratio_networkx(self):
-        ours, peers = median_seconds([lambda: method.stoer_wagner(np, self.weights), self.peer], SECONDS)
+        ours, peers = median_seconds(
+            [lambda: method.stoer_wagner(np, self.weights), self.peer], SECONDS
+        )
         return peers / ours

@@ -10,7 +10,8 @@ SECONDS = 2
 
 
 class CrossEntropy:
-    """float32; loss and gradient, numcore and torch with one thread each, in turn in one process."""
+    """float32; loss and gradient, numcore and torch with one thread each, in turn in one
+    process."""
 
     params = ([(16384, 10), (4096, 1000), (256, 50257)],)
     param_names = ("rows and classes",)
@@ -18,7 +19,10 @@ class CrossEntropy:
 
     def setup(self, shape):
         rng = np.random.default_rng(0)
-        self.logits, self.labels = rng.standard_normal(shape, np.float32), rng.integers(0, shape[1], shape[0])
+        self.logits, self.labels = (
+            rng.standard_normal(shape, np.float32),
+            rng.integers(0, shape[1], shape[0]),
+        )
         numcore.set_num_threads(1)
         self.ours()
 
@@ -33,11 +37,22 @@ class CrossEntropy:
             import torch
         except ImportError as error:
             raise NotImplementedError("torch is not installed") from error
-        logits, labels, before = torch.from_numpy(self.logits).requires_grad_(), torch.from_numpy(self.labels), torch.get_num_threads()
+        logits, labels, before = (
+            torch.from_numpy(self.logits).requires_grad_(),
+            torch.from_numpy(self.labels),
+            torch.get_num_threads(),
+        )
         torch.set_num_threads(1)
         try:
             ours, theirs = median_seconds(
-                [self.ours, lambda: torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels), logits)], SECONDS)
+                [
+                    self.ours,
+                    lambda: torch.autograd.grad(
+                        torch.nn.functional.cross_entropy(logits, labels), logits
+                    ),
+                ],
+                SECONDS,
+            )
         finally:
             torch.set_num_threads(before)
         return theirs / ours

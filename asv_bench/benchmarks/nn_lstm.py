@@ -10,7 +10,8 @@ SECONDS = 3
 
 
 class LSTM:
-    """float32, 128 units, 100 steps, a batch of 32; numcore and torch with the same number of threads, in turn in one process."""
+    """float32, 128 units, 100 steps, a batch of 32; numcore and torch with the same number of
+    threads, in turn in one process."""
 
     param_names = ("threads",)
     params = ([1, 2],)
@@ -19,9 +20,13 @@ class LSTM:
     def setup(self, threads):
         rng = np.random.default_rng(0)
         steps, batch, features, hidden = 100, 32, 128, 128
-        self.x, self.grad = (rng.standard_normal((steps, batch, n)).astype(np.float32) for n in (features, hidden))
-        self.weights = [rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(hidden))
-                        for shape in ((features, 4 * hidden), (hidden, 4 * hidden), 4 * hidden)]
+        self.x, self.grad = (
+            rng.standard_normal((steps, batch, n)).astype(np.float32) for n in (features, hidden)
+        )
+        self.weights = [
+            rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(hidden))
+            for shape in ((features, 4 * hidden), (hidden, 4 * hidden), 4 * hidden)
+        ]
         self.zero = np.zeros((batch, hidden), np.float32)
         numcore.set_num_threads(threads)
 

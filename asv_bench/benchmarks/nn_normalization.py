@@ -1,4 +1,5 @@
-"""Normalisations beside torch's and NumPy's, forward and backward together, on the sizes that models have."""
+"""Normalisations beside torch's and NumPy's, forward and backward together, on the sizes that
+models have."""
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def ratio(ours, peers):
 
 
 class _Inputs:
-    """float32; numcore and torch with the same number of threads, both in turn in one process, medians compared."""
+    """float32; numcore and torch with the same number of threads, both in turn in one process,
+    medians compared."""
 
     param_names = ("shape",)
     params = ([(4096, 512), (4096, 1024), (16384, 1024)],)
@@ -33,7 +35,9 @@ class _Inputs:
 
     def setup(self, shape):
         rng, d = np.random.default_rng(0), shape[1]
-        self.x, self.grad_y, self.weight, self.bias = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape, d, d))
+        self.x, self.grad_y, self.weight, self.bias = (
+            rng.standard_normal(s).astype(np.float32) for s in (shape, shape, d, d)
+        )
         self.running = np.zeros(d, np.float32), np.ones(d, np.float32)
         self.gamma = rng.standard_normal(d).astype(np.float32)
         self.power_norm = PowerNorm(d, n_groups=None, warmup_iters=0)
@@ -75,7 +79,9 @@ class ToTorch(_Inputs):
         super().setup(shape)
         torch.set_num_threads(numcore.get_num_threads())
         functional, d = torch.nn.functional, shape[1]
-        x, weight, bias = (torch.from_numpy(a).requires_grad_() for a in (self.x, self.weight, self.bias))
+        x, weight, bias = (
+            torch.from_numpy(a).requires_grad_() for a in (self.x, self.weight, self.bias)
+        )
         grad_y, mean, var = map(torch.from_numpy, (self.grad_y, *(a.copy() for a in self.running)))
 
         def both_ways(forward, inputs):
@@ -85,9 +91,15 @@ class ToTorch(_Inputs):
 
             return call
 
-        self.torch_layer_norm = both_ways(lambda: functional.layer_norm(x, (d,), weight, bias), (x, weight, bias))
-        self.torch_rms_norm = both_ways(lambda: functional.rms_norm(x, (d,), weight, 1e-6), (x, weight))
-        self.torch_batch_norm = both_ways(lambda: functional.batch_norm(x, mean, var, weight, bias, True), (x, weight, bias))
+        self.torch_layer_norm = both_ways(
+            lambda: functional.layer_norm(x, (d,), weight, bias), (x, weight, bias)
+        )
+        self.torch_rms_norm = both_ways(
+            lambda: functional.rms_norm(x, (d,), weight, 1e-6), (x, weight)
+        )
+        self.torch_batch_norm = both_ways(
+            lambda: functional.batch_norm(x, mean, var, weight, bias, True), (x, weight, bias)
+        )
 
     def track_ratio_layer_norm(self, shape):
         return ratio(self._layer_norm, self.torch_layer_norm)
@@ -114,11 +126,20 @@ class ToNumpy(_Inputs):
     def _numpy_layer_norm(self):
         x, weight, d = self.x, self.weight, np.float32(self.x.shape[1])
         difference = x - x.mean(axis=1, keepdims=True)
-        scale = 1 / np.sqrt((difference * difference).sum(axis=1, keepdims=True) / d + np.float32(1e-5))
+        scale = 1 / np.sqrt(
+            (difference * difference).sum(axis=1, keepdims=True) / d + np.float32(1e-5)
+        )
         z = difference * scale
         g = weight * self.grad_y
-        grad_x = scale * (g - g.mean(axis=1, keepdims=True) - z * (g * z).mean(axis=1, keepdims=True))
-        return z * weight + self.bias, grad_x, (self.grad_y * z).sum(axis=0), self.grad_y.sum(axis=0)
+        grad_x = scale * (
+            g - g.mean(axis=1, keepdims=True) - z * (g * z).mean(axis=1, keepdims=True)
+        )
+        return (
+            z * weight + self.bias,
+            grad_x,
+            (self.grad_y * z).sum(axis=0),
+            self.grad_y.sum(axis=0),
+        )
 
     def _numpy_power_norm(self):
         """A step after the warm-up."""

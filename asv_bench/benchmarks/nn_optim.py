@@ -11,7 +11,8 @@ SIZE = 5_000_000
 
 
 class AdamStep:
-    """float32, one array; all in turn in one process, numcore and torch with the same number of threads."""
+    """float32, one array; all in turn in one process, numcore and torch with the same number of
+    threads."""
 
     param_names = ("threads",)
     params = ([1, 2],)

@@ -23,7 +23,8 @@ def numpy_elementwise(c, lengths, d):
 
 
 class Kernels:
-    """n1 = n2 = 4000, d = 784, as images of digits have: all of it, and what comes after the product of the two matrices."""
+    """n1 = n2 = 4000, d = 784, as images of digits have: all of it, and what comes after the
+    product of the two matrices."""
 
     param_names = ("dtype",)
     params = (["float32", "float64"],)
@@ -40,20 +41,26 @@ class Kernels:
         ntk(self.x1, self.x2)
 
     def track_ratio_numpy(self, dtype):
-        ours, numpys = median_seconds([lambda: ntk(self.x1, self.x2), lambda: numpy_ntk(self.x1, self.x2)], SECONDS)
+        ours, numpys = median_seconds(
+            [lambda: ntk(self.x1, self.x2), lambda: numpy_ntk(self.x1, self.x2)], SECONDS
+        )
         return numpys / ours
 
     def track_ratio_numpy_elementwise(self, dtype):
         u, left = method._directions(np, "x1", self.x1)
         v, right = method._directions(np, "x2", self.x2)
         c, lengths = u @ v.T, left[:, None] * right
-        work = c.copy()  # is overwritten: that the numbers become others does not matter for the time, as long as none is close to 1
+        # is overwritten: that the numbers become others does not matter for the time, as long as
+        # none is close to 1
+        work = c.copy()
 
         def ours():
             np.copyto(work, c)
             method.arc_cosine_gram(u, v, left, right, 2, 1 / (2 * np.pi * 784), work)
 
-        mine, numpys = median_seconds([ours, lambda: numpy_elementwise(np.clip(c, -1, 1), lengths, 784)], SECONDS)
+        mine, numpys = median_seconds(
+            [ours, lambda: numpy_elementwise(np.clip(c, -1, 1), lengths, 784)], SECONDS
+        )
         return numpys / mine
 
 
@@ -71,7 +78,8 @@ class ClosedForms:
 
 
 class Ensemble:
-    """Eight networks of 20,000 hidden units, 100 steps on the ten basis vectors, float32; as many threads for torch as for numcore."""
+    """Eight networks of 20,000 hidden units, 100 steps on the ten basis vectors, float32; as many
+    threads for torch as for numcore."""
 
     unit = "× (torch's time / numcore's)"
     timeout = 600
@@ -81,7 +89,9 @@ class Ensemble:
         self.y = self.x[np.random.default_rng(0).permutation(10)]
 
     def ours(self):
-        PermutationEnsemble(n_models=8, width=20_000, max_iter=100, tol=0.0, rng=0).fit(self.x, self.y)
+        PermutationEnsemble(n_models=8, width=20_000, max_iter=100, tol=0.0, rng=0).fit(
+            self.x, self.y
+        )
 
     def time_fit(self):
         self.ours()
@@ -99,10 +109,13 @@ class Ensemble:
 
         def loop():
             for _ in range(8):
-                network = torch.nn.Sequential(torch.nn.Linear(10, 20_000, bias=False), torch.nn.ReLU(),
-                                              torch.nn.Linear(20_000, 10, bias=False))
+                network = torch.nn.Sequential(
+                    torch.nn.Linear(10, 20_000, bias=False),
+                    torch.nn.ReLU(),
+                    torch.nn.Linear(20_000, 10, bias=False),
+                )
                 for weight in network.parameters():
-                    torch.nn.init.normal_(weight, std=weight.shape[1]**-0.5)
+                    torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
                 descent = torch.optim.SGD(network.parameters(), lr=1e-3)
                 for _ in range(100):
                     descent.zero_grad()

@@ -1,4 +1,5 @@
-"""Mining of pairs beside two searches of faiss with margins in NumPy, the greedy choice, pivots beside pandas; float32."""
+"""Mining of pairs beside two searches of faiss with margins in NumPy, the greedy choice, pivots
+beside pandas; float32."""
 
 import numpy as np
 
@@ -14,12 +15,13 @@ def clouds(n, d):
     """The first half of the rows belong together."""
     rng = np.random.default_rng(0)
     source, target = rng.standard_normal((2, n, d)).astype(np.float32)
-    target[:n // 2] = source[:n // 2] + 0.7 * target[:n // 2]
+    target[: n // 2] = source[: n // 2] + 0.7 * target[: n // 2]
     return source, target
 
 
 def faiss_pairs(faiss, source, target, k):
-    """Exact search in both directions, ratios, the best of each row, then the pairs by descending score."""
+    """Exact search in both directions, ratios, the best of each row, then the pairs by descending
+    score."""
     source, target = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (source, target))
     near = []
     for queries, database in ((source, target), (target, source)):
@@ -28,7 +30,10 @@ def faiss_pairs(faiss, source, target, k):
         near.append(index.search(queries, k))
     (forward, forward_ids), (backward, backward_ids) = near
     a, b = forward.mean(axis=1), backward.mean(axis=1)
-    ahead, back = forward / ((a[:, None] + b[forward_ids]) / 2), backward / ((b[:, None] + a[backward_ids]) / 2)
+    ahead, back = (
+        forward / ((a[:, None] + b[forward_ids]) / 2),
+        backward / ((b[:, None] + a[backward_ids]) / 2),
+    )
     y = np.take_along_axis(forward_ids, ahead.argmax(axis=1)[:, None], 1)[:, 0]
     x = np.take_along_axis(backward_ids, back.argmax(axis=1)[:, None], 1)[:, 0]
     x, y = np.concatenate([np.arange(len(y)), x]), np.concatenate([y, np.arange(len(x))])
@@ -63,8 +68,13 @@ class Mining:
         except ImportError as error:
             raise NotImplementedError("faiss is not installed") from error
         faiss.omp_set_num_threads(numcore.get_num_threads())
-        ours, theirs = median_seconds([lambda: mine_pairs(self.source, self.target),
-                                       lambda: faiss_pairs(faiss, self.source, self.target, 4)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: mine_pairs(self.source, self.target),
+                lambda: faiss_pairs(faiss, self.source, self.target, 4),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -73,7 +83,9 @@ class Growth:
 
     def track_scaling_with_n(self):
         small, large = clouds(10_000, 128), clouds(20_000, 128)
-        first, last = median_seconds([lambda: mine_pairs(*small), lambda: mine_pairs(*large)], SECONDS)
+        first, last = median_seconds(
+            [lambda: mine_pairs(*small), lambda: mine_pairs(*large)], SECONDS
+        )
         return last / first / 4
 
 
@@ -105,7 +117,12 @@ class Pivots:
         self.time_pivots(one_to_one)
 
     def time_pivots(self, one_to_one):
-        return pivot_pairs(*self.sides, one_to_one=one_to_one, first_score=self.scores[0], second_score=self.scores[1])
+        return pivot_pairs(
+            *self.sides,
+            one_to_one=one_to_one,
+            first_score=self.scores[0],
+            second_score=self.scores[1],
+        )
 
     def track_ratio_to_pandas(self, one_to_one):
         try:
@@ -116,9 +133,13 @@ class Pivots:
         def peer():
             sides = []
             for name, pairs, scores in zip(("x", "y"), self.sides, self.scores, strict=True):
-                side = pandas.DataFrame({name: pairs[:, 0], "pivot": pairs[:, 1], f"{name}_score": scores})
+                side = pandas.DataFrame(
+                    {name: pairs[:, 0], "pivot": pairs[:, 1], f"{name}_score": scores}
+                )
                 if one_to_one:
-                    side = side.sort_values(f"{name}_score", ascending=False).drop_duplicates("pivot")
+                    side = side.sort_values(f"{name}_score", ascending=False).drop_duplicates(
+                        "pivot"
+                    )
                 sides.append(side)
             joined = sides[0].merge(sides[1], on="pivot")
             joined["score"] = np.minimum(joined["x_score"], joined["y_score"])

@@ -1,4 +1,5 @@
-"""Training of the cosine adapter beside the same model in torch, and scores of ten million results beside NumPy."""
+"""Training of the cosine adapter beside the same model in torch, and scores of ten million results
+beside NumPy."""
 
 import numpy as np
 
@@ -22,7 +23,9 @@ def _torch():
 def torch_adapter(torch, q, x, y, *, mapping, hidden, batch, epochs, rate):
     """Train by Adam on the mean cross-entropy; a function from queries and cosines to logits."""
     linear = torch.nn.Linear
-    network = torch.nn.Sequential(linear(q.shape[1], hidden), torch.nn.ReLU(), linear(hidden, 3 if mapping == "power" else 2))
+    network = torch.nn.Sequential(
+        linear(q.shape[1], hidden), torch.nn.ReLU(), linear(hidden, 3 if mapping == "power" else 2)
+    )
     adam, softplus = torch.optim.Adam(network.parameters(), lr=rate), torch.nn.functional.softplus
 
     def logits(q, x):
@@ -33,7 +36,9 @@ def torch_adapter(torch, q, x, y, *, mapping, hidden, batch, epochs, rate):
 
     for _ in range(epochs):
         for rows in torch.randperm(len(q)).split(batch):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits(q[rows], x[rows]), y[rows])
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits(q[rows], x[rows]), y[rows]
+            )
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -50,13 +55,25 @@ class Training:
         rng = np.random.default_rng(0)
         self.q = (rng.standard_normal((QUERIES, WIDTH)) / np.sqrt(WIDTH)).astype(np.float32)
         self.y = (rng.random((QUERIES, RESULTS)) < 0.2).astype(np.float32)
-        self.x = np.clip(rng.uniform(-0.2, 0.4, (QUERIES, 1)) + 0.3 * self.y + 0.1 * rng.standard_normal(self.y.shape), -1, 1)
+        self.x = np.clip(
+            rng.uniform(-0.2, 0.4, (QUERIES, 1))
+            + 0.3 * self.y
+            + 0.1 * rng.standard_normal(self.y.shape),
+            -1,
+            1,
+        )
         self.x = self.x.astype(np.float32)
         CosineAdapter(mapping=mapping, n_epochs=1).fit(self.q[:500], self.x[:500], self.y[:500])
 
     def fit(self, mapping, epochs):
-        CosineAdapter(mapping=mapping, hidden=(HIDDEN,), n_epochs=epochs, batch_size=BATCH, validation_fraction=0, rng=0).fit(
-            self.q, self.x, self.y)
+        CosineAdapter(
+            mapping=mapping,
+            hidden=(HIDDEN,),
+            n_epochs=epochs,
+            batch_size=BATCH,
+            validation_fraction=0,
+            rng=0,
+        ).fit(self.q, self.x, self.y)
 
     def time_epoch(self, mapping):
         self.fit(mapping, 1)
@@ -65,12 +82,20 @@ class Training:
         self.fit(mapping, 1)
 
     def track_ratio_of_an_epoch_to_torch(self, mapping):
-        """The time of three epochs without that of none, which is the start from the map of all queries."""
+        """The time of three epochs without that of none, which is the start from the map of all
+        queries."""
         torch = _torch()
         q, x, y = map(torch.from_numpy, (self.q, self.x, self.y))
-        none, ours, theirs = median_seconds([
-            lambda: self.fit(mapping, 0), lambda: self.fit(mapping, 3),
-            lambda: torch_adapter(torch, q, x, y, mapping=mapping, hidden=HIDDEN, batch=BATCH, epochs=3, rate=1e-3)], SECONDS)
+        none, ours, theirs = median_seconds(
+            [
+                lambda: self.fit(mapping, 0),
+                lambda: self.fit(mapping, 3),
+                lambda: torch_adapter(
+                    torch, q, x, y, mapping=mapping, hidden=HIDDEN, batch=BATCH, epochs=3, rate=1e-3
+                ),
+            ],
+            SECONDS,
+        )
         return theirs / (ours - none)
 
 
@@ -84,7 +109,9 @@ class Scores:
         self.q = rng.standard_normal((100_000, 8)).astype(np.float32)
         self.x = rng.uniform(-1, 1, (100_000, 100)).astype(np.float32)
         y = (self.x[:500] > 0.3).astype(np.float32)
-        self.adapter = CosineAdapter(mapping=mapping, hidden=(8,), n_epochs=1, rng=0).fit(self.q[:500], self.x[:500], y)
+        self.adapter = CosineAdapter(mapping=mapping, hidden=(8,), n_epochs=1, rng=0).fit(
+            self.q[:500], self.x[:500], y
+        )
         self.time_transform(mapping)
 
     def time_transform(self, mapping):
@@ -100,12 +127,15 @@ class Scores:
             with np.errstate(over="ignore"):
                 return 1 / (1 + np.exp(-(p[:, :1] * f + p[:, 1:2])))
 
-        ours, theirs = median_seconds([lambda: self.adapter.transform(self.q, self.x), peer], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: self.adapter.transform(self.q, self.x), peer], SECONDS
+        )
         return theirs / ours
 
 
 class Simulation:
-    """Precision at recall 0.95 where each query has a level of its own, less that of torch's model."""
+    """Precision at recall 0.95 where each query has a level of its own, less that of torch's
+    model."""
 
     timeout = 300
 
@@ -118,10 +148,27 @@ class Simulation:
         level = 0.5 + 0.25 * np.tanh(4 * q @ rng.standard_normal(16))
         x = np.minimum(level[:, None] + 0.24 * y - 0.12 + 0.06 * rng.standard_normal(y.shape), 1)
         q, x, y = (a.astype(np.float32) for a in (q, x, y))
-        adapter = CosineAdapter(mapping="linear", hidden=(32,), n_epochs=400, batch_size=1500, learning_rate=1e-2, validation_fraction=0,
-                                rng=0).fit(q[:1500], x[:1500], y[:1500])
-        logits = torch_adapter(torch, *map(torch.from_numpy, (q[:1500], x[:1500], y[:1500])), mapping="linear", hidden=32, batch=1500,
-                               epochs=400, rate=1e-2)
+        adapter = CosineAdapter(
+            mapping="linear",
+            hidden=(32,),
+            n_epochs=400,
+            batch_size=1500,
+            learning_rate=1e-2,
+            validation_fraction=0,
+            rng=0,
+        ).fit(q[:1500], x[:1500], y[:1500])
+        logits = torch_adapter(
+            torch,
+            *map(torch.from_numpy, (q[:1500], x[:1500], y[:1500])),
+            mapping="linear",
+            hidden=32,
+            batch=1500,
+            epochs=400,
+            rate=1e-2,
+        )
         theirs = logits(torch.from_numpy(q[1500:]), torch.from_numpy(x[1500:])).detach().numpy()
         ours = adapter.transform(q[1500:], x[1500:])
-        return choose_threshold(ours, y[1500:], min_recall=0.95).precision - choose_threshold(theirs, y[1500:], min_recall=0.95).precision
+        return (
+            choose_threshold(ours, y[1500:], min_recall=0.95).precision
+            - choose_threshold(theirs, y[1500:], min_recall=0.95).precision
+        )

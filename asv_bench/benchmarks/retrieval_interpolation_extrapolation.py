@@ -1,4 +1,5 @@
-"""Ranking metrics of 7000 queries beside a loop over dicts and scikit-learn, splits of 200 000 queries beside scikit-learn."""
+"""Ranking metrics of 7000 queries beside a loop over dicts and scikit-learn, splits of 200 000
+queries beside scikit-learn."""
 
 import math
 
@@ -19,9 +20,18 @@ def dict_loop(lists, judged):
     for documents, relevance in zip(lists, judged, strict=True):
         found = [relevance.get(document, 0) for document in documents]
         reciprocal = next((1 / (j + 1) for j, r in enumerate(found[:10]) if r > 0), 0.0)
-        best = sum(r / math.log2(j + 2) for j, r in enumerate(sorted(relevance.values(), reverse=True)[:10]))
+        best = sum(
+            r / math.log2(j + 2)
+            for j, r in enumerate(sorted(relevance.values(), reverse=True)[:10])
+        )
         gained = sum(r / math.log2(j + 2) for j, r in enumerate(found[:10]))
-        results.append((reciprocal, gained / best, sum(r > 0 for r in found[:100]) / sum(r > 0 for r in relevance.values())))
+        results.append(
+            (
+                reciprocal,
+                gained / best,
+                sum(r > 0 for r in found[:100]) / sum(r > 0 for r in relevance.values()),
+            )
+        )
     return results
 
 
@@ -32,10 +42,16 @@ class Metrics:
 
     def setup(self):
         rng = np.random.default_rng(0)
-        self.lists = np.argsort(rng.random((QUERIES, 2 * LENGTH), dtype=np.float32), axis=1)[:, :LENGTH] * 50
-        documents = np.argsort(rng.random((QUERIES, 2 * LENGTH), dtype=np.float32), axis=1)[:, :JUDGED] * 50
+        self.lists = (
+            np.argsort(rng.random((QUERIES, 2 * LENGTH), dtype=np.float32), axis=1)[:, :LENGTH] * 50
+        )
+        documents = (
+            np.argsort(rng.random((QUERIES, 2 * LENGTH), dtype=np.float32), axis=1)[:, :JUDGED] * 50
+        )
         relevance = rng.integers(1, 4, (QUERIES, JUDGED))
-        self.qrels = np.stack([np.repeat(np.arange(QUERIES), JUDGED), documents.ravel(), relevance.ravel()], axis=1)
+        self.qrels = np.stack(
+            [np.repeat(np.arange(QUERIES), JUDGED), documents.ravel(), relevance.ravel()], axis=1
+        )
         self.scores = rng.standard_normal((QUERIES, LENGTH)).astype(np.float32)
         self.relevance = np.zeros((QUERIES, LENGTH), np.float32)
         np.put_along_axis(self.relevance, documents // 100, relevance.astype(np.float32), axis=1)
@@ -61,12 +77,15 @@ class Metrics:
     def track_ratio_to_ndcg_score(self):
         from sklearn.metrics import ndcg_score
 
-        ours, theirs = median_seconds([self.time_scores, lambda: ndcg_score(self.relevance, self.scores, k=10)], SECONDS)
+        ours, theirs = median_seconds(
+            [self.time_scores, lambda: ndcg_score(self.relevance, self.scores, k=10)], SECONDS
+        )
         return theirs / ours
 
 
 class Splits:
-    """float32, 200 000 training and 5000 test queries of 128 numbers, in 5 clusters of unequal size."""
+    """float32, 200 000 training and 5000 test queries of 128 numbers, in 5 clusters of unequal
+    size."""
 
     timeout = 600
 
@@ -74,8 +93,12 @@ class Splits:
         rng = np.random.default_rng(0)
         centers = rng.standard_normal((5, 128))
         self.train, self.test = (
-            (centers[rng.choice(5, n, p=(0.4, 0.2, 0.2, 0.1, 0.1))] + rng.standard_normal((n, 128))).astype(np.float32)
-            for n in (200_000, 5000))
+            (
+                centers[rng.choice(5, n, p=(0.4, 0.2, 0.2, 0.1, 0.1))]
+                + rng.standard_normal((n, 128))
+            ).astype(np.float32)
+            for n in (200_000, 5000)
+        )
 
     def time_nearest(self):
         nearest_training_similarity(self.train, self.test[:1000])
@@ -89,7 +112,9 @@ class Splits:
 
         def theirs():
             with threadpool_limits(numcore.get_num_threads()):
-                NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(self.train).kneighbors(self.test[:1000])
+                NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(
+                    self.train
+                ).kneighbors(self.test[:1000])
 
         ours, theirs = median_seconds([self.time_nearest, theirs], SECONDS)
         return theirs / ours
@@ -102,5 +127,7 @@ class Splits:
         from sklearn.cluster import KMeans
 
         x = np.concatenate([self.train, self.test])
-        ours, theirs = median_seconds([self.time_buckets, lambda: KMeans(5, n_init=1, random_state=0).fit(x)], SECONDS)
+        ours, theirs = median_seconds(
+            [self.time_buckets, lambda: KMeans(5, n_init=1, random_state=0).fit(x)], SECONDS
+        )
         return theirs / ours

@@ -1,4 +1,5 @@
-"""Linking 20000 and 20000 names, beside rapidfuzz on all pairs and TF-IDF with a sparse product; Markov clustering beside SciPy."""
+"""Linking 20000 and 20000 names, beside rapidfuzz on all pairs and TF-IDF with a sparse product;
+Markov clustering beside SciPy."""
 
 import numpy as np
 
@@ -17,16 +18,31 @@ def names(seed, count=NAMES):
         import pycountry
     except ImportError as error:
         raise NotImplementedError("pycountry is not installed") from error
-    words = sorted({word.lower() for s in pycountry.subdivisions for word in s.name.split() if word.isalpha() and len(word) > 3})
+    words = sorted(
+        {
+            word.lower()
+            for s in pycountry.subdivisions
+            for word in s.name.split()
+            if word.isalpha() and len(word) > 3
+        }
+    )
     rng = np.random.default_rng(0)
-    full = [" ".join([*(words[i] for i in rng.integers(0, len(words), 2)), SUFFIXES[rng.integers(len(SUFFIXES))]]) for _ in range(count)]
+    full = [
+        " ".join(
+            [
+                *(words[i] for i in rng.integers(0, len(words), 2)),
+                SUFFIXES[rng.integers(len(SUFFIXES))],
+            ]
+        )
+        for _ in range(count)
+    ]
     rng = np.random.default_rng(seed)
     return [_with_a_typo(name, rng) for name in full] if seed else full
 
 
 def _with_a_typo(name, rng):
     at = int(rng.integers(1, len(name)))
-    return name[:at - 1] + name[at:]
+    return name[: at - 1] + name[at:]
 
 
 class Linking:
@@ -46,7 +62,8 @@ class Linking:
         self.ours()
 
     def track_ratio_to_rapidfuzz(self, count):
-        """All pairs in strips, so that they need not be held at once; OSA's distance, as rapidfuzz has none of q-grams."""
+        """All pairs in strips, so that they need not be held at once; OSA's distance, as rapidfuzz
+        has none of q-grams."""
         try:
             from rapidfuzz import distance, process
         except ImportError as error:
@@ -54,8 +71,14 @@ class Linking:
 
         def peer():
             for first in range(0, count, 1000):
-                scores = process.cdist(self.left[first:first + 1000], self.right, scorer=distance.OSA.normalized_distance,
-                                       dtype=np.float32, score_cutoff=NEAR, workers=numcore.get_num_threads())
+                scores = process.cdist(
+                    self.left[first : first + 1000],
+                    self.right,
+                    scorer=distance.OSA.normalized_distance,
+                    dtype=np.float32,
+                    score_cutoff=NEAR,
+                    workers=numcore.get_num_threads(),
+                )
                 np.nonzero(scores <= NEAR)
 
         ours, theirs = median_seconds([self.ours, peer], SECONDS)
@@ -71,7 +94,7 @@ class Linking:
             vectors = TfidfVectorizer(analyzer="char", ngram_range=(3, 3))
             left, right = vectors.fit_transform(self.left), vectors.transform(self.right).T.tocsr()
             for first in range(0, count, 1000):
-                scores = left[first:first + 1000] @ right
+                scores = left[first : first + 1000] @ right
                 (scores > NEAR).nonzero()
 
         ours, theirs = median_seconds([self.ours, peer], SECONDS)
@@ -81,7 +104,9 @@ class Linking:
         """The share of all pairs within the distance, of 500 left names, that are found."""
         from numcore.retrieval import string_similarity
 
-        near = np.argwhere(string_similarity(self.left[:500], self.right, measure="qgram_jaccard") <= NEAR)
+        near = np.argwhere(
+            string_similarity(self.left[:500], self.right, measure="qgram_jaccard") <= NEAR
+        )
         found = fuzzy_link(self.left[:500], self.right, max_distance=NEAR)
         return len(found.left) / len(near)
 
@@ -91,7 +116,11 @@ def communities(n=50_000, degree=8):
     rng = np.random.default_rng(0)
     a = np.repeat(np.arange(n), degree // 2)
     far = rng.random(len(a)) < 0.05
-    b = np.where(far, rng.integers(0, n, len(a)), np.minimum(a // 25 * 25 + rng.integers(0, 25, len(a)), n - 1))
+    b = np.where(
+        far,
+        rng.integers(0, n, len(a)),
+        np.minimum(a // 25 * 25 + rng.integers(0, 25, len(a)), n - 1),
+    )
     return CSR.from_coo(np.concatenate([a, b]), np.concatenate([b, a]), np.ones(2 * len(a)), (n, n))
 
 

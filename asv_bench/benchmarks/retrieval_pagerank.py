@@ -1,4 +1,5 @@
-"""PageRank from seeds on a Barabási–Albert graph of 20000 nodes with 5 edges each, beside networkx and a loop over a SciPy matrix."""
+"""PageRank from seeds on a Barabási–Albert graph of 20000 nodes with 5 edges each, beside networkx
+and a loop over a SciPy matrix."""
 
 import numpy as np
 
@@ -62,7 +63,12 @@ class PageRank:
 
         def peer():
             for row in self.seeds:
-                networkx.pagerank(self.graph, personalization={int(row.argmax()): 1}, tol=1e-9 / NODES, max_iter=400)
+                networkx.pagerank(
+                    self.graph,
+                    personalization={int(row.argmax()): 1},
+                    tol=1e-9 / NODES,
+                    max_iter=400,
+                )
 
         ours, theirs = median_seconds([self.ours, peer], SECONDS)
         return theirs / ours

@@ -1,5 +1,5 @@
-"""SemRe-Rank on 2000 documents of about 60 words out of 8000, which have about 30 related words each, beside networkx for each document and
-one product of a matrix and a vector for each word."""
+"""SemRe-Rank on 2000 documents of about 60 words out of 8000, which have about 30 related words
+each, beside networkx for each document and one product of a matrix and a vector for each word."""
 
 import numpy as np
 
@@ -14,7 +14,9 @@ PEER_DOCUMENTS = 40  # networkx takes as many; its time is linear in them
 def embeddings(rng):
     """Words in clusters of about 30, with cosines of about 0.6 in a cluster."""
     centres = rng.standard_normal((SUBJECTS, DIMENSION))
-    return (centres[rng.integers(0, SUBJECTS, WORDS)] + 0.8 * rng.standard_normal((WORDS, DIMENSION))).astype(np.float32)
+    return (
+        centres[rng.integers(0, SUBJECTS, WORDS)] + 0.8 * rng.standard_normal((WORDS, DIMENSION))
+    ).astype(np.float32)
 
 
 def documents(rng, count):
@@ -25,14 +27,19 @@ def networkx_importance(graph, texts, seeds):
     """As the authors' code goes: a graph and a PageRank for each document, at the same accuracy."""
     import networkx
 
-    rows = [graph.indices[a:b].tolist() for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)]
+    rows = [
+        graph.indices[a:b].tolist()
+        for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)
+    ]
     total = dict.fromkeys(range(len(rows)), 0.0)
     for text in texts:
         g = networkx.Graph()
         for w in set(text.tolist()):
             g.add_edges_from((w, v) for v in rows[w])
         known = {s: 1 for s in seeds if s in g}
-        scores = networkx.pagerank(g, alpha=0.85, personalization=known or None, tol=1e-9 / len(g), max_iter=1000)
+        scores = networkx.pagerank(
+            g, alpha=0.85, personalization=known or None, tol=1e-9 / len(g), max_iter=1000
+        )
         most = max(scores.values())
         for w, score in scores.items():
             total[w] += score / most
@@ -64,8 +71,15 @@ class Importance:
             import networkx  # noqa: F401
         except ImportError as error:
             raise NotImplementedError("networkx is not installed") from error
-        ours, theirs = median_seconds([lambda: semantic_importance(self.graph, self.texts, self.seeds),
-                                       lambda: networkx_importance(self.graph, self.texts[:PEER_DOCUMENTS], self.seeds.tolist())], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: semantic_importance(self.graph, self.texts, self.seeds),
+                lambda: networkx_importance(
+                    self.graph, self.texts[:PEER_DOCUMENTS], self.seeds.tolist()
+                ),
+            ],
+            SECONDS,
+        )
         return theirs / PEER_DOCUMENTS / (ours / DOCUMENTS)
 
     def track_ratio_to_networkx_of_one_thread(self):
@@ -92,7 +106,7 @@ class RelatedWords:
         most, result = round(0.15 * WORDS), []
         for i, row in enumerate(unit):
             cosines = unit @ row
-            best = np.argpartition(-cosines, most + 1)[:most + 1]
+            best = np.argpartition(-cosines, most + 1)[: most + 1]
             best = best[np.argsort(-cosines[best])]
             result.append([(j, cosines[j]) for j in best.tolist() if j != i and cosines[j] >= 0.5])
         return result

@@ -1,4 +1,5 @@
-"""Similarity judgments beside the scripts that researchers write: explicit designs, loops over permutations and splits. float64."""
+"""Similarity judgments beside the scripts that researchers write: explicit designs, loops over
+permutations and splits. float64."""
 
 import time
 
@@ -56,12 +57,17 @@ class Weights:
                 held = np.isin(np.arange(300), fold)
                 train, test = ~held[i] & ~held[j], held[i] & held[j]
                 x, y, new = design[train], target[train], design[test]
-                predictions = np.hstack([predictions, [Ridge(alpha).fit(x, y).predict(new) for alpha in 10.0 ** np.arange(-3, 6)]])
+                predictions = np.hstack(
+                    [
+                        predictions,
+                        [Ridge(alpha).fit(x, y).predict(new) for alpha in 10.0 ** np.arange(-3, 6)],
+                    ]
+                )
 
         start = time.perf_counter()
         explicit()
         theirs = time.perf_counter() - start
-        ours, = median_seconds([self.fit], SECONDS)
+        (ours,) = median_seconds([self.fit], SECONDS)
         return theirs / ours
 
 
@@ -114,7 +120,8 @@ class Permutations:
         return self.ratio_to(lambda z: np.corrcoef(x, z[pairs]))
 
     def track_ratio_to_leanest_numpy_loop(self):
-        """One inner product of all entries, diagonals included: it takes knowing that means and variances do not change."""
+        """One inner product of all entries, diagonals included: it takes knowing that means and
+        variances do not change."""
         return self.ratio_to(lambda z: np.vdot(self.predicted, z))
 
 
@@ -136,7 +143,8 @@ class Splits:
         self.reliability(1000)
 
     def track_ratio_to_numpy_loop(self, known):
-        """With missing ratings the loop sorts random keys, NaN last, and takes means of the first and the second half of each row."""
+        """With missing ratings the loop sorts random keys, NaN last, and takes means of the first
+        and the second half of each row."""
         rng, x = np.random.default_rng(0), self.ratings
         count = (~np.isnan(x)).sum(axis=1, keepdims=True)
         place = np.arange(10)
@@ -149,7 +157,9 @@ class Splits:
         def by_pairs():
             keys = np.where(np.isnan(x), 2, rng.random(x.shape))
             shuffled = np.nan_to_num(np.take_along_axis(x, keys.argsort(axis=1), 1))
-            return (shuffled * first).sum(1) / first.sum(1), (shuffled * second).sum(1) / second.sum(1)
+            return (shuffled * first).sum(1) / first.sum(1), (shuffled * second).sum(
+                1
+            ) / second.sum(1)
 
         def loop():
             for _ in range(100):
@@ -158,7 +168,7 @@ class Splits:
         start = time.perf_counter()
         loop()
         theirs = 10 * (time.perf_counter() - start)
-        ours, = median_seconds([lambda: self.reliability(1000)], SECONDS)
+        (ours,) = median_seconds([lambda: self.reliability(1000)], SECONDS)
         return theirs / ours
 
 
@@ -177,8 +187,13 @@ class Similarities:
         except ImportError as error:
             raise NotImplementedError("SciPy is not installed") from error
         name = {"neg_euclidean": "euclidean"}.get(metric, metric)
-        ours, theirs = median_seconds([lambda: similarity_matrix(self.features, metric=metric, condensed=True),
-                                       lambda: pdist(self.features, name)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: similarity_matrix(self.features, metric=metric, condensed=True),
+                lambda: pdist(self.features, name),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
 
@@ -189,7 +204,10 @@ class Tags:
 
     def setup(self, method):
         rng = np.random.default_rng(0)
-        self.indptr, self.ids = np.arange(0, 40_001, 20), (5000 * rng.random(40_000)**2).astype(np.int64)
+        self.indptr, self.ids = (
+            np.arange(0, 40_001, 20),
+            (5000 * rng.random(40_000) ** 2).astype(np.int64),
+        )
 
     def time_tags(self, method):
         tag_similarity(self.indptr, self.ids, method=method)

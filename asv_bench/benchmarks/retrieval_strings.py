@@ -23,7 +23,10 @@ def names():
 
 
 class Pairs:
-    param_names, params = ("measure",), (["levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"],)
+    param_names, params = (
+        ("measure",),
+        (["levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"],),
+    )
 
     def setup(self, measure):
         self.left, self.right = names()
@@ -43,12 +46,25 @@ class Pairs:
             from rapidfuzz import distance, process
         except ImportError as error:
             raise NotImplementedError("rapidfuzz is not installed") from error
-        scorer = {"levenshtein": (distance.Levenshtein.distance, np.int32), "osa": (distance.OSA.distance, np.int32),
-                  "jaro": (distance.Jaro.similarity, np.float64),
-                  "jaro_winkler": (distance.JaroWinkler.similarity, np.float64)}.get(measure)
+        scorer = {
+            "levenshtein": (distance.Levenshtein.distance, np.int32),
+            "osa": (distance.OSA.distance, np.int32),
+            "jaro": (distance.Jaro.similarity, np.float64),
+            "jaro_winkler": (distance.JaroWinkler.similarity, np.float64),
+        }.get(measure)
         if scorer is None:
             raise NotImplementedError("rapidfuzz has no such measure")
-        ours, theirs = median_seconds([
-            lambda: self.ours(measure),
-            lambda: process.cdist(self.left, self.right, scorer=scorer[0], dtype=scorer[1], workers=numcore.get_num_threads())], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: self.ours(measure),
+                lambda: process.cdist(
+                    self.left,
+                    self.right,
+                    scorer=scorer[0],
+                    dtype=scorer[1],
+                    workers=numcore.get_num_threads(),
+                ),
+            ],
+            SECONDS,
+        )
         return theirs / ours

@@ -1,4 +1,5 @@
-"""Exact search beside faiss and argpartition, the inverted file beside exact search, Hamming distances beside NumPy's; float32."""
+"""Exact search beside faiss and argpartition, the inverted file beside exact search, Hamming
+distances beside NumPy's; float32."""
 
 import numpy as np
 
@@ -27,7 +28,9 @@ class Exact:
 
     def setup(self, nq, nx, d, k):
         rng = np.random.default_rng(0)
-        self.queries, self.database = (rng.standard_normal((n, d)).astype(np.float32) for n in (nq, nx))
+        self.queries, self.database = (
+            rng.standard_normal((n, d)).astype(np.float32) for n in (nq, nx)
+        )
         topk_inner_product(self.queries, self.database, k)
 
     def time_search(self, nq, nx, d, k):
@@ -39,8 +42,13 @@ class Exact:
     def track_ratio_to_faiss(self, nq, nx, d, k):
         index = faiss_module().IndexFlatIP(d)
         index.add(self.database)
-        ours, theirs = median_seconds([lambda: topk_inner_product(self.queries, self.database, k),
-                                       lambda: index.search(self.queries, k)], SECONDS)
+        ours, theirs = median_seconds(
+            [
+                lambda: topk_inner_product(self.queries, self.database, k),
+                lambda: index.search(self.queries, k),
+            ],
+            SECONDS,
+        )
         return theirs / ours
 
     def track_ratio_to_argpartition(self, nq, nx, d, k):
@@ -50,15 +58,19 @@ class Exact:
             best = np.take_along_axis(scores, some, 1)
             return np.take_along_axis(some, np.argsort(-best, axis=1), 1)
 
-        ours, theirs = median_seconds([lambda: topk_inner_product(self.queries, self.database, k), peer], SECONDS)
+        ours, theirs = median_seconds(
+            [lambda: topk_inner_product(self.queries, self.database, k), peer], SECONDS
+        )
         return theirs / ours
 
     def track_factor_of_the_product_alone(self, nq, nx, d, k):
         def product():
             for first in range(0, nq, 256):
-                self.queries[first:first + 256] @ self.database.T
+                self.queries[first : first + 256] @ self.database.T
 
-        ours, product_alone = median_seconds([lambda: topk_inner_product(self.queries, self.database, k), product], SECONDS)
+        ours, product_alone = median_seconds(
+            [lambda: topk_inner_product(self.queries, self.database, k), product], SECONDS
+        )
         return ours / product_alone
 
 
@@ -67,7 +79,9 @@ class Metrics:
 
     def setup(self, metric):
         rng = np.random.default_rng(0)
-        self.queries, self.database = (rng.standard_normal((n, 128)).astype(np.float32) for n in (1000, 100_000))
+        self.queries, self.database = (
+            rng.standard_normal((n, 128)).astype(np.float32) for n in (1000, 100_000)
+        )
         topk_inner_product(self.queries[:300], self.database, 10, metric=metric)
 
     def time_search(self, metric):
@@ -82,7 +96,9 @@ class InvertedFile:
     def setup_cache(self):
         rng = np.random.default_rng(0)
         centers = 2 * rng.standard_normal((1000, 64))
-        points = (centers[rng.integers(0, 1000, 201_000)] + rng.standard_normal((201_000, 64))).astype(np.float32)
+        points = (
+            centers[rng.integers(0, 1000, 201_000)] + rng.standard_normal((201_000, 64))
+        ).astype(np.float32)
         return InvertedFileIndex(metric="l2", rng=0).fit(points[1000:]), points
 
     def track_recall(self, cached):
@@ -92,8 +108,13 @@ class InvertedFile:
     def track_ratio_of_exact_search(self, cached):
         index, points = cached
         queries, database = points[:1000], points[1000:]
-        exact, ours = median_seconds([lambda: topk_inner_product(queries, database, 10, metric="l2"),
-                                      lambda: index.search(queries, 10)], SECONDS)
+        exact, ours = median_seconds(
+            [
+                lambda: topk_inner_product(queries, database, 10, metric="l2"),
+                lambda: index.search(queries, 10),
+            ],
+            SECONDS,
+        )
         return exact / ours
 
 
@@ -101,7 +122,9 @@ class Hamming:
     param_names, params = ("words",), ([1, 4, 16],)
 
     def setup(self, words):
-        self.a, self.b = (np.random.default_rng(0).integers(0, 2**64, (2000, words), np.uint64) for _ in range(2))
+        self.a, self.b = (
+            np.random.default_rng(0).integers(0, 2**64, (2000, words), np.uint64) for _ in range(2)
+        )
         packed_hamming(self.a[:9], self.b)
 
     def time_hamming(self, words):
@@ -109,7 +132,9 @@ class Hamming:
 
     def track_ratio_to_bitwise_count(self, words):
         def peer():
-            return np.concatenate([np.bitwise_count(row ^ self.b).sum(axis=1, dtype=np.int32)[None] for row in self.a])
+            return np.concatenate(
+                [np.bitwise_count(row ^ self.b).sum(axis=1, dtype=np.int32)[None] for row in self.a]
+            )
 
         ours, theirs = median_seconds([lambda: packed_hamming(self.a, self.b), peer], SECONDS)
         return theirs / ours

@@ -1,7 +1,9 @@
-"""What the documentation takes from the code when it is built: a page for each room, and the tables of errors and times.
+"""What the documentation takes from the code when it is built: a page for each room, and the tables
+of errors and times.
 
-Pages of the rooms are written to docs/api/ from `numcore.dispatch.ROOMS` and each room's ``__all__``, so that a new room or routine
-needs no line here. The directives ``accuracy-contracts``, ``accuracy-promises`` and ``speed`` become tables.
+Pages of the rooms are written to docs/api/ from `numcore.dispatch.ROOMS` and each room's
+``__all__``, so that a new room or routine needs no line here. The directives
+``accuracy-contracts``, ``accuracy-promises`` and ``speed`` become tables.
 """
 
 import importlib
@@ -18,11 +20,12 @@ from numcore.dispatch import ROOMS, routines
 from numcore.examples import example
 from numcore.special import max_ulp_error
 
-# --- a page for each room ----------------------------------------------------------------------------------------------------------
+# --- a page for each room -------------------------------------------------------------------------
 
 
 def room_page(room):
-    """The text of the page of a room: what its module says of itself, and its public names, by the file that they are in."""
+    """The text of the page of a room: what its module says of itself, and its public names, by the
+    file that they are in."""
     module, title, files = importlib.import_module(f"numcore.{room}"), f"numcore.{room}", {}
     for name in sorted(module.__all__, key=str.lower):
         files.setdefault(getattr(module, name).__module__, []).append(name)
@@ -31,7 +34,10 @@ def room_page(room):
         if len(files) > 1:
             heading = re.match(r"[^:.\n]+", importlib.import_module(file).__doc__)[0]
             parts.append(f"{heading}\n{'-' * len(heading)}\n")
-        parts.append(".. autosummary::\n   :toctree: generated\n\n" + "".join(f"   {name}\n" for name in names))
+        parts.append(
+            ".. autosummary::\n   :toctree: generated\n\n"
+            + "".join(f"   {name}\n" for name in names)
+        )
     return "\n".join(parts)
 
 
@@ -45,23 +51,30 @@ def write_rooms(folder):
             page.write_text(text)
 
 
-# --- docstrings --------------------------------------------------------------------------------------------------------------------
+# --- docstrings -----------------------------------------------------------------------------------
 
 
 def escape(app, what, name, obj, options, lines):
-    """Let docstrings be written as they are read: a magnitude between bars, a reference that begins with an author's initial.
+    """Let docstrings be written as they are read: a magnitude between bars, a reference that begins
+    with an author's initial.
 
-    In reStructuredText these are the name of a substitution, and the first item of a list. Code stays as it is.
+    In reStructuredText these are the name of a substitution, and the first item of a list. Code
+    stays as it is.
     """
     in_example = False
     for i, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or in_example and bool(line.strip())
         if not in_example:
-            parts = re.split(r"(``.*?``)", re.sub(r"^(\s*(?:\.\. \[\S+\] )?[A-Z])\. ", r"\1\\. ", line))
-            lines[i] = "".join(part if part.startswith("``") else re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts)
+            parts = re.split(
+                r"(``.*?``)", re.sub(r"^(\s*(?:\.\. \[\S+\] )?[A-Z])\. ", r"\1\\. ", line)
+            )
+            lines[i] = "".join(
+                part if part.startswith("``") else re.sub(r"(?<!\\)\|", r"\\|", part)
+                for part in parts
+            )
 
 
-# --- tables ------------------------------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def table(header, rows):
@@ -95,15 +108,30 @@ class AccuracyContracts(_Generated):
         for name in elementary_functions():
             for dtype in ("float32", "float64"):
                 contract = max_ulp_error(name, dtype)
-                checked = f"{'all' if contract.exhaustive else 'a sample of'} {contract.inputs_checked:,}"
-                rows.append((name, dtype, f"{contract.max_ulp:.4f}", str(np.dtype(dtype).type(contract.worst_input)), checked))
-        yield table(("function", "type", "largest error (ulp)", "found at x =", "inputs checked"), rows)
+                checked = (
+                    f"{'all' if contract.exhaustive else 'a sample of'} {contract.inputs_checked:,}"
+                )
+                rows.append(
+                    (
+                        name,
+                        dtype,
+                        f"{contract.max_ulp:.4f}",
+                        str(np.dtype(dtype).type(contract.worst_input)),
+                        checked,
+                    )
+                )
+        yield table(
+            ("function", "type", "largest error (ulp)", "found at x =", "inputs checked"), rows
+        )
 
 
 class AccuracyPromises(_Generated):
     def blocks(self):
-        rows = [(f"{routine.room}.{routine.name}", dtype, _error(bound, example(routine).error))
-                for routine in routines() for dtype, bound in example(routine).bound.items()]
+        rows = [
+            (f"{routine.room}.{routine.name}", dtype, _error(bound, example(routine).error))
+            for routine in routines()
+            for dtype, bound in example(routine).bound.items()
+        ]
         yield table(("routine", "type", "promised largest error"), rows)
 
 
@@ -115,7 +143,13 @@ class Speed(_Generated):
             self.env.note_dependency(str(file))
             found = json.loads(file.read_text(encoding="utf-8"))
             title = found["environment"]["cpu"]
-            yield [title, "-" * len(title), "", f"{machine(found['environment'])}. Measured on {found['date']}.", ""]
+            yield [
+                title,
+                "-" * len(title),
+                "",
+                f"{machine(found['environment'])}. Measured on {found['date']}.",
+                "",
+            ]
             yield from self.routines(found["results"])
             yield from self.start_up(found["start_up"])
 
@@ -127,13 +161,22 @@ class Speed(_Generated):
     def start_up(self, rows):
         yield ["**Start-up**, from the first import to the end, medians over fresh processes", ""]
         base = rows[0]["seconds"]
-        yield table(("what the process does", "time", f"by the time of {rows[0]['what']}"),
-                    ((row["what"], _duration(row["seconds"]), f"{row['seconds'] / base:.2f}×") for row in rows))
+        yield table(
+            ("what the process does", "time", f"by the time of {rows[0]['what']}"),
+            (
+                (row["what"], _duration(row["seconds"]), f"{row['seconds'] / base:.2f}×")
+                for row in rows
+            ),
+        )
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
     write_rooms(Path(app.srcdir) / "api")  # now, before Sphinx looks for pages
-    for name, directive in (("accuracy-contracts", AccuracyContracts), ("accuracy-promises", AccuracyPromises), ("speed", Speed)):
+    for name, directive in (
+        ("accuracy-contracts", AccuracyContracts),
+        ("accuracy-promises", AccuracyPromises),
+        ("speed", Speed),
+    ):
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}

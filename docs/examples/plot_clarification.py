@@ -2,10 +2,11 @@
 Which question to ask about a query that found nothing
 ======================================================
 
-A developer types a few words into a search box and finds nothing useful. Before guessing, a search tool can ask back. Here the queries are
-real sentences: the first line of the documentation of every public function of NumPy, SciPy, scikit-learn and pandas. The question worth
-asking is "do you mean this module?", and there is one for each module with at least 15 functions. Given only the line's words, can the
-right question be ranked first, or at least among three?
+A developer types a few words into a search box and finds nothing useful. Before guessing, a search
+tool can ask back. Here the queries are real sentences: the first line of the documentation of every
+public function of NumPy, SciPy, scikit-learn and pandas. The question worth asking is "do you mean
+this module?", and there is one for each module with at least 15 functions. Given only the line's
+words, can the right question be ranked first, or at least among three?
 """
 
 import importlib
@@ -30,14 +31,29 @@ def first_lines(packages):
             members = pkgutil.iter_modules(importlib.import_module(package).__path__)
         except ImportError:
             continue
-        for name in [package, *(f"{package}.{m.name}" for m in members if not re.match("_|tests|testing|conftest", m.name))]:
+        for name in [
+            package,
+            *(
+                f"{package}.{m.name}"
+                for m in members
+                if not re.match("_|tests|testing|conftest", m.name)
+            ),
+        ]:
             try:
                 module = importlib.import_module(name)
-                functions = [getattr(module, n, None) for n in getattr(module, "__all__", dir(module)) if not n.startswith("_")]
+                functions = [
+                    getattr(module, n, None)
+                    for n in getattr(module, "__all__", dir(module))
+                    if not n.startswith("_")
+                ]
             except ImportError:
                 continue
             for text in (inspect.getdoc(f) or "" for f in functions if callable(f)):
-                lines = [line.strip() for line in text.splitlines() if line.strip() and not re.match(r"\w+\(", line)]
+                lines = [
+                    line.strip()
+                    for line in text.splitlines()
+                    if line.strip() and not re.match(r"\w+\(", line)
+                ]
                 if lines:
                     found.setdefault(lines[0], name)
     return found
@@ -48,7 +64,11 @@ with warnings.catch_warnings():
     lines = first_lines(("numpy", "scipy", "sklearn", "pandas"))
 sizes = Counter(lines.values())
 questions = sorted(module for module, size in sizes.items() if size >= 15)
-texts = [(re.findall("[a-z0-9]+", text.lower()), questions.index(module)) for text, module in sorted(lines.items()) if module in questions]
+texts = [
+    (re.findall("[a-z0-9]+", text.lower()), questions.index(module))
+    for text, module in sorted(lines.items())
+    if module in questions
+]
 labels = np.array([label for _, label in texts])
 relevant = np.eye(len(questions), dtype=int)[labels]
 order = np.random.default_rng(0).permutation(len(texts))
@@ -56,8 +76,9 @@ train, test = np.split(order, [int(0.7 * len(order))])
 print(f"{len(texts)} queries, {len(questions)} questions; {len(train)} queries to learn from")
 
 # %%
-# Two simple answers first. *Popularity* asks about the largest module, whatever the query. *Centroids* compare the words of a query,
-# weighted by how rare they are, with the mean of each module's queries.
+# Two simple answers first. *Popularity* asks about the largest module, whatever the query.
+# *Centroids* compare the words of a query, weighted by how rare they are, with the mean of each
+# module's queries.
 
 vocabulary = {}
 for words, _ in texts:
@@ -75,20 +96,27 @@ popularity = np.tile(relevant[train].mean(0), (len(texts), 1))
 scores = {"popularity": popularity[test], "centroids": (weights @ centroids.T)[test].astype(float)}
 
 # %%
-# LambdaMART ranks with four numbers for each pair of a query and a question: how near the nearest query of that module is, the mean of the
-# three nearest, the centroid's cosine, and the popularity. While learning, a query is never its own neighbour, nor part of its centroid.
+# LambdaMART ranks with four numbers for each pair of a query and a question: how near the nearest
+# query of that module is, the mean of the three nearest, the centroid's cosine, and the popularity.
+# While learning, a query is never its own neighbour, nor part of its centroid.
 
 totals = np.array([weights[train[labels[train] == c]].sum(0) for c in range(len(questions))])
 
 
 def four_numbers(rows):
-    near, products, members_of = weights[rows] @ weights[train].T, weights[rows] @ totals.T, labels[train]
+    near, products, members_of = (
+        weights[rows] @ weights[train].T,
+        weights[rows] @ totals.T,
+        labels[train],
+    )
     near[rows[:, None] == train] = -1
     features = np.empty((len(rows), len(questions), 4))
     for c in range(len(questions)):
         best = -np.sort(-near[:, members_of == c], axis=1)[:, :3]
         features[:, c, 0], features[:, c, 1] = best[:, 0], best.mean(1)
-        own = (labels[rows] == c) & np.isin(rows, train)  # rows have length 1: less itself, a total changes by what follows
+        own = (labels[rows] == c) & np.isin(
+            rows, train
+        )  # rows have length 1: less itself, a total changes by what follows
         length = np.sqrt(np.maximum(totals[c] @ totals[c] - 2 * own * products[:, c] + own, 1e-9))
         features[:, c, 2] = (products[:, c] - own) / length
         features[:, c, 3] = popularity[0, c]
@@ -99,19 +127,24 @@ def groups(rows):
     return np.full(len(rows), len(questions))
 
 
-trees = LambdaMART(n_estimators=60, max_leaves=8).fit(four_numbers(train), relevant[train].ravel(), groups(train))
+trees = LambdaMART(n_estimators=60, max_leaves=8).fit(
+    four_numbers(train), relevant[train].ravel(), groups(train)
+)
 scores["LambdaMART"] = trees.predict(four_numbers(test)).reshape(len(test), -1)
 
 # %%
-# The neural ranker needs no such numbers: it learns a vector for each hashed word and pair of words. Words are numbered and
-# hashed, and that is all.
+# The neural ranker needs no such numbers: it learns a vector for each hashed word and pair of
+# words. Words are numbered and hashed, and that is all.
 
 numbers = {word: i for i, word in enumerate(sorted({word for words, _ in texts for word in words}))}
 
 
 def hashed(rows):
     words = [texts[row][0] for row in rows]
-    return hash_features(np.array([numbers[word] for text in words for word in text]), np.array([len(text) for text in words]))
+    return hash_features(
+        np.array([numbers[word] for text in words for word in text]),
+        np.array([len(text) for text in words]),
+    )
 
 
 neural = {}
@@ -121,21 +154,35 @@ for name, options in (("neural ranker", {}), ("neural, dropout 0.5", {"dropout":
 
 results = {name: list_metrics(s, relevant[test], k=(1, 3)) for name, s in scores.items()}
 for name, m in results.items():
-    print(f"{name:20} right first {m.hit[:, 0].mean():.3f}, among three {m.hit[:, 1].mean():.3f}, "
-          f"mean reciprocal rank {m.reciprocal_rank.mean():.3f}")
+    print(
+        f"{name:20} right first {m.hit[:, 0].mean():.3f}, among three {m.hit[:, 1].mean():.3f}, "
+        f"mean reciprocal rank {m.reciprocal_rank.mean():.3f}"
+    )
 shown = int(np.argmax([len(texts[r][0]) == 6 for r in test]))
-ids, _ = neural["neural, dropout 0.5"].recommend(*hashed(test[shown:shown + 1]), n=3)
-print("query:", " ".join(texts[test[shown]][0]), "| ask about:", [questions[i] for i in ids[0]], "| right:", questions[labels[test[shown]]])
+ids, _ = neural["neural, dropout 0.5"].recommend(*hashed(test[shown : shown + 1]), n=3)
+print(
+    "query:",
+    " ".join(texts[test[shown]][0]),
+    "| ask about:",
+    [questions[i] for i in ids[0]],
+    "| right:",
+    questions[labels[test[shown]]],
+)
 
 # %%
-# A question among the first three is right for about five of six queries, twice what popularity reaches; the paper found a valid question
-# for about 80 % of its queries. Centroids of well weighted words are not worse than the network here, where each question has only fifty
-# queries to learn from: what wins is LambdaMART, which takes the centroids' answer as one of its four numbers.
+# A question among the first three is right for about five of six queries, twice what popularity
+# reaches; the paper found a valid question for about 80 % of its queries. Centroids of well
+# weighted words are not worse than the network here, where each question has only fifty queries to
+# learn from: what wins is LambdaMART, which takes the centroids' answer as one of its four numbers.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-for i, (column, label, colour) in enumerate(((0, "right question first", "#0b6e99"), (1, "right question among three", "#c4581a"))):
+for i, (column, label, colour) in enumerate(
+    ((0, "right question first", "#0b6e99"), (1, "right question among three", "#c4581a"))
+):
     values = [m.hit[:, column].mean() for m in results.values()]
-    bars = left.barh(np.arange(len(results)) + 0.4 * i - 0.2, values, 0.38, color=colour, label=label)
+    bars = left.barh(
+        np.arange(len(results)) + 0.4 * i - 0.2, values, 0.38, color=colour, label=label
+    )
     left.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
 left.set_yticks(range(len(results)), list(results))
 left.invert_yaxis()
@@ -143,7 +190,9 @@ left.set_xlim(0, 1.05)
 left.set_xlabel("share of held-out queries")
 left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 for (name, ranker), colour in zip(neural.items(), ("#5a7d2a", "#7b4fa3"), strict=True):
-    right.semilogy(np.arange(1, len(ranker.loss_curve_) + 1), ranker.loss_curve_, color=colour, label=name)
+    right.semilogy(
+        np.arange(1, len(ranker.loss_curve_) + 1), ranker.loss_curve_, color=colour, label=name
+    )
 right.set_xlabel("passes over the queries")
 right.set_ylabel("loss while learning")
 right.legend(fontsize=8)

@@ -2,10 +2,12 @@
 A solver that learns where to go
 ================================
 
-Simulations solve the same kind of linear system over and over: here the Poisson equation on a grid, A u = b, where A takes four times a
-point minus its four neighbours. The conjugate gradient method needs more iterations on finer grids, as each carries information by one
-point only. A small convolutional network, trained on right-hand sides alone, without any solution, proposes better directions; made
-conjugate to the last ones and followed by an exact line search, they give a solver that cannot go wrong, only slow.
+Simulations solve the same kind of linear system over and over: here the Poisson equation on a grid,
+A u = b, where A takes four times a point minus its four neighbours. The conjugate gradient method
+needs more iterations on finer grids, as each carries information by one point only. A small
+convolutional network, trained on right-hand sides alone, without any solution, proposes better
+directions; made conjugate to the last ones and followed by an exact line search, they give a solver
+that cannot go wrong, only slow.
 """
 
 import time
@@ -18,33 +20,54 @@ from numcore.linalg import CSR, DirectionNetwork, conjugate_direction_solve, rit
 
 def poisson(side):
     at = np.arange(side * side).reshape(side, side)
-    pairs = np.concatenate([np.stack([at[1:].ravel(), at[:-1].ravel()]), np.stack([at[:, 1:].ravel(), at[:, :-1].ravel()])], axis=1)
-    rows, cols = np.concatenate([pairs[0], pairs[1], at.ravel()]), np.concatenate([pairs[1], pairs[0], at.ravel()])
-    return CSR.from_coo(rows, cols, np.repeat([-1.0, 4.0], [2 * pairs.shape[1], side * side]), (side * side, side * side))
+    pairs = np.concatenate(
+        [
+            np.stack([at[1:].ravel(), at[:-1].ravel()]),
+            np.stack([at[:, 1:].ravel(), at[:, :-1].ravel()]),
+        ],
+        axis=1,
+    )
+    rows, cols = (
+        np.concatenate([pairs[0], pairs[1], at.ravel()]),
+        np.concatenate([pairs[1], pairs[0], at.ravel()]),
+    )
+    return CSR.from_coo(
+        rows,
+        cols,
+        np.repeat([-1.0, 4.0], [2 * pairs.shape[1], side * side]),
+        (side * side, side * side),
+    )
 
 
 # %%
-# Training: right-hand sides rich in the slow, smooth modes of the system, on a grid of 16 × 16 points. The loss is what the best step along
-# the proposed direction leaves of the residual.
+# Training: right-hand sides rich in the slow, smooth modes of the system, on a grid of 16 × 16
+# points. The loss is what the best step along the proposed direction leaves of the residual.
 
 a, start = poisson(16), time.perf_counter()
 network = DirectionNetwork((16, 16), num_filters=8, rng=0)
 network.fit(a, ritz_training_set(a, 100, 1000, theta=10, rng=0), max_iter=500, rng=0)
-print(f"{sum(p.size for p in network.parameters)} weights trained in {time.perf_counter() - start:.1f} s, "
-      f"loss {network.loss_history_[0]:.2f} at first, {np.mean(network.loss_history_[-20:]):.3f} at last")
+print(
+    f"{sum(p.size for p in network.parameters)} weights trained in "
+    f"{time.perf_counter() - start:.1f} s, "
+    f"loss {network.loss_history_[0]:.2f} at first, {np.mean(network.loss_history_[-20:]):.3f} at "
+    f"last"
+)
 
 # %%
-# The same network on its own grid and on grids that it has never seen, until the residual is a ten thousandth of what it was: for a random
-# right-hand side and for a smooth one.
+# The same network on its own grid and on grids that it has never seen, until the residual is a ten
+# thousandth of what it was: for a random right-hand side and for a smooth one.
 
 curves, rng = {}, np.random.default_rng(1)
 for side in (16, 32, 64):
     a, points = poisson(side), np.arange(side) / side
-    smooth = np.exp(-50 * ((points[:, None] - 0.4)**2 + (points - 0.6)**2)).ravel()
+    smooth = np.exp(-50 * ((points[:, None] - 0.4) ** 2 + (points - 0.6) ** 2)).ravel()
     for name, b in (("random", rng.standard_normal(side * side)), ("smooth", smooth)):
         ours = conjugate_direction_solve(a, b, network, max_iter=400)
         plain = conjugate_direction_solve(a, b, lambda r: r, max_iter=1000, num_orthogonal=1)
-        print(f"{side} × {side}, {name} right-hand side: {ours.num_iter} iterations, conjugate gradients {plain.num_iter}")
+        print(
+            f"{side} × {side}, {name} right-hand side: {ours.num_iter} iterations, conjugate "
+            f"gradients {plain.num_iter}"
+        )
         if name == "random":
             curves[side] = ours.residual_norms, plain.residual_norms
 

@@ -2,9 +2,11 @@
 A small convolutional network
 =============================
 
-A convolution slides a small kernel over an image and gives a large number where the image looks like the kernel. A network learns the
-kernels. Here two layers of them, each followed by pooling, which keeps the largest number of every 2 × 2 pixels, learn to read 8 × 8 images
-of handwritten digits. Forward and backward functions of the layers are plain functions on arrays, so the network is a few lines.
+A convolution slides a small kernel over an image and gives a large number where the image looks
+like the kernel. A network learns the kernels. Here two layers of them, each followed by pooling,
+which keeps the largest number of every 2 × 2 pixels, learn to read 8 × 8 images of handwritten
+digits. Forward and backward functions of the layers are plain functions on arrays, so the network
+is a few lines.
 """
 
 import time
@@ -24,7 +26,8 @@ train, test = order[:1300], order[1300:]
 
 
 # %%
-# The network: convolution, ``max(x, 0)``, pooling; the same again; and a matrix that turns what is left into ten scores.
+# The network: convolution, ``max(x, 0)``, pooling; the same again; and a matrix that turns what is
+# left into ten scores.
 
 
 def forward(parameters, x):
@@ -46,13 +49,20 @@ def backward(parameters, saved, grad):
 
 
 # %%
-# The loss is the cross entropy: minus the logarithm of the probability that softmax gives to the right digit. Adam moves every weight
-# against its average gradient, divided by the gradient's usual size, with steps that shrink to nothing.
+# The loss is the cross entropy: minus the logarithm of the probability that softmax gives to the
+# right digit. Adam moves every weight against its average gradient, divided by the gradient's usual
+# size, with steps that shrink to nothing.
 
 
 def train_network(epochs=20, rate=1e-2):
-    shapes, inputs = [(12, 1, 3, 3), (12,), (32, 12, 3, 3), (32,), (128, 10), (10,)], [9, None, 108, None, 128, None]
-    parameters = [(rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
+    shapes, inputs = (
+        [(12, 1, 3, 3), (12,), (32, 12, 3, 3), (32,), (128, 10), (10,)],
+        [9, None, 108, None, 128, None],
+    )
+    parameters = [
+        (rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32)
+        for s, n in zip(shapes, inputs, strict=True)
+    ]
     adam, steps, history = Adam(parameters, lr=rate), 26 * epochs, []
     for _ in range(epochs):
         losses = []
@@ -80,14 +90,21 @@ for i, shift in enumerate(shifts):
     moved = np.roll(images[test], shift, axis=(2, 3))
     by_network[i] = np.mean(forward(parameters, moved)[0].argmax(axis=1) == labels[test])
     by_linear[i] = linear.score(moved.reshape(-1, 64), labels[test])
-print(f"{len(test)} images that were not learned from: the network reads {by_network[0]:.1%} correctly, a linear classifier "
-      f"{by_linear[0]:.1%}")
-print(f"the same images moved by one pixel: {by_network[1:].mean():.1%} against {by_linear[1:].mean():.1%}")
+print(
+    f"{len(test)} images that were not learned from: the network reads {by_network[0]:.1%} "
+    f"correctly, a linear classifier "
+    f"{by_linear[0]:.1%}"
+)
+print(
+    f"the same images moved by one pixel: {by_network[1:].mean():.1%} against "
+    f"{by_linear[1:].mean():.1%}"
+)
 print(f"{len(history)} passes over {len(train)} images in {seconds:.1f} s")
 
 # %%
-# Many kernels of the first layer have become detectors of edges or strokes of one direction. Below them, what each kernel makes of one
-# image, before pooling: dark where the image looks like the kernel.
+# Many kernels of the first layer have become detectors of edges or strokes of one direction. Below
+# them, what each kernel makes of one image, before pooling: dark where the image looks like the
+# kernel.
 
 kernels, image = parameters[0][:, 0], images[test[:1]]
 answers = np.maximum(conv2d(image, parameters[0], parameters[1], padding=1)[0][0], 0)
@@ -101,12 +118,17 @@ for i, (kernel, answer) in enumerate(zip(kernels, answers, strict=True), start=1
     grid[1, i].imshow(answer, cmap="gray_r", vmin=0, vmax=answers.max())
 for axes in grid.flat:
     axes.axis("off")
-above.suptitle("the 12 kernels of the first layer (orange below zero, violet above), and their answers to one image", fontsize=11)
+above.suptitle(
+    "the 12 kernels of the first layer (orange below zero, violet above), and their answers to one "
+    "image",
+    fontsize=11,
+)
 
 # %%
-# On the left and in the middle, how the network learns. On the right, what convolutions are for: a kernel answers to a stroke wherever it
-# is, and pooling forgets where exactly that was. When all images move by one pixel, which no image did in training, the network still
-# reads about two thirds of them; a linear classifier, which has a weight for each pixel, fails at more than half.
+# On the left and in the middle, how the network learns. On the right, what convolutions are for: a
+# kernel answers to a stroke wherever it is, and pooling forgets where exactly that was. When all
+# images move by one pixel, which no image did in training, the network still reads about two thirds
+# of them; a linear classifier, which has a weight for each pixel, fails at more than half.
 
 loss, share, bars = below.subplots(1, 3)
 epochs = np.arange(1, len(history) + 1)
@@ -120,7 +142,10 @@ share.set_ylim(90, 100.3)
 share.set_xlabel("passes over the training images")
 share.set_ylabel("read correctly (%)")
 share.legend(loc="lower right")
-for offset, values, label, colour in ((-0.2, by_network, "network", "#0b6e99"), (0.2, by_linear, "linear classifier", "#5a7d2a")):
+for offset, values, label, colour in (
+    (-0.2, by_network, "network", "#0b6e99"),
+    (0.2, by_linear, "linear classifier", "#5a7d2a"),
+):
     bars.bar(np.arange(5) + offset, 100 * values, 0.4, color=colour, label=label)
 bars.set_xticks(range(5), ["as it is", "down", "up", "right", "left"])
 bars.set_xlabel("images not seen, moved by one pixel")

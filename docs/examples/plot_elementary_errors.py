@@ -2,15 +2,16 @@
 How wrong are elementary functions?
 ===================================
 
-A float32 result is one of some four thousand million numbers, and the exact result lies between two of them. The distance between these
-two is called a *unit in the last place*, or ulp: a perfectly rounded result is off by at most half an ulp. This program takes random
-float32 numbers of every magnitude, negative ones too, and compares numcore's functions and those that one would use otherwise (NumPy's,
-or SciPy's where NumPy has none) with the same function in float64.
+A float32 result is one of some four thousand million numbers, and the exact result lies between two
+of them. The distance between these two is called a *unit in the last place*, or ulp: a perfectly
+rounded result is off by at most half an ulp. This program takes random float32 numbers of every
+magnitude, negative ones too, and compares numcore's functions and those that one would use
+otherwise (NumPy's, or SciPy's where NumPy has none) with the same function in float64.
 """
 
 # %%
-# One plot for each function. An input's magnitude is its exponent: the k in 1.5 × 2\ :sup:`k`. Each point is the largest error among
-# the inputs of that exponent.
+# One plot for each function. An input's magnitude is its exponent: the k in 1.5 × 2\ :sup:`k`. Each
+# point is the largest error among the inputs of that exponent.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +22,20 @@ from numcore.special import max_ulp_error, ulp_error
 
 MANTISSAS = 600  # random inputs for each exponent and sign
 
-NAMES = ["exp", "exp2", "expm1", "log", "log2", "log1p", "sin", "cos", "tanh", "sigmoid", "softplus", "erf"]
+NAMES = [
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log1p",
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "erf",
+]
 exponents = np.arange(-126, 128)
 mantissas = np.random.default_rng(0).uniform(1, 2, (len(exponents), MANTISSAS))
 positive = np.ldexp(mantissas, exponents[:, None]).astype(np.float32)
@@ -29,7 +43,8 @@ inputs = np.concatenate([positive, -positive], axis=1)
 
 
 def largest_errors(function, exact):
-    """The largest error at each exponent. Inputs whose exact result is NaN or too large for float32 are left out."""
+    """The largest error at each exponent. Inputs whose exact result is NaN or too large for float32
+    are left out."""
     with np.errstate(all="ignore"):
         errors = ulp_error(function(inputs), exact)
         errors[~np.isfinite(exact.astype(np.float32))] = 0
@@ -44,7 +59,13 @@ for name, axes in zip(NAMES, grid.flat, strict=True):
     peer_name, peer = case.peer
     exact = case.reference(inputs)
     worst[name] = largest_errors(ours, exact), largest_errors(lambda x, peer=peer: peer(x=x), exact)
-    axes.plot(exponents, worst[name][1], color="#c4581a", linewidth=1, label="SciPy" if "scipy" in peer_name else "NumPy")
+    axes.plot(
+        exponents,
+        worst[name][1],
+        color="#c4581a",
+        linewidth=1,
+        label="SciPy" if "scipy" in peer_name else "NumPy",
+    )
     axes.plot(exponents, worst[name][0], color="#0b6e99", linewidth=1.5, label="numcore")
     axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     axes.set_title(name)
@@ -53,12 +74,15 @@ for name, axes in zip(NAMES, grid.flat, strict=True):
     if highest > axes.get_ylim()[1]:
         axes.set_title(f"{name} (orange: up to {highest:.1g})")
     axes.legend(loc="upper left", fontsize="small", ncols=2)
-figure.supxlabel("exponent k of the input (the input is between 2$^k$ and 2$^{k+1}$, of either sign)")
+figure.supxlabel(
+    "exponent k of the input (the input is between 2$^k$ and 2$^{k+1}$, of either sign)"
+)
 figure.supylabel("largest error, units in the last place (dotted: 0.5, perfect rounding)")
 
 # %%
-# The same in numbers. Where the promise, :func:`~numcore.special.max_ulp_error`, comes from every float32 there is, no sample can find a
-# larger error. The huge error of SciPy's sigmoid is a zero where the exact result is very small, but still a float32 number.
+# The same in numbers. Where the promise, :func:`~numcore.special.max_ulp_error`, comes from every
+# float32 there is, no sample can find a larger error. The huge error of SciPy's sigmoid is a zero
+# where the exact result is very small, but still a float32 number.
 
 print(f"{'function':10} {'numcore':>8} {'promised':>9} {'NumPy or SciPy':>15}")
 for name, (ours, peers) in worst.items():

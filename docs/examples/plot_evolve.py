@@ -2,15 +2,17 @@
 How few operations does a function need?
 ========================================
 
-2\\ :sup:`x` between 0 and 1 can be approximated by a polynomial: each degree costs a multiplication and an addition, and gains a factor of
-thirty in accuracy. Other shapes do better, but which ones? :func:`~numcore.special.evolve` is told nothing about the function. It mutates
-programs of additions, subtractions, multiplications and divisions, fits their constants, and keeps those with the smallest error of
-their size.
+2\\ :sup:`x` between 0 and 1 can be approximated by a polynomial: each degree costs a multiplication
+and an addition, and gains a factor of thirty in accuracy. Other shapes do better, but which ones?
+:func:`~numcore.special.evolve` is told nothing about the function. It mutates programs of
+additions, subtractions, multiplications and divisions, fits their constants, and keeps those with
+the smallest error of their size.
 """
 
 # %%
-# A short search, of 6000 programs, beside what textbooks offer: Taylor polynomials about the middle of the interval, polynomials with
-# the smallest possible largest error (whose constants :func:`~numcore.special.minimize_error` finds), and Padé's fractions.
+# A short search, of 6000 programs, beside what textbooks offer: Taylor polynomials about the middle
+# of the interval, polynomials with the smallest possible largest error (whose constants
+# :func:`~numcore.special.minimize_error` finds), and Padé's fractions.
 
 import math
 import timeit
@@ -20,7 +22,9 @@ import numpy as np
 
 from numcore.special import Program, certify_program, evolve, exp2, minimize_error
 
-ADD, SUB, MUL, DIV, FMA = range(5)  # opcodes: an instruction is (opcode, register, register, register)
+ADD, SUB, MUL, DIV, FMA = range(
+    5
+)  # opcodes: an instruction is (opcode, register, register, register)
 
 front = evolve(np.exp2, (0, 1), max_ops=8, budget=6000, rng=1)
 print(front)
@@ -42,38 +46,64 @@ def largest_error(function):
 
 
 def taylor(degree):
-    middle = math.sqrt(2) * np.polynomial.Polynomial([math.log(2) ** i / math.factorial(i) for i in range(degree + 1)])
+    middle = math.sqrt(2) * np.polynomial.Polynomial(
+        [math.log(2) ** i / math.factorial(i) for i in range(degree + 1)]
+    )
     return middle(np.polynomial.Polynomial([-0.5, 1]))
 
 
 def pade(degree):
-    """Padé's fraction of exp((x - 1/2) ln 2). Divided by the leading coefficients, it takes 4 operations for each degree."""
-    terms = [math.comb(degree, i) * math.factorial(2 * degree - i) / math.factorial(2 * degree) for i in range(degree + 1)]
+    """Padé's fraction of exp((x - 1/2) ln 2). Divided by the leading coefficients, it takes 4
+    operations for each degree."""
+    terms = [
+        math.comb(degree, i) * math.factorial(2 * degree - i) / math.factorial(2 * degree)
+        for i in range(degree + 1)
+    ]
     numerator = np.polynomial.Polynomial(terms)
-    return lambda x: math.sqrt(2) * numerator((x - 0.5) * math.log(2)) / numerator((0.5 - x) * math.log(2))
+    return lambda x: (
+        math.sqrt(2) * numerator((x - 0.5) * math.log(2)) / numerator((0.5 - x) * math.log(2))
+    )
 
 
 degrees = range(1, 5)
 rows = {
     "Taylor polynomial": ([2 * d for d in degrees], [largest_error(taylor(d)) for d in degrees]),
-    "minimax polynomial": ([2 * d for d in degrees],
-                           [largest_error(minimize_error(horner(np.ones(d + 1)), np.exp2, (0, 1), rng=0)) for d in degrees]),
+    "minimax polynomial": (
+        [2 * d for d in degrees],
+        [
+            largest_error(minimize_error(horner(np.ones(d + 1)), np.exp2, (0, 1), rng=0))
+            for d in degrees
+        ],
+    ),
     "Padé fraction": ([4 * d for d in (1, 2)], [largest_error(pade(d)) for d in (1, 2)]),
 }
 figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-for (name, (n_ops, errors)), marker, colour in zip(rows.items(), "sD^", ("#9aa5b1", "#c4581a", "#7a5195"), strict=True):
+for (name, (n_ops, errors)), marker, colour in zip(
+    rows.items(), "sD^", ("#9aa5b1", "#c4581a", "#7a5195"), strict=True
+):
     axes.plot(n_ops, errors, marker=marker, linewidth=1, linestyle=":", color=colour, label=name)
-axes.step(front.n_ops, front.errors, where="post", color="#0b6e99", linewidth=1.8, marker="o", label="found by evolve")
+axes.step(
+    front.n_ops,
+    front.errors,
+    where="post",
+    color="#0b6e99",
+    linewidth=1.8,
+    marker="o",
+    label="found by evolve",
+)
 axes.set_yscale("log")
 axes.set_xlabel("operations")
 axes.set_ylabel("largest relative error on [0, 1] (logarithmic)")
 axes.legend()
 
 # %%
-# The front grows while the search goes on. Each point is a program that was better than all before it of at most its size.
+# The front grows while the search goes on. Each point is a program that was better than all before
+# it of at most its size.
 
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-points = axes.scatter(front.history[:, 0], front.history[:, 2], c=front.history[:, 1], cmap="viridis", s=25)
+points = axes.scatter(
+    front.history[:, 0], front.history[:, 2], c=front.history[:, 1], cmap="viridis", s=25
+)
 axes.set_xscale("symlog", linthresh=10)
 axes.set_yscale("log")
 axes.set_xlabel("programs fitted so far")
@@ -81,39 +111,63 @@ axes.set_ylabel("largest relative error")
 figure.colorbar(points, label="operations")
 
 # %%
-# **From a program to a kernel.** This one was found by a longer search for fast float32 code: with fused multiply-adds, and with errors
-# measured in float32, in units in the last place::
+# **From a program to a kernel.** This one was found by a longer search for fast float32 code: with
+# fused multiply-adds, and with errors measured in float32, in units in the last place::
 #
-#     front = evolve(np.exp2, (0, 1), ops=("mul", "fma"), max_ops=7, population=(10, 20), error="ulp32", dtype=np.float32, budget=32_000,
-#                    rng=1)
-#     found = minimize_error(front.best(6), np.exp2, (0, 1), error="ulp32", dtype=np.float32, rng=0)
+# front = evolve(np.exp2, (0, 1), ops=("mul", "fma"), max_ops=7, population=(10, 20), error="ulp32",
+# dtype=np.float32, budget=32_000, rng=1) found = minimize_error(front.best(6), np.exp2, (0, 1),
+# error="ulp32", dtype=np.float32, rng=0)
 #
-# It is a polynomial of degree 6, found without knowing that there are polynomials. Over all 1 065 353 217 float32 numbers from 0 to 1 its
-# error is at most 0.909 units in the last place. To be quick, only those from 1/2 to 1 are tried here.
+# It is a polynomial of degree 6, found without knowing that there are polynomials. Over all 1 065
+# 353 217 float32 numbers from 0 to 1 its error is at most 0.909 units in the last place. To be
+# quick, only those from 1/2 to 1 are tried here.
 
-found = Program([[FMA, 1, 0, 2], [FMA, 8, 0, 3], [FMA, 9, 0, 4], [FMA, 0, 10, 5], [FMA, 11, 0, 6], [FMA, 0, 12, 7]],
-                [0.00021889089839532971, 0.0012384344590827823, 0.009684971533715725, 0.0554802268743515, 0.240230530500412,
-                 0.6931469440460205, 1.0])
+found = Program(
+    [
+        [FMA, 1, 0, 2],
+        [FMA, 8, 0, 3],
+        [FMA, 9, 0, 4],
+        [FMA, 0, 10, 5],
+        [FMA, 11, 0, 6],
+        [FMA, 0, 12, 7],
+    ],
+    [
+        0.00021889089839532971,
+        0.0012384344590827823,
+        0.009684971533715725,
+        0.0554802268743515,
+        0.240230530500412,
+        0.6931469440460205,
+        1.0,
+    ],
+)
 print(certify_program(found, np.exp2, (0.5, 1.0)))
 
 # %%
-# Compiled, it is a function of arrays, and of scalars inside ``numba.njit`` code; its source can be had in Python and in CUDA C++.
+# Compiled, it is a function of arrays, and of scalars inside ``numba.njit`` code; its source can be
+# had in Python and in CUDA C++.
 
 f = found.compile(np.float32)
 x = np.linspace(0, 1, 1_000_000, dtype=np.float32)
-assert np.abs(f(x) - exp2(x)).max() <= 2**-22  # two units in the last place, at most: both are off by less than one
+assert (
+    np.abs(f(x) - exp2(x)).max() <= 2**-22
+)  # two units in the last place, at most: both are off by less than one
 print(found.to_source("exp2_between_0_and_1"))
 print(found.to_cuda("exp2_between_0_and_1"))
 
 # %%
-# How the error spreads over the interval. NumPy's function rounds almost perfectly, and numcore's is good for any argument; the program
-# needs to know only these, and is the fastest of the three.
+# How the error spreads over the interval. NumPy's function rounds almost perfectly, and numcore's
+# is good for any argument; the program needs to know only these, and is the fastest of the three.
 
 x = np.sort(np.random.default_rng(0).uniform(0, 1, 200_000).astype(np.float32))
 x = x[x < 1]
 exact = np.exp2(x.astype(np.float64))
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-for name, function, colour in (("numpy.exp2", np.exp2, "#c4581a"), ("numcore.special.exp2", exp2, "#7a5195"), ("found", f, "#0b6e99")):
+for name, function, colour in (
+    ("numpy.exp2", np.exp2, "#c4581a"),
+    ("numcore.special.exp2", exp2, "#7a5195"),
+    ("found", f, "#0b6e99"),
+):
     seconds = min(timeit.repeat(lambda function=function: function(x), number=1, repeat=20))
     print(f"{name}: {len(x) / seconds / 1e9:.2f} numbers in a nanosecond")
     errors = np.abs(function(x) - exact) * 2.0**23

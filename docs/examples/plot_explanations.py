@@ -2,10 +2,12 @@
 Which explanation of a classifier should one choose?
 ====================================================
 
-A network that tells benign from malignant tumours is a black box: it takes thirty measurements and gives a probability. An *attribution*
-says how much each measurement has to do with it. Eight popular methods give eight different answers. Yet all of them do the same: near
-the case that is to be explained, they replace the network by the simplest function there is, a weighted sum of the measurements. They
-differ in what they call *near*, and in what they ask the weighted sum to match, the network's values or its slopes.
+A network that tells benign from malignant tumours is a black box: it takes thirty measurements and
+gives a probability. An *attribution* says how much each measurement has to do with it. Eight
+popular methods give eight different answers. Yet all of them do the same: near the case that is to
+be explained, they replace the network by the simplest function there is, a weighted sum of the
+measurements. They differ in what they call *near*, and in what they ask the weighted sum to match,
+the network's values or its slopes.
 """
 
 import warnings
@@ -22,7 +24,9 @@ table = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
 train = np.arange(len(table)) % 3 > 0
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a network that could be trained longer is good enough here
-    network = MLPClassifier((16,), activation="tanh", max_iter=300, alpha=1.0, random_state=0).fit(table[train], data.target[train])
+    network = MLPClassifier((16,), activation="tanh", max_iter=300, alpha=1.0, random_state=0).fit(
+        table[train], data.target[train]
+    )
 (inner, outer), (shift, bias) = network.coefs_, network.intercepts_
 
 
@@ -37,46 +41,92 @@ def slope(x):
     return (p * (1 - p))[:, None] * (((1 - hidden**2) * outer[:, 0]) @ inner.T)
 
 
-print(f"cases that the network has not seen: {network.score(table[~train], data.target[~train]):.1%} right")
+print(
+    f"cases that the network has not seen: {network.score(table[~train], data.target[~train]):.1%} "
+    f"right"
+)
 
 # %%
 # Eight answers
 # -------------
 #
-# The 24 cases about which the network is least sure. *Absent* means that a measurement is set to the average of all patients, which is 0
-# here. Slopes (the first three methods) are times the measurement, so that all eight are in the same unit: what the measurement adds to the
-# probability.
+# The 24 cases about which the network is least sure. *Absent* means that a measurement is set to
+# the average of all patients, which is 0 here. Slopes (the first three methods) are times the
+# measurement, so that all eight are in the same unit: what the measurement adds to the probability.
 
 cases = table[~train][np.argsort(np.abs(probability(table[~train]) - 0.5))[:24]]
-methods = {"gradient": "gradient", "smooth_grad": "SmoothGrad", "c_lime": "C-LIME", "gradient_times_input": "gradient × input",
-           "integrated_gradients": "integrated gradients", "occlusion": "occlusion", "lime": "LIME", "kernel_shap": "KernelSHAP"}
-explanations = [explain(probability, cases, method=method, grad=slope, n_samples=2000, scale=1.0, kernel_width=6.0, rng=0)
-                for method in methods]
+methods = {
+    "gradient": "gradient",
+    "smooth_grad": "SmoothGrad",
+    "c_lime": "C-LIME",
+    "gradient_times_input": "gradient × input",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "lime": "LIME",
+    "kernel_shap": "KernelSHAP",
+}
+explanations = [
+    explain(
+        probability,
+        cases,
+        method=method,
+        grad=slope,
+        n_samples=2000,
+        scale=1.0,
+        kernel_width=6.0,
+        rng=0,
+    )
+    for method in methods
+]
 
 case = 3
-contributions = np.array([e.attributions[case] * (cases[case] if e.coordinates == "offset" else 1) for e in explanations])
+contributions = np.array(
+    [e.attributions[case] * (cases[case] if e.coordinates == "offset" else 1) for e in explanations]
+)
 shown = np.argsort(-np.abs(contributions).mean(axis=0))[:8]
 limit = np.abs(contributions[:, shown]).max()
 figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
-picture = axes.imshow(contributions[:, shown].T, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+picture = axes.imshow(
+    contributions[:, shown].T, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto"
+)
 axes.set_xticks(range(8), methods.values(), rotation=30, ha="right")
 axes.set_yticks(range(8), data.feature_names[shown])
 figure.colorbar(picture, label="adds to the probability")
-axes.set_title(f"A case with probability {probability(cases[case:case + 1])[0]:.2f}: the eight largest of thirty attributions")
+axes.set_title(
+    f"A case with probability {probability(cases[case : case + 1])[0]:.2f}: the eight largest of "
+    f"thirty attributions"
+)
 
 # %%
 # Which is right?
 # ---------------
 #
-# That depends on the question. Here are five meanings of *near the case*, and for each how far every explanation is from the network:
-# the mean square of the difference between the probability and the weighted sum, over two thousand points there, the same for all
-# explanations. In brackets how many times that of the best of the eight it is.
+# That depends on the question. Here are five meanings of *near the case*, and for each how far
+# every explanation is from the network: the mean square of the difference between the probability
+# and the weighted sum, over two thousand points there, the same for all explanations. In brackets
+# how many times that of the best of the eight it is.
 
-questions = {"a little noise\n(0.1 of the spread)": ("gaussian", 0.1), "much noise\n(the whole spread)": ("gaussian", 1.0),
-             "on the way to\nthe average patient": ("uniform_path", 1.0), "any measurements\nabsent": ("binary", 1.0),
-             "one measurement\nabsent": ("one_hot", 1.0)}
-losses = np.array([faithfulness(probability, cases, explanations, neighbourhood=neighbourhood, scale=scale, n_samples=2000,
-                                rng=1).mean(axis=1) for neighbourhood, scale in questions.values()])
+questions = {
+    "a little noise\n(0.1 of the spread)": ("gaussian", 0.1),
+    "much noise\n(the whole spread)": ("gaussian", 1.0),
+    "on the way to\nthe average patient": ("uniform_path", 1.0),
+    "any measurements\nabsent": ("binary", 1.0),
+    "one measurement\nabsent": ("one_hot", 1.0),
+}
+losses = np.array(
+    [
+        faithfulness(
+            probability,
+            cases,
+            explanations,
+            neighbourhood=neighbourhood,
+            scale=scale,
+            n_samples=2000,
+            rng=1,
+        ).mean(axis=1)
+        for neighbourhood, scale in questions.values()
+    ]
+)
 losses[losses < 1e-20] = 0  # what is left by rounding
 worse = losses / np.maximum(losses.min(axis=1, keepdims=True), 1e-7)
 
@@ -85,40 +135,74 @@ axes.imshow(np.log10(np.clip(worse.T, 1, 1000)), cmap="Blues_r", vmin=-0.3, vmax
 for question, scores in enumerate(losses):
     for method, loss in enumerate(scores):
         best, times = loss <= 1.001 * scores.min(), worse[question, method]
-        text = f"{loss:.1g}  best" if best else f"{loss:.1g}" + (f"  ({times:.{0 if times > 10 else 1}f} ×)" if scores.min() else "")
-        axes.text(question, method, text, ha="center", va="center", color="white" if times < 5 else "black",
-                  weight="bold" if best else None)
+        text = (
+            f"{loss:.1g}  best"
+            if best
+            else f"{loss:.1g}"
+            + (f"  ({times:.{0 if times > 10 else 1}f} ×)" if scores.min() else "")
+        )
+        axes.text(
+            question,
+            method,
+            text,
+            ha="center",
+            va="center",
+            color="white" if times < 5 else "black",
+            weight="bold" if best else None,
+        )
 axes.set_xticks(range(5), questions)
 axes.set_yticks(range(8), methods.values())
 axes.xaxis.tick_top()
 axes.set_title("mean squared difference from the network, and how many times that of the best")
 
 # %%
-# There is no free lunch: no row of the table is best throughout, and each method is good at its own question. LIME and KernelSHAP ask
-# what happens when measurements are absent, C-LIME what happens under noise of its size, occlusion takes one measurement away at a time
-# and is exact there, and the plain gradient knows about small changes only. Integrated gradients and KernelSHAP agree with the network at
-# both ends of the way to the average patient, and are one and the same function on it. SmoothGrad matches slopes and not values, and is
-# beaten where values are compared. So choose the question first, then the method; the function ``faithfulness`` says which one that is.
+# There is no free lunch: no row of the table is best throughout, and each method is good at its own
+# question. LIME and KernelSHAP ask what happens when measurements are absent, C-LIME what happens
+# under noise of its size, occlusion takes one measurement away at a time and is exact there, and
+# the plain gradient knows about small changes only. Integrated gradients and KernelSHAP agree with
+# the network at both ends of the way to the average patient, and are one and the same function on
+# it. SmoothGrad matches slopes and not values, and is beaten where values are compared. So choose
+# the question first, then the method; the function ``faithfulness`` says which one that is.
 
 for name, row in zip(questions, losses, strict=True):
     order = np.argsort(row)
     names = list(methods.values())
-    print(f"{name.replace(chr(10), ' '):42s} best: {names[order[0]]}, then {names[order[1]]}; worst: {names[order[-1]]}")
+    print(
+        f"{name.replace(chr(10), ' '):42s} best: {names[order[0]]}, then {names[order[1]]}; "
+        f"worst: {names[order[-1]]}"
+    )
 
 # %%
 # How sure are the numbers themselves?
 # ------------------------------------
 #
-# Methods that draw random points come with a standard error, the spread that other random points would have led to. For the largest
-# attribution of each case, in percent of it:
+# Methods that draw random points come with a standard error, the spread that other random points
+# would have led to. For the largest attribution of each case, in percent of it:
 
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 samples = [100, 300, 1000, 3000]
-for (method, name), colour in zip((("lime", "LIME"), ("kernel_shap", "KernelSHAP"), ("c_lime", "C-LIME"), ("smooth_grad", "SmoothGrad")),
-                                  ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"), strict=True):
+for (method, name), colour in zip(
+    (
+        ("lime", "LIME"),
+        ("kernel_shap", "KernelSHAP"),
+        ("c_lime", "C-LIME"),
+        ("smooth_grad", "SmoothGrad"),
+    ),
+    ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"),
+    strict=True,
+):
     percent = []
     for n in samples:
-        e = explain(probability, cases, method=method, grad=slope, n_samples=n, scale=1.0, kernel_width=6.0, rng=0)
+        e = explain(
+            probability,
+            cases,
+            method=method,
+            grad=slope,
+            n_samples=n,
+            scale=1.0,
+            kernel_width=6.0,
+            rng=0,
+        )
         largest = np.arange(len(cases)), np.abs(e.attributions).argmax(axis=1)
         percent.append(100 * np.median(e.standard_error[largest] / np.abs(e.attributions[largest])))
     axes.loglog(samples, percent, "o-", color=colour, label=name)

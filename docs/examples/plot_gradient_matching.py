@@ -2,14 +2,16 @@
 Splitting a supernet where its operations disagree
 ==================================================
 
-To find a good architecture without training every candidate, one trains a single *supernet* that contains all of them: on each edge
-several operations take turns and share the same weights. The trouble is that operations may pull these weights in different directions;
-the supernet then misjudges the candidates. Gradient matching asks which operations agree: it takes the gradient of the loss with each
-operation in turn, measures how far the gradients point apart, and splits the supernet into copies so that operations that disagree no
-longer share.
+To find a good architecture without training every candidate, one trains a single *supernet* that
+contains all of them: on each edge several operations take turns and share the same weights. The
+trouble is that operations may pull these weights in different directions; the supernet then
+misjudges the candidates. Gradient matching asks which operations agree: it takes the gradient of
+the loss with each operation in turn, measures how far the gradients point apart, and splits the
+supernet into copies so that operations that disagree no longer share.
 
-Here the supernet is tiny: handwritten digits go through three edges, each with the same weights followed by a ReLU, a hyperbolic
-tangent or nothing, or left out altogether: 64 architectures, so that each can also be trained by itself to see the truth.
+Here the supernet is tiny: handwritten digits go through three edges, each with the same weights
+followed by a ReLU, a hyperbolic tangent or nothing, or left out altogether: 64 architectures, so
+that each can also be trained by itself to see the truth.
 """
 
 import itertools
@@ -21,7 +23,12 @@ from sklearn.datasets import load_digits
 
 from numcore.nn import gradient_distance_matrix, min_cut_partition, split_supernet
 
-EDGES, WIDTH, BATCH, RATE = ((0, 1), (0, 2), (1, 2)), 6, 64, 0.02  # edges from node to node; node 0 is the input, nodes 1 and 2 the output
+EDGES, WIDTH, BATCH, RATE = (
+    ((0, 1), (0, 2), (1, 2)),
+    6,
+    64,
+    0.02,
+)  # edges from node to node; node 0 is the input, nodes 1 and 2 the output
 OPERATIONS = ("relu", "tanh", "linear", "none")
 APPLY = (lambda z: np.maximum(z, 0), np.tanh, lambda z: z)
 SLOPE = (lambda out: out > 0, lambda out: 1 - out * out, lambda out: 1.0)
@@ -49,7 +56,9 @@ def gradients(w, architecture, x, y):
     p = np.exp(scores - scores.max(axis=1, keepdims=True))
     p = (p / p.sum(axis=1, keepdims=True) - np.eye(10)[y]) / len(y)
     back = p @ w["out"].T
-    g = {name: np.zeros_like(weight) for name, weight in w.items()} | {"out": (nodes[1] + nodes[2]).T @ p}
+    g = {name: np.zeros_like(weight) for name, weight in w.items()} | {
+        "out": (nodes[1] + nodes[2]).T @ p
+    }
     grad = [np.zeros_like(back), back, back]
     for e in (2, 1, 0):
         (a, b), op = EDGES[e], architecture[e]
@@ -61,12 +70,16 @@ def gradients(w, architecture, x, y):
 
 
 def initial(rng):
-    w = {"in": rng.standard_normal((64, WIDTH)) / 8, "out": rng.standard_normal((WIDTH, 10)) / np.sqrt(WIDTH)}
+    w = {
+        "in": rng.standard_normal((64, WIDTH)) / 8,
+        "out": rng.standard_normal((WIDTH, 10)) / np.sqrt(WIDTH),
+    }
     return w | {e: 1.4 * rng.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH) for e in range(3)}
 
 
 def trained(w, mask, steps, rng):
-    """Adam with a falling rate; each step takes a random architecture that the mask allows. Weights that were not used stay."""
+    """Adam with a falling rate; each step takes a random architecture that the mask allows. Weights
+    that were not used stay."""
     w, first, second, used = dict(w), {k: 0.0 for k in w}, {k: 0.0 for k in w}, {k: 0 for k in w}
     for step in range(steps):
         architecture = [int(rng.choice(np.flatnonzero(edge))) for edge in mask]
@@ -76,7 +89,9 @@ def trained(w, mask, steps, rng):
             if k not in range(3) or architecture[k] != 3:
                 used[k] += 1
                 first[k], second[k] = 0.9 * first[k] + 0.1 * g, 0.99 * second[k] + 0.01 * g * g
-                w[k] = w[k] - rate * first[k] / (1 - 0.9**used[k]) / (np.sqrt(second[k] / (1 - 0.99**used[k])) + 1e-8)
+                w[k] = w[k] - rate * first[k] / (1 - 0.9 ** used[k]) / (
+                    np.sqrt(second[k] / (1 - 0.99 ** used[k])) + 1e-8
+                )
     return w
 
 
@@ -89,17 +104,25 @@ def alone(seed, steps=200):
     result = []
     for i, architecture in enumerate(ARCHITECTURES):
         rng = np.random.default_rng([seed, i])
-        result.append(accuracy(trained(initial(rng), np.eye(4, dtype=bool)[list(architecture)], steps, rng), architecture))
+        result.append(
+            accuracy(
+                trained(initial(rng), np.eye(4, dtype=bool)[list(architecture)], steps, rng),
+                architecture,
+            )
+        )
     return np.array(result)
 
 
 def supernets(seed, splits, random=False, steps=100, more=60):
-    """Masks and weights after `splits` rounds; every architecture's weights have seen ``steps + 2 * more`` steps of its own supernet."""
+    """Masks and weights after `splits` rounds; every architecture's weights have seen
+    ``steps + 2 * more`` steps of its own supernet."""
     rng, weights = np.random.default_rng([seed, 7]), {}
 
     def train_fn(mask, parent):
         if parent is None:
-            weights[mask.tobytes()] = trained(initial(rng), mask, steps if splits else steps + 2 * more, rng)
+            weights[mask.tobytes()] = trained(
+                initial(rng), mask, steps if splits else steps + 2 * more, rng
+            )
         else:
             weights[mask.tobytes()] = trained(weights[parent.tobytes()], mask, more, rng)
 
@@ -111,7 +134,15 @@ def supernets(seed, splits, random=False, steps=100, more=60):
         batch = draws.integers(len(x), size=256)
         return list(gradients(weights[mask.tobytes()], architecture, x[batch], y[batch]).values())
 
-    masks = split_supernet(gradient_fn, np.ones((3, 4), bool), splits, n_repeats=20, criterion="between", train_fn=train_fn, rng=seed)
+    masks = split_supernet(
+        gradient_fn,
+        np.ones((3, 4), bool),
+        splits,
+        n_repeats=20,
+        criterion="between",
+        train_fn=train_fn,
+        rng=seed,
+    )
     return masks, weights
 
 
@@ -126,51 +157,77 @@ def estimated(masks, weights):
 
 
 # %%
-# How far apart the gradients of the four operations point, on the last edge of a supernet after 100 steps: 0 would be the same
-# direction for every row of weights, 1 for each row that has nothing in common.
+# How far apart the gradients of the four operations point, on the last edge of a supernet after 100
+# steps: 0 would be the same direction for every row of weights, 1 for each row that has nothing in
+# common.
 
 (mask,), weights = supernets(0, 0, steps=100, more=0)
 w, rng, distances = weights[mask.tobytes()], np.random.default_rng(1), 0
 for _ in range(50):
     rest, batch = rng.integers(4, size=2), rng.integers(len(x), size=256)  # the same for all four
-    distances = distances + gradient_distance_matrix(
-        [list(gradients(w, [*rest, op], x[batch], y[batch]).values()) for op in range(4)]) / 50
+    distances = (
+        distances
+        + gradient_distance_matrix(
+            [list(gradients(w, [*rest, op], x[batch], y[batch]).values()) for op in range(4)]
+        )
+        / 50
+    )
 partition = min_cut_partition(distances)
 print(distances.round(1))
-print("best groups:", [[OPERATIONS[op] for op in group] for group in partition.groups],
-      f"distances within {partition.within:.1f}, between {partition.between:.1f}")
+print(
+    "best groups:",
+    [[OPERATIONS[op] for op in group] for group in partition.groups],
+    f"distances within {partition.within:.1f}, between {partition.between:.1f}",
+)
 
 # %%
-# Now two rounds of splits, four supernets, for five seeds. The accuracy that each architecture has with shared weights is compared with
-# what it reaches alone: by the mean difference, and by Kendall's rank correlation, which is 1 where both rank all architectures alike.
+# Now two rounds of splits, four supernets, for five seeds. The accuracy that each architecture has
+# with shared weights is compared with what it reaches alone: by the mean difference, and by
+# Kendall's rank correlation, which is 1 where both rank all architectures alike.
 
 SEEDS = range(5)
 truth = alone(0)
-ways = {"one supernet": {"splits": 0}, "four, split at random": {"splits": 2, "random": True}, "four, split by gradients": {"splits": 2}}
-estimates = {way: [estimated(*supernets(seed, **options)) for seed in SEEDS] for way, options in ways.items()}
+ways = {
+    "one supernet": {"splits": 0},
+    "four, split at random": {"splits": 2, "random": True},
+    "four, split by gradients": {"splits": 2},
+}
+estimates = {
+    way: [estimated(*supernets(seed, **options)) for seed in SEEDS] for way, options in ways.items()
+}
 ranks = {way: [kendalltau(e, truth)[0] for e in estimate] for way, estimate in estimates.items()}
 gaps = {way: [np.abs(e - truth).mean() for e in estimate] for way, estimate in estimates.items()}
 for way in ways:
-    print(f"{way}: rank correlation {np.mean(ranks[way]):.2f} ± {np.std(ranks[way]) / len(SEEDS)**0.5:.2f}, "
-          f"accuracies off by {np.mean(gaps[way]):.1%} on average")
+    print(
+        f"{way}: rank correlation {np.mean(ranks[way]):.2f} ± "
+        f"{np.std(ranks[way]) / len(SEEDS) ** 0.5:.2f}, "
+        f"accuracies off by {np.mean(gaps[way]):.1%} on average"
+    )
 
 # %%
-# Split by gradients, the supernets know their architectures' accuracies better than one supernet does, and better than supernets that were
-# split at random; twenty seeds say the same (4.8 %, against 6.3 % and 6.0 %). The *ranking* does not gain in a case as small as this: the
-# better half of the 64 architectures lies within 5 % of accuracy, and four supernets that were trained apart add differences of their own.
+# Split by gradients, the supernets know their architectures' accuracies better than one supernet
+# does, and better than supernets that were split at random; twenty seeds say the same (4.8 %,
+# against 6.3 % and 6.0 %). The *ranking* does not gain in a case as small as this: the better half
+# of the 64 architectures lies within 5 % of accuracy, and four supernets that were trained apart
+# add differences of their own.
 #
-# Each point on the left is an architecture, for one seed: the nearer to the diagonal, the better the supernet knows it. On the right, all
-# seeds.
+# Each point on the left is an architecture, for one seed: the nearer to the diagonal, the better
+# the supernet knows it. On the right, all seeds.
 
 colours = ("#c4581a", "#7b4fa3", "#0b6e99")
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", width_ratios=(1.3, 1, 1))
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(12, 4), layout="constrained", width_ratios=(1.3, 1, 1)
+)
 for way, colour in zip(ways, colours, strict=True):
     left.scatter(truth, estimates[way][0], s=14, color=colour, label=way)
 left.plot([0, 1], [0, 1], color="grey", linestyle=":")
 left.set_xlabel("accuracy when trained alone")
 left.set_ylabel("accuracy with shared weights")
 left.legend()
-for axes, values, label in ((middle, gaps, "mean difference of accuracies"), (right, ranks, "rank correlation with the truth")):
+for axes, values, label in (
+    (middle, gaps, "mean difference of accuracies"),
+    (right, ranks, "rank correlation with the truth"),
+):
     for i, (way, colour) in enumerate(zip(ways, colours, strict=True)):
         axes.bar(i, np.mean(values[way]), color=colour, alpha=0.5)
         axes.scatter(np.full(len(SEEDS), i), values[way], color=colour, s=14)

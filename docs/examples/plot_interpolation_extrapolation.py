@@ -2,17 +2,25 @@
 Test queries that are new, and those that are not
 =================================================
 
-Whoever tests a search engine on queries that resemble those it was trained on sees how well it interpolates; on queries unlike any of them,
-how well it extrapolates. Here the queries are images of handwritten digits, and the answer is the digit. They are cut into five buckets of
-similar images. Each bucket is left out of training once: its test queries then ask for extrapolation, the others for interpolation. Two
-models are compared. One remembers: it answers with the digits of the most similar training images. The other is a linear map.
+Whoever tests a search engine on queries that resemble those it was trained on sees how well it
+interpolates; on queries unlike any of them, how well it extrapolates. Here the queries are images
+of handwritten digits, and the answer is the digit. They are cut into five buckets of similar
+images. Each bucket is left out of training once: its test queries then ask for extrapolation, the
+others for interpolation. Two models are compared. One remembers: it answers with the digits of the
+most similar training images. The other is a linear map.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
-from numcore.retrieval import nearest_training_similarity, ranking_metrics, resample_train_test, split_report, topk_inner_product
+from numcore.retrieval import (
+    nearest_training_similarity,
+    ranking_metrics,
+    resample_train_test,
+    split_report,
+    topk_inner_product,
+)
 
 digits = load_digits()
 queries, answers = digits.data / 16, digits.target
@@ -23,7 +31,9 @@ judgements = np.stack([np.arange(len(test)), answers[test], np.ones(len(test), i
 
 def memory(kept):
     """The digits of the ten most similar training images, the most similar first."""
-    return answers[kept][topk_inner_product(queries[test], queries[kept], 10, metric="cosine").indices]
+    return answers[kept][
+        topk_inner_product(queries[test], queries[kept], 10, metric="cosine").indices
+    ]
 
 
 def linear(kept):
@@ -40,33 +50,54 @@ for i in range(5):
         values[name].append(ranking_metrics(model(kept), judgements, metrics=("mrr@10",))["mrr@10"])
 reports = {name: split_report(np.array(folds), split) for name, folds in values.items()}
 for name, report in reports.items():
-    print(f"{name}: {report.interpolation:.3f} on interpolation, {report.extrapolation:.3f} on extrapolation, ratio {report.ratio:.3f}")
+    print(
+        f"{name}: {report.interpolation:.3f} on interpolation, {report.extrapolation:.3f} on "
+        f"extrapolation, ratio {report.ratio:.3f}"
+    )
 
 # %%
-# The mean reciprocal rank is 1 where the right digit always comes first, 1/2 where it comes second. Lines show twice the standard error.
-# A mixed set of test queries would hide how much both models lose on images unlike those in training. Remembering loses least here, as even
-# with a bucket left out some images of each digit stay in training; where answers of new queries were never seen, it fails.
+# The mean reciprocal rank is 1 where the right digit always comes first, 1/2 where it comes second.
+# Lines show twice the standard error. A mixed set of test queries would hide how much both models
+# lose on images unlike those in training. Remembering loses least here, as even with a bucket left
+# out some images of each digit stay in training; where answers of new queries were never seen, it
+# fails.
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for at, report in enumerate(reports.values()):
-    for shift, kind, mean, colour in ((-0.2, "interpolation", report.interpolation, "#0b6e99"),
-                                      (0.2, "extrapolation", report.extrapolation, "#c4581a")):
-        axes.bar(at + shift, mean, 0.38, color=colour, label=kind if not at else None, yerr=2 * report.standard_error[shift > 0])
+    for shift, kind, mean, colour in (
+        (-0.2, "interpolation", report.interpolation, "#0b6e99"),
+        (0.2, "extrapolation", report.extrapolation, "#c4581a"),
+    ):
+        axes.bar(
+            at + shift,
+            mean,
+            0.38,
+            color=colour,
+            label=kind if not at else None,
+            yerr=2 * report.standard_error[shift > 0],
+        )
 axes.set_xticks(range(2), list(reports))
 axes.set_ylabel("mean reciprocal rank")
 axes.set_ylim(0, 1)
 axes.legend(loc="lower left")
 
 # %%
-# How similar a test image is to the training image nearest to it, with its own bucket in training, and without.
+# How similar a test image is to the training image nearest to it, with its own bucket in training,
+# and without.
 
 kept, _, far = split.fold(0)
 bins = np.linspace(0.75, 1, 40)
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-for label, chosen, colour in (("bucket 0 left out", train[kept], "#c4581a"), ("all in training", train, "#0b6e99")):
+for label, chosen, colour in (
+    ("bucket 0 left out", train[kept], "#c4581a"),
+    ("all in training", train, "#0b6e99"),
+):
     similarity = nearest_training_similarity(queries[chosen], queries[test[far]])
     axes.hist(similarity, bins, histtype="step", linewidth=2, color=colour, label=label)
-    print(f"{label}: test images of bucket 0 have a mean cosine of {similarity.mean():.3f} to the nearest training image")
+    print(
+        f"{label}: test images of bucket 0 have a mean cosine of {similarity.mean():.3f} to the "
+        f"nearest training image"
+    )
 axes.set_xlabel("cosine to the nearest training image")
 axes.set_ylabel("test images of bucket 0")
 axes.legend(loc="upper left")

@@ -2,12 +2,15 @@
 How much can a network's answer change?
 =======================================
 
-A network of ReLUs, which pass positive numbers on and replace negative ones by 0, is linear wherever the same of them pass. How fast its
-outputs can change near an image is said by a *Lipschitz constant*: if no pixel changes by more than some amount, no output changes by more
-than the constant times that amount. Trying many points gives a lower bound of it, since the worst point may have been missed. A
-*certified* bound is an upper one: it holds at every point. Here both are computed for a network that reads handwritten digits, on boxes of
-growing size around an image, by four methods: interval arithmetic, RecurJac, and the linear bounds of Shi, Wang, Zhang, Kolter and Hsieh
-(NeurIPS 2022), summed over the entries of the Jacobian, which is the table of derivatives of outputs by pixels, or bounded as one sum.
+A network of ReLUs, which pass positive numbers on and replace negative ones by 0, is linear
+wherever the same of them pass. How fast its outputs can change near an image is said by a
+*Lipschitz constant*: if no pixel changes by more than some amount, no output changes by more than
+the constant times that amount. Trying many points gives a lower bound of it, since the worst point
+may have been missed. A *certified* bound is an upper one: it holds at every point. Here both are
+computed for a network that reads handwritten digits, on boxes of growing size around an image, by
+four methods: interval arithmetic, RecurJac, and the linear bounds of Shi, Wang, Zhang, Kolter and
+Hsieh (NeurIPS 2022), summed over the entries of the Jacobian, which is the table of derivatives of
+outputs by pixels, or bounded as one sum.
 """
 
 import time
@@ -27,14 +30,20 @@ with warnings.catch_warnings():
     model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(images[::2] / 16, labels[::2])
 weights, biases = [np.ascontiguousarray(w.T) for w in model.coefs_], model.intercepts_
 x0, label = images[1] / 16, labels[1]
-print(f"{model.score(images[1::2] / 16, labels[1::2]):.1%} of the images that the network has not seen are read correctly")
+print(
+    f"{model.score(images[1::2] / 16, labels[1::2]):.1%} of the images that the network has not "
+    f"seen are read correctly"
+)
 
 # %%
-# The bounds. All of them meet the lower bound where the box is so small that no ReLU changes; then interval arithmetic leaves first,
-# and the joint linear bound last.
+# The bounds. All of them meet the lower bound where the box is so small that no ReLU changes; then
+# interval arithmetic leaves first, and the joint linear bound last.
 
 sizes = np.geomspace(1e-4, 0.1, 16)
-start, found = time.perf_counter(), {"interval": [], "RecurJac": [], "linear, entry by entry": [], "linear, jointly": []}
+start, found = (
+    time.perf_counter(),
+    {"interval": [], "RecurJac": [], "linear, entry by entry": [], "linear, jointly": []},
+)
 lower = []
 for eps in sizes:
     for name, method in zip(found, ("interval", "recurjac", "linear"), strict=False):
@@ -53,18 +62,35 @@ left.set_xlabel("half the width of the box, in units of white against black")
 left.set_ylabel("Lipschitz constant")
 left.legend(fontsize=8)
 for i in (5, 10, 15):
-    print(f"eps = {sizes[i]:.4f}: sampled {lower[i]:.2f} <= " + " <= ".join(f"{found[name][i]:.2f} ({name})" for name in reversed(found)))
+    print(
+        f"eps = {sizes[i]:.4f}: sampled {lower[i]:.2f} <= "
+        + " <= ".join(f"{found[name][i]:.2f} ({name})" for name in reversed(found))
+    )
 
 # %%
-# What it is good for: the answer is certain to stay the same as long as the score of the right digit is certain to exceed the others. The
-# differences of scores are outputs of the network with another last layer.
+# What it is good for: the answer is certain to stay the same as long as the score of the right
+# digit is certain to exceed the others. The differences of scores are outputs of the network with
+# another last layer.
 
 others = np.delete(np.arange(10), label)
-differences = [*weights[:-1], weights[-1][label] - weights[-1][others]], [*biases[:-1], biases[-1][label] - biases[-1][others]]
-margins = np.array([[output_bounds(*differences, x0, eps, method=method)[0].min() for eps in sizes] for method in ("interval", "crown")])
-for margin, name, colour in zip(margins, ("interval arithmetic", "linear bounds (CROWN)"), (COLOURS[0], COLOURS[3]), strict=True):
+differences = (
+    [*weights[:-1], weights[-1][label] - weights[-1][others]],
+    [*biases[:-1], biases[-1][label] - biases[-1][others]],
+)
+margins = np.array(
+    [
+        [output_bounds(*differences, x0, eps, method=method)[0].min() for eps in sizes]
+        for method in ("interval", "crown")
+    ]
+)
+for margin, name, colour in zip(
+    margins, ("interval arithmetic", "linear bounds (CROWN)"), (COLOURS[0], COLOURS[3]), strict=True
+):
     right.semilogx(sizes, margin, color=colour, label=name)
-    print(f"{name}: the image is certain to be read as {label} up to eps = {sizes[margin > 0].max():.4f}")
+    print(
+        f"{name}: the image is certain to be read as {label} up to eps = "
+        f"{sizes[margin > 0].max():.4f}"
+    )
 right.axhline(0, color="grey", linewidth=0.8)
 right.set_ylim(-3 * margins.max(), 1.2 * margins.max())
 right.set_xlabel("half the width of the box, in units of white against black")
@@ -75,8 +101,17 @@ right.legend(fontsize=8)
 # Splitting the box by which ReLUs pass makes the bound tighter, the more the longer one waits.
 
 eps, steps = sizes[11], []
-local_lipschitz(weights, biases, x0, eps, branch_and_bound=True, max_domains=300, n_lower_samples=2000, rng=0,
-                callback=lambda upper, lower, parts: steps.append((parts, upper, lower)))
+local_lipschitz(
+    weights,
+    biases,
+    x0,
+    eps,
+    branch_and_bound=True,
+    max_domains=300,
+    n_lower_samples=2000,
+    rng=0,
+    callback=lambda upper, lower, parts: steps.append((parts, upper, lower)),
+)
 parts, uppers, lowers = zip(*steps, strict=True)
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 axes.plot(parts, uppers, color=COLOURS[3], label="certified")
@@ -84,28 +119,43 @@ axes.plot(parts, lowers, "k:", label="largest at 2000 points")
 axes.set_xlabel("parts of the box")
 axes.set_ylabel(f"Lipschitz constant, eps = {eps:.4f}")
 axes.legend()
-print(f"eps = {eps:.4f}: {uppers[0]:.3f} with {parts[0]} parts, {uppers[-1]:.3f} with {parts[-1]}, sampled {lowers[-1]:.3f}")
+print(
+    f"eps = {eps:.4f}: {uppers[0]:.3f} with {parts[0]} parts, {uppers[-1]:.3f} with {parts[-1]}, "
+    f"sampled {lowers[-1]:.3f}"
+)
 
 # %%
-# The signs of derivatives, if they are certain, say in which of its inputs a prediction can only rise, or only fall: here that of
-# the progress of diabetes from ten measurements, over boxes around each of 100 patients.
+# The signs of derivatives, if they are certain, say in which of its inputs a prediction can only
+# rise, or only fall: here that of the progress of diabetes from ten measurements, over boxes around
+# each of 100 patients.
 
 data = load_diabetes()
 x, y = data.data / data.data.std(axis=0), (data.target - data.target.mean()) / data.target.std()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    model = MLPRegressor(hidden_layer_sizes=(32, 32), alpha=1.0, max_iter=200, random_state=0).fit(x[100:], y[100:])
+    model = MLPRegressor(hidden_layer_sizes=(32, 32), alpha=1.0, max_iter=200, random_state=0).fit(
+        x[100:], y[100:]
+    )
 weights, biases = [np.ascontiguousarray(w.T) for w in model.coefs_], model.intercepts_
 signs = np.array([monotonicity(weights, biases, x[:100], eps)[:, 0] for eps in (0.02, 0.1, 0.3)])
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 place = np.arange(len(data.feature_names))
 for k, (eps, colour) in enumerate(zip((0.02, 0.1, 0.3), COLOURS, strict=False)):
-    axes.bar(place + 0.27 * (k - 1), (signs[k] > 0).sum(axis=0), 0.25, color=colour, label=f"half width {eps} standard deviations")
+    axes.bar(
+        place + 0.27 * (k - 1),
+        (signs[k] > 0).sum(axis=0),
+        0.25,
+        color=colour,
+        label=f"half width {eps} standard deviations",
+    )
     axes.bar(place + 0.27 * (k - 1), -(signs[k] < 0).sum(axis=0), 0.25, color=colour)
 axes.axhline(0, color="grey", linewidth=0.8)
 axes.set_xticks(place, data.feature_names)
 axes.set_ylabel("patients: can only rise (up),\ncan only fall (down)")
 axes.legend(fontsize=8)
 bmi = data.feature_names.index("bmi")
-print(f"the prediction is certain never to fall with the body mass index, within 0.1 standard deviations, for "
-      f"{np.sum(signs[1][:, bmi] > 0)} of 100 patients")
+print(
+    f"the prediction is certain never to fall with the body mass index, within 0.1 standard "
+    f"deviations, for "
+    f"{np.sum(signs[1][:, bmi] > 0)} of 100 patients"
+)

@@ -2,10 +2,12 @@
 Reading digits row by row
 =========================
 
-A recurrent network reads its input piece by piece and keeps what it needs. Here a long short-term memory, LSTM for short, gets an 8 × 8
-image of a handwritten digit one row of pixels at a time, from the top down, and after every row says which digit it is. Its *gates*,
-numbers between 0 and 1, decide what enters the memory, what stays in it and what is shown. The claim of its authors is that a memory which
-is only multiplied by a gate close to 1 lets a training signal pass back over many steps, where a plain recurrent network loses it.
+A recurrent network reads its input piece by piece and keeps what it needs. Here a long short-term
+memory, LSTM for short, gets an 8 × 8 image of a handwritten digit one row of pixels at a time, from
+the top down, and after every row says which digit it is. Its *gates*, numbers between 0 and 1,
+decide what enters the memory, what stays in it and what is shown. The claim of its authors is that
+a memory which is only multiplied by a gate close to 1 lets a training signal pass back over many
+steps, where a plain recurrent network loses it.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +20,10 @@ digits, hidden, rng = load_digits(), 48, np.random.default_rng(0)
 rows = np.ascontiguousarray((digits.images / 16).swapaxes(0, 1), np.float32)  # (step, image, pixel)
 train, test = np.split(rng.permutation(len(digits.target)), [1200])
 
-w_x, w_h, w = (rng.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(hidden))
-               for shape in ((8, 4 * hidden), (hidden, 4 * hidden), (hidden, 10)))
+w_x, w_h, w = (
+    rng.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(hidden))
+    for shape in ((8, 4 * hidden), (hidden, 4 * hidden), (hidden, 10))
+)
 b = np.repeat(np.array([0, 1, 0, 0], np.float32), hidden)  # the forget gates start open
 
 
@@ -31,8 +35,9 @@ def read(x):
 
 
 # %%
-# Training: the loss is taken after every row, and its gradient goes back through all rows before. ``lstm_vjp`` gives the gradients of the
-# weights, ``clip_grad_norm`` makes rare large ones shorter, and Adam changes the weights in place.
+# Training: the loss is taken after every row, and its gradient goes back through all rows before.
+# ``lstm_vjp`` gives the gradients of the weights, ``clip_grad_norm`` makes rare large ones shorter,
+# and Adam changes the weights in place.
 
 adam, losses = Adam([w_x, w_h, b, w], lr=5e-3), []
 for _ in range(25):
@@ -40,14 +45,19 @@ for _ in range(25):
         scores, outputs, cache = read(rows[:, batch])
         loss, grad = softmax_cross_entropy(scores, np.tile(digits.target[batch], (8, 1)))
         _, _, _, *grads = lstm_vjp(grad @ w.T, None, None, cache)
-        clipped, _ = clip_grad_norm([*grads, np.tensordot(outputs, grad, axes=((0, 1), (0, 1)))], 1.0)
+        clipped, _ = clip_grad_norm(
+            [*grads, np.tensordot(outputs, grad, axes=((0, 1), (0, 1)))], 1.0
+        )
         adam.step(clipped)
         losses.append(loss)
 
 scores, _, _ = read(rows[:, test])
 accuracy = (scores.argmax(axis=2) == digits.target[test]).mean(axis=1)
 for row in (1, 4, 8):
-    print(f"after row {row} of 8, {accuracy[row - 1]:.1%} of {len(test)} new images are read correctly")
+    print(
+        f"after row {row} of 8, {accuracy[row - 1]:.1%} of {len(test)} new images are read "
+        f"correctly"
+    )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 left.plot(losses, color="#0b6e99", linewidth=0.8)
@@ -59,7 +69,8 @@ right.set_ylabel("new images read correctly, %")
 right.set_ylim(0, 100)
 
 # %%
-# What the network thinks while it reads: four new images, and the probability of each digit after every row.
+# What the network thinks while it reads: four new images, and the probability of each digit after
+# every row.
 
 chosen = test[:4]
 scores, _, _ = read(rows[:, chosen])
@@ -77,12 +88,19 @@ for k, (above, below) in enumerate(grid.T):
 grid[1, 0].set_ylabel("rows that have been read")
 
 # %%
-# How far a training signal reaches back, before any training. Two networks read images, then blank rows, and the gradient of what they
-# hold at the end is followed back over the blank rows to the end of the image. All weights start between -1/√48 and 1/√48, as is usual;
-# the LSTM's forget gates start open, at sigmoid(3) = 0.95. The plain network is ``h = tanh(x w_x + h w_h)``.
+# How far a training signal reaches back, before any training. Two networks read images, then blank
+# rows, and the gradient of what they hold at the end is followed back over the blank rows to the
+# end of the image. All weights start between -1/√48 and 1/√48, as is usual; the LSTM's forget gates
+# start open, at sigmoid(3) = 0.95. The plain network is ``h = tanh(x w_x + h w_h)``.
 
-lags, images, start = np.array([0, 1, 2, 5, 10, 20, 40, 80]), rows[:, test[:50]].astype(float), np.zeros((50, hidden))
-first_x, first_h = (rng.uniform(-1, 1, shape) / np.sqrt(hidden) for shape in ((8, 4 * hidden), (hidden, 4 * hidden)))
+lags, images, start = (
+    np.array([0, 1, 2, 5, 10, 20, 40, 80]),
+    rows[:, test[:50]].astype(float),
+    np.zeros((50, hidden)),
+)
+first_x, first_h = (
+    rng.uniform(-1, 1, shape) / np.sqrt(hidden) for shape in ((8, 4 * hidden), (hidden, 4 * hidden))
+)
 forget = np.repeat([0.0, 3, 0, 0], hidden)
 
 through_memory, through_output = [], []
@@ -98,9 +116,14 @@ for lag in lags:
     for h in shown[:8:-1]:
         gradient = (gradient * (1 - h**2)) @ plain_h.T
     through_output.append(np.linalg.norm(gradient))
-through_memory, through_output = (np.array(norms) / norms[0] for norms in (through_memory, through_output))
+through_memory, through_output = (
+    np.array(norms) / norms[0] for norms in (through_memory, through_output)
+)
 for k in (4, 7):
-    print(f"the gradient's length after {lags[k]} blank rows, by that without: LSTM {through_memory[k]:.2g}, plain {through_output[k]:.2g}")
+    print(
+        f"the gradient's length after {lags[k]} blank rows, by that without: LSTM "
+        f"{through_memory[k]:.2g}, plain {through_output[k]:.2g}"
+    )
 
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
 axes.semilogy(lags, through_memory, "o-", color="#0b6e99", label="LSTM, through its memory")

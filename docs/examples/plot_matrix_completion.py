@@ -2,9 +2,10 @@
 A photograph from two fifths of its pixels
 ==========================================
 
-A matrix of low rank is a sum of a few products of one column and one row. If a matrix is nearly so, most of its entries follow from the
-others. Here three fifths of a photograph's pixels are hidden and computed from the rest, and a random matrix shows how fast the
-computation closes in on the truth, also when its steps are taken only roughly.
+A matrix of low rank is a sum of a few products of one column and one row. If a matrix is nearly so,
+most of its entries follow from the others. Here three fifths of a photograph's pixels are hidden
+and computed from the rest, and a random matrix shows how fast the computation closes in on the
+truth, also when its steps are taken only roughly.
 """
 
 import matplotlib.pyplot as plt
@@ -14,22 +15,34 @@ from sklearn.datasets import load_sample_image
 from numcore.linalg import CSR, alternating_step, complete_masked, predict_entries
 
 # %%
-# Every second pixel of a grey photograph, of which 40 % are known. The model is fitted to these; the error that counts is that at the
-# hidden ones. The error at the known pixels falls with every rank more, while the model soon begins to follow chance. Hiding a tenth of
-# the known pixels from the fit, ``holdout=0.1``, tells when, without looking at what is missing.
+# Every second pixel of a grey photograph, of which 40 % are known. The model is fitted to these;
+# the error that counts is that at the hidden ones. The error at the known pixels falls with every
+# rank more, while the model soon begins to follow chance. Hiding a tenth of the known pixels from
+# the fit, ``holdout=0.1``, tells when, without looking at what is missing.
 
 image = load_sample_image("china.jpg").mean(axis=2)[::2, ::2]
 known = np.random.default_rng(0).random(image.shape) < 0.4
-ranks, errors = (1, 2, 3, 5, 8, 12, 16, 20), {"known pixels": [], "held-out pixels": [], "hidden pixels": []}
+ranks, errors = (
+    (1, 2, 3, 5, 8, 12, 16, 20),
+    {"known pixels": [], "held-out pixels": [], "hidden pixels": []},
+)
 rows, cols = np.nonzero(~known)
 for rank in ranks:
-    result = complete_masked(image, known, rank=rank, ridge=0.05, center=True, holdout=0.1, max_iter=30, tol=1e-4, rng=0)
-    hidden = np.sqrt(np.mean((predict_entries(result, rows, cols) - image[~known])**2))
-    for name, error in zip(errors, (result.observed_rmse, result.holdout_rmse, hidden), strict=True):
+    result = complete_masked(
+        image, known, rank=rank, ridge=0.05, center=True, holdout=0.1, max_iter=30, tol=1e-4, rng=0
+    )
+    hidden = np.sqrt(np.mean((predict_entries(result, rows, cols) - image[~known]) ** 2))
+    for name, error in zip(
+        errors, (result.observed_rmse, result.holdout_rmse, hidden), strict=True
+    ):
         errors[name].append(error)
 best = ranks[int(np.argmin(errors["held-out pixels"]))]
-print(f"standard deviation of the pixels {image.std():.1f}; the held-out error is least at rank {best}: "
-      f"{min(errors['held-out pixels']):.1f}, at the hidden pixels {errors['hidden pixels'][ranks.index(best)]:.1f}")
+print(
+    f"standard deviation of the pixels {image.std():.1f}; "
+    f"the held-out error is least at rank {best}: "
+    f"{min(errors['held-out pixels']):.1f}, at the hidden pixels "
+    f"{errors['hidden pixels'][ranks.index(best)]:.1f}"
+)
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, values), colour in zip(errors.items(), ("#0b6e99", "#c4581a", "#5a7d2a"), strict=True):
@@ -46,17 +59,23 @@ axes.legend()
 result = complete_masked(image, known, rank=best, ridge=0.05, center=True, max_iter=30, rng=0)
 completed = result.offset + (result.u * result.s) @ result.vh
 figure, grid = plt.subplots(1, 3, figsize=(11, 2.7), layout="constrained")
-for axes, picture, title in zip(grid, (image, np.where(known, image, np.nan), np.where(known, image, completed)),
-                                ("the photograph", "40 % of its pixels", f"the others by a model of rank {best}"), strict=True):
+for axes, picture, title in zip(
+    grid,
+    (image, np.where(known, image, np.nan), np.where(known, image, completed)),
+    ("the photograph", "40 % of its pixels", f"the others by a model of rank {best}"),
+    strict=True,
+):
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
     axes.set_title(title)
     axes.axis("off")
 
 # %%
-# The model is a product U Vᵀ of two thin matrices. Each is, by turns, the best one for the other: a small least-squares problem for every
-# row or column. On a random matrix of rank 3, of which a fifth is known, the error falls by a constant factor in every round. Solutions
-# that are wrong by one part in a thousand, or in a million, are good enough until the model itself is as exact: errors of the steps do
-# not add up. So a step needs to be solved no better than the model is at that time, which is cheap.
+# The model is a product U Vᵀ of two thin matrices. Each is, by turns, the best one for the other: a
+# small least-squares problem for every row or column. On a random matrix of rank 3, of which a
+# fifth is known, the error falls by a constant factor in every round. Solutions that are wrong by
+# one part in a thousand, or in a million, are good enough until the model itself is as exact:
+# errors of the steps do not add up. So a step needs to be solved no better than the model is at
+# that time, which is cheap.
 
 rng = np.random.default_rng(0)
 truth = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 200))
@@ -76,7 +95,12 @@ for noise, colour in ((0, "#0b6e99"), (1e-6, "#5a7d2a"), (1e-3, "#c4581a")):
         u += noise * u.std() * rng.standard_normal(u.shape)
         curve.append(np.linalg.norm(u @ v.T - truth) / np.linalg.norm(truth))
         u = np.linalg.qr(u)[0]
-    axes.semilogy(range(2, 32), curve, color=colour, label=f"steps wrong by {noise:g}" if noise else "exact steps")
+    axes.semilogy(
+        range(2, 32),
+        curve,
+        color=colour,
+        label=f"steps wrong by {noise:g}" if noise else "exact steps",
+    )
     print(f"steps wrong by {noise:g}: relative error {curve[-1]:.1e} after 31 rounds")
 axes.set_xlabel("round")
 axes.set_ylabel("relative error of the whole matrix")

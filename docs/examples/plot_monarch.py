@@ -2,21 +2,29 @@
 A matrix made of two sparse ones
 ================================
 
-A Monarch matrix is a product of two block-diagonal matrices with a permutation between them. A vector of n numbers is multiplied by it in
-about n^1.5 operations instead of n². Here a layer of this form learns a transform that no matrix of low rank with as many numbers comes
-near, and a photograph is approximated by the closest Monarch matrices.
+A Monarch matrix is a product of two block-diagonal matrices with a permutation between them. A
+vector of n numbers is multiplied by it in about n^1.5 operations instead of n². Here a layer of
+this form learns a transform that no matrix of low rank with as many numbers comes near, and a
+photograph is approximated by the closest Monarch matrices.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_sample_image
 
-from numcore.linalg import fwht, monarch_matmul, monarch_matmul_vjp, monarch_project, monarch_to_dense
+from numcore.linalg import (
+    fwht,
+    monarch_matmul,
+    monarch_matmul_vjp,
+    monarch_project,
+    monarch_to_dense,
+)
 
 # %%
-# Both layers see random vectors x and what the Walsh–Hadamard transform makes of them, y = H x with n = 256. The Monarch layer has two
-# times 16 blocks of 16 × 16, which are 8192 numbers; so has a product of a 256 × 16 and a 16 × 256 matrix. Both are trained by Adam, a
-# gradient descent with a step of its own for every number.
+# Both layers see random vectors x and what the Walsh–Hadamard transform makes of them, y = H x with
+# n = 256. The Monarch layer has two times 16 blocks of 16 × 16, which are 8192 numbers; so has a
+# product of a 256 × 16 and a 16 × 256 matrix. Both are trained by Adam, a gradient descent with a
+# step of its own for every number.
 
 N, STEPS = 256, 1000
 rng = np.random.default_rng(0)
@@ -37,11 +45,15 @@ def train(product, gradients, factors):
         x = rng.standard_normal((N, N)).astype(np.float32)
         wrong = product(x, *factors) - x @ hadamard
         errors.append(np.linalg.norm(wrong) / np.linalg.norm(x))
-        for factor, g, (mean, square) in zip(factors, gradients(x, *factors, wrong / N)[1:], moments, strict=True):
+        for factor, g, (mean, square) in zip(
+            factors, gradients(x, *factors, wrong / N)[1:], moments, strict=True
+        ):
             mean += 0.1 * (g - mean)
             square += 0.001 * (g * g - square)
             rate = np.float32(1e-2 * (1 + np.cos(np.pi * t / STEPS)) / 2)
-            factor -= rate * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + np.float32(1e-8))
+            factor -= (
+                rate * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + np.float32(1e-8))
+            )
     return errors
 
 
@@ -49,8 +61,10 @@ def random(*shape):
     return (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
 
 
-curves = {"Monarch": train(monarch_matmul, monarch_matmul_vjp, [random(16, 16, 16), random(16, 16, 16)]),
-          "low rank": train(low_rank, low_rank_gradients, [random(N, 16), random(16, N)])}
+curves = {
+    "Monarch": train(monarch_matmul, monarch_matmul_vjp, [random(16, 16, 16), random(16, 16, 16)]),
+    "low rank": train(low_rank, low_rank_gradients, [random(N, 16), random(16, N)]),
+}
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
 for (name, errors), colour in zip(curves.items(), ("#0b6e99", "#c4581a"), strict=True):
     axes.semilogy(errors, color=colour, label=f"{name}, 8192 numbers")
@@ -60,8 +74,9 @@ axes.set_ylabel("relative error of H x")
 axes.legend()
 
 # %%
-# The closest Monarch matrix to a given one is known in closed form: each of its blocks is a matrix of low rank, found by a singular value
-# decomposition. Higher ranks of the blocks give wider factors and smaller errors.
+# The closest Monarch matrix to a given one is known in closed form: each of its blocks is a matrix
+# of low rank, found by a singular value decomposition. Higher ranks of the blocks give wider
+# factors and smaller errors.
 
 image = load_sample_image("china.jpg")[:400, :640].mean(axis=2)
 figure, grid = plt.subplots(1, 4, figsize=(11, 2.3), layout="constrained")

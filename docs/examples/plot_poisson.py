@@ -2,10 +2,11 @@
 A network that solves a differential equation
 =============================================
 
-The Poisson problem ``u'' = -π² sin(π x)`` with ``u(0) = u(1) = 0`` has the solution ``u = sin(π x)``. Here a small neural network is
-trained to be that solution. It is not shown a single value of it: it is only told by how much its own second derivative misses the
-right-hand side at 100 points, and that it should be 0 at both ends. The second derivatives, and their gradients by the network's weights,
-come from ``MLP.taylor`` and ``MLP.taylor_vjp`` in closed form.
+The Poisson problem ``u'' = -π² sin(π x)`` with ``u(0) = u(1) = 0`` has the solution
+``u = sin(π x)``. Here a small neural network is trained to be that solution. It is not shown a
+single value of it: it is only told by how much its own second derivative misses the right-hand side
+at 100 points, and that it should be 0 at both ends. The second derivatives, and their gradients by
+the network's weights, come from ``MLP.taylor`` and ``MLP.taylor_vjp`` in closed form.
 """
 
 import time
@@ -17,7 +18,7 @@ from numcore.nn import MLP, Adam
 
 x = np.linspace(0, 1, 100)[:, None]
 ends = np.array([[0.0], [1.0]])
-force, exact = -np.pi**2 * np.sin(np.pi * x), np.sin(np.pi * x)
+force, exact = -(np.pi**2) * np.sin(np.pi * x), np.sin(np.pi * x)
 along_x = np.ones((1, 1))
 
 
@@ -28,12 +29,15 @@ def loss_and_gradients(network):
     miss = u_xx - force
     _, inside = network.taylor_vjp(None, None, 2 / len(x) * miss[None], cache)
     _, outside = network.vjp(10 * u_ends, ends_cache)
-    return np.mean(miss**2) + 10 * np.mean(u_ends**2), [a + b for a, b in zip(inside, outside, strict=True)]
+    return np.mean(miss**2) + 10 * np.mean(u_ends**2), [
+        a + b for a, b in zip(inside, outside, strict=True)
+    ]
 
 
 # %%
-# Training goes down the gradient with the steps of the Adam method: each weight moves by its averaged gradient, divided by the root of its
-# averaged square. Steps become shorter in the last quarter. Every hundred steps the network is compared with the exact solution.
+# Training goes down the gradient with the steps of the Adam method: each weight moves by its
+# averaged gradient, divided by the root of its averaged square. Steps become shorter in the last
+# quarter. Every hundred steps the network is compared with the exact solution.
 
 
 def train(network, steps=2000, first_rate=3e-3):
@@ -49,25 +53,41 @@ def train(network, steps=2000, first_rate=3e-3):
 
 histories = {}
 for seed in (0, 1, 2):
-    network, start = MLP((1, 20, 20, 1), activation="tanh", rng=seed, dtype=np.float64), time.perf_counter()
+    network, start = (
+        MLP((1, 20, 20, 1), activation="tanh", rng=seed, dtype=np.float64),
+        time.perf_counter(),
+    )
     histories[seed] = train(network)
-    print(f"start {seed}: relative error {histories[seed][-1]:.1e} after 2000 steps, {time.perf_counter() - start:.1f} s")
+    print(
+        f"start {seed}: relative error {histories[seed][-1]:.1e} after 2000 steps, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
 worst = max(history[-1] for history in histories.values())
 print(f"largest of the three: {worst:.1e}, {'below' if worst < 2e-4 else 'not below'} 2e-4")
 
 # %%
-# Left the network (dots) and the exact solution, with its second derivative, which is what was trained; right how the error fell, from
-# three random starts. It rises now and then while steps are long.
+# Left the network (dots) and the exact solution, with its second derivative, which is what was
+# trained; right how the error fell, from three random starts. It rises now and then while steps are
+# long.
 
 (u, _, (u_xx,)), _ = network.taylor(x, along_x)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 left.plot(x, exact, color="#0b6e99", label="exact solution u")
 left.plot(x[::4], u[::4], "o", color="#0b6e99", markersize=4, label="network")
 left.plot(x, force / np.pi**2, color="#c4581a", label="right-hand side / π²")
-left.plot(x[::4], u_xx[::4] / np.pi**2, "o", color="#c4581a", markersize=4, label="network's second derivative / π²")
+left.plot(
+    x[::4],
+    u_xx[::4] / np.pi**2,
+    "o",
+    color="#c4581a",
+    markersize=4,
+    label="network's second derivative / π²",
+)
 left.set_xlabel("x")
 left.legend(fontsize="small", loc="center")
-for (seed, history), colour in zip(histories.items(), ("#0b6e99", "#5a7d2a", "#7b4fa3"), strict=True):
+for (seed, history), colour in zip(
+    histories.items(), ("#0b6e99", "#5a7d2a", "#7b4fa3"), strict=True
+):
     right.semilogy(np.arange(100, 2001, 100), history, color=colour, label=f"random start {seed}")
 right.axhline(2e-4, color="grey", linestyle=":", label="2e-4")
 right.set_xlabel("training steps")

@@ -2,11 +2,12 @@
 Statistics that fluctuate, and gradients that do not
 ====================================================
 
-Batch normalisation divides every feature by its spread in the batch at hand. With sequences, that spread changes much from batch to
-batch: then the layer does something else in every step of the training, and its gradient, which is divided by the spread, can grow without
-limit. Power normalisation divides by a running mean over the batches before instead. Here, images of handwritten digits are sequences of
-8 steps, the rows of an image, with 8 features each. Every batch of 32 images comes with a brightness of its own, a random factor, as if
-photographed under another lamp.
+Batch normalisation divides every feature by its spread in the batch at hand. With sequences, that
+spread changes much from batch to batch: then the layer does something else in every step of the
+training, and its gradient, which is divided by the spread, can grow without limit. Power
+normalisation divides by a running mean over the batches before instead. Here, images of handwritten
+digits are sequences of 8 steps, the rows of an image, with 8 features each. Every batch of 32
+images comes with a brightness of its own, a random factor, as if photographed under another lamp.
 """
 
 import matplotlib.pyplot as plt
@@ -22,18 +23,23 @@ rng = np.random.default_rng(0)
 
 
 def batches(n, images, labels):
-    """n batches of 32 images, each with a random brightness; half of the factors lie between 0.5 and 2."""
+    """n batches of 32 images, each with a random brightness; half of the factors lie between 0.5
+    and 2."""
     for _ in range(n):
         chosen = rng.integers(len(images), size=32)
         yield images[chosen] * rng.lognormal(), labels[chosen]
 
 
 # %%
-# For each feature, psi is the mean of its squares in one batch, and phi the running mean of psi, which keeps a share alpha of its past. How
-# much do they fluctuate? We let phi settle for 1000 batches and then look at 500. The columns 2 to 6 of an image are never empty.
+# For each feature, psi is the mean of its squares in one batch, and phi the running mean of psi,
+# which keeps a share alpha of its past. How much do they fluctuate? We let phi settle for 1000
+# batches and then look at 500. The columns 2 to 6 of an image are never empty.
 
 columns, alphas = slice(2, 6), (0.9, 0.99)
-layers = [PowerNorm(8, alpha_fwd=alpha, warmup_iters=0, n_groups=None, dtype=np.float64) for alpha in alphas]
+layers = [
+    PowerNorm(8, alpha_fwd=alpha, warmup_iters=0, n_groups=None, dtype=np.float64)
+    for alpha in alphas
+]
 history = []
 for x, _ in batches(1500, images, labels):
     psi = layers[0].forward(x)[1].psi
@@ -45,8 +51,9 @@ for alpha, phi in zip(alphas, phis, strict=True):
     print(f"alpha = {alpha}: the variance of log psi is {ratio:.0f} times that of log phi")
 
 # %%
-# Gradients. Both layers get the same batches and the same random gradient of length 1 from above; what do they pass on? The first layer
-# multiplies it by up to one over the spread of a dark batch, the second by about one over the spread of all batches.
+# Gradients. Both layers get the same batches and the same random gradient of length 1 from above;
+# what do they pass on? The first layer multiplies it by up to one over the spread of a dark batch,
+# the second by about one over the spread of all batches.
 
 layer = PowerNorm(4, warmup_iters=0, n_groups=None, dtype=np.float64)
 lengths = {"batch norm": [], "power norm": []}
@@ -58,7 +65,10 @@ for x, _ in batches(500, images[:, :, columns], labels):
     _, cache = layer.forward(x)
     lengths["power norm"].append(np.linalg.norm(layer.backward(grad_y, cache)[0]))
 for name, values in lengths.items():
-    print(f"{name}: gradients are passed on with a length of {np.median(values):.2f} usually, {max(values):.2f} at most")
+    print(
+        f"{name}: gradients are passed on with a length of {np.median(values):.2f} usually, "
+        f"{max(values):.2f} at most"
+    )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 steps = np.arange(500)
@@ -74,11 +84,14 @@ for axes in (left, right):
     axes.legend(loc="upper right")
 
 # %%
-# A small network that reads the digits: every row of an image becomes 32 features, these are normalised and cut off below 0, and a linear
-# layer makes scores for ten digits of all of them. It is trained with power, batch and layer normalisation, by hand: a forward pass, a
-# backward pass, and a step that divides each gradient by its usual size (the method Adam). Images that the network has not seen are then
-# read under lamps of different brightness. Batch norm then uses a running mean that it was not trained with. Layer norm knows no batches.
-# Power norm is there twice: as it comes, where each row of 32 features is first divided by its own root mean square, and without that.
+# A small network that reads the digits: every row of an image becomes 32 features, these are
+# normalised and cut off below 0, and a linear layer makes scores for ten digits of all of them. It
+# is trained with power, batch and layer normalisation, by hand: a forward pass, a backward pass,
+# and a step that divides each gradient by its usual size (the method Adam). Images that the network
+# has not seen are then read under lamps of different brightness. Batch norm then uses a running
+# mean that it was not trained with. Layer norm knows no batches. Power norm is there twice: as it
+# comes, where each row of 32 features is first divided by its own root mean square, and without
+# that.
 
 
 class Network:
@@ -87,9 +100,16 @@ class Network:
     def __init__(self, kind):
         rng = np.random.default_rng(1)
         self.kind, self.running = kind, (np.zeros(32), np.ones(32))
-        self.power = PowerNorm(32, warmup_iters=200, n_groups=None if "alone" in kind else 1, dtype=np.float64)
-        self.parameters = [rng.standard_normal((8, 32)) / 8**0.5, self.power.weight_, self.power.bias_,
-                           rng.standard_normal((256, 10)) / 16, np.zeros(10)]
+        self.power = PowerNorm(
+            32, warmup_iters=200, n_groups=None if "alone" in kind else 1, dtype=np.float64
+        )
+        self.parameters = [
+            rng.standard_normal((8, 32)) / 8**0.5,
+            self.power.weight_,
+            self.power.bias_,
+            rng.standard_normal((256, 10)) / 16,
+            np.zeros(10),
+        ]
         self.moments = [(np.zeros_like(p), np.zeros_like(p)) for p in self.parameters]
 
     def normalise(self, h, training):
@@ -103,7 +123,9 @@ class Network:
         return y, cache
 
     def normalise_vjp(self, grad, cache):
-        return {"layer norm": layer_norm_vjp, "batch norm": batch_norm_vjp}.get(self.kind, self.power.backward)(grad, cache)
+        return {"layer norm": layer_norm_vjp, "batch norm": batch_norm_vjp}.get(
+            self.kind, self.power.backward
+        )(grad, cache)
 
     def scores(self, x, training=False):
         w1, _, _, w2, b2 = self.parameters
@@ -119,8 +141,16 @@ class Network:
         loss = -np.log(p[np.arange(len(x)), labels]).mean()
         p[np.arange(len(x)), labels] -= 1
         p /= len(x)
-        grad_h, grad_weight, grad_bias = self.normalise_vjp((p @ self.parameters[3].T * (a > 0)).reshape(len(x), 8, 32), cache)
-        grads = np.tensordot(x, grad_h, axes=((0, 1), (0, 1))), grad_weight, grad_bias, a.T @ p, p.sum(axis=0)
+        grad_h, grad_weight, grad_bias = self.normalise_vjp(
+            (p @ self.parameters[3].T * (a > 0)).reshape(len(x), 8, 32), cache
+        )
+        grads = (
+            np.tensordot(x, grad_h, axes=((0, 1), (0, 1))),
+            grad_weight,
+            grad_bias,
+            a.T @ p,
+            p.sum(axis=0),
+        )
         for w, g, (m, v) in zip(self.parameters, grads, self.moments, strict=True):
             m += 0.1 * (g - m)
             v += 0.001 * (g * g - v)
@@ -131,15 +161,28 @@ class Network:
 train = np.arange(len(images)) % 3 > 0
 lamps = np.geomspace(1 / 8, 8, 13)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-for kind, colour, marker in (("batch norm", ORANGE, "o-"), ("power norm alone", VIOLET, "^-"), ("layer norm", GREEN, "s-"),
-                             ("power norm", BLUE, ".--")):
+for kind, colour, marker in (
+    ("batch norm", ORANGE, "o-"),
+    ("power norm alone", VIOLET, "^-"),
+    ("layer norm", GREEN, "s-"),
+    ("power norm", BLUE, ".--"),
+):
     rng, network = np.random.default_rng(2), Network(kind)  # the same batches for all
-    losses = [network.train(x, y, t) for t, (x, y) in enumerate(batches(1000, images[train], labels[train]), 1)]
-    right_share = [np.mean(network.scores(lamp * images[~train])[0].argmax(axis=1) == labels[~train]) for lamp in lamps]
+    losses = [
+        network.train(x, y, t)
+        for t, (x, y) in enumerate(batches(1000, images[train], labels[train]), 1)
+    ]
+    right_share = [
+        np.mean(network.scores(lamp * images[~train])[0].argmax(axis=1) == labels[~train])
+        for lamp in lamps
+    ]
     left.semilogy(np.convolve(losses, np.ones(25) / 25, "valid"), color=colour, label=kind)
     right.semilogx(lamps, 100 * np.array(right_share), marker, color=colour, label=kind)
-    print(f"{kind}: loss of the last 100 batches {np.mean(losses[-100:]):.4f}; unseen images read correctly "
-          f"{min(right_share):.1%} under the worst lamp, {max(right_share):.1%} under the best")
+    print(
+        f"{kind}: loss of the last 100 batches {np.mean(losses[-100:]):.4f}; "
+        f"unseen images read correctly "
+        f"{min(right_share):.1%} under the worst lamp, {max(right_share):.1%} under the best"
+    )
 left.set_xlabel("step of the training")
 left.set_ylabel("loss, mean of 25 batches")
 right.set_xticks([1 / 8, 1 / 2, 1, 2, 8], ["1/8", "1/2", "1", "2", "8"])
@@ -150,6 +193,7 @@ left.legend()
 right.legend()
 
 # %%
-# Batch norm reads best under the lamp for which its running mean is right, and badly under darker ones. Power norm alone never saw another
-# statistic than the running one and so does not fall as far, but in training a bright batch now looks bright, which makes its loss jump.
-# With the scaling of rows, brightness is gone before any statistic is taken.
+# Batch norm reads best under the lamp for which its running mean is right, and badly under darker
+# ones. Power norm alone never saw another statistic than the running one and so does not fall as
+# far, but in training a bright batch now looks bright, which makes its loss jump. With the scaling
+# of rows, brightness is gone before any statistic is taken.

@@ -2,9 +2,10 @@
 One random stream, cut into pieces
 ==================================
 
-numcore's random numbers come from a counter: the i-th word is a function of i and of a key, and nothing has to be remembered between
-calls. So several workers can each make their own part of one stream, in any order and on any device, and together they have exactly what
-one worker would have made. Whoever needs streams that have nothing to do with each other gives each its own key.
+numcore's random numbers come from a counter: the i-th word is a function of i and of a key, and
+nothing has to be remembered between calls. So several workers can each make their own part of one
+stream, in any order and on any device, and together they have exactly what one worker would have
+made. Whoever needs streams that have nothing to do with each other gives each its own key.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +23,8 @@ def steps(count, key, first=0):
 
 
 # %%
-# A walk of 4000 steps, made at once; then the same walk by four workers that make 1000 steps each, the last worker first.
+# A walk of 4000 steps, made at once; then the same walk by four workers that make 1000 steps each,
+# the last worker first.
 
 key = key_from_rng(2026)
 whole = np.cumsum(steps(STEPS, key))
@@ -32,17 +34,26 @@ joined = np.cumsum(np.concatenate([pieces[worker] for worker in range(WORKERS)])
 assert np.array_equal(joined, whole)
 
 figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-axes.plot(np.arange(1, STEPS + 1), whole, color="#d5dae1", linewidth=7, label="one worker, all at once")
+axes.plot(
+    np.arange(1, STEPS + 1), whole, color="#d5dae1", linewidth=7, label="one worker, all at once"
+)
 for worker, colour in enumerate(("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3")):
     here = slice(worker * share, (worker + 1) * share)
-    axes.plot(np.arange(1, STEPS + 1)[here], joined[here], color=colour, linewidth=1.2, label=f"worker {worker + 1} of {WORKERS}")
+    axes.plot(
+        np.arange(1, STEPS + 1)[here],
+        joined[here],
+        color=colour,
+        linewidth=1.2,
+        label=f"worker {worker + 1} of {WORKERS}",
+    )
 axes.set_xlabel("number of steps taken")
 axes.set_ylabel("position after these steps")
 axes.legend(ncols=2)
 
 # %%
-# Eight keys, eight streams of 100,000 numbers. Their correlations are as small as chance makes them: for unrelated streams of this
-# length they are of the size 1/√100000, about 0.003, and more than four times that, where the colours end, would be a surprise.
+# Eight keys, eight streams of 100,000 numbers. Their correlations are as small as chance makes
+# them: for unrelated streams of this length they are of the size 1/√100000, about 0.003, and more
+# than four times that, where the colours end, would be a surprise.
 
 LENGTH, STREAMS = 100_000, 8
 streams = [philox_uint32(LENGTH, key=key_from_rng(seed)) for seed in range(STREAMS)]
@@ -57,5 +68,8 @@ axes.set_yticks(range(STREAMS))
 axes.set_xlabel("seed of one stream")
 axes.set_ylabel("seed of the other stream")
 figure.colorbar(image, label="correlation of the two streams")
-print(f"largest correlation of two different streams: {np.nanmax(np.abs(correlation)):.4f}, the surprise would be {limit:.4f}")
+print(
+    f"largest correlation of two different streams: {np.nanmax(np.abs(correlation)):.4f}, the "
+    f"surprise would be {limit:.4f}"
+)
 assert np.nanmax(np.abs(correlation)) < limit

@@ -2,9 +2,10 @@
 A network that falls apart into smaller ones
 ============================================
 
-A convolution whose kernel, written as a matrix, has low rank can be replaced by two cheap ones that compute the same. Kernels of networks
-that are trained as usual have nearly full rank. Here the kernels are cut every fifth step *of the training*, and between the cuts they are
-free to grow again. The network learns to live with few directions, and at the end the cut changes nothing.
+A convolution whose kernel, written as a matrix, has low rank can be replaced by two cheap ones that
+compute the same. Kernels of networks that are trained as usual have nearly full rank. Here the
+kernels are cut every fifth step *of the training*, and between the cuts they are free to grow
+again. The network learns to live with few directions, and at the end the cut changes nothing.
 """
 
 import time
@@ -22,9 +23,10 @@ order = np.random.default_rng(0).permutation(len(images))
 train, test = order[:1300], order[1300:]
 
 # %%
-# The network reads 8 × 8 images of handwritten digits: convolutions from 1 to 16, to 32 and again to 32 channels, each followed by
-# ``max(x, 0)``; the last two then keep the largest of every 2 × 2 pixels. A matrix turns what is left into ten scores. The second and the
-# third kernel, 32 × 16 × 3 × 3 and 32 × 32 × 3 × 3 numbers, are those to be pruned.
+# The network reads 8 × 8 images of handwritten digits: convolutions from 1 to 16, to 32 and again
+# to 32 channels, each followed by ``max(x, 0)``; the last two then keep the largest of every 2 × 2
+# pixels. A matrix turns what is left into ten scores. The second and the third kernel, 32 × 16 × 3
+# × 3 and 32 × 32 × 3 × 3 numbers, are those to be pruned.
 
 POOLED = (False, True, True)
 
@@ -45,22 +47,28 @@ def gradients(weights, biases, x, right):
     by_weights, by_biases = [flat.T @ grad], [grad.sum(axis=0)]
     grad = (grad @ weights[3].T).reshape(len(x), 32, 2, 2)
     for cache, y, pooled in reversed(saved):
-        grad, w, b = conv2d_vjp((grad if pooled is None else max_pool2d_vjp(grad, pooled)) * (y > 0), cache)
+        grad, w, b = conv2d_vjp(
+            (grad if pooled is None else max_pool2d_vjp(grad, pooled)) * (y > 0), cache
+        )
         by_weights.insert(0, w)
         by_biases.insert(0, b)
     return by_weights, by_biases
 
 
 # %%
-# ``pruner.step`` comes before the forward pass. It cuts each kernel to the smallest rank that keeps 98 % of its energy, the sum of squares
-# of its entries. After the backward pass ``add_subgradient`` adds what pulls the singular values of the kernel, the strengths of its
-# directions, towards zero. All else is gradient descent with momentum.
+# ``pruner.step`` comes before the forward pass. It cuts each kernel to the smallest rank that keeps
+# 98 % of its energy, the sum of squares of its entries. After the backward pass ``add_subgradient``
+# adds what pulls the singular values of the kernel, the strengths of its directions, towards zero.
+# All else is gradient descent with momentum.
 
 
 def fit(pruner, epochs=25):
     rng = np.random.default_rng(0)
     shapes, inputs = [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)], (9, 144, 288, 128)
-    weights = [(rng.standard_normal(s) / np.sqrt(3 * n)).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
+    weights = [
+        (rng.standard_normal(s) / np.sqrt(3 * n)).astype(np.float32)
+        for s, n in zip(shapes, inputs, strict=True)
+    ]
     biases = [np.zeros(n, np.float32) for n in (16, 32, 32, 10)]
     speeds = [np.zeros_like(p) for p in weights + biases]
     for _ in range(epochs):
@@ -82,11 +90,14 @@ def accuracy(weights, biases, kernels):
     return (scores.argmax(axis=1) == labels[test]).mean()
 
 
-networks = {"ordinary training": fit(None), "trained rank pruning": fit(RankPruner(energy=0.98, period=5, nuclear_weight=3e-3))}
+networks = {
+    "ordinary training": fit(None),
+    "trained rank pruning": fit(RankPruner(energy=0.98, period=5, nuclear_weight=3e-3)),
+}
 
 # %%
-# How much of the energy the largest singular values hold, and how many of the test images are read correctly when only so many of them are
-# kept, in both kernels.
+# How much of the energy the largest singular values hold, and how many of the test images are read
+# correctly when only so many of them are kept, in both kernels.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 ranks = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32])
@@ -95,11 +106,19 @@ for (name, (weights, biases)), colour in zip(networks.items(), ("#c4581a", "#0b6
     cut = [truncate_kernel(w, energy=0.98) for w in weights[1:3]]
     after = accuracy(weights, biases, [kernel.weight for kernel in cut])
     numbers = sum(min(decompose_kernel(w, energy=0.98).num_params, w.size) for w in weights[1:3])
-    print(f"{name}: ranks {cut[0].rank} and {cut[1].rank} of 32 hold 98 % of the energy; right {whole:.1%} before and {after:.1%} after"
-          f" that cut, which leaves {numbers} of {sum(w.size for w in weights[1:3])} numbers")
+    print(
+        f"{name}: ranks {cut[0].rank} and {cut[1].rank} of 32 hold 98 % of the energy; "
+        f"right {whole:.1%} before and {after:.1%} after"
+        f" that cut, which leaves {numbers} of {sum(w.size for w in weights[1:3])} numbers"
+    )
     strengths = cut[1].singular_values
-    left.plot(np.arange(1, 33), np.cumsum(strengths**2) / np.sum(strengths**2), color=colour, label=name)
-    kept = [accuracy(weights, biases, [truncate_kernel(w, rank=int(r)).weight for w in weights[1:3]]) for r in ranks]
+    left.plot(
+        np.arange(1, 33), np.cumsum(strengths**2) / np.sum(strengths**2), color=colour, label=name
+    )
+    kept = [
+        accuracy(weights, biases, [truncate_kernel(w, rank=int(r)).weight for w in weights[1:3]])
+        for r in ranks
+    ]
     right.plot(ranks, kept, color=colour, label=name)
 left.axhline(0.98, color="#5a7d2a", linewidth=1, linestyle=":", label="98 %")
 left.set_xlabel("singular values of the third kernel")
@@ -110,19 +129,25 @@ for axes in (left, right):
     axes.legend()
 
 # %%
-# The two layers in place of the third convolution: first one to few channels, then a matrix for each pixel. They give the same numbers as
-# the cut kernel, with fewer products. Last, how long a layer of usual size takes, whole and with a quarter of the rank.
+# The two layers in place of the third convolution: first one to few channels, then a matrix for
+# each pixel. They give the same numbers as the cut kernel, with fewer products. Last, how long a
+# layer of usual size takes, whole and with a quarter of the rank.
 
 weights, _ = networks["trained rank pruning"]
 factors, cut = decompose_kernel(weights[2], energy=0.98), truncate_kernel(weights[2], energy=0.98)
 x = np.random.default_rng(1).standard_normal((32, 32, 8, 8)).astype(np.float32)
-difference = np.abs(apply_factors(x, factors, padding=1) - conv2d(x, cut.weight, padding=1)[0]).max()
+difference = np.abs(
+    apply_factors(x, factors, padding=1) - conv2d(x, cut.weight, padding=1)[0]
+).max()
 print(f"two layers and one differ by {difference:.0e}")
 
 w = np.random.default_rng(2).standard_normal((64, 64, 3, 3)).astype(np.float32)
 x = np.random.default_rng(3).standard_normal((8, 64, 32, 32)).astype(np.float32)
 factors = decompose_kernel(w, rank=16)
-for name, call in (("one convolution", lambda: conv2d(x, w, padding=1)), ("two layers", lambda: apply_factors(x, factors, padding=1))):
+for name, call in (
+    ("one convolution", lambda: conv2d(x, w, padding=1)),
+    ("two layers", lambda: apply_factors(x, factors, padding=1)),
+):
     call()
     times = []
     for _ in range(7):

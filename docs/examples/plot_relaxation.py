@@ -2,10 +2,11 @@
 Learning how strongly to relax
 ==============================
 
-Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the other, each time by omega times what
-would satisfy its equation. How many rounds over the unknowns this takes depends strongly on omega, and the best one differs from system to
-system. Here thousands of related systems are solved one after the other, and a learner picks omega for each, seeing only how many
-iterations the systems before have taken.
+Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the
+other, each time by omega times what would satisfy its equation. How many rounds over the unknowns
+this takes depends strongly on omega, and the best one differs from system to system. Here thousands
+of related systems are solved one after the other, and a learner picks omega for each, seeing only
+how many iterations the systems before have taken.
 """
 
 import functools
@@ -15,7 +16,12 @@ import numpy as np
 
 from numcore.linalg import CSR, ChebCB, TsallisINF, solve_sequence, spmv
 
-COLOURS = {"Tsallis-INF": "#0b6e99", "ChebCB": "#c4581a", "best fixed": "#5a7d2a", "at random": "#7b4fa3"}
+COLOURS = {
+    "Tsallis-INF": "#0b6e99",
+    "ChebCB": "#c4581a",
+    "best fixed": "#5a7d2a",
+    "at random": "#7b4fa3",
+}
 
 
 def laplacian(side):
@@ -38,9 +44,11 @@ class AtRandom:
 
 
 # %%
-# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the diagonal. Some systems are nearly singular
-# and need a large omega, for most a smaller one is better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best
-# for all systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of each omega depends on it.
+# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the
+# diagonal. Some systems are nearly singular and need a large omega, for most a smaller one is
+# better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best for all
+# systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of
+# each omega depends on it.
 
 ROUNDS = 2000
 grid = np.linspace(1, 1.95, 20)
@@ -53,9 +61,12 @@ for shift in shifts:
 
 fixed = {omega: solve_sequence(systems, omega) for omega in (1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8)}
 best = min(fixed, key=lambda omega: fixed[omega].total_iterations)
-runs = {"Tsallis-INF": solve_sequence(systems, TsallisINF(grid, rng=1)),
-        "ChebCB": solve_sequence(systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts),
-        "best fixed": fixed[best], "at random": solve_sequence(systems, AtRandom(grid))}
+runs = {
+    "Tsallis-INF": solve_sequence(systems, TsallisINF(grid, rng=1)),
+    "ChebCB": solve_sequence(systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts),
+    "best fixed": fixed[best],
+    "at random": solve_sequence(systems, AtRandom(grid)),
+}
 for omega, run in fixed.items():
     print(f"omega = {omega}: {run.total_iterations / ROUNDS:.0f} iterations a system")
 for name, run in runs.items():
@@ -65,18 +76,27 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constraine
 for name, run in runs.items():
     label = f"{name}, {best}" if name == "best fixed" else name
     left.plot(np.cumsum(run.iterations) / 1000, color=COLOURS[name], label=label)
-left.plot(np.cumsum(fixed[1.2].iterations) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2")
-left.set(xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR")
+left.plot(
+    np.cumsum(fixed[1.2].iterations) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2"
+)
+left.set(
+    xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR"
+)
 left.legend()
 late = slice(ROUNDS // 2, None)
-right.plot(shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"])
+right.plot(
+    shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"]
+)
 right.axhline(best, color=COLOURS["best fixed"])
-right.set(xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half")
+right.set(
+    xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half"
+)
 
 # %%
-# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a conductivity between 0 and 10.
-# Each step of time solves a system, starting from the temperatures of the step before, by conjugate gradients, which relaxation makes
-# converge faster. The conductivity is the number that ``ChebCB`` is told.
+# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a
+# conductivity between 0 and 10. Each step of time solves a system, starting from the temperatures
+# of the step before, by conjugate gradients, which relaxation makes converge faster. The
+# conductivity is the number that ``ChebCB`` is told.
 
 SIDE, STEPS = 25, 1000
 heat = laplacian(SIDE - 1)
@@ -90,7 +110,7 @@ def conductivity(t):
 
 def source(t):
     middle = 0.5 + np.array([np.cos(16 * np.pi * t), np.sin(16 * np.pi * t)]) / 4
-    r = np.minimum(64 * ((points - middle)**2).sum(axis=1), 1 - 1e-9)
+    r = np.minimum(64 * ((points - middle) ** 2).sum(axis=1), 1 - 1e-9)
     return 32 * np.exp(1 - 1 / (1 - r))
 
 
@@ -106,8 +126,15 @@ def simulate(policy, contexts=None):
         state["u"] = result.x
 
     steps = [functools.partial(system, k) for k in range(STEPS)]
-    return solve_sequence(steps, policy, method="ssor_cg", contexts=contexts, warm_start=True, keep_solutions=False,
-                          callback=keep).total_iterations
+    return solve_sequence(
+        steps,
+        policy,
+        method="ssor_cg",
+        contexts=contexts,
+        warm_start=True,
+        keep_solutions=False,
+        callback=keep,
+    ).total_iterations
 
 
 grid = np.linspace(0.83, 1.9, 20)
@@ -119,7 +146,10 @@ totals["ChebCB"] = simulate(ChebCB(grid, interval=(0, 10), rng=1), contexts)
 for name, total in totals.items():
     print(f"heat, {name}: {total} iterations")
 lowest = min(total for name, total in totals.items() if name.startswith("fixed"))
-colours = [COLOURS.get(name, COLOURS["best fixed"] if total == lowest else "gray") for name, total in totals.items()]
+colours = [
+    COLOURS.get(name, COLOURS["best fixed"] if total == lowest else "gray")
+    for name, total in totals.items()
+]
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.barh(list(totals), list(totals.values()), color=colours)
 axes.invert_yaxis()

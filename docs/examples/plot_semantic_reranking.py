@@ -2,14 +2,15 @@
 Terms that keep good company
 ============================
 
-Which words and phrases are the terms of a field? Most methods count: what occurs often, or in few documents, goes first. SemRe-Rank
-(Zhang, Gao and Ciravegna, 2018) asks in addition whether the words of a candidate are central among words of related meaning. In each
-document, words are joined with their related words; a walk over these links, which starts over at a few known terms, visits central
-words most.
+Which words and phrases are the terms of a field? Most methods count: what occurs often, or in few
+documents, goes first. SemRe-Rank (Zhang, Gao and Ciravegna, 2018) asks in addition whether the
+words of a candidate are central among words of related meaning. In each document, words are joined
+with their related words; a walk over these links, which starts over at a few known terms, visits
+central words most.
 
-The texts here are the descriptions of five data sets that come with scikit-learn, each of their paragraphs a document. Candidates are
-the runs of up to four words between stop words. True terms are those that stand in the names of the data's columns, such as *malic
-acid* or *petal width*.
+The texts here are the descriptions of five data sets that come with scikit-learn, each of their
+paragraphs a document. Candidates are the runs of up to four words between stop words. True terms
+are those that stand in the names of the data's columns, such as *malic acid* or *petal width*.
 """
 
 import re
@@ -19,14 +20,28 @@ import numpy as np
 from sklearn import datasets
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from numcore.retrieval import base_scores, nested_terms, ranking_quality, rerank_terms, semantic_graph, semantic_importance, term_statistics
+from numcore.retrieval import (
+    base_scores,
+    nested_terms,
+    ranking_quality,
+    rerank_terms,
+    semantic_graph,
+    semantic_importance,
+    term_statistics,
+)
 
 # %%
 # Candidates
 # ----------
 # A candidate is written as the ids of its words, and a paragraph as the ids of its candidates.
 
-loads = (datasets.load_breast_cancer, datasets.load_diabetes, datasets.load_iris, datasets.load_linnerud, datasets.load_wine)
+loads = (
+    datasets.load_breast_cancer,
+    datasets.load_diabetes,
+    datasets.load_iris,
+    datasets.load_linnerud,
+    datasets.load_wine,
+)
 texts = [re.split(r"references", load().DESCR.lower())[0] for load in loads]
 paragraphs = [p for text in texts for p in re.split(r"\n\s*\n|\n\s*[-:]", text) if len(p) > 20]
 words, terms, documents = {}, {}, []
@@ -38,7 +53,11 @@ for paragraph in paragraphs:
             if len(word) >= 3 and word not in ENGLISH_STOP_WORDS:
                 run.append(words.setdefault(word, len(words)))
                 continue
-            found += [tuple(run[i:j]) for i in range(len(run)) for j in range(i + 1, min(i + 4, len(run)) + 1)]
+            found += [
+                tuple(run[i:j])
+                for i in range(len(run))
+                for j in range(i + 1, min(i + 4, len(run)) + 1)
+            ]
             run = []
     documents.append([terms.setdefault(term, len(terms)) for term in found])
 term_words, spelled = [np.array(term) for term in terms], list(words)
@@ -60,10 +79,14 @@ print(f"{is_term.sum()} of the candidates are true terms")
 # %%
 # Related words
 # -------------
-# Words are related that occur in the same paragraphs: each gets a vector from a singular value decomposition of the counts, in which
-# words weigh less that are everywhere. The cosine of two vectors then says how related the words are.
+# Words are related that occur in the same paragraphs: each gets a vector from a singular value
+# decomposition of the counts, in which words weigh less that are everywhere. The cosine of two
+# vectors then says how related the words are.
 
-document_words = [np.array([w for t in document for w in term_words[t] if len(term_words[t]) == 1], int) for document in documents]
+document_words = [
+    np.array([w for t in document for w in term_words[t] if len(term_words[t]) == 1], int)
+    for document in documents
+]
 counts = np.zeros((len(words), len(documents)))
 for column, ids in enumerate(document_words):
     np.add.at(counts[:, column], ids, 1)
@@ -84,8 +107,9 @@ for word in ("petal", "acid", "blood"):
 # %%
 # Importance, and the new ranking
 # -------------------------------
-# The known terms are those of the 30 most frequent candidates that a person would mark as terms, here the true ones. They are left out
-# when rankings are judged, so that nothing counts as found which was given. Average precision is 1 if all other true terms come first.
+# The known terms are those of the 30 most frequent candidates that a person would mark as terms,
+# here the true ones. They are left out when rankings are judged, so that nothing counts as found
+# which was given. Average precision is 1 if all other true terms come first.
 
 frequent = np.argsort(-statistics.term_frequency, kind="stable")[:30]
 known = frequent[is_term[frequent]]
@@ -110,23 +134,43 @@ for method in methods:
     base = base_scores(statistics, method, term_words=term_words, nested=nested)
     before.append(judged(np.argsort(-base, kind="stable")))
     after.append(judged(rerank_terms(base, term_words, importance).order))
-    print(f"{method:>10} {before[-1].average_precision_at[2]:33.3f} {after[-1].average_precision_at[2]:10.3f}")
+    print(
+        f"{method:>10} {before[-1].average_precision_at[2]:33.3f} "
+        f"{after[-1].average_precision_at[2]:10.3f}"
+    )
 
 # %%
-# Five of the seven base scores put more true terms first with the importance of words, and two, plain frequency and tfidf, fewer: general
-# words such as *number* or *class*, which are frequent, are central as well in so few texts. So try it on terms that are known. The length
-# of the vectors, 20, and the number of known terms, at most 30, were chosen with a look at these results.
+# Five of the seven base scores put more true terms first with the importance of words, and two,
+# plain frequency and tfidf, fewer: general words such as *number* or *class*, which are frequent,
+# are central as well in so few texts. So try it on terms that are known. The length of the vectors,
+# 20, and the number of known terms, at most 30, were chosen with a look at these results.
 
 figure, (bars, curves) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 place = np.arange(len(methods))
-bars.bar(place - 0.2, [q.average_precision_at[2] for q in before], 0.4, color="#0b6e99", label="base scores")
-bars.bar(place + 0.2, [q.average_precision_at[2] for q in after], 0.4, color="#c4581a", label="with the importance of words")
+bars.bar(
+    place - 0.2,
+    [q.average_precision_at[2] for q in before],
+    0.4,
+    color="#0b6e99",
+    label="base scores",
+)
+bars.bar(
+    place + 0.2,
+    [q.average_precision_at[2] for q in after],
+    0.4,
+    color="#c4581a",
+    label="with the importance of words",
+)
 bars.set(xticks=place, title="average precision of the first 100", ylim=(0, 0.26))
 bars.set_xticklabels(methods, rotation=40)
 bars.legend()
 curves.plot(cutoffs, before[2].precision_at, "o-", color="#0b6e99", label="ridf")
-curves.plot(cutoffs, after[2].precision_at, "o-", color="#c4581a", label="ridf with the importance of words")
-curves.set(xscale="log", xlabel="first candidates", title="share of true terms among them", ylim=(0, None))
+curves.plot(
+    cutoffs, after[2].precision_at, "o-", color="#c4581a", label="ridf with the importance of words"
+)
+curves.set(
+    xscale="log", xlabel="first candidates", title="share of true terms among them", ylim=(0, None)
+)
 curves.set_xticks(cutoffs, cutoffs)
 curves.minorticks_off()
 curves.legend()

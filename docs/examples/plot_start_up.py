@@ -2,10 +2,11 @@
 How long until the first result?
 ================================
 
-A program that runs for seconds, or a worker process that is started many times, should not wait for a compiler. Each bar is the time of a
-fresh Python process, from its first import to its first result, the median of several. "For the first time" means that
-numcore has never run on this machine: it finds only the portable code that its wheel ships, adapts it to this CPU and keeps the outcome,
-which every later process finds.
+A program that runs for seconds, or a worker process that is started many times, should not wait for
+a compiler. Each bar is the time of a fresh Python process, from its first import to its first
+result, the median of several. "For the first time" means that numcore has never run on this
+machine: it finds only the portable code that its wheel ships, adapts it to this CPU and keeps the
+outcome, which every later process finds.
 """
 
 import os
@@ -26,8 +27,14 @@ NUMBA = "import numba, numpy; numba.njit(lambda x: numpy.exp(x))(numpy.ones(16, 
 
 def seconds(code, cache):
     timed = f"from time import perf_counter as now; start = now(); {code}; print(now() - start)"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return float(subprocess.check_output([sys.executable, "-c", timed], env=environment | {"NUMCORE_CACHE_DIR": str(cache)}))
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
+    return float(
+        subprocess.check_output(
+            [sys.executable, "-c", timed], env=environment | {"NUMCORE_CACHE_DIR": str(cache)}
+        )
+    )
 
 
 # %%
@@ -40,7 +47,9 @@ with tempfile.TemporaryDirectory() as folder:
     for i in range(PROCESSES):
         new = Path(folder, f"new{i}")
         new.mkdir(mode=0o700)
-        for bitcode in used.glob("*.bc"):  # the portable code, where numcore runs from a source checkout and not from a wheel
+        for bitcode in used.glob(
+            "*.bc"
+        ):  # the portable code, where numcore runs from a source checkout and not from a wheel
             shutil.copy(bitcode, new)
         for what, code, cache in (
             ("import numpy, nothing else", "import numpy", used),
@@ -52,7 +61,9 @@ with tempfile.TemporaryDirectory() as folder:
 
 medians = {what: statistics.median(taken) for what, taken in times.items()}
 figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
-bars = axes.barh(list(medians), medians.values(), color=["#9aa5b1", "#0b6e99", "#0b6e99", "#c4581a"])
+bars = axes.barh(
+    list(medians), medians.values(), color=["#9aa5b1", "#0b6e99", "#0b6e99", "#c4581a"]
+)
 axes.bar_label(bars, [f"{1e3 * taken:.0f} ms" for taken in medians.values()], padding=4)
 axes.invert_yaxis()
 axes.set_xlim(0, 1.15 * max(medians.values()))

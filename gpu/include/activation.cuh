@@ -1,23 +1,35 @@
-// Nonlinearities with their first three derivatives: s, s1, s2, s3 of x. The formulas of numcore/nn/_activation.py; what a caller does not
-// use, the compiler drops.
+// Nonlinearities with their first three derivatives: s, s1, s2, s3 of x. The formulas of
+// numcore/nn/_activation.py; what a caller does not use, the compiler drops.
 #pragma once
 #include "elementary.cuh"
 
 namespace numcore {
 
-template <typename T> struct Derivatives { T s, s1, s2, s3; };
+template <typename T>
+struct Derivatives {
+  T s, s1, s2, s3;
+};
 
 // x between -bound and bound; NaN stays NaN.
-template <typename T> static __device__ __forceinline__ T within(T x, T bound) { return clamp(x, -bound, bound); }
+template <typename T>
+static __device__ __forceinline__ T within(T x, T bound) {
+  return clamp(x, -bound, bound);
+}
 
-#define NUMCORE_KIND(kind) \
-  struct kind { template <typename T> static __device__ __forceinline__ Derivatives<T> at(T x); }; \
-  template <typename T> __device__ __forceinline__ Derivatives<T> kind::at(T x)
+#define NUMCORE_KIND(kind)                                    \
+  struct kind {                                               \
+    template <typename T>                                     \
+    static __device__ __forceinline__ Derivatives<T> at(T x); \
+  };                                                          \
+  template <typename T>                                       \
+  __device__ __forceinline__ Derivatives<T> kind::at(T x)
 
 NUMCORE_KIND(Relu) { return {x < 0 ? T(0) : x, T(x > 0 ? 1 : 0), T(0), T(0)}; }
 
 // 2^k and q with exp(x) = 2^k (1 + q), for x in [-87.3, 0]
-struct ExpParts { float power, q; };
+struct ExpParts {
+  float power, q;
+};
 
 static __device__ __forceinline__ ExpParts exp_parts(float x) {
   const float z = fused(x, 1.442695f, 12582912.0f), r = fused(z - 12582912.0f, -0.6931472f, x);
@@ -63,7 +75,10 @@ NUMCORE_KIND(Silu) {
 }
 
 // Phi(x) and exp(-x^2 / 2)
-template <typename T> struct Normal { T distribution, bell; };
+template <typename T>
+struct Normal {
+  T distribution, bell;
+};
 
 static __device__ __forceinline__ Normal<float> normal(float x) {
   float a = magnitude(x);
@@ -71,25 +86,30 @@ static __device__ __forceinline__ Normal<float> normal(float x) {
   const ExpParts e = exp_parts(-0.5f * a * a);
   const float bell = e.power * (e.q + 1);
   const float t = 1 / fused(0.21f, a, 1.0f);
-  const float tail = bell * t * horner(t, 0.08371304f, 0.0850458f, 0.06934615f, 0.12430254f, -0.09264359f, 0.3476083f, -0.32872745f,
-                                       0.2828649f, -0.07150969f);
+  const float tail = bell * t *
+                     horner(t, 0.08371304f, 0.0850458f, 0.06934615f, 0.12430254f, -0.09264359f,
+                            0.3476083f, -0.32872745f, 0.2828649f, -0.07150969f);
   return {x < 0 ? tail : 1 - tail, bell};
 }
 
-static __device__ __forceinline__ Normal<double> normal(double x) { return {0.5 * (1 + erf(x * 0.7071067811865476)), exp(-0.5 * x * x)}; }
+static __device__ __forceinline__ Normal<double> normal(double x) {
+  return {0.5 * (1 + erf(x * 0.7071067811865476)), exp(-0.5 * x * x)};
+}
 
 NUMCORE_KIND(Gelu) {
   const T a = within(x, T(GELU_FLAT));
   const Normal<T> n = normal(a);
   const T density = T(0.3989422804014327) * n.bell;
-  return {x < -GELU_FLAT ? T(0) : x * n.distribution, n.distribution + a * density, density * (2 - a * a), density * a * (a * a - 4)};
+  return {x < -GELU_FLAT ? T(0) : x * n.distribution, n.distribution + a * density,
+          density * (2 - a * a), density * a * (a * a - 4)};
 }
 
 NUMCORE_KIND(GeluTanh) {  // s and s1 only
   const T a = within(x, T(GELU_FLAT)), c = T(0.7978845608028654), cubic = T(0.044715);
   const T t = tanh(c * (a + cubic * a * a * a));
   const T slope = c * (1 + 3 * cubic * a * a);
-  return {x < -GELU_FLAT ? T(0) : T(0.5) * x * (1 + t), T(0.5) * (1 + t) + T(0.5) * a * (1 - t * t) * slope, T(0), T(0)};
+  return {x < -GELU_FLAT ? T(0) : T(0.5) * x * (1 + t),
+          T(0.5) * (1 + t) + T(0.5) * a * (1 - t * t) * slope, T(0), T(0)};
 }
 
 }  // namespace numcore

@@ -1,14 +1,16 @@
-// For each c: bounds on 1 / min ||Qx||_p^p where c'x = 1, by Newton's method on sum (r^2 + eps^2)^(p/2) with r = Qx.
-// The formulas are those of numcore/linalg/_sensitivity_kernels.py.
+// For each c: bounds on 1 / min ||Qx||_p^p where c'x = 1, by Newton's method on sum (r^2 +
+// eps^2)^(p/2) with r = Qx. The formulas are those of numcore/linalg/_sensitivity_kernels.py.
 //
-// q (n, d) with `rank` orthonormal columns and others of zeros, its transpose `columns`, c (k, d). A block takes one c. It keeps x, the step and the Gram matrix
-// in shared memory and computes residuals again wherever they are needed: rows of Q come through shared memory, 32 at a time, four
-// threads to a row for its products.
-#include "numcore.cuh"
+// q (n, d) with `rank` orthonormal columns and others of zeros, its transpose `columns`, c (k, d).
+// A block takes one c. It keeps x, the step and the Gram matrix in shared memory and computes
+// residuals again wherever they are needed: rows of Q come through shared memory, 32 at a time,
+// four threads to a row for its products.
 #include "elementary.cuh"
+#include "numcore.cuh"
 
 constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE, MOST_TRIALS = 20;
-constexpr double SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0, LEAST_SQUARE = 1e-280;
+constexpr double SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0,
+                 LEAST_SQUARE = 1e-280;
 constexpr double LONGEST = 100.0, FIRST_POWER = 3.0, RAISE = 1.5, CLOSE = 0.1;
 
 struct Problem {
@@ -17,28 +19,37 @@ struct Problem {
   int d;
   double *gram, *tile, *x, *s, *v, *b;  // shared: d d, 32 d, and d each
 
-  // r and the change of r of this thread's row of the tile at `first`; both 0 past the end. Four neighbouring threads share a row.
+  // r and the change of r of this thread's row of the tile at `first`; both 0 past the end. Four
+  // neighbouring threads share a row.
   __device__ void row(index_t first, double& r, double& move) const {
     const index_t count = (n - first < TILE ? n - first : TILE) * d;
     __syncthreads();  // the tile before has been used
-    for (int e = index_in_block(); e < TILE * d; e += THREADS) tile[e] = e < count ? q[first * d + e] : 0;
+    for (int e = index_in_block(); e < TILE * d; e += THREADS)
+      tile[e] = e < count ? q[first * d + e] : 0;
     __syncthreads();
     const double* mine = tile + index_in_block() / PART * d;
     r = 0, move = 0;
-    for (int j = index_in_block() % PART; j < d; j += PART) r += mine[j] * x[j], move += mine[j] * s[j];
+    for (int j = index_in_block() % PART; j < d; j += PART)
+      r += mine[j] * x[j], move += mine[j] * s[j];
     for (int distance = 1; distance < PART; distance *= 2) {
       r += __shfl_xor_sync(FULL_WARP, r, distance);
       move += __shfl_xor_sync(FULL_WARP, move, distance);
     }
   }
 
-  __device__ bool counts(index_t first) const { return index_in_block() % PART == 0 && first + index_in_block() / PART < n; }
+  __device__ bool counts(index_t first) const {
+    return index_in_block() % PART == 0 && first + index_in_block() / PART < n;
+  }
 };
 
-__device__ __forceinline__ double power_of(double x, double p) { return p == 1 ? x : numcore::exp(p * numcore::log(x)); }
+__device__ __forceinline__ double power_of(double x, double p) {
+  return p == 1 ? x : numcore::exp(p * numcore::log(x));
+}
 
-__device__ __forceinline__ void derivatives(double r, double p, double epsilon, double& g, double& h) {
-  const double smooth = r * r + epsilon * epsilon, u = numcore::exp((0.5 * p - 1) * numcore::log(smooth));
+__device__ __forceinline__ void derivatives(double r, double p, double epsilon, double& g,
+                                            double& h) {
+  const double smooth = r * r + epsilon * epsilon,
+               u = numcore::exp((0.5 * p - 1) * numcore::log(smooth));
   g = u * r, h = u * ((p - 1) * r * r + epsilon * epsilon) / smooth;
 }
 
@@ -49,7 +60,8 @@ __device__ double warp_dot(const double* a, const double* b, int d) {
   return warp_sum(sum);
 }
 
-// gram = Q' diag(h) Q, its lower triangle, and b = Q' g; returns sum g r. A thread owns entries of both, so that no two add to one.
+// gram = Q' diag(h) Q, its lower triangle, and b = Q' g; returns sum g r. A thread owns entries of
+// both, so that no two add to one.
 __device__ double weighted_gram(const Problem& o, double p, double epsilon) {
   __shared__ double gs[TILE], hs[TILE];
   double slope = 0;
@@ -59,7 +71,8 @@ __device__ double weighted_gram(const Problem& o, double p, double epsilon) {
     double r, move, g = 0, h = 0;
     o.row(first, r, move);
     if (o.counts(first)) derivatives(r, p, epsilon, g, h), slope += g * r;
-    if (index_in_block() % PART == 0) gs[index_in_block() / PART] = g, hs[index_in_block() / PART] = h;
+    if (index_in_block() % PART == 0)
+      gs[index_in_block() / PART] = g, hs[index_in_block() / PART] = h;
     __syncthreads();
     for (int e = index_in_block(); e < o.d * o.d; e += THREADS) {
       const int k = e / o.d, m = e % o.d;
@@ -122,7 +135,8 @@ __device__ void solve(const double* gram, double* x, int d) {
   }
 }
 
-// s with c's = 0 and G s = lambda c - b. The first warp works; every thread gets lambda and the fall -b's.
+// s with c's = 0 and G s = lambda c - b. The first warp works; every thread gets lambda and the
+// fall -b's.
 __device__ double constrained_step(const Problem& o, double total, double& fall) {
   __shared__ double results[2];
   __syncthreads();
@@ -167,7 +181,8 @@ __device__ double power_of_residuals(const Problem& o, double p) {
 }
 
 // Two passes over y = g + h step: the largest of them with Q'y, then the power sum.
-__device__ double dual_bound(const Problem& o, double p, double power, double epsilon, double multiplier) {
+__device__ double dual_bound(const Problem& o, double p, double power, double epsilon,
+                             double multiplier) {
   __shared__ double ys[TILE];
   double top = 0, sum = 0, missed = 0;
   for (int j = index_in_block(); j < o.d; j += THREADS) o.v[j] = 0;
@@ -183,7 +198,8 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
       for (int i = 0; i < TILE; i++) o.v[j] += ys[i] * o.tile[i * o.d + j];
   }
   top = block_max(top);
-  for (int j = index_in_block(); j < o.d; j += THREADS) missed += square(o.v[j] - multiplier * o.c[j]);
+  for (int j = index_in_block(); j < o.d; j += THREADS)
+    missed += square(o.v[j] - multiplier * o.c[j]);
   missed = block_sum(missed);
   double norm = top;
   if (p > 1) {
@@ -201,7 +217,8 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
 }
 
 // First and second derivative of sum ((r + t step)^2 + eps^2)^(p/2) / p by t.
-__device__ double slope_at(const Problem& o, double t, double p, double epsilon, double& curvature) {
+__device__ double slope_at(const Problem& o, double t, double p, double epsilon,
+                           double& curvature) {
   double slope = 0, bend = 0;
   for (index_t first = 0; first < o.n; first += TILE) {
     double r, move, g, h;
@@ -214,15 +231,18 @@ __device__ double slope_at(const Problem& o, double t, double p, double epsilon,
   return block_sum(slope);
 }
 
-__device__ double line_search(const Problem& o, double p, double epsilon, double fall, double slope_of_r) {
+__device__ double line_search(const Problem& o, double p, double epsilon, double fall,
+                              double slope_of_r) {
   if (fall <= ROUNDING * slope_of_r) return 1;
   double below = 0, above = INFINITY, t = 1;
   for (int trial = 0; trial < MOST_TRIALS; trial++) {
     double curvature;
     const double slope = slope_at(o, t, p, epsilon, curvature);
     if (fabs(slope) <= 0.5 * fall || (slope < 0 && t >= LONGEST)) return t;
-    if (slope > 0) above = t;
-    else below = t;
+    if (slope > 0)
+      above = t;
+    else
+      below = t;
     t = min(t - slope / curvature, 10 * t);
     if (!(below < t && t < above)) t = above < INFINITY ? 0.5 * (below + above) : 2 * below;
   }
@@ -236,16 +256,20 @@ __device__ void move(const Problem& o, double t, double top) {
   __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_norms(
-    const double* __restrict__ q, const double* __restrict__ columns, const double* __restrict__ c, double* __restrict__ lower,
-    double* __restrict__ upper, i64* __restrict__ num_iter, i64 rank, double p, double tol, i64 max_iter, index_t n, index_t d, index_t k) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    numcore_constrained_norms(const double* __restrict__ q, const double* __restrict__ columns,
+                              const double* __restrict__ c, double* __restrict__ lower,
+                              double* __restrict__ upper, i64* __restrict__ num_iter, i64 rank,
+                              double p, double tol, i64 max_iter, index_t n, index_t d, index_t k) {
   DYNAMIC_SHARED(double, memory);
   Problem o{q, c, n, static_cast<int>(d)};
-  o.gram = memory, o.tile = o.gram + d * d, o.x = o.tile + TILE * d, o.s = o.x + d, o.v = o.s + d, o.b = o.v + d;
+  o.gram = memory, o.tile = o.gram + d * d, o.x = o.tile + TILE * d, o.s = o.x + d, o.v = o.s + d,
+  o.b = o.v + d;
   for (index_t i = block_index(); i < k; i += block_count()) {
     o.c = c + i * d;
     double part = 0;
-    for (index_t j = index_in_block(); j < d; j += THREADS) part += o.c[j] * o.c[j], o.x[j] = o.c[j], o.s[j] = 0;
+    for (index_t j = index_in_block(); j < d; j += THREADS)
+      part += o.c[j] * o.c[j], o.x[j] = o.c[j], o.s[j] = 0;
     const double total = block_sum(part);
     double low = 0, high = 0;
     i64 done = 0;
@@ -258,11 +282,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
       while (done < max_iter) {
         done++;
         double fall;
-        const double slope = weighted_gram(o, power, epsilon), multiplier = constrained_step(o, total, fall);
+        const double slope = weighted_gram(o, power, epsilon),
+                     multiplier = constrained_step(o, total, fall);
         const bool last = stuck || done == max_iter;
         if (last || (power == p && fall <= NEAR * tol * slope)) {
           const double constraint = warp_dot(o.c, o.x, o.d);
-          if (constraint > 0) low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
+          if (constraint > 0)
+            low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
           if (multiplier > 0) high = min(high, dual_bound(o, p, power, epsilon, multiplier));
           if (last || high - low <= tol * high) break;
         }
@@ -277,7 +303,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
         }
         const double t = line_search(o, power, epsilon, fall, slope);
         stuck = t == 0;
-        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope)) epsilon = max(SHARPEST, shrink * epsilon);
+        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope))
+          epsilon = max(SHARPEST, shrink * epsilon);
         if (fall < CLOSE * slope) power = min(p, RAISE * power);
         move(o, t, largest_residual(o, t));
       }
@@ -288,27 +315,33 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_constrained_nor
   }
 }
 
-// --- all rows at once ---------------------------------------------------------------------------------------------------------------
+// --- all rows at once
+// ---------------------------------------------------------------------------------------------------------------
 
-// Parts of Q' diag(h) Q, lower triangles, each of a range of rows. A block takes a part, a thread some
-// entries of it: neighbouring threads read neighbouring columns.
-extern "C" __global__ void numcore_weighted_grams(const double* __restrict__ q, const double* __restrict__ h, double* __restrict__ grams,
-                                                  index_t n, index_t d, index_t parts, index_t e) {
+// Parts of Q' diag(h) Q, lower triangles, each of a range of rows. A block takes a part, a thread
+// some entries of it: neighbouring threads read neighbouring columns.
+extern "C" __global__ void numcore_weighted_grams(const double* __restrict__ q,
+                                                  const double* __restrict__ h,
+                                                  double* __restrict__ grams, index_t n, index_t d,
+                                                  index_t parts, index_t e) {
   for (index_t part = block_index(); part < parts; part += block_count()) {
     const index_t begin = part * n / parts, end = (part + 1) * n / parts;
     for (index_t entry = index_in_block(); entry < e * e; entry += block_size()) {
       const index_t k = entry / e, m = entry % e;
       double sum = 0;
       if (m <= k && k < d)
-        for (index_t i = begin; i < end; i++) sum = numcore::fused(h[i] * q[i * d + k], q[i * d + m], sum);
+        for (index_t i = begin; i < end; i++)
+          sum = numcore::fused(h[i] * q[i * d + k], q[i * d + m], sum);
       grams[part * e * e + entry] = sum;
     }
   }
 }
 
 // y_i = ||t' q_i||^2. A warp takes a row, its lanes columns of t.
-extern "C" __global__ void numcore_quadratic_forms(const double* __restrict__ q, const double* __restrict__ t, double* __restrict__ y, index_t n,
-                                                   index_t d, index_t e) {
+extern "C" __global__ void numcore_quadratic_forms(const double* __restrict__ q,
+                                                   const double* __restrict__ t,
+                                                   double* __restrict__ y, index_t n, index_t d,
+                                                   index_t e) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
     double sum = 0;
     for (index_t c = lane_index(); c < e; c += 32) {

@@ -1,9 +1,11 @@
-// Gated layers that read only the rows of the neurons with the largest gates, and the test of drafted tokens.
+// Gated layers that read only the rows of the neurons with the largest gates, and the test of
+// drafted tokens.
 //
-// w, w_up, w_down_t (m, d): a row for each neuron; x (b, d): a few tokens; g (b, m): their gates; kept (b, k): rising indices of rows.
-// Everything here waits for memory: rows are read once, by neighbouring lanes, sixteen bytes to a lane where rows are aligned to that.
-#include "numcore.cuh"
+// w, w_up, w_down_t (m, d): a row for each neuron; x (b, d): a few tokens; g (b, m): their gates;
+// kept (b, k): rising indices of rows. Everything here waits for memory: rows are read once, by
+// neighbouring lanes, sixteen bytes to a lane where rows are aligned to that.
 #include "elementary.cuh"
+#include "numcore.cuh"
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, CHUNK = 64, BINS = 2048;
 constexpr int WIDE = 16 / sizeof(REAL);
@@ -12,7 +14,9 @@ struct __align__(16) Pack {
   REAL v[WIDE];
 };
 
-__device__ __forceinline__ bool packs(const REAL* p, index_t d) { return d % WIDE == 0 && reinterpret_cast<u64>(p) % 16 == 0; }
+__device__ __forceinline__ bool packs(const REAL* p, index_t d) {
+  return d % WIDE == 0 && reinterpret_cast<u64>(p) % 16 == 0;
+}
 
 // The dot product of two rows, by a warp; every lane gets it.
 __device__ __forceinline__ REAL warp_dot(const REAL* a, const REAL* x, index_t d) {
@@ -33,7 +37,8 @@ __device__ __forceinline__ REAL warp_dot(const REAL* a, const REAL* x, index_t d
 }
 
 __device__ __forceinline__ REAL activate(REAL z, i64 activation) {
-  const REAL half = 0.5, root_half = 0.70710678118654752440, root = 0.79788456080286535588, cubic = 0.044715;
+  const REAL half = 0.5, root_half = 0.70710678118654752440, root = 0.79788456080286535588,
+             cubic = 0.044715;
   if (activation == 0) return z * numcore::sigmoid(z);
   if (activation == 1) return z < 0 ? REAL(0) : z;  // NaN stays
   if (activation == 2) return half * z * (1 + numcore::erf(root_half * z));
@@ -41,8 +46,9 @@ __device__ __forceinline__ REAL activate(REAL z, i64 activation) {
 }
 
 // A warp takes a row.
-extern "C" __global__ void numcore_gate_rows(const REAL* __restrict__ w, const REAL* __restrict__ x, REAL* __restrict__ g, i64 activation,
-                                             index_t m, index_t d, index_t b) {
+extern "C" __global__ void numcore_gate_rows(const REAL* __restrict__ w, const REAL* __restrict__ x,
+                                             REAL* __restrict__ g, i64 activation, index_t m,
+                                             index_t d, index_t b) {
   for (index_t j = thread_index() / 32; j < m; j += thread_count() / 32)
     for (index_t t = 0; t < b; t++) {
       const REAL z = warp_dot(w + j * d, x + t * d, d);
@@ -50,7 +56,8 @@ extern "C" __global__ void numcore_gate_rows(const REAL* __restrict__ w, const R
     }
 }
 
-// --- the k largest of a row ----------------------------------------------------------------------------------------------------------
+// --- the k largest of a row
+// ----------------------------------------------------------------------------------------------------------
 
 // How many threads of the block before this one have the flag set, and how many of all.
 __device__ __forceinline__ int rank_in_block(bool flag, int* counts, int& total) {
@@ -67,11 +74,15 @@ __device__ __forceinline__ int rank_in_block(bool flag, int* counts, int& total)
   return rank;
 }
 
-__device__ __forceinline__ i64 key_of(REAL x) { return static_cast<i64>(numcore::float_bits(numcore::magnitude(x))); }
+__device__ __forceinline__ i64 key_of(REAL x) {
+  return static_cast<i64>(numcore::float_bits(numcore::magnitude(x)));
+}
 
-// A block takes a row: 11 bits of the k-th largest at a time from a histogram in shared memory, then the kept indices in their order.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_select_largest(const REAL* __restrict__ g, i64* __restrict__ kept, index_t b, index_t m,
-                                                                             index_t k) {
+// A block takes a row: 11 bits of the k-th largest at a time from a histogram in shared memory,
+// then the kept indices in their order.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    numcore_select_largest(const REAL* __restrict__ g, i64* __restrict__ kept, index_t b, index_t m,
+                           index_t k) {
   __shared__ u32 bins[BINS];
   __shared__ i64 found_digit, found_room;
   __shared__ int counts[WARPS];
@@ -100,7 +111,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_select_largest(
           }
           const u32 reached = __ballot_sync(FULL_WARP, sum >= left);
           if (reached) {
-            if (lane_index() == __ffs(reached) - 1) found_digit = high - lane_index(), found_room = left - (sum - count);
+            if (lane_index() == __ffs(reached) - 1)
+              found_digit = high - lane_index(), found_room = left - (sum - count);
             break;
           }
           left -= __shfl_sync(FULL_WARP, sum, 31);
@@ -126,12 +138,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_select_largest(
   }
 }
 
-// --- sums of kept rows ---------------------------------------------------------------------------------------------------------------
+// --- sums of kept rows
+// ---------------------------------------------------------------------------------------------------------------
 
-// A block takes a part of the kept rows of every token: its warps compute the factors of 64 rows, its threads add the rows to their columns.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_sum_kept_rows(
-    const REAL* __restrict__ w_up, const REAL* __restrict__ w_down_t, const REAL* __restrict__ x, const REAL* __restrict__ g,
-    const i64* __restrict__ kept, REAL* parts, index_t m, index_t d, index_t b, index_t k, index_t p) {
+// A block takes a part of the kept rows of every token: its warps compute the factors of 64 rows,
+// its threads add the rows to their columns.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    numcore_sum_kept_rows(const REAL* __restrict__ w_up, const REAL* __restrict__ w_down_t,
+                          const REAL* __restrict__ x, const REAL* __restrict__ g,
+                          const i64* __restrict__ kept, REAL* parts, index_t m, index_t d,
+                          index_t b, index_t k, index_t p) {
   __shared__ REAL factors[CHUNK];
   for (index_t part = block_index(); part < p; part += block_count())
     for (index_t t = 0; t < b; t++) {
@@ -149,7 +165,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_sum_kept_rows(
         for (index_t c = index_in_block(); c < d; c += THREADS) {
           REAL sum = y[c];
 #pragma unroll 4
-          for (int i = 0; i < count; i++) sum = numcore::fused(factors[i], w_down_t[rows[i] * d + c], sum);
+          for (int i = 0; i < count; i++)
+            sum = numcore::fused(factors[i], w_down_t[rows[i] * d + c], sum);
           y[c] = sum;
         }
         __syncthreads();
@@ -157,20 +174,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_sum_kept_rows(
     }
 }
 
-// --- the test of a draft -------------------------------------------------------------------------------------------------------------
+// --- the test of a draft
+// -------------------------------------------------------------------------------------------------------------
 
-// A block takes a row: its maximum, the sum of exponentials relative to it, and the logarithm of the one probability that is asked for.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) numcore_log_probabilities(const REAL* __restrict__ logits, const i64* __restrict__ tokens,
-                                                                                REAL* __restrict__ log_q, REAL temperature, index_t n,
-                                                                                index_t v) {
+// A block takes a row: its maximum, the sum of exponentials relative to it, and the logarithm of
+// the one probability that is asked for.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    numcore_log_probabilities(const REAL* __restrict__ logits, const i64* __restrict__ tokens,
+                              REAL* __restrict__ log_q, REAL temperature, index_t n, index_t v) {
   const REAL inverse = 1 / temperature;
   for (index_t i = block_index(); i < n; i += block_count()) {
     const REAL* row = logits + i * v;
     REAL top = -Limits<REAL>::infinity(), wrong = 0, total = 0;
-    for (index_t c = index_in_block(); c < v; c += THREADS) top = max(top, row[c]), wrong += row[c] * 0;  // infinity times 0 is NaN
+    for (index_t c = index_in_block(); c < v; c += THREADS)
+      top = max(top, row[c]), wrong += row[c] * 0;  // infinity times 0 is NaN
     top = block_max(top), wrong = block_sum(wrong);
-    for (index_t c = index_in_block(); c < v; c += THREADS) total += numcore::exp((row[c] - top) * inverse);
+    for (index_t c = index_in_block(); c < v; c += THREADS)
+      total += numcore::exp((row[c] - top) * inverse);
     total = block_sum(total);
-    if (index_in_block() == 0) log_q[i] = (row[tokens[i]] - top) * inverse - numcore::log(total) + wrong;
+    if (index_in_block() == 0)
+      log_q[i] = (row[tokens[i]] - top) * inverse - numcore::log(total) + wrong;
   }
 }

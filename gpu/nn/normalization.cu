@@ -1,16 +1,22 @@
-// Layer, root-mean-square and batch normalisation; the formulas are in numcore/nn/_normalization.py.
+// Layer, root-mean-square and batch normalisation; the formulas are in
+// numcore/nn/_normalization.py.
 //
-// x, y, grad_y and grad_x are (n, d), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. A warp takes a row where a row is
-// normalised; a thread owns columns where columns are summed, so that neighbouring threads read neighbouring numbers.
+// x, y, grad_y and grad_x are (n, d), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. A
+// warp takes a row where a row is normalised; a thread owns columns where columns are summed, so
+// that neighbouring threads read neighbouring numbers.
 #include "numcore.cuh"
 
 constexpr int ROWS = 32;  // as in the Python file
 
-__device__ __forceinline__ index_t end_of_block(index_t b, index_t n) { return b * ROWS + ROWS < n ? b * ROWS + ROWS : n; }
+__device__ __forceinline__ index_t end_of_block(index_t b, index_t n) {
+  return b * ROWS + ROWS < n ? b * ROWS + ROWS : n;
+}
 
-extern "C" __global__ void numcore_norm_rows(
-    const REAL* __restrict__ x, const REAL* __restrict__ weight, const REAL* __restrict__ bias, REAL eps, i64 centred,
-    REAL* __restrict__ y, REAL* __restrict__ mean, REAL* __restrict__ scale, index_t n, index_t d) {
+extern "C" __global__ void numcore_norm_rows(const REAL* __restrict__ x,
+                                             const REAL* __restrict__ weight,
+                                             const REAL* __restrict__ bias, REAL eps, i64 centred,
+                                             REAL* __restrict__ y, REAL* __restrict__ mean,
+                                             REAL* __restrict__ scale, index_t n, index_t d) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
     const REAL* row = x + i * d;  // read three times, the second and third time from the cache
     REAL m = 0, first = 0, second = 0;
@@ -35,13 +41,15 @@ extern "C" __global__ void numcore_norm_rows(
       mean[i] = m;
       scale[i] = s;
     }
-    for (index_t j = lane_index(); j < d; j += 32) y[i * d + j] = weight[j] * ((row[j] - m) * s) + bias[j];
+    for (index_t j = lane_index(); j < d; j += 32)
+      y[i * d + j] = weight[j] * ((row[j] - m) * s) + bias[j];
   }
 }
 
 extern "C" __global__ void numcore_norm_rows_backward(
-    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ weight, const REAL* __restrict__ mean,
-    const REAL* __restrict__ scale, i64 centred, REAL* __restrict__ grad_x, REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ weight,
+    const REAL* __restrict__ mean, const REAL* __restrict__ scale, i64 centred,
+    REAL* __restrict__ grad_x, REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
   __shared__ REAL firsts[ROWS], seconds[ROWS];
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
@@ -78,7 +86,8 @@ extern "C" __global__ void numcore_norm_rows_backward(
   }
 }
 
-extern "C" __global__ void numcore_sum_blocks(const REAL* __restrict__ parts, double* __restrict__ sums, index_t m, index_t d) {
+extern "C" __global__ void numcore_sum_blocks(const REAL* __restrict__ parts,
+                                              double* __restrict__ sums, index_t m, index_t d) {
   for (index_t j = thread_index(); j < d; j += thread_count()) {
     double sum = 0;
     for (index_t b = 0; b < m; b++) sum += parts[b * d + j];
@@ -87,8 +96,9 @@ extern "C" __global__ void numcore_sum_blocks(const REAL* __restrict__ parts, do
 }
 
 extern "C" __global__ void numcore_scale_columns(
-    const REAL* __restrict__ x, const REAL* __restrict__ row_scale, const REAL* __restrict__ centre, const REAL* __restrict__ factor,
-    const REAL* __restrict__ shift, REAL* __restrict__ y, index_t n, index_t d, index_t k) {
+    const REAL* __restrict__ x, const REAL* __restrict__ row_scale, const REAL* __restrict__ centre,
+    const REAL* __restrict__ factor, const REAL* __restrict__ shift, REAL* __restrict__ y,
+    index_t n, index_t d, index_t k) {
   const index_t size = k ? d / k : d;
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
     for (index_t j = lane_index(); j < d; j += 32) {
@@ -97,7 +107,9 @@ extern "C" __global__ void numcore_scale_columns(
     }
 }
 
-extern "C" __global__ void numcore_column_moments(const REAL* __restrict__ x, REAL* __restrict__ parts, index_t n, index_t d, index_t m) {
+extern "C" __global__ void numcore_column_moments(const REAL* __restrict__ x,
+                                                  REAL* __restrict__ parts, index_t n, index_t d,
+                                                  index_t m) {
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
     for (index_t j = index_in_block(); j < d; j += block_size()) {
@@ -116,8 +128,9 @@ extern "C" __global__ void numcore_column_moments(const REAL* __restrict__ x, RE
   }
 }
 
-extern "C" __global__ void numcore_join_moments(
-    const REAL* __restrict__ parts, i64 rows, double* __restrict__ mean, double* __restrict__ spread, index_t m, index_t d) {
+extern "C" __global__ void numcore_join_moments(const REAL* __restrict__ parts, i64 rows,
+                                                double* __restrict__ mean,
+                                                double* __restrict__ spread, index_t m, index_t d) {
   for (index_t j = thread_index(); j < d; j += thread_count()) {
     double total = 0, squares = 0;
     for (index_t b = 0; b < m; b++) {
@@ -126,17 +139,22 @@ extern "C" __global__ void numcore_join_moments(
     }
     const double middle = total / (rows > 1 ? rows : 1);
     for (index_t b = 0; b < m; b++) {
-      const double count = end_of_block(b, rows) - b * ROWS, distance = parts[3 * b * d + j] - middle;
-      squares += parts[(3 * b + 2) * d + j] + distance * (2 * static_cast<double>(parts[(3 * b + 1) * d + j]) + count * distance);
+      const double count = end_of_block(b, rows) - b * ROWS,
+                   distance = parts[3 * b * d + j] - middle;
+      squares +=
+          parts[(3 * b + 2) * d + j] +
+          distance * (2 * static_cast<double>(parts[(3 * b + 1) * d + j]) + count * distance);
     }
     mean[j] = middle;
     spread[j] = squares < 0 ? 0 : squares;
   }
 }
 
-extern "C" __global__ void numcore_column_products(
-    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre, REAL* __restrict__ parts, index_t n,
-    index_t d, index_t m) {
+extern "C" __global__ void numcore_column_products(const REAL* __restrict__ grad_y,
+                                                   const REAL* __restrict__ x,
+                                                   const REAL* __restrict__ centre,
+                                                   REAL* __restrict__ parts, index_t n, index_t d,
+                                                   index_t m) {
   for (index_t b = block_index(); b < m; b += block_count()) {
     const index_t low = b * ROWS, high = end_of_block(b, n);
     for (index_t j = index_in_block(); j < d; j += block_size()) {
@@ -152,9 +170,11 @@ extern "C" __global__ void numcore_column_products(
 }
 
 extern "C" __global__ void numcore_combine_columns(
-    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre, const REAL* __restrict__ factor,
-    const REAL* __restrict__ slope, const REAL* __restrict__ shift, REAL* __restrict__ grad_x, index_t n, index_t d) {
+    const REAL* __restrict__ grad_y, const REAL* __restrict__ x, const REAL* __restrict__ centre,
+    const REAL* __restrict__ factor, const REAL* __restrict__ slope, const REAL* __restrict__ shift,
+    REAL* __restrict__ grad_x, index_t n, index_t d) {
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32)
     for (index_t j = lane_index(); j < d; j += 32)
-      grad_x[i * d + j] = factor[j] * grad_y[i * d + j] + slope[j] * (x[i * d + j] - centre[j]) + shift[j];
+      grad_x[i * d + j] =
+          factor[j] * grad_y[i * d + j] + slope[j] * (x[i * d + j] - centre[j]) + shift[j];
 }

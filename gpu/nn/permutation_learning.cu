@@ -1,9 +1,12 @@
-// Kernels of wide networks with one hidden layer of ReLUs: from cosines to kernels in place, and a step of gradient descent.
+// Kernels of wide networks with one hidden layer of ReLUs: from cosines to kernels in place, and a
+// step of gradient descent.
 #include "numcore.cuh"
 
-// --- sin θ + weight (π - θ) cos θ ----------------------------------------------------------------------------------------------------
+// --- sin θ + weight (π - θ) cos θ
+// ----------------------------------------------------------------------------------------------------
 
-// (asin(r)/r - 1)/r² for r² = z <= 1/4: the polynomials of the Python file, with fused multiply-adds.
+// (asin(r)/r - 1)/r² for r² = z <= 1/4: the polynomials of the Python file, with fused
+// multiply-adds.
 __device__ __forceinline__ float asin_tail(float z) {
   float t = 0.04216629f;
   t = __fmaf_rn(t, z, 0.024179524f);
@@ -39,11 +42,15 @@ __device__ __forceinline__ REAL arc_cosine(REAL c, REAL z, bool is_small, REAL w
   return sine + weight * c * (c > 0 ? 2 * HALF_PI - near : near);
 }
 
-// c (n, m) holds products of the unit rows of u (n, d) and v (m, d). A block takes a row; its threads walk along it. The rare pairs of
-// almost one direction are computed again from their difference, each by its own thread.
-extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u, const REAL* __restrict__ v, const REAL* __restrict__ left,
-                                                   const REAL* __restrict__ right, REAL weight, REAL scale, REAL* __restrict__ c,
-                                                   index_t n, index_t d, index_t m) {
+// c (n, m) holds products of the unit rows of u (n, d) and v (m, d). A block takes a row; its
+// threads walk along it. The rare pairs of almost one direction are computed again from their
+// difference, each by its own thread.
+extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u,
+                                                   const REAL* __restrict__ v,
+                                                   const REAL* __restrict__ left,
+                                                   const REAL* __restrict__ right, REAL weight,
+                                                   REAL scale, REAL* __restrict__ c, index_t n,
+                                                   index_t d, index_t m) {
   for (index_t i = block_index(); i < n; i += block_count()) {
     for (index_t j = index_in_block(); j < m; j += block_size()) {
       REAL x = c[i * m + j];
@@ -63,22 +70,29 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u, c
   }
 }
 
-// --- a step of gradient descent ------------------------------------------------------------------------------------------------------
+// --- a step of gradient descent
+// ------------------------------------------------------------------------------------------------------
 
 constexpr index_t UNITS = 960;
 
 __device__ __forceinline__ REAL relu(REAL x) { return x <= 0 ? 0 : x; }
 
-// Networks w2 (p, q, m) relu(w1 (p, d, m) x (h, d)) with residuals (p, n, q). A block takes UNITS hidden units of a network. First each
-// thread moves its own units: neighbouring threads have neighbouring units, so that all of it is coalesced; w2 goes to another array,
-// as the gradient of w1 needs the old one. Then each warp sums products of activations and output weights over the block's units.
-extern "C" __global__ void numcore_descend(const REAL* __restrict__ x, const REAL* __restrict__ residual, REAL* __restrict__ w1,
-                                           const REAL* __restrict__ w2, REAL* __restrict__ w2_next, REAL* __restrict__ z,
-                                           REAL* __restrict__ outputs, REAL rate_1, REAL rate_2, index_t h, index_t d, index_t networks,
-                                           index_t n, index_t q, index_t m, index_t items) {
+// Networks w2 (p, q, m) relu(w1 (p, d, m) x (h, d)) with residuals (p, n, q). A block takes UNITS
+// hidden units of a network. First each thread moves its own units: neighbouring threads have
+// neighbouring units, so that all of it is coalesced; w2 goes to another array, as the gradient of
+// w1 needs the old one. Then each warp sums products of activations and output weights over the
+// block's units.
+extern "C" __global__ void numcore_descend(const REAL* __restrict__ x,
+                                           const REAL* __restrict__ residual, REAL* __restrict__ w1,
+                                           const REAL* __restrict__ w2, REAL* __restrict__ w2_next,
+                                           REAL* __restrict__ z, REAL* __restrict__ outputs,
+                                           REAL rate_1, REAL rate_2, index_t h, index_t d,
+                                           index_t networks, index_t n, index_t q, index_t m,
+                                           index_t items) {
   const index_t parts = ceil_div(m, UNITS);
   for (index_t item = block_index(); item < items; item += block_count()) {
-    const index_t network = item / parts, first = item % parts * UNITS, last = min(m, first + UNITS);
+    const index_t network = item / parts, first = item % parts * UNITS,
+                  last = min(m, first + UNITS);
     const REAL* r = residual + network * n * q;
     REAL* hidden = h ? z + network * h * m : w1 + network * d * m;  // before the ReLU
     REAL* in = w1 + network * d * m;
@@ -95,7 +109,8 @@ extern "C" __global__ void numcore_descend(const REAL* __restrict__ x, const REA
         for (index_t o = 0; o < q; o++) change += r[i * q + o] * out[o * m + unit];
         if (hidden[i * m + unit] <= 0) change = 0;
         if (!h) in[i * m + unit] -= rate_1 * change;
-        for (index_t j = 0; j < (h ? d : 0); j++) in[j * m + unit] -= rate_1 * x[i * d + j] * change;
+        for (index_t j = 0; j < (h ? d : 0); j++)
+          in[j * m + unit] -= rate_1 * x[i * d + j] * change;
       }
       for (index_t i = 0; i < h; i++) {
         REAL sum = 0;

@@ -1,6 +1,8 @@
-// Constants of programs, fitted: constants[i] ← those that minimise error[i] = max over j of weight[j] |program i at x[j] - target[j]|.
-// code is (p, m, 4), ends (p, 2), counts (p), constants (p, k), x, target and weight (n), error (p); see numcore/special/_fit.py.
-// One warp takes one program: its lanes share out the points, and lane 0 does what is small, on matrices in shared memory.
+// Constants of programs, fitted: constants[i] ← those that minimise error[i] = max over j of
+// weight[j] |program i at x[j] - target[j]|. code is (p, m, 4), ends (p, 2), counts (p), constants
+// (p, k), x, target and weight (n), error (p); see numcore/special/_fit.py. One warp takes one
+// program: its lanes share out the points, and lane 0 does what is small, on matrices in shared
+// memory.
 #include "program.cuh"
 
 namespace {
@@ -12,9 +14,9 @@ struct Fit {
   const int *code, *ends;
   const double *x, *target, *weight;
   int m, k, size, n;
-  double *rows;                         // (k, n): the derivatives, then their orthonormal basis
-  double *residual, *lawson, *right;    // (n)
-  double *triangle, *work;              // (k, k), (k+1, k+1)
+  double* rows;                       // (k, n): the derivatives, then their orthonormal basis
+  double *residual, *lawson, *right;  // (n)
+  double *triangle, *work;            // (k, k), (k+1, k+1)
   double *projection, *scale, *step, *second, *bend, *here, *trial, *best;  // (k)
   double registers[MAX_REGISTERS], adjoints[MAX_REGISTERS];
 
@@ -24,14 +26,16 @@ struct Fit {
     return numcore::run(registers, code, ends, k, m) - target[j];
   }
 
-  // adjoints[r] = factor * derivative of the result by register r, with the registers as `miss` left them.
+  // adjoints[r] = factor * derivative of the result by register r, with the registers as `miss`
+  // left them.
   __device__ void differentiate(double factor) {
     int count = numcore::within(ends[0], m), result = numcore::within(ends[1], k + count);
     for (int r = 0; r <= k + count; r++) adjoints[r] = 0;
     adjoints[result] = factor;
     for (int s = count - 1; s >= 0; s--) {
       int opcode = code[4 * s], to = k + s + 1, last = k + s;
-      int a = numcore::within(code[4 * s + 1], last), b = numcore::within(code[4 * s + 2], last), c = numcore::within(code[4 * s + 3], last);
+      int a = numcore::within(code[4 * s + 1], last), b = numcore::within(code[4 * s + 2], last),
+          c = numcore::within(code[4 * s + 3], last);
       double d = adjoints[to];
       if (opcode <= numcore::SUB) {
         adjoints[a] += d;
@@ -58,7 +62,8 @@ struct Fit {
     double largest = 0;
     for (int j = lane_index(); j < n; j += 32) {
       residual[j] = weight[j] * miss(j, here);
-      largest = max(largest, residual[j] == residual[j] ? abs(residual[j]) : Limits<double>::infinity());
+      largest =
+          max(largest, residual[j] == residual[j] ? abs(residual[j]) : Limits<double>::infinity());
     }
     return warp_max(largest);
   }
@@ -138,7 +143,8 @@ struct Fit {
     return promised;
   }
 
-  // trial = here - step - the correction for the curvature along the step; what the step promises (in lane 0).
+  // trial = here - step - the correction for the curvature along the step; what the step promises
+  // (in lane 0).
   __device__ double propose(double damping) {
     double promised = 0;
     if (lane_index() == 0) {
@@ -151,7 +157,8 @@ struct Fit {
     }
     __syncwarp();
     for (int j = lane_index(); j < n; j += 32) {
-      double root = sqrt(lawson[j]), e = root * weight[j] * miss(j, trial) - root * residual[j], slope = 0;
+      double root = sqrt(lawson[j]), e = root * weight[j] * miss(j, trial) - root * residual[j],
+             slope = 0;
       for (int r = 0; r < size; r++) slope += rows[r * n + j] * bend[r];
       right[j] = (e / PROBE + slope) / PROBE;
     }
@@ -167,7 +174,8 @@ struct Fit {
         straight += square(scale[r] * step[r]);
         turned += square(scale[r] * second[r]);
       }
-      for (int r = 0; r < size; r++) trial[r] = here[r] - step[r] - (turned < straight ? second[r] : 0.0);
+      for (int r = 0; r < size; r++)
+        trial[r] = here[r] - step[r] - (turned < straight ? second[r] : 0.0);
     }
     __syncwarp();
     return __shfl_sync(FULL_WARP, promised, 0);
@@ -182,17 +190,19 @@ struct Fit {
 
 }  // namespace
 
-extern "C" __global__ void numcore_fit_programs(const int* __restrict__ code, const int* __restrict__ ends, const int* __restrict__ counts,
-                                                double* __restrict__ constants, const double* __restrict__ x,
-                                                const double* __restrict__ target, const double* __restrict__ weight, int steps, int rounds,
-                                                double* __restrict__ error, index_t p, index_t m, index_t k, index_t n) {
+extern "C" __global__ void numcore_fit_programs(
+    const int* __restrict__ code, const int* __restrict__ ends, const int* __restrict__ counts,
+    double* __restrict__ constants, const double* __restrict__ x, const double* __restrict__ target,
+    const double* __restrict__ weight, int steps, int rounds, double* __restrict__ error, index_t p,
+    index_t m, index_t k, index_t n) {
   DYNAMIC_SHARED(double, memory);
   Fit f;
   f.x = x, f.target = target, f.weight = weight, f.m = int(m), f.k = int(k), f.n = int(n);
   f.rows = memory;
   f.residual = f.rows + k * n, f.lawson = f.residual + n, f.right = f.lawson + n;
   f.triangle = f.right + n, f.work = f.triangle + k * k;
-  f.projection = f.work + (k + 1) * (k + 1), f.scale = f.projection + k, f.step = f.scale + k, f.second = f.step + k;
+  f.projection = f.work + (k + 1) * (k + 1), f.scale = f.projection + k, f.step = f.scale + k,
+  f.second = f.step + k;
   f.bend = f.second + k, f.here = f.bend + k, f.trial = f.here + k, f.best = f.trial + k;
 
   for (index_t i = block_index(); i < p; i += block_count()) {
@@ -209,12 +219,14 @@ extern "C" __global__ void numcore_fit_programs(const int* __restrict__ code, co
       double largest = f.measure();
       if (lap > 1) {
         double total = 0;
-        for (int j = lane_index(); j < n; j += 32) total += f.lawson[j] *= abs(f.residual[j]) / largest;
+        for (int j = lane_index(); j < n; j += 32)
+          total += f.lawson[j] *= abs(f.residual[j]) / largest;
         total = warp_sum(total);
         for (int j = lane_index(); j < n; j += 32) f.lawson[j] *= n / total;
       }
       cost = 0;
-      for (int j = lane_index(); j < n; j += 32) cost += f.lawson[j] * f.residual[j] * f.residual[j];
+      for (int j = lane_index(); j < n; j += 32)
+        cost += f.lawson[j] * f.residual[j] * f.residual[j];
       cost = warp_sum(cost);
       least = min(least, largest);
       bool current = true;
@@ -244,7 +256,8 @@ extern "C" __global__ void numcore_fit_programs(const int* __restrict__ code, co
       }
       damping = lap == 0 ? LEAST_DAMPING : min(damping, 1.0);
       growth = 2;
-      if (!bold && (!(cost < infinity) || cost == 0 || least * least * n < ENOUGH * ENOUGH * cost)) break;
+      if (!bold && (!(cost < infinity) || cost == 0 || least * least * n < ENOUGH * ENOUGH * cost))
+        break;
     }
     f.copy(constants + i * k, f.best, f.size);
     if (lane_index() == 0) error[i] = least;

@@ -1,11 +1,14 @@
 // Register machines for straight-line programs: values at points, and largest errors.
-// code is (p, m, 4) rows (opcode, a, b, c), ends (p, 2) the number of rows and the result's register, constants (p, k), x (n).
-// A thread takes a point through the whole program; its registers lie in local memory, which neighbouring threads read side by side.
+// code is (p, m, 4) rows (opcode, a, b, c), ends (p, 2) the number of rows and the result's
+// register, constants (p, k), x (n). A thread takes a point through the whole program; its
+// registers lie in local memory, which neighbouring threads read side by side.
 #include "program.cuh"
 
 // values: y is (p, n). One thread takes a point of all programs, then the point a grid further.
-extern "C" __global__ void numcore_program_values(const int* __restrict__ code, const int* __restrict__ ends,
-                                                  const REAL* __restrict__ constants, const REAL* __restrict__ x, REAL* __restrict__ y,
+extern "C" __global__ void numcore_program_values(const int* __restrict__ code,
+                                                  const int* __restrict__ ends,
+                                                  const REAL* __restrict__ constants,
+                                                  const REAL* __restrict__ x, REAL* __restrict__ y,
                                                   index_t p, index_t m, index_t k, index_t n) {
   REAL registers[MAX_REGISTERS];
   for (index_t j = thread_index(); j < n; j += thread_count())
@@ -15,12 +18,12 @@ extern "C" __global__ void numcore_program_values(const int* __restrict__ code, 
     }
 }
 
-// errors: target and weight are (n), error is (p). One block takes one program; every thread also knows the signs of the divisors
-// at x[0], with which it compares those at its own points.
-extern "C" __global__ void numcore_program_errors(const int* __restrict__ code, const int* __restrict__ ends,
-                                                  const REAL* __restrict__ constants, const REAL* __restrict__ x,
-                                                  const REAL* __restrict__ target, const REAL* __restrict__ weight,
-                                                  REAL* __restrict__ error, index_t p, index_t m, index_t k, index_t n) {
+// errors: target and weight are (n), error is (p). One block takes one program; every thread also
+// knows the signs of the divisors at x[0], with which it compares those at its own points.
+extern "C" __global__ void numcore_program_errors(
+    const int* __restrict__ code, const int* __restrict__ ends, const REAL* __restrict__ constants,
+    const REAL* __restrict__ x, const REAL* __restrict__ target, const REAL* __restrict__ weight,
+    REAL* __restrict__ error, index_t p, index_t m, index_t k, index_t n) {
   REAL registers[MAX_REGISTERS];
   for (index_t i = block_index(); i < p; i += block_count()) {
     REAL worst = 0;

@@ -1,8 +1,10 @@
-"""Example calls of every routine: what the conformance tests, the benchmarks and ``python -m numcore`` run.
+"""Example calls of every routine: what the conformance tests, the benchmarks and
+``python -m numcore`` run.
 
-``numcore/examples/<room>.py`` holds a dict ``EXAMPLES`` from the routine's name to its :class:`Example`, and, for kernels whose
-arguments cannot be any random numbers (indices, say), a dict ``KERNELS`` from the kernel's name to ``make(rng, variant, size)``. A room
-of many methods has a folder of such files, one for each method.
+``numcore/examples/<room>.py`` holds a dict ``EXAMPLES`` from the routine's name to its
+:class:`Example`, and, for kernels whose arguments cannot be any random numbers (indices, say), a
+dict ``KERNELS`` from the kernel's name to ``make(rng, variant, size)``. A room of many methods has
+a folder of such files, one for each method.
 """
 
 import functools
@@ -28,21 +30,25 @@ class Example:
     arrays : tuple of str
         The names of the arguments that are arrays of `dtype`.
     reference : function
-        ``reference(**arguments)`` → the exact result, or one far more accurate, computed independently (slowly, in float64 or more).
+        ``reference(**arguments)`` → the exact result, or one far more accurate, computed
+        independently (slowly, in float64 or more).
     bound : dict of str to float
         The error that the routine promises, by dtype, in the unit `error`.
     error : {"ulp", "relative", "absolute", "equal"}
-        How the largest error is measured, see :func:`numcore.examples.errors.largest_error`: in units in the last place of the exact
-        result; divided by the largest entry of the reference; as it is; "equal" for results that are right or wrong.
+        How the largest error is measured, see :func:`numcore.examples.errors.largest_error`: in
+        units in the last place of the exact result; divided by the largest entry of the reference;
+        as it is; "equal" for results that are right or wrong.
     data : str
         What `real` is, for a reader: "logits of the digits images".
     real : function or None
         ``real(dtype)`` → dict: a call on real data of a size worth timing.
     sample : function or None
-        ``sample(result, **arguments)`` → (part, arguments): a part of the result of a `real` call and the arguments that give just this
-        part, where the reference of all of it would take too long.
+        ``sample(result, **arguments)`` → (part, arguments): a part of the result of a `real` call
+        and the arguments that give just this part, where the reference of all of it would take too
+        long.
     peer : tuple of (str, function) or None
-        The name of what users call today, and ``function(**arguments)`` doing so; it imports its library itself.
+        The name of what users call today, and ``function(**arguments)`` doing so; it imports its
+        library itself.
     nan : {"propagate", "raise", "ignore"}
         What a NaN in an array argument does.
     dtypes : tuple of str
@@ -50,10 +56,11 @@ class Example:
     also : tuple of str
         Further dtypes that are accepted.
     sizes : function or None
-        ``sizes(rng, dtype, n)`` → dict: the call with the leading array extents set to n, for the adversarial sizes 0, 1, prime.
+        ``sizes(rng, dtype, n)`` → dict: the call with the leading array extents set to n, for the
+        adversarial sizes 0, 1, prime.
     result : function or None
-        ``result(what the routine returns)`` → what is compared with the reference, where that is not all of it: a layer returns
-        ``(y, cache)``.
+        ``result(what the routine returns)`` → what is compared with the reference, where that is
+        not all of it: a layer returns ``(y, cache)``.
     """
 
     arguments: Callable[..., dict]
@@ -72,14 +79,16 @@ class Example:
     result: Callable[[Any], Any] | None = None
 
     def caller(self, function):
-        """`function` as a function of the arguments by name that gives what is compared with the reference."""
+        """`function` as a function of the arguments by name that gives what is compared with the
+        reference."""
         if self.result is None:
             return function
         return functools.wraps(function)(lambda **arguments: self.result(function(**arguments)))
 
 
 def gathered(package, path):
-    """The EXAMPLES and the KERNELS of all modules of a package, for the ``__init__.py`` of a room's folder."""
+    """The EXAMPLES and the KERNELS of all modules of a package, for the ``__init__.py`` of a room's
+    folder."""
     examples, kernels = {}, {}
     for _, name, _ in pkgutil.iter_modules(path):
         module = importlib.import_module(f"{package}.{name}")
@@ -89,7 +98,8 @@ def gathered(package, path):
 
 
 def moved(value, to):
-    """A value with `to` applied to it if it is a NumPy array, or to the arrays in it: a list, a named tuple or a dataclass of arrays."""
+    """A value with `to` applied to it if it is a NumPy array, or to the arrays in it: a list, a
+    named tuple or a dataclass of arrays."""
     if isinstance(value, np.ndarray):
         return to(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -110,4 +120,6 @@ def kernel_arguments(kernel):
     """``make(rng, variant, size)`` of a kernel if its room has one, else None."""
     if not kernel.module.startswith("numcore."):
         return None
-    return getattr(importlib.import_module(f"numcore.examples.{kernel.room}"), "KERNELS", {}).get(kernel.name)
+    return getattr(importlib.import_module(f"numcore.examples.{kernel.room}"), "KERNELS", {}).get(
+        kernel.name
+    )

@@ -1,4 +1,5 @@
-"""Arguments for the kernels of programs: codes whose registers exist, and constants that a fit finds its way from."""
+"""Arguments for the kernels of programs: codes whose registers exist, and constants that a fit
+finds its way from."""
 
 import numpy as np
 
@@ -28,7 +29,13 @@ def _poisoned(shape, dtype):
 def _values(rng, variant, size):
     code, ends, constants = _programs(rng, 5)
     dtype = np.dtype(variant["T"])
-    return [code, ends, constants.astype(dtype), rng.uniform(0.5, 2, size).astype(dtype), _poisoned((5, size), dtype)]
+    return [
+        code,
+        ends,
+        constants.astype(dtype),
+        rng.uniform(0.5, 2, size).astype(dtype),
+        _poisoned((5, size), dtype),
+    ]
 
 
 def _errors(rng, variant, size):
@@ -39,7 +46,8 @@ def _errors(rng, variant, size):
 
 
 def _fit(rng, variant, size):
-    """(c1 + c2 x)², or c1 + c2 / (x + c3), from near 2^x; few enough steps that rounding errors do not choose another way."""
+    """(c1 + c2 x)², or c1 + c2 / (x + c3), from near 2^x; few enough steps that rounding errors do
+    not choose another way."""
     square = np.array([[2, 2, 0, 0], [0, 1, 4, 0], [2, 5, 5, 0]], np.int32)
     ratio = np.array([[0, 0, 3, 0], [3, 2, 4, 0], [0, 1, 5, 0]], np.int32)
     kinds = rng.integers(0, 2, size)
@@ -49,7 +57,18 @@ def _fit(rng, variant, size):
     centre = np.where(kinds[:, None] == 0, [1.0, 0.41, 0.0], [-1.4, -8.2, -3.4])
     constants = centre * rng.uniform(0.98, 1.02, (size, 3))
     x = np.linspace(0, 1, 65)
-    return [code, ends, counts, constants, x, np.exp2(x), np.exp2(-x), 2, 1, _poisoned(size, np.float64)]
+    return [
+        code,
+        ends,
+        counts,
+        constants,
+        x,
+        np.exp2(x),
+        np.exp2(-x),
+        2,
+        1,
+        _poisoned(size, np.float64),
+    ]
 
 
 KERNELS = {"program_values": _values, "program_errors": _errors, "fit_programs": _fit}

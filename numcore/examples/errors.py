@@ -11,7 +11,8 @@ __all__ = ["largest_error", "leaves"]
 
 
 def leaves(result):
-    """The arrays of a result, which may be an array, a scalar, a tuple, a list or a dataclass of these."""
+    """The arrays of a result, which may be an array, a scalar, a tuple, a list or a dataclass of
+    these."""
     if is_dataclass(result):
         return [leaf for f in fields(result) for leaf in leaves(getattr(result, f.name))]
     if isinstance(result, (tuple, list)):
@@ -20,14 +21,22 @@ def leaves(result):
 
 
 def largest_error(result, reference, unit):
-    """The largest error over all arrays of a result, in `unit`: "ulp", "relative", "absolute" or "equal" (0 or inf).
+    """The largest error over all arrays of a result, in `unit`: "ulp", "relative", "absolute" or
+    "equal" (0 or inf).
 
-    "relative" and "absolute" measure against, or without, the largest finite entry of the reference. NaN and infinities must match.
+    "relative" and "absolute" measure against, or without, the largest finite entry of the
+    reference. NaN and infinities must match.
     """
     results, references = leaves(result), leaves(reference)
     if len(results) != len(references):
         return math.inf
-    return max((_error(np.asarray(y), np.asarray(t), unit) for y, t in zip(results, references, strict=True)), default=0.0)
+    return max(
+        (
+            _error(np.asarray(y), np.asarray(t), unit)
+            for y, t in zip(results, references, strict=True)
+        ),
+        default=0.0,
+    )
 
 
 def _error(y, t, unit):
@@ -38,9 +47,16 @@ def _error(y, t, unit):
     if unit == "equal" or y.dtype.kind not in "fc":
         return 0.0 if np.array_equal(y, t) else math.inf
     if unit == "ulp":
-        return float(ulp_error(y.reshape(-1), t.reshape(-1).astype(np.longdouble if y.dtype == np.float64 else np.float64)).max())
+        return float(
+            ulp_error(
+                y.reshape(-1),
+                t.reshape(-1).astype(np.longdouble if y.dtype == np.float64 else np.float64),
+            ).max()
+        )
     finite = np.isfinite(t)
-    same = np.array_equal(np.where(finite, 0, y), np.where(finite, 0, t).astype(y.dtype), equal_nan=True)
+    same = np.array_equal(
+        np.where(finite, 0, y), np.where(finite, 0, t).astype(y.dtype), equal_nan=True
+    )
     if not same or not np.isfinite(y[finite]).all():
         return math.inf
     difference = float(np.abs(y[finite] - t[finite]).max(initial=0))

@@ -1,4 +1,5 @@
-"""Example calls of the random numbers. The reference is Philox in Python's own integers; everything else follows from its words."""
+"""Example calls of the random numbers. The reference is Philox in Python's own integers; everything
+else follows from its words."""
 
 import math
 
@@ -53,11 +54,16 @@ def _normal(shape, rng, dtype):
     u, v = np.ldexp(np.array(numerators, np.longdouble).reshape(-1, 2), -bits).T
     radius = np.sqrt(-2 * np.log(u + np.ldexp(np.longdouble(1), -bits)))
     angle = 8 * np.arctan(np.longdouble(1)) * v
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count].reshape(shape)
+    return (
+        np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        .reshape(-1)[:count]
+        .reshape(shape)
+    )
 
 
 def _normal_bound(dtype, bits):
-    """The angle is 2πv with two roundings, so off by at most 2π·eps; log, sqrt, cos and the products add less than 5 eps·radius."""
+    """The angle is 2πv with two roundings, so off by at most 2π·eps; log, sqrt, cos and the
+    products add less than 5 eps·radius."""
     return math.sqrt(2 * bits * math.log(2)) * (2 * math.pi + 5) * float(np.finfo(dtype).eps)
 
 
@@ -74,13 +80,25 @@ def _example(reference, bound, error, peer, method):
         return getattr(np.random.default_rng(rng), method)(shape, dtype)
 
     return Example(
-        arguments=lambda rng, dtype: _sized(rng, dtype, 601), arrays=(), reference=reference, bound=bound, error=error,
-        data="a stream of numbers", real=lambda dtype: {"shape": REAL_SIZE, "rng": 2011, "dtype": np.dtype(dtype)}, sample=_first_numbers,
-        peer=(peer, numpy_generator), sizes=_sized)
+        arguments=lambda rng, dtype: _sized(rng, dtype, 601),
+        arrays=(),
+        reference=reference,
+        bound=bound,
+        error=error,
+        data="a stream of numbers",
+        real=lambda dtype: {"shape": REAL_SIZE, "rng": 2011, "dtype": np.dtype(dtype)},
+        sample=_first_numbers,
+        peer=(peer, numpy_generator),
+        sizes=_sized,
+    )
 
 
 def _words_sized(rng, dtype, n):
-    return {"shape": (n, 2), "key": tuple(map(int, rng.integers(2**32, size=2))), "offset": 2**64 - 100}
+    return {
+        "shape": (n, 2),
+        "key": tuple(map(int, rng.integers(2**32, size=2))),
+        "offset": 2**64 - 100,
+    }
 
 
 def _numpy_integers(shape, key, offset):
@@ -89,18 +107,37 @@ def _numpy_integers(shape, key, offset):
 
 EXAMPLES = {
     "philox_uint32": Example(
-        arguments=lambda rng, dtype: _words_sized(rng, dtype, 601), arrays=(), reference=_philox_uint32, bound={"uint32": 0.0},
-        error="equal", data="a stream of numbers", real=lambda dtype: {"shape": REAL_SIZE, "key": (2011, 5), "offset": 0},
-        sample=_first_numbers, peer=("numpy Generator.integers", _numpy_integers), dtypes=("uint32",), sizes=_words_sized),
-    "uniform": _example(_uniform, {"float32": 0.0, "float64": 0.0}, "equal", "numpy Generator.random", "random"),
-    "normal": _example(_normal, {"float32": _normal_bound(np.float32, 24), "float64": _normal_bound(np.float64, 53)}, "absolute",
-                       "numpy Generator.standard_normal", "standard_normal"),
+        arguments=lambda rng, dtype: _words_sized(rng, dtype, 601),
+        arrays=(),
+        reference=_philox_uint32,
+        bound={"uint32": 0.0},
+        error="equal",
+        data="a stream of numbers",
+        real=lambda dtype: {"shape": REAL_SIZE, "key": (2011, 5), "offset": 0},
+        sample=_first_numbers,
+        peer=("numpy Generator.integers", _numpy_integers),
+        dtypes=("uint32",),
+        sizes=_words_sized,
+    ),
+    "uniform": _example(
+        _uniform, {"float32": 0.0, "float64": 0.0}, "equal", "numpy Generator.random", "random"
+    ),
+    "normal": _example(
+        _normal,
+        {"float32": _normal_bound(np.float32, 24), "float64": _normal_bound(np.float64, 53)},
+        "absolute",
+        "numpy Generator.standard_normal",
+        "standard_normal",
+    ),
 }
 
 
 def _uniform_fill(rng, variant, size):
     dtype = np.dtype(variant["T"])
-    return [np.full((size, 16 // dtype.itemsize), np.nan, dtype), *(int(word) for word in rng.integers(2**32, size=2))]
+    return [
+        np.full((size, 16 // dtype.itemsize), np.nan, dtype),
+        *(int(word) for word in rng.integers(2**32, size=2)),
+    ]
 
 
 KERNELS = {"uniform_fill": _uniform_fill}

@@ -1,7 +1,9 @@
-"""Example calls of the elementary functions. The references are NumPy's functions and series in the next wider floating-point type.
+"""Example calls of the elementary functions. The references are NumPy's functions and series in the
+next wider floating-point type.
 
-Where the compiler's long double is no wider than double (Windows, macOS on ARM), float64 is compared with NumPy's own float64 functions,
-and one unit in the last place is added to the bound for their errors.
+Where the compiler's long double is no wider than double (Windows, macOS on ARM), float64 is
+compared with NumPy's own float64 functions, and one unit in the last place is added to the bound
+for their errors.
 """
 
 import functools
@@ -17,13 +19,16 @@ from . import Example, _special_evolve
 __all__ = ["EXAMPLES", "KERNELS"]
 
 WIDER = {"float32": np.float64, "float64": np.longdouble}
-REFERENCE_ERROR = {"float32": 0.0, "float64": 0.0 if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant else 1.0}
+REFERENCE_ERROR = {
+    "float32": 0.0,
+    "float64": 0.0 if np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant else 1.0,
+}
 SAMPLED_MARGIN = 1.1  # the largest error of a sample of float64 is not the largest there is
 REAL_SIZE = 1 << 20
 SAMPLE = 1 << 16
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _sigmoid(x):
@@ -31,7 +36,8 @@ def _sigmoid(x):
 
 
 def _erf(x):
-    """2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (1·3···(2n+1)), whose terms have one sign; x² is split so that exp(-x²) loses no digit."""
+    """2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (1·3···(2n+1)), whose terms have one sign; x² is split so that
+    exp(-x²) loses no digit."""
     inside = np.clip(x, -6.5, 6.5)
     high = inside.astype(np.float32).astype(x.dtype)
     gauss = np.exp(-high * high) * np.exp((high - inside) * (high + inside))
@@ -42,10 +48,14 @@ def _erf(x):
     return gauss * total / np.sqrt(np.arctan(x.dtype.type(1)))
 
 
-# --- real data ---------------------------------------------------------------------------------------------------------------------
+# --- real data ------------------------------------------------------------------------------------
 
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
-DIGITS, TUMOURS = ("digits images", "breast tumours") if HAVE_SKLEARN else 2 * ("letters in Python's own source files",)
+DIGITS, TUMOURS = (
+    ("digits images", "breast tumours")
+    if HAVE_SKLEARN
+    else 2 * ("letters in Python's own source files",)
+)
 
 
 @functools.cache
@@ -61,7 +71,8 @@ def _counts():
 
 @functools.cache
 def _measurements():
-    """Non-negative quantities on many scales: the features of the breast tumours, else letter frequencies."""
+    """Non-negative quantities on many scales: the features of the breast tumours, else letter
+    frequencies."""
     if HAVE_SKLEARN:
         from sklearn.datasets import load_breast_cancer
 
@@ -72,8 +83,13 @@ def _measurements():
 @functools.cache
 def _letters():
     """How often each printable ASCII character occurs in each module of the standard library."""
-    texts = (np.frombuffer(path.read_bytes(), np.uint8) for path in sorted(Path(os.__file__).parent.glob("*.py")))
-    return np.stack([np.bincount(text, minlength=256)[32:127] for text in texts if text.size]).astype(np.float64)
+    texts = (
+        np.frombuffer(path.read_bytes(), np.uint8)
+        for path in sorted(Path(os.__file__).parent.glob("*.py"))
+    )
+    return np.stack(
+        [np.bincount(text, minlength=256)[32:127] for text in texts if text.size]
+    ).astype(np.float64)
 
 
 def _standardised(table):
@@ -99,7 +115,12 @@ def _positive():
 SCORES = (f"logits of the {DIGITS}, less the row's maximum", _below_maximum)
 LOGITS = (f"logits of the standardised {DIGITS}", _logits)
 FEATURES = (f"standardised features of the {TUMOURS}", lambda: _standardised(_measurements()))
-POSITIVE = (f"features of the {TUMOURS} and pixels of the digits images" if HAVE_SKLEARN else f"counts of {DIGITS}", _positive)
+POSITIVE = (
+    f"features of the {TUMOURS} and pixels of the digits images"
+    if HAVE_SKLEARN
+    else f"counts of {DIGITS}",
+    _positive,
+)
 
 
 @functools.cache
@@ -111,22 +132,42 @@ def _real(make, dtype):
     return values
 
 
-# --- examples ----------------------------------------------------------------------------------------------------------------------
+# --- examples -------------------------------------------------------------------------------------
 
 
 def _interesting(rng, dtype, shape, low, high):
-    """Numbers between low and high, half of them of every magnitude, and special values in front."""
+    """Numbers between low and high, half of them of every magnitude, and special values in
+    front."""
     info = np.finfo(dtype)
     even = rng.uniform(low, high, shape)
-    scaled = np.exp2(rng.uniform(-20, np.log2(high), shape)) * np.where(rng.random(shape) < 0.5 * (low < 0), -1, 1)
+    scaled = np.exp2(rng.uniform(-20, np.log2(high), shape)) * np.where(
+        rng.random(shape) < 0.5 * (low < 0), -1, 1
+    )
     x = np.where(rng.random(shape) < 0.5, even, scaled).astype(dtype)
-    special = np.array([0, -0.0, 1, -1, 0.5, info.tiny, info.smallest_subnormal, info.max, -info.max, np.inf, -np.inf], dtype)
-    return np.concatenate([special, x.ravel()])[:x.size].reshape(shape)
+    special = np.array(
+        [
+            0,
+            -0.0,
+            1,
+            -1,
+            0.5,
+            info.tiny,
+            info.smallest_subnormal,
+            info.max,
+            -info.max,
+            np.inf,
+            -np.inf,
+        ],
+        dtype,
+    )
+    return np.concatenate([special, x.ravel()])[: x.size].reshape(shape)
 
 
 def _bound(name, dtype):
     contract = max_ulp_error(name, dtype)
-    return contract.max_ulp * (1 if contract.exhaustive else SAMPLED_MARGIN) + REFERENCE_ERROR[dtype]
+    return (
+        contract.max_ulp * (1 if contract.exhaustive else SAMPLED_MARGIN) + REFERENCE_ERROR[dtype]
+    )
 
 
 def _example(name, peer, real, reach, reference=None):
@@ -158,9 +199,17 @@ def _example(name, peer, real, reach, reference=None):
         return result.reshape(-1)[picked], {"x": x.reshape(-1)[picked]}
 
     return Example(
-        arguments=lambda rng, dtype: sizes(rng, dtype, 37, (41,)), arrays=("x",), reference=wide,
-        bound={dtype: _bound(name, dtype) for dtype in WIDER}, error="ulp", data=real[0],
-        real=lambda dtype: {"x": _real(real[1], dtype)}, sample=sample, peer=peer, sizes=sizes)
+        arguments=lambda rng, dtype: sizes(rng, dtype, 37, (41,)),
+        arrays=("x",),
+        reference=wide,
+        bound={dtype: _bound(name, dtype) for dtype in WIDER},
+        error="ulp",
+        data=real[0],
+        real=lambda dtype: {"x": _real(real[1], dtype)},
+        sample=sample,
+        peer=peer,
+        sizes=sizes,
+    )
 
 
 def _numpy(name):
@@ -191,8 +240,13 @@ EXAMPLES = {
     "cos": _example("cos", _numpy("cos"), FEATURES, (-1e7, 1e7)),
     "tanh": _example("tanh", _numpy("tanh"), LOGITS, (-20, 20)),
     "sigmoid": _example("sigmoid", _scipy("expit"), LOGITS, OVERFLOW, _sigmoid),
-    "softplus": _example("softplus", ("numpy.logaddexp(0, x)", lambda x: np.logaddexp(x.dtype.type(0), x)), LOGITS, OVERFLOW,
-                         lambda x: np.logaddexp(x.dtype.type(0), x)),
+    "softplus": _example(
+        "softplus",
+        ("numpy.logaddexp(0, x)", lambda x: np.logaddexp(x.dtype.type(0), x)),
+        LOGITS,
+        OVERFLOW,
+        lambda x: np.logaddexp(x.dtype.type(0), x),
+    ),
     "erf": _example("erf", _scipy("erf"), FEATURES, (-7, 7), _erf),
 }
 

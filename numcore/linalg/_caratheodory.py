@@ -1,9 +1,12 @@
-"""Exact summaries of weighted points: few of them, with other weights, that have the same weighted sum and the same total weight.
+"""Exact summaries of weighted points: few of them, with other weights, that have the same weighted
+sum and the same total weight.
 
-Carathéodory's theorem says that t + 1 points of R^t are enough. A vector v with Σ v_i p_i = 0 and Σ v_i = 0 exists as soon as there are
-more: u ← u - α v with the largest α that leaves u >= 0 changes no sum and makes one weight zero. The fast version replaces groups of points
-by their means, does this with the means, keeps the groups that are left and starts again with their points. C. Carathéodory, 1907;
-A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares solvers", NeurIPS 2019.
+Carathéodory's theorem says that t + 1 points of R^t are enough. A vector v with Σ v_i p_i = 0 and Σ
+v_i = 0 exists as soon as there are more: u ← u - α v with the largest α that leaves u >= 0 changes
+no sum and makes one weight zero. The fast version replaces groups of points by their means, does
+this with the means, keeps the groups that are left and starts again with their points. C.
+Carathéodory, 1907; A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares
+solvers", NeurIPS 2019.
 """
 
 import math
@@ -16,8 +19,11 @@ from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import dot
 from ..kernel import kernel
 
-ROWS = 256  # rows that are summed before the sum is added to that of the group: keeps the rounding of long groups small
-NOTHING = 1e-60  # the square of what is left of a column with entries up to 1 that depends on those before it
+# rows that are summed before the sum is added to that of the group: keeps the rounding of long
+# groups small
+ROWS = 256
+# the square of what is left of a column with entries up to 1 that depends on those before it
+NOTHING = 1e-60
 LEVEL = 1e-9  # the sum of a null vector of length 1 that counts as zero
 ROUNDING = 32  # the promised error, in units of roundoff times the sum of lengths
 
@@ -34,7 +40,8 @@ class WeightedSubset(NamedTuple):
     error : float
         The length of the difference of the two weighted sums.
     error_bound : float
-        What `error` is at most ("caratheodory"), or the root of the mean of its square (the methods that draw).
+        What `error` is at most ("caratheodory"), or the root of the mean of its square (the methods
+        that draw).
     """
 
     indices: Any
@@ -54,30 +61,32 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
     weights : (n,) array of the same dtype, optional
         Not negative, not all zero; 1 by default.
     size : int, optional
-        As soon as no more than so many points are left, they are the result; t + 1 by default, and never less.
+        As soon as no more than so many points are left, they are the result; t + 1 by default, and
+        never less.
     chunks : int
-        Points are taken in chunks · (t + 1) groups, at least 2. More groups need fewer reads of `p`, and more steps in between.
+        Points are taken in chunks · (t + 1) groups, at least 2. More groups need fewer reads of
+        `p`, and more steps in between.
 
     Returns
     -------
     WeightedSubset
-        At most max(size, t + 1) points, and positive weights. Sums are taken in float64. `error`, the length of Σ w p over the result less
-        Σ weights p over all, is at most `error_bound`, 32 units of roundoff of the dtype times the length of the sums of |w p| and of the
-        weights, over the result and over all, where no number underflows; so is the difference of the total weights. Where the points that
-        have a weight are few enough, they are returned as they are.
+        At most max(size, t + 1) points, and positive weights. Sums are taken in float64. `error`,
+        the length of Σ w p over the result less Σ weights p over all, is at most `error_bound`, 32
+        units of roundoff of the dtype times the length of the sums of |w p| and of the weights,
+        over the result and over all, where no number underflows; so is the difference of the total
+        weights. Where the points that have a weight are few enough, they are returned as they are.
 
     Raises
     ------
     ValueError
-        `p` has not two dimensions, entries are not finite, weights are negative or all zero, their sums overflow, `size` is less than 1 or
-        more than n, or `chunks` less than 2.
+        `p` has not two dimensions, entries are not finite, weights are negative or all zero, their
+        sums overflow, `size` is less than 1 or more than n, or `chunks` less than 2.
     TypeError
         Other or mixed dtypes or devices.
 
-    Notes
-    -----
-    O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times. Null vectors come from a Householder
-    factorisation of 2 (t + 1) points, and are kept orthonormal while points leave: no step needs a well-conditioned or full-rank `p`.
+    Notes ----- O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times.
+    Null vectors come from a Householder factorisation of 2 (t + 1) points, and are kept orthonormal
+    while points leave: no step needs a well-conditioned or full-rank `p`.
 
     References
     ----------
@@ -104,7 +113,11 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
         indices, w, total, terms = reduced(xp, "p", p, weights, size, chunks)
         w = w.astype(dtype, copy=False)
         rows, heavy = p[indices].astype(np.float64), w.astype(np.float64)
-        terms = ROUNDING * float(np.finfo(dtype).eps) * (terms + xp.append(heavy @ xp.abs(rows), heavy.sum()))
+        terms = (
+            ROUNDING
+            * float(np.finfo(dtype).eps)
+            * (terms + xp.append(heavy @ xp.abs(rows), heavy.sum()))
+        )
         return WeightedSubset(indices, w, length(xp, heavy @ rows - total[:-1]), length(xp, terms))
 
 
@@ -128,15 +141,24 @@ def checked_weights(weights, n):
 
 
 def reduced(xp, name, p, weights, size, chunks):
-    """The rows that are left of p and their weights in float64; the sums (Σ w p, Σ w) and (Σ w |p|, Σ w) of all."""
+    """The rows that are left of p and their weights in float64; the sums (Σ w p, Σ w) and (Σ w |p|,
+    Σ w) of all."""
     n, t = p.shape
-    indices, u = None, xp.ones(1) if weights is None else xp.ascontiguousarray(weights.astype(np.float64, copy=False))
+    indices, u = (
+        None,
+        xp.ones(1)
+        if weights is None
+        else xp.ascontiguousarray(weights.astype(np.float64, copy=False)),
+    )
     if not bool((u > 0).all()):
         indices = xp.nonzero(u > 0)[0]
         p, u = p[indices], u[indices]
     p = xp.ascontiguousarray(p)
     sums = _group_sums(xp, p, u, chunks)
-    total, everything = xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0), sums[:, t:].sum(axis=0)
+    total, everything = (
+        xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0),
+        sums[:, t:].sum(axis=0),
+    )
     if not bool(xp.isfinite(everything).all()):
         raise ValueError(f"{name} and its weighted sums must be finite (got nan or inf)")
     if len(p) <= size:
@@ -157,10 +179,11 @@ def _group_sums(xp, p, u, chunks):
 
 
 def _eliminated(xp, sums, least):
-    """Weights of the groups before, and after as many have lost them as shall, so that Σ w p and Σ w stay and `least` groups are left.
+    """Weights of the groups before, and after as many have lost them as shall, so that Σ w p and Σ
+    w stay and `least` groups are left.
 
-    Each group is a row (Σ w, Σ w (p - c) / scale), c the mean of all, divided by its largest entry, which becomes its weight. So the
-    sum of these weights is like Σ w |p|, and it never grows.
+    Each group is a row (Σ w, Σ w (p - c) / scale), c the mean of all, divided by its largest entry,
+    which becomes its weight. So the sum of these weights is like Σ w |p|, and it never grows.
     """
     t = (sums.shape[1] - 1) // 2
     mass, sums = sums[:, -1] / sums[:, -1].sum(), sums[:, :t] / sums[:, -1].sum()
@@ -175,17 +198,26 @@ def _eliminated(xp, sums, least):
 
 
 def _of_groups(xp, p, indices, u, before, after):
-    """The points of the groups that are left, their indices, and their weights, which change like those of their groups."""
+    """The points of the groups that are left, their indices, and their weights, which change like
+    those of their groups."""
     n, k = len(p), len(before)
-    kept = [(slice(j * n // k, (j + 1) * n // k), before[j], after[j]) for j in range(k) if after[j] > 0]
+    kept = [
+        (slice(j * n // k, (j + 1) * n // k), before[j], after[j]) for j in range(k) if after[j] > 0
+    ]
     points = xp.concatenate([p[rows] for rows, *_ in kept])
-    numbers = xp.concatenate([xp.arange(rows.start, rows.stop) if indices is None else indices[rows] for rows, *_ in kept])
+    numbers = xp.concatenate(
+        [
+            xp.arange(rows.start, rows.stop) if indices is None else indices[rows]
+            for rows, *_ in kept
+        ]
+    )
     u = xp.broadcast_to(u, (n,))
     return points, numbers, xp.concatenate([u[rows] / old * new for rows, old, new in kept])
 
 
 def _refined(xp, p, u, total):
-    """The weights with the rounding of all steps taken back: the least change, relative to the weights, that gives the sums exactly."""
+    """The weights with the rounding of all steps taken back: the least change, relative to the
+    weights, that gives the sums exactly."""
     rows = xp.concatenate([p.astype(np.float64), xp.ones((len(p), 1))], axis=1) * u[:, None]
     scale = xp.maximum(xp.abs(rows).sum(axis=0), np.finfo(np.float64).tiny)
     if not bool(xp.isfinite(scale).all()):
@@ -193,16 +225,23 @@ def _refined(xp, p, u, total):
     rows, residual = rows / scale, total / scale
     change = rows @ (xp.linalg.pinv(rows.T @ rows, 1e-13) @ (residual - rows.sum(axis=0)))
     refined = u * (1 + change)
-    better = xp.linalg.norm(residual - (1 + change) @ rows) < xp.linalg.norm(residual - rows.sum(axis=0))
+    better = xp.linalg.norm(residual - (1 + change) @ rows) < xp.linalg.norm(
+        residual - rows.sum(axis=0)
+    )
     return refined if bool(better) and bool((refined > 0).all()) else u
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T p[n, t]; in float64 u[q]; out float64 sums[k, 2*t+1]; scratch float64 part[2*t+1]", split="k", gpu="block")
+@kernel(
+    "in T p[n, t]; in float64 u[q]; out float64 sums[k, 2*t+1]; scratch float64 part[2*t+1]",
+    split="k",
+    gpu="block",
+)
 def group_sums(p, u, sums, part, start, stop):
-    """Σ u p, Σ u |p|, Σ u over k groups of neighbouring rows, as equal as can be. One weight may stand for all (q = 1)."""
+    """Σ u p, Σ u |p|, Σ u over k groups of neighbouring rows, as equal as can be. One weight may
+    stand for all (q = 1)."""
     n, t, k = p.shape[0], p.shape[1], sums.shape[0]
     for j in range(start, stop):
         first, last = j * n // k, (j + 1) * n // k
@@ -221,13 +260,20 @@ def group_sums(p, u, sums, part, start, stop):
                 sums[j, c] += part[c]
 
 
-@kernel("in float64 a[g, k, m]; inout float64 u[g, k]; inout float64 work[g, 2*m, 2*m]; inout int64 active[g, 2*m]; int64 least",
-        split="g", gpu="block", threads=128, grain="1")
+@kernel(
+    "in float64 a[g, k, m]; inout float64 u[g, k]; inout float64 work[g, 2*m, 2*m]; "
+    "inout int64 active[g, 2*m]; int64 least",
+    split="g",
+    gpu="block",
+    threads=128,
+    grain="1",
+)
 def eliminate(a, u, work, active, least, start, stop):
-    """Weights u >= 0 of k points, changed so that Σ u a stays and at most `least` >= m of them are positive; for each of g problems.
+    """Weights u >= 0 of k points, changed so that Σ u a stays and at most `least` >= m of them are
+    positive; for each of g problems.
 
-    The entries of a column of a are at most 1. 2 m points are worked on at once. `work` has the Householder vectors in its first m rows
-    and the null vectors in the others.
+    The entries of a column of a are at most 1. 2 m points are worked on at once. `work` has the
+    Householder vectors in its first m rows and the null vectors in the others.
     """
     k, m = a.shape[1], a.shape[2]
     for g in range(start, stop):
@@ -260,7 +306,8 @@ def eliminate(a, u, work, active, least, start, stop):
 
 
 def factorise(columns, null, count):
-    """Householder vectors w of the m columns, for reflections x - w (w·x), and an orthonormal basis of what is orthogonal to them."""
+    """Householder vectors w of the m columns, for reflections x - w (w·x), and an orthonormal basis
+    of what is orthogonal to them."""
     m = columns.shape[0]
     for c in range(m):
         w = columns[c, c:count]
@@ -287,9 +334,11 @@ def reflect(w, x):
 
 
 def step(weights, points, null, free, count):
-    """Go along null vector number `free` until a weight is zero, and make the others zero there; how many weights have become zero.
+    """Go along null vector number `free` until a weight is zero, and make the others zero there;
+    how many weights have become zero.
 
-    Of the two directions it takes the one in which the sum of the weights does not grow, so that rounding stays small beside it.
+    Of the two directions it takes the one in which the sum of the weights does not grow, so that
+    rounding stays small beside it.
     """
     v, j, least, total = null[free], 0, math.inf, 0.0
     for i in range(count):
@@ -310,7 +359,8 @@ def step(weights, points, null, free, count):
 
 
 def clear(null, free, j, count):
-    """Reflect null vectors 0 … free onto each other so that all but the last are zero at point j; the last is given up."""
+    """Reflect null vectors 0 … free onto each other so that all but the last are zero at point j;
+    the last is given up."""
     square = 0.0
     for f in range(free + 1):
         square += null[f, j] * null[f, j]

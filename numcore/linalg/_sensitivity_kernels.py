@@ -1,8 +1,10 @@
-"""Kernels of ℓp sensitivities and Lewis weights: bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1, weighted Gram matrices, quadratic forms.
+"""Kernels of ℓp sensitivities and Lewis weights: bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1, weighted
+Gram matrices, quadratic forms.
 
-Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε falls; for p > 2 it is next to nothing, and the power rises up to p.
-The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1) r² + ε²) are the weights of a least squares problem for the step. With the first ones
-g, y = g + h step has Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is the lower one.
+Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε falls; for p > 2 it is next to
+nothing, and the power rises up to p. The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1) r² + ε²)
+are the weights of a least squares problem for the step. With the first ones g, y = g + h step has
+Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is the lower one.
 """
 
 import math
@@ -14,33 +16,79 @@ from ..special import exp, log
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
 MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
-SHARPEST, UNSMOOTHED = 1e-11, 1e-9  # ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+SHARPEST, UNSMOOTHED = (
+    1e-11,
+    1e-9,
+)  # ε for p < 2 at the end, and for p >= 2; the largest residual is 1
 ROUNDING = 1e-15
-FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1  # powers of residuals rise up to p, each time that little is left to fall
-NEAR = 30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
+FIRST_POWER, RAISE, CLOSE = (
+    3.0,
+    1.5,
+    0.1,
+)  # powers of residuals rise up to p, each time that little is left to fall
+NEAR = (
+    30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
+)
 LEAST_SQUARE = 1e-280  # rows that are shorter have no share
 
 
-@kernel("in float64 q[n, d]; in float64 columns[d, n]; in float64 c[k, d]; out float64 lower[k]; out float64 upper[k];"
-        " out int64 num_iter[k]; int64 rank; float64 p; float64 tol; int64 max_iter; scratch float64 residuals[4, n];"
-        " scratch float64 panel[128, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; scratch float64 lanes[4, 32]",
-        split="k", gpu="block", threads=128, shared="8*d*d+256*d+48*d", grain="1", twin_tolerance={"float64": 1e-9})
-def constrained_norms(q, columns, c, lower, upper, num_iter, rank, p, tol, max_iter, residuals, panel, gram, vectors, lanes, start, stop):
-    """Q has `rank` orthonormal columns; zeros are added so that n is a multiple of LANES, and d one of the register tile's columns."""
+@kernel(
+    "in float64 q[n, d]; in float64 columns[d, n]; in float64 c[k, d]; out float64 lower[k]; "
+    "out float64 upper[k];"
+    " out int64 num_iter[k]; int64 rank; float64 p; float64 tol; int64 max_iter; "
+    "scratch float64 residuals[4, n];"
+    " scratch float64 panel[128, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; "
+    "scratch float64 lanes[4, 32]",
+    split="k",
+    gpu="block",
+    threads=128,
+    shared="8*d*d+256*d+48*d",
+    grain="1",
+    twin_tolerance={"float64": 1e-9},
+)
+def constrained_norms(
+    q,
+    columns,
+    c,
+    lower,
+    upper,
+    num_iter,
+    rank,
+    p,
+    tol,
+    max_iter,
+    residuals,
+    panel,
+    gram,
+    vectors,
+    lanes,
+    start,
+    stop,
+):
+    """Q has `rank` orthonormal columns; zeros are added so that n is a multiple of LANES, and d one
+    of the register tile's columns."""
     for i in range(start, stop):
-        lower[i], upper[i], num_iter[i] = solve_one(q, columns[:rank], c[i, :rank], p, tol, max_iter, residuals, panel, gram, vectors,
-                                                      lanes)
+        lower[i], upper[i], num_iter[i] = solve_one(
+            q, columns[:rank], c[i, :rank], p, tol, max_iter, residuals, panel, gram, vectors, lanes
+        )
 
 
 def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
     r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
-    x, s, v, b = vectors[0, :c.size], vectors[1, :c.size], vectors[2, :c.size], vectors[3, :c.size]
+    x, s, v, b = (
+        vectors[0, : c.size],
+        vectors[1, : c.size],
+        vectors[2, : c.size],
+        vectors[3, : c.size],
+    )
     product = vectors[4]  # as wide as Q
     total = dot(c, c)
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
     products(columns, c, r)
-    move(x, c, 0.0, c, 1 / rescale(r, lanes))  # the minimiser for p = 2, so long that its largest residual is 1
+    move(
+        x, c, 0.0, c, 1 / rescale(r, lanes)
+    )  # the minimiser for p = 2, so long that its largest residual is 1
     low, high, done, stuck, weighed, slope = 0.0, 1.0, 0, False, False, 0.0
     epsilon, shrink = smoothing(p)
     power = min(p, FIRST_POWER)
@@ -60,7 +108,9 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
         if last or power == p and fall <= NEAR * tol * slope:
             constraint = dot(c, x)
             if constraint > 0:
-                low = max(low, math.exp(p * math.log(constraint) - math.log(power_sum(r, p, lanes))))
+                low = max(
+                    low, math.exp(p * math.log(constraint) - math.log(power_sum(r, p, lanes)))
+                )
             if multiplier > 0:
                 high = min(high, dual_bound(q, g, h, step, c, multiplier, p, product, v, lanes))
             if last or high - low <= tol * high:
@@ -87,13 +137,14 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
 
 
 def smoothing(p):
-    """ε at the start, and its factor after a step that was not cut short. Near p = 1 haste costs steps."""
+    """ε at the start, and its factor after a step that was not cut short. Near p = 1 haste costs
+    steps."""
     if p >= 2:
         return UNSMOOTHED, 1.0
     return (1.0, 0.2) if p < 1.1 else (0.1, 0.1)
 
 
-# --- vectors -----------------------------------------------------------------------------------------------------------------------
+# --- vectors --------------------------------------------------------------------------------------
 
 
 def dot(x, y):
@@ -150,7 +201,7 @@ def rescale(r, lanes):
     return top
 
 
-# --- powers of residuals -----------------------------------------------------------------------------------------------------------
+# --- powers of residuals --------------------------------------------------------------------------
 
 
 def power_sum(x, p, lanes):
@@ -175,7 +226,8 @@ def smooth_powers(smooth, u, half):
 
 
 def weigh(r, t, step, g, h, p, epsilon, lanes):
-    """First and second derivatives g, h of Σ (z² + ε²)^(p/2) / p at z = r + t step; returns Σ g z and Σ g step."""
+    """First and second derivatives g, h of Σ (z² + ε²)^(p/2) / p at z = r + t step; returns Σ g z
+    and Σ g step."""
     sums, smooth, u, along, square = lanes[0], lanes[1], lanes[2], lanes[3], epsilon * epsilon
     for j in range(LANES):
         sums[j], along[j] = 0, 0
@@ -196,7 +248,13 @@ def weigh(r, t, step, g, h, p, epsilon, lanes):
 
 def slope_at(t, r, step, p, epsilon, lanes):
     """First and second derivative by t of Σ ((r + t step)² + ε²)^(p/2) / p."""
-    slopes, smooth, u, curvatures, square = lanes[0], lanes[1], lanes[2], lanes[3], epsilon * epsilon
+    slopes, smooth, u, curvatures, square = (
+        lanes[0],
+        lanes[1],
+        lanes[2],
+        lanes[3],
+        epsilon * epsilon,
+    )
     for j in range(LANES):
         slopes[j], curvatures[j] = 0, 0
     for first in range(0, r.size - LANES + 1, LANES):
@@ -213,7 +271,8 @@ def slope_at(t, r, step, p, epsilon, lanes):
 
 
 def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
-    """t where the slope is at most half of what it is at 0, or the largest found where it still falls. Rounding errors are not searched."""
+    """t where the slope is at most half of what it is at 0, or the largest found where it still
+    falls. Rounding errors are not searched."""
     if fall <= ROUNDING * slope_of_r:
         return 1.0
     below, above, t = 0.0, math.inf, 1.0
@@ -231,7 +290,7 @@ def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
     return below
 
 
-# --- the step ----------------------------------------------------------------------------------------------------------------------
+# --- the step -------------------------------------------------------------------------------------
 
 
 def weighted_gram(q, h, rank, panel, gram):
@@ -249,7 +308,8 @@ def weighted_gram(q, h, rank, panel, gram):
 
 
 def stiffen(gram, c, total):
-    """Add a multiple of c cᵀ, which changes no step with cᵀ step = 0: weights may leave it to rounding what lies along c."""
+    """Add a multiple of c cᵀ, which changes no step with cᵀ step = 0: weights may leave it to
+    rounding what lies along c."""
     d = c.size
     trace = 0.0
     for k in range(d):
@@ -302,7 +362,8 @@ def constrained_step(factor, b, c, s, v):
 
 
 def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
-    """‖y / λ‖_q^p of y = g + h step, and what Qᵀy misses of λ c: ‖Qx‖_2 is at most n^max(0, 1/2 - 1/p) ‖Qx‖_p. y overwrites g."""
+    """‖y / λ‖_q^p of y = g + h step, and what Qᵀy misses of λ c: ‖Qx‖_2 is at most n^max(0, 1/2 -
+    1/p) ‖Qx‖_p. y overwrites g."""
     for i in range(g.size):
         g[i] += h[i] * step[i]
     transposed_product(q, g, product)
@@ -314,13 +375,19 @@ def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
     return math.exp(p * math.log((norm + room * math.sqrt(dot(missed, missed))) / multiplier))
 
 
-# --- all rows at once ----------------------------------------------------------------------------------------------------------------
+# --- all rows at once -----------------------------------------------------------------------------
 
 
-@kernel("in float64 q[n, d]; in float64 h[n]; out float64 grams[parts, e, e]; scratch float64 plain[128, e]; scratch float64 panel[128, e]",
-        split="parts", gpu="block", grain="1")
+@kernel(
+    "in float64 q[n, d]; in float64 h[n]; out float64 grams[parts, e, e]; "
+    "scratch float64 plain[128, e]; scratch float64 panel[128, e]",
+    split="parts",
+    gpu="block",
+    grain="1",
+)
 def weighted_grams(q, h, grams, plain, panel, start, stop):
-    """Lower triangles of Qᵀ diag(h) Q, each of one part of the rows; e >= d is a multiple of the register tile's columns."""
+    """Lower triangles of Qᵀ diag(h) Q, each of one part of the rows; e >= d is a multiple of the
+    register tile's columns."""
     (n, d), (parts, e, _), rows, cols = q.shape, grams.shape, tile_rows(h[0]), tile_cols(h[0])
     for part in range(start, stop):
         begin, end = part * n // parts, (part + 1) * n // parts
@@ -337,13 +404,19 @@ def weighted_grams(q, h, grams, plain, panel, start, stop):
                     panel[i, m] = h[first + i] * q[first + i, m]
             for k in range(0, e - rows + 1, rows):
                 for m in range(0, min(k + rows, e - cols + 1), cols):
-                    gemm_tile(panel, k, 1, e, plain, m, e, grams, (part * e + k) * e + m, e, count, 1)
+                    gemm_tile(
+                        panel, k, 1, e, plain, m, e, grams, (part * e + k) * e + m, e, count, 1
+                    )
         for k in range(e):
             for m in range(k + 1, e):
                 grams[part, k, m] = 0
 
 
-@kernel("in float64 q[n, d]; in float64 t[d, e]; out float64 y[n]; scratch float64 panel[16, e]", split="n", gpu="warp")
+@kernel(
+    "in float64 q[n, d]; in float64 t[d, e]; out float64 y[n]; scratch float64 panel[16, e]",
+    split="n",
+    gpu="warp",
+)
 def quadratic_forms(q, t, y, panel, start, stop):
     """y_i = ‖tᵀ q_i‖²; e is a multiple of the register tile's columns."""
     d, e, rows, cols = q.shape[1], t.shape[1], tile_rows(y[0]), tile_cols(y[0])

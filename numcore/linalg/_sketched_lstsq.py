@@ -1,8 +1,10 @@
-"""Tall least-squares problems, min ‖A x - b‖ with n ≫ d, by a random map S to few rows: compressed and solved, or solved to full precision.
+"""Tall least-squares problems, min ‖A x - b‖ with n ≫ d, by a random map S to few rows: compressed
+and solved, or solved to full precision.
 
-`sketched_lstsq` solves min ‖S A x - S b‖. With a dense S each coefficient is nearly right, not only the residual: with
-m = O(ε⁻² d log³(n/δ)) rows, |x'_j - x*_j| ≤ (ε / √d) ‖A x* - b‖ ‖A†‖ for all j (Z. Song, M. Ye, J. Yin, L. Zhang, ICML 2023).
-`preconditioned_lstsq` takes R of S A = Q R, for which A R⁻¹ has a condition of about 3, and goes on with LSQR.
+`sketched_lstsq` solves min ‖S A x - S b‖. With a dense S each coefficient is nearly right, not only
+the residual: with m = O(ε⁻² d log³(n/δ)) rows, |x'_j - x*_j| ≤ (ε / √d) ‖A x* - b‖ ‖A†‖ for all j
+(Z. Song, M. Ye, J. Yin, L. Zhang, ICML 2023). `preconditioned_lstsq` takes R of S A = Q R, for
+which A R⁻¹ has a condition of about 3, and goes on with LSQR.
 """
 
 import math
@@ -16,16 +18,29 @@ from ..intrinsics import fma
 from ..kernel import kernel
 from ..progress import progress_bar
 from .hadamard import next_power_of_two
-from .sketches import TensorSketch, checked_matrices, circulant_sketch, count_sketch, gaussian_sketch, hadamard_sketch
+from .sketches import (
+    TensorSketch,
+    checked_matrices,
+    circulant_sketch,
+    count_sketch,
+    gaussian_sketch,
+    hadamard_sketch,
+)
 
-SKETCHES = {"srht": hadamard_sketch, "src": circulant_sketch, "gaussian": gaussian_sketch, "countsketch": count_sketch}
+SKETCHES = {
+    "srht": hadamard_sketch,
+    "src": circulant_sketch,
+    "gaussian": gaussian_sketch,
+    "countsketch": count_sketch,
+}
 SOLVES = 2  # LSQR, and LSQR from the residual that it has really reached
 GROUPS = 64  # of rows, the sums over which are added up last
 BLOCK_BYTES = 1 << 20  # rows of A that are multiplied twice while they are in the cache
 
 
 class SketchedLstsqResult(NamedTuple):
-    """Coefficients `x` with their standard errors against the exact solution, and a bound on the largest error; see `sketched_lstsq`."""
+    """Coefficients `x` with their standard errors against the exact solution, and a bound on the
+    largest error; see `sketched_lstsq`."""
 
     x: Any
     stderr: Any
@@ -52,15 +67,18 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     Parameters
     ----------
     a : (n, d) array of float32 or float64, n >= d, or a tuple of such arrays
-        A tuple (A1, A2, …) stands for the Kronecker product A1 ⊗ A2 ⊗ …, which is not formed; see `tensor_srht`.
+        A tuple (A1, A2, …) stands for the Kronecker product A1 ⊗ A2 ⊗ …, which is not formed; see
+        `tensor_srht`.
     b : (n,) or (n, c) array of the dtype of `a`
     sketch : {"srht", "src", "gaussian", "countsketch"}
-        The family of S, see `srht` and `src`. "gaussian" has independent normal entries and costs m n d. "countsketch" adds every row with
-        a random sign to a random row of the sketch. It is for comparison: it *lacks* the guarantee for single coefficients, and its error
-        bars may be far too small.
+        The family of S, see `srht` and `src`. "gaussian" has independent normal entries and costs m
+        n d. "countsketch" adds every row with a random sign to a random row of the sketch. It is
+        for comparison: it *lacks* the guarantee for single coefficients, and its error bars may be
+        far too small.
     sketch_size : int, optional
-        m, with d <= m <= N; N is the next power of two of n for "srht", n for the others, and for factors the product of their powers of
-        two. By default 8 d or ⌈d ln(n / δ)⌉, whichever is more, at most N. Where m = N "srht" gives the exact solution.
+        m, with d <= m <= N; N is the next power of two of n for "srht", n for the others, and for
+        factors the product of their powers of two. By default 8 d or ⌈d ln(n / δ)⌉, whichever is
+        more, at most N. Where m = N "srht" gives the exact solution.
     epsilon : float, optional
         Instead of `sketch_size`: m = ⌈d ln(n / δ) / ε²⌉, at most N.
     delta : float
@@ -70,34 +88,36 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     Returns
     -------
     SketchedLstsqResult
-        ``x`` (d,) or (d, c), the minimum-norm solution of the sketched problem; ``stderr`` of its shape, an estimate of the standard
-        deviation of x - x* over the draws of S, with x* the exact solution, on the safe side by √(m / (m - d)); ``linf_bound``, the
-        quantile 1 - δ / (2 d) of the normal distribution times the largest stderr, a float or (c,); ``residual_norm``, an estimate of
-        ‖A x* - b‖ with a relative error of about 1 / √(2 (m - d)), a float or (c,); ``sketch_size`` m; ``rank`` of S A. `stderr` and
-        `linf_bound` are NaN where the rank is less than d, and with `residual_norm` where m = d < N leaves nothing to measure the
-        residual by.
+        ``x`` (d,) or (d, c), the minimum-norm solution of the sketched problem; ``stderr`` of its
+        shape, an estimate of the standard deviation of x - x* over the draws of S, with x* the
+        exact solution, on the safe side by √(m / (m - d)); ``linf_bound``, the quantile 1 - δ / (2
+        d) of the normal distribution times the largest stderr, a float or (c,); ``residual_norm``,
+        an estimate of ‖A x* - b‖ with a relative error of about 1 / √(2 (m - d)), a float or (c,);
+        ``sketch_size`` m; ``rank`` of S A. `stderr` and `linf_bound` are NaN where the rank is less
+        than d, and with `residual_norm` where m = d < N leaves nothing to measure the residual by.
 
     Raises
     ------
     ValueError
-        n < d, sizes that do not fit, entries that are not finite or too large for their sums, an option out of range or unknown.
+        n < d, sizes that do not fit, entries that are not finite or too large for their sums, an
+        option out of range or unknown.
     TypeError
         Other or mixed dtypes, or arrays on several devices.
 
-    Notes
-    -----
-    The errors are those of the sketch, measured against x*, not against a truth behind noisy data. The error bars model S b - S A x* as
-    noise that does not depend on S A. They hold where the random signs and the transform spread rows evenly; for factors, where the
-    residual has no product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few rows are left to measure
-    the noise by and errors of many standard deviations are common, it makes up for these.
+    Notes ----- The errors are those of the sketch, measured against x*, not against a truth behind
+    noisy data. The error bars model S b - S A x* as noise that does not depend on S A. They hold
+    where the random signs and the transform spread rows evenly; for factors, where the residual has
+    no product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few
+    rows are left to measure the noise by and errors of many standard deviations are common, it
+    makes up for these.
 
-    O(n d log m) additions for "srht" and O(m d²) operations on the sketch. Up to about 64 columns ``numpy.linalg.solve(a.T @ a, a.T @ b)``
-    takes as long or less, where A is well-conditioned. Memory: the sketch, and at most 64 N numbers.
+    O(n d log m) additions for "srht" and O(m d²) operations on the sketch. Up to about 64 columns
+    ``numpy.linalg.solve(a.T @ a, a.T @ b)`` takes as long or less, where A is well-conditioned.
+    Memory: the sketch, and at most 64 N numbers.
 
-    References
-    ----------
-    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞ guarantee", ICML 2023. E. Price, Z. Song,
-    D. P. Woodruff, "Fast regression with an ℓ∞ guarantee", ICALP 2017.
+    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
+    regression with ℓ∞ guarantee", ICML 2023. E. Price, Z. Song, D. P. Woodruff, "Fast regression
+    with an ℓ∞ guarantee", ICALP 2017.
 
     Examples
     --------
@@ -108,8 +128,15 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     >>> bool(abs(result.x - np.linalg.lstsq(a, b)[0]).max() < result.linf_bound < 0.2)
     True
     """
-    xp, factors, b = _checked({f"a[{j}]": part for j, part in enumerate(a)} if isinstance(a, tuple) else {"a": a}, b)
-    dtype, lengths, n, d = b.dtype, [len(part) for part in factors], len(b), math.prod(part.shape[1] for part in factors)
+    xp, factors, b = _checked(
+        {f"a[{j}]": part for j, part in enumerate(a)} if isinstance(a, tuple) else {"a": a}, b
+    )
+    dtype, lengths, n, d = (
+        b.dtype,
+        [len(part) for part in factors],
+        len(b),
+        math.prod(part.shape[1] for part in factors),
+    )
     checked_choice("sketch", sketch, SKETCHES if len(factors) == 1 else ("srht",))
     delta = checked_number("delta", delta, above=0, below=1)
     most = math.prod(map(next_power_of_two, lengths)) if sketch == "srht" else n
@@ -121,7 +148,8 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
         else:
             s = TensorSketch(xp, lengths, m, rng)
             sa, sb = s.product(factors), s.vector(b.reshape(n, -1))
-        # a full sample of the Hadamard transform is an isometry; the others have a variance of 1 / m at any size
+        # a full sample of the Hadamard transform is an isometry; the others have a variance of 1 /
+        # m at any size
         left = 1 - m / most if sketch == "srht" and len(factors) == 1 else 1.0
         x, inverse, residual = _solved(xp, sa, sb, m * np.finfo(dtype).eps)
         rank = inverse.shape[1]
@@ -134,7 +162,9 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
 
 
 @routine
-def preconditioned_lstsq(a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=None, callback=None, progress=False):
+def preconditioned_lstsq(
+    a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=None, callback=None, progress=False
+):
     """Least squares to full precision: LSQR on A R⁻¹, with R from a sketch of A.
 
     Parameters
@@ -142,45 +172,49 @@ def preconditioned_lstsq(a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=
     a : (n, d) array of float32 or float64, n >= d
     b : (n,) or (n, c) array of the dtype of `a`
     sketch_size : int, optional
-        m, with d <= m <= N, the next power of two of n; max(4 d, 2 d + 32) by default, at most N. An iteration gains a factor of about
-        √(d / m), whatever the condition of A.
+        m, with d <= m <= N, the next power of two of n; max(4 d, 2 d + 32) by default, at most N.
+        An iteration gains a factor of about √(d / m), whatever the condition of A.
     tol : float
-        An iteration ends when the gradient is small, ‖(A R⁻¹)ᵀ r‖ <= tol ‖r‖ with r = b - A x, by the recurrence of LSQR, or when r is
-        rounding error. A tolerance below the unit roundoff is raised to it.
+        An iteration ends when the gradient is small, ‖(A R⁻¹)ᵀ r‖ <= tol ‖r‖ with r = b - A x, by
+        the recurrence of LSQR, or when r is rounding error. A tolerance below the unit roundoff is
+        raised to it.
     max_iter : int
-        Iterations in all. LSQR is started twice: the second start, from the residual that the first has really reached, corrects rounding
-        errors that grow with the condition of A. It takes few iterations, on a well-conditioned A none.
+        Iterations in all. LSQR is started twice: the second start, from the residual that the first
+        has really reached, corrects rounding errors that grow with the condition of A. It takes few
+        iterations, on a well-conditioned A none.
     rng : None, int or numpy.random.Generator, optional
     callback : callable, optional
-        ``callback(num_iter, gradient_norm)`` after every iteration; when it returns True, the solution so far is returned.
+        ``callback(num_iter, gradient_norm)`` after every iteration; when it returns True, the
+        solution so far is returned.
     progress : bool
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     LstsqResult
-        ``x`` (d,) or (d, c), which has the least norm where A has not full rank; ``converged``: the tolerance was reached; ``num_iter``;
-        ``residual_norm`` ‖A x - b‖, a float or (c,); ``gradient_norms``, a tuple of ‖(A R⁻¹)ᵀ r‖ / ‖r‖ after every iteration, the largest
-        of the columns. The first gradient of both starts, on which the error of x depends, is summed in twice the precision of float64:
-        on ill-conditioned problems of float64 the error is below that of a QR factorisation or a singular value decomposition.
+        ``x`` (d,) or (d, c), which has the least norm where A has not full rank; ``converged``: the
+        tolerance was reached; ``num_iter``; ``residual_norm`` ‖A x - b‖, a float or (c,);
+        ``gradient_norms``, a tuple of ‖(A R⁻¹)ᵀ r‖ / ‖r‖ after every iteration, the largest of the
+        columns. The first gradient of both starts, on which the error of x depends, is summed in
+        twice the precision of float64: on ill-conditioned problems of float64 the error is below
+        that of a QR factorisation or a singular value decomposition.
 
     Raises
     ------
     ValueError
-        n < d, sizes that do not fit, entries that are not finite or too large for their sums, or an option out of range.
+        n < d, sizes that do not fit, entries that are not finite or too large for their sums, or an
+        option out of range.
     TypeError
         Other or mixed dtypes, arrays on several devices, or a callback that cannot be called.
     ImportError
         If `progress` is asked for and tqdm is missing.
 
-    Notes
-    -----
-    O(n d log m + m d²) operations, and one read of A and 4 n d operations for each iteration. Memory: as `sketched_lstsq`, and n c.
+    Notes ----- O(n d log m + m d²) operations, and one read of A and 4 n d operations for each
+    iteration. Memory: as `sketched_lstsq`, and n c.
 
-    References
-    ----------
-    H. Avron, P. Maymounkov, S. Toledo, "Blendenpik: supercharging LAPACK's least-squares solver", SIAM J. Sci. Comput., 2010.
-    C. C. Paige, M. A. Saunders, "LSQR: an algorithm for sparse linear equations and sparse least squares", ACM TOMS, 1982.
+    References ---------- H. Avron, P. Maymounkov, S. Toledo, "Blendenpik: supercharging LAPACK's
+    least-squares solver", SIAM J. Sci. Comput., 2010. C. C. Paige, M. A. Saunders, "LSQR: an
+    algorithm for sparse linear equations and sparse least squares", ACM TOMS, 1982.
 
     Examples
     --------
@@ -192,8 +226,15 @@ def preconditioned_lstsq(a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=
     xp, (a,), b = _checked({"a": a}, b)
     (n, d), eps = a.shape, float(np.finfo(b.dtype).eps)
     most = next_power_of_two(n)
-    m = min(most, max(4 * d, 2 * d + 32)) if sketch_size is None else checked_count("sketch_size", sketch_size, least=d, most=most)
-    tol, max_iter = max(eps, checked_number("tol", tol, least=0)), checked_count("max_iter", max_iter)
+    m = (
+        min(most, max(4 * d, 2 * d + 32))
+        if sketch_size is None
+        else checked_count("sketch_size", sketch_size, least=d, most=most)
+    )
+    tol, max_iter = (
+        max(eps, checked_number("tol", tol, least=0)),
+        checked_count("max_iter", max_iter),
+    )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
     bar = progress_bar(max_iter, "iterations") if progress else None
@@ -219,11 +260,18 @@ def preconditioned_lstsq(a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=
             if bar is not None:
                 bar.close()
         residual = _norms(xp, columns - a @ x)
-    return LstsqResult(x.reshape(d, *b.shape[1:]), converged, len(gradients), _by_column(residual, b), tuple(gradients))
+    return LstsqResult(
+        x.reshape(d, *b.shape[1:]),
+        converged,
+        len(gradients),
+        _by_column(residual, b),
+        tuple(gradients),
+    )
 
 
 def _checked(arrays, b):
-    """The array namespace, the matrices, and b; the matrices are the factors of one with as many rows as b, and no more columns."""
+    """The array namespace, the matrices, and b; the matrices are the factors of one with as many
+    rows as b, and no more columns."""
     if not arrays:
         raise ValueError("a must hold at least one array (got ())")
     xp, matrices = checked_matrices(**arrays)
@@ -235,17 +283,25 @@ def _checked(arrays, b):
     if b.ndim not in (1, 2) or len(b) != n or not b.size:
         raise ValueError(f"b must have shape (n,) or (n, c) with n={n}, c > 0 (got {b.shape})")
     if n < d:
-        raise ValueError(f"a must satisfy n >= d, the problem is underdetermined (got n={n}, d={d})")
+        raise ValueError(
+            f"a must satisfy n >= d, the problem is underdetermined (got n={n}, d={d})"
+        )
     return xp, matrices, b
 
 
 def _sketch_size(d, n, most, sketch_size, epsilon, delta):
     if sketch_size is not None and epsilon is not None:
-        raise ValueError(f"sketch_size and epsilon must not both be given (got {sketch_size} and {epsilon})")
+        raise ValueError(
+            f"sketch_size and epsilon must not both be given (got {sketch_size} and {epsilon})"
+        )
     if sketch_size is not None:
         return checked_count("sketch_size", sketch_size, least=d, most=most)
     rows = d * math.log(n / delta)
-    rows = max(8 * d, rows) if epsilon is None else max(d, rows * min(checked_number("epsilon", epsilon, above=0)**-1, 1e100)**2)
+    rows = (
+        max(8 * d, rows)
+        if epsilon is None
+        else max(d, rows * min(checked_number("epsilon", epsilon, above=0) ** -1, 1e100) ** 2)
+    )
     return math.ceil(min(most, rows))
 
 
@@ -262,22 +318,27 @@ def _normal_quantile(p):
 
 
 def _calibration(m, rank, d, left):
-    """Factors from the residual of the sketched problem to that of the whole, and from this to stderr.
+    """Factors from the residual of the sketched problem to that of the whole, and from this to
+    stderr.
 
-    The projection on S A takes rank / m of the noise in S b off the residual, but nothing of what a full sketch has not (left = 0).
+    The projection on S A takes rank / m of the noise in S b off the residual, but nothing of what a
+    full sketch has not (left = 0).
     """
     if m == rank and left:
         return math.nan, math.nan
-    return (1 - left * rank / m)**-0.5, math.nan if rank < d else math.sqrt(left / max(m - d, 1))
+    return (1 - left * rank / m) ** -0.5, math.nan if rank < d else math.sqrt(left / max(m - d, 1))
 
 
 def _solved(xp, sa, sb, rcond):
-    """(x, P, residuals) of min ‖S A x - S b‖, the columns of S A P orthonormal: P = R⁻¹, or V / σ of R = U σ Vᵀ where it is singular."""
+    """(x, P, residuals) of min ‖S A x - S b‖, the columns of S A P orthonormal: P = R⁻¹, or V / σ
+    of R = U σ Vᵀ where it is singular."""
     d = sa.shape[1]
     r = xp.linalg.qr(xp.concatenate([sa, sb], axis=1).astype(np.float64), "r")
     for name, part in (("a", r[:, :d]), ("b", r[:, d:])):
         if not bool(xp.isfinite(part).all()):
-            raise ValueError(f"{name} must be finite, and so must be the sums of its entries (got nan or inf)")
+            raise ValueError(
+                f"{name} must be finite, and so must be the sums of its entries (got nan or inf)"
+            )
     r, qtb, residuals = r[:d, :d], r[:d, d:], _norms(xp, r[d:, d:])
     diagonal = xp.abs(xp.diagonal(r))
     if float(diagonal.min()) > rcond * float(diagonal.max()):
@@ -295,11 +356,12 @@ def _norms(xp, columns):
         return xp.zeros(columns.shape[1], columns.dtype)
     largest = xp.abs(columns).max(axis=0)
     scale = xp.where(largest > 0, largest, 1)
-    return scale * xp.sqrt(((columns / scale)**2).sum(axis=0))
+    return scale * xp.sqrt(((columns / scale) ** 2).sum(axis=0))
 
 
 class _Lsqr:
-    """LSQR for min ‖A P y - r‖, all columns of r at once. Names as in the paper; `gradient` is ‖(A P)ᵀ r‖ / ‖r‖ of each column."""
+    """LSQR for min ‖A P y - r‖, all columns of r at once. Names as in the paper; `gradient` is ‖(A
+    P)ᵀ r‖ / ‖r‖ of each column."""
 
     def __init__(self, xp, a, p, r):
         self.xp, self.a, self.p = xp, a, p
@@ -334,7 +396,7 @@ class _Lsqr:
         self.u *= -self.alpha
         result = self.xp.zeros((self.a.shape[1], self.u.shape[1]), self.u.dtype)
         for first in range(0, len(self.a), self.rows):
-            part, u = self.a[first:first + self.rows], self.u[first:first + self.rows]
+            part, u = self.a[first : first + self.rows], self.u[first : first + self.rows]
             u += part @ z
             result += part.T @ u
         return result
@@ -351,7 +413,10 @@ def _exact_product(xp, a, u):
     total, rest = xp.zeros((2, len(columns), d), np.float64)
     groups = max(1, min(GROUPS, step // (16 * len(columns))))  # their sums are small beside A
     for first in range(0, n, step):
-        part, numbers = xp.ascontiguousarray(a[first:first + step]), xp.ascontiguousarray(columns[:, first:first + step])
+        part, numbers = (
+            xp.ascontiguousarray(a[first : first + step]),
+            xp.ascontiguousarray(columns[:, first : first + step]),
+        )
         high, low = xp.empty((2, groups, len(columns), d), np.float64)
         compensated_product(part, numbers, high, low)
         for term, error in zip(high, low, strict=True):
@@ -361,12 +426,18 @@ def _exact_product(xp, a, u):
     return (total + rest).T.astype(a.dtype)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T a[n, d]; in T u[c, n]; out float64 high[g, c, d]; out float64 low[g, c, d]", split="g", gpu="block", grain="4")
+@kernel(
+    "in T a[n, d]; in T u[c, n]; out float64 high[g, c, d]; out float64 low[g, c, d]",
+    split="g",
+    gpu="block",
+    grain="4",
+)
 def compensated_product(a, u, high, low, start, stop):
-    """high + low: u a over the rows of each group, summed with the error of every product and every sum (Ogita, Rump, Oishi, 2005)."""
+    """high + low: u a over the rows of each group, summed with the error of every product and every
+    sum (Ogita, Rump, Oishi, 2005)."""
     n, d = a.shape
     groups = high.shape[0]
     for g in range(start, stop):
@@ -381,5 +452,7 @@ def compensated_product(a, u, high, low, start, stop):
                     product = y * x
                     total = sums[j] + product
                     part = total - sums[j]
-                    errors[j] += fma(y, x, -product) + ((sums[j] - (total - part)) + (product - part))
+                    errors[j] += fma(y, x, -product) + (
+                        (sums[j] - (total - part)) + (product - part)
+                    )
                     sums[j] = total

@@ -1,9 +1,12 @@
-"""Conjugate directions from any source: a solver of A x = b for symmetric positive definite A, and a small network that learns directions.
+"""Conjugate directions from any source: a solver of A x = b for symmetric positive definite A, and
+a small network that learns directions.
 
-A cheap map d = f(r / ‖r‖) that points roughly along A⁻¹ r, a smoother, a coarse solve, a trained network, need be neither linear nor
-symmetric. Made A-orthogonal to the last few directions and followed by an exact line search, it gives a solver whose error, measured by A,
-never grows; with f the identity it is the conjugate gradient method. A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala, D. Hyde, J. Teran,
-"A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023.
+A cheap map d = f(r / ‖r‖) that points roughly along A⁻¹ r, a smoother, a coarse solve, a trained
+network, need be neither linear nor symmetric. Made A-orthogonal to the last few directions and
+followed by an exact line search, it gives a solver whose error, measured by A, never grows; with f
+the identity it is the conjugate gradient method. A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala,
+D. Hyde, J. Teran, "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML
+2023.
 """
 
 import contextlib
@@ -23,11 +26,22 @@ BLOCK = 2048  # rows whose sums are added up to one
 SMALLEST_RITZ = 1e-8  # below it an eigenvalue is taken for 0
 
 
-# --- the solver --------------------------------------------------------------------------------------------------------------------
+# --- the solver -----------------------------------------------------------------------------------
 
 
 @routine
-def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=100, num_orthogonal=2, callback=None, progress=False):
+def conjugate_direction_solve(
+    a,
+    b,
+    direction,
+    *,
+    x0=None,
+    tol=1e-4,
+    max_iter=100,
+    num_orthogonal=2,
+    callback=None,
+    progress=False,
+):
     """Solve A x = b with directions from a callable, made A-orthogonal to the last ones.
 
     Parameters
@@ -43,38 +57,39 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
         Ends when ‖b - A x‖ <= tol ‖b - A x0‖.
     max_iter : int
     num_orthogonal : int
-        How many of the last directions a new one is made A-orthogonal to; 0 is steepest descent along `direction`.
+        How many of the last directions a new one is made A-orthogonal to; 0 is steepest descent
+        along `direction`.
     callback : callable, optional
-        ``callback(iteration, x, residual_norm)`` after every iteration; the solver ends when it returns True.
+        ``callback(iteration, x, residual_norm)`` after every iteration; the solver ends when it
+        returns True.
     progress : bool
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     SolveResult
-        ``x``; ``converged``; ``num_iter``; ``residual_norms``, of true residuals, before the first and after every iteration;
-        ``relative_residual``; ``status``: "converged", "max_iter", "callback", or "indefinite" where a direction with d·A d < 0 shows that
-        A is not positive definite, with ": k fallbacks" behind it if k directions were useless and the residual was taken instead.
+        ``x``; ``converged``; ``num_iter``; ``residual_norms``, of true residuals, before the first
+        and after every iteration; ``relative_residual``; ``status``: "converged", "max_iter",
+        "callback", or "indefinite" where a direction with d·A d < 0 shows that A is not positive
+        definite, with ": k fallbacks" behind it if k directions were useless and the residual was
+        taken instead.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, `b` or `x0` not finite, an option out of range, or `direction` returns another shape or what is not finite;
-        the message names the iteration.
+        Shapes that do not fit, `b` or `x0` not finite, an option out of range, or `direction`
+        returns another shape or what is not finite; the message names the iteration.
     TypeError
         Other or mixed dtypes or devices, `direction` or `callback` not callable.
 
-    Notes
-    -----
-    With p the last directions: ``d ← d - p (d·A p) / (p·A p)``, one after the other, ``α = (r·d) / (d·A d)``, ``x ← x + α d``,
-    ``r ← b - A x``. The step minimises the error along d, so that ‖x - x*‖_A never grows, whatever d is, and neither scaling d nor
-    changing its sign has an effect. Each iteration takes two products with A, one direction, and O(n num_orthogonal) operations; memory:
-    2 num_orthogonal + 6 vectors.
+    Notes ----- With p the last directions: ``d ← d - p (d·A p) / (p·A p)``, one after the other,
+    ``α = (r·d) / (d·A d)``, ``x ← x + α d``, ``r ← b - A x``. The step minimises the error along d,
+    so that ‖x - x*‖_A never grows, whatever d is, and neither scaling d nor changing its sign has
+    an effect. Each iteration takes two products with A, one direction, and O(n num_orthogonal)
+    operations; memory: 2 num_orthogonal + 6 vectors.
 
-    References
-    ----------
-    A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala, D. Hyde, J. Teran, "A Deep Conjugate Direction Method for Iteratively Solving Linear
-    Systems", ICML 2023, algorithm 1.
+    References ---------- A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala, D. Hyde, J. Teran, "A
+    Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023, algorithm 1.
 
     Examples
     --------
@@ -91,7 +106,10 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
     for name, function in (("direction", direction), ("callback", callback)):
         if not callable(function) and (function is not None or name == "direction"):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
-    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, above=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     kept = checked_count("num_orthogonal", num_orthogonal)
     if x0 is not None and x0.shape != b.shape:
         raise ValueError(f"x0 must have the shape of b, {b.shape} (got {x0.shape})")
@@ -99,7 +117,11 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
         if array is not None and not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
     x = xp.zeros(b.shape, dtype) if x0 is None else xp.ascontiguousarray(x0).copy()
-    r, norm = (b.copy(), math.sqrt(_sums(xp, operator.b, operator.b)[0])) if x0 is None else operator.residual(x)
+    r, norm = (
+        (b.copy(), math.sqrt(_sums(xp, operator.b, operator.b)[0]))
+        if x0 is None
+        else operator.residual(x)
+    )
     norms, last, fallbacks, status = [norm], [], 0, "max_iter"
     goal, eps = tol * norms[0], float(np.finfo(dtype).eps)
     with progress_bar(max_iter, "iterations") if progress else contextlib.nullcontext() as bar:
@@ -132,8 +154,14 @@ def conjugate_direction_solve(a, b, direction, *, x0=None, tol=1e-4, max_iter=10
         if norms[-1] <= goal:
             status = "converged"
     relative = norms[-1] / norms[0] if norms[0] else 0.0
-    return SolveResult(x, status == "converged", len(norms) - 1, np.array(norms), relative,
-                       status + (f": {fallbacks} fallbacks" if fallbacks else ""))
+    return SolveResult(
+        x,
+        status == "converged",
+        len(norms) - 1,
+        np.array(norms),
+        relative,
+        status + (f": {fallbacks} fallbacks" if fallbacks else ""),
+    )
 
 
 def _orthogonal(xp, operator, d, last):
@@ -145,11 +173,16 @@ def _orthogonal(xp, operator, d, last):
 
 
 class _Operator:
-    """A and b: products with A and residuals, with the sums that come with them; by one kernel for a CSR matrix."""
+    """A and b: products with A and residuals, with the sums that come with them; by one kernel for
+    a CSR matrix."""
 
     def __init__(self, xp, a, b):
         self.xp, self.b, self.multiply = xp, xp.ascontiguousarray(b), _product(a, b)
-        self.matrix = None if callable(a) or device_of(a) is not None or isinstance(a, (list, tuple)) else as_csr(a)
+        self.matrix = (
+            None
+            if callable(a) or device_of(a) is not None or isinstance(a, (list, tuple))
+            else as_csr(a)
+        )
 
     def product(self, x):
         """A x, x·A x, and ‖x‖ ‖A x‖."""
@@ -183,17 +216,24 @@ def _sums(xp, x, y):
 
 
 def _bad_direction(d, b, iteration):
-    got = f"{type(d).__name__} of shape {getattr(d, 'shape', None)}, dtype {getattr(d, 'dtype', None)}"
-    return ValueError(f"direction must return a finite {type(b).__name__} of shape {b.shape} (got {got} in iteration {iteration})")
+    got = f"{type(d).__name__} of shape {getattr(d, 'shape', None)}, dtype {getattr(d, 'dtype', None)}"  # noqa: E501
+    return ValueError(
+        f"direction must return a finite {type(b).__name__} of shape {b.shape} (got {got} in "
+        f"iteration {iteration})"
+    )
 
 
 def _product(a, b=None):
     """v → A v for (n,) arrays; for matrices, (n, k) arrays too. `b` is what the shape must fit."""
     if callable(a) and not isinstance(a, CSR):
+
         def product(v):
             w = a(v)
             if type(w) is not type(v) or w.shape != v.shape:
-                raise ValueError(f"a must return an array like its argument, {v.shape} (got {getattr(w, 'shape', type(w).__name__)})")
+                raise ValueError(
+                    f"a must return an array like its argument, {v.shape} (got "
+                    f"{getattr(w, 'shape', type(w).__name__)})"
+                )
             return w
 
         return product
@@ -213,12 +253,13 @@ def _product(a, b=None):
     return product
 
 
-# --- what a network learns from ----------------------------------------------------------------------------------------------------
+# --- what a network learns from -------------------------------------------------------------------
 
 
 @routine
 def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, theta=0, rng=None):
-    """Right-hand sides of length 1 that are rich in the low eigenvectors of A, which iterations find hard.
+    """Right-hand sides of length 1 that are rich in the low eigenvectors of A, which iterations
+    find hard.
 
     Parameters
     ----------
@@ -239,7 +280,8 @@ def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, th
     Returns
     -------
     (size, n) array of float32
-        Rows of length 1: random combinations of approximate eigenvectors (Ritz vectors) of A, those of eigenvalue 0 left out.
+        Rows of length 1: random combinations of approximate eigenvectors (Ritz vectors) of A, those
+        of eigenvalue 0 left out.
 
     Raises
     ------
@@ -248,13 +290,11 @@ def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, th
     TypeError
         `a` is no matrix of float64.
 
-    Notes
-    -----
-    m products with A and O(m² n) operations, as the vectors are made orthogonal to all before; memory m n numbers.
+    Notes ----- m products with A and O(m² n) operations, as the vectors are made orthogonal to all
+    before; memory m n numbers.
 
-    References
-    ----------
-    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023, section 4.
+    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
+    Solving Linear Systems", ICML 2023, section 4.
 
     Examples
     --------
@@ -264,8 +304,14 @@ def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, th
     ((3, 8), dtype('float32'), True)
     """
     n, xp = _matrix_size(a)
-    m, size = checked_count("num_vectors", num_vectors, least=1, most=max(n, 1)), checked_count("size", size)
-    amplify, low_fraction = checked_number("amplify", amplify), checked_number("low_fraction", low_fraction, least=0, most=1)
+    m, size = (
+        checked_count("num_vectors", num_vectors, least=1, most=max(n, 1)),
+        checked_count("size", size),
+    )
+    amplify, low_fraction = (
+        checked_number("amplify", amplify),
+        checked_number("low_fraction", low_fraction, least=0, most=1),
+    )
     theta, rng = checked_count("theta", theta), np.random.default_rng(key_from_rng(rng))
     product = _product(a)
     q, t = _lanczos(xp, product, product(xp.asarray(rng.standard_normal(n))), m)
@@ -274,9 +320,12 @@ def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, th
     if not vectors.size:
         raise ValueError("a must not be zero (got no eigenvalue above 0)")
     coefficients = rng.standard_normal((size, vectors.shape[1]))
-    coefficients[:, :math.floor(vectors.shape[1] * low_fraction) + theta] *= amplify
+    coefficients[:, : math.floor(vectors.shape[1] * low_fraction) + theta] *= amplify
     samples = xp.asarray(coefficients @ vectors.T) @ q
-    return (samples / xp.maximum(xp.linalg.norm(samples, axis=1, keepdims=True), np.finfo(np.float64).tiny)).astype(np.float32)
+    return (
+        samples
+        / xp.maximum(xp.linalg.norm(samples, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    ).astype(np.float32)
 
 
 def _matrix_size(a):
@@ -294,7 +343,8 @@ def _matrix_size(a):
 
 
 def _lanczos(xp, product, v, m):
-    """Q (k, n) with orthonormal rows and the tridiagonal T = Q A Qᵀ, k <= m: fewer where an invariant subspace was found."""
+    """Q (k, n) with orthonormal rows and the tridiagonal T = Q A Qᵀ, k <= m: fewer where an
+    invariant subspace was found."""
     norm = float(xp.linalg.norm(v))
     q, alpha, beta = [v / norm] if norm else [], [], []
     while q and len(alpha) < m:
@@ -309,12 +359,15 @@ def _lanczos(xp, product, v, m):
         beta.append(size)
         q.append(w / size)
     k = len(alpha)
-    return (xp.stack(q[:k]) if k else xp.zeros((0, len(v)))), np.diag(alpha) + np.diag(beta[:k - 1], 1) + np.diag(beta[:k - 1], -1)
+    return (xp.stack(q[:k]) if k else xp.zeros((0, len(v)))), np.diag(alpha) + np.diag(
+        beta[: k - 1], 1
+    ) + np.diag(beta[: k - 1], -1)
 
 
 @routine
 def direction_loss(a, prediction, target):
-    """How much of the residual b is left after the best step along z: ‖b - α A z‖², and its gradient by z.
+    """How much of the residual b is left after the best step along z: ‖b - α A z‖², and its
+    gradient by z.
 
     Parameters
     ----------
@@ -328,8 +381,8 @@ def direction_loss(a, prediction, target):
     Returns
     -------
     loss : scalar
-        Mean over the batch, of the dtype of the arrays; 0 where A z is parallel to b. It may exceed ‖b‖²: the step is best for the
-        error measured by A, not for the residual.
+        Mean over the batch, of the dtype of the arrays; 0 where A z is parallel to b. It may exceed
+        ‖b‖²: the step is best for the error measured by A, not for the residual.
     grad : (B, n) array
         By `prediction`; orthogonal to it, row by row, as the loss does not depend on its length.
 
@@ -340,14 +393,12 @@ def direction_loss(a, prediction, target):
     TypeError
         Other or mixed dtypes or devices.
 
-    Notes
-    -----
-    With w = A z, s = z·b, t = z·w, α = s / t and e = b - α w: ``∂‖e‖²/∂z = -2 α A e - 2 (e·w) (b / t - 2 (s / t²) w)``. A row with t = 0,
-    for which there is no best step, counts with α = 0 and the gradient 0. Two products with A.
+    Notes ----- With w = A z, s = z·b, t = z·w, α = s / t and e = b - α w:
+    ``∂‖e‖²/∂z = -2 α A e - 2 (e·w) (b / t - 2 (s / t²) w)``. A row with t = 0, for which there is
+    no best step, counts with α = 0 and the gradient 0. Two products with A.
 
-    References
-    ----------
-    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023, section 4.
+    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
+    Solving Linear Systems", ICML 2023, section 4.
 
     Examples
     --------
@@ -359,7 +410,9 @@ def direction_loss(a, prediction, target):
     xp, (z, b) = on_device(prediction=prediction, target=target)
     dtype = float_dtype(prediction=z, target=b)
     if z.ndim != 2 or z.shape != b.shape:
-        raise ValueError(f"prediction and target must have one shape (B, n) (got {z.shape} and {b.shape})")
+        raise ValueError(
+            f"prediction and target must have one shape (B, n) (got {z.shape} and {b.shape})"
+        )
     product = _product(a, b[0] if len(b) else xp.zeros(b.shape[1], dtype))
     rows = _by_rows(xp, product, callable(a) and not isinstance(a, CSR))
     w = rows(z)
@@ -381,11 +434,12 @@ def _by_rows(xp, product, one_by_one):
     return lambda v: xp.ascontiguousarray(product(xp.ascontiguousarray(v.T)).T)
 
 
-# --- the network -------------------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 class DirectionNetwork:
-    """A small convolutional network on a grid, from a unit residual to a direction; trained without solutions.
+    """A small convolutional network on a grid, from a unit residual to a direction; trained without
+    solutions.
 
     Parameters
     ----------
@@ -410,16 +464,15 @@ class DirectionNetwork:
     ValueError
         A shape of other dimensions, sides that are no such multiples, options out of range.
 
-    Notes
-    -----
-    Convolutions are three wide, with zeros around. Residual pairs ``a + relu(conv(relu(conv(a))))`` work on the halved grid, and on one
-    halved again, whose result is interpolated linearly and added; the whole grid's features are added at last. A residual goes in scaled to
-    a root mean square of 1, so that the network sees numbers of one size on every grid: it may be used on other grids than its own, of
-    sides that are such multiples. A three-dimensional convolution is three two-dimensional ones of shifted planes, added.
+    Notes ----- Convolutions are three wide, with zeros around. Residual pairs
+    ``a + relu(conv(relu(conv(a))))`` work on the halved grid, and on one halved again, whose result
+    is interpolated linearly and added; the whole grid's features are added at last. A residual goes
+    in scaled to a root mean square of 1, so that the network sees numbers of one size on every
+    grid: it may be used on other grids than its own, of sides that are such multiples. A
+    three-dimensional convolution is three two-dimensional ones of shifted planes, added.
 
-    References
-    ----------
-    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023, section 4.
+    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
+    Solving Linear Systems", ICML 2023, section 4.
 
     Examples
     --------
@@ -445,18 +498,23 @@ class DirectionNetwork:
         pairs = 6 if self.num_levels == 2 else 4
         for out, into, size in [(f, 1, 3), *[(f, f, 3)] * (4 + 2 * pairs), (1, f, 1)]:
             scale = 1 / math.sqrt(3 * into * size**dims)  # small, since residual pairs add up
-            self.parameters.append((scale * rng.standard_normal((out, into, *[size] * dims))).astype(np.float32))
+            self.parameters.append(
+                (scale * rng.standard_normal((out, into, *[size] * dims))).astype(np.float32)
+            )
             self.parameters.append(np.zeros(out, np.float32))
 
     def _check_sides(self, sides):
         step = 2**self.num_levels
         if any(side % step for side in sides):
-            raise ValueError(f"shape must have sides that are multiples of {step} (got {tuple(sides)})")
+            raise ValueError(
+                f"shape must have sides that are multiples of {step} (got {tuple(sides)})"
+            )
 
-    # --- forward and backward: a tape of functions from the gradient of an output to that of its input
+    # --- forward and backward: a tape of functions from the gradient of an output to that of its input  # noqa: E501
 
     def _forward(self, x):
-        """x (B, 1, *grid) → (B, 1, *grid), and a function from its gradient to the gradients of the parameters."""
+        """x (B, 1, *grid) → (B, 1, *grid), and a function from its gradient to the gradients of the
+        parameters."""
         from ..nn import avg_pool2d, avg_pool2d_vjp, conv2d, conv2d_vjp
 
         ops = _Operations(x.ndim - 2, conv2d, conv2d_vjp, avg_pool2d, avg_pool2d_vjp)
@@ -481,7 +539,8 @@ class DirectionNetwork:
         return a
 
     def predict(self, r):
-        """Directions (..., n) for residuals (..., n) of length 1, n being the points of a grid of the network's proportions."""
+        """Directions (..., n) for residuals (..., n) of length 1, n being the points of a grid of
+        the network's proportions."""
         _, (r,) = on_device(r=r)
         float_dtype(r=r)
         grid = self._grid(r.shape[-1])
@@ -493,14 +552,28 @@ class DirectionNetwork:
 
     def _grid(self, n):
         """The grid of n points with the proportions of `shape`."""
-        scale = (n / math.prod(self.shape))**(1 / len(self.shape))
+        scale = (n / math.prod(self.shape)) ** (1 / len(self.shape))
         sides = tuple(round(side * scale) for side in self.shape)
         if math.prod(sides) != n or not n:
-            raise ValueError(f"r must have the points of a grid of the proportions of {self.shape} (got {n})")
+            raise ValueError(
+                f"r must have the points of a grid of the proportions of {self.shape} (got {n})"
+            )
         self._check_sides(sides)
         return sides
 
-    def fit(self, a, samples, *, max_iter, batch_size=16, learning_rate=1e-3, schedule="cosine", rng=None, callback=None, progress=False):
+    def fit(
+        self,
+        a,
+        samples,
+        *,
+        max_iter,
+        batch_size=16,
+        learning_rate=1e-3,
+        schedule="cosine",
+        rng=None,
+        callback=None,
+        progress=False,
+    ):
         """Train on right-hand sides, by Adam on `direction_loss`.
 
         Parameters
@@ -531,8 +604,14 @@ class DirectionNetwork:
         xp, (samples,) = on_device(samples=samples)
         float_dtype(samples=samples)
         if samples.ndim != 2 or samples.shape[1] != math.prod(self.shape) or not len(samples):
-            raise ValueError(f"samples must have shape (size, {math.prod(self.shape)}) with size >= 1 (got {samples.shape})")
-        steps, batch_size = checked_count("max_iter", max_iter, least=1), checked_count("batch_size", batch_size, least=1)
+            raise ValueError(
+                f"samples must have shape (size, {math.prod(self.shape)}) with size >= 1 (got "
+                f"{samples.shape})"
+            )
+        steps, batch_size = (
+            checked_count("max_iter", max_iter, least=1),
+            checked_count("batch_size", batch_size, least=1),
+        )
         rate = checked_number("learning_rate", learning_rate, above=0)
         checked_choice("schedule", schedule, ("cosine", "constant"))
         rng, a = np.random.default_rng(key_from_rng(rng)), _single(a)
@@ -540,7 +619,10 @@ class DirectionNetwork:
         with progress_bar(steps, "steps") if progress else contextlib.nullcontext() as bar:
             for step in range(steps):
                 batch = samples[rng.integers(len(samples), size=batch_size)]
-                tape, out = self._forward(batch.reshape(batch_size, 1, *self.shape) * np.float32(math.sqrt(batch.shape[1])))
+                tape, out = self._forward(
+                    batch.reshape(batch_size, 1, *self.shape)
+                    * np.float32(math.sqrt(batch.shape[1]))
+                )
                 z = tape.values[out]
                 loss, grad = direction_loss(a, z.reshape(batch.shape), batch)
                 if schedule == "cosine":
@@ -565,7 +647,8 @@ def _single(a):
 
 
 class _Tape:
-    """Values in the order of their making, and how to go back from each to those that it was made of."""
+    """Values in the order of their making, and how to go back from each to those that it was made
+    of."""
 
     def __init__(self, ops):
         self.ops, self.values, self.back, self.n_parameters = ops, [], [], 0
@@ -601,10 +684,15 @@ class _Tape:
 
     def pool(self, i):
         y, cache = self.ops.pool(self.values[i])
-        return self._new(y, lambda g, grads, parameters: _accumulate(grads, i, self.ops.pool_vjp(g, cache)))
+        return self._new(
+            y, lambda g, grads, parameters: _accumulate(grads, i, self.ops.pool_vjp(g, cache))
+        )
 
     def double(self, i):
-        return self._new(self.ops.double(self.values[i]), lambda g, grads, parameters: _accumulate(grads, i, self.ops.double_vjp(g)))
+        return self._new(
+            self.ops.double(self.values[i]),
+            lambda g, grads, parameters: _accumulate(grads, i, self.ops.double_vjp(g)),
+        )
 
     def gradients(self, i, grad):
         """Of all parameters, in the order of the convolutions."""
@@ -620,10 +708,17 @@ def _accumulate(grads, i, g):
 
 
 class _Operations:
-    """Convolution, pooling and interpolation on two- and three-dimensional grids, made of two-dimensional ones."""
+    """Convolution, pooling and interpolation on two- and three-dimensional grids, made of
+    two-dimensional ones."""
 
     def __init__(self, dims, conv2d, conv2d_vjp, avg_pool2d, avg_pool2d_vjp):
-        self.dims, self.conv2d, self.conv2d_vjp, self.pool2d, self.pool2d_vjp = dims, conv2d, conv2d_vjp, avg_pool2d, avg_pool2d_vjp
+        self.dims, self.conv2d, self.conv2d_vjp, self.pool2d, self.pool2d_vjp = (
+            dims,
+            conv2d,
+            conv2d_vjp,
+            avg_pool2d,
+            avg_pool2d_vjp,
+        )
 
     def conv(self, x, w, b):
         padding = w.shape[-1] // 2
@@ -632,7 +727,9 @@ class _Operations:
         y, caches, depth = None, [], x.shape[2]
         for tap in range(w.shape[2]):  # plane z sees plane z + tap - padding
             to, of = _shifted(depth, tap - padding)
-            part, cache = self.conv2d(_planes(x[:, :, of]), w[:, :, tap], b if tap == padding else None, padding=padding)
+            part, cache = self.conv2d(
+                _planes(x[:, :, of]), w[:, :, tap], b if tap == padding else None, padding=padding
+            )
             caches.append((to, of, cache))
             if y is None:
                 y = part.dtype.type(0) * _zeros_like(x, (len(x), len(w), *x.shape[2:]))
@@ -694,11 +791,14 @@ def _volumes(x, count):
 
 def _shifted(depth, shift):
     """Which planes are written and which are read when plane z reads z + shift."""
-    return slice(max(0, -shift), depth - max(0, shift)), slice(max(0, shift), depth - max(0, -shift))
+    return slice(max(0, -shift), depth - max(0, shift)), slice(
+        max(0, shift), depth - max(0, -shift)
+    )
 
 
 def _interpolated(x, axis):
-    """Twice as many points along an axis: each a quarter of the way to its old neighbour, the outermost ones as they were."""
+    """Twice as many points along an axis: each a quarter of the way to its old neighbour, the
+    outermost ones as they were."""
     xp, _ = on_device(x=x)
     x = xp.moveaxis(x, axis, -1)
     before = xp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
@@ -719,7 +819,7 @@ def _interpolated_vjp(g, axis):
     return xp.moveaxis(x, -1, axis)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 @kernel("in T x[n]; inout T y[n]; float64 factor", split="n")
@@ -741,10 +841,16 @@ def sums_of_products(x, y, parts, start, stop):
         parts[g, 0], parts[g, 1], parts[g, 2] = own, both, squares
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T x[n]; in T b[q]; float64 sign; out T y[n]; out float64 parts[g, 3]",
-        split="g", gpu="block", types=INDICES)
+@kernel(
+    "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T x[n]; in T b[q]; float64 sign; "
+    "out T y[n]; out float64 parts[g, 3]",
+    split="g",
+    gpu="block",
+    types=INDICES,
+)
 def rows_and_sums(indptr, indices, data, x, b, sign, y, parts, start, stop):
-    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ x², Σ x y and Σ y²."""
+    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ x², Σ x y and Σ
+    y²."""
     for g in range(start, stop):
         own, both, squares = 0.0, 0.0, 0.0
         for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):

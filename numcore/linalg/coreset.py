@@ -1,9 +1,11 @@
-"""Coresets without analysis of the model: a few weighted points on which training gives nearly the loss of training on all of them.
+"""Coresets without analysis of the model: a few weighted points on which training gives nearly the
+loss of training on all of them.
 
-The user gives `fit` and a loss of each point. The losses of all points under a few models form a matrix; weighted rows whose sum is near
-the sum of all rows are a summary for these models. The model that is trained on the summary adds a column, the next summary sees it too,
-and the best of all is kept. A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction
-Framework", ICML 2023.
+The user gives `fit` and a loss of each point. The losses of all points under a few models form a
+matrix; weighted rows whose sum is near the sum of all rows are a summary for these models. The
+model that is trained on the summary adds a column, the next summary sees it too, and the best of
+all is kept. A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical
+Coreset Construction Framework", ICML 2023.
 """
 
 import math
@@ -16,9 +18,23 @@ from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng
-from ._caratheodory import WeightedSubset, caratheodory, checked_weights, group_sums, length, reduced
+from ._caratheodory import (
+    WeightedSubset,
+    caratheodory,
+    checked_weights,
+    group_sums,
+    length,
+    reduced,
+)
 
-__all__ = ["CoresetResult", "WeightedSubset", "auto_coreset", "caratheodory", "coreset_loss", "vector_sum_coreset"]
+__all__ = [
+    "CoresetResult",
+    "WeightedSubset",
+    "auto_coreset",
+    "caratheodory",
+    "coreset_loss",
+    "vector_sum_coreset",
+]
 
 METHODS = ("norm", "mean_of_samples", "caratheodory", "uniform")
 BLOCK = 256  # points whose masses are added up to one, so that a draw looks into one block only
@@ -63,24 +79,42 @@ class CoresetResult(NamedTuple):
     stopped_by: str
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num_initial=3, patience=5, max_iter=100, stratify="auto",
-                 rng=None, callback=None, progress=False):
-    """A small weighted subset of the points on which `fit` makes a model that is good for all of them.
+def auto_coreset(
+    x,
+    fit,
+    loss,
+    *,
+    size,
+    y=None,
+    weights=None,
+    method="norm",
+    num_initial=3,
+    patience=5,
+    max_iter=100,
+    stratify="auto",
+    rng=None,
+    callback=None,
+    progress=False,
+):
+    """A small weighted subset of the points on which `fit` makes a model that is good for all of
+    them.
 
     Parameters
     ----------
     x : (n, ...) array of float32 or float64
         Points. They are only handed on to `fit` and `loss`.
     fit : function
-        ``fit(x, y, weights)`` trains a model, any object, on weighted points. Where the model has a regulariser, `fit` should make up for
-        Σ weights, which is that of all points on average only: C Σ all weights / Σ weights for scikit-learn's C.
+        ``fit(x, y, weights)`` trains a model, any object, on weighted points. Where the model has a
+        regulariser, `fit` should make up for Σ weights, which is that of all points on average
+        only: C Σ all weights / Σ weights for scikit-learn's C.
     loss : function
-        ``loss(x, y, model)`` is the loss of each point, (n,), finite and not negative, without weights. A regulariser belongs into it,
-        divided by n. See `logistic_loss`, `hinge_loss`, `squared_loss` and `kmeans_loss`.
+        ``loss(x, y, model)`` is the loss of each point, (n,), finite and not negative, without
+        weights. A regulariser belongs into it, divided by n. See `logistic_loss`, `hinge_loss`,
+        `squared_loss` and `kmeans_loss`.
     size : int
         Points that are drawn, 1 <= size <= n; as some are drawn again, the subset has fewer.
     y : (n, ...) array, optional
@@ -88,8 +122,9 @@ def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num
     weights : (n,) array of the dtype of `x`, optional
         Not negative; 1 by default.
     method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
-        How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" is exact for the models so far, and ends when
-        there are as many of them as draws in the smallest class.
+        How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" is
+        exact for the models so far, and ends when there are as many of them as draws in the
+        smallest class.
     num_initial : int
         Models trained on uniform samples at the start.
     patience : int
@@ -97,44 +132,51 @@ def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num
     max_iter : int
         Most rounds after the initial models.
     stratify : {"auto", True, False}
-        Whether the points of each value of `y` are drawn for themselves, in proportion to their weight, one at least. "auto": where `y`
-        holds integers or booleans of 50 values at most, or the numbers -1 and 1.
+        Whether the points of each value of `y` are drawn for themselves, in proportion to their
+        weight, one at least. "auto": where `y` holds integers or booleans of 50 values at most, or
+        the numbers -1 and 1.
     rng : None, int or numpy.random.Generator, optional
     callback : function, optional
-        ``callback(result)`` is called with the `CoresetResult` so far after every model; the search ends when it returns True.
+        ``callback(result)`` is called with the `CoresetResult` so far after every model; the search
+        ends when it returns True.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     CoresetResult
-        The coreset with the least total loss, the initial ones included. Nothing is promised for models other than those that were
-        trained: `total_loss` is measured, no bound. A KeyboardInterrupt ends the search with what was found so far.
+        The coreset with the least total loss, the initial ones included. Nothing is promised for
+        models other than those that were trained: `total_loss` is measured, no bound. A
+        KeyboardInterrupt ends the search with what was found so far.
 
     Raises
     ------
     ValueError
-        `x` is empty, `size` is not between 1 and n or less than the number of classes, losses have another shape, are not finite or
-        negative, weights are negative, all zero or all zero in a class, or an unknown option.
+        `x` is empty, `size` is not between 1 and n or less than the number of classes, losses have
+        another shape, are not finite or negative, weights are negative, all zero or all zero in a
+        class, or an unknown option.
     TypeError
         `fit`, `loss` or `callback` cannot be called, other dtypes, or arrays on different devices.
 
-    Notes
-    -----
-    A round takes one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for the others with t models so far. All
-    losses are kept: up to n (num_initial + max_iter) numbers. The patience counts from the worst initial model, as in the paper.
+    Notes ----- A round takes one fit on `size` points, one loss of all points, and O(n) for "norm",
+    O(n t) for the others with t models so far. All losses are kept: up to n (num_initial +
+    max_iter) numbers. The patience counts from the worst initial model, as in the paper.
 
-    References
-    ----------
-    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
+    Practical Coreset Construction Framework", ICML 2023.
 
     Examples
     --------
     The mean of many numbers, from ten of them:
 
     >>> x = np.arange(1000.0)[:, None]
-    >>> result = auto_coreset(x, lambda x, y, weights: weights @ x / weights.sum(), lambda x, y, mean: ((x - mean)**2).sum(axis=1),
-    ...                       size=10, rng=0)
+    >>> result = auto_coreset(
+    ...     x,
+    ...     lambda x, y, weights: weights @ x / weights.sum(),
+    ...     lambda x, y, mean: ((x - mean) ** 2).sum(axis=1),
+    ...     size=10,
+    ...     rng=0,
+    ... )
     >>> bool(abs(result.model[0] - 499.5) < 50), bool(result.total_loss < 1.02 * 1000 * x.var())
     (True, True)
     """
@@ -145,14 +187,35 @@ def auto_coreset(x, fit, loss, *, size, y=None, weights=None, method="norm", num
     n = len(x)
     y = _checked_targets(y, x)
     weights = checked_weights(weights, n)
-    for name, function in (("fit", fit), ("loss", loss), *([] if callback is None else [("callback", callback)])):
+    for name, function in (
+        ("fit", fit),
+        ("loss", loss),
+        *([] if callback is None else [("callback", callback)]),
+    ):
         if not callable(function):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
-    size, method = checked_count("size", size, least=1, most=n), checked_choice("method", method, METHODS)
-    num_initial, patience = checked_count("num_initial", num_initial, least=1), checked_count("patience", patience, least=1)
+    size, method = (
+        checked_count("size", size, least=1, most=n),
+        checked_choice("method", method, METHODS),
+    )
+    num_initial, patience = (
+        checked_count("num_initial", num_initial, least=1),
+        checked_count("patience", patience, least=1),
+    )
     max_iter = checked_count("max_iter", max_iter)
     strata = _strata(xp, y, weights, size, stratify, n)
-    search = _Search(xp, x, y, weights, fit, loss, method, strata, np.random.default_rng(key_from_rng(rng)), callback)
+    search = _Search(
+        xp,
+        x,
+        y,
+        weights,
+        fit,
+        loss,
+        method,
+        strata,
+        np.random.default_rng(key_from_rng(rng)),
+        callback,
+    )
     search.bar = progress_bar(num_initial + max_iter, "models") if progress else None
     try:
         stopped = search.run(num_initial, patience, max_iter)
@@ -179,9 +242,11 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     weights : (n,) array of the same dtype, optional
         Not negative, not all zero; 1 by default.
     method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
-        "norm" draws rows with probabilities q_i in proportion to weights_i ‖f_i‖ (to weights_i where all these are zero) and gives each
-        drawn one the weight weights_i / (size q_i): right on average, and exact for one column without negative entries. "uniform" draws in
-        proportion to weights_i, "mean_of_samples" takes the best of several such draws. "caratheodory" is exact, and needs size > t.
+        "norm" draws rows with probabilities q_i in proportion to weights_i ‖f_i‖ (to weights_i
+        where all these are zero) and gives each drawn one the weight weights_i / (size q_i): right
+        on average, and exact for one column without negative entries. "uniform" draws in proportion
+        to weights_i, "mean_of_samples" takes the best of several such draws. "caratheodory" is
+        exact, and needs size > t.
     num_trials : int
         For "mean_of_samples".
     rng : None, int or numpy.random.Generator, optional
@@ -189,16 +254,18 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     Returns
     -------
     WeightedSubset
-        Rows that are drawn several times have the sum of the weights. `error` is the length of the difference of the two sums. With
-        q_i = weights_i ‖f_i‖ / Q, the mean of its square is (Q² - ‖Σ weights_i f_i‖²) / size for "norm", and
-        (W Σ weights_i ‖f_i‖² - ‖Σ weights_i f_i‖²) / size with W = Σ weights for "uniform"; `error_bound` is the root, for
-        "mean_of_samples" as for "uniform". For "caratheodory" it bounds the rounding.
+        Rows that are drawn several times have the sum of the weights. `error` is the length of the
+        difference of the two sums. With q_i = weights_i ‖f_i‖ / Q, the mean of its square is (Q² -
+        ‖Σ weights_i f_i‖²) / size for "norm", and (W Σ weights_i ‖f_i‖² - ‖Σ weights_i f_i‖²) /
+        size with W = Σ weights for "uniform"; `error_bound` is the root, for "mean_of_samples" as
+        for "uniform". For "caratheodory" it bounds the rounding.
 
     Raises
     ------
     ValueError
-        `f` has not two dimensions or no rows, entries are not finite, their sums overflow, weights are negative or all zero, `size` is not
-        between 1 and n or too small for "caratheodory", or an unknown option.
+        `f` has not two dimensions or no rows, entries are not finite, their sums overflow, weights
+        are negative or all zero, `size` is not between 1 and n or too small for "caratheodory", or
+        an unknown option.
     TypeError
         Other or mixed dtypes or devices.
 
@@ -206,9 +273,8 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     -----
     O(n t) operations, and one number for each draw: a draw looks into a block of 256 rows.
 
-    References
-    ----------
-    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
+    Practical Coreset Construction Framework", ICML 2023.
 
     Examples
     --------
@@ -224,10 +290,15 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     n = len(f)
     size, weights = checked_count("size", size, least=1, most=n), checked_weights(weights, n)
     checked_choice("method", method, METHODS)
-    num_trials, rng = checked_count("num_trials", num_trials, least=1), np.random.default_rng(key_from_rng(rng))
+    num_trials, rng = (
+        checked_count("num_trials", num_trials, least=1),
+        np.random.default_rng(key_from_rng(rng)),
+    )
     if method == "caratheodory":
         if size <= f.shape[1]:
-            raise ValueError(f"size must be more than the number of columns of f, {f.shape[1]} (got {size})")
+            raise ValueError(
+                f"size must be more than the number of columns of f, {f.shape[1]} (got {size})"
+            )
         return caratheodory(f, weights, size=size)
     w = _wide(xp, weights)
     with np.errstate(all="ignore"):
@@ -236,7 +307,11 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
         sums = sums.sum(axis=0)
         if not bool(xp.isfinite(sums).all()):
             raise ValueError("f and its weighted sums must be finite (got nan or inf)")
-        total, norms, everything = sums[:f.shape[1]], _lengths(xp, f), _Strata(xp.zeros(1, np.int32), (size,))
+        total, norms, everything = (
+            sums[: f.shape[1]],
+            _lengths(xp, f),
+            _Strata(xp.zeros(1, np.int32), (size,)),
+        )
         if method == "mean_of_samples":
             indices, drawn = _best_sample(xp, f, w, None, size, num_trials, rng)
         else:
@@ -244,9 +319,15 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
         drawn = drawn.astype(dtype, copy=False)
         error = length(xp, drawn.astype(np.float64) @ f[indices].astype(np.float64) - total)
         largest = float(norms.max()) or 1.0
-        q = float((w * norms).sum()) if method == "norm" else largest * math.sqrt(float(sums[-1] * (w * (norms / largest)**2).sum()))
+        q = (
+            float((w * norms).sum())
+            if method == "norm"
+            else largest * math.sqrt(float(sums[-1] * (w * (norms / largest) ** 2).sum()))
+        )
         known = length(xp, total)
-        return WeightedSubset(indices, drawn, error, math.sqrt(max(q - known, 0) / size) * math.sqrt(q + known))
+        return WeightedSubset(
+            indices, drawn, error, math.sqrt(max(q - known, 0) / size) * math.sqrt(q + known)
+        )
 
 
 @routine
@@ -257,7 +338,8 @@ def coreset_loss(result, losses):
     ----------
     result : CoresetResult or WeightedSubset
     losses : (n,) or (k,) array of float32 or float64
-        The losses of all points, or those of the k points of the coreset in the order of its indices.
+        The losses of all points, or those of the k points of the coreset in the order of its
+        indices.
 
     Returns
     -------
@@ -271,9 +353,8 @@ def coreset_loss(result, losses):
     TypeError
         `result` is no coreset, `losses` has another dtype or is on another device.
 
-    References
-    ----------
-    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset Construction Framework", ICML 2023.
+    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
+    Practical Coreset Construction Framework", ICML 2023.
 
     Examples
     --------
@@ -283,26 +364,53 @@ def coreset_loss(result, losses):
     10.0
     """
     if not isinstance(result, (CoresetResult, WeightedSubset)):
-        raise TypeError(f"result must be a CoresetResult or a WeightedSubset (got {type(result).__name__})")
-    xp, (indices, weights, losses) = on_device(indices=result.indices, weights=result.weights, losses=losses)
+        raise TypeError(
+            f"result must be a CoresetResult or a WeightedSubset (got {type(result).__name__})"
+        )
+    xp, (indices, weights, losses) = on_device(
+        indices=result.indices, weights=result.weights, losses=losses
+    )
     float_dtype(losses=losses)
     k, n = len(indices), len(result.loss_matrix) if isinstance(result, CoresetResult) else None
     least = int(indices[-1]) + 1 if k else 0
-    if losses.ndim != 1 or len(losses) != k and (len(losses) < least if n is None else len(losses) != n):
-        raise ValueError(f"losses must have shape ({k},) or ({f'n >= {least}' if n is None else n},) (got {losses.shape})")
+    if (
+        losses.ndim != 1
+        or len(losses) != k
+        and (len(losses) < least if n is None else len(losses) != n)
+    ):
+        raise ValueError(
+            f"losses must have shape ({k},) or ({f'n >= {least}' if n is None else n},) (got "
+            f"{losses.shape})"
+        )
     with np.errstate(all="ignore"):
-        return float((weights.astype(np.float64) * (losses if len(losses) == k else losses[indices])).sum())
+        return float(
+            (weights.astype(np.float64) * (losses if len(losses) == k else losses[indices])).sum()
+        )
 
 
-# --- the search --------------------------------------------------------------------------------------------------------------------
+# --- the search -----------------------------------------------------------------------------------
 
 
 class _Search:
-    """What one call of `auto_coreset` knows: the losses so far, their norms, and the best coreset."""
+    """What one call of `auto_coreset` knows: the losses so far, their norms, and the best
+    coreset."""
 
     def __init__(self, xp, x, y, weights, fit, loss, method, strata, rng, callback):
-        self.xp, self.x, self.y, self.w, self.fit, self.loss = xp, x, y, _wide(xp, weights), fit, loss
-        self.method, self.strata, self.rng, self.callback, self.bar = method, strata, rng, callback, None
+        self.xp, self.x, self.y, self.w, self.fit, self.loss = (
+            xp,
+            x,
+            y,
+            _wide(xp, weights),
+            fit,
+            loss,
+        )
+        self.method, self.strata, self.rng, self.callback, self.bar = (
+            method,
+            strata,
+            rng,
+            callback,
+            None,
+        )
         self.members = None if method in ("norm", "uniform") else strata.members(xp)
         self.history, self.num_iter, self.num_initial, self.best = [], 0, 0, None
         self.columns, self.norms = None, xp.zeros(len(x))
@@ -311,7 +419,9 @@ class _Search:
     def run(self, num_initial, patience, max_iter):
         """The reason for the end."""
         self.num_initial = num_initial
-        self.columns = self.xp.empty((min(FIRST_QUERIES, num_initial + max_iter), len(self.x)), self.x.dtype)
+        self.columns = self.xp.empty(
+            (min(FIRST_QUERIES, num_initial + max_iter), len(self.x)), self.x.dtype
+        )
         for _ in range(num_initial):
             self.add(*_draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
             if self.told_to_stop():
@@ -353,9 +463,14 @@ class _Search:
     def checked(self, losses):
         xp, (losses, _) = on_device(loss=losses, x=self.x)
         if losses is None or losses.dtype.kind not in "biuf":
-            raise TypeError(f"loss must give an array of real numbers (got {getattr(losses, 'dtype', None)} in {self.round()})")
+            raise TypeError(
+                f"loss must give an array of real numbers (got {getattr(losses, 'dtype', None)} in "
+                f"{self.round()})"
+            )
         if losses.shape != self.x.shape[:1]:
-            raise ValueError(f"loss must give shape ({len(self.x)},) (got {losses.shape} in {self.round()})")
+            raise ValueError(
+                f"loss must give shape ({len(self.x)},) (got {losses.shape} in {self.round()})"
+            )
         with np.errstate(over="ignore"):
             return xp.ascontiguousarray(losses.astype(self.x.dtype, copy=False))
 
@@ -364,18 +479,27 @@ class _Search:
         return f"initial model {t + 1}" if t < self.num_initial else f"round {self.num_iter + 1}"
 
     def summary(self):
-        """Indices and weights whose weighted losses are near those of all points, for each model so far."""
+        """Indices and weights whose weighted losses are near those of all points, for each model so
+        far."""
         n, xp = len(self.x), self.xp
         if self.method in ("norm", "uniform"):
-            return _draw(xp, n, self.norms if self.method == "norm" else None, self.w, self.strata, self.rng)
-        f, parts = self.columns[:len(self.history)].T, []
+            return _draw(
+                xp, n, self.norms if self.method == "norm" else None, self.w, self.strata, self.rng
+            )
+        f, parts = self.columns[: len(self.history)].T, []
         for members, share in zip(self.members, self.strata.shares, strict=True):
             if self.method == "mean_of_samples":
                 parts.append(_best_sample(xp, f, self.w, members, share, NUM_TRIALS, self.rng))
             else:
-                rows, w = (f, self.w) if members is None else (f[members], self.w[members] if len(self.w) == n else self.w)
+                rows, w = (
+                    (f, self.w)
+                    if members is None
+                    else (f[members], self.w[members] if len(self.w) == n else self.w)
+                )
                 with np.errstate(all="ignore"):
-                    indices, w, *_ = reduced(xp, "loss", rows, w if len(w) == len(rows) else None, share, CHUNKS)
+                    indices, w, *_ = reduced(
+                        xp, "loss", rows, w if len(w) == len(rows) else None, share, CHUNKS
+                    )
                 parts.append((indices if members is None else members[indices], w))
         indices, weights = (xp.concatenate(part) for part in zip(*parts, strict=True))
         order = xp.argsort(indices)
@@ -385,7 +509,13 @@ class _Search:
         return self.callback is not None and self.callback(self.result("running")) is True
 
     def result(self, stopped):
-        return CoresetResult(*self.best, np.array(self.history), self.columns[:len(self.history)].T, self.num_iter, stopped)
+        return CoresetResult(
+            *self.best,
+            np.array(self.history),
+            self.columns[: len(self.history)].T,
+            self.num_iter,
+            stopped,
+        )
 
 
 def _checked_targets(y, x):
@@ -396,7 +526,10 @@ def _checked_targets(y, x):
     if device_of(y) is None:
         raise TypeError(f"y must be an array (got {type(y).__name__})")
     if device_of(y) is not device_of(x):
-        raise TypeError(f"arguments must live on one device (got x on {device_of(x).name}, y on {device_of(y).name})")
+        raise TypeError(
+            f"arguments must live on one device (got x on {device_of(x).name}, y on "
+            f"{device_of(y).name})"
+        )
     if y.shape[:1] != x.shape[:1]:
         raise ValueError(f"y must have length {len(x)}, that of x (got shape {y.shape})")
     return y
@@ -404,30 +537,49 @@ def _checked_targets(y, x):
 
 def _wide(xp, weights):
     """Weights in float64; a single 1 stands for all where there are none."""
-    return xp.ones(1) if weights is None else xp.ascontiguousarray(weights.astype(np.float64, copy=False))
+    return (
+        xp.ones(1)
+        if weights is None
+        else xp.ascontiguousarray(weights.astype(np.float64, copy=False))
+    )
 
 
-# --- strata ------------------------------------------------------------------------------------------------------------------------
+# --- strata ---------------------------------------------------------------------------------------
 
 
 class _Strata(NamedTuple):
-    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one class), and the draws of each."""
+    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one
+    class), and the draws of each."""
 
     labels: Any
     shares: tuple
 
     def members(self, xp):
         """The points of each class; None for all."""
-        return [None] if len(self.shares) == 1 else [xp.nonzero(self.labels == c)[0] for c in range(len(self.shares))]
+        return (
+            [None]
+            if len(self.shares) == 1
+            else [xp.nonzero(self.labels == c)[0] for c in range(len(self.shares))]
+        )
 
 
 def _strata(xp, y, weights, size, stratify, n):
-    if not isinstance(stratify, (bool, np.bool_)) and not (isinstance(stratify, str) and stratify == "auto"):
+    if not isinstance(stratify, (bool, np.bool_)) and not (
+        isinstance(stratify, str) and stratify == "auto"
+    ):
         raise ValueError(f"stratify must be one of auto, True, False (got {stratify!r})")
     if not isinstance(stratify, str) and stratify and (y is None or y.ndim != 1):
-        raise ValueError(f"stratify=True needs y of shape ({n},) (got {None if y is None else y.shape})")
+        raise ValueError(
+            f"stratify=True needs y of shape ({n},) (got {None if y is None else y.shape})"
+        )
     one = _Strata(xp.zeros(1, np.int32), (size,))
-    if not stratify or y is None or y.ndim != 1 or isinstance(stratify, str) and y.dtype.kind not in "biuf":
+    if (
+        not stratify
+        or y is None
+        or y.ndim != 1
+        or isinstance(stratify, str)
+        and y.dtype.kind not in "biuf"
+    ):
         return one
     if y.dtype.kind == "f" and bool((abs(y) == 1).all()):
         y = y.astype(np.int8)
@@ -439,9 +591,13 @@ def _strata(xp, y, weights, size, stratify, n):
         return one
     if size < count:
         raise ValueError(f"size must be at least the number of classes, {count} (got {size})")
-    mass = xp.bincount(labels, weights=None if weights is None else weights, minlength=count).tolist()
+    mass = xp.bincount(
+        labels, weights=None if weights is None else weights, minlength=count
+    ).tolist()
     if not min(mass) > 0:
-        raise ValueError(f"weights must not all be zero in a class (got class {values[mass.index(min(mass))]!r})")
+        raise ValueError(
+            f"weights must not all be zero in a class (got class {values[mass.index(min(mass))]!r})"
+        )
     return _Strata(labels.astype(np.int32), _shares(np.array(mass), size))
 
 
@@ -469,11 +625,12 @@ def _shares(mass, size):
     return tuple(shares.tolist())
 
 
-# --- draws -------------------------------------------------------------------------------------------------------------------------
+# --- draws ----------------------------------------------------------------------------------------
 
 
 def _draw(xp, n, norms, w, strata, rng):
-    """Draw points in proportion to w ‖f‖, or to w where norms is None, in each class: indices and weights in float64."""
+    """Draw points in proportion to w ‖f‖, or to w where norms is None, in each class: indices and
+    weights in float64."""
     shares = np.array(strata.shares)
     norms = xp.ones(1) if norms is None else norms
     masses = xp.empty((-(-n // BLOCK), len(shares)))
@@ -489,7 +646,16 @@ def _draw(xp, n, norms, w, strata, rng):
         table = _on_host(masses)
     chosen = xp.empty(int(shares.sum()), np.int64)
     thresholds, firsts, counts = _thresholds(table, shares, rng)
-    draw_in_blocks(norms, w, strata.labels, n, xp.asarray(thresholds), xp.asarray(firsts), xp.asarray(counts), chosen)
+    draw_in_blocks(
+        norms,
+        w,
+        strata.labels,
+        n,
+        xp.asarray(thresholds),
+        xp.asarray(firsts),
+        xp.asarray(counts),
+        chosen,
+    )
     indices, times = xp.unique(chosen, return_counts=True)
     each = xp.asarray(table.sum(axis=0) / shares)
     here = [array if len(array) == 1 else array[indices] for array in (strata.labels, norms)]
@@ -501,12 +667,15 @@ def _on_host(array):
 
 
 def _thresholds(table, shares, rng):
-    """Random numbers below the masses of blocks (b, c), block after block, class after class, ascending: with where each pair begins."""
+    """Random numbers below the masses of blocks (b, c), block after block, class after class,
+    ascending: with where each pair begins."""
     b, c = table.shape
     ends, keys, thresholds = np.cumsum(table, axis=0), [], []
     for column in range(c):
         u = np.sort(rng.random(shares[column])) * ends[-1, column]
-        block = np.minimum(np.searchsorted(ends[:, column], u, side="right"), np.flatnonzero(table[:, column])[-1])
+        block = np.minimum(
+            np.searchsorted(ends[:, column], u, side="right"), np.flatnonzero(table[:, column])[-1]
+        )
         keys.append(block * c + column)
         thresholds.append(u - (ends[block, column] - table[block, column]))
     keys = np.concatenate(keys)
@@ -516,13 +685,16 @@ def _thresholds(table, shares, rng):
 
 
 def _best_sample(xp, f, w, members, size, num_trials, rng):
-    """Of several draws in proportion to w among the members the one whose mean of f is nearest to that of all members."""
+    """Of several draws in proportion to w among the members the one whose mean of f is nearest to
+    that of all members."""
     n = len(f)
     members = xp.arange(n) if members is None else members
     w = w[members] if len(w) == n else xp.ones(len(members)) * w
     ends = xp.cumsum(w)
     rows, mass = f[members], float(ends[-1])
-    rows = rows / max(float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny)  # no square overflows
+    rows = rows / max(
+        float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny
+    )  # no square overflows
     mean = (w / mass) @ rows
     best, least = None, math.inf
     for _ in range(num_trials):
@@ -539,20 +711,26 @@ def _lengths(xp, f):
     """The lengths of the rows in float64, without overflow on the way."""
     lengths = xp.empty(len(f))
     for first in range(0, len(f), ROWS):
-        rows = f[first:first + ROWS].astype(np.float64)
+        rows = f[first : first + ROWS].astype(np.float64)
         largest = (float(xp.abs(rows).max()) if rows.size else 0.0) or 1.0
         rows = rows / largest
-        lengths[first:first + ROWS] = largest * xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
+        lengths[first : first + ROWS] = largest * xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
     return lengths
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 # Arrays of extents q, r, s have n entries, or one that stands for all.
 
 
-@kernel("in T losses[n]; in float64 w[q]; inout float64 norms[n]; out T column[n]; out float64 parts[b, 2]", split="b", gpu="block")
+@kernel(
+    "in T losses[n]; in float64 w[q]; inout float64 norms[n]; out T column[n]; "
+    "out float64 parts[b, 2]",
+    split="b",
+    gpu="block",
+)
 def add_losses(losses, w, norms, column, parts, start, stop):
-    """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss, and how many losses are negative or not finite."""
+    """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss, and how many losses
+    are negative or not finite."""
     for b in range(start, stop):
         first, last = b * BLOCK, min((b + 1) * BLOCK, losses.size)
         new, norm, copy = losses[first:last], norms[first:last], column[first:last]
@@ -562,7 +740,10 @@ def add_losses(losses, w, norms, column, parts, start, stop):
             ratio = min(value, norm[i]) / max(larger, TINY)
             norm[i] = larger * math.sqrt(1 + ratio * ratio)
             copy[i] = new[i]
-        parts[b, 0], parts[b, 1] = weighted_sum(new, w[first:last] if w.size > 1 else w), bad_ones(new)
+        parts[b, 0], parts[b, 1] = (
+            weighted_sum(new, w[first:last] if w.size > 1 else w),
+            bad_ones(new),
+        )
 
 
 def weighted_sum(values, w):
@@ -588,27 +769,52 @@ def bad_ones(values):
 TINY = 2.0**-1022
 
 
-@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]; scratch float64 sums[4*c]",
-        split="b", gpu="block")
+@kernel(
+    "in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]; "
+    "scratch float64 sums[4*c]",
+    split="b",
+    gpu="block",
+)
 def block_masses(norms, w, labels, n, masses, sums, start, stop):
-    """Σ w norm of each class in each block of n points; four sums in turn, as an addition waits for the one before it."""
+    """Σ w norm of each class in each block of n points; four sums in turn, as an addition waits for
+    the one before it."""
     classes = np.uintp(masses.shape[1])
-    per_norm, per_w, per_label = np.uintp(norms.size > 1), np.uintp(w.size > 1), np.uintp(labels.size > 1)
+    per_norm, per_w, per_label = (
+        np.uintp(norms.size > 1),
+        np.uintp(w.size > 1),
+        np.uintp(labels.size > 1),
+    )
     for b in range(start, stop):
         sums[:] = 0
         for i in range(np.uintp(b * BLOCK), np.uintp(min((b + 1) * BLOCK, n))):
-            sums[(i & np.uintp(3)) * classes + np.uintp(labels[i * per_label])] += w[i * per_w] * norms[i * per_norm]
+            sums[(i & np.uintp(3)) * classes + np.uintp(labels[i * per_label])] += (
+                w[i * per_w] * norms[i * per_norm]
+            )
         for c in range(masses.shape[1]):
-            masses[b, c] = (sums[c] + sums[classes + c]) + (sums[2 * classes + c] + sums[3 * classes + c])
+            masses[b, c] = (sums[c] + sums[classes + c]) + (
+                sums[2 * classes + c] + sums[3 * classes + c]
+            )
 
 
-@kernel("in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; in float64 thresholds[m]; in int64 firsts[b, c];"
-        " in int64 counts[b, c]; out int64 chosen[m]; scratch float64 sums[c]; scratch int64 done[c];"
-        " scratch int64 last[c]", split="b", gpu="block")
-def draw_in_blocks(norms, w, labels, n, thresholds, firsts, counts, chosen, sums, done, last, start, stop):
-    """For each threshold of a block and a class the point where the sum of the masses passes it, or the last with a mass."""
+@kernel(
+    "in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; in float64 thresholds[m]; "
+    "in int64 firsts[b, c];"
+    " in int64 counts[b, c]; out int64 chosen[m]; scratch float64 sums[c]; scratch int64 done[c];"
+    " scratch int64 last[c]",
+    split="b",
+    gpu="block",
+)
+def draw_in_blocks(
+    norms, w, labels, n, thresholds, firsts, counts, chosen, sums, done, last, start, stop
+):
+    """For each threshold of a block and a class the point where the sum of the masses passes it, or
+    the last with a mass."""
     classes = np.uintp(sums.size)
-    per_norm, per_w, per_label = np.uintp(norms.size > 1), np.uintp(w.size > 1), np.uintp(labels.size > 1)
+    per_norm, per_w, per_label = (
+        np.uintp(norms.size > 1),
+        np.uintp(w.size > 1),
+        np.uintp(labels.size > 1),
+    )
     for b in range(start, stop):
         missing = 0
         for c in range(classes):

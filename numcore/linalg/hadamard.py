@@ -1,7 +1,9 @@
-"""The Walsh–Hadamard transform: y = H x with H_1 = [1], H_2N = [[H_N, H_N], [H_N, -H_N]], in N log2 N additions.
+"""The Walsh–Hadamard transform: y = H x with H_1 = [1], H_2N = [[H_N, H_N], [H_N, -H_N]], in N log2
+N additions.
 
-A transform of length N = N1 N2 is H_N1 ⊗ H_N2: one of length N1 down the columns of x as an N1 × N2 matrix, one of length N2 along its
-rows. Columns are taken in panels that stay in the cache, so that every element is read from memory two or three times for any N.
+A transform of length N = N1 N2 is H_N1 ⊗ H_N2: one of length N1 down the columns of x as an N1 × N2
+matrix, one of length N2 along its rows. Columns are taken in panels that stay in the cache, so that
+every element is read from memory two or three times for any N.
 """
 
 import numpy as np
@@ -10,11 +12,16 @@ from ..checks import checked_choice, checked_count
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 
-ROW_BYTES = 1 << 15  # the longest row that is transformed in one piece: the L1 cache, or the shared memory of a block
+ROW_BYTES = (
+    1 << 15
+)  # the longest row that is transformed in one piece: the L1 cache, or the shared memory of a block
 LONGEST_COLUMN = 512
 PANEL = 64  # columns that are transformed together
 FEW_COLUMNS = 16  # fewer than this are better transformed as rows
-COMPLEX = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
+COMPLEX = {
+    np.dtype(np.complex64): np.dtype(np.float32),
+    np.dtype(np.complex128): np.dtype(np.float64),
+}
 
 
 def next_power_of_two(n):
@@ -53,7 +60,8 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
         The extent of `axis`, N, must be a power of two.
     axis : int
     norm : {None, "ortho"}
-        None leaves the entries of H as ±1, so that twice the transform is N x; "ortho" divides by √N, so that lengths are kept.
+        None leaves the entries of H as ±1, so that twice the transform is N x; "ortho" divides by
+        √N, so that lengths are kept.
     order : {"natural", "sequency"}
         Rows of H as Sylvester's construction gives them, or by their number of changes of sign.
 
@@ -69,9 +77,8 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     TypeError
         `x` has another dtype, integers for one: convert them first.
 
-    Notes
-    -----
-    O(N log N) additions for each vector; memory: the result, and one more copy where `axis` must be moved.
+    Notes ----- O(N log N) additions for each vector; memory: the result, and one more copy where
+    `axis` must be moved.
 
     References
     ----------
@@ -85,9 +92,11 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     xp, (x,) = on_device(x=x)
     axis = _checked(x, axis, norm, order)
     if x.dtype in COMPLEX:
-        real, imag = (fwht(part, axis=axis, norm=norm, order=order) for part in (xp.real(x), xp.imag(x)))
+        real, imag = (
+            fwht(part, axis=axis, norm=norm, order=order) for part in (xp.real(x), xp.imag(x))
+        )
         return real + x.dtype.type(1j) * imag
-    n, after = x.shape[axis], int(np.prod(x.shape[axis + 1:]))
+    n, after = x.shape[axis], int(np.prod(x.shape[axis + 1 :]))
     moved = 1 < after < FEW_COLUMNS
     y = xp.array(xp.moveaxis(x, axis, -1) if moved else x, order="C")
     if y.size:
@@ -106,14 +115,18 @@ def _checked(x, axis, norm, order):
     axis = checked_count("axis", axis, least=-x.ndim, most=x.ndim - 1)
     n = x.shape[axis]
     if n < 1 or n & (n - 1):
-        raise ValueError(f"x.shape[axis] must be a power of two (got {n}; the next one is {next_power_of_two(max(n, 1))})")
+        raise ValueError(
+            f"x.shape[axis] must be a power of two (got {n}; "
+            f"the next one is {next_power_of_two(max(n, 1))})"
+        )
     checked_choice("norm", norm, (None, "ortho"))
     checked_choice("order", order, ("natural", "sequency"))
     return axis % x.ndim
 
 
 def _sequency(n):
-    """For each number of sign changes the row of H in natural order: the Gray code with its bits reversed."""
+    """For each number of sign changes the row of H in natural order: the Gray code with its bits
+    reversed."""
     s, result = np.arange(n), np.zeros(n, np.int64)
     gray, bits = s ^ (s >> 1), n.bit_length() - 1
     for bit in range(bits):
@@ -135,7 +148,7 @@ def _transform(y, scale):
         hadamard_columns(y, scale)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 @kernel("inout T x[r, n]; T scale", split="r", gpu="block", shared="itemsize*n")
@@ -147,41 +160,69 @@ def hadamard_rows(x, scale, start, stop):
         h = 1
         if n >= 8:
             for j in range(0, n, 8):
-                (row[j], row[j + 1], row[j + 2], row[j + 3], row[j + 4], row[j + 5], row[j + 6], row[j + 7]) = _eight(
-                    row[j], row[j + 1], row[j + 2], row[j + 3], row[j + 4], row[j + 5], row[j + 6], row[j + 7])
+                (
+                    row[j],
+                    row[j + 1],
+                    row[j + 2],
+                    row[j + 3],
+                    row[j + 4],
+                    row[j + 5],
+                    row[j + 6],
+                    row[j + 7],
+                ) = _eight(
+                    row[j],
+                    row[j + 1],
+                    row[j + 2],
+                    row[j + 3],
+                    row[j + 4],
+                    row[j + 5],
+                    row[j + 6],
+                    row[j + 7],
+                )
             h = 8
         _butterflies(row, n, h)
         for j in range(n):
             row[j] *= scale
 
 
-@kernel("inout T x[p, n, m]; T scale; scratch T panel[64*n]", split="m", gpu="block", threads=128, shared="8*itemsize*n", grain="64")
+@kernel(
+    "inout T x[p, n, m]; T scale; scratch T panel[64*n]",
+    split="m",
+    gpu="block",
+    threads=128,
+    shared="8*itemsize*n",
+    grain="64",
+)
 def hadamard_columns(x, scale, panel, start, stop):
-    """Columns, whose length n is a power of two, at most 512 (in 64 columns at once on the CPU, 8 on a GPU)."""
+    """Columns, whose length n is a power of two, at most 512 (in 64 columns at once on the CPU, 8
+    on a GPU)."""
     n = x.shape[1]
     for q in range(x.shape[0]):
         for first in range(start, stop, 64):
             width = min(64, stop - first)
             for i in range(n):
-                source, target = x[q, i, first:first + width], panel[64 * i:64 * i + 64]
+                source, target = x[q, i, first : first + width], panel[64 * i : 64 * i + 64]
                 for j in range(width):
                     target[j] = source[j]
                 for j in range(width, 64):
                     target[j] = 0
             _butterflies(panel, 64 * n, 64)
             for i in range(n):
-                source, target = panel[64 * i:64 * i + 64], x[q, i, first:first + width]
+                source, target = panel[64 * i : 64 * i + 64], x[q, i, first : first + width]
                 for j in range(width):
                     target[j] = scale * source[j]
 
 
 def _butterflies(x, n, h):
-    """(a, b) ← (a + b, a - b) for elements h apart, then 2 h, … up to n / 2: three levels at once while there are three."""
+    """(a, b) ← (a + b, a - b) for elements h apart, then 2 h, … up to n / 2: three levels at once
+    while there are three."""
     while h < n:
         radix = 8 if 8 * h <= n else 4 if 4 * h <= n else 2
         for k in range(n // (radix * h)):
-            block = x[k * radix * h:(k + 1) * radix * h]
-            if radix == 8:  # a distance that the compiler knows needs no test at run time whether the eight streams overlap
+            block = x[k * radix * h : (k + 1) * radix * h]
+            if radix == 8:
+                # a distance that the compiler knows needs no test at run time whether the eight
+                # streams overlap
                 if h == 8:
                     _stage_8(block, 8)
                 elif h == 64:
@@ -200,20 +241,60 @@ def _butterflies(x, n, h):
 
 
 def _eight(a0, a1, a2, a3, a4, a5, a6, a7):
-    b0, b1, b2, b3, b4, b5, b6, b7 = a0 + a1, a0 - a1, a2 + a3, a2 - a3, a4 + a5, a4 - a5, a6 + a7, a6 - a7
-    a0, a1, a2, a3, a4, a5, a6, a7 = b0 + b2, b1 + b3, b0 - b2, b1 - b3, b4 + b6, b5 + b7, b4 - b6, b5 - b7
+    b0, b1, b2, b3, b4, b5, b6, b7 = (
+        a0 + a1,
+        a0 - a1,
+        a2 + a3,
+        a2 - a3,
+        a4 + a5,
+        a4 - a5,
+        a6 + a7,
+        a6 - a7,
+    )
+    a0, a1, a2, a3, a4, a5, a6, a7 = (
+        b0 + b2,
+        b1 + b3,
+        b0 - b2,
+        b1 - b3,
+        b4 + b6,
+        b5 + b7,
+        b4 - b6,
+        b5 - b7,
+    )
     return a0 + a4, a1 + a5, a2 + a6, a3 + a7, a0 - a4, a1 - a5, a2 - a6, a3 - a7
 
 
 def _stage_8(x, h):
     for j in range(h):
-        (x[j], x[j + h], x[j + 2 * h], x[j + 3 * h], x[j + 4 * h], x[j + 5 * h], x[j + 6 * h], x[j + 7 * h]) = _eight(
-            x[j], x[j + h], x[j + 2 * h], x[j + 3 * h], x[j + 4 * h], x[j + 5 * h], x[j + 6 * h], x[j + 7 * h])
+        (
+            x[j],
+            x[j + h],
+            x[j + 2 * h],
+            x[j + 3 * h],
+            x[j + 4 * h],
+            x[j + 5 * h],
+            x[j + 6 * h],
+            x[j + 7 * h],
+        ) = _eight(
+            x[j],
+            x[j + h],
+            x[j + 2 * h],
+            x[j + 3 * h],
+            x[j + 4 * h],
+            x[j + 5 * h],
+            x[j + 6 * h],
+            x[j + 7 * h],
+        )
 
 
 def _stage_4(x, h):
     for j in range(h):
-        a, b, c, d = x[j] + x[j + h], x[j] - x[j + h], x[j + 2 * h] + x[j + 3 * h], x[j + 2 * h] - x[j + 3 * h]
+        a, b, c, d = (
+            x[j] + x[j + h],
+            x[j] - x[j + h],
+            x[j + 2 * h] + x[j + 3 * h],
+            x[j + 2 * h] - x[j + 3 * h],
+        )
         x[j], x[j + h], x[j + 2 * h], x[j + 3 * h] = a + c, b + d, a - c, b - d
 
 

@@ -1,4 +1,5 @@
-"""Leverage scores: how much a row of A can weigh in a least-squares problem, τ_i = a_iᵀ (AᵀA)⁺ a_i."""
+"""Leverage scores: how much a row of A can weigh in a least-squares problem, τ_i = a_iᵀ (AᵀA)⁺
+a_i."""
 
 import math
 
@@ -16,28 +17,32 @@ WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: a worse Gram matrix is not
 
 @routine
 def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
-    """Leverage scores of the rows of A: the squared lengths of the rows of an orthonormal basis of its columns.
+    """Leverage scores of the rows of A: the squared lengths of the rows of an orthonormal basis of
+    its columns.
 
     Parameters
     ----------
     a : (..., n, d) array of float32 or float64
         Finite.
     method : {"qr", "gram", "sketch"}
-        "qr" is exact, and takes rank-deficient matrices. "gram" goes by the Cholesky factor of AᵀA, three to five times as fast; its
-        error grows with the square of the condition, and where that is too large, "qr" is taken instead. "sketch" estimates, from a
-        random sketch of A: each score is off by a factor between 0.4 and 2.5 but in rare cases. It and "gram" take one matrix.
+        "qr" is exact, and takes rank-deficient matrices. "gram" goes by the Cholesky factor of AᵀA,
+        three to five times as fast; its error grows with the square of the condition, and where
+        that is too large, "qr" is taken instead. "sketch" estimates, from a random sketch of A:
+        each score is off by a factor between 0.4 and 2.5 but in rare cases. It and "gram" take one
+        matrix.
     sketch_size : int, optional
         Rows of the sketch, 4 d log2(d) + 64 by default.
     rcond : float, optional
-        Singular values below rcond times the largest count as zero; max(n, d) times the roundoff by default.
+        Singular values below rcond times the largest count as zero; max(n, d) times the roundoff by
+        default.
     rng : None, int or numpy.random.Generator, optional
         For "sketch".
 
     Returns
     -------
     (..., n) array
-        Between 0 and 1; they sum up to the rank of A and do not change when A is multiplied from the right by an invertible matrix. A
-        row of zeros has the score 0.
+        Between 0 and 1; they sum up to the rank of A and do not change when A is multiplied from
+        the right by an invertible matrix. A row of zeros has the score 0.
 
     Raises
     ------
@@ -46,14 +51,11 @@ def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes
-    -----
-    "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work on d × d matrices is done in float64.
+    Notes ----- "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work
+    on d × d matrices is done in float64.
 
-    References
-    ----------
-    P. Drineas, M. Magdon-Ismail, M. W. Mahoney, D. P. Woodruff, "Fast approximation of matrix coherence and statistical leverage", JMLR,
-    2012.
+    References ---------- P. Drineas, M. Magdon-Ismail, M. W. Mahoney, D. P. Woodruff, "Fast
+    approximation of matrix coherence and statistical leverage", JMLR, 2012.
 
     Examples
     --------
@@ -83,11 +85,12 @@ def _by_svd(xp, a, rcond):
     if rcond is None:
         rcond = max(a.shape[-2:]) * np.finfo(a.dtype).eps
     kept = s > rcond * s[..., :1]
-    return xp.minimum(((q @ u)**2 * kept[..., None, :]).sum(axis=-1), 1)
+    return xp.minimum(((q @ u) ** 2 * kept[..., None, :]).sum(axis=-1), 1)
 
 
 def _from_gram(xp, a, sketch_size, rng):
-    """W with τ_i = ‖a_iᵀ W‖², the inverse of the Cholesky factor of AᵀA; None where AᵀA is too badly conditioned."""
+    """W with τ_i = ‖a_iᵀ W‖², the inverse of the Cholesky factor of AᵀA; None where AᵀA is too
+    badly conditioned."""
     gram = a.T.astype(np.float64) @ a if a.dtype == np.float64 else (a.T @ a).astype(np.float64)
     values = xp.linalg.eigvalsh(gram)
     if not float(values[-1]) * np.finfo(a.dtype).eps < WORST_SQUARED_CONDITION * float(values[0]):
@@ -96,9 +99,14 @@ def _from_gram(xp, a, sketch_size, rng):
 
 
 def _from_sketch(xp, a, sketch_size, rng):
-    """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None where the sketch has not full rank."""
+    """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None
+    where the sketch has not full rank."""
     n, d = a.shape
-    m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else checked_count("sketch_size", sketch_size, least=d)
+    m = (
+        4 * d * math.ceil(math.log2(max(d, 2))) + 64
+        if sketch_size is None
+        else checked_count("sketch_size", sketch_size, least=d)
+    )
     if m >= next_power_of_two(n):
         return None
     rng = np.random.default_rng(key_from_rng(rng))
@@ -113,6 +121,6 @@ def _from_sketch(xp, a, sketch_size, rng):
 def _squared_rows(xp, a, w):
     result = xp.empty(len(a), a.dtype)
     for first in range(0, len(a), ROWS):
-        product = a[first:first + ROWS] @ w
-        result[first:first + ROWS] = xp.einsum("ij,ij->i", product, product)
+        product = a[first : first + ROWS] @ w
+        result[first : first + ROWS] = xp.einsum("ij,ij->i", product, product)
     return xp.minimum(result, 1)

@@ -1,4 +1,5 @@
-"""Losses of every point under a model, for `auto_coreset`: logistic, hinge and squared ones of linear models, and that of k-means.
+"""Losses of every point under a model, for `auto_coreset`: logistic, hinge and squared ones of
+linear models, and that of k-means.
 
 Those of linear models are a matrix product, and one pass over its result.
 """
@@ -29,7 +30,8 @@ def logistic_loss(x, y, model, *, penalty=0.0):
     model : (w, b), or an object with `coef_` and `intercept_`
         w has d numbers, b is one.
     penalty : float
-        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the regularised loss. It is 1 / C in scikit-learn.
+        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
+        regularised loss. It is 1 / C in scikit-learn.
 
     Returns
     -------
@@ -47,9 +49,8 @@ def logistic_loss(x, y, model, *, penalty=0.0):
     -----
     O(n d); one read of `x`.
 
-    References
-    ----------
-    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd edition, Springer 2009, section 4.4.
+    References ---------- T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical
+    Learning", 2nd edition, Springer 2009, section 4.4.
 
     Examples
     --------
@@ -72,7 +73,8 @@ def hinge_loss(x, y, model, *, penalty=0.0):
     model : (w, b), or an object with `coef_` and `intercept_`
         w has d numbers, b is one.
     penalty : float
-        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the regularised loss. It is 1 / C in scikit-learn.
+        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
+        regularised loss. It is 1 / C in scikit-learn.
 
     Returns
     -------
@@ -115,12 +117,14 @@ def squared_loss(x, y, model, *, penalty=0.0):
     model : (w, b), or an object with `coef_` and `intercept_`
         w has d numbers, b is one.
     penalty : float
-        λ: each point also carries λ ‖w‖² / n, so that the sum over all points is the loss of ridge regression with alpha = λ.
+        λ: each point also carries λ ‖w‖² / n, so that the sum over all points is the loss of ridge
+        regression with alpha = λ.
 
     Returns
     -------
     (n,) array of the dtype of `x`
-        The residual's error is at most about d units of roundoff times Σ_j \\|x_ij w_j\\| + \\|b\\| + \\|y_i\\|.
+        The residual's error is at most about d units of roundoff times Σ_j \\|x_ij w_j\\| + \\|b\\|
+        + \\|y_i\\|.
 
     Raises
     ------
@@ -133,9 +137,8 @@ def squared_loss(x, y, model, *, penalty=0.0):
     -----
     O(n d); one read of `x`.
 
-    References
-    ----------
-    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd edition, Springer 2009, section 3.4.
+    References ---------- T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical
+    Learning", 2nd edition, Springer 2009, section 3.4.
 
     Examples
     --------
@@ -161,8 +164,8 @@ def kmeans_loss(x, y, model):
     Returns
     -------
     (n,) array of the dtype of `x`
-        Absolute error at most about 4 d units of roundoff times the largest squared distance of the point and of a centre from the mean of
-        the centres.
+        Absolute error at most about 4 d units of roundoff times the largest squared distance of the
+        point and of a centre from the mean of the centres.
 
     Raises
     ------
@@ -171,9 +174,8 @@ def kmeans_loss(x, y, model):
     TypeError
         Other dtypes or mixed devices, or a model of another form.
 
-    Notes
-    -----
-    O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centres has been taken off.
+    Notes ----- O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centres has
+    been taken off.
 
     References
     ----------
@@ -187,18 +189,25 @@ def kmeans_loss(x, y, model):
     xp, (x, centers) = on_device(x=x, model=getattr(model, "cluster_centers_", model))
     dtype = _checked_points(x)
     if centers is None or centers.dtype.kind not in "iuf":
-        raise TypeError(f"model must be an array of centres, or have cluster_centers_ (got {type(model).__name__})")
+        raise TypeError(
+            f"model must be an array of centres, or have cluster_centers_ (got "
+            f"{type(model).__name__})"
+        )
     if centers.ndim != 2 or centers.shape[1] != x.shape[1] or not len(centers):
-        raise ValueError(f"model must hold centres of shape (k, {x.shape[1]}) with k > 0 (got {centers.shape})")
+        raise ValueError(
+            f"model must hold centres of shape (k, {x.shape[1]}) with k > 0 (got {centers.shape})"
+        )
     centers, losses = centers.astype(dtype, copy=False), xp.empty(len(x), dtype)
     with np.errstate(all="ignore"):
         middle = centers.mean(axis=0)
         centers = centers - middle
         squares = xp.einsum("kd,kd->k", centers, centers)
         for first in range(0, len(x), ROWS):
-            points = x[first:first + ROWS] - middle
+            points = x[first : first + ROWS] - middle
             nearest = (squares - 2 * (points @ centers.T)).min(axis=1)
-            losses[first:first + ROWS] = xp.maximum(nearest + xp.einsum("nd,nd->n", points, points), 0)
+            losses[first : first + ROWS] = xp.maximum(
+                nearest + xp.einsum("nd,nd->n", points, points), 0
+            )
     return losses
 
 
@@ -215,32 +224,49 @@ def _linear_loss(kind, x, y, model, penalty, half):
     dtype = _checked_points(x)
     n, d = x.shape
     if y is None or y.dtype.kind not in "biuf":
-        raise TypeError(f"y must be an array of real numbers (got {None if y is None else y.dtype})")
+        raise TypeError(
+            f"y must be an array of real numbers (got {None if y is None else y.dtype})"
+        )
     if y.shape != (n,):
         raise ValueError(f"y must have shape ({n},) (got {y.shape})")
     for part in (coef, intercept):
         if part.dtype.kind not in "iuf":
             raise TypeError(f"model must hold real numbers (got {part.dtype})")
     if coef.size != d or coef.shape[-1:] != (d,) or intercept.size != 1:
-        raise ValueError(f"model must hold {d} coefficients and one intercept (got shapes {coef.shape} and {intercept.shape})")
+        raise ValueError(
+            f"model must hold {d} coefficients and one intercept (got shapes {coef.shape} and "
+            f"{intercept.shape})"
+        )
     penalty = checked_number("penalty", penalty, least=0)
     with np.errstate(all="ignore"):
         w = coef.reshape(d).astype(dtype, copy=False)
         each = half * penalty * float(w @ w) / max(n, 1) if penalty else 0.0
         losses = x @ w
-        margin_losses(losses, xp.ascontiguousarray(y.astype(dtype, copy=False)), float(intercept.reshape(())), each, kind)
+        margin_losses(
+            losses,
+            xp.ascontiguousarray(y.astype(dtype, copy=False)),
+            float(intercept.reshape(())),
+            each,
+            kind,
+        )
     return losses
 
 
 def _checked_model(model):
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         return model.coef_, model.intercept_
-    if isinstance(model, (tuple, list)) and len(model) == 2 and not any(part is None for part in model):
+    if (
+        isinstance(model, (tuple, list))
+        and len(model) == 2
+        and not any(part is None for part in model)
+    ):
         return model
-    raise TypeError(f"model must be (w, b), or have coef_ and intercept_ (got {type(model).__name__})")
+    raise TypeError(
+        f"model must be (w, b), or have coef_ and intercept_ (got {type(model).__name__})"
+    )
 
 
-# --- kernel ------------------------------------------------------------------------------------------------------------------------
+# --- kernel ---------------------------------------------------------------------------------------
 
 
 @kernel("inout T loss[n]; in T y[n]; T b; T each; int64 kind", split="n")
@@ -254,7 +280,9 @@ def margin_losses(loss, y, b, each, kind, start, stop):
         return
     for i in range(z.size):
         margin = z[i] + b
-        z[i] = (-margin if label[i] > 0 else margin) + (label[i] - label[i])  # NaN for the label NaN
+        z[i] = (-margin if label[i] > 0 else margin) + (
+            label[i] - label[i]
+        )  # NaN for the label NaN
     if kind == 1:
         for i in range(z.size):
             z[i] = (zero if one + z[i] < 0 else one + z[i]) + each  # NaN stays

@@ -1,9 +1,11 @@
 """Low-rank matrix completion: a model U Vᵀ of rank k of a matrix of which few entries are known.
 
-U and V are least-squares solutions of each other, by turns (alternating minimisation). For every column j with known entries in the rows
-Ω_j this is a small problem min ‖U[Ω_j] v - M[Ω_j, j]‖² + λ_j ‖v‖², solved only as exactly as the current change of the model deserves. From
-Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024.
-The adaptive accuracy, conjugate gradients, the ridge, centring and the held-out error are additions.
+U and V are least-squares solutions of each other, by turns (alternating minimisation). For every
+column j with known entries in the rows Ω_j this is a small problem min ‖U[Ω_j] v - M[Ω_j, j]‖² +
+λ_j ‖v‖², solved only as exactly as the current change of the model deserves. From Y. Gu, Z. Song,
+J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear
+time", ICLR 2024. The adaptive accuracy, conjugate gradients, the ridge, centring and the held-out
+error are additions.
 """
 
 import math
@@ -20,7 +22,8 @@ from ..random import key_from_rng, philox_uint32
 from .randomized import randomized_svd
 from .sparse import CSR, INDICES, as_csr, checked_shape
 
-MOST_DIRECT = 32  # ranks up to which factorising Gram matrices is as fast as conjugate gradients, all rounds together
+# ranks up to which factorising Gram matrices is as fast as conjugate gradients, all rounds together
+MOST_DIRECT = 32
 MOST_IN_BLOCK = 48  # ranks whose matrices fit the shared memory of any GPU
 LANES = 16  # conjugate gradients take rows of a multiple of this length
 STEPS, WORST_CONDITION = 100, 1e4  # "auto" gives up conjugate gradients beyond these
@@ -44,19 +47,38 @@ class CompletionResult(NamedTuple):
     status: str
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False, init="spectral", clip=None, solver="auto",
-                    inner_tol="adaptive", split_samples=False, holdout=0.0, tol=1e-8, max_iter=50, rng=None, callback=None,
-                    progress=False):
+def complete_matrix(
+    rows,
+    cols,
+    values,
+    shape,
+    *,
+    rank,
+    ridge=0.0,
+    center=False,
+    init="spectral",
+    clip=None,
+    solver="auto",
+    inner_tol="adaptive",
+    split_samples=False,
+    holdout=0.0,
+    tol=1e-8,
+    max_iter=50,
+    rng=None,
+    callback=None,
+    progress=False,
+):
     """A model of low rank of a matrix of which some entries are known.
 
     Parameters
     ----------
     rows, cols : (z,) array of int
-        Places of the known entries, in any order. A place that comes twice must have the same value.
+        Places of the known entries, in any order. A place that comes twice must have the same
+        value.
     values : (z,) array of float32 or float64
         Finite.
     shape : (int, int)
@@ -64,75 +86,85 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
     rank : int
         k, with 1 <= k <= min(m, n).
     ridge : float
-        Weight of ‖v‖² relative to what the data weigh: λ_j = ridge |Ω_j| / m for a column, ridge |Ω_i| / n for a row. 0 is none at all.
-        It shrinks the whole model, by
-        about 1 / (1 + ridge) where most entries are known.
+        Weight of ‖v‖² relative to what the data weigh: λ_j = ridge |Ω_j| / m for a column, ridge
+        |Ω_i| / n for a row. 0 is none at all. It shrinks the whole model, by about 1 / (1 + ridge)
+        where most entries are known.
     center : {False, True, "rows", "columns"}
-        Subtract the mean of the known entries, or that of every row or column; one without entries gets the mean of all. Without
-        centring, one rank is spent on the mean, and columns with few entries are fitted badly: data that do not vary around
-        zero should be centred.
+        Subtract the mean of the known entries, or that of every row or column; one without entries
+        gets the mean of all. Without centring, one rank is spent on the mean, and columns with few
+        entries are fitted badly: data that do not vary around zero should be centred.
     init : "spectral" or (m, k) array
-        The first U: the k largest left singular vectors of the matrix with zeros for what is not known, or a matrix of rank k.
+        The first U: the k largest left singular vectors of the matrix with zeros for what is not
+        known, or a matrix of rank k.
     clip : float, optional
-        μ: rows of the first U longer than 2 √(μ k / m) are set to zero, so that no row with many entries dominates. None: no clipping.
+        μ: rows of the first U longer than 2 √(μ k / m) are set to zero, so that no row with many
+        entries dominates. None: no clipping.
     solver : {"auto", "cholesky", "cg", "sketch"}
-        For the least-squares problems: a factorisation of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from the current model; these
-        preconditioned by the factorisation of a sketch of U[Ω_j]. "auto" takes the first for ranks up to 32, else the second, and the
-        third for columns where it converges slowly. On a GPU, ranks above 48 always take conjugate gradients.
+        For the least-squares problems: a factorisation of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from
+        the current model; these preconditioned by the factorisation of a sketch of U[Ω_j]. "auto"
+        takes the first for ranks up to 32, else the second, and the third for columns where it
+        converges slowly. On a GPU, ranks above 48 always take conjugate gradients.
     inner_tol : "adaptive" or float
-        Relative accuracy ε of conjugate gradients, ‖gradient‖ <= ε ‖U[Ω_j]ᵀ M[Ω_j, j]‖. "adaptive" is a tenth of the last relative change
-        of the model, at most 0.1.
+        Relative accuracy ε of conjugate gradients, ‖gradient‖ <= ε ‖U[Ω_j]ᵀ M[Ω_j, j]‖. "adaptive"
+        is a tenth of the last relative change of the model, at most 0.1.
     split_samples : bool
-        Use every known entry once, in one of 2 `max_iter` + 1 parts, as the theory of convergence assumes. Otherwise all are used always.
+        Use every known entry once, in one of 2 `max_iter` + 1 parts, as the theory of convergence
+        assumes. Otherwise all are used always.
     holdout : float
-        0 <= holdout < 1: the fraction of known entries that are hidden from the fit, to measure its error.
+        0 <= holdout < 1: the fraction of known entries that are hidden from the fit, to measure its
+        error.
     tol : float
-        End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. What is between 0 and eight units of roundoff is taken as
-        these. With an adaptive `inner_tol`, the last round was solved to accuracy `tol` as well.
+        End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. What is between 0 and
+        eight units of roundoff is taken as these. With an adaptive `inner_tol`, the last round was
+        solved to accuracy `tol` as well.
     max_iter : int
         The most rounds, of two half-steps each.
     rng : None, int or numpy.random.Generator, optional
         For the first U, the sketch, the parts and the entries that are held out.
     callback : callable, optional
-        ``callback(round, relative_change)`` is called after every round; the search ends when it returns True.
+        ``callback(round, relative_change)`` is called after every round; the search ends when it
+        returns True.
     progress : bool
         Show a bar; needs tqdm.
 
     Returns
     -------
     CompletionResult
-        ``u`` (m, k) and ``vh`` (k, n) orthonormal, ``s`` (k,) descending, ``offset`` (1, 1), (m, 1) or (1, n), so that
-        ``offset + (u * s) @ vh`` is the whole matrix. ``observed_rmse`` is the root mean square error at the entries that were fitted, no
-        estimate of the error elsewhere; ``holdout_rmse``, that at those held out, is one (None where there are none).
-        ``relative_changes`` has the change of every round, ``num_iter`` their number. ``status`` says how the search ended: "converged",
-        "max_iter", "callback" or "interrupt" (by the keyboard), followed by "; underdetermined" where fewer entries are known than
-        a matrix of rank k has degrees of freedom, k (m + n - k), and by "; minimum-norm" where a row or column had too few of
-        them and got the smallest of its solutions, zeros where it had none.
+        ``u`` (m, k) and ``vh`` (k, n) orthonormal, ``s`` (k,) descending, ``offset`` (1, 1), (m, 1)
+        or (1, n), so that ``offset + (u * s) @ vh`` is the whole matrix. ``observed_rmse`` is the
+        root mean square error at the entries that were fitted, no estimate of the error elsewhere;
+        ``holdout_rmse``, that at those held out, is one (None where there are none).
+        ``relative_changes`` has the change of every round, ``num_iter`` their number. ``status``
+        says how the search ended: "converged", "max_iter", "callback" or "interrupt" (by the
+        keyboard), followed by "; underdetermined" where fewer entries are known than a matrix of
+        rank k has degrees of freedom, k (m + n - k), and by "; minimum-norm" where a row or column
+        had too few of them and got the smallest of its solutions, zeros where it had none.
 
     Raises
     ------
     ValueError
-        No entries, places outside of the matrix, values that are not finite or differ for one place, lengths that differ, a rank
-        or another option out of range.
+        No entries, places outside of the matrix, values that are not finite or differ for one
+        place, lengths that differ, a rank or another option out of range.
     TypeError
         Other dtypes, integer values for one, or dtypes or devices mixed.
 
-    Notes
-    -----
-    For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n log(k ‖M‖ / ε) entries known at random, the error
-    is below ε after O(log(‖M‖ / ε)) rounds. Relative errors ε_t of the half-steps add up to no more than a small multiple of the last one.
+    Notes ----- For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n
+    log(k ‖M‖ / ε) entries known at random, the error is below ε after O(log(‖M‖ / ε)) rounds.
+    Relative errors ε_t of the half-steps add up to no more than a small multiple of the last one.
 
-    A round takes O(|Ω| k² + (m + n) k³) operations by "cholesky", O(|Ω| k) for each step of "cg", and (m + n) k² for orthonormal factors.
-    Memory: the known entries twice, by rows and by columns, and three copies of the factors. Least-squares problems are solved in float64.
+    A round takes O(|Ω| k² + (m + n) k³) operations by "cholesky", O(|Ω| k) for each step of "cg",
+    and (m + n) k² for orthonormal factors. Memory: the known entries twice, by rows and by columns,
+    and three copies of the factors. Least-squares problems are solved in float64.
 
-    References
-    ----------
-    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024;
-    P. Jain, P. Netrapalli, S. Sanghavi, "Low-rank matrix completion using alternating minimization", STOC 2013.
+    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
+    alternating minimization in nearly linear time", ICLR 2024; P. Jain, P. Netrapalli, S. Sanghavi,
+    "Low-rank matrix completion using alternating minimization", STOC 2013.
 
     Examples
     --------
-    >>> result = complete_matrix([0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, rng=0)
+    >>> result = complete_matrix(
+    ...     [0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, rng=0
+    ... )
     >>> (result.offset + (result.u * result.s) @ result.vh).round(6)
     array([[1., 2.],
            [3., 6.]])
@@ -144,15 +176,51 @@ def complete_matrix(rows, cols, values, shape, *, rank, ridge=0.0, center=False,
         _checked_places(name, places, limit, values)
     if not bool(xp.isfinite(values).all()):
         raise ValueError("values must be finite (got nan or inf)")
-    return _complete(xp, rows, cols, values, (m, n), rank=rank, ridge=ridge, center=center, init=init, clip=clip, solver=solver,
-                     inner_tol=inner_tol, split_samples=split_samples, holdout=holdout, tol=tol, max_iter=max_iter, rng=rng,
-                     callback=callback, progress=progress)
+    return _complete(
+        xp,
+        rows,
+        cols,
+        values,
+        (m, n),
+        rank=rank,
+        ridge=ridge,
+        center=center,
+        init=init,
+        clip=clip,
+        solver=solver,
+        inner_tol=inner_tol,
+        split_samples=split_samples,
+        holdout=holdout,
+        tol=tol,
+        max_iter=max_iter,
+        rng=rng,
+        callback=callback,
+        progress=progress,
+    )
 
 
 @routine
-def complete_masked(x, mask, *, rank, ridge=0.0, center=False, init="spectral", clip=None, solver="auto", inner_tol="adaptive",
-                    split_samples=False, holdout=0.0, tol=1e-8, max_iter=50, rng=None, callback=None, progress=False):
-    """A model of low rank of a dense matrix of which some entries are valid: `complete_matrix` of these.
+def complete_masked(
+    x,
+    mask,
+    *,
+    rank,
+    ridge=0.0,
+    center=False,
+    init="spectral",
+    clip=None,
+    solver="auto",
+    inner_tol="adaptive",
+    split_samples=False,
+    holdout=0.0,
+    tol=1e-8,
+    max_iter=50,
+    rng=None,
+    callback=None,
+    progress=False,
+):
+    """A model of low rank of a dense matrix of which some entries are valid: `complete_matrix` of
+    these.
 
     Parameters
     ----------
@@ -160,7 +228,8 @@ def complete_masked(x, mask, *, rank, ridge=0.0, center=False, init="spectral", 
         Finite where the mask is True; what is elsewhere, NaN for one, is not used.
     mask : (m, n) array of bool
         True where an entry is known.
-    rank, ridge, center, init, clip, solver, inner_tol, split_samples, holdout, tol, max_iter, rng, callback, progress
+    rank, ridge, center, init, clip, solver, inner_tol, split_samples, holdout, tol, max_iter, rng,
+    callback, progress
         As in `complete_matrix`.
 
     Returns
@@ -175,9 +244,8 @@ def complete_masked(x, mask, *, rank, ridge=0.0, center=False, init="spectral", 
     TypeError
         `x` has another dtype, `mask` is not of bool, or devices are mixed.
 
-    References
-    ----------
-    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024.
+    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
+    alternating minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------
@@ -196,14 +264,33 @@ def complete_masked(x, mask, *, rank, ridge=0.0, center=False, init="spectral", 
     values = x[rows, cols]
     if not bool(xp.isfinite(values).all()):
         raise ValueError("x must be finite where mask is True (got nan or inf)")
-    return _complete(xp, rows, cols, values, x.shape, rank=rank, ridge=ridge, center=center, init=init, clip=clip, solver=solver,
-                     inner_tol=inner_tol, split_samples=split_samples, holdout=holdout, tol=tol, max_iter=max_iter, rng=rng,
-                     callback=callback, progress=progress)
+    return _complete(
+        xp,
+        rows,
+        cols,
+        values,
+        x.shape,
+        rank=rank,
+        ridge=ridge,
+        center=center,
+        init=init,
+        clip=clip,
+        solver=solver,
+        inner_tol=inner_tol,
+        split_samples=split_samples,
+        holdout=holdout,
+        tol=tol,
+        max_iter=max_iter,
+        rng=rng,
+        callback=callback,
+        progress=progress,
+    )
 
 
 @routine
 def predict_entries(result, rows, cols):
-    """Entries of a completed matrix, each from its row of u and its column of vh: the matrix is never formed.
+    """Entries of a completed matrix, each from its row of u and its column of vh: the matrix is
+    never formed.
 
     Parameters
     ----------
@@ -223,25 +310,34 @@ def predict_entries(result, rows, cols):
     TypeError
         `result` is no CompletionResult, places are not integers, or devices are mixed.
 
-    References
-    ----------
-    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024.
+    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
+    alternating minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------
     >>> from numcore.linalg import complete_matrix
-    >>> result = complete_matrix([0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, rng=0)
+    >>> result = complete_matrix(
+    ...     [0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, rng=0
+    ... )
     >>> predict_entries(result, [1, 0], [1, 1]).round(6)
     array([6., 2.])
     """
     if not isinstance(result, CompletionResult):
         raise TypeError(f"result must be a CompletionResult (got {type(result).__name__})")
-    xp, (u, s, vh, offset, rows, cols) = on_device(u=result.u, s=result.s, vh=result.vh, offset=result.offset, rows=rows, cols=cols)
+    xp, (u, s, vh, offset, rows, cols) = on_device(
+        u=result.u, s=result.s, vh=result.vh, offset=result.offset, rows=rows, cols=cols
+    )
     float_dtype(u=u, s=s, vh=vh, offset=offset)
     if u.ndim != 2 or vh.ndim != 2 or s.shape != u.shape[1:] or s.shape != vh.shape[:1]:
-        raise ValueError(f"result must have u (m, k), s (k,) and vh (k, n) (got {u.shape}, {s.shape} and {vh.shape})")
+        raise ValueError(
+            f"result must have u (m, k), s (k,) and vh (k, n) (got {u.shape}, {s.shape} and "
+            f"{vh.shape})"
+        )
     if offset.shape not in ((1, 1), (len(u), 1), (1, vh.shape[1])):
-        raise ValueError(f"result.offset must have shape (1, 1), ({len(u)}, 1) or (1, {vh.shape[1]}) (got {offset.shape})")
+        raise ValueError(
+            f"result.offset must have shape (1, 1), ({len(u)}, 1) or (1, {vh.shape[1]}) (got "
+            f"{offset.shape})"
+        )
     for name, places, limit in (("rows", rows, len(u)), ("cols", cols, vh.shape[1])):
         _checked_places(name, places, limit, rows)
     return _entries(xp, u * s, vh.T, rows, cols) + _offset_at(offset, rows, cols)
@@ -249,10 +345,11 @@ def predict_entries(result, rows, cols):
 
 @routine
 def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_tol=1e-10, rng=None):
-    """Half a round of alternating minimisation: the best X for given V in P_Ω(X Vᵀ) ≈ P_Ω(M), row by row.
+    """Half a round of alternating minimisation: the best X for given V in P_Ω(X Vᵀ) ≈ P_Ω(M), row
+    by row.
 
-    Row i with its known entries in the columns Ω_i is the solution of min ‖V[Ω_i] x - M[i, Ω_i]‖² + λ_i ‖x‖², λ_i = ridge |Ω_i| / n. The
-    other half of a round takes the transpose of `csr`.
+    Row i with its known entries in the columns Ω_i is the solution of min ‖V[Ω_i] x - M[i, Ω_i]‖² +
+    λ_i ‖x‖², λ_i = ridge |Ω_i| / n. The other half of a round takes the transpose of `csr`.
 
     Parameters
     ----------
@@ -262,7 +359,8 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
         V, finite.
     ridge : float
     x0 : (m, k) array, optional
-        Where "cg" and "sketch" start, zero by default. Rows with fewer than k entries always start at zero if `ridge` is 0.
+        Where "cg" and "sketch" start, zero by default. Rows with fewer than k entries always start
+        at zero if `ridge` is 0.
     solver : {"auto", "cholesky", "cg", "sketch"}
         As in `complete_matrix`.
     inner_tol : float
@@ -273,8 +371,9 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
     Returns
     -------
     (m, k) array
-        Where a row has several solutions, the smallest one; directions whose share of V[Ω_i]ᵀ V[Ω_i] is below 1e-12 count as
-        missing. The error of "cholesky" is of the order of the roundoff of float64 times the condition of that matrix.
+        Where a row has several solutions, the smallest one; directions whose share of V[Ω_i]ᵀ
+        V[Ω_i] is below 1e-12 count as missing. The error of "cholesky" is of the order of the
+        roundoff of float64 times the condition of that matrix.
 
     Raises
     ------
@@ -283,9 +382,8 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
     TypeError
         `csr` is no sparse matrix, or dtypes or devices are mixed.
 
-    References
-    ----------
-    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating minimization in nearly linear time", ICLR 2024.
+    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
+    alternating minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------
@@ -306,12 +404,15 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
     for name, array in (("csr", data), ("factor", factor), ("x0", x0)):
         if array is not None and not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
-    ridge, inner_tol = _checked_number("ridge", ridge), _checked_number("inner_tol", inner_tol, below=1)
+    ridge, inner_tol = (
+        _checked_number("ridge", ridge),
+        _checked_number("inner_tol", inner_tol, below=1),
+    )
     solve = _Solver(_checked_choice("solver", solver, SOLVERS), ridge, key_from_rng(rng))
     return solve(xp, csr, factor, x0, inner_tol)[0]
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 SOLVERS = ("auto", "cholesky", "cg", "sketch")
 
@@ -328,31 +429,70 @@ def _checked_number(name, value, below=math.inf):
 
 
 def _checked_choice(name, value, choices):
-    if not any(value is choice or isinstance(choice, str) and isinstance(value, str) and value == choice for choice in choices):
+    if not any(
+        value is choice or isinstance(choice, str) and isinstance(value, str) and value == choice
+        for choice in choices
+    ):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))} (got {value!r})")
     return value
 
 
 def _checked_places(name, places, limit, beside):
-    if places is None or places.dtype.kind not in "iu" and (places.size or places.dtype.kind != "f"):
-        raise TypeError(f"{name} must be an array of integers (got {getattr(places, 'dtype', None)})")
+    if (
+        places is None
+        or places.dtype.kind not in "iu"
+        and (places.size or places.dtype.kind != "f")
+    ):
+        raise TypeError(
+            f"{name} must be an array of integers (got {getattr(places, 'dtype', None)})"
+        )
     if places.ndim != 1 or places.shape != beside.shape:
-        raise ValueError(f"{name} must have one dimension and the length of the other arrays (got shapes {places.shape}, {beside.shape})")
+        raise ValueError(
+            f"{name} must have one dimension and the length of the other arrays (got shapes "
+            f"{places.shape}, {beside.shape})"
+        )
     if places.size and not (0 <= int(places.min()) and int(places.max()) < limit):
-        raise ValueError(f"{name} must satisfy 0 <= index < {limit} (got {int(places.min())} … {int(places.max())})")
+        raise ValueError(
+            f"{name} must satisfy 0 <= index < {limit} (got {int(places.min())} … "
+            f"{int(places.max())})"
+        )
 
 
-# --- the rounds --------------------------------------------------------------------------------------------------------------------
+# --- the rounds -----------------------------------------------------------------------------------
 
 
-def _complete(xp, rows, cols, values, shape, *, rank, ridge, center, init, clip, solver, inner_tol, split_samples, holdout, tol, max_iter,
-              rng, callback, progress):
+def _complete(
+    xp,
+    rows,
+    cols,
+    values,
+    shape,
+    *,
+    rank,
+    ridge,
+    center,
+    init,
+    clip,
+    solver,
+    inner_tol,
+    split_samples,
+    holdout,
+    tol,
+    max_iter,
+    rng,
+    callback,
+    progress,
+):
     rank, max_iter = operator.index(rank), operator.index(max_iter)
     if not 1 <= rank <= min(shape):
         raise ValueError(f"rank must satisfy 1 <= rank <= min(m, n) = {min(shape)} (got {rank})")
     if max_iter < 1:
         raise ValueError(f"max_iter must be >= 1 (got {max_iter})")
-    ridge, holdout, tol = _checked_number("ridge", ridge), _checked_number("holdout", holdout, below=1), _checked_number("tol", tol)
+    ridge, holdout, tol = (
+        _checked_number("ridge", ridge),
+        _checked_number("holdout", holdout, below=1),
+        _checked_number("tol", tol),
+    )
     if not isinstance(inner_tol, str) or inner_tol != "adaptive":
         inner_tol = _checked_number("inner_tol", inner_tol, below=1)
     center = _checked_choice("center", center, (False, True, "rows", "columns"))
@@ -364,7 +504,9 @@ def _complete(xp, rows, cols, values, shape, *, rank, ridge, center, init, clip,
     solve = _Solver(_checked_choice("solver", solver, SOLVERS), ridge, key_from_rng(rng))
 
     rows, cols, values = _sorted_once(xp, rows, cols, values, shape)
-    scale = values.dtype.type(2.0**(math.frexp(float(xp.abs(values).max()))[1] - 1))  # a power of two: dividing by it rounds nothing
+    scale = values.dtype.type(
+        2.0 ** (math.frexp(float(xp.abs(values).max()))[1] - 1)
+    )  # a power of two: dividing by it rounds nothing
     values = values / scale
     hidden = _sample(xp, rng, len(values), int(holdout * len(values)))
     offset = _offset(xp, rows[~hidden], cols[~hidden], values[~hidden], shape, center)
@@ -374,22 +516,44 @@ def _complete(xp, rows, cols, values, shape, *, rank, ridge, center, init, clip,
     del rows, cols, values, hidden
     samples = _parts(xp, rng, known, 2 * max_iter + 1) if split_samples else _repeated(known)
     u = _first(xp, next(samples)[0], rank, init, clip, rng)
-    u, s, vh, changes, ended, short = _rounds(xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress)
+    u, s, vh, changes, ended, short = _rounds(
+        xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress
+    )
 
     left, right = u * s, vh.T
     observed = _rmse(xp, left, right, known.rows, known.indices, known.data) * float(scale)
     hidden = _rmse(xp, left, right, *held_out) * float(scale) if len(held_out[0]) else None
     underdetermined = known.nnz < rank * (sum(shape) - rank)
-    status = ended + ("; underdetermined" if underdetermined else "") + ("; minimum-norm" if short else "")
+    status = (
+        ended
+        + ("; underdetermined" if underdetermined else "")
+        + ("; minimum-norm" if short else "")
+    )
     with np.errstate(over="ignore"):
         s, offset = s * scale, offset * scale
-    return CompletionResult(u, s, vh, offset, observed, hidden, tuple(changes), len(changes), ended == "converged", status)
+    return CompletionResult(
+        u,
+        s,
+        vh,
+        offset,
+        observed,
+        hidden,
+        tuple(changes),
+        len(changes),
+        ended == "converged",
+        status,
+    )
 
 
 def _sorted_once(xp, rows, cols, values, shape):
-    """The entries sorted by rows and columns, each place once; ValueError where a place has two values."""
+    """The entries sorted by rows and columns, each place once; ValueError where a place has two
+    values."""
     rows, cols = rows.astype(np.int64, copy=False), cols.astype(np.int64, copy=False)
-    order = xp.argsort(rows * shape[1] + cols) if shape[0] * shape[1] < 2**63 else xp.lexsort(xp.stack([cols, rows]))
+    order = (
+        xp.argsort(rows * shape[1] + cols)
+        if shape[0] * shape[1] < 2**63
+        else xp.lexsort(xp.stack([cols, rows]))
+    )
     rows, cols, values = rows[order], cols[order], values[order]
     again = (rows[1:] == rows[:-1]) & (cols[1:] == cols[:-1])
     if not bool(again.any()):
@@ -397,8 +561,11 @@ def _sorted_once(xp, rows, cols, values, shape):
     differ = again & (values[1:] != values[:-1])
     if bool(differ.any()):
         e = int(differ.argmax())
-        raise ValueError(f"values must be the same where a place comes twice (got {float(values[e])} and {float(values[e + 1])} at "
-                         f"({int(rows[e])}, {int(cols[e])}))")
+        raise ValueError(
+            f"values must be the same where a place comes twice (got {float(values[e])} and "
+            f"{float(values[e + 1])} at "
+            f"({int(rows[e])}, {int(cols[e])}))"
+        )
     first = xp.ones(len(values), bool)
     first[1:] = ~again
     return rows[first], cols[first], values[first]
@@ -426,7 +593,11 @@ def _offset(xp, rows, cols, values, shape, center):
         return xp.full((1, 1), float(mean), values.dtype)
     groups, count = (rows, shape[0]) if center == "rows" else (cols, shape[1])
     sizes = xp.bincount(groups, minlength=count)
-    means = xp.where(sizes > 0, xp.bincount(groups, weights=values, minlength=count) / xp.maximum(sizes, 1), float(mean))
+    means = xp.where(
+        sizes > 0,
+        xp.bincount(groups, weights=values, minlength=count) / xp.maximum(sizes, 1),
+        float(mean),
+    )
     return means.astype(values.dtype).reshape((-1, 1) if center == "rows" else (1, -1))
 
 
@@ -460,7 +631,10 @@ def _first(xp, known, rank, init, clip, rng):
     else:
         _, (_, u) = on_device(values=known.data, init=init)
         if u is None or u.shape != (m, rank):
-            raise ValueError(f"init must be 'spectral' or have shape ({m}, {rank}) (got {getattr(u, 'shape', None)})")
+            raise ValueError(
+                f"init must be 'spectral' or have shape ({m}, {rank}) (got "
+                f"{getattr(u, 'shape', None)})"
+            )
         if float_dtype(values=known.data, init=u) and not bool(xp.isfinite(u).all()):
             raise ValueError("init must be finite (got nan or inf)")
         u = xp.linalg.qr(u)[0]
@@ -471,10 +645,11 @@ def _first(xp, known, rank, init, clip, rng):
 
 
 def _rounds(xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress):
-    """u, s and vh after the last round, all relative changes, what ended the rounds, and whether a solution was one of several.
+    """u, s and vh after the last round, all relative changes, what ended the rounds, and whether a
+    solution was one of several.
 
-    The model is Q_u R Q_vᵀ with orthonormal Q_u and Q_v. Before a half-step it is written in the basis that is kept, where conjugate
-    gradients start.
+    The model is Q_u R Q_vᵀ with orthonormal Q_u and Q_v. Before a half-step it is written in the
+    basis that is kept, where conjugate gradients start.
     """
     if tol:
         tol = max(tol, LEAST_TOLERANCE * float(np.finfo(u.dtype).eps))
@@ -489,7 +664,9 @@ def _rounds(xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress)
             changes.append(change)
             if bar is not None:
                 bar.update(1)
-            if change <= tol and tol and (accuracy <= tol or not adaptive):  # or else it may have been solved too coarsely to change
+            if (
+                change <= tol and tol and (accuracy <= tol or not adaptive)
+            ):  # or else it may have been solved too coarsely to change
                 ended = "converged"
             elif callback is not None and callback(len(changes), change) is True:
                 ended = "callback"
@@ -508,21 +685,29 @@ def _rounds(xp, samples, u, solve, inner_tol, tol, max_iter, callback, progress)
 
 
 def _round(xp, samples, model, solve, accuracy):
-    """One round: the new Q_u, R, Q_v, the relative change of the model, and whether a solution was one of several."""
+    """One round: the new Q_u, R, Q_v, the relative change of the model, and whether a solution was
+    one of several."""
     u, r, v = model
     x, few_columns = solve(xp, next(samples)[1], u, None if r is None else v @ r.T, accuracy)
     new_v, r_v = xp.linalg.qr(x)
     x, few_rows = solve(xp, next(samples)[0], new_v, u @ r_v.T, accuracy)
     new_u, new_r = xp.linalg.qr(x)
     norm = change = float(xp.linalg.norm(x))
-    if r is not None:  # the difference along the new Q_v and orthogonal to it, neither of which is a difference of large numbers
+    if r is not None:
+        # the difference along the new Q_v and orthogonal to it, neither of which is a difference of
+        # large numbers
         along = new_v.T @ v
-        change = math.hypot(float(xp.linalg.norm(x - u @ (r @ along.T))), float(xp.linalg.norm((v - new_v @ along) @ r.T)))
+        change = math.hypot(
+            float(xp.linalg.norm(x - u @ (r @ along.T))),
+            float(xp.linalg.norm((v - new_v @ along) @ r.T)),
+        )
     return (new_u, new_r, new_v), change / norm if norm else 0.0, few_columns or few_rows
 
 
 def _rmse(xp, left, right, rows, cols, values):
-    return float(xp.sqrt(xp.mean((_entries(xp, left, right, rows, cols) - values)**2, dtype=np.float64)))
+    return float(
+        xp.sqrt(xp.mean((_entries(xp, left, right, rows, cols) - values) ** 2, dtype=np.float64))
+    )
 
 
 def _entries(xp, u, v, rows, cols):
@@ -534,11 +719,12 @@ def _entries(xp, u, v, rows, cols):
     return y
 
 
-# --- half-steps --------------------------------------------------------------------------------------------------------------------
+# --- half-steps -----------------------------------------------------------------------------------
 
 
 class _Solver:
-    """One least-squares problem for every row of a sparse matrix, by a method that is chosen here."""
+    """One least-squares problem for every row of a sparse matrix, by a method that is chosen
+    here."""
 
     def __init__(self, name, ridge, key):
         self.name, self.ridge, self.key = name, ridge, key
@@ -547,13 +733,19 @@ class _Solver:
         """The solutions, (m, k), and whether one of them is the smallest of several."""
         (m, n), k = csr.shape, factor.shape[1]
         weight, factor = self.ridge / max(n, 1), xp.ascontiguousarray(factor)
-        matrix, all_rows, found = (csr.indptr, csr.indices, csr.data), _spread(xp, m), xp.zeros(m, np.int32)
+        matrix, all_rows, found = (
+            (csr.indptr, csr.indices, csr.data),
+            _spread(xp, m),
+            xp.zeros(m, np.int32),
+        )
         exact = xp is np or k <= MOST_IN_BLOCK
         if exact and (self.name == "cholesky" or self.name == "auto" and k <= MOST_DIRECT):
             x = xp.zeros((m, k), factor.dtype)
             solve_directly(*matrix, factor, all_rows, x, found, weight)
             return x, bool((found < k).any())
-        width = -(-k // LANES) * LANES  # rows that vectors divide: what is added is zero and stays so
+        width = (
+            -(-k // LANES) * LANES
+        )  # rows that vectors divide: what is added is zero and stays so
         wide, x = (_widened(xp, a, width, factor.dtype, rows) for a, rows in ((factor, n), (x0, m)))
         if self.name != "sketch" or not exact:
             automatic = self.name == "auto" and exact
@@ -563,13 +755,23 @@ class _Solver:
             all_rows = xp.nonzero(found < 0)[0] if automatic else all_rows[:0]
         if len(all_rows):
             x = xp.ascontiguousarray(x[:, :k])
-            solve_by_sketch(*matrix, factor, _signed_places(xp, n, k, self.key), all_rows, x, found, weight,
-                            max(accuracy, EXACT), 10 * k + STEPS)
+            solve_by_sketch(
+                *matrix,
+                factor,
+                _signed_places(xp, n, k, self.key),
+                all_rows,
+                x,
+                found,
+                weight,
+                max(accuracy, EXACT),
+                10 * k + STEPS,
+            )
         return x[:, :k], bool((found < k).any())
 
 
 def _spread(xp, n):
-    """0 … n - 1 in the order of multiples of about 0.618 n, so that every stretch of it has rows from everywhere, long and short ones."""
+    """0 … n - 1 in the order of multiples of about 0.618 n, so that every stretch of it has rows
+    from everywhere, long and short ones."""
     step = int(0.618 * n) | 1
     while math.gcd(step, n) > 1:
         step += 1
@@ -579,27 +781,56 @@ def _spread(xp, n):
 def _widened(xp, a, width, dtype, rows):
     wide = xp.zeros((rows, width), dtype)
     if a is not None:
-        wide[:, :a.shape[1]] = a
+        wide[:, : a.shape[1]] = a
     return wide
 
 
 def _signed_places(xp, n, k, key):
-    """(n, 4) array: the row, of k, to which a row of the factor is added in each sketch, twice, plus one for a negative sign."""
+    """(n, 4) array: the row, of k, to which a row of the factor is added in each sketch, twice,
+    plus one for a negative sign."""
     return (philox_uint32((n, SKETCHES), key=key, xp=xp) % np.uint32(2 * k)).astype(np.int32)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 SUSPICIOUS = 1e-8  # a pivot smaller than this, relative to its diagonal entry, asks for pivoting
-MISSING = 1e-12  # a pivot smaller than this, relative to the largest one, is a direction that the data do not determine
+# a pivot smaller than this, relative to the largest one, is a direction that the data do not
+# determine
+MISSING = 1e-12
 
 
-@kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int64 rows[r]; inout T x[m, k];"
-        " inout int32 found[m]; float64 weight; scratch float64 gram[k*k+48*k+576]; scratch float64 panel[32*k+768];"
-        " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; scratch float64 basis[k*k+k]", split="r", gpu="block",
-        threads=128, shared="16*k*k+296*k+256", types=INDICES)
-def solve_directly(indptr, indices, data, factor, rows, x, found, weight, gram, panel, negative, vectors, basis, start, stop):
-    """Rows of the least-squares solution by L D Lᵀ of the Gram matrix, where it is singular by a factorisation that reveals its rank."""
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int64 rows[r]; "
+    "inout T x[m, k];"
+    " inout int32 found[m]; float64 weight; scratch float64 gram[k*k+48*k+576]; "
+    "scratch float64 panel[32*k+768];"
+    " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; "
+    "scratch float64 basis[k*k+k]",
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="16*k*k+296*k+256",
+    types=INDICES,
+)
+def solve_directly(
+    indptr,
+    indices,
+    data,
+    factor,
+    rows,
+    x,
+    found,
+    weight,
+    gram,
+    panel,
+    negative,
+    vectors,
+    basis,
+    start,
+    stop,
+):
+    """Rows of the least-squares solution by L D Lᵀ of the Gram matrix, where it is singular by a
+    factorisation that reveals its rank."""
     k = factor.shape[1]
     pitch = _pitch(k, panel)
     _clear(panel, 32 * pitch)
@@ -607,14 +838,28 @@ def solve_directly(indptr, indices, data, factor, rows, x, found, weight, gram, 
     for at in range(start, stop):
         i = rows[at]
         first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
-        rank = _direct(first, last, indices, data, factor, weight * (last - first), gram, panel, negative, vectors, basis, pitch)
+        rank = _direct(
+            first,
+            last,
+            indices,
+            data,
+            factor,
+            weight * (last - first),
+            gram,
+            panel,
+            negative,
+            vectors,
+            basis,
+            pitch,
+        )
         found[i] = rank
         for c in range(k):
             x[i, c] = vectors[c]
 
 
 def _pitch(k, panel):
-    """The length of a row of a Gram matrix and its right-hand side, a multiple of the register tile's columns."""
+    """The length of a row of a Gram matrix and its right-hand side, a multiple of the register
+    tile's columns."""
     return (k + tile_cols(panel[0])) // tile_cols(panel[0]) * tile_cols(panel[0])
 
 
@@ -623,7 +868,9 @@ def _clear(x, n):
         x[c] = 0
 
 
-def _direct(first, last, indices, data, factor, ridge, gram, panel, negative, vectors, basis, pitch):
+def _direct(
+    first, last, indices, data, factor, ridge, gram, panel, negative, vectors, basis, pitch
+):
     """The solution of one row into vectors[:k]; how many directions its entries determine."""
     k = factor.shape[1]
     if first == last:
@@ -639,12 +886,16 @@ def _direct(first, last, indices, data, factor, ridge, gram, panel, negative, ve
 
 
 def _gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
-    """The upper triangle of [A b]ᵀ [A b] + ridge I without its last row, A the rows of the factor that belong to the entries b."""
+    """The upper triangle of [A b]ᵀ [A b] + ridge I without its last row, A the rows of the factor
+    that belong to the entries b."""
     k, begin = factor.shape[1], first
     while begin < last:
         depth = min(32, last - begin)
         for e in range(depth):
-            source, target = factor[np.uintp(indices[begin + e])], panel[e * pitch:(e + 1) * pitch]
+            source, target = (
+                factor[np.uintp(indices[begin + e])],
+                panel[e * pitch : (e + 1) * pitch],
+            )
             for c in range(k):
                 target[c] = source[c]
             target[k] = data[begin + e]
@@ -655,20 +906,36 @@ def _gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
 
 
 def _add_products(left, right, place, gram, pitch, low, k, depth, accumulate, panel):
-    """The upper triangle of gram from row `low` on, (plus) leftᵀ right for `depth` rows of left, and of right from `place` on."""
+    """The upper triangle of gram from row `low` on, (plus) leftᵀ right for `depth` rows of left,
+    and of right from `place` on."""
     i = low
     while i < k:
         j = i // tile_cols(panel[0]) * tile_cols(panel[0])
         while j <= k:
-            gemm_tile(left, i, 1, pitch, right, place + j, pitch, gram, i * pitch + j, pitch, depth, accumulate)
+            gemm_tile(
+                left,
+                i,
+                1,
+                pitch,
+                right,
+                place + j,
+                pitch,
+                gram,
+                i * pitch + j,
+                pitch,
+                depth,
+                accumulate,
+            )
             j += tile_cols(panel[0])
         i += tile_rows(panel[0])
 
 
 def _factorise(gram, negative, diagonal, pitch, k, panel):
-    """G = L D Lᵀ in place: row i of the upper triangle becomes d_i times column i of L. False where a pivot is suspiciously small.
+    """G = L D Lᵀ in place: row i of the upper triangle becomes d_i times column i of L. False where
+    a pivot is suspiciously small.
 
-    Eight rows at a time, the others then lose what these explain; `negative` has these rows divided by -d.
+    Eight rows at a time, the others then lose what these explain; `negative` has these rows divided
+    by -d.
     """
     width = tile_cols(panel[0])
     for i in range(k):
@@ -679,9 +946,25 @@ def _factorise(gram, negative, diagonal, pitch, k, panel):
             if i > low:
                 j = i // width * width
                 while j <= k:
-                    gemm_row(negative, i, 1, pitch, gram, low * pitch + j, pitch, gram, i * pitch + j, pitch, i - low, 1)
+                    gemm_row(
+                        negative,
+                        i,
+                        1,
+                        pitch,
+                        gram,
+                        low * pitch + j,
+                        pitch,
+                        gram,
+                        i * pitch + j,
+                        pitch,
+                        i - low,
+                        1,
+                    )
                     j += width
-            row, scaled = gram[i * pitch:(i + 1) * pitch], negative[(i - low) * pitch:(i - low + 1) * pitch]
+            row, scaled = (
+                gram[i * pitch : (i + 1) * pitch],
+                negative[(i - low) * pitch : (i - low + 1) * pitch],
+            )
             if not row[i] > SUSPICIOUS * diagonal[i]:
                 return False
             inverse = -1 / row[i]
@@ -704,11 +987,13 @@ def _back_substitute(gram, solution, pitch, k):
 
 
 def _smallest_solution(gram, basis, vectors, pitch, k):
-    """The smallest solution of G x = c by G ≈ Rᵀ R with R of full row rank: x = Rᵀ (R Rᵀ)⁻¹ y, c = Rᵀ y. The rank.
+    """The smallest solution of G x = c by G ≈ Rᵀ R with R of full row rank: x = Rᵀ (R Rᵀ)⁻¹ y, c =
+    Rᵀ y. The rank.
 
-    Cholesky's factorisation by rows, each time for the largest diagonal entry that is left; G in the upper triangle, c behind it.
+    Cholesky's factorisation by rows, each time for the largest diagonal entry that is left; G in
+    the upper triangle, c behind it.
     """
-    solution, left, order, wide = vectors[:k], vectors[k:2 * k], vectors[2 * k:3 * k], k + 1
+    solution, left, order, wide = vectors[:k], vectors[k : 2 * k], vectors[2 * k : 3 * k], k + 1
     most = 0.0
     for c in range(k):
         left[c] = gram[c * pitch + c]
@@ -721,11 +1006,11 @@ def _smallest_solution(gram, basis, vectors, pitch, k):
                 q = c
         if not left[q] > MISSING * most:
             break
-        row, root = basis[rank * wide:(rank + 1) * wide], math.sqrt(left[q])
+        row, root = basis[rank * wide : (rank + 1) * wide], math.sqrt(left[q])
         for c in range(wide):
             row[c] = gram[min(q, c) * pitch + max(q, c)]
         for t in range(rank):
-            above = basis[t * wide:(t + 1) * wide]
+            above = basis[t * wide : (t + 1) * wide]
             share = above[q]
             for c in range(wide):
                 row[c] -= share * above[c]
@@ -742,7 +1027,8 @@ def _smallest_solution(gram, basis, vectors, pitch, k):
 
 
 def _from_basis(gram, basis, solution, z, pitch, k, rank):
-    """solution = Rᵀ (R Rᵀ)⁻¹ y for the rows of R, with y behind them; the factorisation of R Rᵀ takes the place of G."""
+    """solution = Rᵀ (R Rᵀ)⁻¹ y for the rows of R, with y behind them; the factorisation of R Rᵀ
+    takes the place of G."""
     wide = k + 1
     for s in range(rank):
         for t in range(s + 1):
@@ -751,7 +1037,9 @@ def _from_basis(gram, basis, solution, z, pitch, k, rank):
                 total += basis[s * wide + c] * basis[t * wide + c]
             for c in range(t):
                 total -= gram[s * pitch + c] * gram[t * pitch + c]
-            gram[s * pitch + t] = total / gram[t * pitch + t] if t < s else math.sqrt(max(total, 0.0))
+            gram[s * pitch + t] = (
+                total / gram[t * pitch + t] if t < s else math.sqrt(max(total, 0.0))
+            )
     for s in range(rank):
         total = basis[s * wide + k]
         for t in range(s):
@@ -768,11 +1056,36 @@ def _from_basis(gram, basis, solution, z, pitch, k, rank):
             solution[c] += z[s] * basis[s * wide + c]
 
 
-@kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, w]; in int64 rows[r]; inout T x[m, w];"
-        " inout int32 found[m]; float64 weight; float64 tolerance; int64 k; int64 most; float64 worst; scratch float64 vectors[5*w]",
-        split="r", gpu="block", threads=128, shared="40*w+256", types=INDICES)
-def solve_by_gradients(indptr, indices, data, factor, rows, x, found, weight, tolerance, k, most, worst, vectors, start, stop):
-    """Rows of the least-squares solution by conjugate gradients from x, found = -1 where it takes too long; columns behind k are zero."""
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, w]; in int64 rows[r]; "
+    "inout T x[m, w];"
+    " inout int32 found[m]; float64 weight; float64 tolerance; int64 k; int64 most; float64 worst; "
+    "scratch float64 vectors[5*w]",
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="40*w+256",
+    types=INDICES,
+)
+def solve_by_gradients(
+    indptr,
+    indices,
+    data,
+    factor,
+    rows,
+    x,
+    found,
+    weight,
+    tolerance,
+    k,
+    most,
+    worst,
+    vectors,
+    start,
+    stop,
+):
+    """Rows of the least-squares solution by conjugate gradients from x, found = -1 where it takes
+    too long; columns behind k are zero."""
     for at in range(start, stop):
         i = rows[at]
         first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
@@ -781,18 +1094,60 @@ def solve_by_gradients(indptr, indices, data, factor, rows, x, found, weight, to
         if ridge == 0 and last - first < k:
             for c in range(len(row)):
                 row[c] = 0
-        good = _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, most, worst, row, vectors, vectors, 0)
+        good = _conjugate_gradients(
+            first,
+            last,
+            indices,
+            data,
+            factor,
+            ridge,
+            tolerance,
+            most,
+            worst,
+            row,
+            vectors,
+            vectors,
+            0,
+        )
         found[i] = -1 if not good else k if ridge > 0 else min(k, last - first)
 
 
-@kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int32 places[n, 4]; in int64 rows[r];"
-        " inout T x[m, k]; inout int32 found[m]; float64 weight; float64 tolerance; int64 most; scratch float64 gram[k*k+48*k+576];"
-        " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; scratch float64 vectors[5*k];"
-        " scratch float64 basis[k*k+k]", split="r", gpu="block", threads=128, shared="16*k*k+296*k+256",
-        types=INDICES)
-def solve_by_sketch(indptr, indices, data, factor, places, rows, x, found, weight, tolerance, most, gram, sketch, negative, vectors, basis,
-                    start, stop):
-    """Conjugate gradients preconditioned by the Gram matrix of sketches: sums of rows with random signs, of 4 k entries or more."""
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; "
+    "in int32 places[n, 4]; in int64 rows[r];"
+    " inout T x[m, k]; inout int32 found[m]; float64 weight; float64 tolerance; int64 most; "
+    "scratch float64 gram[k*k+48*k+576];"
+    " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; "
+    "scratch float64 vectors[5*k];"
+    " scratch float64 basis[k*k+k]",
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="16*k*k+296*k+256",
+    types=INDICES,
+)
+def solve_by_sketch(
+    indptr,
+    indices,
+    data,
+    factor,
+    places,
+    rows,
+    x,
+    found,
+    weight,
+    tolerance,
+    most,
+    gram,
+    sketch,
+    negative,
+    vectors,
+    basis,
+    start,
+    stop,
+):
+    """Conjugate gradients preconditioned by the Gram matrix of sketches: sums of rows with random
+    signs, of 4 k entries or more."""
     k = factor.shape[1]
     pitch = _pitch(k, sketch)
     _clear(negative, 8 * pitch)
@@ -805,17 +1160,45 @@ def solve_by_sketch(indptr, indices, data, factor, places, rows, x, found, weigh
             _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sketch, pitch)
             good = _factorise(gram, negative, vectors, pitch, k, sketch)
         if good:
-            _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, most, math.inf, x[i], vectors, gram, pitch)
+            _conjugate_gradients(
+                first,
+                last,
+                indices,
+                data,
+                factor,
+                ridge,
+                tolerance,
+                most,
+                math.inf,
+                x[i],
+                vectors,
+                gram,
+                pitch,
+            )
             found[i] = k
         else:
             _clear(sketch, 32 * pitch)
-            found[i] = _direct(first, last, indices, data, factor, ridge, gram, sketch, negative, vectors, basis, pitch)
+            found[i] = _direct(
+                first,
+                last,
+                indices,
+                data,
+                factor,
+                ridge,
+                gram,
+                sketch,
+                negative,
+                vectors,
+                basis,
+                pitch,
+            )
             for c in range(k):
                 x[i, c] = vectors[c]
 
 
 def _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sketch, pitch):
-    """(S A)ᵀ (S A) + ridge I for four sketches S of k rows; of A itself where that is not longer."""
+    """(S A)ᵀ (S A) + ridge I for four sketches S of k rows; of A itself where that is not
+    longer."""
     k = factor.shape[1]
     if last - first <= 4 * k:
         _clear(sketch, 32 * pitch)
@@ -825,7 +1208,7 @@ def _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sket
         _clear(sketch, k * pitch)
         for e in range(first, last):
             row, place = factor[np.uintp(indices[e])], np.int64(places[np.uintp(indices[e]), part])
-            target = sketch[(place >> 1) * pitch:((place >> 1) + 1) * pitch]
+            target = sketch[(place >> 1) * pitch : ((place >> 1) + 1) * pitch]
             sign = 1.0 - 2.0 * (place & 1)
             for c in range(k):
                 target[c] += sign * row[c]
@@ -834,17 +1217,29 @@ def _sketched_gram(first, last, indices, data, factor, places, ridge, gram, sket
         gram[c * pitch + c] += ridge
 
 
-def _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch):
-    """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb from x, preconditioned by L D Lᵀ in gram unless pitch is 0.
+def _conjugate_gradients(
+    first, last, indices, data, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch
+):
+    """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb from x, preconditioned by L D Lᵀ in gram
+    unless pitch is 0.
 
-    A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not enough, or where the Rayleigh
-    quotients of the steps, which lie between the eigenvalues, show a condition above `worst`.
+    A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not
+    enough, or where the Rayleigh quotients of the steps, which lie between the eigenvalues, show a
+    condition above `worst`.
     """
     k = len(x)
-    p, gradient, product, z, best = vectors[:k], vectors[k:2 * k], vectors[2 * k:3 * k], vectors[3 * k:4 * k], vectors[4 * k:5 * k]
+    p, gradient, product, z, best = (
+        vectors[:k],
+        vectors[k : 2 * k],
+        vectors[2 * k : 3 * k],
+        vectors[3 * k : 4 * k],
+        vectors[4 * k : 5 * k],
+    )
     for c in range(k):
         best[c] = x[c]
-    limit = tolerance * math.sqrt(_gradient(first, last, indices, data, factor, ridge, best, gradient, product))
+    limit = tolerance * math.sqrt(
+        _gradient(first, last, indices, data, factor, ridge, best, gradient, product)
+    )
     for c in range(k):
         z[c] = gradient[c]
     if pitch:
@@ -881,7 +1276,8 @@ def _conjugate_gradients(first, last, indices, data, factor, ridge, tolerance, m
 
 
 def _gradient(first, last, indices, data, factor, ridge, x, gradient, right):
-    """gradient = Aᵀ (b - A x) - ridge x, four rows of A at a time; the squared length of right = Aᵀ b."""
+    """gradient = Aᵀ (b - A x) - ridge x, four rows of A at a time; the squared length of right = Aᵀ
+    b."""
     k = len(x)
     for c in range(k):
         gradient[c], right[c] = -ridge * x[c], 0
@@ -929,17 +1325,21 @@ def _normal_product(first, last, indices, factor, ridge, p, product):
 def _precondition(gram, z, pitch, k):
     """z ← (L D Lᵀ)⁻¹ z."""
     for i in range(k):
-        row = gram[i * pitch:(i + 1) * pitch]
+        row = gram[i * pitch : (i + 1) * pitch]
         z[i] /= row[i]
         share = z[i]
         for c in range(i + 1, k):
             z[c] -= share * row[c]
     for step in range(k):
         i = k - 1 - step
-        z[i] -= dot(gram[i * pitch + i + 1:i * pitch + k], z[i + 1:k]) / gram[i * pitch + i]
+        z[i] -= dot(gram[i * pitch + i + 1 : i * pitch + k], z[i + 1 : k]) / gram[i * pitch + i]
 
 
-@kernel("in T u[m, k]; in T v[n, k]; in INDEX rows[z]; in INDEX cols[z]; out T y[z]", split="z", types=INDICES)
+@kernel(
+    "in T u[m, k]; in T v[n, k]; in INDEX rows[z]; in INDEX cols[z]; out T y[z]",
+    split="z",
+    types=INDICES,
+)
 def entry_products(u, v, rows, cols, y, start, stop):
     """Inner products of rows of u and v, in float64."""
     for e in range(start, stop):

@@ -1,12 +1,15 @@
-"""Monarch matrices: products of two block-diagonal matrices with permutations between them, n × n maps in O(n^1.5) operations.
+"""Monarch matrices: products of two block-diagonal matrices with permutations between them, n × n
+maps in O(n^1.5) operations.
 
-M = P_l L P R with R = blockdiag(right) and L = blockdiag(left). With ``right`` of k blocks q × p and ``left`` of l blocks s × r, l r = k q,
+M = P_l L P R with R = blockdiag(right) and L = blockdiag(left). With ``right`` of k blocks q × p
+and ``left`` of l blocks s × r, l r = k q,
 
     o[κ q + i] = Σ_j right[κ, i, j] x[κ p + j],        y[σ l + λ] = Σ_ρ left[λ, σ, ρ] o[ρ l + λ].
 
-Every matrix has a best approximation of this form, found block by block, since the entries (σ l + λ, κ p + j) of M for one pair (κ, λ) make
-a matrix of rank q / l. Fourier, Hadamard and circulant matrices are of this form. From T. Dao et al., "Monarch: expressive structured
-matrices for efficient and accurate training", ICML 2022.
+Every matrix has a best approximation of this form, found block by block, since the entries (σ l +
+λ, κ p + j) of M for one pair (κ, λ) make a matrix of rank q / l. Fourier, Hadamard and circulant
+matrices are of this form. From T. Dao et al., "Monarch: expressive structured matrices for
+efficient and accurate training", ICML 2022.
 """
 
 import math
@@ -22,7 +25,8 @@ from ..random import key_from_rng
 
 FEW = 8  # rows of x up to which products of matrices and vectors are as fast
 MOST = 2**40  # a transform that fits no memory
-SQUARINGS = 12  # of a block's Gram matrix; a block whose two largest singular values are closer goes to the SVD
+# of a block's Gram matrix; a block whose two largest singular values are closer goes to the SVD
+SQUARINGS = 12
 
 
 class MonarchGrads(NamedTuple):
@@ -34,7 +38,8 @@ class MonarchGrads(NamedTuple):
 
 
 class MonarchFactors(NamedTuple):
-    """The factors of a projection, its distance to the matrix in the Frobenius norm, and that distance by the norm of the matrix."""
+    """The factors of a projection, its distance to the matrix in the Frobenius norm, and that
+    distance by the norm of the matrix."""
 
     right: Any
     left: Any
@@ -50,7 +55,7 @@ class MonarchTransform(NamedTuple):
     permutation: Any
 
 
-# --- products ----------------------------------------------------------------------------------------------------------------------
+# --- products -------------------------------------------------------------------------------------
 
 
 @routine
@@ -66,7 +71,8 @@ def monarch_matmul(x, right, left):
     Returns
     -------
     (..., m) array, m = l s
-        Sums of p and r products: the error is at most (p + r) units of roundoff times the same product of absolute values.
+        Sums of p and r products: the error is at most (p + r) units of roundoff times the same
+        product of absolute values.
 
     Raises
     ------
@@ -75,13 +81,11 @@ def monarch_matmul(x, right, left):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    Notes
-    -----
-    2 (k q p + l s r) operations for each vector, 4 n^1.5 where all blocks are √n × √n. Memory: the result, and n numbers a vector.
+    Notes ----- 2 (k q p + l s r) operations for each vector, 4 n^1.5 where all blocks are √n × √n.
+    Memory: the result, and n numbers a vector.
 
-    References
-    ----------
-    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training", ICML 2022.
+    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
+    accurate training", ICML 2022.
 
     Examples
     --------
@@ -121,17 +125,17 @@ def monarch_matmul_vjp(x, right, left, grad_out):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    Notes
-    -----
-    Five products of the size of the two that the forward pass takes: what lies between its blocks is computed again.
+    Notes ----- Five products of the size of the two that the forward pass takes: what lies between
+    its blocks is computed again.
 
-    References
-    ----------
-    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training", ICML 2022.
+    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
+    accurate training", ICML 2022.
 
     Examples
     --------
-    >>> grads = monarch_matmul_vjp(np.ones(2), np.ones((1, 1, 2)), np.ones((1, 2, 1)), np.array([1.0, 2.0]))
+    >>> grads = monarch_matmul_vjp(
+    ...     np.ones(2), np.ones((1, 1, 2)), np.ones((1, 2, 1)), np.array([1.0, 2.0])
+    ... )
     >>> grads.x, grads.left.ravel()
     (array([3., 3.]), array([2., 4.]))
     """
@@ -141,12 +145,17 @@ def monarch_matmul_vjp(x, right, left, grad_out):
         raise ValueError(f"grad_out must have shape {(*x.shape[:-1], m)} (got {grad_out.shape})")
     rows = xp.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     grad = xp.ascontiguousarray(grad_out).reshape(len(rows), m)
-    right, left = (xp.ascontiguousarray(factor.conj() if factor.dtype.kind == "c" else factor) for factor in (right, left))
+    right, left = (
+        xp.ascontiguousarray(factor.conj() if factor.dtype.kind == "c" else factor)
+        for factor in (right, left)
+    )
     o = _blocks(xp, rows, right.conj(), False, False)
     grad_left = _outer_blocks(xp, grad, o, left.shape, True)
     grad_o = _blocks(xp, grad, left, True, True)
     grad_right = _outer_blocks(xp, grad_o, rows, right.shape, False)
-    return MonarchGrads(_blocks(xp, grad_o, right, False, True).reshape(x.shape), grad_right, grad_left)
+    return MonarchGrads(
+        _blocks(xp, grad_o, right, False, True).reshape(x.shape), grad_right, grad_left
+    )
 
 
 @routine
@@ -169,9 +178,8 @@ def monarch_to_dense(right, left):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    References
-    ----------
-    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training", ICML 2022.
+    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
+    accurate training", ICML 2022.
 
     Examples
     --------
@@ -182,7 +190,10 @@ def monarch_to_dense(right, left):
     xp, (right, left) = on_device(right=right, left=left)
     _checked_dtypes(right=right, left=left)
     if right.ndim < 3 or left.ndim != right.ndim or right.shape[:-3] != left.shape[:-3]:
-        raise ValueError(f"right and left must have shapes (..., k, q, p) and (..., l, s, r) (got {right.shape} and {left.shape})")
+        raise ValueError(
+            f"right and left must have shapes (..., k, q, p) and (..., l, s, r) (got {right.shape} "
+            f"and {left.shape})"
+        )
     lead, (k, q, p), (count, s, r) = right.shape[:-3], right.shape[-3:], left.shape[-3:]
     if count * r != k * q:
         raise ValueError(f"left must satisfy l r = k q (got l={count}, r={r}, k={k}, q={q})")
@@ -190,10 +201,12 @@ def monarch_to_dense(right, left):
     f = np.arange(k * q)
     for kappa in range(k):
         for lam in range(count):  # the rows i of block κ whose outputs ρ l + λ go to block λ
-            i = [int(g) - kappa * q for g in f[kappa * q:(kappa + 1) * q] if g % count == lam]
+            i = [int(g) - kappa * q for g in f[kappa * q : (kappa + 1) * q] if g % count == lam]
             rho = [(kappa * q + g) // count for g in i]
             with np.errstate(all="ignore"):
-                result[..., lam, kappa, :] = left[..., lam, :, :][..., rho] @ right[..., kappa, :, :][..., i, :]
+                result[..., lam, kappa, :] = (
+                    left[..., lam, :, :][..., rho] @ right[..., kappa, :, :][..., i, :]
+                )
     return result.reshape(*lead, s * count, k * p)
 
 
@@ -202,7 +215,10 @@ def _checked_dtypes(**arrays):
     complex_dtypes = (np.dtype(np.complex64), np.dtype(np.complex128))
     if all(a is not None and a.dtype in complex_dtypes for a in arrays.values()):
         if len({a.dtype for a in arrays.values()}) > 1:
-            raise TypeError(f"arguments must have one dtype (got {', '.join(f'{n} {a.dtype}' for n, a in arrays.items())})")
+            raise TypeError(
+                f"arguments must have one dtype (got "
+                f"{', '.join(f'{n} {a.dtype}' for n, a in arrays.items())})"
+            )
         return
     float_dtype(**arrays)
 
@@ -211,7 +227,10 @@ def _checked_factors(x, right, left, **more):
     """Check dtypes and shapes; the length m of a result."""
     _checked_dtypes(x=x, right=right, left=left, **more)
     if right.ndim != 3 or left.ndim != 3:
-        raise ValueError(f"right and left must have shapes (k, q, p) and (l, s, r) (got {right.shape} and {left.shape})")
+        raise ValueError(
+            f"right and left must have shapes (k, q, p) and (l, s, r) (got {right.shape} and "
+            f"{left.shape})"
+        )
     (k, q, p), (count, s, r) = right.shape, left.shape
     if x.ndim < 1 or x.shape[-1] != k * p:
         raise ValueError(f"x must have shape (..., n) with n = k p = {k * p} (got {x.shape})")
@@ -223,7 +242,8 @@ def _checked_factors(x, right, left, **more):
 def _blocks(xp, x, w, interleaved, transposed):
     """y = blockdiag(w) x for every row of x, or with the transposed blocks.
 
-    Block g takes the entries g J + j of a row and gives g I + i, or, interleaved, takes j G + g and gives i G + g.
+    Block g takes the entries g J + j of a row and gives g I + i, or, interleaved, takes j G + g and
+    gives i G + g.
     """
     (count, i, j), b = w.shape, len(x)
     i, j = (j, i) if transposed else (i, j)
@@ -232,7 +252,9 @@ def _blocks(xp, x, w, interleaved, transposed):
         y[...] = 0
     elif x.dtype.kind == "c" or xp is np and b <= FEW:
         with np.errstate(all="ignore"):
-            _by_block(y, count, interleaved)[...] = xp.matmul(w.swapaxes(1, 2) if transposed else w, _by_block(x, count, interleaved))
+            _by_block(y, count, interleaved)[...] = xp.matmul(
+                w.swapaxes(1, 2) if transposed else w, _by_block(x, count, interleaved)
+            )
     else:
         block_product(x, w, y, interleaved, transposed)
     return y
@@ -245,61 +267,68 @@ def _outer_blocks(xp, y, x, shape, interleaved):
         return w
     if x.dtype.kind == "c":
         with np.errstate(all="ignore"):
-            return xp.matmul(_by_block(y, shape[0], interleaved), _by_block(x, shape[0], interleaved).conj().swapaxes(1, 2))
+            return xp.matmul(
+                _by_block(y, shape[0], interleaved),
+                _by_block(x, shape[0], interleaved).conj().swapaxes(1, 2),
+            )
     block_outer(y, x, w, interleaved)
     return w
 
 
 def _by_block(x, count, interleaved):
     """(count, size, b) view of the rows of x."""
-    return (x.reshape(len(x), -1, count).transpose(2, 1, 0) if interleaved
-            else x.reshape(len(x), count, -1).transpose(1, 2, 0))
+    return (
+        x.reshape(len(x), -1, count).transpose(2, 1, 0)
+        if interleaved
+        else x.reshape(len(x), count, -1).transpose(1, 2, 0)
+    )
 
 
-# --- projection --------------------------------------------------------------------------------------------------------------------
+# --- projection -----------------------------------------------------------------------------------
 
 
 @routine
 def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
     """The Monarch matrix that is closest to a dense one in the Frobenius norm.
 
-    The entries ``A[λ::l, κ p:(κ + 1) p]`` are, for each pair (κ, λ), approximated by the best matrix of rank `rank`, independently of
-    all others, so that the result is the global minimum.
+    The entries ``A[λ::l, κ p:(κ + 1) p]`` are, for each pair (κ, λ), approximated by the best
+    matrix of rank `rank`, independently of all others, so that the result is the global minimum.
 
     Parameters
     ----------
     a : (..., m, n) array of float32, float64, complex64 or complex128
         Finite.
     num_blocks : (int, int), optional
-        k and l, divisors of n and m. By default the divisors nearest to the square roots, the larger one of two.
+        k and l, divisors of n and m. By default the divisors nearest to the square roots, the
+        larger one of two.
     rank : int
         1 <= rank <= min(m / l, n / k).
     balance : bool
-        Give both factors the square roots of the singular values, else leave the columns of `left` orthonormal.
+        Give both factors the square roots of the singular values, else leave the columns of `left`
+        orthonormal.
 
     Returns
     -------
     MonarchFactors
-        ``right`` (..., k, rank l, p) and ``left`` (..., l, s, k rank); ``residual_norm`` ‖A - M‖ in the Frobenius norm, of the products
-        that the factors give, and ``relative_error``, it divided by ‖A‖ (0 where A is zero), arrays of shape (...). Signs or
-        phases of the factors are arbitrary, the matrix is not.
+        ``right`` (..., k, rank l, p) and ``left`` (..., l, s, k rank); ``residual_norm`` ‖A - M‖ in
+        the Frobenius norm, of the products that the factors give, and ``relative_error``, it
+        divided by ‖A‖ (0 where A is zero), arrays of shape (...). Signs or phases of the factors
+        are arbitrary, the matrix is not.
 
     Raises
     ------
     ValueError
-        `num_blocks` does not divide, `rank` is out of range, `a` is not finite or has fewer than two dimensions.
+        `num_blocks` does not divide, `rank` is out of range, `a` is not finite or has fewer than
+        two dimensions.
     TypeError
         Another dtype.
 
-    Notes
-    -----
-    One singular value decomposition of each of k l blocks. For rank 1 and real numbers the leading pair comes from repeated squaring of
-    the blocks' Gram matrices, where a gap between the two largest singular values lets it converge.
+    Notes ----- One singular value decomposition of each of k l blocks. For rank 1 and real numbers
+    the leading pair comes from repeated squaring of the blocks' Gram matrices, where a gap between
+    the two largest singular values lets it converge.
 
-    References
-    ----------
-    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training", ICML 2022, section 3.3;
-    C. Eckart, G. Young, Psychometrika, 1936.
+    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
+    accurate training", ICML 2022, section 3.3; C. Eckart, G. Young, Psychometrika, 1936.
 
     Examples
     --------
@@ -317,18 +346,27 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
     k, count = _default_blocks(m, n) if num_blocks is None else _checked_blocks(num_blocks, m, n)
     s, p = m // count, n // k
     rank = checked_count("rank", rank, least=1, most=min(s, p))
-    blocks = xp.ascontiguousarray(xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3)))  # (..., k, l, s, p)
+    blocks = xp.ascontiguousarray(
+        xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3))
+    )  # (..., k, l, s, p)
     u, sigma, vh = _leading(xp, blocks, rank)
     inside = (-4, -3, -2, -1)
-    residual = xp.sqrt((xp.abs(blocks - (u * sigma[..., None, :]) @ vh)**2).sum(axis=inside, dtype=np.float64))
-    norm = xp.sqrt((xp.abs(blocks)**2).sum(axis=inside, dtype=np.float64))
+    residual = xp.sqrt(
+        (xp.abs(blocks - (u * sigma[..., None, :]) @ vh) ** 2).sum(axis=inside, dtype=np.float64)
+    )
+    norm = xp.sqrt((xp.abs(blocks) ** 2).sum(axis=inside, dtype=np.float64))
     relative = residual / xp.where(norm == 0, 1, norm)
     mine, other = (xp.sqrt(sigma),) * 2 if balance else (xp.ones_like(sigma), sigma)
     u, vh = u * mine[..., None, :], vh * other[..., :, None]
     left = xp.moveaxis(u, (-4, -3, -2, -1), (-2, -4, -3, -1)).reshape(*lead, count, s, k * rank)
     right = xp.moveaxis(vh, (-4, -3, -2, -1), (-4, -2, -3, -1)).reshape(*lead, k, rank * count, p)
     real = sigma.dtype
-    return MonarchFactors(xp.ascontiguousarray(right), xp.ascontiguousarray(left), residual.astype(real), relative.astype(real))
+    return MonarchFactors(
+        xp.ascontiguousarray(right),
+        xp.ascontiguousarray(left),
+        residual.astype(real),
+        relative.astype(real),
+    )
 
 
 def _checked_blocks(num_blocks, m, n):
@@ -336,7 +374,9 @@ def _checked_blocks(num_blocks, m, n):
         k, count = num_blocks
     except (TypeError, ValueError):
         raise TypeError(f"num_blocks must be a pair of integers (got {num_blocks!r})") from None
-    if n % checked_count("num_blocks", k, least=1) or m % checked_count("num_blocks", count, least=1):
+    if n % checked_count("num_blocks", k, least=1) or m % checked_count(
+        "num_blocks", count, least=1
+    ):
         raise ValueError(f"num_blocks must be divisors (k of n={n}, l of m={m}) (got {(k, count)})")
     return k, count
 
@@ -345,14 +385,18 @@ def _default_blocks(m, n):
     def nearest(size, target):
         """The divisor of size nearest to target on a logarithmic scale, the larger of two."""
         small = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
-        return min({*small, *(size // d for d in small)}, key=lambda d: (round(abs(math.log(d / target)), 12), -d))
+        return min(
+            {*small, *(size // d for d in small)},
+            key=lambda d: (round(abs(math.log(d / target)), 12), -d),
+        )
 
     k = nearest(n, math.sqrt(n))
     return k, nearest(m, m * k / n)  # s and p nearly equal
 
 
 def _leading(xp, blocks, rank):
-    """The `rank` largest singular values and vectors of a stack of blocks: (…, s, rank), (…, rank), (…, rank, p)."""
+    """The `rank` largest singular values and vectors of a stack of blocks: (…, s, rank), (…, rank),
+    (…, rank, p)."""
     if rank == 1 and blocks.dtype.kind == "f" and min(blocks.shape[-2:]) > 1:
         return _leading_pair(xp, blocks)
     u, sigma, vh = xp.linalg.svd(blocks, full_matrices=False)
@@ -360,7 +404,8 @@ def _leading(xp, blocks, rank):
 
 
 def _leading_pair(xp, blocks):
-    """Rank one: a power of the Gram matrix, squared until all its columns are one vector, in float64."""
+    """Rank one: a power of the Gram matrix, squared until all its columns are one vector, in
+    float64."""
     shape, dtype = blocks.shape, blocks.dtype
     blocks = blocks.reshape(-1, *shape[-2:]).astype(np.float64)
     thin = blocks if shape[-2] >= shape[-1] else blocks.swapaxes(1, 2)
@@ -387,12 +432,19 @@ def _leading_pair(xp, blocks):
     hard = (defect > 1e-12) & (scale > 0)
     if bool(hard.any()):
         full_u, full_sigma, full_vh = xp.linalg.svd(blocks[hard], full_matrices=False)
-        u[hard], sigma[hard], v[hard] = full_u[:, :, :1], full_sigma[:, 0], full_vh[:, :1].swapaxes(1, 2)
+        u[hard], sigma[hard], v[hard] = (
+            full_u[:, :, :1],
+            full_sigma[:, 0],
+            full_vh[:, :1].swapaxes(1, 2),
+        )
     lead = shape[:-2]
-    return tuple(part.reshape(*lead, *size).astype(dtype) for part, size in ((u, (shape[-2], 1)), (sigma, (1,)), (v, (1, shape[-1]))))
+    return tuple(
+        part.reshape(*lead, *size).astype(dtype)
+        for part, size in ((u, (shape[-2], 1)), (sigma, (1,)), (v, (1, shape[-1])))
+    )
 
 
-# --- the Fourier transform -----------------------------------------------------------------------------------------------------------
+# --- the Fourier transform ------------------------------------------------------------------------
 
 
 @routine
@@ -412,8 +464,9 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     Returns
     -------
     MonarchTransform
-        ``monarch_matmul(x[..., permutation], right, left)`` is ``fft(x, norm="ortho")``, or ``ifft``: right (k, l, l) and left (l, k, k)
-        with l = n / k, and ``permutation[κ l + i] = i k + κ``.
+        ``monarch_matmul(x[..., permutation], right, left)`` is ``fft(x, norm="ortho")``, or
+        ``ifft``: right (k, l, l) and left (l, k, k) with l = n / k, and
+        ``permutation[κ l + i] = i k + κ``.
 
     Raises
     ------
@@ -422,14 +475,12 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     TypeError
         Another dtype.
 
-    Notes
-    -----
-    The factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i k + κ) / n) is exp(-2πi σ κ / k) times
-    exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of n: a matrix of rank one.
+    Notes ----- The factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i
+    k + κ) / n) is exp(-2πi σ κ / k) times exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of
+    n: a matrix of rank one.
 
-    References
-    ----------
-    J. W. Cooley, J. W. Tukey, "An algorithm for the machine calculation of complex Fourier series", 1965.
+    References ---------- J. W. Cooley, J. W. Tukey, "An algorithm for the machine calculation of
+    complex Fourier series", 1965.
 
     Examples
     --------
@@ -440,25 +491,41 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     True
     """
     n = checked_count("n", n, least=1, most=MOST)
-    k = _default_blocks(n, n)[0] if num_blocks is None else checked_count("num_blocks", num_blocks, least=1)
+    k = (
+        _default_blocks(n, n)[0]
+        if num_blocks is None
+        else checked_count("num_blocks", num_blocks, least=1)
+    )
     if n % k:
         raise ValueError(f"num_blocks must be a divisor of n={n} (got {k})")
     dtype = np.dtype(dtype)
     if dtype not in (np.complex64, np.complex128):
         raise TypeError(f"dtype must be complex64 or complex128 (got {dtype})")
     count, sign = n // k, 2j * np.pi / n * (1 if inverse else -1)
-    kappa, lam, i, sigma = np.arange(k)[:, None, None], np.arange(count)[:, None], np.arange(count), np.arange(k)[:, None]
+    kappa, lam, i, sigma = (
+        np.arange(k)[:, None, None],
+        np.arange(count)[:, None],
+        np.arange(count),
+        np.arange(k)[:, None],
+    )
     right = np.exp(sign * (lam * (i * k + kappa) % n)) / np.sqrt(count)
-    left = np.broadcast_to(np.exp(sign * (sigma * count * np.arange(k) % n)) / np.sqrt(k), (count, k, k))
+    left = np.broadcast_to(
+        np.exp(sign * (sigma * count * np.arange(k) % n)) / np.sqrt(k), (count, k, k)
+    )
     permutation = (i * k + np.arange(k)[:, None]).reshape(-1)
-    return MonarchTransform(xp.asarray(right.astype(dtype)), xp.asarray(np.ascontiguousarray(left, dtype)), xp.asarray(permutation))
+    return MonarchTransform(
+        xp.asarray(right.astype(dtype)),
+        xp.asarray(np.ascontiguousarray(left, dtype)),
+        xp.asarray(permutation),
+    )
 
 
-# --- a layer -----------------------------------------------------------------------------------------------------------------------
+# --- a layer --------------------------------------------------------------------------------------
 
 
 class MonarchLinear:
-    """A linear layer y = M x + b whose matrix is a Monarch matrix; sizes that blocks do not divide are padded with zeros.
+    """A linear layer y = M x + b whose matrix is a Monarch matrix; sizes that blocks do not divide
+    are padded with zeros.
 
     Parameters
     ----------
@@ -488,7 +555,9 @@ class MonarchLinear:
     ((2, 5), (2, 6))
     """
 
-    def __init__(self, in_features, out_features, *, num_blocks=4, bias=True, dtype=np.float32, rng=None):
+    def __init__(
+        self, in_features, out_features, *, num_blocks=4, bias=True, dtype=np.float32, rng=None
+    ):
         sizes = {"in_features": in_features, "out_features": out_features, "num_blocks": num_blocks}
         for name, value in sizes.items():
             checked_count(name, value, least=1)
@@ -496,7 +565,9 @@ class MonarchLinear:
         dtype, rng = np.dtype(dtype), np.random.default_rng(key_from_rng(rng))
         p, s = -(-in_features // num_blocks), -(-out_features // num_blocks)
         q = min(p, s)
-        self.right = (rng.standard_normal((num_blocks, q, p)) / math.sqrt(p)).astype(dtype)  # keeps the variance of its input
+        self.right = (rng.standard_normal((num_blocks, q, p)) / math.sqrt(p)).astype(
+            dtype
+        )  # keeps the variance of its input
         self.left = (rng.standard_normal((num_blocks, s, q)) / math.sqrt(q)).astype(dtype)
         self.bias = np.zeros(out_features, dtype) if bias else None
 
@@ -507,7 +578,7 @@ class MonarchLinear:
     def _padded(self, x, size):
         xp, (x,) = on_device(x=x)
         wide = xp.zeros((*x.shape[:-1], size), x.dtype)
-        wide[..., :x.shape[-1]] = x
+        wide[..., : x.shape[-1]] = x
         return wide
 
     def forward(self, x):
@@ -516,40 +587,56 @@ class MonarchLinear:
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"x must have shape (..., {self.in_features}) (got {x.shape})")
         wide = self._padded(x, self.right.shape[0] * self.right.shape[2])
-        y = monarch_matmul(wide, self.right, self.left)[..., :self.out_features]
+        y = monarch_matmul(wide, self.right, self.left)[..., : self.out_features]
         return (y if self.bias is None else y + self.bias), wide
 
     def vjp(self, grad_y, cache):
         """The gradient by x, and a list of those by the parameters."""
-        grads = monarch_matmul_vjp(cache, self.right, self.left, self._padded(grad_y, self.left.shape[0] * self.left.shape[1]))
-        return grads.x[..., :self.in_features], [grads.right, grads.left] + (
-            [] if self.bias is None else [grad_y.reshape(-1, self.out_features).sum(axis=0)])
+        grads = monarch_matmul_vjp(
+            cache,
+            self.right,
+            self.left,
+            self._padded(grad_y, self.left.shape[0] * self.left.shape[1]),
+        )
+        return grads.x[..., : self.in_features], [grads.right, grads.left] + (
+            [] if self.bias is None else [grad_y.reshape(-1, self.out_features).sum(axis=0)]
+        )
 
     def to_dense(self):
         """The (out_features, in_features) matrix."""
-        return monarch_to_dense(self.right, self.left)[:self.out_features, :self.in_features]
+        return monarch_to_dense(self.right, self.left)[: self.out_features, : self.in_features]
 
     def from_dense(self, a):
-        """Set the factors to the closest ones to `a`, (out_features, in_features), and return the distance."""
+        """Set the factors to the closest ones to `a`, (out_features, in_features), and return the
+        distance."""
         xp, (a,) = on_device(a=a)
         if a.shape != (self.out_features, self.in_features):
-            raise ValueError(f"a must have shape {(self.out_features, self.in_features)} (got {a.shape})")
+            raise ValueError(
+                f"a must have shape {(self.out_features, self.in_features)} (got {a.shape})"
+            )
         k, q, p = self.right.shape
         count, s, _ = self.left.shape
         wide = xp.zeros((count * s, k * p), a.dtype)
-        wide[:self.out_features, :self.in_features] = a
+        wide[: self.out_features, : self.in_features] = a
         factors = monarch_project(wide, num_blocks=(k, count), rank=max(1, q // count))
         self.right, self.left = (factor.astype(self.right.dtype) for factor in factors[:2])
         return factors.residual_norm
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
-# Panels hold vectors side by side, as many as the register tile has columns, so that blocks are read as they lie. Interleaved blocks go
-# through the panels sixteen at a time: these are neighbours in memory.
+# --- kernels --------------------------------------------------------------------------------------
+# Panels hold vectors side by side, as many as the register tile has columns, so that blocks are
+# read as they lie. Interleaved blocks go through the panels sixteen at a time: these are neighbours
+# in memory.
 
 
-@kernel("in T x[b, n]; in T w[g, i, j]; out T y[b, m]; int64 interleaved; int64 transposed; scratch T inside[32*16*j+32*16*i];"
-        " scratch T outside[32*16*j+32*16*i]", split="b", gpu="block", grain="24")
+@kernel(
+    "in T x[b, n]; in T w[g, i, j]; out T y[b, m]; int64 interleaved; int64 transposed; "
+    "scratch T inside[32*16*j+32*16*i];"
+    " scratch T outside[32*16*j+32*16*i]",
+    split="b",
+    gpu="block",
+    grain="24",
+)
 def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop):
     """y = blockdiag(w) x for each row of x; see _blocks for the order of the entries."""
     count, rows, depth, width = w.shape[0], w.shape[1], w.shape[2], tile_cols(x[0, 0])
@@ -566,19 +653,44 @@ def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop
                 at, panel, result = (low + g) * rows * depth, g * depth * width, g * rows * width
                 i = 0
                 while i + tile_rows(x[0, 0]) <= rows:
-                    gemm_tile(w, at + i * row_step, row_step, depth_step, inside, panel, width, outside, result + i * width, width,
-                              depth, 0)
+                    gemm_tile(
+                        w,
+                        at + i * row_step,
+                        row_step,
+                        depth_step,
+                        inside,
+                        panel,
+                        width,
+                        outside,
+                        result + i * width,
+                        width,
+                        depth,
+                        0,
+                    )
                     i += tile_rows(x[0, 0])
                 while i < rows:
-                    gemm_row(w, at + i * row_step, row_step, depth_step, inside, panel, width, outside, result + i * width, width,
-                             depth, 0)
+                    gemm_row(
+                        w,
+                        at + i * row_step,
+                        row_step,
+                        depth_step,
+                        inside,
+                        panel,
+                        width,
+                        outside,
+                        result + i * width,
+                        width,
+                        depth,
+                        0,
+                    )
                     i += 1
             _scatter(outside, y, first, vectors, width, low, group, rows, count, interleaved)
         first += width
 
 
 def _gather(x, first, vectors, panel, width, low, group, size, count, interleaved):
-    """panel[g, j, v] = entry j of block low + g of row first + v of x, and 0 for rows that are not there."""
+    """panel[g, j, v] = entry j of block low + g of row first + v of x, and 0 for rows that are not
+    there."""
     for v in range(vectors, width):
         for e in range(group * size):
             panel[e * width + v] = 0
@@ -586,11 +698,11 @@ def _gather(x, first, vectors, panel, width, low, group, size, count, interleave
         row = x[first + v]
         if interleaved:
             for j in range(size):
-                part = row[j * count + low:j * count + low + group]
+                part = row[j * count + low : j * count + low + group]
                 for g in range(group):
                     panel[(g * size + j) * width + v] = part[g]
         else:
-            part = row[low * size:(low + group) * size]
+            part = row[low * size : (low + group) * size]
             for e in range(group * size):
                 panel[e * width + v] = part[e]
 
@@ -601,19 +713,26 @@ def _scatter(panel, y, first, vectors, width, low, group, size, count, interleav
         row = y[first + v]
         if interleaved:
             for i in range(size):
-                part = row[i * count + low:i * count + low + group]
+                part = row[i * count + low : i * count + low + group]
                 for g in range(group):
                     part[g] = panel[(g * size + i) * width + v]
         else:
-            part = row[low * size:(low + group) * size]
+            part = row[low * size : (low + group) * size]
             for e in range(group * size):
                 part[e] = panel[e * width + v]
 
 
-@kernel("in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; scratch T rows[16*128*i]; scratch T cols[16*128*j+16*128*32];"
-        " scratch T sums[16*i*j+16*i*32]", split="g", gpu="block", grain="1")
+@kernel(
+    "in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; scratch T rows[16*128*i]; "
+    "scratch T cols[16*128*j+16*128*32];"
+    " scratch T sums[16*i*j+16*i*32]",
+    split="g",
+    gpu="block",
+    grain="1",
+)
 def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
-    """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a time, rows of y and x 128 at a time."""
+    """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a
+    time, rows of y and x 128 at a time."""
     b, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
     width = tile_cols(x[0, 0])
     pitch = (wide + width - 1) // width * width
@@ -627,12 +746,42 @@ def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
                 for strip in range(pitch // width):
                     column, i = strip * width, 0
                     while i < height:
-                        place, left, right = (g * height + i) * pitch + column, g * 128 * height + i, g * 128 * pitch + column
+                        place, left, right = (
+                            (g * height + i) * pitch + column,
+                            g * 128 * height + i,
+                            g * 128 * pitch + column,
+                        )
                         if i + tile_rows(x[0, 0]) <= height:
-                            gemm_tile(rows, left, 1, height, cols, right, pitch, sums, place, pitch, depth, first)
+                            gemm_tile(
+                                rows,
+                                left,
+                                1,
+                                height,
+                                cols,
+                                right,
+                                pitch,
+                                sums,
+                                place,
+                                pitch,
+                                depth,
+                                first,
+                            )
                             i += tile_rows(x[0, 0])
                         else:
-                            gemm_row(rows, left, 1, height, cols, right, pitch, sums, place, pitch, depth, first)
+                            gemm_row(
+                                rows,
+                                left,
+                                1,
+                                height,
+                                cols,
+                                right,
+                                pitch,
+                                sums,
+                                place,
+                                pitch,
+                                depth,
+                                first,
+                            )
                             i += 1
         for g in range(group):
             for i in range(height):
@@ -645,15 +794,15 @@ def _pack(x, first, depth, panel, size, pitch, low, group, count, interleaved):
     for v in range(depth):
         row = x[first + v]
         for g in range(group):
-            target = panel[(g * 128 + v) * pitch:(g * 128 + v + 1) * pitch]
+            target = panel[(g * 128 + v) * pitch : (g * 128 + v + 1) * pitch]
             if not interleaved:
-                part = row[(low + g) * size:(low + g + 1) * size]
+                part = row[(low + g) * size : (low + g + 1) * size]
                 for j in range(size):
                     target[j] = part[j]
             for j in range(size, pitch):
                 target[j] = 0
         if interleaved:
             for j in range(size):
-                part = row[j * count + low:j * count + low + group]
+                part = row[j * count + low : j * count + low + group]
                 for g in range(group):
                     panel[(g * 128 + v) * pitch + j] = part[g]

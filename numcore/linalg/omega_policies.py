@@ -1,9 +1,12 @@
-"""Which omega to relax the next system with: bandit learners that see only how many iterations the systems before took.
+"""Which omega to relax the next system with: bandit learners that see only how many iterations the
+systems before took.
 
-A time-stepping code solves thousands of related systems, each of which has a best `omega` that is costly to compute. `TsallisINF` learns
-the best one of a grid for all of them; `ChebCB` sees one number of each system, its context, and learns the costs as polynomials of it.
-`solve_sequence` lets a policy choose, solves, and tells it the cost. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax:
-setting solver parameters across a sequence of linear system instances", ICLR 2024.
+A time-stepping code solves thousands of related systems, each of which has a best `omega` that is
+costly to compute. `TsallisINF` learns the best one of a grid for all of them; `ChebCB` sees one
+number of each system, its context, and learns the costs as polynomials of it. `solve_sequence` lets
+a policy choose, solves, and tells it the cost. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar,
+"Learning to relax: setting solver parameters across a sequence of linear system instances", ICLR
+2024.
 """
 
 import math
@@ -18,8 +21,10 @@ from ..progress import progress_bar
 from .relaxation import sor, ssor_cg
 
 GRID = np.linspace(1, 1.95, 20)  # towards 2 SOR comes to a standstill
-ROUNDING = 1e-9  # relative: contexts may lie so far outside of their interval, slopes into a box be so small
-RIDGE = 1e-12  # relative to the trace: few contexts give the fit of minimum norm, but for roundings of 1e-4
+# relative: contexts may lie so far outside of their interval, slopes into a box be so small
+ROUNDING = 1e-9
+# relative to the trace: few contexts give the fit of minimum norm, but for roundings of 1e-4
+RIDGE = 1e-12
 MOST_CHANGES = 100  # of the set of coefficients at their bounds
 MOST_NEWTON = 100  # steps; some ten are enough
 METHODS = {"sor": sor, "ssor_cg": ssor_cg}
@@ -73,7 +78,8 @@ def _checked_grid(grid):
 
 
 class TsallisINF(_Policy):
-    """A learner whose total cost comes near that of the best omega of a grid, kept for the whole sequence.
+    """A learner whose total cost comes near that of the best omega of a grid, kept for the whole
+    sequence.
 
     Parameters
     ----------
@@ -91,19 +97,18 @@ class TsallisINF(_Policy):
     Raises
     ------
     ValueError
-        The grid is empty, does not ascend, or leaves (0, 2); `update` before `sample`; a cost that is below 1 or not finite.
+        The grid is empty, does not ascend, or leaves (0, 2); `update` before `sample`; a cost that
+        is below 1 or not finite.
 
-    Notes
-    -----
-    Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x below min κ for which they sum to 1.
-    κ_i are estimates of the sum of what omega i would have cost, each cost less one divided by the probability of seeing it, in units of
-    the mean cost, and η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean costs, without knowing t. A round costs
-    some 10 microseconds.
+    Notes ----- Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²``
+    with the x below min κ for which they sum to 1. κ_i are estimates of the sum of what omega i
+    would have cost, each cost less one divided by the probability of seeing it, in units of the
+    mean cost, and η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean
+    costs, without knowing t. A round costs some 10 microseconds.
 
-    References
-    ----------
-    J. Zimmert, Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic and adversarial bandits", JMLR, 2021.
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR 2024.
+    References ---------- J. Zimmert, Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic
+    and adversarial bandits", JMLR, 2021. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning
+    to relax", ICLR 2024.
 
     Examples
     --------
@@ -141,14 +146,16 @@ class TsallisINF(_Policy):
 
 
 def tsallis_round(estimates, scale, t, u):
-    """The probabilities of round t, losses being estimates / scale, and the arm whose share of [0, 1) has u."""
+    """The probabilities of round t, losses being estimates / scale, and the arm whose share of [0,
+    1) has u."""
     p, arm = np.empty((1, len(estimates))), np.empty(1, np.int64)
     tsallis_rows(estimates[None], p, arm, scale, math.sqrt(t), u)
     return p[0], int(arm[0])
 
 
 class ChebCB(_Policy):
-    """A learner whose total cost comes near that of the best omega for each system, found from one number that describes the system.
+    """A learner whose total cost comes near that of the best omega for each system, found from one
+    number that describes the system.
 
     Parameters
     ----------
@@ -170,20 +177,18 @@ class ChebCB(_Policy):
     Raises
     ------
     ValueError
-        The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`; `update` before `sample`; a cost that is
-        below 1 or not finite.
+        The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`;
+        `update` before `sample`; a cost that is below 1 or not finite.
 
-    Notes
-    -----
-    Costs less one are fitted by least squares for each omega, of minimum norm where contexts are few, with coefficients bounded as those of
-    a function with the Lipschitz constant Λ that has been seen, |θ_j| <= 2 Λ (b - a) / j. The omega with the least predicted cost
-    is played most, another one with the probability ``1 / (d + η gap)``. Sums over the rounds are kept, so that a round costs O(d + m³) for
-    m = `degree`, whatever their number.
+    Notes ----- Costs less one are fitted by least squares for each omega, of minimum norm where
+    contexts are few, with coefficients bounded as those of a function with the Lipschitz constant Λ
+    that has been seen, |θ_j| <= 2 Λ (b - a) / j. The omega with the least predicted cost is played
+    most, another one with the probability ``1 / (d + η gap)``. Sums over the rounds are kept, so
+    that a round costs O(d + m³) for m = `degree`, whatever their number.
 
-    References
-    ----------
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR 2024.
-    D. Foster, A. Rakhlin, "Beyond UCB: optimal and efficient contextual bandits with regression oracles", ICML 2020.
+    References ---------- M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR
+    2024. D. Foster, A. Rakhlin, "Beyond UCB: optimal and efficient contextual bandits with
+    regression oracles", ICML 2020.
 
     Examples
     --------
@@ -199,9 +204,16 @@ class ChebCB(_Policy):
         super().__init__(grid, rng)
         self._low, self._high = _checked_interval(interval)
         d, m = len(self.grid), checked_count("degree", degree, least=1, most=100)
-        self._gram, self._moments, self._squares = np.zeros((d, m, m)), np.zeros((d, m)), np.zeros(d)
+        self._gram, self._moments, self._squares = (
+            np.zeros((d, m, m)),
+            np.zeros((d, m)),
+            np.zeros(d),
+        )
         self._theta = np.zeros((d, m))  # coefficients of cost - 1
-        self._box, self._misfit = np.zeros(m), np.zeros(d)  # bounds of the coefficients; what fits that meet their bounds miss
+        self._box, self._misfit = (
+            np.zeros(m),
+            np.zeros(d),
+        )  # bounds of the coefficients; what fits that meet their bounds miss
         self._work = np.empty((d, m + 2, m))
         self._least, self._most, self._regret = math.inf, -math.inf, 0.0
         self._features = self.probabilities_ = None
@@ -224,7 +236,7 @@ class ChebCB(_Policy):
         """Tell how many iterations the last omega took, at least 1."""
         i, cost = self._paid(cost)
         f, y = self._features, cost - 1
-        self._regret += float(self._predicted[i] - y)**2
+        self._regret += float(self._predicted[i] - y) ** 2
         self._gram[i] += f[:, None] * f
         self._moments[i] += y * f
         self._squares[i] += y * y
@@ -249,13 +261,24 @@ class ChebCB(_Policy):
             self._box[1:] = 2 * (self._most - self._least) / np.arange(1, len(self._box))
             self._box[0] = self._most
             arms = slice(None)
-        bounded_least_squares(self._gram[arms], self._moments[arms], self._squares[arms], self._box, self._theta[arms], self._misfit[arms],
-                              self._work[arms])
+        bounded_least_squares(
+            self._gram[arms],
+            self._moments[arms],
+            self._squares[arms],
+            self._box,
+            self._theta[arms],
+            self._misfit[arms],
+            self._work[arms],
+        )
 
     def _learn(self):
         """The rate η by which the next round prefers the best prediction."""
         t, (d, m) = self.num_rounds_, self._theta.shape
-        alpha = (math.pi + 2 / math.pi * math.log(2 * m + 1)) * (self._most - self._least) / (2 * (m + 1))
+        alpha = (
+            (math.pi + 2 / math.pi * math.log(2 * m + 1))
+            * (self._most - self._least)
+            / (2 * (m + 1))
+        )
         excess = self._regret - float(self._misfit.sum()) + 2 * alpha**2 * t
         self._rate = 2 * t * math.sqrt(d * t / max(excess, 1e-300))
 
@@ -280,18 +303,30 @@ def inverse_gap_weights(predicted, rate):
     return p
 
 
-# --- sequences ---------------------------------------------------------------------------------------------------------------------
+# --- sequences ------------------------------------------------------------------------------------
 
 
 @routine
-def solve_sequence(systems, policy, *, method="sor", contexts=None, warm_start=False, tol=1e-8, max_iter=10_000, keep_solutions=True,
-                   callback=None, progress=False):
+def solve_sequence(
+    systems,
+    policy,
+    *,
+    method="sor",
+    contexts=None,
+    warm_start=False,
+    tol=1e-8,
+    max_iter=10_000,
+    keep_solutions=True,
+    callback=None,
+    progress=False,
+):
     """Solve a sequence of systems, with the omega that a policy chooses for each.
 
     Parameters
     ----------
     systems : iterable
-        Pairs (a, b) as `sor` takes them, or functions without arguments that return such a pair when the system's turn comes.
+        Pairs (a, b) as `sor` takes them, or functions without arguments that return such a pair
+        when the system's turn comes.
     policy : TsallisINF, ChebCB, float, or any object with ``sample()`` and ``update(cost)``
         A number is an omega for all systems.
     method : {"sor", "ssor_cg"}
@@ -300,35 +335,35 @@ def solve_sequence(systems, policy, *, method="sor", contexts=None, warm_start=F
     warm_start : bool
         Start from the solution before, where it has the size of the system, else from zero.
     tol, max_iter
-        Of each solve. A system that does not converge costs `max_iter`, which the policy is told too.
+        Of each solve. A system that does not converge costs `max_iter`, which the policy is told
+        too.
     keep_solutions : bool
         Return the solutions.
     callback : callable, optional
-        ``callback(t, omega, result)`` is called after every system with its SolveResult; the sequence ends when it returns True.
+        ``callback(t, omega, result)`` is called after every system with its SolveResult; the
+        sequence ends when it returns True.
     progress : bool
         Show a bar of the systems.
 
     Returns
     -------
     SequenceResult
-        Every solution is within `tol`, as its method documents it, unless its number of iterations is `max_iter`.
+        Every solution is within `tol`, as its method documents it, unless its number of iterations
+        is `max_iter`.
 
     Raises
     ------
     ValueError
-        Contexts are fewer than systems, or `method` is none of the above, and what the method and the policy raise.
+        Contexts are fewer than systems, or `method` is none of the above, and what the method and
+        the policy raise.
     TypeError
         `policy` is none of the above, or a system is no pair.
 
-    Notes
-    -----
-    An interrupt passes through; the policy keeps what it has learnt, and may be used again. Costs are iterations, never times, which are
-    noise for small systems.
+    Notes ----- An interrupt passes through; the policy keeps what it has learnt, and may be used
+    again. Costs are iterations, never times, which are noise for small systems.
 
-    References
-    ----------
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters across a sequence of linear system
-    instances", ICLR 2024.
+    References ---------- M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax:
+    setting solver parameters across a sequence of linear system instances", ICLR 2024.
 
     Examples
     --------
@@ -341,11 +376,18 @@ def solve_sequence(systems, policy, *, method="sor", contexts=None, warm_start=F
     """
     solver = METHODS[checked_choice("method", method, tuple(METHODS))]
     policy = _checked_policy(policy)
-    tol, max_iter = checked_number("tol", tol, least=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, least=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
     contexts = None if contexts is None else iter(contexts)
-    bar = progress_bar(len(systems) if hasattr(systems, "__len__") else None, "systems") if progress else None
+    bar = (
+        progress_bar(len(systems) if hasattr(systems, "__len__") else None, "systems")
+        if progress
+        else None
+    )
     omegas, iterations, solutions, x = [], [], [], None
     try:
         for t, system in enumerate(systems):
@@ -368,7 +410,12 @@ def solve_sequence(systems, policy, *, method="sor", contexts=None, warm_start=F
         if bar is not None:
             bar.close()
     iterations = np.array(iterations, np.int64)
-    return SequenceResult(np.array(omegas, float), iterations, int(iterations.sum()), solutions if keep_solutions else None)
+    return SequenceResult(
+        np.array(omegas, float),
+        iterations,
+        int(iterations.sum()),
+        solutions if keep_solutions else None,
+    )
 
 
 class _Fixed:
@@ -389,13 +436,18 @@ def _checked_policy(policy):
         return policy
     if isinstance(policy, (int, float, np.integer, np.floating)):
         return _Fixed(checked_number("policy", policy, above=0, below=2))
-    raise TypeError(f"policy must be a number or have the methods sample and update (got {policy!r})")
+    raise TypeError(
+        f"policy must be a number or have the methods sample and update (got {policy!r})"
+    )
 
 
 def _pair(t, system):
     system = system() if callable(system) else system
     if not isinstance(system, (tuple, list)) or len(system) != 2:
-        raise TypeError(f"systems must be pairs (a, b) or functions that return them (got {type(system).__name__} at {t})")
+        raise TypeError(
+            f"systems must be pairs (a, b) or functions that return them (got "
+            f"{type(system).__name__} at {t})"
+        )
     return system
 
 
@@ -405,16 +457,22 @@ def _next(t, contexts):
     raise ValueError(f"contexts must be as many as systems (got {t})")
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in float64 estimates[g, d]; out float64 p[g, d]; out int64 arm[g]; float64 scale; float64 root; float64 u", split="g", threads=32,
-        grain="1")
+@kernel(
+    "in float64 estimates[g, d]; out float64 p[g, d]; out int64 arm[g]; float64 scale; "
+    "float64 root; float64 u",
+    split="g",
+    threads=32,
+    grain="1",
+)
 def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
-    """p_i = (gap_i - y)⁻² with Σ p = 1, where gap = (κ - min κ) / √t, κ = estimates / scale, root = √t; and the arm that u falls to.
+    """p_i = (gap_i - y)⁻² with Σ p = 1, where gap = (κ - min κ) / √t, κ = estimates / scale, root =
+    √t; and the arm that u falls to.
 
-    In the paper's terms y = (x - min κ) / √t. Newton's method from y = -1, where the sum is at least 1: it is convex and increasing in y,
-    so that y descends to the root.
+    In the paper's terms y = (x - min κ) / √t. Newton's method from y = -1, where the sum is at
+    least 1: it is convex and increasing in y, so that y descends to the root.
     """
     d = p.shape[1]
     for g in range(start, stop):
@@ -441,12 +499,19 @@ def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
             p[g, i] /= total
 
 
-@kernel("in float64 gram[d, m, m]; in float64 moments[d, m]; in float64 squares[d]; in float64 box[m]; inout float64 theta[d, m];"
-        " inout float64 misfit[d]; inout float64 work[d, m+2, m]", split="d", threads=32, grain="64")
+@kernel(
+    "in float64 gram[d, m, m]; in float64 moments[d, m]; in float64 squares[d]; in float64 box[m]; "
+    "inout float64 theta[d, m];"
+    " inout float64 misfit[d]; inout float64 work[d, m+2, m]",
+    split="d",
+    threads=32,
+    grain="64",
+)
 def bounded_least_squares(gram, moments, squares, box, theta, misfit, work, start, stop):
-    """The θ with the least θᵀ G θ - 2 hᵀ θ, of minimum norm, if it is in |θ_j| <= box_j. Else the best θ there, from a given θ on: to the
-    minimum of the free coordinates or until one meets its bound, then with one set free that is held against its slope; and misfit, its
-    value plus `squares`."""
+    """The θ with the least θᵀ G θ - 2 hᵀ θ, of minimum norm, if it is in |θ_j| <= box_j. Else the
+    best θ there, from a given θ on: to the minimum of the free coordinates or until one meets its
+    bound, then with one set free that is held against its slope; and misfit, its value plus
+    `squares`."""
     m = theta.shape[1]
     for k in range(start, stop):
         free, step, inside = work[k, m], work[k, m + 1], True
@@ -484,7 +549,8 @@ def _slope(j, gram, moments, theta, ridge):
 
 
 def _newton_step(gram, moments, theta, ridge, factor, free, step):
-    """The step to the minimum of the free coordinates, by Cholesky's method; rows of the others are those of the identity."""
+    """The step to the minimum of the free coordinates, by Cholesky's method; rows of the others are
+    those of the identity."""
     m = len(theta)
     for j in range(m):
         step[j] = free[j] * _slope(j, gram, moments, theta, ridge)

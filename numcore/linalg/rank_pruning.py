@@ -1,15 +1,18 @@
-"""Trained rank pruning: convolution kernels that fall apart into two cheap convolutions, and a training that leads there.
+"""Trained rank pruning: convolution kernels that fall apart into two cheap convolutions, and a
+training that leads there.
 
-A kernel w[n, c, i, j] (output channel, input channel, row, column) is unfolded to a matrix M, of which the r largest singular values are
-kept. Each unfolding stands for one pair of cheaper layers:
+A kernel w[n, c, i, j] (output channel, input channel, row, column) is unfolded to a matrix M, of
+which the r largest singular values are kept. Each unfolding stands for one pair of cheaper layers:
 
-    channel    N × C kh kw            a convolution to r channels, then a 1 × 1 convolution
-    spatial    C kh × N kw            a vertical kh × 1 convolution to r channels, then a horizontal 1 × kw one
-    decouple   for each n, C × kh kw  1 × 1 convolutions to r channels for each output, then one kernel on each of these
+    channel    N × C kh kw            a convolution to r channels, then a 1 × 1 convolution spatial
+    C kh × N kw            a vertical kh × 1 convolution to r channels, then a horizontal 1 × kw one
+    decouple   for each n, C × kh kw  1 × 1 convolutions to r channels for each output, then one
+    kernel on each of these
 
-Every few steps of a training the kernels are truncated, and the subgradient U_r V_rᵀ of their nuclear norm joins the gradient; between, the
-rank grows again as it likes. M Mᵀ of the shorter side gives U: it is far smaller than M. From Y. Xu et al., "Trained Rank Pruning for
-Efficient Deep Neural Networks", IJCAI 2020.
+Every few steps of a training the kernels are truncated, and the subgradient U_r V_rᵀ of their
+nuclear norm joins the gradient; between, the rank grows again as it likes. M Mᵀ of the shorter side
+gives U: it is far smaller than M. From Y. Xu et al., "Trained Rank Pruning for Efficient Deep
+Neural Networks", IJCAI 2020.
 """
 
 import math
@@ -25,11 +28,17 @@ from ._rank_pruning_vectors import LANES, rotate
 
 SLAB = 1 << 16  # entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
-# Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the decomposition is that of M itself.
+# Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the
+# decomposition is that of M itself.
 LEAST_KEPT, LEAST_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
 FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
-# Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n is b and has the size 1.
-UNFOLDINGS = {"channel": ((1,), (2, 3, 4)), "spatial": ((2, 3), (1, 4)), "decouple": ((1, 2), (3, 4))}
+# Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n
+# is b and has the size 1.
+UNFOLDINGS = {
+    "channel": ((1,), (2, 3, 4)),
+    "spatial": ((2, 3), (1, 4)),
+    "decouple": ((1, 2), (3, 4)),
+}
 SMALL = 32  # Gram matrices up to this size are decomposed many at a time
 MOST_SWEEPS = 40  # five or six are usual
 RULES = ("energy", "rank", "threshold", "ratio")
@@ -37,8 +46,9 @@ WEIGHT, SUBGRADIENT = range(2)
 
 
 class TruncatedKernel(NamedTuple):
-    """A kernel of low rank: `weight`, its `rank`, all `singular_values` there were, the `subgradient` of the nuclear norm at `weight`, and
-    the distance to the kernel by the norm of the kernel, `relative_error`."""
+    """A kernel of low rank: `weight`, its `rank`, all `singular_values` there were, the
+    `subgradient` of the nuclear norm at `weight`, and the distance to the kernel by the norm of the
+    kernel, `relative_error`."""
 
     weight: Any
     rank: int
@@ -65,7 +75,7 @@ class NuclearNorm(NamedTuple):
     subgradient: Any
 
 
-# --- one kernel --------------------------------------------------------------------------------------------------------------------
+# --- one kernel -----------------------------------------------------------------------------------
 
 
 @routine
@@ -77,11 +87,12 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     w : (n, c, kh, kw) or (n, c) array of float32 or float64
         Finite; output channels first. A matrix counts as kernels of 1 × 1.
     scheme : {"channel", "spatial", "decouple"}
-        Which matrix has low rank: the n × (c kh kw) one with an output channel in each row, the (c kh) × (n kw) one with row c kh + i and
-        column n kw + j, or for each output channel the c × (kh kw) one.
+        Which matrix has low rank: the n × (c kh kw) one with an output channel in each row, the (c
+        kh) × (n kw) one with row c kh + i and column n kw + j, or for each output channel the c ×
+        (kh kw) one.
     energy : float, optional
-        Exactly one of these four says the rank. The smallest one that keeps this share of the sum of squares, 0 < energy <= 1; 1 keeps
-        all that is not lost in rounding.
+        Exactly one of these four says the rank. The smallest one that keeps this share of the sum
+        of squares, 0 < energy <= 1; 1 keeps all that is not lost in rounding.
     rank : int, optional
         1 <= rank <= the smaller side.
     threshold : float, optional
@@ -92,28 +103,29 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     Returns
     -------
     TruncatedKernel
-        ``weight`` and ``subgradient`` U_r V_rᵀ of the shape of `w`; ``rank``, for "decouple" the largest that a channel needs, used for
-        all; ``singular_values`` (k,), for "decouple" (n, k), descending, k the smaller side; ``relative_error`` ‖w - weight‖ / ‖w‖ from
-        the singular values, 0 for w = 0. Pairs with σ below the roundoff of σ₁ are left out of ``subgradient``.
+        ``weight`` and ``subgradient`` U_r V_rᵀ of the shape of `w`; ``rank``, for "decouple" the
+        largest that a channel needs, used for all; ``singular_values`` (k,), for "decouple" (n, k),
+        descending, k the smaller side; ``relative_error`` ‖w - weight‖ / ‖w‖ from the singular
+        values, 0 for w = 0. Pairs with σ below the roundoff of σ₁ are left out of ``subgradient``.
 
     Raises
     ------
     ValueError
-        `w` is empty, not finite or has not 2 or 4 dimensions; none or several of the rules, or one out of range; an unknown scheme.
+        `w` is empty, not finite or has not 2 or 4 dimensions; none or several of the rules, or one
+        out of range; an unknown scheme.
     TypeError
         Another dtype, or an option of another type.
 
-    Notes
-    -----
-    m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of M Mᵀ, in float64. Singular values have
-    absolute errors of about 1e-16 m σ₁² / σ, so that those below 1e-8 σ₁ may be off by so much. Where one that is kept is too small for
-    this (below 1e-5 σ₁ in float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their energy, the
-    decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two results, some MB, and M Mᵀ with its
-    eigenvectors in float64, which for square unfoldings, as those of "spatial" nearly are, are as large as w each.
+    Notes ----- m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of
+    M Mᵀ, in float64. Singular values have absolute errors of about 1e-16 m σ₁² / σ, so that those
+    below 1e-8 σ₁ may be off by so much. Where one that is kept is too small for this (below 1e-5 σ₁
+    in float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their
+    energy, the decomposition is the slower one of M itself, which is exact to roundoff. Memory: the
+    two results, some MB, and M Mᵀ with its eigenvectors in float64, which for square unfoldings, as
+    those of "spatial" nearly are, are as large as w each.
 
-    References
-    ----------
-    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020; C. Eckart, G. Young, Psychometrika, 1936.
+    References ---------- Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks",
+    IJCAI 2020; C. Eckart, G. Young, Psychometrika, 1936.
 
     Examples
     --------
@@ -124,14 +136,17 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     xp, (w,) = on_device(w=w)
     w, exponent = _checked_kernel(xp, w)
     decomposition = _Decomposition(xp, w, scheme)
-    rule = _checked_rule(decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio)
+    rule = _checked_rule(
+        decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio
+    )
     _solve([decomposition])
     return decomposition.truncated(*rule, exponent)
 
 
 @routine
 def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=None, ratio=None):
-    """Two layers in place of a convolution: together they are the convolution with the truncated kernel.
+    """Two layers in place of a convolution: together they are the convolution with the truncated
+    kernel.
 
     Parameters
     ----------
@@ -141,10 +156,11 @@ def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=N
     Returns
     -------
     ConvFactors
-        For "channel", ``first`` (r, c, kh, kw) and ``second`` (n, r, 1, 1); for "spatial", (r, c, kh, 1) and (n, r, 1, kw); for
-        "decouple", (r, n, c) and (r, n, kh, kw): r parallel paths, each a 1 × 1 convolution and then one kernel for each channel, whose
-        results are added. The roots of the singular values are in both factors, but for "spatial", where they are all in the second.
-        Signs of the factors are arbitrary, their product is not.
+        For "channel", ``first`` (r, c, kh, kw) and ``second`` (n, r, 1, 1); for "spatial", (r, c,
+        kh, 1) and (n, r, 1, kw); for "decouple", (r, n, c) and (r, n, kh, kw): r parallel paths,
+        each a 1 × 1 convolution and then one kernel for each channel, whose results are added. The
+        roots of the singular values are in both factors, but for "spatial", where they are all in
+        the second. Signs of the factors are arbitrary, their product is not.
 
     Raises
     ------
@@ -165,7 +181,9 @@ def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=N
     xp, (w,) = on_device(w=w)
     w, exponent = _checked_kernel(xp, w)
     decomposition = _Decomposition(xp, w, scheme)
-    rule = _checked_rule(decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio)
+    rule = _checked_rule(
+        decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio
+    )
     _solve([decomposition])
     r, error = decomposition.decide(*rule, exponent)
     rows, sigma, columns = decomposition.factors(r)
@@ -173,15 +191,28 @@ def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=N
     first = xp.where(sigma > 0, in_first, 0)[:, None, :] * rows
     second = (sigma / xp.where(sigma > 0, in_first, 1))[:, :, None] * columns
     with np.errstate(over="ignore", under="ignore"):
-        first, second = xp.ldexp(first, half).astype(w.dtype), xp.ldexp(second, exponent - half).astype(w.dtype)
+        first, second = (
+            xp.ldexp(first, half).astype(w.dtype),
+            xp.ldexp(second, exponent - half).astype(w.dtype),
+        )
     n, c, kh, kw = decomposition.shape
     if scheme == "channel":
         first, second = second[0].reshape(r, c, kh, kw), first[0].reshape(n, r, 1, 1)
     elif scheme == "spatial":
-        first, second = first[0].T.reshape(r, c, kh, 1), second[0].reshape(r, n, 1, kw).swapaxes(0, 1)
+        first, second = (
+            first[0].T.reshape(r, c, kh, 1),
+            second[0].reshape(r, n, 1, kw).swapaxes(0, 1),
+        )
     else:
         first, second = xp.moveaxis(first, 2, 0), second.swapaxes(0, 1).reshape(r, n, kh, kw)
-    return ConvFactors(xp.ascontiguousarray(first), xp.ascontiguousarray(second), r, scheme, error, first.size + second.size)
+    return ConvFactors(
+        xp.ascontiguousarray(first),
+        xp.ascontiguousarray(second),
+        r,
+        scheme,
+        error,
+        first.size + second.size,
+    )
 
 
 @routine
@@ -200,19 +231,19 @@ def apply_factors(x, factors, *, stride=1, padding=0):
     Returns
     -------
     (b, n, h', w') or (b, n) array
-        What the convolution with the truncated kernel gives, to rounding: at full rank the convolution itself.
+        What the convolution with the truncated kernel gives, to rounding: at full rank the
+        convolution itself.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, `stride` below 1, `padding` below 0, a kernel larger than the padded image.
+        Shapes that do not fit, `stride` below 1, `padding` below 0, a kernel larger than the padded
+        image.
     TypeError
         `factors` are none, other or mixed dtypes or devices, options that are no integers.
 
-    Notes
-    -----
-    For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh + n kw) by "spatial", r n (c + kh kw) by
-    "decouple", in place of n c kh kw.
+    Notes ----- For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh +
+    n kw) by "spatial", r n (c + kh kw) by "decouple", in place of n c kh kw.
 
     References
     ----------
@@ -250,8 +281,8 @@ def nuclear_norm(w, *, scheme="channel"):
     Returns
     -------
     NuclearNorm
-        ``value`` Σ σ and ``subgradient`` U Vᵀ of the shape of `w`, over the pairs with σ above the roundoff of σ₁. It is the gradient
-        where no σ is 0, and ⟨subgradient, w⟩ = value everywhere.
+        ``value`` Σ σ and ``subgradient`` U Vᵀ of the shape of `w`, over the pairs with σ above the
+        roundoff of σ₁. It is the gradient where no σ is 0, and ⟨subgradient, w⟩ = value everywhere.
 
     Raises
     ------
@@ -260,9 +291,8 @@ def nuclear_norm(w, *, scheme="channel"):
     TypeError
         Another dtype.
 
-    References
-    ----------
-    G. A. Watson, "Characterization of the subdifferential of some matrix norms", Linear Algebra and its Applications, 1992.
+    References ---------- G. A. Watson, "Characterization of the subdifferential of some matrix
+    norms", Linear Algebra and its Applications, 1992.
 
     Examples
     --------
@@ -281,11 +311,12 @@ def nuclear_norm(w, *, scheme="channel"):
     return NuclearNorm(value, *decomposition.folded(r, (SUBGRADIENT,)))
 
 
-# --- training ----------------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 class RankPruner:
-    """Training towards low rank: kernels are truncated every few steps, and pulled by the nuclear norm.
+    """Training towards low rank: kernels are truncated every few steps, and pulled by the nuclear
+    norm.
 
     Parameters
     ----------
@@ -298,7 +329,8 @@ class RankPruner:
     nuclear_weight : float
         λ >= 0, of the nuclear norm in the loss.
     truncate : bool
-        False leaves the weights, so that only the subgradient acts: then that of the sum of the largest singular values.
+        False leaves the weights, so that only the subgradient acts: then that of the sum of the
+        largest singular values.
 
     Attributes
     ----------
@@ -321,27 +353,31 @@ class RankPruner:
         pruned = pruner.step(weights)
         if pruned is not None:
             weights = [kernel.weight for kernel in pruned]
-        ...                                     # forward and backward pass with these weights
+        ...  # forward and backward pass with these weights
         grads = pruner.add_subgradient(grads)
-        ...                                     # the optimiser's step
+        ...  # the optimiser's step
 
-    Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The first layer and the last one are
-    better left alone.
+    Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The
+    first layer and the last one are better left alone.
 
-    References
-    ----------
-    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020, algorithm 1.
+    References ---------- Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks",
+    IJCAI 2020, algorithm 1.
 
     Examples
     --------
     >>> import numpy as np
     >>> from numcore.linalg import RankPruner
-    >>> pruner, w = RankPruner(energy=0.9, period=2, nuclear_weight=0.5), np.diag([3.0, 2.0, 1.0, 0.5])
+    >>> pruner, w = (
+    ...     RankPruner(energy=0.9, period=2, nuclear_weight=0.5),
+    ...     np.diag([3.0, 2.0, 1.0, 0.5]),
+    ... )
     >>> [kernel.rank for kernel in pruner.step([w])], pruner.step([w])
     ([2], None)
     """
 
-    def __init__(self, *, scheme="channel", energy=0.98, period=5, nuclear_weight=3e-4, truncate=True):
+    def __init__(
+        self, *, scheme="channel", energy=0.98, period=5, nuclear_weight=3e-4, truncate=True
+    ):
         self.scheme = checked_choice("scheme", scheme, UNFOLDINGS)
         self.energy = checked_number("energy", energy, above=0, most=1)
         self.period = checked_count("period", period, least=1)
@@ -359,9 +395,8 @@ class RankPruner:
         grads : list or tuple of arrays, optional
             Gradients, where they are known already and taken as those at the truncated weights.
 
-        Returns
-        -------
-        list of TruncatedKernel, or None on the steps between; with `grads`, a pair of this and the list of new gradients.
+        Returns ------- list of TruncatedKernel, or None on the steps between; with `grads`, a pair
+        of this and the list of new gradients.
 
         Raises
         ------
@@ -381,7 +416,8 @@ class RankPruner:
         return pruned if grads is None else (pruned, new_grads)
 
     def add_subgradient(self, grads):
-        """New gradients g + λ U_r V_rᵀ in a step that truncated, and in other steps the gradients as they are.
+        """New gradients g + λ U_r V_rᵀ in a step that truncated, and in other steps the gradients
+        as they are.
 
         Parameters
         ----------
@@ -410,8 +446,17 @@ class RankPruner:
         kernels = [_checked_kernel(xp, w, name) for name, w in zip(named, arrays, strict=True)]
         decompositions = [_Decomposition(xp, w, self.scheme) for w, _ in kernels]
         _solve(decompositions)
-        pruned = [d.truncated("energy", self.energy, exponent) for d, (_, exponent) in zip(decompositions, kernels, strict=True)]
-        return pruned if self.truncate else [kernel._replace(weight=w.copy()) for kernel, w in zip(pruned, weights, strict=True)]
+        pruned = [
+            d.truncated("energy", self.energy, exponent)
+            for d, (_, exponent) in zip(decompositions, kernels, strict=True)
+        ]
+        return (
+            pruned
+            if self.truncate
+            else [
+                kernel._replace(weight=w.copy()) for kernel, w in zip(pruned, weights, strict=True)
+            ]
+        )
 
     def _added(self, grads, subgradients):
         if not isinstance(grads, (list, tuple)):
@@ -419,7 +464,10 @@ class RankPruner:
         if subgradients is None:
             return list(grads)
         if len(grads) != len(subgradients):
-            raise ValueError(f"grads must hold one array for each of the {len(subgradients)} weights (got {len(grads)})")
+            raise ValueError(
+                f"grads must hold one array for each of the {len(subgradients)} weights (got "
+                f"{len(grads)})"
+            )
         result = []
         for i, (g, subgradient) in enumerate(zip(grads, subgradients, strict=True)):
             name = f"grads[{i}]"
@@ -428,13 +476,15 @@ class RankPruner:
             _, (g, _) = on_device(**{name: g, f"weights[{i}]": subgradient})
             float_dtype(**{name: g, f"weights[{i}]": subgradient})
             if g.shape != subgradient.shape:
-                raise ValueError(f"{name} must have the shape of its weight, {subgradient.shape} (got {g.shape})")
+                raise ValueError(
+                    f"{name} must have the shape of its weight, {subgradient.shape} (got {g.shape})"
+                )
             with np.errstate(over="ignore"):
                 result.append(g + self.nuclear_weight * subgradient)
         return result
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_kernel(xp, w, name="w"):
@@ -443,19 +493,27 @@ def _checked_kernel(xp, w, name="w"):
         raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(**{name: w})
     if w.ndim not in (2, 4) or not w.size:
-        raise ValueError(f"{name} must have shape (n, c, kh, kw) or (n, c) without zeros (got {w.shape})")
+        raise ValueError(
+            f"{name} must have shape (n, c, kh, kw) or (n, c) without zeros (got {w.shape})"
+        )
     largest = max(abs(float(w.max())), abs(float(w.min())))
     if not math.isfinite(largest):
         raise ValueError(f"{name} must be finite (got nan or inf)")
     exponent = math.frexp(largest)[1]
-    return (w, 0) if abs(exponent) <= SAFE_EXPONENT or not largest else (xp.ldexp(w, -exponent), exponent)
+    return (
+        (w, 0)
+        if abs(exponent) <= SAFE_EXPONENT or not largest
+        else (xp.ldexp(w, -exponent), exponent)
+    )
 
 
 def _checked_rule(smaller_side, **rules):
     """The name and the value of the one rule that is given."""
     given = [name for name in RULES if rules[name] is not None]
     if len(given) != 1:
-        raise ValueError(f"exactly one of {', '.join(RULES)} must be given (got {', '.join(given) or 'none'})")
+        raise ValueError(
+            f"exactly one of {', '.join(RULES)} must be given (got {', '.join(given) or 'none'})"
+        )
     name, value = given[0], rules[given[0]]
     if name == "rank":
         return name, checked_count(name, value, least=1, most=smaller_side)
@@ -463,34 +521,54 @@ def _checked_rule(smaller_side, **rules):
         return name, checked_number(name, value, least=0)
     value = checked_number(name, value, above=0, most=1)
     if name == "ratio":
-        return "rank", max(1, int(value * smaller_side * (1 + 1e-12)))  # 0.29 · 100 is 28.999999999999996
+        return "rank", max(
+            1, int(value * smaller_side * (1 + 1e-12))
+        )  # 0.29 · 100 is 28.999999999999996
     return name, value
 
 
 def _checked_layers(x, first, second, scheme):
     if x is None or first is None or second is None:
-        raise TypeError(f"x and the factors must be NumPy or CuPy arrays (got {type(x).__name__} and {type(first).__name__})")
+        raise TypeError(
+            f"x and the factors must be NumPy or CuPy arrays (got {type(x).__name__} and "
+            f"{type(first).__name__})"
+        )
     float_dtype(x=x, first=first, second=second)
     shapes = first.shape, second.shape
     if scheme == "decouple":
-        fits, channels = first.ndim == 3 and second.ndim == 4 and shapes[0][:2] == shapes[1][:2], shapes[0][-1:]
+        fits, channels = (
+            first.ndim == 3 and second.ndim == 4 and shapes[0][:2] == shapes[1][:2],
+            shapes[0][-1:],
+        )
     else:
-        fits, channels = first.ndim == second.ndim == 4 and shapes[0][0] == shapes[1][1], shapes[0][1:2]
-        fits = fits and (shapes[1][2:] == (1, 1) if scheme == "channel" else shapes[0][3] == shapes[1][2] == 1)
+        fits, channels = (
+            first.ndim == second.ndim == 4 and shapes[0][0] == shapes[1][1],
+            shapes[0][1:2],
+        )
+        fits = fits and (
+            shapes[1][2:] == (1, 1) if scheme == "channel" else shapes[0][3] == shapes[1][2] == 1
+        )
     if not fits:
-        raise ValueError(f"factors must be two layers of the scheme {scheme} (got shapes {shapes[0]} and {shapes[1]})")
+        raise ValueError(
+            f"factors must be two layers of the scheme {scheme} (got shapes {shapes[0]} and "
+            f"{shapes[1]})"
+        )
     if x.ndim not in (2, 4) or x.shape[1:2] != channels:
-        raise ValueError(f"x must have shape (b, c, h, w) or (b, c) with the {channels[0]} channels of the factors (got {x.shape})")
+        raise ValueError(
+            f"x must have shape (b, c, h, w) or (b, c) with the {channels[0]} channels of the "
+            f"factors (got {x.shape})"
+        )
 
 
-# --- decompositions ----------------------------------------------------------------------------------------------------------------
+# --- decompositions -------------------------------------------------------------------------------
 
 
 class _Decomposition:
-    """The singular values of an unfolded kernel, or of a stack of b of them, and the vectors U of the shorter side.
+    """The singular values of an unfolded kernel, or of a stack of b of them, and the vectors U of
+    the shorter side.
 
-    `mine` are the axes of the shorter side of w[b, n, c, i, j], `other` those of the longer one, along whose first axis M is worked on
-    slab by slab, so that no unfolded copy of w is made.
+    `mine` are the axes of the shorter side of w[b, n, c, i, j], `other` those of the longer one,
+    along whose first axis M is worked on slab by slab, so that no unfolded copy of w is made.
     """
 
     def __init__(self, xp, w, scheme):
@@ -518,7 +596,11 @@ class _Decomposition:
 
     def _unfolded(self, index, dtype=np.float64):
         """(b, m, p) matrices of a part of w."""
-        part = self.w.reshape(self.stack)[index].transpose(0, *self.mine, *self.other).astype(dtype, order="C", copy=False)
+        part = (
+            self.w.reshape(self.stack)[index]
+            .transpose(0, *self.mine, *self.other)
+            .astype(dtype, order="C", copy=False)
+        )
         return part.reshape(len(part), self.smaller_side, -1)
 
     def gram(self):
@@ -533,7 +615,11 @@ class _Decomposition:
         xp, (b, m) = self.xp, (self.stack[0], self.smaller_side)
         energies, vectors = xp.empty((b, m)), xp.empty((b, m, m))
         matrices = self._stacked()
-        gram_eigh(xp.ascontiguousarray(matrices if self.flipped else matrices.swapaxes(1, 2)), energies, vectors)
+        gram_eigh(
+            xp.ascontiguousarray(matrices if self.flipped else matrices.swapaxes(1, 2)),
+            energies,
+            vectors,
+        )
         self.take(energies, vectors)
 
     def _stacked(self):
@@ -545,14 +631,19 @@ class _Decomposition:
         self.sigma, self.u = self.xp.sqrt(self.xp.maximum(energies, 0)), vectors
 
     def decide(self, rule, value, exponent=0):
-        """The rank that a rule wants and the relative error, after what squaring harms has been decomposed by itself."""
+        """The rank that a rule wants and the relative error, after what squaring harms has been
+        decomposed by itself."""
         if rule == "threshold":
             with np.errstate(over="ignore", under="ignore"):
                 value = float(np.ldexp(value, -exponent))
         hard = True
         while hard:
             r = self._rank(rule, value)
-            hard = [i for i in self.xp.nonzero(self._harmed(r, rule, value))[0].tolist() if i not in self.exact]
+            hard = [
+                i
+                for i in self.xp.nonzero(self._harmed(r, rule, value))[0].tolist()
+                if i not in self.exact
+            ]
             self._decompose(hard)
         squares = self.sigma**2
         total = float(squares.sum())
@@ -577,7 +668,7 @@ class _Decomposition:
         largest = squares[:, 0]
         least = squares[:, r - 1]
         if rule == "threshold":
-            least = self.xp.minimum(least, min(value, 1.0)**2)
+            least = self.xp.minimum(least, min(value, 1.0) ** 2)
         harmed = least < LEAST_KEPT[dtype] * largest
         if rule == "energy" and value > 1 - 1e-12:
             harmed = largest > 0
@@ -598,21 +689,28 @@ class _Decomposition:
             self.exact.update(zip(hard, vh, strict=True))
 
     def _kept(self, r):
-        """U (b, m, r), σ and 1 / σ (b, 1, r), in the dtype in which w may be multiplied by them; 0 in place of 1 / σ where σ is 0."""
+        """U (b, m, r), σ and 1 / σ (b, 1, r), in the dtype in which w may be multiplied by them; 0
+        in place of 1 / σ where σ is 0."""
         xp, sigma = self.xp, self.sigma[:, None, :r]
         flat = bool((self.sigma[:, r - 1] > FLAT * self.sigma[:, 0]).all())
         inverse = (sigma > self._noise()[:, None]) / xp.where(sigma > 0, sigma, 1)
         return self.u[:, :, :r], sigma, inverse, self.w.dtype if flat else np.dtype(np.float64)
 
     def projected(self, r):
-        """For each slab, its index and columns, and its r rows of UᵀM = Σ Vᵀ and of Vᵀ without what belongs to σ = 0."""
+        """For each slab, its index and columns, and its r rows of UᵀM = Σ Vᵀ and of Vᵀ without what
+        belongs to σ = 0."""
         dtype, (u, sigma, inverse, work) = self.w.dtype, self._kept(r)
         ut, inverse = (part.swapaxes(1, 2).astype(work, order="C") for part in (u, inverse))
         for index, columns in self.slabs():
             p = ut @ self._unfolded(index, work)
             for i, vh in self.exact.items():
                 p[i] = sigma[i].T * vh[:r, columns]
-            yield index, columns, p.astype(dtype, copy=False), (inverse * p).astype(dtype, copy=False)
+            yield (
+                index,
+                columns,
+                p.astype(dtype, copy=False),
+                (inverse * p).astype(dtype, copy=False),
+            )
 
     def folded(self, r, which=(WEIGHT, SUBGRADIENT)):
         """The truncated kernel and the subgradient U_r V_rᵀ."""
@@ -628,14 +726,26 @@ class _Decomposition:
 
     def _folded_stack(self, r, which):
         """U_r U_rᵀ M and U_r Σ_r⁻¹ U_rᵀ M: one product for each small matrix."""
-        xp, (u, sigma, inverse, work), matrices, results = self.xp, self._kept(r), self._stacked(), []
+        xp, (u, sigma, inverse, work), matrices, results = (
+            self.xp,
+            self._kept(r),
+            self._stacked(),
+            [],
+        )
         step = len(matrices) if work == matrices.dtype else max(1, SLAB // matrices[0].size)
         for k in which:
-            small = (((u * inverse) if k == SUBGRADIENT else u) @ u.swapaxes(1, 2)).astype(work, copy=False)
+            small = (((u * inverse) if k == SUBGRADIENT else u) @ u.swapaxes(1, 2)).astype(
+                work, copy=False
+            )
             result = xp.empty(matrices.shape, matrices.dtype)
             for first in range(0, len(small), step):
-                factors = small[first:first + step], matrices[first:first + step].astype(work, copy=False)
-                xp.matmul(*(factors[::-1] if self.flipped else factors), out=result[first:first + step])
+                factors = (
+                    small[first : first + step],
+                    matrices[first : first + step].astype(work, copy=False),
+                )
+                xp.matmul(
+                    *(factors[::-1] if self.flipped else factors), out=result[first : first + step]
+                )
             for i, vh in self.exact.items():
                 product = (u[i] * ((inverse[i] > 0) if k == SUBGRADIENT else sigma[i])) @ vh[:r]
                 result[i] = product.T if self.flipped else product
@@ -657,7 +767,9 @@ class _Decomposition:
         with np.errstate(over="ignore", under="ignore"):
             sigma = self.xp.ldexp(self.sigma, exponent).astype(weight.dtype)
             weight = self.xp.ldexp(weight, exponent) if exponent else weight
-        return TruncatedKernel(weight, r, sigma if self.scheme == "decouple" else sigma[0], subgradient, error)
+        return TruncatedKernel(
+            weight, r, sigma if self.scheme == "decouple" else sigma[0], subgradient, error
+        )
 
 
 def _solve(decompositions):
@@ -670,14 +782,16 @@ def _solve(decompositions):
             sizes.setdefault(d.smaller_side, []).append(d)
     for group in sizes.values():
         grams = [d.gram() for d in group]
-        energies, vectors = group[0].xp.linalg.eigh(group[0].xp.concatenate(grams) if len(grams) > 1 else grams.pop())
+        energies, vectors = group[0].xp.linalg.eigh(
+            group[0].xp.concatenate(grams) if len(grams) > 1 else grams.pop()
+        )
         end = 0
         for d in group:
             first, end = end, end + d.stack[0]
             d.take(energies[first:end, ::-1], vectors[first:end, :, ::-1])
 
 
-# --- the two layers ----------------------------------------------------------------------------------------------------------------
+# --- the two layers -------------------------------------------------------------------------------
 
 
 def _channel(xp, conv2d, x, first, second, stride, padding):
@@ -717,10 +831,15 @@ def _mixed(xp, w, x):
 _LAYERS = {"channel": _channel, "spatial": _spatial, "decouple": _decouple}
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T w[n, c]; in T x[b, c, p]; out T y[b, n, p]; scratch T panel[48*c]; scratch T sums[8*48]", split="b", gpu="block", grain="1")
+@kernel(
+    "in T w[n, c]; in T x[b, c, p]; out T y[b, n, p]; scratch T panel[48*c]; scratch T sums[8*48]",
+    split="b",
+    gpu="block",
+    grain="1",
+)
 def mix_channels(w, x, y, panel, sums, start, stop):
     """y[b] = w x[b], for images of p pixels with c channels."""
     (n, c), p, width, height = w.shape, x.shape[2], tile_cols(w[0, 0]), tile_rows(w[0, 0])
@@ -745,13 +864,24 @@ def mix_channels(w, x, y, panel, sums, start, stop):
                     result[i, j] = sums[j - whole]
 
 
-@kernel("in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; scratch float64 columns[m*p+8*m]; "
-        "scratch float64 g[16*m*m]; scratch float64 v[16*m*m]; scratch float64 turn[32]; scratch float64 noise[16]",
-        split="n", gpu="block", threads=32, shared="16*m*m", grain="16", twin_tolerance={"float32": 1e-9, "float64": 1e-9})
+@kernel(
+    "in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; "
+    "scratch float64 columns[m*p+8*m]; "
+    "scratch float64 g[16*m*m]; scratch float64 v[16*m*m]; scratch float64 turn[32]; "
+    "scratch float64 noise[16]",
+    split="n",
+    gpu="block",
+    threads=32,
+    shared="16*m*m",
+    grain="16",
+    twin_tolerance={"float32": 1e-9, "float64": 1e-9},
+)
 def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
-    """Eigenvalues, descending, and eigenvectors, in columns, of aᵀa of small matrices by Jacobi's rotations, LANES matrices at a time.
+    """Eigenvalues, descending, and eigenvectors, in columns, of aᵀa of small matrices by Jacobi's
+    rotations, LANES matrices at a time.
 
-    A rotation that one of them does not need is the identity to the last bit, so that its result does not depend on its neighbours.
+    A rotation that one of them does not need is the identity to the last bit, so that its result
+    does not depend on its neighbours.
     """
     m = a.shape[2]
     for first in range(start, stop, LANES):
@@ -769,7 +899,9 @@ def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
             turned = 0.0
             for p in range(m - 1):
                 for q in range(p + 1, m):
-                    turns = choose_turns(g, place(m, p, p), place(m, p, q), place(m, q, q), noise, turn)
+                    turns = choose_turns(
+                        g, place(m, p, p), place(m, p, q), place(m, q, q), noise, turn
+                    )
                     if turns == 0:
                         continue
                     turned += turns
@@ -797,14 +929,16 @@ def gram(a, columns, g, lane):
     p, m = a.shape
     size = (p + 7) // 8 * 8
     for j in range(m):
-        column = columns[j * size:(j + 1) * size]
+        column = columns[j * size : (j + 1) * size]
         for i in range(p):
             column[i] = a[i, j]
         for i in range(p, size):
             column[i] = 0
     for i in range(m):
         for j in range(i, m):
-            g[place(m, i, j) + lane] = dot(columns[i * size:(i + 1) * size], columns[j * size:(j + 1) * size])
+            g[place(m, i, j) + lane] = dot(
+                columns[i * size : (i + 1) * size], columns[j * size : (j + 1) * size]
+            )
 
 
 def dot(x, y):
@@ -823,7 +957,7 @@ def dot(x, y):
 
 def choose_turns(g, pp, pq, qq, noise, turn):
     """Cosines and sines that make the entries pq zero, and how many matrices need that."""
-    first, middle, last = g[pp:pp + LANES], g[pq:pq + LANES], g[qq:qq + LANES]
+    first, middle, last = g[pp : pp + LANES], g[pq : pq + LANES], g[qq : qq + LANES]
     cosine, sine, needed = turn[:LANES], turn[LANES:], 0.0
     for lane in range(LANES):
         x, y, z = first[lane], middle[lane], last[lane]

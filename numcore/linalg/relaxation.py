@@ -1,10 +1,13 @@
-"""Successive over-relaxation (SOR), conjugate gradients preconditioned by symmetric SOR, and the best parameter of both.
+"""Successive over-relaxation (SOR), conjugate gradients preconditioned by symmetric SOR, and the
+best parameter of both.
 
-A x = b with a symmetric positive definite sparse matrix A = D + L + U, diagonal D, strict triangles L and U. SOR repeats x ← x + δ with
-(D / ω + L) δ = b - A x. A sweep reads the matrix once and finds the residual norm of the x that it began with on the way, as the rows below
-the diagonal are multiplied by the old and the new x together. Symmetric SOR (SSOR) preconditions conjugate gradients by
-M = (D / ω + L) (D / ω)⁻¹ (D / ω + U) / (2 - ω); by Eisenstat's trick an iteration needs the two triangular solves alone, no product with A.
-M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR 2024; S. C. Eisenstat, SIAM J. Sci. Stat. Comput. 2, 1981.
+A x = b with a symmetric positive definite sparse matrix A = D + L + U, diagonal D, strict triangles
+L and U. SOR repeats x ← x + δ with (D / ω + L) δ = b - A x. A sweep reads the matrix once and finds
+the residual norm of the x that it began with on the way, as the rows below the diagonal are
+multiplied by the old and the new x together. Symmetric SOR (SSOR) preconditions conjugate gradients
+by M = (D / ω + L) (D / ω)⁻¹ (D / ω + U) / (2 - ω); by Eisenstat's trick an iteration needs the two
+triangular solves alone, no product with A. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar,
+"Learning to relax", ICLR 2024; S. C. Eisenstat, SIAM J. Sci. Stat. Comput. 2, 1981.
 """
 
 import itertools
@@ -30,9 +33,13 @@ from .sparse import (
     spmv,
 )
 
-CALL = 1 << 24  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+CALL = (
+    1 << 24
+)  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
 MOST_SWEEPS = 4096  # in a call
-FEW_ROWS = 4000  # up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU a coloured one
+# up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU
+# a coloured one
+FEW_ROWS = 4000
 SAFE_NORMS = (1e-140, 1e140)  # whose squares neither vanish nor overflow
 RUNNING, CONVERGED, NOT_FINITE, BREAKDOWN, STAGNATED, FRESH = range(6)
 STATUS = ("max_iter", "converged", "diverged", "breakdown", "stagnated")
@@ -52,7 +59,8 @@ class SolveResult(NamedTuple):
     relative_residual : float
         The last norm by the one that the tolerance refers to.
     status : str
-        "converged", "max_iter", "callback", or why there is no going on: "diverged", "breakdown", "stagnated".
+        "converged", "max_iter", "callback", or why there is no going on: "diverged", "breakdown",
+        "stagnated".
     """
 
     x: Any
@@ -64,24 +72,37 @@ class SolveResult(NamedTuple):
 
 
 class OmegaEstimate(NamedTuple):
-    """The best `omega`, the spectral radius ρ(I - D⁻¹ A) that it follows from, and a bound on the error of the latter."""
+    """The best `omega`, the spectral radius ρ(I - D⁻¹ A) that it follows from, and a bound on the
+    error of the latter."""
 
     omega: float
     jacobi_radius: float
     error_bound: float
 
 
-# --- solvers -----------------------------------------------------------------------------------------------------------------------
+# --- solvers --------------------------------------------------------------------------------------
 
 
 @routine
-def sor(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=None, callback=None, progress=False):
+def sor(
+    a,
+    b,
+    *,
+    omega=1.0,
+    x0=None,
+    tol=1e-8,
+    max_iter=10_000,
+    coloring=None,
+    callback=None,
+    progress=False,
+):
     """Solve A x = b by successive over-relaxation.
 
     Parameters
     ----------
     a : CSR, or a sparse matrix of SciPy or CuPy
-        (n, n) with a positive diagonal. For symmetric positive definite matrices every `omega` converges.
+        (n, n) with a positive diagonal. For symmetric positive definite matrices every `omega`
+        converges.
     b : (n,) array of the dtype of `a`
     omega : float
         0 < omega < 2; 1 is Gauss–Seidel.
@@ -92,37 +113,34 @@ def sor(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=None, c
     max_iter : int
         Most sweeps.
     coloring : Coloring, optional
-        The order of the rows, colour after colour; rows of one colour are taken at once where there are many. None: natural order on the
-        CPU, the colouring of `color_graph` on a GPU.
+        The order of the rows, colour after colour; rows of one colour are taken at once where there
+        are many. None: natural order on the CPU, the colouring of `color_graph` on a GPU.
     callback : callable, optional
-        ``callback(num_iter, residual_norm)`` is called after every sweep; the solve ends when it returns True. Small systems are solved
-        faster without.
+        ``callback(num_iter, residual_norm)`` is called after every sweep; the solve ends when it
+        returns True. Small systems are solved faster without.
     progress : bool
         Show a bar of the sweeps.
 
     Returns
     -------
     SolveResult
-        Its norms are those of true residuals, whose sums are taken in float64. In float32 a relative residual below some 1e-6 cannot be
-        had, as x itself is rounded.
+        Its norms are those of true residuals, whose sums are taken in float64. In float32 a
+        relative residual below some 1e-6 cannot be had, as x itself is rounded.
 
     Raises
     ------
     ValueError
-        `omega` is not between 0 and 2, the matrix is not square or its diagonal not positive, shapes do not fit, or numbers are not finite.
+        `omega` is not between 0 and 2, the matrix is not square or its diagonal not positive,
+        shapes do not fit, or numbers are not finite.
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes
-    -----
-    num_iter + 1 reads of the matrix; five arrays of n numbers besides it. With the best omega, see `optimal_omega`, a grid of s × s points
-    takes O(s) sweeps, with omega = 1 O(s²).
+    Notes ----- num_iter + 1 reads of the matrix; five arrays of n numbers besides it. With the best
+    omega, see `optimal_omega`, a grid of s × s points takes O(s) sweeps, with omega = 1 O(s²).
 
-    References
-    ----------
-    D. M. Young, "Iterative Solution of Large Linear Systems", Academic Press, 1971.
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters across a sequence of linear system
-    instances", ICLR 2024.
+    References ---------- D. M. Young, "Iterative Solution of Large Linear Systems", Academic Press,
+    1971. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver
+    parameters across a sequence of linear system instances", ICLR 2024.
 
     Examples
     --------
@@ -132,11 +150,28 @@ def sor(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=None, c
     >>> result.x.round(6), result.status
     (array([1., 1., 1.]), 'converged')
     """
-    return _solve(_Sor, False, *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback), callback, progress)
+    return _solve(
+        _Sor,
+        False,
+        *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback),
+        callback,
+        progress,
+    )
 
 
 @routine
-def ssor_cg(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=None, callback=None, progress=False):
+def ssor_cg(
+    a,
+    b,
+    *,
+    omega=1.0,
+    x0=None,
+    tol=1e-8,
+    max_iter=10_000,
+    coloring=None,
+    callback=None,
+    progress=False,
+):
     """Solve A x = b by conjugate gradients, preconditioned by symmetric successive over-relaxation.
 
     Parameters
@@ -153,27 +188,26 @@ def ssor_cg(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=Non
     Returns
     -------
     SolveResult
-        Its norms are those of b - A x, followed by recurrence; the last one is computed from x. Where it is too large, the solve starts
-        again from there, and ends with the status "stagnated" if that does not help: x cannot be had more accurately in its dtype.
-        "breakdown" says that a direction had no positive energy: A is not positive definite.
+        Its norms are those of b - A x, followed by recurrence; the last one is computed from x.
+        Where it is too large, the solve starts again from there, and ends with the status
+        "stagnated" if that does not help: x cannot be had more accurately in its dtype. "breakdown"
+        says that a direction had no positive energy: A is not positive definite.
 
     Raises
     ------
     ValueError
-        `omega` is not between 0 and 2, the matrix is not square or its diagonal not positive, shapes do not fit, or numbers are not finite.
+        `omega` is not between 0 and 2, the matrix is not square or its diagonal not positive,
+        shapes do not fit, or numbers are not finite.
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes
-    -----
-    An iteration reads the matrix once, as one of plain conjugate gradients does; five arrays of n numbers besides it.
+    Notes ----- An iteration reads the matrix once, as one of plain conjugate gradients does; five
+    arrays of n numbers besides it.
 
-    References
-    ----------
-    S. C. Eisenstat, "Efficient implementation of a class of preconditioned conjugate gradient methods", SIAM Journal on Scientific and
-    Statistical Computing, 1981.
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters across a sequence of linear system
-    instances", ICLR 2024.
+    References ---------- S. C. Eisenstat, "Efficient implementation of a class of preconditioned
+    conjugate gradient methods", SIAM Journal on Scientific and Statistical Computing, 1981. M.
+    Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters
+    across a sequence of linear system instances", ICLR 2024.
 
     Examples
     --------
@@ -183,7 +217,13 @@ def ssor_cg(a, b, *, omega=1.0, x0=None, tol=1e-8, max_iter=10_000, coloring=Non
     >>> result.x.round(6), result.num_iter
     (array([1., 1., 1.]), 3)
     """
-    return _solve(_SsorCG, True, *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback), callback, progress)
+    return _solve(
+        _SsorCG,
+        True,
+        *_checked_system(a, b, x0, omega, tol, max_iter, coloring, callback),
+        callback,
+        progress,
+    )
 
 
 @routine
@@ -197,14 +237,16 @@ def ssor_preconditioner(a, *, omega=1.0, coloring=None):
     omega : float
         0 < omega < 2.
     coloring : Coloring, optional
-        The order of the rows; None: natural order on the CPU, the colouring of `color_graph` on a GPU.
+        The order of the rows; None: natural order on the CPU, the colouring of `color_graph` on a
+        GPU.
 
     Returns
     -------
     callable
-        ``z = apply(r)`` for an (n,) or (n, k) array of the dtype of `a` is M⁻¹ r, of the same shape, with
-        M⁻¹ = ω (2 - ω) (D + ω U)⁻¹ D (D + ω L)⁻¹. It is symmetric and positive definite where `a` is symmetric; the error is that of two
-        triangular solves, which are stable row by row.
+        ``z = apply(r)`` for an (n,) or (n, k) array of the dtype of `a` is M⁻¹ r, of the same
+        shape, with M⁻¹ = ω (2 - ω) (D + ω U)⁻¹ D (D + ω L)⁻¹. It is symmetric and positive definite
+        where `a` is symmetric; the error is that of two triangular solves, which are stable row by
+        row.
 
     Raises
     ------
@@ -237,7 +279,9 @@ class SSORPreconditioner:
     def __init__(self, a, omega, coloring):
         a, self.omega = _checked_matrix(a), checked_number("omega", omega, above=0, below=2)
         self.xp, _ = on_device(a=a.data)
-        self.a, self.order, self.starts = _in_order(self.xp, a, _checked_order(self.xp, a, coloring))
+        self.a, self.order, self.starts = _in_order(
+            self.xp, a, _checked_order(self.xp, a, coloring)
+        )
 
     def __call__(self, r):
         a, xp, n = self.a, self.xp, self.a.shape[0]
@@ -256,7 +300,8 @@ class SSORPreconditioner:
 
 @routine
 def optimal_omega(a, *, tol=1e-6, max_iter=500):
-    """The `omega` with which `sor` converges fastest, from the spectral radius of the Jacobi iteration.
+    """The `omega` with which `sor` converges fastest, from the spectral radius of the Jacobi
+    iteration.
 
     Parameters
     ----------
@@ -270,9 +315,10 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     Returns
     -------
     OmegaEstimate
-        With β = ρ(I - D⁻¹ A), omega = 1 + (β / (1 + √(1 - β²)))². That is the best one for consistently ordered matrices: red–black
-        colourings, grids of five points in natural order. Where β >= 1, which these do not have, the slowest mode β = 1 - λ_min(D⁻¹ A)
-        takes its place, and omega = 1.999 where this too is not below 1, as for a singular matrix.
+        With β = ρ(I - D⁻¹ A), omega = 1 + (β / (1 + √(1 - β²)))². That is the best one for
+        consistently ordered matrices: red–black colourings, grids of five points in natural order.
+        Where β >= 1, which these do not have, the slowest mode β = 1 - λ_min(D⁻¹ A) takes its
+        place, and omega = 1.999 where this too is not below 1, as for a singular matrix.
 
     Raises
     ------
@@ -281,10 +327,9 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     TypeError
         `a` is no sparse matrix.
 
-    Notes
-    -----
-    Lanczos' method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which finds both ends of the spectrum. The bound is the
-    residual of the extreme eigenvectors; the error is rather its square.
+    Notes ----- Lanczos' method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which
+    finds both ends of the spectrum. The bound is the residual of the extreme eigenvectors; the
+    error is rather its square.
 
     References
     ----------
@@ -298,16 +343,21 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     (1.560388, 1.560388)
     """
     a = _checked_matrix(a)
-    tol, max_iter = checked_number("tol", tol, least=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, least=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     xp, _ = on_device(a=a.data)
     if not a.shape[0]:
         return OmegaEstimate(1.0, 0.0, 0.0)
     _checked_finite(xp, a=a.data)
     root = xp.sqrt(a.inverse_diagonal.astype(np.float64))
-    low, high, bound = _spectrum(xp, a.with_data(a.data.astype(np.float64) * root[a.rows] * root[a.indices]), tol, max_iter)
+    low, high, bound = _spectrum(
+        xp, a.with_data(a.data.astype(np.float64) * root[a.rows] * root[a.indices]), tol, max_iter
+    )
     radius = max(abs(1 - low), abs(high - 1))
     slowest = radius if radius < 1 else abs(1 - low)
-    omega = 1 + (slowest / (1 + math.sqrt(1 - slowest**2)))**2 if slowest < 1 else 2.0
+    omega = 1 + (slowest / (1 + math.sqrt(1 - slowest**2))) ** 2 if slowest < 1 else 2.0
     return OmegaEstimate(min(omega, 1.999), radius, bound)
 
 
@@ -331,7 +381,7 @@ def _spectrum(xp, a, tol, max_iter):
         before, v = v, w / beta
 
 
-# --- what the solvers share --------------------------------------------------------------------------------------------------------
+# --- what the solvers share -----------------------------------------------------------------------
 
 
 def _checked_matrix(a):
@@ -376,13 +426,18 @@ NATURAL = np.array([0, 0])  # the CPU takes rows one after the other and never l
 
 
 def _in_order(xp, a, coloring):
-    """The matrix with its rows and columns in the order of the colours, that order, and where colours start."""
+    """The matrix with its rows and columns in the order of the colours, that order, and where
+    colours start."""
     if coloring is None:
         return a, None, NATURAL
     order = coloring.order
     place = xp.empty(a.shape[0], a.indices.dtype)
     place[order] = xp.arange(a.shape[0], dtype=place.dtype)
-    return CSR.from_coo(place[a.rows], place[a.indices], a.data, a.shape), order, xp.asarray(np.array(coloring.starts, np.int64))
+    return (
+        CSR.from_coo(place[a.rows], place[a.indices], a.data, a.shape),
+        order,
+        xp.asarray(np.array(coloring.starts, np.int64)),
+    )
 
 
 def _scattered(xp, x, order):
@@ -404,11 +459,31 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
         factor = _safe_factor(xp, whole, a=a.data, b=b, x0=x0)
         if factor is None:  # zero
             x = xp.zeros(b.shape, a.dtype) if x0 is None or relative_to_b else xp.array(x0)
-            return SolveResult(x if order is None else _scattered(xp, x, order), True, 0, np.zeros(1), 0.0, "converged")
+            return SolveResult(
+                x if order is None else _scattered(xp, x, order),
+                True,
+                0,
+                np.zeros(1),
+                0.0,
+                "converged",
+            )
         b, r, x0 = b * factor, r * factor, x0 if x0 is None else x0 * factor
         reference = _norm(whole * factor)
-    target = tol * reference if relative_to_b else math.nextafter(tol * reference, 0.0)  # at most the one, less than the other
-    work = method(xp, a, b, r, x0, omega, target, reference, starts, None if coloring is None else coloring.starts)
+    target = (
+        tol * reference if relative_to_b else math.nextafter(tol * reference, 0.0)
+    )  # at most the one, less than the other
+    work = method(
+        xp,
+        a,
+        b,
+        r,
+        x0,
+        omega,
+        target,
+        reference,
+        starts,
+        None if coloring is None else coloring.starts,
+    )
     stopped = _watched(work, a.nnz + len(b), max_iter, callback, progress)
     if not work.last < math.inf:
         _checked_finite(xp, a=a.data, b=b, x0=x0)
@@ -417,8 +492,14 @@ def _solve(method, relative_to_b, xp, a, b, x0, omega, tol, max_iter, coloring, 
         with np.errstate(over="ignore"):
             x, norms = x / factor, norms / factor
     status = stopped or STATUS[work.status]
-    return SolveResult(x if order is None else _scattered(xp, x, order), status == "converged", work.count - 1, norms,
-                       work.last / reference, status)
+    return SolveResult(
+        x if order is None else _scattered(xp, x, order),
+        status == "converged",
+        work.count - 1,
+        norms,
+        work.last / reference,
+        status,
+    )
 
 
 def _norm(v):
@@ -444,11 +525,12 @@ def _safe_factor(xp, whole, **arrays):
     top = float(xp.abs(whole).max()) if len(whole) else 0.0
     if not math.isfinite(top):
         raise ValueError("x0 must have a finite residual b - a x0 (got inf)")
-    return 2.0**-max(-1000, min(1000, math.frexp(top)[1])) if top else None
+    return 2.0 ** -max(-1000, min(1000, math.frexp(top)[1])) if top else None
 
 
 def _watched(work, entries, max_iter, callback, progress):
-    """Iterate in calls of bounded length, which a callback or an interrupt comes between; "callback" where that ended it."""
+    """Iterate in calls of bounded length, which a callback or an interrupt comes between;
+    "callback" where that ended it."""
     bar = progress_bar(None, "iterations") if progress else None
     most = 1 if callback else max(1, min(CALL // max(entries, 1), MOST_SWEEPS))
     try:
@@ -459,7 +541,12 @@ def _watched(work, entries, max_iter, callback, progress):
                 work.confirm()
             if bar is not None:
                 bar.update(work.count - before)
-            if callback and 0 < before < work.count and callback(before, work.last) is True and work.status == RUNNING:
+            if (
+                callback
+                and 0 < before < work.count
+                and callback(before, work.last) is True
+                and work.status == RUNNING
+            ):
                 return "callback"
     finally:
         if bar is not None:
@@ -467,7 +554,8 @@ def _watched(work, entries, max_iter, callback, progress):
 
 
 class _Work:
-    """A method at work on one system: `advance` goes on, and finds the norms of the residuals of every x, the last that of the present x.
+    """A method at work on one system: `advance` goes on, and finds the norms of the residuals of
+    every x, the last that of the present x.
 
     `count` is the number of norms, `last` the last of them.
     """
@@ -476,7 +564,14 @@ class _Work:
         self.xp, self.a, self.b, self.omega, self.target = xp, a, b, omega, target
         self.reached = max(target, self.least_norm * float(np.finfo(a.dtype).eps) * reference)
         self.colors = colors if len(b) > FEW_ROWS else None  # None: one kernel does it all
-        self.batch = (a.indptr, a.indices, a.data[None], a._diagonal_at, a.inverse_diagonal[None], starts)
+        self.batch = (
+            a.indptr,
+            a.indices,
+            a.data[None],
+            a._diagonal_at,
+            a.inverse_diagonal[None],
+            starts,
+        )
         self.limits = xp.asarray(np.array([[omega, self.reached]]))
         self.parts, self.count, self.last, self.status = [], 0, math.nan, RUNNING
         self.begin(r, x)
@@ -488,7 +583,7 @@ class _Work:
         if self.colors is None:
             norms = self.xp.empty((1, most))
             self.kernel(norms)
-            (made, self.status, *_), = self.state.tolist()
+            ((made, self.status, *_),) = self.state.tolist()
             norms = norms[0, :made] if self.xp is np else self.xp.asnumpy(norms[0, :made])
         else:
             norms = []
@@ -507,7 +602,8 @@ class _Work:
 
 
 class _Sor(_Work):
-    """Passes over the rows, each of which makes one x out of another one, and finds the residual of the latter."""
+    """Passes over the rows, each of which makes one x out of another one, and finds the residual of
+    the latter."""
 
     least_norm = 0.0
 
@@ -526,7 +622,15 @@ class _Sor(_Work):
         new[...] = old
         residual = self.xp.empty_like(old)
         for first, last in itertools.pairwise(self.colors):
-            sor_color(*_matrix(self.a), self.b[first:last], residual[first:last], old, new, self.omega, first)
+            sor_color(
+                *_matrix(self.a),
+                self.b[first:last],
+                residual[first:last],
+                old,
+                new,
+                self.omega,
+                first,
+            )
         norm = _norm(residual)
         self.judge(norm)
         return norm
@@ -539,9 +643,12 @@ class _Sor(_Work):
 
 
 class _SsorCG(_Work):
-    """Conjugate gradients for (D' + L)⁻¹ A (D' + U)⁻¹ with D' = D / ω, preconditioned by D', in Eisenstat's way; x itself is kept."""
+    """Conjugate gradients for (D' + L)⁻¹ A (D' + U)⁻¹ with D' = D / ω, preconditioned by D', in
+    Eisenstat's way; x itself is kept."""
 
-    least_norm = 1 / 64  # in units of roundoff of the reference: below, the recurrence has lost touch with b - A x
+    least_norm = (
+        1 / 64
+    )  # in units of roundoff of the reference: below, the recurrence has lost touch with b - A x
     restarted = math.inf  # the norm at the last restart
 
     def begin(self, r, x):
@@ -555,7 +662,11 @@ class _SsorCG(_Work):
             self.diagonal = 1 / (self.omega * self.a.inverse_diagonal)
             self.forward(self.r)
             self.r, self.w = self.w, self.r
-            self.energy, self.change, self.curvature = self.sum(self.diagonal * self.r * self.r), 0.0, 0.0
+            self.energy, self.change, self.curvature = (
+                self.sum(self.diagonal * self.r * self.r),
+                0.0,
+                0.0,
+            )
 
     def kernel(self, norms):
         ssor_cg_rows(*self.batch, self.vectors, self.limits, self.energies, norms, self.state)
@@ -564,7 +675,15 @@ class _SsorCG(_Work):
         if self.curvature > 0:
             self.step()
         for first, last in reversed(list(itertools.pairwise(self.colors))):
-            backward_color(*_matrix(self.a), self.r[first:last], self.p[first:last], self.t, self.omega, self.change, first)
+            backward_color(
+                *_matrix(self.a),
+                self.r[first:last],
+                self.p[first:last],
+                self.t,
+                self.omega,
+                self.change,
+                first,
+            )
         norm = _norm(self.forward(self.p))
         self.curvature = self.sum(self.p * (self.t + self.w))
         self.judge(norm)
@@ -583,46 +702,81 @@ class _SsorCG(_Work):
         """w = (D' + L)⁻¹ (p - (2 D' - D) t), and the residual (D' + L) r."""
         residual = self.xp.empty_like(p)
         for first, last in itertools.pairwise(self.colors):
-            forward_color(*_matrix(self.a), self.r, p[first:last], self.t[first:last], self.w, residual[first:last], self.omega, first)
+            forward_color(
+                *_matrix(self.a),
+                self.r,
+                p[first:last],
+                self.t[first:last],
+                self.w,
+                residual[first:last],
+                self.omega,
+                first,
+            )
         return residual
 
     def sum(self, products):
         return float(self.xp.sum(products, dtype=np.float64))
 
     def confirm(self):
-        """Put the norm of b - A x in the place of that by recurrence; start again from x where it is too large."""
+        """Put the norm of b - A x in the place of that by recurrence; start again from x where it
+        is too large."""
         r = _difference(self.b, spmv(self.a, self.x))
         self.parts[-1][-1] = self.last = norm = _norm(r)
         if self.status == CONVERGED and norm > self.target:
             self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
                 self.restarted = norm
-                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1  # the first iteration finds it again
+                self.parts[-1], self.count = (
+                    self.parts[-1][:-1],
+                    self.count - 1,
+                )  # the first iteration finds it again
                 self.begin(r, self.x)
 
     def solution(self):
         return self.x.copy()
 
 
-# --- kernels: whole solves ---------------------------------------------------------------------------------------------------------
+# --- kernels: whole solves ------------------------------------------------------------------------
 
 TWINS = {"float32": 1e-5, "float64": 1e-6}  # sums of float32 vectors are kept in float64
-SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX at[n]; in T inverse[s, n]; in int64 starts[c];"
+SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX at[n]; in T inverse[s, n]; in int64 starts[c];"  # noqa: E501
 
 
-@kernel(f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 limits[s, 2]; inout float64 norms[s, q];"
-        " inout int64 state[s, 3]", split="s", gpu="block", threads=128, shared="2*n*itemsize", grain="1", types=INDICES,
-        twin_tolerance=TWINS)
+@kernel(
+    f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 limits[s, 2]; "
+    f"inout float64 norms[s, q];"
+    " inout int64 state[s, 3]",
+    split="s",
+    gpu="block",
+    threads=128,
+    shared="2*n*itemsize",
+    grain="1",
+    types=INDICES,
+    twin_tolerance=TWINS,
+)
 def sor_rows(indptr, indices, data, at, inverse, starts, b, x, limits, norms, state, start, stop):
-    """Up to q passes for each of s systems of one pattern, from one of the two x to the other; the norms of the x that they began with.
+    """Up to q passes for each of s systems of one pattern, from one of the two x to the other; the
+    norms of the x that they began with.
 
-    limits: omega, norm to reach. state: passes made, status, which x comes next; only running systems are taken. Rows of one colour, from
-    starts[c] on, are independent: the GPU's way.
+    limits: omega, norm to reach. state: passes made, status, which x comes next; only running
+    systems are taken. Rows of one colour, from starts[c] on, are independent: the GPU's way.
     """
     for s in range(start, stop):
         made, turn = 0, state[s, 2]
         while made < norms.shape[1] and state[s, 1] == RUNNING:
-            norm = math.sqrt(_sor_pass(indptr, indices, data[s], at, inverse[s], b[s], x[s, turn], x[s, 1 - turn], limits[s, 0]))
+            norm = math.sqrt(
+                _sor_pass(
+                    indptr,
+                    indices,
+                    data[s],
+                    at,
+                    inverse[s],
+                    b[s],
+                    x[s, turn],
+                    x[s, 1 - turn],
+                    limits[s, 0],
+                )
+            )
             norms[s, made] = norm
             made += 1
             turn = 1 - turn
@@ -634,7 +788,8 @@ def sor_rows(indptr, indices, data, at, inverse, starts, b, x, limits, norms, st
 
 
 def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
-    """One sweep from `old` to `new`; the squared norm of b - A old. The last x is kept at hand: the next row waits for nothing else."""
+    """One sweep from `old` to `new`; the squared norm of b - A old. The last x is kept at hand: the
+    next row waits for nothing else."""
     squares, last, last_old = 0.0, 0.0, 0.0
     for i in range(len(b)):
         middle = at[i]
@@ -645,7 +800,11 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
             below += value * new[j]
             below_old += value * old[j]
         x = np.float64(old[i])
-        rest = b[i] - row_product(middle + 1, indptr[i + 1], indices, data, old) - data[np.uintp(middle)] * x
+        rest = (
+            b[i]
+            - row_product(middle + 1, indptr[i + 1], indices, data, old)
+            - data[np.uintp(middle)] * x
+        )
         residual = rest - below_old - beside * last_old
         squares += residual * residual
         scale = omega * inverse[i]
@@ -654,14 +813,25 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
     return squares
 
 
-@kernel(f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
-        " inout float64 energies[s, 3]; inout float64 norms[s, q]; inout int64 state[s, 2]",
-        split="s", gpu="block", threads=128, grain="1", types=INDICES, twin_tolerance=TWINS)
-def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, energies, norms, state, start, stop):
-    """Up to q iterations for each of s systems of one pattern, and the norms of the residuals after them. See _SsorCG.
+@kernel(
+    f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
+    " inout float64 energies[s, 3]; inout float64 norms[s, q]; inout int64 state[s, 2]",
+    split="s",
+    gpu="block",
+    threads=128,
+    grain="1",
+    types=INDICES,
+    twin_tolerance=TWINS,
+)
+def ssor_cg_rows(
+    indptr, indices, data, at, inverse, starts, vectors, limits, energies, norms, state, start, stop
+):
+    """Up to q iterations for each of s systems of one pattern, and the norms of the residuals after
+    them. See _SsorCG.
 
-    vectors: x, r, p, t, w. limits: omega, norm to reach. energies: rᵀ D' r, its change, and pᵀ Ã p, 0 before there is a direction.
-    state: norms found, status. An iteration finds the norm and the next direction; the step along that one is left to the next iteration.
+    vectors: x, r, p, t, w. limits: omega, norm to reach. energies: rᵀ D' r, its change, and pᵀ Ã p,
+    0 before there is a direction. state: norms found, status. An iteration finds the norm and the
+    next direction; the step along that one is left to the next iteration.
     """
     for s in range(start, stop):
         made, omega = 0, limits[s, 0]
@@ -673,7 +843,9 @@ def ssor_cg_rows(indptr, indices, data, at, inverse, starts, vectors, limits, en
             if energies[s, 2] > 0:
                 _step(inverse[s], x, r, t, w, omega, energies[s])
             _backward(indptr, indices, data[s], at, inverse[s], r, p, t, omega, energies[s, 1])
-            squares, energies[s, 2] = _forward(indptr, indices, data[s], at, inverse[s], r, p, t, w, omega)
+            squares, energies[s, 2] = _forward(
+                indptr, indices, data[s], at, inverse[s], r, p, t, w, omega
+            )
             norm = math.sqrt(squares)
             norms[s, made] = norm
             made += 1
@@ -748,23 +920,37 @@ def _step(inverse, x, r, t, w, omega, energies):
 MATRIX = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n];"
 
 
-@kernel(f"{MATRIX} in int64 starts[c]; in T r[k, n]; inout T y[k, n]; float64 omega", split="k", gpu="block", threads=128, grain="1",
-        types=INDICES)
+@kernel(
+    f"{MATRIX} in int64 starts[c]; in T r[k, n]; inout T y[k, n]; float64 omega",
+    split="k",
+    gpu="block",
+    threads=128,
+    grain="1",
+    types=INDICES,
+)
 def ssor_rows(indptr, indices, data, at, inverse, starts, r, y, omega, start, stop):
     """y = (2 - ω) (D' + U)⁻¹ D' (D' + L)⁻¹ r for each of k vectors."""
     n = r.shape[1]
     for c in range(start, stop):
         for i in range(n):
-            y[c, i] = omega * inverse[i] * (r[c, i] - row_product(indptr[i], at[i], indices, data, y[c]))
+            y[c, i] = (
+                omega * inverse[i] * (r[c, i] - row_product(indptr[i], at[i], indices, data, y[c]))
+            )
         for step in range(n):
             i = n - 1 - step
-            y[c, i] = (2 - omega) * y[c, i] - omega * inverse[i] * row_product(at[i] + 1, indptr[i + 1], indices, data, y[c])
+            y[c, i] = (2 - omega) * y[c, i] - omega * inverse[i] * row_product(
+                at[i] + 1, indptr[i + 1], indices, data, y[c]
+            )
 
 
-# --- kernels: the rows of one colour, from `first` on, of large systems ---------------------------------------------------------------
+# --- kernels: the rows of one colour, from `first` on, of large systems ---------------------------
 
 
-@kernel(f"{MATRIX} in T b[k]; out T residual[k]; in T old[n]; inout T x[n]; float64 omega; int64 first", split="k", types=INDICES)
+@kernel(
+    f"{MATRIX} in T b[k]; out T residual[k]; in T old[n]; inout T x[n]; float64 omega; int64 first",
+    split="k",
+    types=INDICES,
+)
 def sor_color(indptr, indices, data, at, inverse, b, residual, old, x, omega, first, start, stop):
     """A sweep's change of x, which was `old` before the sweep, and the residual b - A old."""
     for k in range(start, stop):
@@ -778,7 +964,11 @@ def sor_color(indptr, indices, data, at, inverse, b, residual, old, x, omega, fi
         x[i] = old[i] + omega * inverse[i] * (b[k] - sum_old - change)
 
 
-@kernel(f"{MATRIX} in T r[k]; inout T p[k]; inout T t[n]; float64 omega; float64 change; int64 first", split="k", types=INDICES)
+@kernel(
+    f"{MATRIX} in T r[k]; inout T p[k]; inout T t[n]; float64 omega; float64 change; int64 first",
+    split="k",
+    types=INDICES,
+)
 def backward_color(indptr, indices, data, at, inverse, r, p, t, omega, change, first, start, stop):
     """p ← D' r + change p,  t = (D' + U)⁻¹ p."""
     for k in range(start, stop):
@@ -787,11 +977,26 @@ def backward_color(indptr, indices, data, at, inverse, r, p, t, omega, change, f
         t[i] = omega * inverse[i] * (p[k] - row_product(at[i] + 1, indptr[i + 1], indices, data, t))
 
 
-@kernel(f"{MATRIX} in T r[n]; in T p[k]; in T t[k]; inout T w[n]; out T residual[k]; float64 omega; int64 first", split="k", types=INDICES)
-def forward_color(indptr, indices, data, at, inverse, r, p, t, w, residual, omega, first, start, stop):
+@kernel(
+    f"{MATRIX} in T r[n]; in T p[k]; in T t[k]; inout T w[n]; out T residual[k]; float64 omega; "
+    f"int64 first",
+    split="k",
+    types=INDICES,
+)
+def forward_color(
+    indptr, indices, data, at, inverse, r, p, t, w, residual, omega, first, start, stop
+):
     """w = (D' + L)⁻¹ (p - (2 D' - D) t) and (D' + L) r."""
     for k in range(start, stop):
         i = first + k
         diagonal = np.float64(data[at[i]])
         residual[k] = diagonal / omega * r[i] + row_product(indptr[i], at[i], indices, data, r)
-        w[i] = omega * inverse[i] * (p[k] - (2 / omega - 1) * diagonal * t[k] - row_product(indptr[i], at[i], indices, data, w))
+        w[i] = (
+            omega
+            * inverse[i]
+            * (
+                p[k]
+                - (2 / omega - 1) * diagonal * t[k]
+                - row_product(indptr[i], at[i], indices, data, w)
+            )
+        )

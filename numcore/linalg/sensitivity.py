@@ -1,11 +1,14 @@
-"""Sensitivities of rows in the ℓp norm, Lewis weights, and regression on a few rows that are chosen by such scores.
+"""Sensitivities of rows in the ℓp norm, Lewis weights, and regression on a few rows that are chosen
+by such scores.
 
-The ℓp sensitivity of row i of A is the largest share σ_i = max_x |a_iᵀx|^p / ‖Ax‖_p^p that the row has in any Ax. Rows that are kept with
-probabilities in proportion to scores of this kind, and weighted by the inverse probabilities, keep ‖Ax‖_p of every x. 1/σ_i is the
-minimum of ‖Ax‖_p^p where a_iᵀx = 1. Reweighted least squares finds it, with the weights of Newton's method on smoothed residuals, and any
-step gives a feasible x and a y with Aᵀy = a_i, so that by Hölder's inequality 1/‖Ax‖_p^p <= σ_i <= ‖y‖_q^p with 1/p + 1/q = 1.
-Scores and sample sizes: D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023. Lewis weights: M. B. Cohen,
-R. Peng, "ℓp Row Sampling by Lewis Weights", STOC 2015.
+The ℓp sensitivity of row i of A is the largest share σ_i = max_x |a_iᵀx|^p / ‖Ax‖_p^p that the row
+has in any Ax. Rows that are kept with probabilities in proportion to scores of this kind, and
+weighted by the inverse probabilities, keep ‖Ax‖_p of every x. 1/σ_i is the minimum of ‖Ax‖_p^p
+where a_iᵀx = 1. Reweighted least squares finds it, with the weights of Newton's method on smoothed
+residuals, and any step gives a feasible x and a y with Aᵀy = a_i, so that by Hölder's inequality
+1/‖Ax‖_p^p <= σ_i <= ‖y‖_q^p with 1/p + 1/q = 1. Scores and sample sizes: D. P. Woodruff, T. Yasuda,
+"Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023. Lewis weights: M. B. Cohen, R. Peng, "ℓp
+Row Sampling by Lewis Weights", STOC 2015.
 """
 
 import math
@@ -37,11 +40,28 @@ from ._sensitivity_kernels import (
 )
 from .leverage import leverage_scores
 
-__all__ = ["LpResult", "RowSample", "Sensitivities", "lewis_weights", "lp_regression", "lp_sensitivities", "sample_rows",
-           "sampling_scores"]
+__all__ = [
+    "LpResult",
+    "RowSample",
+    "Sensitivities",
+    "lewis_weights",
+    "lp_regression",
+    "lp_sensitivities",
+    "sample_rows",
+    "sampling_scores",
+]
 
-KINDS = ("auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform")
-ROWS = 1 << 13  # rows whose Gram matrix is summed by one thread: the sum does not depend on the number of threads
+KINDS = (
+    "auto",
+    "leverage",
+    "root_leverage",
+    "sensitivity",
+    "lewis",
+    "leverage+sensitivity",
+    "uniform",
+)
+ROWS = 1 << 13
+# rows whose Gram matrix is summed by one thread: the sum does not depend on the number of threads
 FEW_ROWS = 5000  # up to so many, scores by sensitivities are computed and not only bounded
 WORK, WORK_ON_GPU = 1 << 26, 1 << 34  # of one kernel call, so that a long loop can be interrupted
 MOST_GPU_RANK = 64  # a Gram matrix must fit the shared memory of a block
@@ -62,7 +82,8 @@ class Sensitivities(NamedTuple):
 
 
 class RowSample(NamedTuple):
-    """Rows ``indices`` (m,), ascending, with ``weights`` (m,), and the ``probabilities`` (n,) of all rows."""
+    """Rows ``indices`` (m,), ascending, with ``weights`` (m,), and the ``probabilities`` (n,) of
+    all rows."""
 
     indices: Any
     weights: Any
@@ -70,7 +91,8 @@ class RowSample(NamedTuple):
 
 
 class LpResult(NamedTuple):
-    """Coefficients ``x``, the norm ``objective`` of their residuals, a ``lower_bound`` on that of any others, steps, and success."""
+    """Coefficients ``x``, the norm ``objective`` of their residuals, a ``lower_bound`` on that of
+    any others, steps, and success."""
 
     x: Any
     objective: float
@@ -79,11 +101,13 @@ class LpResult(NamedTuple):
     converged: bool
 
 
-# --- scores ------------------------------------------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------
 
 
 @routine
-def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1e-6, max_iter=200, rng=None):
+def lp_sensitivities(
+    a, p, *, method="exact", rows=None, sketch_size=None, tol=1e-6, max_iter=200, rng=None
+):
     """ℓp sensitivities of the rows of A, with bounds: σ_i = max_x \\|a_iᵀx\\|^p / ‖Ax‖_p^p.
 
     Parameters
@@ -93,9 +117,11 @@ def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1
     p : float
         1 <= p < ∞.
     method : {"exact", "sketch", "bound"}
-        "exact" solves a problem for each row. "sketch" solves it on a weighted sample of the rows: an estimate, whose bounds are those
-        of the sampled problem. "bound" only takes what follows from leverage scores τ and Lewis weights w: τ^(p/2) is an upper bound for
-        p <= 2, and the least of 1, n^(p/2-1) τ^(p/2) and d^(p/2-1) w is one for p > 2; with the roles of the norms exchanged, lower ones.
+        "exact" solves a problem for each row. "sketch" solves it on a weighted sample of the rows:
+        an estimate, whose bounds are those of the sampled problem. "bound" only takes what follows
+        from leverage scores τ and Lewis weights w: τ^(p/2) is an upper bound for p <= 2, and the
+        least of 1, n^(p/2-1) τ^(p/2) and d^(p/2-1) w is one for p > 2; with the roles of the norms
+        exchanged, lower ones.
     rows : (k,) array of int, optional
         The rows wanted; all by default.
     sketch_size : int, optional
@@ -110,28 +136,29 @@ def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1
     Returns
     -------
     Sensitivities
-        ``lower`` and ``upper`` (k,) of the dtype of `a`, and ``num_iter`` (k,). With "exact", lower <= σ <= upper to rounding, however the
-        steps ended: upper - lower is the error's bound. It does not change when A is multiplied from the right by an invertible matrix. A
-        row of zeros has 0. For p = 2 these are the leverage scores. Σσ is at most d for p <= 2, at most d^(p/2) for p > 2.
+        ``lower`` and ``upper`` (k,) of the dtype of `a`, and ``num_iter`` (k,). With "exact", lower
+        <= σ <= upper to rounding, however the steps ended: upper - lower is the error's bound. It
+        does not change when A is multiplied from the right by an invertible matrix. A row of zeros
+        has 0. For p = 2 these are the leverage scores. Σσ is at most d for p <= 2, at most d^(p/2)
+        for p > 2.
 
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, p < 1, rows out of range, a sample that loses the rank, another option out of range. On a GPU,
-        also a rank above 64.
+        Entries that are not finite, no row, p < 1, rows out of range, a sample that loses the rank,
+        another option out of range. On a GPU, also a rank above 64.
     TypeError
         `a` has another dtype, `rows` are no integers.
 
-    Notes
-    -----
-    A step takes O(n d²) operations, so that all rows take O(n² d²) times the steps, of which there are about 3 to 8 for p >= 1.5 and 10 to
-    30 for p = 1, and "sketch" takes O(n m d²) with a sample of m rows. For p > 6 and rows of very different size, and for p = 1 with a
-    tolerance below 1e-7, steps may end with a gap that is wider than `tol`. The work is done in float64, in memory for 4 n d numbers.
+    Notes ----- A step takes O(n d²) operations, so that all rows take O(n² d²) times the steps, of
+    which there are about 3 to 8 for p >= 1.5 and 10 to 30 for p = 1, and "sketch" takes O(n m d²)
+    with a sample of m rows. For p > 6 and rows of very different size, and for p = 1 with a
+    tolerance below 1e-7, steps may end with a gap that is wider than `tol`. The work is done in
+    float64, in memory for 4 n d numbers.
 
-    References
-    ----------
-    D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023; S. Padmanabhan, D. P. Woodruff, Q. R. Zhang,
-    "Computing Approximate ℓp Sensitivities", NeurIPS 2023.
+    References ---------- D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling",
+    ICML 2023; S. Padmanabhan, D. P. Woodruff, Q. R. Zhang, "Computing Approximate ℓp
+    Sensitivities", NeurIPS 2023.
 
     Examples
     --------
@@ -142,49 +169,70 @@ def lp_sensitivities(a, p, *, method="exact", rows=None, sketch_size=None, tol=1
     """
     xp, a, p = _checked_matrix(a, p)
     checked_choice("method", method, ("exact", "sketch", "bound"))
-    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, above=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     n, d = a.shape
-    sketch_size = None if sketch_size is None else checked_count("sketch_size", sketch_size, least=1)
+    sketch_size = (
+        None if sketch_size is None else checked_count("sketch_size", sketch_size, least=1)
+    )
     key = key_from_rng(rng) if method == "sketch" else None
     at = xp.arange(n) if rows is None else xp.asarray(_checked_rows(rows, n), np.int64)
     if p == 2 or method == "bound" or not d:
         lower, upper = _closed_bounds(xp, a, p)
-        return Sensitivities(lower[at].astype(a.dtype), upper[at].astype(a.dtype), xp.zeros(len(at), np.int64))
+        return Sensitivities(
+            lower[at].astype(a.dtype), upper[at].astype(a.dtype), xp.zeros(len(at), np.int64)
+        )
     q, _ = _basis(xp, a)
     c = q[at]
     if method == "sketch":
         rank = max(q.shape[1], 1)
-        size = math.ceil(8 * rank * math.log(rank + 1) * max(1.0, rank**min(p / 2 - 1, 99))) if sketch_size is None else sketch_size
+        size = (
+            math.ceil(8 * rank * math.log(rank + 1) * max(1.0, rank ** min(p / 2 - 1, 99)))
+            if sketch_size is None
+            else sketch_size
+        )
         if size < n:
             q, c = _sketched(xp, q, c, p, size, np.random.default_rng(key))
     if xp is not np and q.shape[1] > MOST_GPU_RANK:
-        raise ValueError(f"a must have a rank of at most {MOST_GPU_RANK} on a GPU (got {q.shape[1]})")
+        raise ValueError(
+            f"a must have a rank of at most {MOST_GPU_RANK} on a GPU (got {q.shape[1]})"
+        )
     lower, upper, num_iter = _solve_rows(xp, q, c, p, tol, max_iter)
     return Sensitivities(lower.astype(a.dtype), upper.astype(a.dtype), num_iter)
 
 
 def _closed_bounds(xp, a, p):
-    """Bounds by the leverage scores: x = (AᵀA)⁺ a_i gives the lower one; both norms of Ax are compared."""
+    """Bounds by the leverage scores: x = (AᵀA)⁺ a_i gives the lower one; both norms of Ax are
+    compared."""
     n, d = a.shape
     tau = leverage_scores(_basis(xp, a)[0])
-    root, spread = tau**(p / 2), float(n)**min(abs(p / 2 - 1), 60)
+    root, spread = tau ** (p / 2), float(n) ** min(abs(p / 2 - 1), 60)
     if p <= 2:
         return root / spread, root
-    upper = xp.minimum(xp.minimum(spread * root, 1), float(max(d, 1))**min(p / 2 - 1, 60) * lewis_weights(a, p).astype(np.float64))
+    upper = xp.minimum(
+        xp.minimum(spread * root, 1),
+        float(max(d, 1)) ** min(p / 2 - 1, 60) * lewis_weights(a, p).astype(np.float64),
+    )
     return root, xp.maximum(upper, root)
 
 
 def _sketched(xp, q, c, p, size, rng):
     """Weighted rows of Q in an orthonormal basis, and c in that basis."""
     sample = sample_rows(lewis_weights(q, p, tol=1e-3), size, rng=rng)
-    sketch, t = _basis(xp, q[sample.indices] * (sample.weights**(1 / p))[:, None])
+    sketch, t = _basis(xp, q[sample.indices] * (sample.weights ** (1 / p))[:, None])
     if sketch.shape[1] < q.shape[1]:
-        raise ValueError(f"sketch_size must keep the rank {q.shape[1]} of a (got {size} rows of rank {sketch.shape[1]})")
+        raise ValueError(
+            f"sketch_size must keep the rank {q.shape[1]} of a (got {size} rows of rank "
+            f"{sketch.shape[1]})"
+        )
     return sketch, c @ t
 
 
 def _solve_rows(xp, q, c, p, tol, max_iter):
-    """Run the kernel over parts of the problems, so that a long loop can be interrupted; zeros are added as it needs."""
+    """Run the kernel over parts of the problems, so that a long loop can be interrupted; zeros are
+    added as it needs."""
     (n, d), k = q.shape, len(c)
     lower, upper, num_iter = xp.zeros(k), xp.zeros(k), xp.zeros(k, np.int64)
     rows, cols = -(-n // LANES) * LANES, _padded(xp, d)
@@ -193,17 +241,30 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
     vectors = xp.zeros((k, cols))
     vectors[:, :d] = c
     columns = xp.ascontiguousarray(padded.T)
-    part = max(get_num_threads(), (WORK if xp is np else WORK_ON_GPU) // (rows * cols * (cols + 32)))
+    part = max(
+        get_num_threads(), (WORK if xp is np else WORK_ON_GPU) // (rows * cols * (cols + 32))
+    )
     for first in range(0, k, part):
         last = min(first + part, k)
-        constrained_norms(padded, columns, vectors[first:last], lower[first:last], upper[first:last], num_iter[first:last], d, p, tol,
-                          max_iter)
+        constrained_norms(
+            padded,
+            columns,
+            vectors[first:last],
+            lower[first:last],
+            upper[first:last],
+            num_iter[first:last],
+            d,
+            p,
+            tol,
+            max_iter,
+        )
     return lower, upper, num_iter
 
 
 @routine
 def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
-    """ℓp Lewis weights of the rows of A: the w with w_i = τ_i(W^(1/2-1/p) A), the leverage scores of the rows that they weight.
+    """ℓp Lewis weights of the rows of A: the w with w_i = τ_i(W^(1/2-1/p) A), the leverage scores
+    of the rows that they weight.
 
     Parameters
     ----------
@@ -219,9 +280,10 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     Returns
     -------
     (n,) array
-        Between 0 and 1; they sum up to the rank of A, bound the sensitivities for p <= 2, and d^(p/2-1) times as much does for p >= 2. A
-        row of zeros has 0. For p = 2 they are the leverage scores. Where the steps converge, the relative error of a weight is at most
-        tol / (1 - ρ), with ρ the factor by which a step shortens the distance.
+        Between 0 and 1; they sum up to the rank of A, bound the sensitivities for p <= 2, and
+        d^(p/2-1) times as much does for p >= 2. A row of zeros has 0. For p = 2 they are the
+        leverage scores. Where the steps converge, the relative error of a weight is at most tol /
+        (1 - ρ), with ρ the factor by which a step shortens the distance.
 
     Raises
     ------
@@ -230,11 +292,11 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     TypeError
         `a` has another dtype.
 
-    Notes
-    -----
-    For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then scaled to the sum that they must have; ρ is at most 1 - p/2, and far below
-    it where many rows share the weight. For p > 2 the logarithms go 4 / (p + 2) of the way, so that ρ = (p - 2) / (p + 2) near the
-    solution. A step takes O(n d²) operations. The work is done in float64, in memory for n d numbers and a few times n.
+    Notes ----- For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then scaled to the sum that
+    they must have; ρ is at most 1 - p/2, and far below it where many rows share the weight. For p >
+    2 the logarithms go 4 / (p + 2) of the way, so that ρ = (p - 2) / (p + 2) near the solution. A
+    step takes O(n d²) operations. The work is done in float64, in memory for n d numbers and a few
+    times n.
 
     References
     ----------
@@ -246,7 +308,10 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     array([0.42264973, 0.42264973, 0.57735027, 0.57735027])
     """
     xp, a, p = _checked_matrix(a, p, above=0)
-    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, above=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     q, _ = _basis(xp, a)
     w = xp.zeros(len(a))
     used = xp.einsum("ij,ij->i", q, q) > 1 / MOST
@@ -258,10 +323,16 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
 def _lewis_fixed_point(xp, q, p, tol, max_iter):
     n, d = q.shape
     power, way = 1 - 2 / p, min(1.0, 4 / (p + 2))
-    logs, gram, factor = xp.full(n, math.log(d / n)), xp.eye(d), power * math.log(d / n)  # Qᵀ W^power Q is exp(factor) times gram
+    logs, gram, factor = (
+        xp.full(n, math.log(d / n)),
+        xp.eye(d),
+        power * math.log(d / n),
+    )  # Qᵀ W^power Q is exp(factor) times gram
     for _ in range(max_iter):
         values, vectors = xp.linalg.eigh(gram)
-        forms = _quadratic_forms(xp, q, vectors / xp.sqrt(xp.maximum(values, float(values[-1]) * EPS)))
+        forms = _quadratic_forms(
+            xp, q, vectors / xp.sqrt(xp.maximum(values, float(values[-1]) * EPS))
+        )
         new = (1 - way) * logs + way * p / 2 * (log(forms) - factor)
         shift = math.log(d / float(exp(new).sum()))
         new += shift
@@ -275,7 +346,8 @@ def _lewis_fixed_point(xp, q, p, tol, max_iter):
 
 @routine
 def sampling_scores(a, p, *, kind="auto"):
-    """Scores of the rows of A, in proportion to which rows are sampled that shall keep ‖Ax‖_p of every x.
+    """Scores of the rows of A, in proportion to which rows are sampled that shall keep ‖Ax‖_p of
+    every x.
 
     Parameters
     ----------
@@ -283,9 +355,11 @@ def sampling_scores(a, p, *, kind="auto"):
         Finite, n >= 1. For a regression these are the rows of [A, b].
     p : float
         1 <= p < ∞.
-    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform"}
-        Leverage scores τ, their powers τ^(p/2), upper bounds of the sensitivities within a factor 1.001 (those of "bound" for more than
-        5000 rows), Lewis weights, the sum of the first and the third, or ones. "auto" is "root_leverage" for p < 2, "leverage" for p = 2,
+    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity",
+    "uniform"}
+        Leverage scores τ, their powers τ^(p/2), upper bounds of the sensitivities within a factor
+        1.001 (those of "bound" for more than 5000 rows), Lewis weights, the sum of the first and
+        the third, or ones. "auto" is "root_leverage" for p < 2, "leverage" for p = 2,
         "leverage+sensitivity" for p > 2.
 
     Returns
@@ -300,20 +374,21 @@ def sampling_scores(a, p, *, kind="auto"):
     TypeError
         `a` has another dtype.
 
-    Notes
-    -----
-    Up to logarithms and a factor ε⁻², these many rows keep all norms within 1 ± ε, with S the sum of the sensitivities: by sensitivities
-    S^(2/p) for p < 2, or d^(1-p/2) S by comparison with Lewis weights, and S^(2-2/p) for p > 2; by root leverage scores d for p < 2, when
-    applied again and again, a round leaving n^(1-p/2) d^(p/2) of n rows; by "leverage+sensitivity" d^(2/p) S^(2-4/p) for p > 2.
+    Notes ----- Up to logarithms and a factor ε⁻², these many rows keep all norms within 1 ± ε, with
+    S the sum of the sensitivities: by sensitivities S^(2/p) for p < 2, or d^(1-p/2) S by comparison
+    with Lewis weights, and S^(2-2/p) for p > 2; by root leverage scores d for p < 2, when applied
+    again and again, a round leaving n^(1-p/2) d^(p/2) of n rows; by "leverage+sensitivity" d^(2/p)
+    S^(2-4/p) for p > 2.
 
-    References
-    ----------
-    D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023; X. Chen, M. Dereziński, "Query Complexity of Least
-    Absolute Deviation Regression via Robust Uniform Convergence", COLT 2021.
+    References ---------- D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling",
+    ICML 2023; X. Chen, M. Dereziński, "Query Complexity of Least Absolute Deviation Regression via
+    Robust Uniform Convergence", COLT 2021.
 
     Examples
     --------
-    >>> sampling_scores(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1, kind="root_leverage").round(4)
+    >>> sampling_scores(
+    ...     np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1, kind="root_leverage"
+    ... ).round(4)
     array([0.6325, 0.6325, 0.7746, 0.7746])
     """
     xp, a, p = _checked_matrix(a, p)
@@ -324,15 +399,24 @@ def sampling_scores(a, p, *, kind="auto"):
         return xp.ones(len(a), a.dtype)
     if kind == "lewis":
         return lewis_weights(a, p)
-    scores = leverage_scores(_basis(xp, a)[0], method="gram").astype(a.dtype) if "leverage" in kind else xp.zeros(len(a), a.dtype)
+    scores = (
+        leverage_scores(_basis(xp, a)[0], method="gram").astype(a.dtype)
+        if "leverage" in kind
+        else xp.zeros(len(a), a.dtype)
+    )
     if kind == "root_leverage":
-        scores = scores**(p / 2)
+        scores = scores ** (p / 2)
     if "sensitivity" in kind:
-        scores = scores + lp_sensitivities(a, p, method="exact" if len(a) <= FEW_ROWS else "bound", tol=SCORE_TOL).upper
+        scores = (
+            scores
+            + lp_sensitivities(
+                a, p, method="exact" if len(a) <= FEW_ROWS else "bound", tol=SCORE_TOL
+            ).upper
+        )
     return scores
 
 
-# --- sampling and regression -------------------------------------------------------------------------------------------------------
+# --- sampling and regression ----------------------------------------------------------------------
 
 
 @routine
@@ -346,16 +430,18 @@ def sample_rows(scores, size, *, replace=False, rng=None):
     size : int
         Rows wanted, at least 1. From n on, all rows are taken with weight 1.
     replace : bool
-        False: row i is kept, independently of others, with probability q_i = min(1, c s_i), where c makes them sum up to `size` (or to the
-        number of positive scores, if that is less), and gets the weight 1 / q_i; the number of rows varies. True: `size` draws with
-        probabilities s_i / Σs; a row that was drawn k times gets the weight k / (size q_i).
+        False: row i is kept, independently of others, with probability q_i = min(1, c s_i), where c
+        makes them sum up to `size` (or to the number of positive scores, if that is less), and gets
+        the weight 1 / q_i; the number of rows varies. True: `size` draws with probabilities s_i /
+        Σs; a row that was drawn k times gets the weight k / (size q_i).
     rng : None, int or numpy.random.Generator, optional
 
     Returns
     -------
     RowSample
-        ``indices`` int64 (m,), ``weights`` (m,) of the dtype of `scores`, ``probabilities`` (n,), the q_i. The mean of Σ weights f(indices)
-        is Σ_i f(i) over rows with positive scores, for any f. Weights belong to \\|a_iᵀx\\|^p: rows are scaled by weights^(1/p).
+        ``indices`` int64 (m,), ``weights`` (m,) of the dtype of `scores`, ``probabilities`` (n,),
+        the q_i. The mean of Σ weights f(indices) is Σ_i f(i) over rows with positive scores, for
+        any f. Weights belong to \\|a_iᵀx\\|^p: rows are scaled by weights^(1/p).
 
     Raises
     ------
@@ -396,14 +482,17 @@ def sample_rows(scores, size, *, replace=False, rng=None):
         drawn = xp.searchsorted(total, uniform(size, rng=rng, xp=xp) * total[-1], side="right")
         counts = xp.bincount(xp.minimum(drawn, xp.nonzero(s)[0][-1]), minlength=n)
         q, indices = s / total[-1], xp.nonzero(counts)[0]
-        return RowSample(indices, (counts[indices] / (size * q[indices])).astype(dtype), q.astype(dtype))
+        return RowSample(
+            indices, (counts[indices] / (size * q[indices])).astype(dtype), q.astype(dtype)
+        )
     q = _capped(xp, s, size)
     indices = xp.nonzero(uniform(n, rng=rng, xp=xp) < q)[0]
     return RowSample(indices, (1 / q[indices]).astype(dtype), q.astype(dtype))
 
 
 def _capped(xp, s, size):
-    """min(1, c s) with c such that it sums up to `size`: the largest scores are capped, the others share what is left."""
+    """min(1, c s) with c such that it sums up to `size`: the largest scores are capped, the others
+    share what is left."""
     ordered = xp.sort(s)[::-1]
     rest = xp.cumsum(ordered[::-1])[::-1]  # of the scores from here on
     left = size - xp.arange(len(s), dtype=np.float64)
@@ -412,12 +501,29 @@ def _capped(xp, s, size):
         return (s > 0).astype(np.float64)
     first = int(fits.argmax())
     total = float(rest[first])
-    return xp.where(s > 0, xp.minimum(s * (float(left[first]) / total), 1), 0.0) if total > 0 else (s > 0).astype(np.float64)
+    return (
+        xp.where(s > 0, xp.minimum(s * (float(left[first]) / total), 1), 0.0)
+        if total > 0
+        else (s > 0).astype(np.float64)
+    )
 
 
 @routine
-def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200, rng=None, callback=None, progress=False):
-    """The x that makes the ℓp norm of A x - b least: robust for p = 1, by largest residuals for large p.
+def lp_regression(
+    a,
+    b,
+    p,
+    *,
+    weights=None,
+    sample=None,
+    tol=1e-8,
+    max_iter=200,
+    rng=None,
+    callback=None,
+    progress=False,
+):
+    """The x that makes the ℓp norm of A x - b least: robust for p = 1, by largest residuals for
+    large p.
 
     Parameters
     ----------
@@ -430,7 +536,8 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
     weights : (n,) array, optional
         Not negative: the norm is (Σ weights \\|A x - b\\|^p)^(1/p).
     sample : int, optional
-        Solve for about so many rows, which are drawn by ``sampling_scores([a, b], p)`` and weighted.
+        Solve for about so many rows, which are drawn by ``sampling_scores([a, b], p)`` and
+        weighted.
     tol : float
         Steps end where objective - lower_bound <= tol · objective.
     max_iter : int
@@ -438,30 +545,32 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
     rng : None, int or numpy.random.Generator, optional
         For the sample.
     callback : callable, optional
-        ``callback(num_iter, objective, lower_bound)`` is called after every step; the steps end when it returns True.
+        ``callback(num_iter, objective, lower_bound)`` is called after every step; the steps end
+        when it returns True.
     progress : bool
         Show a bar, which needs tqdm.
 
     Returns
     -------
     LpResult
-        ``x`` (d,) of the dtype of `a`, one of several if its rank is below d; ``objective``, the norm for all rows, and ``lower_bound``
-        on it for any x, to rounding, from a y with Aᵀy = 0: bᵀy / ‖y‖_q. Both are floats. ``converged``: whether the bounds met within
-        `tol`; with `sample` the sampled problem's, while objective and lower_bound are still of all rows. The latter is then loose for p
-        near 1: some percent, and far more where rows differ very much.
+        ``x`` (d,) of the dtype of `a`, one of several if its rank is below d; ``objective``, the
+        norm for all rows, and ``lower_bound`` on it for any x, to rounding, from a y with Aᵀy = 0:
+        bᵀy / ‖y‖_q. Both are floats. ``converged``: whether the bounds met within `tol`; with
+        `sample` the sampled problem's, while objective and lower_bound are still of all rows. The
+        latter is then loose for p near 1: some percent, and far more where rows differ very much.
 
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, shapes that do not fit, negative weights, p < 1, or an option out of range.
+        Entries that are not finite, no row, shapes that do not fit, negative weights, p < 1, or an
+        option out of range.
     TypeError
         Other or mixed dtypes, arrays on different devices, a callback that cannot be called.
 
-    Notes
-    -----
-    A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p = 1. A residual of rounding errors counts as zero.
-    With `sample`, passes over all rows remain for the scores and the objective, and one to four steps for the lower bound. The work is
-    done in float64, in memory for n d numbers and a few times n.
+    Notes ----- A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p
+    = 1. A residual of rounding errors counts as zero. With `sample`, passes over all rows remain
+    for the scores and the objective, and one to four steps for the lower bound. The work is done in
+    float64, in memory for n d numbers and a few times n.
 
     References
     ----------
@@ -482,7 +591,10 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
             raise ValueError(f"{name} must be finite (got nan or inf)")
     if weights is not None and bool((weights < 0).any()):
         raise ValueError("weights must be >= 0 (got negative ones)")
-    tol, max_iter = checked_number("tol", tol, above=0), checked_count("max_iter", max_iter, least=1)
+    tol, max_iter = (
+        checked_number("tol", tol, above=0),
+        checked_count("max_iter", max_iter, least=1),
+    )
     sample = None if sample is None else checked_count("sample", sample, least=1)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
@@ -491,7 +603,7 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
     key = key_from_rng(rng)
     a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if weights is not None:
-        scale = weights.astype(np.float64)**(1 / p)
+        scale = weights.astype(np.float64) ** (1 / p)
         a, b = a * scale[:, None], b * scale
     q, t = _basis(xp, a)
     size = float(xp.abs(b).max()) or 1.0
@@ -501,29 +613,37 @@ def lp_regression(a, b, p, *, weights=None, sample=None, tol=1e-8, max_iter=200,
         if sample is None or sample >= len(b):
             fit = _fit(xp, q, b, p, tol, max_iter, size, callback, bar)
         else:
-            fit = _fit_sample(xp, q, b, p, sample, np.random.default_rng(key), tol, max_iter, size, callback, bar)
+            fit = _fit_sample(
+                xp, q, b, p, sample, np.random.default_rng(key), tol, max_iter, size, callback, bar
+            )
     finally:
         if bar is not None:
             bar.close()
     z, objective, lower, num_iter, converged = fit
     with np.errstate(over="ignore", under="ignore"):
-        return LpResult((t @ z * size).astype(dtype), size * objective, size * lower, num_iter, converged)
+        return LpResult(
+            (t @ z * size).astype(dtype), size * objective, size * lower, num_iter, converged
+        )
 
 
 def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
     """Solve on rows drawn by the scores of [Q, b]; the bounds are those of all rows."""
     scores = sampling_scores(xp.concatenate([q, b[:, None]], axis=1), p)
     drawn = sample_rows(scores, sample, rng=rng)
-    scale = drawn.weights**(1 / p)
+    scale = drawn.weights ** (1 / p)
     few, t = _basis(xp, q[drawn.indices] * scale[:, None])
-    z, _, _, num_iter, converged = _fit(xp, few, b[drawn.indices] * scale, p, tol, max_iter, size, callback, bar)
+    z, _, _, num_iter, converged = _fit(
+        xp, few, b[drawn.indices] * scale, p, tol, max_iter, size, callback, bar
+    )
     z = t @ z
     r = q @ z - b
     objective, top = _norm(xp, r, p), float(xp.abs(r).max())
     if top == 0:
         return z, 0.0, 0.0, num_iter, converged
     lower, mean = 0.0, float(xp.abs(r).mean()) / top
-    for part in SMOOTHINGS if p < 2 else (0.0,):  # toward the solution for all rows, where the bound is the best
+    for part in (
+        SMOOTHINGS if p < 2 else (0.0,)
+    ):  # toward the solution for all rows, where the bound is the best
         epsilon = max(part * mean, UNSMOOTHED)
         step = _newton(xp, q, r, p, p, epsilon)
         lower = max(lower, step.lower)
@@ -532,7 +652,8 @@ def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
 
 
 def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
-    """Coefficients z that make ‖Qz - b‖_p least, the norm, a lower bound, the steps, and whether the bounds met."""
+    """Coefficients z that make ‖Qz - b‖_p least, the norm, a lower bound, the steps, and whether
+    the bounds met."""
     z = q.T @ b
     r, best, least, lower = q @ z - b, z, math.inf, 0.0
     nothing = 8 * len(b) * EPS * _norm(xp, b, p)
@@ -565,7 +686,8 @@ def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
 
 
 class _Step(NamedTuple):
-    """The change of z and of r = Qz - b, the fall of the objective's slope along it, Σ g r, and a lower bound on the norm."""
+    """The change of z and of r = Qz - b, the fall of the objective's slope along it, Σ g r, and a
+    lower bound on the norm."""
 
     z: Any
     r: Any
@@ -576,12 +698,15 @@ class _Step(NamedTuple):
 
 @np.errstate(all="ignore")  # a step may go too far, which is then seen
 def _newton(xp, q, r, p, power, epsilon):
-    """A step of Newton's method for Σ (r² + ε²)^(power/2), residuals scaled to be at most 1; y = g + h step has Qᵀy = 0."""
+    """A step of Newton's method for Σ (r² + ε²)^(power/2), residuals scaled to be at most 1; y = g
+    + h step has Qᵀy = 0."""
     top = float(xp.abs(r).max())
     r = r / top
     g, h = _derivatives(r, power, epsilon)
     gram, slope = _gram(xp, q, h), q.T @ g
-    z = -xp.linalg.solve(gram + xp.eye(len(gram)) * (ROUNDING * float(xp.trace(gram)) + 1 / MOST), slope)
+    z = -xp.linalg.solve(
+        gram + xp.eye(len(gram)) * (ROUNDING * float(xp.trace(gram)) + 1 / MOST), slope
+    )
     step = q @ z
     y = g + h * step
     y -= q @ (q.T @ y)
@@ -617,7 +742,7 @@ def _line_search(xp, r, step, p, epsilon):
     return below
 
 
-# --- shared ------------------------------------------------------------------------------------------------------------------------
+# --- shared ---------------------------------------------------------------------------------------
 
 
 def _checked_matrix(a, p, **limits):
@@ -638,7 +763,9 @@ def _checked_rows(rows, n):
     if rows.ndim != 1:
         raise ValueError(f"rows must have shape (k,) (got {rows.shape})")
     if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < n):
-        raise ValueError(f"rows must satisfy 0 <= row < {n} (got {int(rows.min())} … {int(rows.max())})")
+        raise ValueError(
+            f"rows must satisfy 0 <= row < {n} (got {int(rows.min())} … {int(rows.max())})"
+        )
     return rows.tolist()
 
 
@@ -682,7 +809,7 @@ def _gram(xp, q, h=None):
 def _quadratic_forms(xp, q, t):
     """‖tᵀ q_i‖² of every row."""
     wide, y = xp.zeros((t.shape[0], _padded(xp, t.shape[1]))), xp.empty(len(q))
-    wide[:, :t.shape[1]] = t
+    wide[:, : t.shape[1]] = t
     quadratic_forms(xp.ascontiguousarray(q), wide, y)
     return y
 
@@ -692,4 +819,4 @@ def _norm(xp, x, p):
     top = float(xp.abs(x).max()) if x.size else 0.0
     if top == 0 or p == math.inf:
         return top
-    return top * float(exp(p * log(xp.maximum(xp.abs(x) / top, LEAST))).sum())**(1 / p)
+    return top * float(exp(p * log(xp.maximum(xp.abs(x) / top, LEAST))).sum()) ** (1 / p)

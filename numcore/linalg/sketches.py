@@ -1,7 +1,9 @@
-"""Random maps from many rows to few that keep the geometry of a column space: S with E SᵀS = I, never formed.
+"""Random maps from many rows to few that keep the geometry of a column space: S with E SᵀS = I,
+never formed.
 
-A sampled transform needs few of its outputs. With H_N = H_h ⊗ H_l, a block of l rows is transformed in the cache, and each sampled row adds
-up one row of every block with the signs that H_h has: A is read once, and no padded copy of it is made.
+A sampled transform needs few of its outputs. With H_N = H_h ⊗ H_l, a block of l rows is transformed
+in the cache, and each sampled row adds up one row of every block with the signs that H_h has: A is
+read once, and no padded copy of it is made.
 """
 
 import numpy as np
@@ -20,10 +22,12 @@ GAUSSIAN_ROWS = 1 << 10  # rows whose random numbers are held at once
 
 @routine
 def srht(a, sketch_size, *, rng=None):
-    """Subsampled randomised Hadamard transform S A: random signs, Walsh–Hadamard transform, a uniform sample of rows.
+    """Subsampled randomised Hadamard transform S A: random signs, Walsh–Hadamard transform, a
+    uniform sample of rows.
 
-    S = P H E D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n, E padding with rows of zeros in random
-    places, and P taking m of the N rows without replacement. E SᵀS = I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
+    S = P H E D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n, E
+    padding with rows of zeros in random places, and P taking m of the N rows without replacement. E
+    SᵀS = I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
 
     Parameters
     ----------
@@ -31,9 +35,9 @@ def srht(a, sketch_size, *, rng=None):
     sketch_size : int
         m, with 1 <= m <= N.
     rng : None, int or numpy.random.Generator, optional
-        D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their order into the places
-        ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P takes the rows ``rng.choice(N, m, replace=False)``, in this
-        order.
+        D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their
+        order into the places ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P
+        takes the rows ``rng.choice(N, m, replace=False)``, in this order.
 
     Returns
     -------
@@ -47,17 +51,15 @@ def srht(a, sketch_size, *, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes
-    -----
-    With the zeros at the end, rows of H would agree on most of A where n is little more than a power of two, and a sketch with m of about n
-    rows would lose rank.
+    Notes ----- With the zeros at the end, rows of H would agree on most of A where n is little more
+    than a power of two, and a sketch with m of about n rows would lose rank.
 
-    About log2(l) + m / l additions for each entry of `a`, with blocks of l rows, 1024 for 64 columns of float64. Memory: the result, at
-    most 64 N numbers more, and copies of 64 columns at once where `a` is not C-contiguous.
+    About log2(l) + m / l additions for each entry of `a`, with blocks of l rows, 1024 for 64
+    columns of float64. Memory: the result, at most 64 N numbers more, and copies of 64 columns at
+    once where `a` is not C-contiguous.
 
-    References
-    ----------
-    J. A. Tropp, "Improved analysis of the subsampled randomized Hadamard transform", Advances in Adaptive Data Analysis, 2011.
+    References ---------- J. A. Tropp, "Improved analysis of the subsampled randomized Hadamard
+    transform", Advances in Adaptive Data Analysis, 2011.
 
     Examples
     --------
@@ -68,16 +70,18 @@ def srht(a, sketch_size, *, rng=None):
     xp, (a,) = on_device(a=a)
     columns = _checked_columns(a)
     m = checked_count("sketch_size", sketch_size, least=1, most=next_power_of_two(len(a)))
-    sketched, = hadamard_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
+    (sketched,) = hadamard_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
     return sketched.reshape(m, *a.shape[1:])
 
 
 @routine
 def src(a, sketch_size, *, rng=None):
-    """Subsampled random circulant S A: random signs, a circulant matrix of random signs, a uniform sample of rows; any n.
+    """Subsampled random circulant S A: random signs, a circulant matrix of random signs, a uniform
+    sample of rows; any n.
 
-    S = P C D / √m, with D of random signs, C_ij = c_(i - j mod n) for a vector c of random signs, and P taking m of the n rows without
-    replacement. E SᵀS = I. Other than of `srht`, all n rows together are no isometry.
+    S = P C D / √m, with D of random signs, C_ij = c_(i - j mod n) for a vector c of random signs,
+    and P taking m of the n rows without replacement. E SᵀS = I. Other than of `srht`, all n rows
+    together are no isometry.
 
     Parameters
     ----------
@@ -85,7 +89,8 @@ def src(a, sketch_size, *, rng=None):
     sketch_size : int
         m, with 1 <= m <= n.
     rng : None, int or numpy.random.Generator, optional
-        D and c are ``2 * rng.integers(0, 2, (2, n)) - 1``, then P takes the rows ``rng.choice(n, m, replace=False)``, in this order.
+        D and c are ``2 * rng.integers(0, 2, (2, n)) - 1``, then P takes the rows
+        ``rng.choice(n, m, replace=False)``, in this order.
 
     Returns
     -------
@@ -99,13 +104,11 @@ def src(a, sketch_size, *, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes
-    -----
-    Two Fourier transforms for each column, O(n log n) also where n is prime; memory: the result, and a few times 64 n numbers.
+    Notes ----- Two Fourier transforms for each column, O(n log n) also where n is prime; memory:
+    the result, and a few times 64 n numbers.
 
-    References
-    ----------
-    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞ guarantee", ICML 2023.
+    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
+    regression with ℓ∞ guarantee", ICML 2023.
 
     Examples
     --------
@@ -115,16 +118,18 @@ def src(a, sketch_size, *, rng=None):
     xp, (a,) = on_device(a=a)
     columns = _checked_columns(a)
     m = checked_count("sketch_size", sketch_size, least=1, most=len(a))
-    sketched, = circulant_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
+    (sketched,) = circulant_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
     return sketched.reshape(m, *a.shape[1:])
 
 
 @routine
 def tensor_srht(factors, sketch_size, *, rng=None):
-    """Sketch of a Kronecker product A1 ⊗ A2 ⊗ … that is never formed: rows of the factors' Hadamard transforms, multiplied.
+    """Sketch of a Kronecker product A1 ⊗ A2 ⊗ … that is never formed: rows of the factors' Hadamard
+    transforms, multiplied.
 
-    Row t of the result is (H D1 A1)[i1] ⊗ (H D2 A2)[i2] ⊗ … / √m, with a D of random signs and a uniform i for each factor; rows are drawn
-    with replacement. This is S (A1 ⊗ A2 ⊗ …) with E SᵀS = I.
+    Row t of the result is (H D1 A1)[i1] ⊗ (H D2 A2)[i2] ⊗ … / √m, with a D of random signs and a
+    uniform i for each factor; rows are drawn with replacement. This is S (A1 ⊗ A2 ⊗ …) with E SᵀS =
+    I.
 
     Parameters
     ----------
@@ -132,8 +137,8 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     sketch_size : int
         m, at least 1.
     rng : None, int or numpy.random.Generator, optional
-        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then likewise i is
-        ``rng.integers(0, N_j, m)``.
+        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then
+        likewise i is ``rng.integers(0, N_j, m)``.
 
     Returns
     -------
@@ -151,9 +156,8 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     -----
     Each factor is transformed once: O(n_j d_j log n_j), and the result.
 
-    References
-    ----------
-    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞ guarantee", ICML 2023.
+    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
+    regression with ℓ∞ guarantee", ICML 2023.
 
     Examples
     --------
@@ -166,7 +170,9 @@ def tensor_srht(factors, sketch_size, *, rng=None):
         raise ValueError(f"factors must hold at least one array (got {factors!r})")
     xp, factors = checked_matrices(**{f"factors[{j}]": a for j, a in enumerate(factors)})
     m = checked_count("sketch_size", sketch_size, least=1)
-    return TensorSketch(xp, [len(a) for a in factors], m, np.random.default_rng(rng)).product(factors)
+    return TensorSketch(xp, [len(a) for a in factors], m, np.random.default_rng(rng)).product(
+        factors
+    )
 
 
 def _checked_columns(a):
@@ -191,7 +197,7 @@ def checked_matrices(**arrays):
     return xp, matrices
 
 
-# --- sketches as functions: S is drawn once, and applied to several matrices of n rows, S A and S B of A and B -----------------------
+# --- sketches as functions: S is drawn once, and applied to several matrices of n rows, S A and S B o  # noqa: E501
 
 
 def _signs(xp, rng, shape, dtype):
@@ -199,10 +205,13 @@ def _signs(xp, rng, shape, dtype):
 
 
 def _slots(xp, rng, n):
-    """E D of `srht`: for each of N rows ±(i + 1), the signed number of the row of A that is put there, or 0."""
+    """E D of `srht`: for each of N rows ±(i + 1), the signed number of the row of A that is put
+    there, or 0."""
     size, numbers = next_power_of_two(n), (2 * rng.integers(0, 2, n) - 1) * np.arange(1, n + 1)
     slots = np.zeros(size, np.int64)
-    slots[np.sort(rng.choice(size, n, replace=False, shuffle=False)) if n < size else slice(None)] = numbers
+    slots[
+        np.sort(rng.choice(size, n, replace=False, shuffle=False)) if n < size else slice(None)
+    ] = numbers
     return xp.asarray(slots)
 
 
@@ -221,23 +230,29 @@ def circulant_sketch(xp, n, m, dtype, rng):
     def sketched(a):
         result = xp.empty((m, a.shape[1]), dtype)
         for first in range(0, a.shape[1], PANEL):
-            panel = xp.ascontiguousarray((signs[:, None] * a[:, first:first + PANEL]).T)
-            result[:, first:first + PANEL] = xp.fft.irfft(xp.fft.rfft(panel) * spectrum, n)[:, rows].T
+            panel = xp.ascontiguousarray((signs[:, None] * a[:, first : first + PANEL]).T)
+            result[:, first : first + PANEL] = xp.fft.irfft(xp.fft.rfft(panel) * spectrum, n)[
+                :, rows
+            ].T
         return result * m**-0.5
 
     return lambda *matrices: [sketched(a) for a in matrices]
 
 
 def gaussian_sketch(xp, n, m, dtype, rng):
-    """A matrix of independent normal numbers of variance 1 / m, likewise; it is formed some columns at a time."""
+    """A matrix of independent normal numbers of variance 1 / m, likewise; it is formed some columns
+    at a time."""
     key = key_from_rng(rng)
 
     def sketched(*matrices):
-        numbers, results = np.random.default_rng(key), [xp.zeros((m, a.shape[1]), dtype) for a in matrices]
+        numbers, results = (
+            np.random.default_rng(key),
+            [xp.zeros((m, a.shape[1]), dtype) for a in matrices],
+        )
         for first in range(0, n, GAUSSIAN_ROWS):
             s = normal((m, min(GAUSSIAN_ROWS, n - first)), rng=numbers, dtype=dtype, xp=xp)
             for a, result in zip(matrices, results, strict=True):
-                result += s @ a[first:first + GAUSSIAN_ROWS]
+                result += s @ a[first : first + GAUSSIAN_ROWS]
         return [result * m**-0.5 for result in results]
 
     return sketched
@@ -263,7 +278,11 @@ class TensorSketch:
         result = None
         for a, slots, rows in zip(factors, self.slots, self.rows, strict=True):
             sampled = hadamard_rows_of(self.xp, a, slots, rows)
-            result = sampled if result is None else (result[:, :, None] * sampled[:, None, :]).reshape(self.m, -1)
+            result = (
+                sampled
+                if result is None
+                else (result[:, :, None] * sampled[:, None, :]).reshape(self.m, -1)
+            )
         return result * self.m**-0.5
 
     def vector(self, b):
@@ -271,40 +290,58 @@ class TensorSketch:
         y = b.reshape(*self.lengths, b.shape[1])
         for j, slots in enumerate(self.slots):
             y = self.xp.moveaxis(y, j, 0)
-            y = hadamard_rows_of(self.xp, y.reshape(len(y), -1), slots, self.xp.arange(len(slots))).reshape(-1, *y.shape[1:])
+            y = hadamard_rows_of(
+                self.xp, y.reshape(len(y), -1), slots, self.xp.arange(len(slots))
+            ).reshape(-1, *y.shape[1:])
             y = self.xp.moveaxis(y, 0, j)
         return y[tuple(self.rows)] * self.m**-0.5
 
 
-# --- the sampled transform ---------------------------------------------------------------------------------------------------------
+# --- the sampled transform ------------------------------------------------------------------------
 
 
 def hadamard_rows_of(xp, a, slots, rows):
-    """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,) of rows below N."""
+    """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,)
+    of rows below N."""
     d, dtype = a.shape[1], a.dtype
-    width = 1 if d == 1 else PANEL if xp is np and d > 16 else 8  # as many columns share a cache, or a GPU's shared memory
-    slots = slots.reshape(-1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize)))
+    width = (
+        1 if d == 1 else PANEL if xp is np and d > 16 else 8
+    )  # as many columns share a cache, or a GPU's shared memory
+    slots = slots.reshape(
+        -1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize))
+    )
     step = d if a.flags.c_contiguous else PANEL
     result = xp.empty((len(rows), d), dtype)
     for first in range(0, d, step):
-        part = xp.ascontiguousarray(a[:, first:first + step])
+        part = xp.ascontiguousarray(a[:, first : first + step])
         panels = -(-part.shape[1] // width)
-        most = max(1, PANEL * slots.size // (len(rows) * panels * width))  # so that the sums of all groups are no more than a panel
+        most = max(
+            1, PANEL * slots.size // (len(rows) * panels * width)
+        )  # so that the sums of all groups are no more than a panel
         groups = min(len(slots), most, -(-(16 if xp is np else 1024) // panels))
         sums = xp.empty((groups * panels, len(rows), width), dtype)
         sampled_hadamard(part, slots, rows, panels, sums)
         sums = sums.reshape(groups, panels, len(rows), width).sum(axis=0)
-        result[:, first:first + step] = sums.swapaxes(0, 1).reshape(len(rows), -1)[:, :part.shape[1]]
+        result[:, first : first + step] = sums.swapaxes(0, 1).reshape(len(rows), -1)[
+            :, : part.shape[1]
+        ]
     return result
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T a[n, d]; in int64 slots[h, l]; in int64 rows[m]; int64 panels; out T sums[q, m, w]; scratch T block[l*w]", split="q",
-        gpu="block", shared="itemsize*l*w", grain="1")
+@kernel(
+    "in T a[n, d]; in int64 slots[h, l]; in int64 rows[m]; int64 panels; out T sums[q, m, w]; "
+    "scratch T block[l*w]",
+    split="q",
+    gpu="block",
+    shared="itemsize*l*w",
+    grain="1",
+)
 def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
-    """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add to rows of the transform of E D A."""
+    """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add
+    to rows of the transform of E D A."""
     d = a.shape[1]
     h, length = slots.shape
     m, w = sums.shape[1:]
@@ -314,14 +351,16 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
         width = max(0, min(w, d - first))
         sums[q] = 0
         for b in range(group * h // groups, (group + 1) * h // groups):
-            for k in range(length // piece):  # 64 rows at a time: their first levels are done in the L1 cache
+            for k in range(
+                length // piece
+            ):  # 64 rows at a time: their first levels are done in the L1 cache
                 for i in range(k * piece, (k + 1) * piece):
-                    _signed_row(a, slots[b, i], first, width, block[w * i:w * (i + 1)])
-                _butterflies(block[k * piece * w:(k + 1) * piece * w], piece * w, w)
+                    _signed_row(a, slots[b, i], first, width, block[w * i : w * (i + 1)])
+                _butterflies(block[k * piece * w : (k + 1) * piece * w], piece * w, w)
             _butterflies(block, length * w, piece * w)
             for t in range(m):
                 low, high = rows[t] & (length - 1), rows[t] // length
-                source, target = block[w * low:w * (low + 1)], sums[q, t]
+                source, target = block[w * low : w * (low + 1)], sums[q, t]
                 if popcount(high & b) & 1:
                     for j in range(w):
                         target[j] -= source[j]
@@ -333,11 +372,11 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
 def _signed_row(a, slot, first, width, target):
     """target ← `width` entries of ± the row of a that the slot names, then zeros."""
     if slot > 0:
-        source = a[slot - 1, first:first + width]
+        source = a[slot - 1, first : first + width]
         for j in range(width):
             target[j] = source[j]
     elif slot < 0:
-        source = a[-slot - 1, first:first + width]
+        source = a[-slot - 1, first : first + width]
         for j in range(width):
             target[j] = -source[j]
     for j in range(width if slot else 0, len(target)):

@@ -1,7 +1,8 @@
-"""Sparse matrices by rows: products, Gauss–Seidel and SOR sweeps, and the colouring that lets rows of a sweep be updated at once.
+"""Sparse matrices by rows: products, Gauss–Seidel and SOR sweeps, and the colouring that lets rows
+of a sweep be updated at once.
 
-`CSR` is a small container for NumPy and CuPy arrays alike; matrices of ``scipy.sparse`` and ``cupyx.scipy.sparse`` are taken wherever a
-`CSR` is, without a copy where their rows are sorted.
+`CSR` is a small container for NumPy and CuPy arrays alike; matrices of ``scipy.sparse`` and
+``cupyx.scipy.sparse`` are taken wherever a `CSR` is, without a copy where their rows are sorted.
 """
 
 import itertools
@@ -20,22 +21,25 @@ from ..kernel import kernel
 INT32_MOST = 2**31 - 1
 
 
-# --- the container -----------------------------------------------------------------------------------------------------------------
+# --- the container --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class CSR:
-    """A sparse matrix in compressed rows: row i has the entries ``data[indptr[i]:indptr[i + 1]]`` in the columns ``indices`` there.
+    """A sparse matrix in compressed rows: row i has the entries ``data[indptr[i]:indptr[i + 1]]``
+    in the columns ``indices`` there.
 
     Parameters
     ----------
     indptr : (m + 1,) array of int
     indices : (nnz,) array of int
-        Columns, ascending in each row, without repetitions; else they are sorted and repeated ones summed, in copies.
+        Columns, ascending in each row, without repetitions; else they are sorted and repeated ones
+        summed, in copies.
     data : (nnz,) array of float32 or float64
     shape : (int, int)
 
-    The arrays must not be changed afterwards. Indices are kept as int32 where the entries and columns can be counted so, else as int64.
+    The arrays must not be changed afterwards. Indices are kept as int32 where the entries and
+    columns can be counted so, else as int64.
 
     Raises
     ------
@@ -58,31 +62,50 @@ class CSR:
     shape: tuple
 
     def __post_init__(self):
-        xp, (indptr, indices, data) = on_device(indptr=self.indptr, indices=self.indices, data=self.data)
+        xp, (indptr, indices, data) = on_device(
+            indptr=self.indptr, indices=self.indices, data=self.data
+        )
         float_dtype(data=data)
         m, n = checked_shape(self.shape)
         for name, array in (("indptr", indptr), ("indices", indices)):
             if array is None or array.dtype.kind not in "iu" and array.size:
-                raise TypeError(f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})")
+                raise TypeError(
+                    f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})"
+                )
         if indptr.shape != (m + 1,) or indices.ndim != 1 or indices.shape != data.shape:
-            raise ValueError(f"indptr, indices and data must have shapes ({m + 1},), (nnz,), (nnz,) (got {indptr.shape}, {indices.shape}, "
-                             f"{data.shape})")
+            raise ValueError(
+                f"indptr, indices and data must have shapes ({m + 1},), (nnz,), (nnz,) (got "
+                f"{indptr.shape}, {indices.shape}, "
+                f"{data.shape})"
+            )
         nnz = len(data)
         if int(indptr[0]) != 0 or int(indptr[-1]) != nnz or bool((indptr[1:] < indptr[:-1]).any()):
             raise ValueError(f"indptr must ascend from 0 to nnz={nnz}")
         if nnz and not (0 <= int(indices.min()) and int(indices.max()) < n):
-            raise ValueError(f"indices must satisfy 0 <= index < {n} (got {int(indices.min())} … {int(indices.max())})")
+            raise ValueError(
+                f"indices must satisfy 0 <= index < {n} (got {int(indices.min())} … "
+                f"{int(indices.max())})"
+            )
         kind = np.int32 if max(nnz, n, m) <= INT32_MOST else np.int64
-        indptr, indices = (xp.ascontiguousarray(array.astype(kind, copy=False)) for array in (indptr, indices))
+        indptr, indices = (
+            xp.ascontiguousarray(array.astype(kind, copy=False)) for array in (indptr, indices)
+        )
         data = xp.ascontiguousarray(data)
         if nnz > 1:
             same_row = xp.ones(nnz - 1, bool)
             starts = indptr[1:-1]
             same_row[starts[(starts > 0) & (starts < nnz)] - 1] = False
             if bool((same_row & (indices[1:] <= indices[:-1])).any()):
-                rows = xp.repeat(xp.arange(m), xp.diff(indptr).tolist() if xp is not np else xp.diff(indptr))
+                rows = xp.repeat(
+                    xp.arange(m), xp.diff(indptr).tolist() if xp is not np else xp.diff(indptr)
+                )
                 indptr, indices, data = _by_rows(xp, rows, indices, data, m, n, kind)
-        for name, value in (("indptr", indptr), ("indices", indices), ("data", data), ("shape", (m, n))):
+        for name, value in (
+            ("indptr", indptr),
+            ("indices", indices),
+            ("data", data),
+            ("shape", (m, n)),
+        ):
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -100,11 +123,19 @@ class CSR:
         m, n = checked_shape(shape)
         for name, array, limit in (("rows", rows, m), ("cols", cols, n)):
             if array is None or array.dtype.kind not in "iu" and array.size:
-                raise TypeError(f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})")
+                raise TypeError(
+                    f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})"
+                )
             if array.ndim != 1 or array.shape != values.shape:
-                raise ValueError(f"{name} and values must have one length (got shapes {array.shape}, {values.shape})")
+                raise ValueError(
+                    f"{name} and values must have one length (got shapes {array.shape}, "
+                    f"{values.shape})"
+                )
             if array.size and not (0 <= int(array.min()) and int(array.max()) < limit):
-                raise ValueError(f"{name} must satisfy 0 <= index < {limit} (got {int(array.min())} … {int(array.max())})")
+                raise ValueError(
+                    f"{name} must satisfy 0 <= index < {limit} (got {int(array.min())} … "
+                    f"{int(array.max())})"
+                )
         kind = np.int32 if max(len(values), m, n) <= INT32_MOST else np.int64
         return cls(*_by_rows(xp, rows, cols, values, m, n, kind), (m, n))
 
@@ -130,8 +161,12 @@ class CSR:
     def rows(self):
         """(nnz,) array: the row of every entry."""
         xp, _ = on_device(indptr=self.indptr)
-        ends = xp.bincount(self.indptr[1:-1], minlength=self.nnz + 1) if len(self.indptr) > 2 else xp.zeros(self.nnz + 1, np.int64)
-        return xp.cumsum(ends[:self.nnz]).astype(self.indptr.dtype)
+        ends = (
+            xp.bincount(self.indptr[1:-1], minlength=self.nnz + 1)
+            if len(self.indptr) > 2
+            else xp.zeros(self.nnz + 1, np.int64)
+        )
+        return xp.cumsum(ends[: self.nnz]).astype(self.indptr.dtype)
 
     def transpose(self):
         """The transpose, a CSR too."""
@@ -152,19 +187,26 @@ class CSR:
 
     @cached_property
     def inverse_diagonal(self):
-        """(n,) array of the inverses of the diagonal; ValueError where it has a zero or lacks an entry."""
+        """(n,) array of the inverses of the diagonal; ValueError where it has a zero or lacks an
+        entry."""
         diagonal = self.diagonal()
         if len(self._diagonal_at) < len(diagonal) or bool((diagonal == 0).any()):
-            raise ValueError(f"a must have no zero on its diagonal (got one in row {int((diagonal == 0).argmax())})")
+            raise ValueError(
+                f"a must have no zero on its diagonal (got one in row "
+                f"{int((diagonal == 0).argmax())})"
+            )
         return 1 / diagonal
 
     @cached_property
     def has_positive_diagonal(self):
         """Whether every entry of the diagonal is there and positive."""
-        return len(self._diagonal_at) == min(self.shape) and bool((self.data[self._diagonal_at] > 0).all())
+        return len(self._diagonal_at) == min(self.shape) and bool(
+            (self.data[self._diagonal_at] > 0).all()
+        )
 
     def with_data(self, data):
-        """A matrix of the same pattern, for sequences of systems: what is known of the pattern is kept.
+        """A matrix of the same pattern, for sequences of systems: what is known of the pattern is
+        kept.
 
         Parameters
         ----------
@@ -177,8 +219,9 @@ class CSR:
             raise ValueError(f"data must have shape {self.data.shape} (got {data.shape})")
         other = object.__new__(CSR)
         pattern = {name: self.__dict__[name] for name in ("indptr", "indices", "shape")}
-        other.__dict__.update(pattern, data=xp.ascontiguousarray(data), rows=self.rows,
-                              _diagonal_at=self._diagonal_at)
+        other.__dict__.update(
+            pattern, data=xp.ascontiguousarray(data), rows=self.rows, _diagonal_at=self._diagonal_at
+        )
         return other
 
     def to_dense(self):
@@ -213,8 +256,13 @@ def checked_shape(shape):
 
 
 def _by_rows(xp, rows, cols, values, m, n, kind):
-    """indptr, indices and data of entries in any order, in memory of a few arrays of their number."""
-    order = xp.argsort(rows.astype(np.int64) * n + cols) if m * n < 2**63 else xp.lexsort(xp.stack([cols, rows]))
+    """indptr, indices and data of entries in any order, in memory of a few arrays of their
+    number."""
+    order = (
+        xp.argsort(rows.astype(np.int64) * n + cols)
+        if m * n < 2**63
+        else xp.lexsort(xp.stack([cols, rows]))
+    )
     rows, cols, values = rows[order], cols[order], values[order]
     first = xp.ones(len(values), bool)
     first[1:] = (rows[1:] != rows[:-1]) | (cols[1:] != cols[:-1])
@@ -222,7 +270,9 @@ def _by_rows(xp, rows, cols, values, m, n, kind):
         summed = xp.bincount(xp.cumsum(first) - 1, weights=values)  # in float64
         rows, cols, values = rows[first], cols[first], summed.astype(values.dtype)
     indptr = xp.zeros(m + 1, kind)
-    indptr[1:] = xp.cumsum(xp.bincount(rows.astype(np.int64), minlength=m) if len(rows) else xp.zeros(m, np.int64))
+    indptr[1:] = xp.cumsum(
+        xp.bincount(rows.astype(np.int64), minlength=m) if len(rows) else xp.zeros(m, np.int64)
+    )
     return indptr, cols.astype(kind), values
 
 
@@ -233,10 +283,12 @@ def as_csr(a, name="a"):
     if type(a).__module__.partition(".")[0] in ("scipy", "cupyx") and hasattr(a, "tocsr"):
         a = a.tocsr()
         return CSR(a.indptr, a.indices, a.data, a.shape)
-    raise TypeError(f"{name} must be a CSR or a sparse matrix of SciPy or CuPy (got {type(a).__name__})")
+    raise TypeError(
+        f"{name} must be a CSR or a sparse matrix of SciPy or CuPy (got {type(a).__name__})"
+    )
 
 
-# --- products ----------------------------------------------------------------------------------------------------------------------
+# --- products -------------------------------------------------------------------------------------
 
 
 @routine
@@ -252,8 +304,9 @@ def spmv(a, x):
     Returns
     -------
     (m,) or (m, k) array
-        Products of float32 are summed in float64, so that long rows keep residuals honest; the error of a row is at most its number of
-        entries times the unit roundoff times the sum of the absolute products, in float64.
+        Products of float32 are summed in float64, so that long rows keep residuals honest; the
+        error of a row is at most its number of entries times the unit roundoff times the sum of the
+        absolute products, in float64.
 
     Raises
     ------
@@ -291,14 +344,20 @@ def spmv(a, x):
 INDICES = {"INDEX": ("int32", "int64")}
 
 
-@kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T x[n]; out T y[m]", split="m", gpu="warp", types=INDICES)
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T x[n]; out T y[m]",
+    split="m",
+    gpu="warp",
+    types=INDICES,
+)
 def csr_times_vector(indptr, indices, data, x, y, start, stop):
     for i in range(start, stop):
         y[i] = row_product(indptr[i], indptr[i + 1], indices, data, x)
 
 
 def row_product(first, last, indices, data, x):
-    """The sum of data[e] x[indices[e]] in float64. Unsigned indices need no test whether they count from the end.
+    """The sum of data[e] x[indices[e]] in float64. Unsigned indices need no test whether they count
+    from the end.
 
     np.float64 and not float, which in Numba leaves a float32 as it is.
     """
@@ -308,8 +367,13 @@ def row_product(first, last, indices, data, x):
     return total
 
 
-@kernel("in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T x[n, k]; out T y[m, k]; scratch float64 total[k]", split="m",
-        gpu="warp", types=INDICES)
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T x[n, k]; out T y[m, k]; "
+    "scratch float64 total[k]",
+    split="m",
+    gpu="warp",
+    types=INDICES,
+)
 def csr_times_matrix(indptr, indices, data, x, y, total, start, stop):
     k = x.shape[1]
     for i in range(start, stop):
@@ -323,7 +387,7 @@ def csr_times_matrix(indptr, indices, data, x, y, total, start, stop):
             y[i, c] = total[c]
 
 
-# --- sweeps ------------------------------------------------------------------------------------------------------------------------
+# --- sweeps ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -344,7 +408,8 @@ class Coloring:
 
 @routine
 def color_graph(a):
-    """Greedy first-fit colouring of the graph of a square matrix: rows of one colour have no entry in each other's columns.
+    """Greedy first-fit colouring of the graph of a square matrix: rows of one colour have no entry
+    in each other's columns.
 
     Parameters
     ----------
@@ -354,7 +419,8 @@ def color_graph(a):
     Returns
     -------
     Coloring
-        Two colours for a grid with five points, red and black; at most the largest number of neighbours plus one.
+        Two colours for a grid with five points, red and black; at most the largest number of
+        neighbours plus one.
 
     Raises
     ------
@@ -363,9 +429,8 @@ def color_graph(a):
     TypeError
         `a` is no sparse matrix.
 
-    Notes
-    -----
-    Rows are taken in their natural order, each gets the least colour that no neighbour has: O(nnz) on one thread.
+    Notes ----- Rows are taken in their natural order, each gets the least colour that no neighbour
+    has: O(nnz) on one thread.
 
     References
     ----------
@@ -383,7 +448,12 @@ def color_graph(a):
     xp, _ = on_device(a=a.data)
     edges = a.rows != a.indices
     rows, cols = a.rows[edges], a.indices[edges]
-    both = CSR.from_coo(xp.concatenate([rows, cols]), xp.concatenate([cols, rows]), xp.ones(2 * len(rows), np.float32), a.shape)
+    both = CSR.from_coo(
+        xp.concatenate([rows, cols]),
+        xp.concatenate([cols, rows]),
+        xp.ones(2 * len(rows), np.float32),
+        a.shape,
+    )
     colors = xp.empty((1, n), np.int64)
     if n:
         color_rows(both.indptr[None].astype(np.int64), both.indices[None].astype(np.int64), colors)
@@ -399,7 +469,13 @@ def _checked_square(a):
     return a.shape[0]
 
 
-@kernel("in int64 indptr[g, n+1]; in int64 indices[g, z]; out int64 colors[g, n]", split="g", gpu="thread", threads=32, grain="1")
+@kernel(
+    "in int64 indptr[g, n+1]; in int64 indices[g, z]; out int64 colors[g, n]",
+    split="g",
+    gpu="thread",
+    threads=32,
+    grain="1",
+)
 def color_rows(indptr, indices, colors, start, stop):
     """The rows of g graphs of one size, each graph in its natural order."""
     for g in range(start, stop):
@@ -421,7 +497,8 @@ def color_rows(indptr, indices, colors, start, stop):
 def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     """One sweep of Gauss–Seidel or successive over-relaxation (SOR).
 
-    Row after row, ``x_i ← x_i + ω (b_i - Σ_j a_ij x_j) / a_ii`` with the entries of x that the sweep has already changed.
+    Row after row, ``x_i ← x_i + ω (b_i - Σ_j a_ij x_j) / a_ii`` with the entries of x that the
+    sweep has already changed.
 
     Parameters
     ----------
@@ -434,8 +511,9 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     direction : {"forward", "backward", "symmetric"}
         Rows from first to last, from last to first, or both, one after the other.
     coloring : Coloring, optional
-        Rows of one colour are changed at once, colour after colour. None: rows in their natural order on the CPU, the colouring of
-        `color_graph` on a GPU. The two orders give different results; for symmetric positive definite matrices both converge.
+        Rows of one colour are changed at once, colour after colour. None: rows in their natural
+        order on the CPU, the colouring of `color_graph` on a GPU. The two orders give different
+        results; for symmetric positive definite matrices both converge.
 
     Returns
     -------
@@ -445,13 +523,13 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     Raises
     ------
     ValueError
-        The matrix is not square, its diagonal has a zero, `omega` is not between 0 and 2, or shapes do not fit.
+        The matrix is not square, its diagonal has a zero, `omega` is not between 0 and 2, or shapes
+        do not fit.
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes
-    -----
-    One read of the matrix. In natural order a sweep is sequential: only right-hand sides are shared out among the threads.
+    Notes ----- One read of the matrix. In natural order a sweep is sequential: only right-hand
+    sides are shared out among the threads.
 
     References
     ----------
@@ -469,7 +547,9 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     xp, (_, b, x) = on_device(a=a.data, b=b, x=x)
     dtype = float_dtype(a=a.data, b=b, x=x)
     if x.ndim not in (1, 2) or x.shape[0] != n or b.shape != x.shape:
-        raise ValueError(f"b and x must have one shape, ({n},) or ({n}, k) (got {b.shape} and {x.shape})")
+        raise ValueError(
+            f"b and x must have one shape, ({n},) or ({n}, k) (got {b.shape} and {x.shape})"
+        )
     omega = checked_number("omega", omega, above=0, below=2)
     checked_choice("direction", direction, ("forward", "backward", "symmetric"))
     if coloring is None and xp is not np:
@@ -491,7 +571,7 @@ def _sweep(a, b, x, omega, forward, coloring):
         return
     colors = range(coloring.num_colors)
     for c in colors if forward else reversed(colors):
-        rows = coloring.order[coloring.starts[c]:coloring.starts[c + 1]]
+        rows = coloring.order[coloring.starts[c] : coloring.starts[c + 1]]
         sweep_color(*matrix, rows, b, x, omega)
 
 
@@ -502,14 +582,26 @@ def _checked_coloring(coloring, n):
         raise ValueError(f"coloring must be one of {n} rows (got {coloring.order.shape})")
     if n and not (int(coloring.order.min()) == 0 and int(coloring.order.max()) == n - 1):
         raise ValueError(f"coloring.order must be a permutation of {n} rows")
-    if list(coloring.starts) != sorted(coloring.starts) or (coloring.starts[0], coloring.starts[-1]) != (0, n):
+    if list(coloring.starts) != sorted(coloring.starts) or (
+        coloring.starts[0],
+        coloring.starts[-1],
+    ) != (0, n):
         raise ValueError(f"coloring.starts must ascend from 0 to {n} (got {coloring.starts})")
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in T b[k, n];"
-        " inout T x[k, n]; T omega; int64 forward", split="k", gpu="thread", threads=32, grain="1", types=INDICES)
+@kernel(
+    "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; "
+    "in T b[k, n];"
+    " inout T x[k, n]; T omega; int64 forward",
+    split="k",
+    gpu="thread",
+    threads=32,
+    grain="1",
+    types=INDICES,
+)
 def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, stop):
-    """A sweep in natural order for each right-hand side. The last x is kept at hand: the next row waits for nothing else."""
+    """A sweep in natural order for each right-hand side. The last x is kept at hand: the next row
+    waits for nothing else."""
     n = b.shape[1]
     for c in range(start, stop):
         right, y, last = b[c], x[c], 0.0
@@ -518,10 +610,18 @@ def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, 
             middle, first, end = at[i], indptr[i], indptr[i + 1]
             if forward:
                 beside, low = left_neighbour(i, first, middle, indices, data)
-                rest = right[i] - row_product(middle, end, indices, data, y) - row_product(first, low, indices, data, y)
+                rest = (
+                    right[i]
+                    - row_product(middle, end, indices, data, y)
+                    - row_product(first, low, indices, data, y)
+                )
             else:
                 beside, high = right_neighbour(i, middle, end, indices, data)
-                rest = right[i] - row_product(high, end, indices, data, y) - row_product(first, middle + 1, indices, data, y)
+                rest = (
+                    right[i]
+                    - row_product(high, end, indices, data, y)
+                    - row_product(first, middle + 1, indices, data, y)
+                )
             scale = np.float64(omega) * inverse[i]
             y[i] = (y[i] + scale * rest) - (scale * beside) * last
             last = np.float64(y[i])
@@ -541,11 +641,21 @@ def right_neighbour(i, middle, last, indices, data):
     return 0.0, middle + 1
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; in int64 rows[r];"
-        " in T b[k, n]; inout T x[k, n]; T omega", split="r", gpu="thread", types=INDICES)
+@kernel(
+    "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in INDEX at[n]; in T inverse[n]; "
+    "in int64 rows[r];"
+    " in T b[k, n]; inout T x[k, n]; T omega",
+    split="r",
+    gpu="thread",
+    types=INDICES,
+)
 def sweep_color(indptr, indices, data, at, inverse, rows, b, x, omega, start, stop):
     """The rows of one colour, for all right-hand sides: no row reads what another writes."""
     for r in range(start, stop):
         i = rows[r]
         for c in range(b.shape[0]):
-            x[c, i] += omega * inverse[i] * (b[c, i] - row_product(indptr[i], indptr[i + 1], indices, data, x[c]))
+            x[c, i] += (
+                omega
+                * inverse[i]
+                * (b[c, i] - row_product(indptr[i], indptr[i + 1], indices, data, x[c]))
+            )

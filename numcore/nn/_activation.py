@@ -1,8 +1,9 @@
 """Pointwise nonlinearities and their first three derivatives, in closed form.
 
-Each kind is one scalar function that gives s(x), s'(x), s''(x) and s'''(x); a kernel stores those that it needs and the compiler drops the
-others. The first derivative is for gradients, the second and third are for Taylor expansions of whole networks. GELU: D. Hendrycks,
-K. Gimpel, "Gaussian Error Linear Units (GELUs)", arXiv 1606.08415.
+Each kind is one scalar function that gives s(x), s'(x), s''(x) and s'''(x); a kernel stores those
+that it needs and the compiler drops the others. The first derivative is for gradients, the second
+and third are for Taylor expansions of whole networks. GELU: D. Hendrycks, K. Gimpel, "Gaussian
+Error Linear Units (GELUs)", arXiv 1606.08415.
 """
 
 import math
@@ -26,7 +27,7 @@ class ActivationCache(NamedTuple):
     kind: str
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -37,9 +38,11 @@ def activation(x, *, kind="relu", approximate="none"):
     ----------
     x : array of any shape, float32 or float64
     kind : {"relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"}
-        relu max(x, 0); gelu x Φ(x), Φ the normal distribution function; silu x σ(x); softplus log(1 + exp(x)).
+        relu max(x, 0); gelu x Φ(x), Φ the normal distribution function; silu x σ(x); softplus log(1
+        + exp(x)).
     approximate : {"none", "tanh"}, optional
-        "tanh", for gelu only: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), which differs from x Φ(x) by up to 5e-4.
+        "tanh", for gelu only: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), which differs from x Φ(x)
+        by up to 5e-4.
 
     Returns
     -------
@@ -76,7 +79,10 @@ def activation(x, *, kind="relu", approximate="none"):
     checked_choice("approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
         if kind != "gelu":
-            raise ValueError(f"approximate must be 'none' but for kind='gelu' (got approximate='tanh', kind={kind!r})")
+            raise ValueError(
+                f"approximate must be 'none' but for kind='gelu' (got approximate='tanh', "
+                f"kind={kind!r})"
+            )
         kind = "gelu_tanh"
     if kind in ELEMENTARY:
         return ELEMENTARY[kind](x), ActivationCache(x, kind)
@@ -135,13 +141,17 @@ def _flat(xp, x):
     return xp.ascontiguousarray(x).reshape(-1)
 
 
-# --- s, s', s'', s''' --------------------------------------------------------------------------------------------------------------
-# float32 constants that are exact leave float32 and float64 as they are; real makes the others numbers of the type of x.
+# --- s, s', s'', s''' -----------------------------------------------------------------------------
+# float32 constants that are exact leave float32 and float64 as they are; real makes the others
+# numbers of the type of x.
 
 ZERO, HALF, ONE, TWO, THREE, FOUR, SIX = (np.float32(c) for c in (0, 0.5, 1, 2, 3, 4, 6))
 SQRT_HALF, INVERSE_SQRT_TWO_PI = 0.7071067811865476, 0.3989422804014327
 SQRT_TWO_OVER_PI, CUBIC = 0.7978845608028654, 0.044715
-GELU_FLAT, SILU_FLAT = np.float32(40), np.float32(800)  # beyond these gelu and silu are 0 or x in float64
+GELU_FLAT, SILU_FLAT = (
+    np.float32(40),
+    np.float32(800),
+)  # beyond these gelu and silu are 0 or x in float64
 
 
 def within(x, bound):
@@ -154,7 +164,8 @@ def relu_derivatives(x, real):
     return (ZERO if x < ZERO else x), (ONE if x > ZERO else ZERO), ZERO, ZERO
 
 
-# exp(r) = 1 + r + r^2 (B0 + B1 r + ... + B4 r^4), |r| <= 0.3473, error 3.1e-9: this and the next are fits of docs/derivations/minimax.py
+# exp(r) = 1 + r + r^2 (B0 + B1 r + ... + B4 r^4), |r| <= 0.3473, error 3.1e-9: this and the next
+# are fits of docs/derivations/minimax.py
 B0, B1, B2 = np.float32(0.49999994), np.float32(0.1666652), np.float32(0.0416684)
 B3, B4 = np.float32(0.008368858), np.float32(0.0013814305)
 LOG2_E, LN2 = np.float32(1.442695), np.float32(0.6931472)
@@ -163,7 +174,8 @@ ONE_BITS, EXPONENT = np.int32(0x3F800000), np.int32(23)
 
 
 def exp_parts(x):
-    """2^k and q with exp(x) = 2^k (1 + q), for float32 x in [-87.3, 0]: a third of the work of exp, whose range is wider."""
+    """2^k and q with exp(x) = 2^k (1 + q), for float32 x in [-87.3, 0]: a third of the work of exp,
+    whose range is wider."""
     z = fma(x, LOG2_E, ROUND)
     r = fma(z - ROUND, -LN2, x)
     p = fma(B4, r, B3)
@@ -177,7 +189,8 @@ TANH_FLAT = np.float32(9.1)
 
 
 def tanh_float32(x):
-    """tanh(a) = -(e - 1) / (e + 1) with e = exp(-2 a), to 3 units in the last place: half the work of tanh, which is accurate to one."""
+    """tanh(a) = -(e - 1) / (e + 1) with e = exp(-2 a), to 3 units in the last place: half the work
+    of tanh, which is accurate to one."""
     a = abs(x)
     a = TANH_FLAT if a > TANH_FLAT else a
     power, q = exp_parts(-TWO * a)
@@ -202,15 +215,27 @@ def tanh_derivatives(x, real):
     return t, s1, -(t + t) * s1, TWO * s1 * (THREE * t * t - ONE)
 
 
-# Phi(-a) = exp(-a^2 / 2) t (M0 + M1 t + ... + M8 t^8), t = 1 / (1 + MILLS a), 0 <= a <= 14.2, error 1.7e-8
-M0, M1, M2, M3 = np.float32(0.08371304), np.float32(0.0850458), np.float32(0.06934615), np.float32(0.12430254)
-M4, M5, M6, M7 = np.float32(-0.09264359), np.float32(0.3476083), np.float32(-0.32872745), np.float32(0.2828649)
+# Phi(-a) = exp(-a^2 / 2) t (M0 + M1 t + ... + M8 t^8), t = 1 / (1 + MILLS a), 0 <= a <= 14.2, error
+# 1.7e-8
+M0, M1, M2, M3 = (
+    np.float32(0.08371304),
+    np.float32(0.0850458),
+    np.float32(0.06934615),
+    np.float32(0.12430254),
+)
+M4, M5, M6, M7 = (
+    np.float32(-0.09264359),
+    np.float32(0.3476083),
+    np.float32(-0.32872745),
+    np.float32(0.2828649),
+)
 M8, MILLS = np.float32(-0.07150969), np.float32(0.21)
 FARTHEST = np.float32(13.2)  # exp(-x^2 / 2) is the smallest normal float32 there
 
 
 def normal_float32(x):
-    """Phi(x) and exp(-x^2 / 2) from one exponential; errors are below (x^2 + 4) eps relative to either, tails included."""
+    """Phi(x) and exp(-x^2 / 2) from one exponential; errors are below (x^2 + 4) eps relative to
+    either, tails included."""
     a = abs(x)
     a = FARTHEST if a > FARTHEST else a
     power, q = exp_parts(-HALF * a * a)
@@ -233,7 +258,8 @@ def normal_float64(x):
 
 
 def normal(x):
-    """Distribution function of the normal distribution and exp(-x^2 / 2); compiled code takes the body of the type of x."""
+    """Distribution function of the normal distribution and exp(-x^2 / 2); compiled code takes the
+    body of the type of x."""
 
 
 normal.scalar_bodies = {"float32": normal_float32, "float64": normal_float64}
@@ -282,21 +308,43 @@ def softplus_derivatives(x, real):
 
 
 DERIVATIVES = {
-    "relu": relu_derivatives, "tanh": tanh_derivatives, "gelu": gelu_derivatives, "silu": silu_derivatives,
-    "sigmoid": sigmoid_derivatives, "sin": sin_derivatives, "softplus": softplus_derivatives, "gelu_tanh": gelu_tanh_derivatives}
+    "relu": relu_derivatives,
+    "tanh": tanh_derivatives,
+    "gelu": gelu_derivatives,
+    "silu": silu_derivatives,
+    "sigmoid": sigmoid_derivatives,
+    "sin": sin_derivatives,
+    "softplus": softplus_derivatives,
+    "gelu_tanh": gelu_tanh_derivatives,
+}
 KINDS = tuple(kind for kind in DERIVATIVES if kind != "gelu_tanh")
-ELEMENTARY = {"tanh": tanh, "sigmoid": sigmoid, "sin": sin, "softplus": softplus}  # these have kernels of their own already
+ELEMENTARY = {
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "sin": sin,
+    "softplus": softplus,
+}  # these have kernels of their own already
 
 
-# --- kernels: one for each kind, so that no loop asks for the kind -------------------------------------------------------------------
+# --- kernels: one for each kind, so that no loop asks for the kind --------------------------------
 
 
 def for_kind(body, name, kind, helpers=()):
-    """The kernel body named ``<name>_<kind>`` in which `derivatives` is the function of that kind, as in the helpers that it calls."""
-    def filled(function, name, more):
-        return types.FunctionType(function.__code__, function.__globals__ | {"derivatives": DERIVATIVES[kind]} | more, name)
+    """The kernel body named ``<name>_<kind>`` in which `derivatives` is the function of that kind,
+    as in the helpers that it calls."""
 
-    return filled(body, f"{name}_{kind}", {helper.__name__: filled(helper, helper.__name__, {}) for helper in helpers})
+    def filled(function, name, more):
+        return types.FunctionType(
+            function.__code__,
+            function.__globals__ | {"derivatives": DERIVATIVES[kind]} | more,
+            name,
+        )
+
+    return filled(
+        body,
+        f"{name}_{kind}",
+        {helper.__name__: filled(helper, helper.__name__, {}) for helper in helpers},
+    )
 
 
 def forward(x, y, start, stop):
@@ -315,7 +363,16 @@ def backward(grad_y, x, grad_x, start, stop):
         grad_x[i] = grad_y[i] * derivatives(x[i], real)[1]  # noqa: F821
 
 
-FORWARD = {kind: kernel("in T x[n]; out T y[n]", split="n", grain="16384")(for_kind(forward, "activation", kind))
-           for kind in DERIVATIVES if kind not in ELEMENTARY}
-BACKWARD = {kind: kernel("in T grad_y[n]; in T x[n]; out T grad_x[n]", split="n", grain="16384")(for_kind(backward, "activation_vjp", kind))
-            for kind in DERIVATIVES}
+FORWARD = {
+    kind: kernel("in T x[n]; out T y[n]", split="n", grain="16384")(
+        for_kind(forward, "activation", kind)
+    )
+    for kind in DERIVATIVES
+    if kind not in ELEMENTARY
+}
+BACKWARD = {
+    kind: kernel("in T grad_y[n]; in T x[n]; out T grad_x[n]", split="n", grain="16384")(
+        for_kind(backward, "activation_vjp", kind)
+    )
+    for kind in DERIVATIVES
+}

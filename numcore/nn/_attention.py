@@ -1,9 +1,11 @@
-"""Exact attention in tiles: softmax(Q Kᵀ scale + bias) V without the N × N matrix of scores, forward and backward.
+"""Exact attention in tiles: softmax(Q Kᵀ scale + bias) V without the N × N matrix of scores,
+forward and backward.
 
-Blocks of keys stream past blocks of queries; each query keeps the largest score m so far, the sum l of weights and the weighted sum of
-values, both relative to m and rescaled when m grows. The log-sum-exp m + log l of every row is all that the backward pass needs to
-compute the weights again, tile by tile. T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact
-Attention with IO-Awareness", NeurIPS 2022.
+Blocks of keys stream past blocks of queries; each query keeps the largest score m so far, the sum l
+of weights and the weighted sum of values, both relative to m and rescaled when m grows. The
+log-sum-exp m + log l of every row is all that the backward pass needs to compute the weights again,
+tile by tile. T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
+Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 """
 
 import math
@@ -17,12 +19,26 @@ from ._attention_work import Task
 __all__ = ["attention", "attention_varlen", "attention_vjp", "merge_attention"]
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_mask=None, block_size=None, window=None, return_lse=False):
-    """Attention softmax(q kᵀ · scale + bias) v, exact, in memory that grows with the sequence and not with its square.
+def attention(
+    q,
+    k,
+    v,
+    *,
+    scale=None,
+    causal=False,
+    bias=None,
+    mask=None,
+    block_mask=None,
+    block_size=None,
+    window=None,
+    return_lse=False,
+):
+    """Attention softmax(q kᵀ · scale + bias) v, exact, in memory that grows with the sequence and
+    not with its square.
 
     Parameters
     ----------
@@ -35,7 +51,8 @@ def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_
     scale : float, optional
         Factor of the scores; by default 1/sqrt(d).
     causal : bool, optional
-        A query attends to no later key, the last query standing beside the last key: query i sees keys j <= i + Nk - Nq.
+        A query attends to no later key, the last query standing beside the last key: query i sees
+        keys j <= i + Nk - Nq.
     bias : array, optional
         Added to the scaled scores; broadcasts to (..., Hq, Nq, Nk). -inf masks.
     mask : bool array, optional
@@ -45,7 +62,8 @@ def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_
     block_size : (int, int), optional
         (Br, Bc) of `block_mask`.
     window : (int or None, int or None), optional
-        (left, right): query i sees keys from i + Nk - Nq - left to i + Nk - Nq + right; None is no limit.
+        (left, right): query i sees keys from i + Nk - Nq - left to i + Nk - Nq + right; None is no
+        limit.
     return_lse : bool, optional
         Also return the log-sum-exp.
 
@@ -61,18 +79,17 @@ def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_
     TypeError
         Other or mixed dtypes, arrays on different devices, a mask that is not bool.
     ValueError
-        Shapes that do not fit, `block_mask` without `block_size`, a negative window, a scale that is not finite.
+        Shapes that do not fit, `block_mask` without `block_size`, a negative window, a scale that
+        is not finite.
 
-    Notes
-    -----
-    With S = scale · q kᵀ + bias, masked entries -inf, ``lse_i = log Σ_j exp S_ij`` and ``out_i = Σ_j exp(S_ij - lse_i) v_j``. Scores are
-    rounded as any product is: errors relative to the largest value are below eps · (s + 10), s the largest score. 4 Nq Nk d operations
-    for d = dv, half of it if causal. Keys are masked by weights that are exactly 0; values of masked keys must be finite.
+    Notes ----- With S = scale · q kᵀ + bias, masked entries -inf, ``lse_i = log Σ_j exp S_ij`` and
+    ``out_i = Σ_j exp(S_ij - lse_i) v_j``. Scores are rounded as any product is: errors relative to
+    the largest value are below eps · (s + 10), s the largest score. 4 Nq Nk d operations for d =
+    dv, half of it if causal. Keys are masked by weights that are exactly 0; values of masked keys
+    must be finite.
 
-    References
-    ----------
-    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
-    NeurIPS 2022.
+    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
+    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -83,7 +100,9 @@ def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_
     (array([[3.    , 4.    ],
            [3.4067, 4.4067]]), array([1.6206, 1.6206]))
     """
-    xp, (q, k, v, bias, mask, block_mask) = on_device(q=q, k=k, v=v, bias=bias, mask=mask, block_mask=block_mask)
+    xp, (q, k, v, bias, mask, block_mask) = on_device(
+        q=q, k=k, v=v, bias=bias, mask=mask, block_mask=block_mask
+    )
     lead, group = _checked_arrays(q, k, v)
     nq, nk = q.shape[-2], k.shape[-2]
     task = Task(xp, q, scale, causal, window, bias, mask, block_mask, block_size, (*lead, nq, nk))
@@ -97,9 +116,24 @@ def attention(q, k, v, *, scale=None, causal=False, bias=None, mask=None, block_
 
 
 @routine
-def attention_varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, *, scale=None, causal=False, bias=None, mask=None, block_mask=None,
-                     block_size=None, window=None, return_lse=False):
-    """Attention within each of several sequences that lie behind each other in one array, of any lengths, without padding.
+def attention_varlen(
+    q,
+    k,
+    v,
+    cu_seqlens_q,
+    cu_seqlens_k,
+    *,
+    scale=None,
+    causal=False,
+    bias=None,
+    mask=None,
+    block_mask=None,
+    block_size=None,
+    window=None,
+    return_lse=False,
+):
+    """Attention within each of several sequences that lie behind each other in one array, of any
+    lengths, without padding.
 
     Parameters
     ----------
@@ -110,12 +144,14 @@ def attention_varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, *, scale=None, causal=
     v : (total_k, Hkv, dv) array
         Values.
     cu_seqlens_q, cu_seqlens_k : (batch + 1,) array, int32 or int64
-        Where sequences begin and end: sequence s has the queries ``cu_seqlens_q[s]`` to ``cu_seqlens_q[s + 1]``. From 0 to the total,
-        nowhere decreasing. They may be NumPy arrays beside arrays of a GPU.
+        Where sequences begin and end: sequence s has the queries ``cu_seqlens_q[s]`` to
+        ``cu_seqlens_q[s + 1]``. From 0 to the total, nowhere decreasing. They may be NumPy arrays
+        beside arrays of a GPU.
     scale, causal, window, return_lse
         As for :func:`attention`, for each sequence with its own lengths.
     bias, mask : array, optional
-        Broadcast to (batch, Hq, longest Nq, longest Nk); a sequence uses its first Nq rows and Nk columns.
+        Broadcast to (batch, Hq, longest Nq, longest Nk); a sequence uses its first Nq rows and Nk
+        columns.
     block_mask : (ceil(longest Nq / Br), ceil(longest Nk / Bc)) bool array, optional
         Likewise, for every sequence and head.
     block_size : (int, int), optional
@@ -131,12 +167,11 @@ def attention_varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, *, scale=None, causal=
     TypeError
         As for :func:`attention`, and prefix sums that are not integers.
     ValueError
-        As for :func:`attention`, and prefix sums that do not start at 0, decrease, do not end at the total or differ in length.
+        As for :func:`attention`, and prefix sums that do not start at 0, decrease, do not end at
+        the total or differ in length.
 
-    References
-    ----------
-    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
-    NeurIPS 2022.
+    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
+    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -146,30 +181,85 @@ def attention_varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, *, scale=None, causal=
            [3., 4.],
            [3., 4.]])
     """
-    xp, (q, k, v, bias, mask, block_mask) = on_device(q=q, k=k, v=v, bias=bias, mask=mask, block_mask=block_mask)
+    xp, (q, k, v, bias, mask, block_mask) = on_device(
+        q=q, k=k, v=v, bias=bias, mask=mask, block_mask=block_mask
+    )
     for name, array in (("q", q), ("k", k), ("v", v)):
         if array is not None and array.ndim != 3:
-            raise ValueError(f"{name} must have 3 dimensions, (total, heads, d) (got shape {array.shape})")
-    group = _checked_arrays(q.swapaxes(0, 1) if q is not None else q, k.swapaxes(0, 1) if k is not None else k,
-                            v.swapaxes(0, 1) if v is not None else v)[1]
-    ends_q, ends_k = _checked_ends("cu_seqlens_q", cu_seqlens_q, len(q)), _checked_ends("cu_seqlens_k", cu_seqlens_k, len(k))
+            raise ValueError(
+                f"{name} must have 3 dimensions, (total, heads, d) (got shape {array.shape})"
+            )
+    group = _checked_arrays(
+        q.swapaxes(0, 1) if q is not None else q,
+        k.swapaxes(0, 1) if k is not None else k,
+        v.swapaxes(0, 1) if v is not None else v,
+    )[1]
+    ends_q, ends_k = (
+        _checked_ends("cu_seqlens_q", cu_seqlens_q, len(q)),
+        _checked_ends("cu_seqlens_k", cu_seqlens_k, len(k)),
+    )
     if len(ends_q) != len(ends_k):
-        raise ValueError(f"cu_seqlens_k must have the length of cu_seqlens_q, {len(ends_q)} (got {len(ends_k)})")
+        raise ValueError(
+            f"cu_seqlens_k must have the length of cu_seqlens_q, {len(ends_q)} (got {len(ends_k)})"
+        )
     lengths_q, lengths_k = np.diff(ends_q), np.diff(ends_k)
-    nq, nk, heads, batch = int(lengths_q.max(initial=0)), int(lengths_k.max(initial=0)), q.shape[1], len(lengths_q)
-    task = Task(xp, q, scale, causal, window, bias, mask, block_mask, block_size, (batch, heads, nq, nk), heads, k.shape[1])
+    nq, nk, heads, batch = (
+        int(lengths_q.max(initial=0)),
+        int(lengths_k.max(initial=0)),
+        q.shape[1],
+        len(lengths_q),
+    )
+    task = Task(
+        xp,
+        q,
+        scale,
+        causal,
+        window,
+        bias,
+        mask,
+        block_mask,
+        block_size,
+        (batch, heads, nq, nk),
+        heads,
+        k.shape[1],
+    )
     out, lse = xp.empty((*q.shape[:-1], v.shape[-1]), q.dtype), xp.empty(q.shape[:-1], q.dtype)
     if lse.size:
         head = np.arange(heads)
-        task.forward((ends_q[:-1, None] * heads + head).reshape(-1), np.repeat(lengths_q, heads),
-                     (ends_k[:-1, None] * k.shape[1] + head // group).reshape(-1), np.repeat(lengths_k, heads), q, k, v, out, lse)
+        task.forward(
+            (ends_q[:-1, None] * heads + head).reshape(-1),
+            np.repeat(lengths_q, heads),
+            (ends_k[:-1, None] * k.shape[1] + head // group).reshape(-1),
+            np.repeat(lengths_k, heads),
+            q,
+            k,
+            v,
+            out,
+            lse,
+        )
     return (out, lse) if checked_bool("return_lse", return_lse) else out
 
 
 @routine
-def attention_vjp(grad_out, q, k, v, out, lse, *, scale=None, causal=False, bias=None, mask=None, block_mask=None, block_size=None,
-                  window=None, grad_lse=None):
-    """Gradients of :func:`attention`: the vector-Jacobian product with `grad_out`, computed from `out` and `lse` tile by tile.
+def attention_vjp(
+    grad_out,
+    q,
+    k,
+    v,
+    out,
+    lse,
+    *,
+    scale=None,
+    causal=False,
+    bias=None,
+    mask=None,
+    block_mask=None,
+    block_size=None,
+    window=None,
+    grad_lse=None,
+):
+    """Gradients of :func:`attention`: the vector-Jacobian product with `grad_out`, computed from
+    `out` and `lse` tile by tile.
 
     Parameters
     ----------
@@ -199,16 +289,14 @@ def attention_vjp(grad_out, q, k, v, out, lse, *, scale=None, causal=False, bias
     ValueError
         Shapes that do not fit, and what :func:`attention` refuses.
 
-    Notes
-    -----
-    With P = exp(S - lse), D_i = Σ_e grad_out_ie out_ie - grad_lse_i and dS = P ∘ (grad_out vᵀ - D): grad_v = Pᵀ grad_out,
-    grad_q = scale · dS k, grad_k = scale · dSᵀ q, grad_bias = dS. P is computed again from q and k; nothing of size Nq × Nk is stored but a
-    `grad_bias` of that size. 10 Nq Nk d operations for d = dv, 14 with `bias`. Results do not depend on the number of threads.
+    Notes ----- With P = exp(S - lse), D_i = Σ_e grad_out_ie out_ie - grad_lse_i and dS = P ∘
+    (grad_out vᵀ - D): grad_v = Pᵀ grad_out, grad_q = scale · dS k, grad_k = scale · dSᵀ q,
+    grad_bias = dS. P is computed again from q and k; nothing of size Nq × Nk is stored but a
+    `grad_bias` of that size. 10 Nq Nk d operations for d = dv, 14 with `bias`. Results do not
+    depend on the number of threads.
 
-    References
-    ----------
-    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
-    NeurIPS 2022.
+    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
+    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -223,10 +311,24 @@ def attention_vjp(grad_out, q, k, v, out, lse, *, scale=None, causal=False, bias
            [0.4011, 0.4011]])
     """
     xp, (grad_out, q, k, v, out, lse, bias, mask, block_mask, grad_lse) = on_device(
-        grad_out=grad_out, q=q, k=k, v=v, out=out, lse=lse, bias=bias, mask=mask, block_mask=block_mask, grad_lse=grad_lse)
+        grad_out=grad_out,
+        q=q,
+        k=k,
+        v=v,
+        out=out,
+        lse=lse,
+        bias=bias,
+        mask=mask,
+        block_mask=block_mask,
+        grad_lse=grad_lse,
+    )
     lead, group = _checked_arrays(q, k, v)
     nq, nk, dv = q.shape[-2], k.shape[-2], v.shape[-1]
-    given = {"grad_out": (grad_out, (*q.shape[:-1], dv)), "out": (out, (*q.shape[:-1], dv)), "lse": (lse, q.shape[:-1])}
+    given = {
+        "grad_out": (grad_out, (*q.shape[:-1], dv)),
+        "out": (out, (*q.shape[:-1], dv)),
+        "lse": (lse, q.shape[:-1]),
+    }
     if grad_lse is not None:
         given["grad_lse"] = (grad_lse, q.shape[:-1])
     for name, (array, shape) in given.items():
@@ -268,10 +370,8 @@ def merge_attention(outs, lses):
     -----
     ``lse = log Σ_s exp lse_s`` and ``out = Σ_s exp(lse_s - lse) out_s``.
 
-    References
-    ----------
-    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
-    NeurIPS 2022.
+    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
+    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -286,7 +386,10 @@ def merge_attention(outs, lses):
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     dtype = float_dtype(outs=outs, lses=lses)
     if outs.ndim < 2 or lses.shape != outs.shape[:-1]:
-        raise ValueError(f"lses must have the shape of outs but for its last axis (got {lses.shape}, outs has {outs.shape})")
+        raise ValueError(
+            f"lses must have the shape of outs but for its last axis (got {lses.shape}, outs has "
+            f"{outs.shape})"
+        )
     if not len(outs):
         raise ValueError("outs must hold at least one part (got 0)")
     with np.errstate(all="ignore"):
@@ -297,10 +400,12 @@ def merge_attention(outs, lses):
         none = total == 0
         total = xp.where(none, dtype.type(1), total)
         out = (weights[..., None] * outs).sum(axis=0) / total[..., None]
-        return xp.where(none[..., None], dtype.type(0), out), xp.where(none, dtype.type(-math.inf), top + xp.log(total))
+        return xp.where(none[..., None], dtype.type(0), out), xp.where(
+            none, dtype.type(-math.inf), top + xp.log(total)
+        )
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_arrays(q, k, v):
@@ -313,18 +418,27 @@ def _checked_arrays(q, k, v):
     ndim = len(q_shape)
     if ndim < 2 or len(k_shape) != ndim or len(v_shape) != ndim:
         name = "k" if ndim > 1 and len(k_shape) != ndim else "v" if ndim > 1 else "q"
-        raise ValueError(f"{name} must have at least 2 dimensions, as many as q (got shapes {q_shape}, {k_shape}, {v_shape})")
+        raise ValueError(
+            f"{name} must have at least 2 dimensions, as many as q (got shapes {q_shape}, "
+            f"{k_shape}, {v_shape})"
+        )
     if k_shape[-1] != q_shape[-1] or not q_shape[-1]:
-        raise ValueError(f"k must have d >= 1 columns like q (got shape {k_shape}, q has {q_shape})")
+        raise ValueError(
+            f"k must have d >= 1 columns like q (got shape {k_shape}, q has {q_shape})"
+        )
     if v_shape[:-1] != k_shape[:-1]:
-        raise ValueError(f"v must have the heads and the Nk rows of k (got shape {v_shape}, k has {k_shape})")
+        raise ValueError(
+            f"v must have the heads and the Nk rows of k (got shape {v_shape}, k has {k_shape})"
+        )
     if k_shape[:-3] != q_shape[:-3]:
         raise ValueError(f"k must have the batch axes of q (got shape {k_shape}, q has {q_shape})")
     if ndim == 2:
         return (), 1
     heads, kv_heads = q_shape[-3], k_shape[-3]
     if heads != kv_heads and (not kv_heads or heads % kv_heads):
-        raise ValueError(f"k must have a number of heads Hkv that divides Hq (got Hkv={kv_heads}, Hq={heads})")
+        raise ValueError(
+            f"k must have a number of heads Hkv that divides Hq (got Hkv={kv_heads}, Hq={heads})"
+        )
     return q_shape[:-2], heads // max(kv_heads, 1) or 1
 
 

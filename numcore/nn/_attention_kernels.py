@@ -1,8 +1,9 @@
 """Kernels of attention: tiles of scores that stay in the cache, forward and backward.
 
-Work comes as a table of items, int64 rows with the columns ITEM_*, so that batches, grouped heads, ragged sequences and block masks
-are one case. Arrays are rows of all heads: query i of a head is row ``first + i * step``. `options` holds what all items share, OPTION_*.
-Scores are kept in units of log2: ``scale * log2(e) * q·k + log2(e) * bias``, so that weights are powers of two.
+Work comes as a table of items, int64 rows with the columns ITEM_*, so that batches, grouped heads,
+ragged sequences and block masks are one case. Arrays are rows of all heads: query i of a head is
+row ``first + i * step``. `options` holds what all items share, OPTION_*. Scores are kept in units
+of log2: ``scale * log2(e) * q·k + log2(e) * bias``, so that weights are powers of two.
 """
 
 import math
@@ -13,41 +14,92 @@ from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ._attention_vectors import exp2, panel_exp2, panel_max
 
-ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(8)
-PAIR_QUERY, PAIR_HEADS, PAIR_HEAD_ROWS, PAIR_LOW, PAIR_HIGH, PAIR_SHIFT, PAIR_KEY, PAIR_KEY_LOW, PAIR_KEY_HIGH = range(9)
+ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
+    8
+)
+(
+    PAIR_QUERY,
+    PAIR_HEADS,
+    PAIR_HEAD_ROWS,
+    PAIR_LOW,
+    PAIR_HIGH,
+    PAIR_SHIFT,
+    PAIR_KEY,
+    PAIR_KEY_LOW,
+    PAIR_KEY_HIGH,
+) = range(9)
 PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
-BIAS_HEAD, BIAS_HEAD_END, BIAS_LOW, BIAS_HIGH, BIAS_KEY_LOW, BIAS_KEY_HIGH, BIAS_SHIFT, BIAS_GRAD = range(8)
+(
+    BIAS_HEAD,
+    BIAS_HEAD_END,
+    BIAS_LOW,
+    BIAS_HIGH,
+    BIAS_KEY_LOW,
+    BIAS_KEY_HIGH,
+    BIAS_SHIFT,
+    BIAS_GRAD,
+) = range(8)
 HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK = range(4)
 OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_BLOCK_K = range(6)
-OPTION_BIAS_HEAD, OPTION_BIAS_ROW, OPTION_BIAS_COL, OPTION_MASK_HEAD, OPTION_MASK_ROW, OPTION_MASK_COL = range(6, 12)
+(
+    OPTION_BIAS_HEAD,
+    OPTION_BIAS_ROW,
+    OPTION_BIAS_COL,
+    OPTION_MASK_HEAD,
+    OPTION_MASK_ROW,
+    OPTION_MASK_COL,
+) = range(6, 12)
 
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys
 WIDEST = 48  # columns of the widest tile
-PAIR_QUERIES, PAIR_KEYS = 64, 144  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
+PAIR_QUERIES, PAIR_KEYS = (
+    64,
+    144,
+)  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 
 LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 
 
-# --- forward -----------------------------------------------------------------------------------------------------------------------
+# --- forward --------------------------------------------------------------------------------------
 
 
-@kernel("in int64 items[n, 8]; in int64 options[12]; in T q[q_rows, d]; in T k[k_size]; in T v[v_size]; in T bias[bias_size]; "
-        "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; out T out[q_rows, dv]; out T lse[q_rows]; "
-        "scratch T work[192*d+192*dv+12720]", split="n", gpu="block", threads=128, shared="8832*itemsize", grain="1",
-        twin_tolerance={"float32": 1e-5, "float64": 1e-12})
-def attention_forward(items, options, q, k, v, bias, mask, blocks, scale, out, lse, work, start, stop):
-    """out = softmax(scores) v and lse = log sum exp(scores) for the queries of every item, streaming blocks of keys.
+@kernel(
+    "in int64 items[n, 8]; in int64 options[12]; in T q[q_rows, d]; in T k[k_size]; "
+    "in T v[v_size]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
+    "out T out[q_rows, dv]; out T lse[q_rows]; "
+    "scratch T work[192*d+192*dv+12720]",
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="8832*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 1e-5, "float64": 1e-12},
+)
+def attention_forward(
+    items, options, q, k, v, bias, mask, blocks, scale, out, lse, work, start, stop
+):
+    """out = softmax(scores) v and lse = log sum exp(scores) for the queries of every item,
+    streaming blocks of keys.
 
-    Each panel of queries keeps a running maximum m, the sum l of weights 2**(s - m) and acc = sum of weights times values, all
-    relative to m: a block of keys that raises m first scales l and acc by 2**(m_old - m).
+    Each panel of queries keeps a running maximum m, the sum l of weights 2**(s - m) and acc = sum
+    of weights times values, all relative to m: a block of keys that raises m first scales l and acc
+    by 2**(m_old - m).
     """
     real = q.dtype.type
     width, d, dv = tile_cols(scale), q.shape[1], out.shape[1]
-    scores, work = work[:KEYS * WIDEST], work[KEYS * WIDEST:]
-    tops, totals, older = work[:QUERIES], work[QUERIES:2 * QUERIES], work[2 * QUERIES:2 * QUERIES + WIDEST]
-    queries, sums = work[2 * QUERIES + WIDEST:2 * QUERIES + WIDEST + QUERIES * d], work[2 * QUERIES + WIDEST + QUERIES * d:]
+    scores, work = work[: KEYS * WIDEST], work[KEYS * WIDEST :]
+    tops, totals, older = (
+        work[:QUERIES],
+        work[QUERIES : 2 * QUERIES],
+        work[2 * QUERIES : 2 * QUERIES + WIDEST],
+    )
+    queries, sums = (
+        work[2 * QUERIES + WIDEST : 2 * QUERIES + WIDEST + QUERIES * d],
+        work[2 * QUERIES + WIDEST + QUERIES * d :],
+    )
     for n in range(start, stop):
         first, rows, position = items[n, ITEM_QUERY], items[n, ITEM_ROWS], items[n, ITEM_POSITION]
         step, panels = options[OPTION_Q_STEP], (rows + width - 1) // width
@@ -60,10 +112,41 @@ def attention_forward(items, options, q, k, v, bias, mask, blocks, scale, out, l
             end, live, partial = next_block(blocks, options, items[n, ITEM_INDEX], rows, low, high)
             if live:
                 for p in range(panels):
-                    here, there = reach(options, position + p * width, min(width, rows - p * width), low, end)
+                    here, there = reach(
+                        options, position + p * width, min(width, rows - p * width), low, end
+                    )
                     if here < there:
-                        score_panel(items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores)
-                        absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, totals, older)
+                        score_panel(
+                            items,
+                            n,
+                            options,
+                            k,
+                            bias,
+                            mask,
+                            blocks,
+                            partial,
+                            p,
+                            here,
+                            there,
+                            d,
+                            queries,
+                            scores,
+                        )
+                        absorb_panel(
+                            items,
+                            n,
+                            options,
+                            v,
+                            p,
+                            here,
+                            there,
+                            dv,
+                            scores,
+                            sums,
+                            tops,
+                            totals,
+                            older,
+                        )
             low = end
         for i in range(rows):
             at, total = first + i * step, totals[i]
@@ -106,23 +189,32 @@ def pad_rows(x, first, rows, padded_rows, wide, factor, out):
     """out[j][e] = factor * x[first + j, e], zero beyond the rows and columns of x."""
     fill(out, 0, padded_rows * wide, 0.0)
     for j in range(rows):
-        row, line = x[first + j], out[j * wide:j * wide + x.shape[1]]
+        row, line = x[first + j], out[j * wide : j * wide + x.shape[1]]
         for e in range(line.size):
             line[e] = row[e] * factor
 
 
 def reach(options, position, rows, low, high):
-    """The keys of [low, high) that the window leaves to any of `rows` queries from `position` on."""
-    return max(low, position - options[OPTION_LEFT]), min(high, position + rows + options[OPTION_RIGHT])
+    """The keys of [low, high) that the window leaves to any of `rows` queries from `position`
+    on."""
+    return max(low, position - options[OPTION_LEFT]), min(
+        high, position + rows + options[OPTION_RIGHT]
+    )
 
 
 def next_block(blocks, options, index, rows, low, high):
-    """(end, live, partial) of the next block of keys: it ends where the block mask changes between live and dead."""
+    """(end, live, partial) of the next block of keys: it ends where the block mask changes between
+    live and dead."""
     if blocks.size == 0:
         return min(low + KEYS, high), True, False
     size, end, is_live, is_partial = options[OPTION_BLOCK_K], low, False, False
     while end < high and end - low < KEYS:
-        live, dead = look_up(blocks, index // options[OPTION_BLOCK_Q], (index + rows - 1) // options[OPTION_BLOCK_Q], end // size)
+        live, dead = look_up(
+            blocks,
+            index // options[OPTION_BLOCK_Q],
+            (index + rows - 1) // options[OPTION_BLOCK_Q],
+            end // size,
+        )
         if end == low:
             is_live = live
         elif live != is_live:
@@ -140,16 +232,22 @@ def look_up(blocks, row, last, column):
     return live, dead
 
 
-def score_panel(items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores):
+def score_panel(
+    items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores
+):
     """scores[j][c] of keys [here, there) and the queries of panel p, -inf where masked."""
     real, width, height = queries.dtype.type, tile_cols(queries[0]), tile_rows(queries[0])
     stride = d * options[OPTION_K_STEP]
     at, count = items[n, ITEM_KEY] * d + here * stride, there - here
     packed, whole = p * d * width, count // height * height
     for j in range(0, whole, height):
-        gemm_tile(k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0)
+        gemm_tile(
+            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
+        )
     for j in range(whole, count):
-        gemm_row(k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0)
+        gemm_row(
+            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
+        )
     index, cols = p * width, min(width, items[n, ITEM_ROWS] - p * width)
     if bias.size:
         factor, row, col = real(LOG2E), options[OPTION_BIAS_ROW], options[OPTION_BIAS_COL]
@@ -163,14 +261,18 @@ def score_panel(items, n, options, k, bias, mask, blocks, partial, p, here, ther
             start = items[n, ITEM_MASK] + (index + c) * row + here * col
             for j in range(count):  # infinities to compare with, as a branch would be mispredicted
                 cap = (real(mask[start + j * col]) - real(0.5)) * real(np.inf)
-                scores[j * width + c] = cap if cap < scores[j * width + c] else scores[j * width + c]
+                scores[j * width + c] = (
+                    cap if cap < scores[j * width + c] else scores[j * width + c]
+                )
     if partial:
         for c in range(cols):
             block_row = (items[n, ITEM_INDEX] + index + c) // options[OPTION_BLOCK_Q]
             for j in range(count):
                 if blocks[block_row, (here + j) // options[OPTION_BLOCK_K]] == 0:
                     scores[j * width + c] = real(-np.inf)
-    diagonal = items[n, ITEM_POSITION] + index - here  # where the first query stands among these keys
+    diagonal = (
+        items[n, ITEM_POSITION] + index - here
+    )  # where the first query stands among these keys
     for j in range(max(0, diagonal + options[OPTION_RIGHT] + 1), count):
         for c in range(min(width, j - options[OPTION_RIGHT] - diagonal)):
             scores[j * width + c] = real(-np.inf)
@@ -180,7 +282,8 @@ def score_panel(items, n, options, k, bias, mask, blocks, partial, p, here, ther
 
 
 def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, totals, older):
-    """Turn scores to weights, and add them to the state of panel p: its maxima, its totals, its sums of weighted values."""
+    """Turn scores to weights, and add them to the state of panel p: its maxima, its totals, its
+    sums of weighted values."""
     width, height = tile_cols(scores[0]), tile_rows(scores[0])
     columns, acc = p * width, p * width * dv
     for c in range(width):
@@ -200,27 +303,68 @@ def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, t
     stride = dv * options[OPTION_K_STEP]
     at, whole = items[n, ITEM_KEY] * dv + here * stride, dv // height * height
     for e in range(0, whole, height):
-        gemm_tile(v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1)
+        gemm_tile(
+            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
+        )
     for e in range(whole, dv):
-        gemm_row(v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1)
+        gemm_row(
+            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
+        )
 
 
-# --- backward ----------------------------------------------------------------------------------------------------------------------
+# --- backward -------------------------------------------------------------------------------------
 
 
-@kernel("in int64 items[n, 13]; in int64 options[12]; in T q[q_size]; in T k[k_rows, d]; in T v[k_rows, dv]; "
-        "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
-        "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
-        "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; scratch T weights[9216]; scratch T slopes[9216]; "
-        "scratch T packed_k[144*d]; scratch T packed_v[144*dv]; scratch T rows_k[144*d+6912]; scratch T part_q[64*d+3072]; "
-        "scratch T sums_k[144*d]; scratch T sums_v[144*dv]", split="n", gpu="block", threads=128, shared="11136*itemsize", grain="1",
-        twin_tolerance={"float32": 2e-5, "float64": 1e-12})
-def attention_backward(items, options, q, k, v, grad_out, lse, delta, bias, mask, blocks, scale, grad_q, grad_k, grad_v, weights, slopes,
-                       packed_k, packed_v, rows_k, part_q, sums_k, sums_v, start, stop):
-    """The gradients of the queries and keys of every item, which no other item writes, from the pairs of both.
+@kernel(
+    "in int64 items[n, 13]; in int64 options[12]; in T q[q_size]; in T k[k_rows, d]; "
+    "in T v[k_rows, dv]; "
+    "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
+    "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
+    "scratch T weights[9216]; scratch T slopes[9216]; "
+    "scratch T packed_k[144*d]; scratch T packed_v[144*dv]; scratch T rows_k[144*d+6912]; "
+    "scratch T part_q[64*d+3072]; "
+    "scratch T sums_k[144*d]; scratch T sums_v[144*dv]",
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="11136*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 2e-5, "float64": 1e-12},
+)
+def attention_backward(
+    items,
+    options,
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    mask,
+    blocks,
+    scale,
+    grad_q,
+    grad_k,
+    grad_v,
+    weights,
+    slopes,
+    packed_k,
+    packed_v,
+    rows_k,
+    part_q,
+    sums_k,
+    sums_v,
+    start,
+    stop,
+):
+    """The gradients of the queries and keys of every item, which no other item writes, from the
+    pairs of both.
 
-    With P = exp(scores - lse) and dS = P (dO·V - delta): dV = Pᵀ dO, dK = scale · dSᵀ Q, dQ = scale · dS K. An item owns keys (PAIR_GRAD is
-    the row of its key 0 in grad_k, -1 if it owns none), queries (PAIR_OWNS_QUERIES), or both; then each pair is visited once.
+    With P = exp(scores - lse) and dS = P (dO·V - delta): dV = Pᵀ dO, dK = scale · dSᵀ Q, dQ = scale
+    · dS K. An item owns keys (PAIR_GRAD is the row of its key 0 in grad_k, -1 if it owns none),
+    queries (PAIR_OWNS_QUERIES), or both; then each pair is visited once.
     """
     real = q.dtype.type
     width, d, dv = tile_cols(scale), grad_q.shape[1], grad_v.shape[1]
@@ -242,23 +386,60 @@ def attention_backward(items, options, q, k, v, grad_out, lse, delta, bias, mask
             pad_rows(k, first, count, panels * width, wide, scale, rows_k)
             fill(sums_k, 0, panels * width * d, 0.0)
             fill(sums_v, 0, panels * width * dv, 0.0)
-            begin, finish = reached_by(options, items[n, PAIR_SHIFT], low, end, items[n, PAIR_LOW], items[n, PAIR_HIGH])
+            begin, finish = reached_by(
+                options, items[n, PAIR_SHIFT], low, end, items[n, PAIR_LOW], items[n, PAIR_HIGH]
+            )
             for h in range(items[n, PAIR_HEADS]):
                 i = begin
                 while i < finish:
                     until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
                     head = items[n, PAIR_QUERY] + h * head_rows
-                    if pair_slopes(options, q, grad_out, lse, delta, bias, items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD], mask,
-                                   items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD], blocks, head, items[n, PAIR_SHIFT], i, until, low,
-                                   end, d, dv, packed_k, packed_v, weights, slopes):
+                    if pair_slopes(
+                        options,
+                        q,
+                        grad_out,
+                        lse,
+                        delta,
+                        bias,
+                        items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD],
+                        mask,
+                        items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD],
+                        blocks,
+                        head,
+                        items[n, PAIR_SHIFT],
+                        i,
+                        until,
+                        low,
+                        end,
+                        d,
+                        dv,
+                        packed_k,
+                        packed_v,
+                        weights,
+                        slopes,
+                    ):
                         position, rows = i + items[n, PAIR_SHIFT] - low, until - i
                         if grad_at >= 0:
-                            add_transposed(grad_out, head + i, dv, weights, position, rows, count, options, sums_v)
-                            add_transposed(q, head + i, d, slopes, position, rows, count, options, sums_k)
+                            add_transposed(
+                                grad_out,
+                                head + i,
+                                dv,
+                                weights,
+                                position,
+                                rows,
+                                count,
+                                options,
+                                sums_v,
+                            )
+                            add_transposed(
+                                q, head + i, d, slopes, position, rows, count, options, sums_k
+                            )
                         if owns_queries:
-                            multiply_rows(slopes, rows_k, wide, position, rows, count, options, part_q)
+                            multiply_rows(
+                                slopes, rows_k, wide, position, rows, count, options, part_q
+                            )
                             for r in range(rows):
-                                line, part = grad_q[head + i + r], part_q[r * wide:r * wide + d]
+                                line, part = grad_q[head + i + r], part_q[r * wide : r * wide + d]
                                 for e in range(line.size):
                                     line[e] += part[e]
                     i = until
@@ -269,39 +450,74 @@ def attention_backward(items, options, q, k, v, grad_out, lse, delta, bias, mask
 
 
 def cut(low, high, most, block):
-    """Where a tile from `low` on ends: after `most`, and with a block of the mask unless these are tiny."""
+    """Where a tile from `low` on ends: after `most`, and with a block of the mask unless these are
+    tiny."""
     end = min(low + most, high)
     return min(end, (low // block + 1) * block) if block >= 32 else end
 
 
 def reached_by(options, shift, key_low, key_high, low, high):
     """The queries of [low, high) whose windows hold any of the keys."""
-    return max(low, key_low - shift - options[OPTION_RIGHT]), min(high, key_high - shift + options[OPTION_LEFT])
+    return max(low, key_low - shift - options[OPTION_RIGHT]), min(
+        high, key_high - shift + options[OPTION_LEFT]
+    )
 
 
 def live_panels(options, position, rows, count, width):
-    """The panels [first, last) of `count` keys that the window leaves to any of `rows` queries, `position` being that of the first one."""
+    """The panels [first, last) of `count` keys that the window leaves to any of `rows` queries,
+    `position` being that of the first one."""
     low, high = reach(options, position, rows, 0, count)
     return low // width, max((high + width - 1) // width, low // width)
 
 
 def rows_of_panel(options, position, rows, count, width, height, p):
-    """The rows [first, last) that see panel p: whole groups of `height` rows, as tiles of products come."""
+    """The rows [first, last) that see panel p: whole groups of `height` rows, as tiles of products
+    come."""
     first, last = reached_by(options, position, p * width, min((p + 1) * width, count), 0, rows)
     first, last = first // height * height, (last + height - 1) // height * height
     return (first, min(last, rows)) if first < last else (0, 0)
 
 
-def pair_slopes(options, q, grad_out, lse, delta, bias, bias_at, mask, mask_at, blocks, head, shift, low, high, key_low, key_high, d, dv,
-                packed_k, packed_v, weights, slopes):
-    """Fill weights = P and slopes = dS, (queries, PAIR_KEYS), for a tile of queries and keys; False if the block mask leaves it out."""
+def pair_slopes(
+    options,
+    q,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    bias_at,
+    mask,
+    mask_at,
+    blocks,
+    head,
+    shift,
+    low,
+    high,
+    key_low,
+    key_high,
+    d,
+    dv,
+    packed_k,
+    packed_v,
+    weights,
+    slopes,
+):
+    """Fill weights = P and slopes = dS, (queries, PAIR_KEYS), for a tile of queries and keys; False
+    if the block mask leaves it out."""
     real, width, height = q.dtype.type, tile_cols(q[0]), tile_rows(q[0])
     rows, count, position = high - low, key_high - key_low, low + shift - key_low
     is_partial = False
     if blocks.size:
         is_live = False
-        for column in range(key_low // options[OPTION_BLOCK_K], (key_high - 1) // options[OPTION_BLOCK_K] + 1):
-            live, dead = look_up(blocks, low // options[OPTION_BLOCK_Q], (high - 1) // options[OPTION_BLOCK_Q], column)
+        for column in range(
+            key_low // options[OPTION_BLOCK_K], (key_high - 1) // options[OPTION_BLOCK_K] + 1
+        ):
+            live, dead = look_up(
+                blocks,
+                low // options[OPTION_BLOCK_Q],
+                (high - 1) // options[OPTION_BLOCK_Q],
+                column,
+            )
             is_live, is_partial = is_live or live, is_partial or dead
         if not is_live:
             return False
@@ -311,14 +527,29 @@ def pair_slopes(options, q, grad_out, lse, delta, bias, bias_at, mask, mask_at, 
         multiply_panel(grad_out, head + low, dv, packed_v, p, first, last, slopes)
     for r in range(rows):
         group = r // height * height
-        first, last = live_panels(options, position + group, min(height, rows - group), count, width)
+        first, last = live_panels(
+            options, position + group, min(height, rows - group), count, width
+        )
         begin, at = first * width, head + low + r
-        row, end = weights[r * PAIR_KEYS + begin:r * PAIR_KEYS + last * width], min(last * width, count) - begin
+        row, end = (
+            weights[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width],
+            min(last * width, count) - begin,
+        )
         key = key_low + begin
         if bias.size:
-            add_bias(row, end, bias, bias_at + (low + r) * options[OPTION_BIAS_ROW], key, options[OPTION_BIAS_COL])
+            add_bias(
+                row,
+                end,
+                bias,
+                bias_at + (low + r) * options[OPTION_BIAS_ROW],
+                key,
+                options[OPTION_BIAS_COL],
+            )
         if mask.size:
-            base, col = mask_at + (low + r) * options[OPTION_MASK_ROW] + key * options[OPTION_MASK_COL], options[OPTION_MASK_COL]
+            base, col = (
+                mask_at + (low + r) * options[OPTION_MASK_ROW] + key * options[OPTION_MASK_COL],
+                options[OPTION_MASK_COL],
+            )
             for c in range(end):
                 row[c] = row[c] if mask[base + c * col] != 0 else real(-np.inf)
         if is_partial:
@@ -330,7 +561,7 @@ def pair_slopes(options, q, grad_out, lse, delta, bias, bias_at, mask, mask_at, 
         fill(row, 0, left - begin, -np.inf)
         fill(row, max(right - begin, 0), row.size, -np.inf)
         top = lse[at] * real(LOG2E) if lse[at] != real(-np.inf) else real(np.inf)
-        weigh(row, slopes[r * PAIR_KEYS + begin:r * PAIR_KEYS + last * width], top, delta[at])
+        weigh(row, slopes[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width], top, delta[at])
     return True
 
 
@@ -344,7 +575,7 @@ def weigh(weights, slopes, top, mean):
 def add_bias(row, count, bias, at, key, col):
     factor = row.dtype.type(LOG2E)
     if col == 1:
-        part = bias[at + key:at + key + count]
+        part = bias[at + key : at + key + count]
         for c in range(count):
             row[c] += factor * part[c]
     else:
@@ -357,9 +588,35 @@ def multiply_panel(x, row, d, packed, p, first, last, out):
     width, height = tile_cols(x[0]), tile_rows(x[0])
     whole = first + (last - first) // height * height
     for r in range(first, whole, height):
-        gemm_tile(x, (row + r) * d, d, 1, packed, p * d * width, width, out, r * PAIR_KEYS + p * width, PAIR_KEYS, d, 0)
+        gemm_tile(
+            x,
+            (row + r) * d,
+            d,
+            1,
+            packed,
+            p * d * width,
+            width,
+            out,
+            r * PAIR_KEYS + p * width,
+            PAIR_KEYS,
+            d,
+            0,
+        )
     for r in range(whole, last):
-        gemm_row(x, (row + r) * d, d, 1, packed, p * d * width, width, out, r * PAIR_KEYS + p * width, PAIR_KEYS, d, 0)
+        gemm_row(
+            x,
+            (row + r) * d,
+            d,
+            1,
+            packed,
+            p * d * width,
+            width,
+            out,
+            r * PAIR_KEYS + p * width,
+            PAIR_KEYS,
+            d,
+            0,
+        )
 
 
 def add_transposed(x, row, d, factors, position, rows, count, options, sums):
@@ -371,9 +628,35 @@ def add_transposed(x, row, d, factors, position, rows, count, options, sums):
         if first < last:
             at, b = (row + first) * d, first * PAIR_KEYS + p * width
             for e in range(0, whole, height):
-                gemm_tile(x, at + e, 1, d, factors, b, PAIR_KEYS, sums, (p * d + e) * width, width, last - first, 1)
+                gemm_tile(
+                    x,
+                    at + e,
+                    1,
+                    d,
+                    factors,
+                    b,
+                    PAIR_KEYS,
+                    sums,
+                    (p * d + e) * width,
+                    width,
+                    last - first,
+                    1,
+                )
             for e in range(whole, d):
-                gemm_row(x, at + e, 1, d, factors, b, PAIR_KEYS, sums, (p * d + e) * width, width, last - first, 1)
+                gemm_row(
+                    x,
+                    at + e,
+                    1,
+                    d,
+                    factors,
+                    b,
+                    PAIR_KEYS,
+                    sums,
+                    (p * d + e) * width,
+                    width,
+                    last - first,
+                    1,
+                )
 
 
 def multiply_rows(factors, x, wide, position, rows, count, options, out):
@@ -382,25 +665,76 @@ def multiply_rows(factors, x, wide, position, rows, count, options, out):
     for e in range(0, wide, width):
         for r in range(0, rows, height):
             first, last = live_panels(options, position + r, min(height, rows - r), count, width)
-            a, b, depth = r * PAIR_KEYS + first * width, first * width * wide + e, (last - first) * width
+            a, b, depth = (
+                r * PAIR_KEYS + first * width,
+                first * width * wide + e,
+                (last - first) * width,
+            )
             if r + height <= rows:
                 gemm_tile(factors, a, PAIR_KEYS, 1, x, b, wide, out, r * wide + e, wide, depth, 0)
             else:
                 for s in range(rows - r):
-                    gemm_row(factors, a + s * PAIR_KEYS, PAIR_KEYS, 1, x, b, wide, out, (r + s) * wide + e, wide, depth, 0)
+                    gemm_row(
+                        factors,
+                        a + s * PAIR_KEYS,
+                        PAIR_KEYS,
+                        1,
+                        x,
+                        b,
+                        wide,
+                        out,
+                        (r + s) * wide + e,
+                        wide,
+                        depth,
+                        0,
+                    )
 
 
-# --- gradient of the bias ----------------------------------------------------------------------------------------------------------
+# --- gradient of the bias -------------------------------------------------------------------------
 
 
-@kernel("in int64 items[n, 8]; in int64 options[12]; in int64 heads[h, 4]; in T q[q_size]; in T k[k_rows, d]; in T v[k_rows, dv]; "
-        "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; in uint8 mask[mask_size]; "
-        "in uint8 blocks[block_rows, block_cols]; T scale; int64 row; int64 col; inout T grad_bias[grad_size]; "
-        "scratch T weights[9216]; scratch T slopes[9216]; scratch T packed_k[144*d]; scratch T packed_v[144*dv]",
-        split="n", gpu="block", threads=128, shared="8832*itemsize", grain="1", twin_tolerance={"float32": 2e-5, "float64": 1e-12})
-def attention_bias_backward(items, options, heads, q, k, v, grad_out, lse, delta, bias, mask, blocks, scale, row, col, grad_bias, weights,
-                            slopes, packed_k, packed_v, start, stop):
-    """grad_bias += dS over the heads, queries and keys of every item, whose entries of grad_bias no other item touches."""
+@kernel(
+    "in int64 items[n, 8]; in int64 options[12]; in int64 heads[h, 4]; in T q[q_size]; "
+    "in T k[k_rows, d]; in T v[k_rows, dv]; "
+    "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; "
+    "in uint8 blocks[block_rows, block_cols]; T scale; int64 row; int64 col; "
+    "inout T grad_bias[grad_size]; "
+    "scratch T weights[9216]; scratch T slopes[9216]; scratch T packed_k[144*d]; "
+    "scratch T packed_v[144*dv]",
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="8832*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 2e-5, "float64": 1e-12},
+)
+def attention_bias_backward(
+    items,
+    options,
+    heads,
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    mask,
+    blocks,
+    scale,
+    row,
+    col,
+    grad_bias,
+    weights,
+    slopes,
+    packed_k,
+    packed_v,
+    start,
+    stop,
+):
+    """grad_bias += dS over the heads, queries and keys of every item, whose entries of grad_bias no
+    other item touches."""
     real = lse.dtype.type
     width, d, dv = tile_cols(scale), k.shape[1], v.shape[1]
     for n in range(start, stop):
@@ -408,16 +742,50 @@ def attention_bias_backward(items, options, heads, q, k, v, grad_out, lse, delta
             low = items[n, BIAS_KEY_LOW]
             while low < items[n, BIAS_KEY_HIGH]:
                 end = cut(low, items[n, BIAS_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
-                pack_panels(k, heads[h, HEAD_KEY] + low, 1, end - low, width, scale * real(LOG2E), packed_k)
+                pack_panels(
+                    k, heads[h, HEAD_KEY] + low, 1, end - low, width, scale * real(LOG2E), packed_k
+                )
                 pack_panels(v, heads[h, HEAD_KEY] + low, 1, end - low, width, real(1), packed_v)
-                i, finish = reached_by(options, items[n, BIAS_SHIFT], low, end, items[n, BIAS_LOW], items[n, BIAS_HIGH])
+                i, finish = reached_by(
+                    options, items[n, BIAS_SHIFT], low, end, items[n, BIAS_LOW], items[n, BIAS_HIGH]
+                )
                 while i < finish:
                     until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
-                    if pair_slopes(options, q, grad_out, lse, delta, bias, heads[h, HEAD_BIAS], mask, heads[h, HEAD_MASK], blocks,
-                                   heads[h, HEAD_QUERY], items[n, BIAS_SHIFT], i, until, low, end, d, dv, packed_k, packed_v, weights,
-                                   slopes):
-                        add_slopes(slopes, options, i + items[n, BIAS_SHIFT] - low, until - i, end - low,
-                                   grad_bias, items[n, BIAS_GRAD] + i * row + low * col, row, col)
+                    if pair_slopes(
+                        options,
+                        q,
+                        grad_out,
+                        lse,
+                        delta,
+                        bias,
+                        heads[h, HEAD_BIAS],
+                        mask,
+                        heads[h, HEAD_MASK],
+                        blocks,
+                        heads[h, HEAD_QUERY],
+                        items[n, BIAS_SHIFT],
+                        i,
+                        until,
+                        low,
+                        end,
+                        d,
+                        dv,
+                        packed_k,
+                        packed_v,
+                        weights,
+                        slopes,
+                    ):
+                        add_slopes(
+                            slopes,
+                            options,
+                            i + items[n, BIAS_SHIFT] - low,
+                            until - i,
+                            end - low,
+                            grad_bias,
+                            items[n, BIAS_GRAD] + i * row + low * col,
+                            row,
+                            col,
+                        )
                     i = until
                 low = end
 

@@ -1,6 +1,8 @@
-"""The softmax of attention on register tiles: vectors over queries, keys one below the other, so that nothing is summed across lanes.
+"""The softmax of attention on register tiles: vectors over queries, keys one below the other, so
+that nothing is summed across lanes.
 
-A panel is a C-contiguous (keys, `tile_cols`) piece of the transposed scores, as `gemm_tile` leaves it. Scores are in units of log2.
+A panel is a C-contiguous (keys, `tile_cols`) piece of the transposed scores, as `gemm_tile` leaves
+it. Scores are in units of log2.
 """
 
 import math
@@ -9,18 +11,39 @@ from ..intrinsics import by_vector_width, flat_arguments, intrinsic, tile_shape,
 
 __all__ = ["exp2", "panel_exp2", "panel_max"]
 
-# 2**f on [-1/2, 1/2]: minimax in relative error, 7.5e-8 and 3.1e-18 (Remez in 40 digits); ends of the exponent; 1.5 units of 2**precision.
-EXP2_FLOAT = (1.00000007165, 0.693146967065, 0.240221197237, 0.0555071327186, 0.00967554134312, 0.0013276472632)
-EXP2_DOUBLE = (1.0, 0.6931471805599453, 0.24022650695910155, 0.055504108664819925, 0.009618129107588335, 0.0013333558146789923,
-               0.00015403530462514432, 1.5252733489988525e-05, 1.32154330896764e-06, 1.0178198021671931e-07, 7.074105613508143e-09,
-               4.435282706957277e-10)
+# 2**f on [-1/2, 1/2]: minimax in relative error, 7.5e-8 and 3.1e-18 (Remez in 40 digits); ends of
+# the exponent; 1.5 units of 2**precision.
+EXP2_FLOAT = (
+    1.00000007165,
+    0.693146967065,
+    0.240221197237,
+    0.0555071327186,
+    0.00967554134312,
+    0.0013276472632,
+)
+EXP2_DOUBLE = (
+    1.0,
+    0.6931471805599453,
+    0.24022650695910155,
+    0.055504108664819925,
+    0.009618129107588335,
+    0.0013333558146789923,
+    0.00015403530462514432,
+    1.5252733489988525e-05,
+    1.32154330896764e-06,
+    1.0178198021671931e-07,
+    7.074105613508143e-09,
+    4.435282706957277e-10,
+)
 FORMATS = {32: (EXP2_FLOAT, 127, 23), 64: (EXP2_DOUBLE, 1023, 52)}
 
 
 def emit_exp2(builder, t):
-    """2**t of a scalar or a vector, for t below the largest exponent; exactly 0 from -127 (float32) or -1023 (float64) down; NaN stays.
+    """2**t of a scalar or a vector, for t below the largest exponent; exactly 0 from -127 (float32)
+    or -1023 (float64) down; NaN stays.
 
-    Adding 1.5 · 2**precision + bias leaves the rounded t, biased, in the low bits: shifted up they are the power of two.
+    Adding 1.5 · 2**precision + bias leaves the rounded t, biased, in the low bits: shifted up they
+    are the power of two.
     """
     from llvmlite import ir
 
@@ -37,7 +60,9 @@ def emit_exp2(builder, t):
     low, magic = constant(t.type, float(-bias)), constant(t.type, 1.5 * 2.0**precision + bias)
     t = builder.select(builder.fcmp_ordered("<", t, low), low, t)
     shifted = builder.fadd(t, magic)
-    power = builder.bitcast(builder.shl(builder.bitcast(shifted, bits), constant(bits, precision)), t.type)
+    power = builder.bitcast(
+        builder.shl(builder.bitcast(shifted, bits), constant(bits, precision)), t.type
+    )
     fraction = builder.fsub(t, builder.fsub(shifted, magic))
     result = constant(t.type, coefficients[-1])
     for c in coefficients[-2::-1]:  # "contract": one fused instruction where the CPU has it
@@ -52,7 +77,9 @@ def _same_float(t):
     return t if isinstance(t, types.Float) else None
 
 
-@intrinsic(_same_float, lambda context, builder, signature, arguments: emit_exp2(builder, arguments[0]))
+@intrinsic(
+    _same_float, lambda context, builder, signature, arguments: emit_exp2(builder, arguments[0])
+)
 def exp2(t):
     """2**t for t below the largest exponent."""
     return type(t)(math.exp2(t))
@@ -62,23 +89,46 @@ def _panel_type(*arguments):
     from numba import types
 
     arrays = [a for a in arguments if isinstance(a, types.Array)]
-    fits = all(a.ndim == 1 and a.layout == "C" and isinstance(a.dtype, types.Float) and a.dtype == arrays[0].dtype for a in arrays)
+    fits = all(
+        a.ndim == 1
+        and a.layout == "C"
+        and isinstance(a.dtype, types.Float)
+        and a.dtype == arrays[0].dtype
+        for a in arrays
+    )
     return types.void if fits else None
 
 
 def _emit_panel(name, combine):
-    """A loop over the keys of a panel, its vectors side by side; `combine` gets (builder, panel, pointers of the arrays)."""
+    """A loop over the keys of a panel, its vectors side by side; `combine` gets (builder, panel,
+    pointers of the arrays)."""
+
     def emit(context, builder, signature, arguments):
         from llvmlite import ir
 
-        real, bitwidth = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth
+        real, bitwidth = (
+            context.get_value_type(signature.args[0].dtype),
+            signature.args[0].dtype.bitwidth,
+        )
 
         def body(builder, width, arguments):
             panel, keys, *states = arguments
             vector = ir.VectorType(real, width // bitwidth)
-            combine(builder, _Panel(builder, ir, vector, tile_shape(width, bitwidth // 8)[1], keys), panel, *states)
+            combine(
+                builder,
+                _Panel(builder, ir, vector, tile_shape(width, bitwidth // 8)[1], keys),
+                panel,
+                *states,
+            )
 
-        return by_vector_width(context, builder, name, real, flat_arguments(context, builder, signature, arguments), body)
+        return by_vector_width(
+            context,
+            builder,
+            name,
+            real,
+            flat_arguments(context, builder, signature, arguments),
+            body,
+        )
 
     return emit
 
@@ -105,9 +155,14 @@ class _Panel:
             self.builder.store(value, self._at(pointer, start)).align = 4
 
     def loop(self, panel, first, step):
-        """values = step(row pointer, values) for every row, starting with `first`; their last values."""
+        """values = step(row pointer, values) for every row, starting with `first`; their last
+        values."""
         builder, i64 = self.builder, self.ir.IntType(64)
-        before, body, done = builder.block, builder.append_basic_block("rows"), builder.append_basic_block("rows.done")
+        before, body, done = (
+            builder.block,
+            builder.append_basic_block("rows"),
+            builder.append_basic_block("rows.done"),
+        )
         builder.cbranch(builder.icmp_signed(">", self.keys, self.ir.Constant(i64, 0)), body, done)
         builder.position_at_end(body)
         row = builder.phi(i64)
@@ -131,15 +186,26 @@ def _max(builder, x, y):
 
 
 def _combine_max(builder, rows, panel, top):
-    rows.store(rows.loop(panel, rows.load(top), lambda row, tops: [_max(builder, s, m) for s, m in zip(rows.load(row), tops, strict=True)]),
-               top)
+    rows.store(
+        rows.loop(
+            panel,
+            rows.load(top),
+            lambda row, tops: [
+                _max(builder, s, m) for s, m in zip(rows.load(row), tops, strict=True)
+            ],
+        ),
+        top,
+    )
 
 
 def _combine_exp2(builder, rows, panel, top, total):
     tops = rows.load(top)
 
     def step(row, sums):
-        weights = [emit_exp2(builder, builder.fsub(s, m)) for s, m in zip(rows.load(row), tops, strict=True)]
+        weights = [
+            emit_exp2(builder, builder.fsub(s, m))
+            for s, m in zip(rows.load(row), tops, strict=True)
+        ]
         rows.store(weights, row)
         return [builder.fadd(w, s) for w, s in zip(weights, sums, strict=True)]
 
@@ -159,7 +225,8 @@ def panel_max(panel, panel_at, keys, top, top_at):
 
 @intrinsic(_panel_type, _emit_panel("panel_exp2", _combine_exp2))
 def panel_exp2(panel, panel_at, keys, top, top_at, total, total_at):
-    """``panel[j, c] = 2**(panel[j, c] - top[c])`` for all keys j, and ``total[c]`` grows by their sums."""
+    """``panel[j, c] = 2**(panel[j, c] - top[c])`` for all keys j, and ``total[c]`` grows by their
+    sums."""
     cols = _reference_cols(panel)
     for c in range(cols):
         part = panel.dtype.type(0)

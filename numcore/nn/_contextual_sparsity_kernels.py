@@ -1,7 +1,9 @@
-"""Kernels of contextual sparsity: gates, the largest of them, sums over the rows that are kept, and probabilities of drafted tokens.
+"""Kernels of contextual sparsity: gates, the largest of them, sums over the rows that are kept, and
+probabilities of drafted tokens.
 
-All wait for memory. Eight rows are read at once, since one alone does not keep the memory busy; columns are taken in the order in which
-they lie. Sums run over fixed parts of the kept rows, so that they do not depend on the number of threads.
+All wait for memory. Eight rows are read at once, since one alone does not keep the memory busy;
+columns are taken in the order in which they lie. Sums run over fixed parts of the kept rows, so
+that they do not depend on the number of threads.
 """
 
 import math
@@ -29,17 +31,26 @@ def _emit_add_product(context, builder, signature, arguments):
 
 @intrinsic(_three_floats, _emit_add_product)
 def add_product(a, b, total):
-    """``total + a * b`` for a loop that sums: LLVM may take the sum in the order that suits the vectors of the CPU."""
+    """``total + a * b`` for a loop that sums: LLVM may take the sum in the order that suits the
+    vectors of the CPU."""
     return total + a * b
 
 
 @kernel("in T w[m, d]; in T x[b, d]; out T g[b, m]; int64 activation", split="m", gpu="warp")
 def gate_rows(w, x, g, activation, start, stop):
-    """g[t, j] = activation(w[j]·x[t]) for the rows j of w and the tokens t; activations are numbered as in ACTIVATIONS."""
+    """g[t, j] = activation(w[j]·x[t]) for the rows j of w and the tokens t; activations are
+    numbered as in ACTIVATIONS."""
     last = stop - 1
-    for first in range(start, stop, 8):  # of the last row again where there are no eight: each sum has the same order in any chunk
+    for first in range(
+        start, stop, 8
+    ):  # of the last row again where there are no eight: each sum has the same order in any chunk
         j0, j1, j2, j3 = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
-        j4, j5, j6, j7 = min(first + 4, last), min(first + 5, last), min(first + 6, last), min(first + 7, last)
+        j4, j5, j6, j7 = (
+            min(first + 4, last),
+            min(first + 5, last),
+            min(first + 6, last),
+            min(first + 7, last),
+        )
         for t in range(x.shape[0]):
             dots = dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x[t])
             g[t, j0], g[t, j1], g[t, j2], g[t, j3], g[t, j4], g[t, j5], g[t, j6], g[t, j7] = dots
@@ -59,7 +70,13 @@ def dot_eight(a0, a1, a2, a3, a4, a5, a6, a7, x):
 
 def activate_all(z, activation):
     real = z.dtype.type
-    one, half, root_half, root, cubic = real(1), real(0.5), real(math.sqrt(0.5)), real(math.sqrt(2 / math.pi)), real(0.044715)
+    one, half, root_half, root, cubic = (
+        real(1),
+        real(0.5),
+        real(math.sqrt(0.5)),
+        real(math.sqrt(2 / math.pi)),
+        real(0.044715),
+    )
     if activation == 0:
         for j in range(z.size):
             z[j] = z[j] * sigmoid(z[j])
@@ -74,20 +91,30 @@ def activate_all(z, activation):
             z[j] = half * z[j] * (one + tanh(root * (z[j] + cubic * z[j] * z[j] * z[j])))
 
 
-@kernel("in T g[b, m]; out int64 kept[b, k]; scratch int64 counts[2048]", split="b", gpu="block", grain="1")
+@kernel(
+    "in T g[b, m]; out int64 kept[b, k]; scratch int64 counts[2048]",
+    split="b",
+    gpu="block",
+    grain="1",
+)
 def select_largest(g, kept, counts, start, stop):
     """The indices of the k <= m largest |g| of each row, increasing, without sorting.
 
-    Non-negative floats are ordered as their bits are. Counting 11 bits at a time, from the top, finds the bits of the k-th largest; all
-    larger ones are kept, and as many of the equal ones as there is room for.
+    Non-negative floats are ordered as their bits are. Counting 11 bits at a time, from the top,
+    finds the bits of the k-th largest; all larger ones are kept, and as many of the equal ones as
+    there is room for.
     """
     m, k = g.shape[1], kept.shape[1]
     for t in range(start, stop):
-        low, bound, room = 8 * g.itemsize - 1, 0, k  # undecided bits; those decided of the k-th largest; its rank among all that share them
+        low, bound, room = (
+            8 * g.itemsize - 1,
+            0,
+            k,
+        )  # undecided bits; those decided of the k-th largest; its rank among all that share them
         while low > 0:
             width = min(11, low)
             shift, mask = low - width, (1 << width) - 1
-            counts[:mask + 1] = 0
+            counts[: mask + 1] = 0
             for j in range(m):
                 key = np.int64(float_bits(abs(g[t, j])))
                 if key >> low == bound:
@@ -107,10 +134,16 @@ def select_largest(g, kept, counts, start, stop):
             j += 1
 
 
-@kernel("in T w_up[m, d]; in T w_down_t[m, d]; in T x[b, d]; in T g[b, m]; in int64 kept[b, k]; out T parts[p, b, d]; "
-        "scratch T factors[64]", split="p", gpu="block")
+@kernel(
+    "in T w_up[m, d]; in T w_down_t[m, d]; in T x[b, d]; in T g[b, m]; in int64 kept[b, k]; "
+    "out T parts[p, b, d]; "
+    "scratch T factors[64]",
+    split="p",
+    gpu="block",
+)
 def sum_kept_rows(w_up, w_down_t, x, g, kept, parts, factors, start, stop):
-    """parts[p, t] = the sum of g[t, j] (w_up[j]·x[t]) w_down_t[j] over the p-th part of the kept rows j of token t, in their order."""
+    """parts[p, t] = the sum of g[t, j] (w_up[j]·x[t]) w_down_t[j] over the p-th part of the kept
+    rows j of token t, in their order."""
     for p in range(start, stop):
         first, last = p * kept.shape[1] // parts.shape[0], (p + 1) * kept.shape[1] // parts.shape[0]
         for t in range(x.shape[0]):
@@ -118,19 +151,32 @@ def sum_kept_rows(w_up, w_down_t, x, g, kept, parts, factors, start, stop):
             for c in range(y.size):
                 y[c] = y.dtype.type(0)
             for low in range(first, last, factors.size):
-                rows = kept[t, low:min(low + factors.size, last)]
+                rows = kept[t, low : min(low + factors.size, last)]
                 row_factors(w_up, rows, x[t], g[t], factors)
                 for c in range(0, y.size, 2048):  # columns whose sums stay in the first cache
-                    add_rows(w_down_t, rows, factors, c, y[c:c + 2048])
+                    add_rows(w_down_t, rows, factors, c, y[c : c + 2048])
 
 
 def row_factors(w, rows, x, g, factors):
     """factors[i] = g[j] (w[j]·x) for j = rows[i]"""
     last = rows.size - 1
     for i in range(0, rows.size, 8):
-        j0, j1, j2, j3 = rows[i], rows[min(i + 1, last)], rows[min(i + 2, last)], rows[min(i + 3, last)]
-        j4, j5, j6, j7 = rows[min(i + 4, last)], rows[min(i + 5, last)], rows[min(i + 6, last)], rows[min(i + 7, last)]
-        f, dots = factors[i:i + 8], dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x)
+        j0, j1, j2, j3 = (
+            rows[i],
+            rows[min(i + 1, last)],
+            rows[min(i + 2, last)],
+            rows[min(i + 3, last)],
+        )
+        j4, j5, j6, j7 = (
+            rows[min(i + 4, last)],
+            rows[min(i + 5, last)],
+            rows[min(i + 6, last)],
+            rows[min(i + 7, last)],
+        )
+        f, dots = (
+            factors[i : i + 8],
+            dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x),
+        )
         f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7] = dots
     for i in range(rows.size):
         factors[i] *= g[rows[i]]
@@ -140,21 +186,28 @@ def add_rows(w, rows, factors, c, y):
     """y += the sum of factors[i] w[rows[i], c:c + y.size]"""
     whole = rows.size // 8 * 8
     for i in range(0, whole, 8):
-        f, j = factors[i:i + 8], rows[i:i + 8]
+        f, j = factors[i : i + 8], rows[i : i + 8]
         f0, f1, f2, f3, f4, f5, f6, f7 = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]
         a0, a1, a2, a3 = w[j[0], c:], w[j[1], c:], w[j[2], c:], w[j[3], c:]
         a4, a5, a6, a7 = w[j[4], c:], w[j[5], c:], w[j[6], c:], w[j[7], c:]
         for e in range(y.size):
-            y[e] += (f0 * a0[e] + f1 * a1[e] + (f2 * a2[e] + f3 * a3[e])) + (f4 * a4[e] + f5 * a5[e] + (f6 * a6[e] + f7 * a7[e]))
+            y[e] += (f0 * a0[e] + f1 * a1[e] + (f2 * a2[e] + f3 * a3[e])) + (
+                f4 * a4[e] + f5 * a5[e] + (f6 * a6[e] + f7 * a7[e])
+            )
     for i in range(whole, rows.size):
         f, a = factors[i], w[rows[i], c:]
         for e in range(y.size):
             y[e] += f * a[e]
 
 
-@kernel("in T logits[n, v]; in int64 tokens[n]; out T log_q[n]; T temperature; scratch T tops[16]", split="n", gpu="block")
+@kernel(
+    "in T logits[n, v]; in int64 tokens[n]; out T log_q[n]; T temperature; scratch T tops[16]",
+    split="n",
+    gpu="block",
+)
 def log_probabilities(logits, tokens, log_q, temperature, tops, start, stop):
-    """log_q[i] = log softmax(logits[i] / temperature)[tokens[i]]; NaN where a logit is not finite."""
+    """log_q[i] = log softmax(logits[i] / temperature)[tokens[i]]; NaN where a logit is not
+    finite."""
     v, real, inverse = logits.shape[1], logits.dtype.type, logits.dtype.type(1) / temperature
     for i in range(start, stop):
         row = logits[i]

@@ -1,10 +1,13 @@
-"""Two-dimensional convolution and its gradients, as products of matrices whose columns are gathered from the images while they are needed.
+"""Two-dimensional convolution and its gradients, as products of matrices whose columns are gathered
+from the images while they are needed.
 
-The pixels under each place of the kernel are the columns of a matrix (im2col); weights times columns is the output. Here no such matrix is
-made: panels of it, small enough for the cache, are gathered as the product goes along. The gradient in the input is a convolution of the
-gradient in the output with the weights of each residue of the pixels modulo the stride: every pixel gathers, none is scattered to.
-K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing", IWFHR 2006;
-V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+The pixels under each place of the kernel are the columns of a matrix (im2col); weights times
+columns is the output. Here no such matrix is made: panels of it, small enough for the cache, are
+gathered as the product goes along. The gradient in the input is a convolution of the gradient in
+the output with the weights of each residue of the pixels modulo the stride: every pixel gathers,
+none is scattered to. K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural
+Networks for Document Processing", IWFHR 2006; V. Dumoulin, F. Visin, "A guide to convolution
+arithmetic for deep learning", arXiv:1603.07285.
 """
 
 import math
@@ -52,7 +55,8 @@ class Conv2dCache(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Which pixels one axis of a convolution reads: place i and tap t read ``first + i * step + t * tap``, if there is such a pixel."""
+    """Which pixels one axis of a convolution reads: place i and tap t read
+    ``first + i * step + t * tap``, if there is such a pixel."""
 
     places: int
     step: int
@@ -61,12 +65,13 @@ class Axis(NamedTuple):
     tap: int
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
 def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
-    """Two-dimensional convolution of images with learned kernels, as neural networks have it: the kernel is not flipped.
+    """Two-dimensional convolution of images with learned kernels, as neural networks have it: the
+    kernel is not flipped.
 
     Parameters
     ----------
@@ -83,7 +88,8 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     dilation : int or (int, int), optional
         Step from one pixel under the kernel to the next.
     groups : int, optional
-        The channels fall into so many groups, and group g of the output sees only group g of the input.
+        The channels fall into so many groups, and group g of the output sees only group g of the
+        input.
 
     Returns
     -------
@@ -97,20 +103,19 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     TypeError
         Other or mixed dtypes, arrays on different devices, options that are no integers.
     ValueError
-        Shapes that do not fit, `stride`, `dilation` or `groups` below 1, `padding` below 0, `groups` that does not divide c and o, a
-        kernel larger than the padded image.
+        Shapes that do not fit, `stride`, `dilation` or `groups` below 1, `padding` below 0,
+        `groups` that does not divide c and o, a kernel larger than the padded image.
 
-    Notes
-    -----
-    ``y[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, stride i + dilation k - padding, stride j + dilation l - padding]``, pixels outside
-    the image being 0. Sums are rounded as those of any product of matrices: errors are below K eps times the sum of the terms' absolute
-    values, K = c / groups · kh · kw. 2 K operations for an entry of y. Memory beyond the result: less than 1 MB for each thread, unless
+    Notes -----
+    ``y[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, stride i + dilation k - padding, stride j + dilation l - padding]``,
+    pixels outside the image being 0. Sums are rounded as those of any product of matrices: errors
+    are below K eps times the sum of the terms' absolute values, K = c / groups · kh · kw. 2 K
+    operations for an entry of y. Memory beyond the result: less than 1 MB for each thread, unless
     rows of y have more than some thousand entries.
 
-    References
-    ----------
-    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
-    K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document Processing", IWFHR 2006.
+    References ---------- V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep
+    learning", arXiv:1603.07285. K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional
+    Neural Networks for Document Processing", IWFHR 2006.
 
     Examples
     --------
@@ -118,12 +123,16 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     >>> y
     array([[[[ 8., 12.],
              [20., 24.]]]])
-    """
+    """  # noqa: E501
     xp, (x, w, b) = on_device(x=x, w=w, b=b)
     if x is None or w is None:
         raise TypeError(f"{'x' if x is None else 'w'} must be a NumPy or CuPy array (got None)")
     dtype = float_dtype(x=x, w=w, b=b)
-    stride, padding, dilation = pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1)
+    stride, padding, dilation = (
+        pair("stride", stride, 1),
+        pair("padding", padding, 0),
+        pair("dilation", dilation, 1),
+    )
     groups = integer("groups", groups, 1)
     _check_shapes(x, w, b, groups)
     sizes = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
@@ -154,20 +163,21 @@ def conv2d_vjp(grad_y, cache):
     Raises
     ------
     TypeError
-        `cache` is none of :func:`conv2d`, another dtype than that of the layer, arrays on different devices.
+        `cache` is none of :func:`conv2d`, another dtype than that of the layer, arrays on different
+        devices.
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes
-    -----
-    ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``; grad_x is the adjoint of the convolution
-    in x alone (a transposed convolution of `grad_y`); ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as
-    for :func:`conv2d`. Memory beyond the results: some copies of grad_w, up to 16 if these are no larger than `x` or `grad_y`, and as for
-    :func:`conv2d`. The result does not depend on the number of threads.
+    Notes -----
+    ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``;
+    grad_x is the adjoint of the convolution in x alone (a transposed convolution of `grad_y`);
+    ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as for
+    :func:`conv2d`. Memory beyond the results: some copies of grad_w, up to 16 if these are no
+    larger than `x` or `grad_y`, and as for :func:`conv2d`. The result does not depend on the number
+    of threads.
 
-    References
-    ----------
-    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285, chapter 4.
+    References ---------- V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep
+    learning", arXiv:1603.07285, chapter 4.
 
     Examples
     --------
@@ -196,61 +206,108 @@ def _check_shapes(x, w, b, groups):
     if x.ndim != 4:
         raise ValueError(f"x must have shape (n, c, h, w) (got {x.shape})")
     if w.ndim != 4 or 0 in w.shape[2:]:
-        raise ValueError(f"w must have shape (o, c / groups, kh, kw) with kh, kw >= 1 (got {w.shape})")
+        raise ValueError(
+            f"w must have shape (o, c / groups, kh, kw) with kh, kw >= 1 (got {w.shape})"
+        )
     if x.shape[1] % groups or w.shape[0] % groups:
-        raise ValueError(f"groups must divide the channels of x and of the output (got groups={groups}, x {x.shape}, w {w.shape})")
+        raise ValueError(
+            f"groups must divide the channels of x and of the output (got groups={groups}, x "
+            f"{x.shape}, w {w.shape})"
+        )
     if x.shape[1] != w.shape[1] * groups:
-        raise ValueError(f"w must have c / groups = {x.shape[1] // groups} input channels (got w {w.shape}, x {x.shape}, groups={groups})")
+        raise ValueError(
+            f"w must have c / groups = {x.shape[1] // groups} input channels (got w {w.shape}, x "
+            f"{x.shape}, groups={groups})"
+        )
     if b is not None and b.shape != w.shape[:1]:
         raise ValueError(f"b must have shape ({w.shape[0]},) (got {b.shape})")
 
 
-# --- from layers to kernels --------------------------------------------------------------------------------------------------------
+# --- from layers to kernels -----------------------------------------------------------------------
 
 
 def _axes(sizes, w, stride, padding, dilation):
-    return tuple(Axis(*numbers) for numbers in zip(sizes, stride, (-p for p in padding), w.shape[2:], dilation, strict=True))
+    return tuple(
+        Axis(*numbers)
+        for numbers in zip(sizes, stride, (-p for p in padding), w.shape[2:], dilation, strict=True)
+    )
 
 
 def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
-    """out[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, at(i, k), at(j, l)], the axes saying which pixel `at` is."""
+    """out[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, at(i, k), at(j, l)], the axes saying which
+    pixel `at` is."""
     if not w.size or not x.size:
         out[...] = 0 if b is None else b[:, None, None]
     elif out.size:
-        chunk, strip = _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
-        items = _items(_cuts(len(out) * vertical.places, strip), groups, w.shape[0] // groups, OUTPUTS, _cuts(w.shape[1], w.shape[1]))
+        chunk, strip = (
+            _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])),
+            max(1, PLACES // horizontal.places),
+        )
+        items = _items(
+            _cuts(len(out) * vertical.places, strip),
+            groups,
+            w.shape[0] // groups,
+            OUTPUTS,
+            _cuts(w.shape[1], w.shape[1]),
+        )
         bias = xp.empty(0, x.dtype) if b is None else xp.ascontiguousarray(b)
-        weights = xp.concatenate((w.reshape(-1), xp.zeros((MOST_ROWS - 1) * math.prod(w.shape[1:]), x.dtype)))
-        convolve(xp.ascontiguousarray(x), weights, bias,
-                 *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), out)
+        weights = xp.concatenate(
+            (w.reshape(-1), xp.zeros((MOST_ROWS - 1) * math.prod(w.shape[1:]), x.dtype))
+        )
+        convolve(
+            xp.ascontiguousarray(x),
+            weights,
+            bias,
+            *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip),
+            out,
+        )
 
 
 def _weight_gradient(xp, grad_y, x, w, vertical, horizontal, groups):
     if not grad_y.size or not w.size:
         return xp.zeros(w.shape, x.dtype)
-    chunk, strip = _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3])), max(1, PLACES // horizontal.places)
+    chunk, strip = (
+        _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3])),
+        max(1, PLACES // horizontal.places),
+    )
     lines = len(x) * vertical.places
     parts = max(1, min(MOST_PARTS, -(-lines // (4 * strip)), max(x.size, grad_y.size) // w.size))
     rows = _cuts(lines, -(-lines // parts))
     items = _items(rows, groups, w.shape[0] // groups, WEIGHT_OUTPUTS, _cuts(w.shape[1], chunk))
     grads = xp.empty((len(rows), *w.shape[:2], w.shape[2] * w.shape[3]), x.dtype)
-    convolve_weights(xp.ascontiguousarray(x), xp.ascontiguousarray(grad_y),
-                     *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip), grads)
+    convolve_weights(
+        xp.ascontiguousarray(x),
+        xp.ascontiguousarray(grad_y),
+        *_tables(xp, items, vertical, horizontal, w.shape[1], chunk, strip),
+        grads,
+    )
     return grads.sum(axis=0).reshape(w.shape)
 
 
 def _input_gradient(xp, grad_y, cache):
-    """The pixels of one residue modulo the stride see the same taps: for them, a convolution of `grad_y` with these taps alone."""
+    """The pixels of one residue modulo the stride see the same taps: for them, a convolution of
+    `grad_y` with these taps alone."""
     (x, w), groups = (cache.x, cache.w), cache.groups
     outputs = w.shape[0] // groups
     transposed = w.reshape(groups, outputs, *w.shape[1:]).swapaxes(1, 2)
-    phases = [_phases(*numbers) for numbers in zip(x.shape[2:], w.shape[2:], cache.stride, cache.padding, cache.dilation, strict=True)]
+    phases = [
+        _phases(*numbers)
+        for numbers in zip(
+            x.shape[2:], w.shape[2:], cache.stride, cache.padding, cache.dilation, strict=True
+        )
+    ]
     whole = cache.stride == (1, 1)
     grad_x = xp.empty(x.shape, x.dtype) if whole else xp.zeros(x.shape, x.dtype)
     for rows, row_taps, vertical in phases[0]:
         for columns, column_taps, horizontal in phases[1]:
-            taps = transposed[..., row_taps, column_taps].reshape(x.shape[1], outputs, vertical.taps, horizontal.taps)
-            part = grad_x if whole else xp.empty((*x.shape[:2], vertical.places, horizontal.places), x.dtype)
+            taps = transposed[..., row_taps, column_taps].reshape(
+                x.shape[1], outputs, vertical.taps, horizontal.taps
+            )
+            part = (
+                grad_x
+                if whole
+                else xp.empty((*x.shape[:2], vertical.places, horizontal.places), x.dtype)
+            )
             _correlate(xp, grad_y, taps, None, vertical, horizontal, groups, part)
             if not whole:
                 grad_x[:, :, rows, columns] = part
@@ -258,14 +315,20 @@ def _input_gradient(xp, grad_y, cache):
 
 
 def _phases(n, kernel, stride, padding, dilation):
-    """For each residue: the pixels, the taps that touch them, and from which places of the output."""
+    """For each residue: the pixels, the taps that touch them, and from which places of the
+    output."""
     step = stride // math.gcd(stride, dilation)  # from one such tap to the next
     phases = []
     for tap in range(min(step, kernel)):
         start = (tap * dilation - padding) % stride
         if start < n:
-            axis = Axis(len(range(start, n, stride)), 1, (start + padding - tap * dilation) // stride, len(range(tap, kernel, step)),
-                        -(step * dilation // stride))
+            axis = Axis(
+                len(range(start, n, stride)),
+                1,
+                (start + padding - tap * dilation) // stride,
+                len(range(tap, kernel, step)),
+                -(step * dilation // stride),
+            )
             phases.append((slice(start, n, stride), slice(tap, kernel, step), axis))
     return phases
 
@@ -282,20 +345,25 @@ def _cuts(count, step):
 
 
 def _items(rows, groups, outputs, most, inputs):
-    """The work table: all pieces of rows with all output channels of all groups, at most `most` at once, and pieces of their inputs."""
-    outputs, group = _cuts(outputs, most) + outputs * np.arange(groups)[:, None, None], np.arange(groups)
+    """The work table: all pieces of rows with all output channels of all groups, at most `most` at
+    once, and pieces of their inputs."""
+    outputs, group = (
+        _cuts(outputs, most) + outputs * np.arange(groups)[:, None, None],
+        np.arange(groups),
+    )
     items = np.empty((len(rows), groups, outputs.shape[1], len(inputs), 8), np.int64)
-    items[..., ITEM_ROW:ITEM_ROW_END + 1] = rows[:, None, None, None]
+    items[..., ITEM_ROW : ITEM_ROW_END + 1] = rows[:, None, None, None]
     items[..., ITEM_GROUP] = group[:, None, None]
-    items[..., ITEM_OUT:ITEM_OUT_END + 1] = outputs[:, :, None]
-    items[..., ITEM_IN:ITEM_IN_END + 1] = inputs
+    items[..., ITEM_OUT : ITEM_OUT_END + 1] = outputs[:, :, None]
+    items[..., ITEM_IN : ITEM_IN_END + 1] = inputs
     items[..., ITEM_PART] = np.arange(len(rows))[:, None, None, None]
     return items.reshape(-1, 8)
 
 
 def _tables(xp, items, vertical, horizontal, inputs, chunk, strip):
-    """The tables of the kernels: `lines` holds where each tap reads vertically, `reads` where a tap's places begin in a line, and
-    `columns` which column lies where in a line: those of one residue modulo the step side by side, as far as taps reach."""
+    """The tables of the kernels: `lines` holds where each tap reads vertically, `reads` where a
+    tap's places begin in a line, and `columns` which column lies where in a line: those of one
+    residue modulo the step side by side, as far as taps reach."""
     offsets = [t * horizontal.tap for t in range(horizontal.taps)]
     residues, reads, columns = {}, [], []
     for offset in offsets:
@@ -308,4 +376,7 @@ def _tables(xp, items, vertical, horizontal, inputs, chunk, strip):
     reads = [begin[offset % horizontal.step] + offset // horizontal.step for offset in offsets]
     geometry = [vertical.first, vertical.step, horizontal.step, inputs]
     lines = [t * vertical.tap for t in range(vertical.taps)]
-    return [xp.asarray(np.asarray(table, np.int64)) for table in (items, geometry, range(chunk), range(strip), lines, reads, columns)]
+    return [
+        xp.asarray(np.asarray(table, np.int64))
+        for table in (items, geometry, range(chunk), range(strip), lines, reads, columns)
+    ]

@@ -1,33 +1,73 @@
-"""Kernels of convolution: products on the register tile, whose operands are gathered from the images panel by panel.
+"""Kernels of convolution: products on the register tile, whose operands are gathered from the
+images panel by panel.
 
-Rows of the output are counted through the batch; a strip is a few rows with all their places. Of every pixel row that a strip reads, a
-line is kept in scratch memory, padded with zeros, its columns sorted by their residues modulo the step, so that what one tap reads at
-successive places lies side by side. Panels are copied from lines in pieces as wide as the tile; what a piece writes too much, the next
-one overwrites. The tables of the geometry are made in :mod:`numcore.nn._convolution`; `channels` and `rows` say by their lengths
-how many channels and rows are gathered at once.
+Rows of the output are counted through the batch; a strip is a few rows with all their places. Of
+every pixel row that a strip reads, a line is kept in scratch memory, padded with zeros, its columns
+sorted by their residues modulo the step, so that what one tap reads at successive places lies side
+by side. Panels are copied from lines in pieces as wide as the tile; what a piece writes too much,
+the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn._convolution`;
+`channels` and `rows` say by their lengths how many channels and rows are gathered at once.
 """
 
 from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ._convolution_vectors import copy_tile_row
 
-ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(8)
+ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
+    8
+)
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
 OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
 MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
 
-TABLES = ("in int64 items[count, 8]; in int64 geometry[4]; in int64 channels[chunk]; in int64 rows[strip]; in int64 lines[down]; "
-          "in int64 reads[right]; in int64 columns[wide]; ")
-SCRATCH = ("scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[strip*down]; scratch int64 piece_at[48]; "
-           "scratch int64 piece_row[48]; scratch int64 piece_from[48]; scratch int64 bases[48]")
+TABLES = (
+    "in int64 items[count, 8]; in int64 geometry[4]; in int64 channels[chunk]; "
+    "in int64 rows[strip]; in int64 lines[down]; "
+    "in int64 reads[right]; in int64 columns[wide]; "
+)
+SCRATCH = (
+    "scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[strip*down]; "
+    "scratch int64 piece_at[48]; "
+    "scratch int64 piece_row[48]; scratch int64 piece_from[48]; scratch int64 bases[48]"
+)
 
 
-@kernel("in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; " + TABLES + "out T y[n, o, high, broad]; "
-        "scratch T panel[48*chunk*down*right+64]; scratch T sums[128*strip*broad+6144]; " + SCRATCH,
-        split="count", gpu="block", threads=256, grain="1", twin_tolerance={"float32": 1e-5, "float64": 1e-13})
-def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, columns, y, panel, sums, planes, slots, piece_at, piece_row,
-             piece_from, bases, start, stop):
-    """y[n, o, i, j] = bias[o] + Σ weights[o, c, tap] x[n, c, pixel (i, j, tap)] for the rows and output channels of every item."""
+@kernel(
+    "in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; "
+    + TABLES
+    + "out T y[n, o, high, broad]; "
+    "scratch T panel[48*chunk*down*right+64]; scratch T sums[128*strip*broad+6144]; " + SCRATCH,
+    split="count",
+    gpu="block",
+    threads=256,
+    grain="1",
+    twin_tolerance={"float32": 1e-5, "float64": 1e-13},
+)
+def convolve(
+    x,
+    weights,
+    bias,
+    items,
+    geometry,
+    channels,
+    rows,
+    lines,
+    reads,
+    columns,
+    y,
+    panel,
+    sums,
+    planes,
+    slots,
+    piece_at,
+    piece_row,
+    piece_from,
+    bases,
+    start,
+    stop,
+):
+    """y[n, o, i, j] = bias[o] + Σ weights[o, c, tap] x[n, c, pixel (i, j, tap)] for the rows and
+    output channels of every item."""
     width, height, down, right = tile_cols(panel[0]), tile_rows(panel[0]), lines.size, reads.size
     taps, broad, wide, inputs = down * right, y.shape[3], columns.size, geometry[GROUP_CHANNELS]
     for n in range(start, stop):
@@ -38,24 +78,69 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
         count = assign_slots(geometry, lines, first, end, y.shape[2], slots)
         for channel in range(0, inputs, max(channels.size, 1)):
             held = min(channels.size, inputs - channel)
-            pack_lines(x, items[n, ITEM_GROUP] * inputs + channel, held, geometry, lines, columns, first, end, y.shape[2], slots, planes,
-                       count * wide, 1)
+            pack_lines(
+                x,
+                items[n, ITEM_GROUP] * inputs + channel,
+                held,
+                geometry,
+                lines,
+                columns,
+                first,
+                end,
+                y.shape[2],
+                slots,
+                planes,
+                count * wide,
+                1,
+            )
             a, a_row, depth = (out * inputs + channel) * taps, inputs * taps, held * taps
             for p in range(0, places, width):
-                pieces = cut_places(p, min(p + width, places), broad, piece_at, piece_row, piece_from)
+                pieces = cut_places(
+                    p, min(p + width, places), broad, piece_at, piece_row, piece_from
+                )
                 target = 0
                 for c in range(held):
                     for t in range(down):
                         for q in range(pieces):
-                            bases[q] = (c * count + slots[piece_row[q] * down + t]) * wide + piece_from[q]
+                            bases[q] = (
+                                c * count + slots[piece_row[q] * down + t]
+                            ) * wide + piece_from[q]
                         for s in range(right):
                             for q in range(pieces):
-                                copy_tile_row(planes, bases[q] + reads[s], panel, target + piece_at[q])
+                                copy_tile_row(
+                                    planes, bases[q] + reads[s], panel, target + piece_at[q]
+                                )
                             target += width
                 for e in range(0, whole, height):
-                    gemm_tile(weights, a + e * a_row, a_row, 1, panel, 0, width, sums, e * pitch + p, pitch, depth, channel)
+                    gemm_tile(
+                        weights,
+                        a + e * a_row,
+                        a_row,
+                        1,
+                        panel,
+                        0,
+                        width,
+                        sums,
+                        e * pitch + p,
+                        pitch,
+                        depth,
+                        channel,
+                    )
                 for e in range(whole, outputs):
-                    gemm_row(weights, a + e * a_row, a_row, 1, panel, 0, width, sums, e * pitch + p, pitch, depth, channel)
+                    gemm_row(
+                        weights,
+                        a + e * a_row,
+                        a_row,
+                        1,
+                        panel,
+                        0,
+                        width,
+                        sums,
+                        e * pitch + p,
+                        pitch,
+                        depth,
+                        channel,
+                    )
         for i in range(first, end):
             image, row = i // y.shape[2], i % y.shape[2]
             for e in range(outputs):
@@ -65,12 +150,43 @@ def convolve(x, weights, bias, items, geometry, channels, rows, lines, reads, co
                     target[j] = sums[source + j] + added
 
 
-@kernel("in T x[n, c, h, w]; in T grad_y[n, o, high, broad]; " + TABLES + "out T grads[parts, o, inputs, taps]; "
-        "scratch T panel[48*strip*broad+64]; scratch T packed[64*strip*broad]; scratch T sums[64*chunk*down*right+3072]; " + SCRATCH,
-        split="count", gpu="block", threads=256, grain="1", twin_tolerance={"float32": 2e-5, "float64": 1e-13})
-def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, columns, grads, panel, packed, sums, planes, slots, piece_at,
-                     piece_row, piece_from, bases, start, stop):
-    """grads[part, o, c, tap] = Σ grad_y[n, o, i, j] x[n, c, pixel (i, j, tap)] over the rows of every item, strip by strip.
+@kernel(
+    "in T x[n, c, h, w]; in T grad_y[n, o, high, broad]; "
+    + TABLES
+    + "out T grads[parts, o, inputs, taps]; "
+    "scratch T panel[48*strip*broad+64]; scratch T packed[64*strip*broad]; "
+    "scratch T sums[64*chunk*down*right+3072]; " + SCRATCH,
+    split="count",
+    gpu="block",
+    threads=256,
+    grain="1",
+    twin_tolerance={"float32": 2e-5, "float64": 1e-13},
+)
+def convolve_weights(
+    x,
+    grad_y,
+    items,
+    geometry,
+    channels,
+    rows,
+    lines,
+    reads,
+    columns,
+    grads,
+    panel,
+    packed,
+    sums,
+    planes,
+    slots,
+    piece_at,
+    piece_row,
+    piece_from,
+    bases,
+    start,
+    stop,
+):
+    """grads[part, o, c, tap] = Σ grad_y[n, o, i, j] x[n, c, pixel (i, j, tap)] over the rows of
+    every item, strip by strip.
 
     Lines hold their channels side by side, and the columns of a panel are pairs (tap, channel).
     """
@@ -87,14 +203,35 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
             end = min(first + rows.size, items[n, ITEM_ROW_END])
             places = (end - first) * broad
             assign_slots(geometry, lines, first, end, high, slots)
-            pack_lines(x, items[n, ITEM_GROUP] * grads.shape[2] + channel, held, geometry, lines, columns, first, end, high, slots, planes,
-                       1, held)
+            pack_lines(
+                x,
+                items[n, ITEM_GROUP] * grads.shape[2] + channel,
+                held,
+                geometry,
+                lines,
+                columns,
+                first,
+                end,
+                high,
+                slots,
+                planes,
+                1,
+                held,
+            )
             for i in range(first, end):
                 image, row = i // high, i % high
                 for e in range(outputs):
-                    copy(grad_y[image, out + e, row], 0, packed, e * places + (i - first) * broad, broad)
+                    copy(
+                        grad_y[image, out + e, row],
+                        0,
+                        packed,
+                        e * places + (i - first) * broad,
+                        broad,
+                    )
             for p in range(0, entries, width):
-                pieces = cut_entries(p, min(p + width, entries), held, reads, piece_at, piece_row, piece_from)
+                pieces = cut_entries(
+                    p, min(p + width, entries), held, reads, piece_at, piece_row, piece_from
+                )
                 target = 0
                 for i in range(end - first):
                     for q in range(pieces):
@@ -104,9 +241,35 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
                             copy_tile_row(planes, bases[q] + j * held, panel, target + piece_at[q])
                         target += width
                 for e in range(0, whole, height):
-                    gemm_tile(packed, e * places, places, 1, panel, 0, width, sums, e * pitch + p, pitch, places, 1)
+                    gemm_tile(
+                        packed,
+                        e * places,
+                        places,
+                        1,
+                        panel,
+                        0,
+                        width,
+                        sums,
+                        e * pitch + p,
+                        pitch,
+                        places,
+                        1,
+                    )
                 for e in range(whole, outputs):
-                    gemm_row(packed, e * places, places, 1, panel, 0, width, sums, e * pitch + p, pitch, places, 1)
+                    gemm_row(
+                        packed,
+                        e * places,
+                        places,
+                        1,
+                        panel,
+                        0,
+                        width,
+                        sums,
+                        e * pitch + p,
+                        pitch,
+                        places,
+                        1,
+                    )
         for e in range(outputs):
             target = grads[items[n, ITEM_PART], out + e]
             for c in range(held):
@@ -115,7 +278,8 @@ def convolve_weights(x, grad_y, items, geometry, channels, rows, lines, reads, c
 
 
 def in_tiles(count, height):
-    """Rows of a product that tiles compute: with the last tile reaching beyond the end, unless one row is left over."""
+    """Rows of a product that tiles compute: with the last tile reaching beyond the end, unless one
+    row is left over."""
     return count if count % height != 1 else count - 1
 
 
@@ -125,7 +289,8 @@ def copy(source, at, target, to, count):
 
 
 def assign_slots(geometry, lines, first, end, high, slots):
-    """slots[row, tap] = the line that holds the pixel row which this tap reads; how many lines there are."""
+    """slots[row, tap] = the line that holds the pixel row which this tap reads; how many lines
+    there are."""
     count, down = 0, lines.size
     for i in range(end - first):
         for t in range(down):
@@ -140,8 +305,23 @@ def assign_slots(geometry, lines, first, end, high, slots):
     return count
 
 
-def pack_lines(x, channel, held, geometry, lines, columns, first, end, high, slots, planes, channel_step, column_step):
-    """planes[c * channel_step + (slot * wide + q) * column_step] = column columns[q] of the slot's pixel row, 0 outside the image."""
+def pack_lines(
+    x,
+    channel,
+    held,
+    geometry,
+    lines,
+    columns,
+    first,
+    end,
+    high,
+    slots,
+    planes,
+    channel_step,
+    column_step,
+):
+    """planes[c * channel_step + (slot * wide + q) * column_step] = column columns[q] of the slot's
+    pixel row, 0 outside the image."""
     packed, wide, height = -1, columns.size, x.shape[2]
     for i in range(first, end):
         image, top = i // high, geometry[TOP] + i % high * geometry[STEP]
@@ -152,7 +332,14 @@ def pack_lines(x, channel, held, geometry, lines, columns, first, end, high, slo
                 for c in range(held):
                     target = c * channel_step + slot * wide * column_step
                     if 0 <= row < height:
-                        pack_line(x[image, channel + c, row], geometry[COLUMN_STEP], columns, planes, target, column_step)
+                        pack_line(
+                            x[image, channel + c, row],
+                            geometry[COLUMN_STEP],
+                            columns,
+                            planes,
+                            target,
+                            column_step,
+                        )
                     else:
                         fill_zeros(planes, target, column_step, 0, wide)
 
@@ -171,7 +358,9 @@ def pack_line(source, step, columns, planes, target, column_step):
     else:
         for q in range(columns.size):
             inside = 0 <= columns[q] < source.size
-            planes[target + q * column_step] = source[columns[q]] if inside else source.dtype.type(0)
+            planes[target + q * column_step] = (
+                source[columns[q]] if inside else source.dtype.type(0)
+            )
 
 
 def fill_zeros(planes, target, column_step, low, high):
@@ -180,7 +369,8 @@ def fill_zeros(planes, target, column_step, low, high):
 
 
 def cut_places(low, high, broad, piece_at, piece_row, piece_from):
-    """Places [low, high) of a strip as pieces of single rows: where in the panel, which row, from which place on; how many."""
+    """Places [low, high) of a strip as pieces of single rows: where in the panel, which row, from
+    which place on; how many."""
     count, at = 0, low
     while at < high:
         piece_at[count], piece_row[count], piece_from[count] = at - low, at // broad, at % broad
@@ -189,12 +379,17 @@ def cut_places(low, high, broad, piece_at, piece_row, piece_from):
 
 
 def cut_entries(low, high, held, reads, piece_at, piece_row, piece_from):
-    """Entries [low, high) of (tap, channel) as pieces that lie side by side in a line: where in the panel, which row tap, from where on."""
+    """Entries [low, high) of (tap, channel) as pieces that lie side by side in a line: where in the
+    panel, which row tap, from where on."""
     count, at, right = 0, low, reads.size
     while at < high:
         tap = at // held
         column = tap % right
-        piece_at[count], piece_row[count], piece_from[count] = at - low, tap // right, reads[column] * held + at % held
+        piece_at[count], piece_row[count], piece_from[count] = (
+            at - low,
+            tap // right,
+            reads[column] * held + at % held,
+        )
         while column + 1 < right and reads[column + 1] == reads[column] + 1:
             tap, column = tap + 1, column + 1
         at, count = (tap + 1) * held, count + 1

@@ -1,4 +1,5 @@
-"""Copies as wide as the register tile, for panels of convolutions: LLVM does not unroll a loop whose length only the loader knows."""
+"""Copies as wide as the register tile, for panels of convolutions: LLVM does not unroll a loop
+whose length only the loader knows."""
 
 from ..intrinsics import by_vector_width, flat_arguments, intrinsic, tile_cols, tile_shape
 
@@ -8,14 +9,20 @@ __all__ = ["copy_tile_row"]
 def _copy_type(source, at, target, to):
     from numba import types
 
-    fits = all(isinstance(a, types.Array) and a.ndim == 1 and a.layout == "C" and a.dtype == source.dtype for a in (source, target))
+    fits = all(
+        isinstance(a, types.Array) and a.ndim == 1 and a.layout == "C" and a.dtype == source.dtype
+        for a in (source, target)
+    )
     return types.void if fits and isinstance(source.dtype, types.Float) else None
 
 
 def _emit_copy(context, builder, signature, arguments):
     from llvmlite import ir
 
-    real, itemsize = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+    real, itemsize = (
+        context.get_value_type(signature.args[0].dtype),
+        signature.args[0].dtype.bitwidth // 8,
+    )
 
     def body(builder, width, arguments):
         source, target = arguments
@@ -23,18 +30,28 @@ def _emit_copy(context, builder, signature, arguments):
         vector = ir.VectorType(real, lanes)
 
         def at(pointer, offset):
-            return builder.bitcast(builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)]), vector.as_pointer())
+            return builder.bitcast(
+                builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)]), vector.as_pointer()
+            )
 
         offsets = range(0, tile_shape(width, itemsize)[1], lanes)
         loaded = [builder.load(at(source, offset), align=itemsize) for offset in offsets]
         for offset, value in zip(offsets, loaded, strict=True):
             builder.store(value, at(target, offset), align=itemsize)
 
-    return by_vector_width(context, builder, "copy_row", real, flat_arguments(context, builder, signature, arguments), body)
+    return by_vector_width(
+        context,
+        builder,
+        "copy_row",
+        real,
+        flat_arguments(context, builder, signature, arguments),
+        body,
+    )
 
 
 @intrinsic(_copy_type, _emit_copy)
 def copy_tile_row(source, at, target, to):
-    """``target[to:to + tile_cols] = source[at:at + tile_cols]``, of flat arrays that do not overlap there."""
+    """``target[to:to + tile_cols] = source[at:at + tile_cols]``, of flat arrays that do not overlap
+    there."""
     cols = tile_cols(source[0])
-    target[to:to + cols] = source[at:at + cols]
+    target[to : to + cols] = source[at : at + cols]

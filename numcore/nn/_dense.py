@@ -42,17 +42,17 @@ def dense(x, w, b=None):
     ValueError
         Shapes that do not fit.
 
-    Notes
-    -----
-    2 n n_in n_out operations for n rows. Errors are those of a matrix product: at most about n_in eps Σ abs(x_i w_ij).
+    Notes ----- 2 n n_in n_out operations for n rows. Errors are those of a matrix product: at most
+    about n_in eps Σ abs(x_i w_ij).
 
-    References
-    ----------
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+    References ---------- D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations
+    by back-propagating errors", Nature 323, 1986.
 
     Examples
     --------
-    >>> y, cache = dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0]))
+    >>> y, cache = dense(
+    ...     np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0])
+    ... )
     >>> y
     array([[12., 26.]])
     """
@@ -62,9 +62,14 @@ def dense(x, w, b=None):
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(x=x, w=w, b=b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
-        raise ValueError(f"w must have shape (n_in, n_out), n_in being the last extent of x (got shape {w.shape}, x has {x.shape})")
+        raise ValueError(
+            f"w must have shape (n_in, n_out), n_in being the last extent of x (got shape "
+            f"{w.shape}, x has {x.shape})"
+        )
     if b is not None and b.shape != w.shape[1:]:
-        raise ValueError(f"b must have shape {w.shape[1:]}, as w has shape {w.shape} (got {b.shape})")
+        raise ValueError(
+            f"b must have shape {w.shape[1:]}, as w has shape {w.shape} (got {b.shape})"
+        )
     y = x.reshape(math.prod(x.shape[:-1]), w.shape[0]) @ w
     if b is not None:
         y += b
@@ -95,18 +100,18 @@ def dense_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes
-    -----
-    grad_x = G wᵀ, grad_w = xᵀ G, grad_b = Σ G over the rows, with G = grad_y; 4 n n_in n_out operations.
+    Notes ----- grad_x = G wᵀ, grad_w = xᵀ G, grad_b = Σ G over the rows, with G = grad_y; 4 n n_in
+    n_out operations.
 
-    References
-    ----------
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+    References ---------- D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations
+    by back-propagating errors", Nature 323, 1986.
 
     Examples
     --------
     >>> from numcore.nn.layers import dense
-    >>> y, cache = dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0]))
+    >>> y, cache = dense(
+    ...     np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0])
+    ... )
     >>> grad_x, grad_w, grad_b = dense_vjp(np.array([[1.0, 1.0]]), cache)
     >>> grad_x, grad_w, grad_b
     (array([[1. , 3.5]]), array([[1., 1.],
@@ -124,7 +129,8 @@ def dense_vjp(grad_y, cache):
 
 
 def column_sums(xp, g):
-    """The sums over the rows, as products of blocks of rows with a row of ones: quicker than a sum, and partial sums stay short."""
+    """The sums over the rows, as products of blocks of rows with a row of ones: quicker than a sum,
+    and partial sums stay short."""
     whole = len(g) - len(g) % SUMMED
     rest = xp.ones(len(g) - whole, g.dtype) @ g[whole:]
     if not whole:

@@ -1,4 +1,5 @@
-"""Scalar products and squared distances of rows that lie anywhere in memory, eight at a time in vector registers."""
+"""Scalar products and squared distances of rows that lie anywhere in memory, eight at a time in
+vector registers."""
 
 import numpy as np
 
@@ -12,22 +13,44 @@ ROWS, COLS = 2, 4
 def _dots_type(a0, a1, b0, b1, b2, b3, size, sums):
     from numba import types
 
-    fits = isinstance(sums, types.Array) and sums.ndim == 1 and sums.layout == "C" and isinstance(sums.dtype, types.Float)
-    return types.void if fits and all(isinstance(x, types.Integer) for x in (a0, a1, b0, b1, b2, b3, size)) else None
+    fits = (
+        isinstance(sums, types.Array)
+        and sums.ndim == 1
+        and sums.layout == "C"
+        and isinstance(sums.dtype, types.Float)
+    )
+    return (
+        types.void
+        if fits and all(isinstance(x, types.Integer) for x in (a0, a1, b0, b1, b2, b3, size))
+        else None
+    )
 
 
 def _emit(name, term):
     """`term` gives the factors of what two elements add."""
+
     def emit(context, builder, signature, arguments):
         from numba import types
 
         sums = signature.args[-1]
-        values = [context.cast(builder, value, kind, types.int64) for kind, value in zip(signature.args[:-1], arguments[:-1], strict=True)]
+        values = [
+            context.cast(builder, value, kind, types.int64)
+            for kind, value in zip(signature.args[:-1], arguments[:-1], strict=True)
+        ]
         values.append(context.make_array(sums)(context, builder, arguments[-1]).data)
         real, itemsize = context.get_value_type(sums.dtype), sums.dtype.bitwidth // 8
 
         def body(builder, width, values):
-            _sums_loop(builder, real, itemsize, width // (8 * itemsize), term, values[:ROWS], values[ROWS:ROWS + COLS], *values[-2:])
+            _sums_loop(
+                builder,
+                real,
+                itemsize,
+                width // (8 * itemsize),
+                term,
+                values[:ROWS],
+                values[ROWS : ROWS + COLS],
+                *values[-2:],
+            )
 
         return by_vector_width(context, builder, name, real, values, body)
 
@@ -48,16 +71,25 @@ def _sums_loop(builder, real, itemsize, lanes, term, a, b, size, sums):
         return value
 
     def add_term(x, y, total):  # "contract": one fused instruction where the CPU has it
-        return builder.fadd(builder.fmul(*term(builder, x, y), flags=("contract",)), total, flags=("contract",))
+        return builder.fadd(
+            builder.fmul(*term(builder, x, y), flags=("contract",)), total, flags=("contract",)
+        )
 
     def loop(first, last, step, kind, zeros):
-        before, head, done = builder.block, *(builder.append_basic_block(f"sums.{part}") for part in ("loop", "done"))
+        before, head, done = (
+            builder.block,
+            *(builder.append_basic_block(f"sums.{part}") for part in ("loop", "done")),
+        )
         builder.cbranch(builder.icmp_signed("<", first, last), head, done)
         builder.position_at_end(head)
         e = builder.phi(i64)
         totals = [builder.phi(kind) for _ in range(ROWS * COLS)]
         x = [load(row, e, kind) for row in rows]
-        new = [add_term(x[i], x[ROWS + j], totals[i * COLS + j]) for i in range(ROWS) for j in range(COLS)]
+        new = [
+            add_term(x[i], x[ROWS + j], totals[i * COLS + j])
+            for i in range(ROWS)
+            for j in range(COLS)
+        ]
         following = builder.add(e, ir.Constant(i64, step))
         builder.cbranch(builder.icmp_signed("<", following, last), head, done)
         e.add_incoming(first, before)
@@ -83,8 +115,16 @@ def _across(builder, total, lanes):
 
     while lanes > 1:
         lanes //= 2
-        parts = [builder.shuffle_vector(total, total, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [first + i for i in range(lanes)]))
-                 for first in (0, lanes)]
+        parts = [
+            builder.shuffle_vector(
+                total,
+                total,
+                ir.Constant(
+                    ir.VectorType(ir.IntType(32), lanes), [first + i for i in range(lanes)]
+                ),
+            )
+            for first in (0, lanes)
+        ]
         total = builder.fadd(*parts)
     return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
@@ -96,12 +136,16 @@ def _difference_twice(builder, x, y):
 
 def _rows(addresses, size, dtype):
     kind = np.ctypeslib.as_ctypes_type(dtype)
-    return [np.array((kind * int(size)).from_address(int(address))) if size else np.empty(0, dtype) for address in addresses]
+    return [
+        np.array((kind * int(size)).from_address(int(address))) if size else np.empty(0, dtype)
+        for address in addresses
+    ]
 
 
 @intrinsic(_dots_type, _emit("dots_2_by_4", lambda builder, x, y: (x, y)))
 def dots_2_by_4(a0, a1, b0, b1, b2, b3, size, sums):
-    """``sums[4 * i + j] = sum over e < size of a_i[e] b_j[e]`` for rows of sums' dtype, of which the addresses are given."""
+    """``sums[4 * i + j] = sum over e < size of a_i[e] b_j[e]`` for rows of sums' dtype, of which
+    the addresses are given."""
     rows = _rows((a0, a1, b0, b1, b2, b3), size, sums.dtype)
     for s in range(ROWS * COLS):
         sums[s] = rows[s // COLS] @ rows[ROWS + s % COLS]
@@ -112,4 +156,4 @@ def squares_2_by_4(a0, a1, b0, b1, b2, b3, size, sums):
     """``sums[4 * i + j] = sum over e < size of (a_i[e] - b_j[e])²``, as `dots_2_by_4`."""
     rows = _rows((a0, a1, b0, b1, b2, b3), size, sums.dtype)
     for s in range(ROWS * COLS):
-        sums[s] = ((rows[s // COLS] - rows[ROWS + s % COLS])**2).sum()
+        sums[s] = ((rows[s // COLS] - rows[ROWS + s % COLS]) ** 2).sum()

@@ -1,8 +1,9 @@
 """Embedding: rows of a table by their numbers, and the gradient of the table.
 
-The gradient of a row is the sum of the gradients of all places where the row stands. Places are sorted by row first, so that every row is
-one ordered sum, the same at any number of threads. Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model",
-Journal of Machine Learning Research 3, 2003.
+The gradient of a row is the sum of the gradients of all places where the row stands. Places are
+sorted by row first, so that every row is one ordered sum, the same at any number of threads. Y.
+Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of
+Machine Learning Research 3, 2003.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ class EmbeddingCache(NamedTuple):
     table: Any
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -51,9 +52,8 @@ def embedding(idx, table):
     -----
     Rows are copied: there is no error.
 
-    References
-    ----------
-    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of Machine Learning Research 3, 2003.
+    References ---------- Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic
+    language model", Journal of Machine Learning Research 3, 2003.
 
     Examples
     --------
@@ -74,7 +74,10 @@ def embedding(idx, table):
         raise TypeError(f"idx must be integers (got dtype {idx.dtype})")
     outside = (idx < 0) | (idx >= len(table))
     if bool(outside.any()):
-        raise ValueError(f"idx must satisfy 0 <= idx < {len(table)}, the rows of table (got {int(idx[outside][0])})")
+        raise ValueError(
+            f"idx must satisfy 0 <= idx < {len(table)}, the rows of table (got "
+            f"{int(idx[outside][0])})"
+        )
     if device_of(idx) is not device_of(table):
         if not isinstance(idx, np.ndarray):
             on_device(idx=idx, table=table)  # a TypeError
@@ -106,15 +109,12 @@ def embedding_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes
-    -----
-    Sums are made in float64, one place after the other: a float32 result has the error of one rounding, a float64 result one that grows
-    with the number of places of a row.
-    O(N log N + (N + n) d) for N indices.
+    Notes ----- Sums are made in float64, one place after the other: a float32 result has the error
+    of one rounding, a float64 result one that grows with the number of places of a row. O(N log N +
+    (N + n) d) for N indices.
 
-    References
-    ----------
-    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of Machine Learning Research 3, 2003.
+    References ---------- Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic
+    language model", Journal of Machine Learning Research 3, 2003.
 
     Examples
     --------
@@ -133,20 +133,31 @@ def embedding_vjp(grad_y, cache):
     dtype = float_dtype(grad_y=grad_y, cache=table)
     checked_gradient(grad_y, (*idx.shape, table.shape[1]))
     flat = idx.reshape(-1)
-    short = flat.astype(np.uint16) if len(table) <= 1 << 16 else flat  # NumPy sorts short integers by their digits, which is faster
+    short = (
+        flat.astype(np.uint16) if len(table) <= 1 << 16 else flat
+    )  # NumPy sorts short integers by their digits, which is faster
     places = xp.argsort(short, kind="stable")
     ends = xp.zeros(len(table) + 1, np.int64)
     ends[1:] = xp.cumsum(xp.bincount(flat, minlength=len(table)))
     grad_table = xp.empty(table.shape, dtype)
-    sum_places(xp.ascontiguousarray(grad_y).reshape(flat.size, table.shape[1]), places.astype(np.int64), ends, grad_table)
+    sum_places(
+        xp.ascontiguousarray(grad_y).reshape(flat.size, table.shape[1]),
+        places.astype(np.int64),
+        ends,
+        grad_table,
+    )
     return grad_table
 
 
-# --- kernel ------------------------------------------------------------------------------------------------------------------------
+# --- kernel ---------------------------------------------------------------------------------------
 
 
-@kernel("in T grad_y[m, d]; in int64 places[m]; in int64 ends[n+1]; out T grad_table[n, d]; scratch float64 total[d]",
-        split="n", gpu="warp")
+@kernel(
+    "in T grad_y[m, d]; in int64 places[m]; in int64 ends[n+1]; out T grad_table[n, d]; "
+    "scratch float64 total[d]",
+    split="n",
+    gpu="warp",
+)
 def sum_places(grad_y, places, ends, grad_table, total, start, stop):
     """Row i of the table stands at ``places[ends[i]:ends[i + 1]]``."""
     for i in range(start, stop):

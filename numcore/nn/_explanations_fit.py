@@ -1,8 +1,9 @@
-"""Fitting and scoring the linear models of explanations, block by block: weighted least squares, and means of gradients.
+"""Fitting and scoring the linear models of explanations, block by block: weighted least squares,
+and means of gradients.
 
-Both keep sums over the samples seen, in float64 and relative to a shift near their mean, and never the samples. Standard errors are
-those of the sandwich estimate; where the samples of a row come in several blocks, the residuals of a block are those of the fit to the
-samples up to it.
+Both keep sums over the samples seen, in float64 and relative to a shift near their mean, and never
+the samples. Standard errors are those of the sandwich estimate; where the samples of a row come in
+several blocks, the residuals of a block are those of the fit to the samples up to it.
 """
 
 import math
@@ -16,7 +17,7 @@ from ._explanations_neighbourhoods import Path, quiet
 __all__ = ["LeastSquares", "MeanGradient", "fitted", "gradient_at", "occlusion", "score"]
 
 
-# --- the procedure: each function gives attributions, intercepts, losses and standard errors in float64 ------------------------------
+# --- the procedure: each function gives attributions, intercepts, losses and standard errors in float  # noqa: E501
 
 
 def fitted(problem, zone, loss, kernel, intercept=True, ridge=0.0):
@@ -46,7 +47,12 @@ def _least_squares(problem, zone, loss, kernel, intercept, ridge, w, b, losses, 
             target, weight = block.evaluate(problem.box.f), _weights(block, kernel)
             if loss == "difference":
                 target -= at_x[rows, None]
-            fit.add(block.offsets(), weight, target, block.origin - (float(zone.multiplicative) if loss == "difference" else 0.0))
+            fit.add(
+                block.offsets(),
+                weight,
+                target,
+                block.origin - (float(zone.multiplicative) if loss == "difference" else 0.0),
+            )
         w[rows], level, losses[rows], errors[rows] = fit.result()
         if free:
             b[rows] = level - (w[rows] * fit.origin).sum(axis=1)
@@ -55,21 +61,30 @@ def _least_squares(problem, zone, loss, kernel, intercept, ridge, w, b, losses, 
 
 
 def _shapley(problem, zone, ridge, w, b, losses, errors):
-    """Least squares with g(baseline) = f(baseline) and g(x) = f(x), that is Σ w = gain: w = gain / d + v with Σ v = 0.
+    """Least squares with g(baseline) = f(baseline) and g(x) = f(x), that is Σ w = gain: w = gain /
+    d + v with Σ v = 0.
 
-    For a coalition with s features removed and its complement v is fitted to half the difference of what the equal shares leave.
+    For a coalition with s features removed and its complement v is fitted to half the difference of
+    what the equal shares leave.
     """
     xp, d, box = problem.xp, problem.d, problem.box
     b[...] = box.f_of_rows(problem.baseline)
     gain = box.f_of_rows(problem.x) - b
     w[...] = gain[:, None] / d
     for rows, blocks in zone.groups():
-        fit, rest, total = LeastSquares(xp, "sum_zero", ridge, zone.sampled), xp.zeros(rows.stop - rows.start), 0.0
+        fit, rest, total = (
+            LeastSquares(xp, "sum_zero", ridge, zone.sampled),
+            xp.zeros(rows.stop - rows.start),
+            0.0,
+        )
         for block in blocks:
             first, second = block.evaluate(box.f), block.evaluate(box.f, flip=True)
             half = (first - second - gain[rows, None] * (1 - 2 * block.removed_size / d)) / 2
             mean = (first + second - 2 * b[rows, None] - gain[rows, None]) / 2
-            rest, total = rest + (block.weight * mean**2).sum(axis=1), total + block.weight.sum(axis=1)
+            rest, total = (
+                rest + (block.weight * mean**2).sum(axis=1),
+                total + block.weight.sum(axis=1),
+            )
             fit.add(block.offsets(), block.weight, half, block.origin, block.unseen)
         v, _, losses[rows], errors[rows] = fit.result()
         w[rows] += v - v.mean(axis=1, keepdims=True)
@@ -83,8 +98,13 @@ def _mean_gradient(problem, zone, kernel, w, b, losses, errors):
     for rows, blocks in zone.groups():
         fit = MeanGradient(xp, factor[rows])
         for block in blocks:
-            weight, memory = _weights(block, kernel), problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1)
-            fit.add(block.evaluate(box.grad), xp.ones(block.shape) if weight is None else weight, memory)
+            weight, memory = (
+                _weights(block, kernel),
+                problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1),
+            )
+            fit.add(
+                block.evaluate(box.grad), xp.ones(block.shape) if weight is None else weight, memory
+            )
         w[rows], losses[rows], errors[rows] = fit.result(zone.sampled)
     if isinstance(zone, Path):
         losses[...] = xp.abs(w.sum(axis=1) - (b - box.f_of_rows(problem.baseline)))
@@ -98,7 +118,9 @@ def occlusion(problem, zone):
     if problem.n:
         b[...] = problem.box.f_of_rows(problem.x)
     for rows, blocks in zone.groups():
-        w[rows] = b[rows, None] - problem.xp.concatenate([block.evaluate(problem.box.f) for block in blocks], axis=1)
+        w[rows] = b[rows, None] - problem.xp.concatenate(
+            [block.evaluate(problem.box.f) for block in blocks], axis=1
+        )
     b -= w.sum(axis=1)
     return made
 
@@ -119,7 +141,8 @@ def gradient_at(problem, multiplicative):
 
 
 def score(problem, zone, loss, kernel, models):
-    """(k, n): the mean losses of models (attributions, intercepts, whether they multiply x - baseline) on the same samples."""
+    """(k, n): the mean losses of models (attributions, intercepts, whether they multiply x -
+    baseline) on the same samples."""
     xp, box = problem.xp, problem.box
     scores = xp.zeros((len(models), problem.n))
     if not scores.size:
@@ -134,7 +157,9 @@ def score(problem, zone, loss, kernel, models):
             total = total + weight.sum(axis=1)
             values = block.evaluate(box.grad if loss == "gradient_matching" else box.f)
             for k, (w, b) in enumerate(models):
-                scores[k, rows] += (weight * _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b)).sum(axis=1)
+                scores[k, rows] += (
+                    weight * _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b)
+                ).sum(axis=1)
         scores[:, rows] /= _checked_total(xp, total)
     return scores
 
@@ -145,13 +170,15 @@ def _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b):
     w, xp = w[rows], problem.xp
     if loss == "gradient_matching":
         away = values * problem.difference[rows, None] if zone.multiplicative else values
-        away = xp.subtract(away, w[:, None], out=problem.offsets(len(block.points)).reshape(values.shape))
+        away = xp.subtract(
+            away, w[:, None], out=problem.offsets(len(block.points)).reshape(values.shape)
+        )
         return xp.einsum("rjd,rjd->rj", away, away)
     if loss == "difference":
         at_origin = at_x[rows] + (w * (block.origin - float(zone.multiplicative))).sum(axis=1)
     else:
         at_origin = b[rows] + (w * block.origin).sum(axis=1)
-    return (values - at_origin[:, None] - block.dot(w))**2
+    return (values - at_origin[:, None] - block.dot(w)) ** 2
 
 
 @quiet
@@ -177,7 +204,10 @@ def _weights(block, kernel):
         if made is None or made.dtype.kind not in "fiub":
             raise TypeError(f"kernel must return real numbers (got {getattr(made, 'dtype', None)})")
         if made.shape != distance.shape or not bool((xp.isfinite(made) & (made >= 0)).all()):
-            raise ValueError(f"kernel must return finite weights >= 0 of shape {distance.shape} (got shape {made.shape})")
+            raise ValueError(
+                f"kernel must return finite weights >= 0 of shape {distance.shape} (got shape "
+                f"{made.shape})"
+            )
         made = made.astype(np.float64)
     else:
         with np.errstate(all="ignore"):
@@ -188,16 +218,20 @@ def _weights(block, kernel):
 def _checked_total(xp, total):
     """The sum of the weights of each row, once all samples are in."""
     if not bool((total > 0).all()):
-        raise ValueError(f"kernel must give each row weights that are not all 0 (got {int((total <= 0).sum())} rows where it is too narrow "
-                         "for the distances from x)")
+        raise ValueError(
+            f"kernel must give each row weights that are not all 0 (got {int((total <= 0).sum())} "
+            f"rows where it is too narrow "
+            "for the distances from x)"
+        )
     return total
 
 
-# --- sums over the samples ---------------------------------------------------------------------------------------------------------
+# --- sums over the samples ------------------------------------------------------------------------
 
 
 class Moments(NamedTuple):
-    """Weighted sums over offsets e (d,) and targets t: of 1, e, e eᵀ, t, t e, t²; one for each row."""
+    """Weighted sums over offsets e (d,) and targets t: of 1, e, e eᵀ, t, t e, t²; one for each
+    row."""
 
     weight: object
     first: object
@@ -227,12 +261,25 @@ class LeastSquares:
         self.origin = origin + xp.zeros((len(offsets), offsets.shape[2]))
         root = xp.ones(target.shape) if weight is None else xp.sqrt(weight)
         if self.shift is None:
-            self.shift = _weighted_mean(xp, target, root**2) if self.constraint == "intercept" else xp.zeros(len(target))
+            self.shift = (
+                _weighted_mean(xp, target, root**2)
+                if self.constraint == "intercept"
+                else xp.zeros(len(target))
+            )
         target = (target - self.shift[:, None]) * root
         if weight is not None:
             offsets *= root[..., None]
-        sums = *_moments(xp, offsets, root), (root * target).sum(axis=1), _along(xp, target, offsets), (target * target).sum(axis=1)
-        self.sums = Moments(*sums) if self.sums is None else Moments(*(a + b for a, b in zip(self.sums, sums, strict=True)))
+        sums = (
+            *_moments(xp, offsets, root),
+            (root * target).sum(axis=1),
+            _along(xp, target, offsets),
+            (target * target).sum(axis=1),
+        )
+        self.sums = (
+            Moments(*sums)
+            if self.sums is None
+            else Moments(*(a + b for a, b in zip(self.sums, sums, strict=True)))
+        )
         if self.sampled:
             level, w, *_ = self.solved = self._solve()
             residual = target - root * level[:, None] - xp.matmul(offsets, w[..., None])[..., 0]
@@ -240,7 +287,11 @@ class LeastSquares:
                 residual *= xp.sqrt(unseen)
             offsets *= residual[..., None]
             spread = _moments(xp, offsets, residual * root)
-            self.spread = spread if self.spread is None else tuple(a + b for a, b in zip(self.spread, spread, strict=True))
+            self.spread = (
+                spread
+                if self.spread is None
+                else tuple(a + b for a, b in zip(self.spread, spread, strict=True))
+            )
 
     def _constrained(self, weight, first, second):
         """Σ weight c cᵀ of the coordinates that the constraint leaves."""
@@ -255,17 +306,28 @@ class LeastSquares:
         """The matrix and the right-hand side of the normal equations."""
         m = self.sums
         if self.constraint == "sum_zero":
-            return self._constrained(m.weight, m.first, m.second), m.cross - m.cross.mean(axis=1, keepdims=True)
-        self.centre = -m.first / _nonzero(self.xp, m.weight)[:, None] if self.constraint == "intercept" else self.origin
-        return self._constrained(m.weight, m.first, m.second), m.cross + self.centre * m.target[:, None]
+            return self._constrained(m.weight, m.first, m.second), m.cross - m.cross.mean(
+                axis=1, keepdims=True
+            )
+        self.centre = (
+            -m.first / _nonzero(self.xp, m.weight)[:, None]
+            if self.constraint == "intercept"
+            else self.origin
+        )
+        return self._constrained(m.weight, m.first, m.second), m.cross + self.centre * m.target[
+            :, None
+        ]
 
     def _solve(self):
-        """Value at e = 0, w, the inverse of the normal matrix, the normal matrix, the right-hand side."""
+        """Value at e = 0, w, the inverse of the normal matrix, the normal matrix, the right-hand
+        side."""
         xp, m = self.xp, self.sums
         a, q = self._normal()
         d = a.shape[1]
         full = a
-        if self.constraint == "sum_zero":  # the direction that the constraint takes away gets an ordinary size
+        if (
+            self.constraint == "sum_zero"
+        ):  # the direction that the constraint takes away gets an ordinary size
             full = full + (xp.trace(a, axis1=1, axis2=2) / max(d - 1, 1))[:, None, None] / d
         if self.ridge:
             full = full + self.ridge * xp.eye(d)
@@ -279,12 +341,15 @@ class LeastSquares:
 
     @quiet
     def result(self):
-        """w (R, d), the value at e = 0 (R,), the mean squared residual (R,), the standard error of w (R, d)."""
+        """w (R, d), the value at e = 0 (R,), the mean squared residual (R,), the standard error of
+        w (R, d)."""
         xp, m = self.xp, self.sums
         _checked_total(xp, m.weight)
         level, w, inverse, a, q = self.solved or self._solve()
         square = m.square - (m.target**2 / m.weight if self.constraint == "intercept" else 0)
-        loss = square - 2 * (w * q).sum(axis=1) + (w * xp.matmul(a, w[..., None])[..., 0]).sum(axis=1)
+        loss = (
+            square - 2 * (w * q).sum(axis=1) + (w * xp.matmul(a, w[..., None])[..., 0]).sum(axis=1)
+        )
         loss = xp.where(loss < 0, 0.0, loss) / m.weight
         if not self.sampled:
             return w, level + self.shift, loss, xp.zeros(w.shape)
@@ -293,14 +358,16 @@ class LeastSquares:
 
 
 class MeanGradient:
-    """The weighted mean of gradients, which minimises Σ weight |gradient - w|²; `factor` (R, d) is the chain rule's."""
+    """The weighted mean of gradients, which minimises Σ weight |gradient - w|²; `factor` (R, d) is
+    the chain rule's."""
 
     def __init__(self, xp, factor):
         self.xp, self.factor, self.shift, self.sums = xp, factor, None, None
 
     @quiet
     def add(self, gradients, weight, memory):
-        """One block: gradients (R, J, d), weight (R, J), and memory of the gradients' shape, which may be theirs."""
+        """One block: gradients (R, J, d), weight (R, J), and memory of the gradients' shape, which
+        may be theirs."""
         xp = self.xp
         if self.shift is None:
             self.shift = gradients.mean(axis=1, dtype=np.float64)
@@ -309,19 +376,30 @@ class MeanGradient:
         first = xp.matmul(weights, away)
         away *= away
         sums = weights.sum(axis=2)[..., None], first, xp.matmul(weights, away)
-        self.sums = sums if self.sums is None else tuple(a + b for a, b in zip(self.sums, sums, strict=True))
+        self.sums = (
+            sums
+            if self.sums is None
+            else tuple(a + b for a, b in zip(self.sums, sums, strict=True))
+        )
 
     @quiet
     def result(self, sampled):
-        """w (R, d), the mean squared distance of the gradients (R,), the standard error of w (R, d)."""
+        """w (R, d), the mean squared distance of the gradients (R,), the standard error of w (R,
+        d)."""
         total, first, second = self.sums
         _checked_total(self.xp, total[:, 0, 0])
         mean = first[:, :1] / total[:, :1]
-        around = second - 2 * mean * first + mean**2 * total  # with weights, and with squared weights
-        around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None]**2
+        around = (
+            second - 2 * mean * first + mean**2 * total
+        )  # with weights, and with squared weights
+        around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None] ** 2
         w = self.factor * (self.shift + mean[:, 0])
         error = self.xp.sqrt(around[:, 1]) / total[:, 0]
-        return w, around[:, 0].sum(axis=1) / total[:, 0, 0], error if sampled else self.xp.zeros(w.shape)
+        return (
+            w,
+            around[:, 0].sum(axis=1) / total[:, 0, 0],
+            error if sampled else self.xp.zeros(w.shape),
+        )
 
 
 def _weighted_mean(xp, t, weight):
@@ -347,7 +425,8 @@ def _along(xp, v, e):
 
 
 def _inverse(xp, a):
-    """Inverses of symmetric matrices (R, d, d), of singular ones the inverse on their range: the smallest of several solutions.
+    """Inverses of symmetric matrices (R, d, d), of singular ones the inverse on their range: the
+    smallest of several solutions.
 
     Scaled to a unit diagonal. Matrices with NaN or infinities give NaN.
     """
@@ -359,11 +438,18 @@ def _inverse(xp, a):
     limit = 1e-13 * a.shape[1]
     try:
         inverse = xp.linalg.inv(scaled)
-        regular = bool((xp.isfinite(inverse).all(axis=(1, 2)) & (xp.abs(inverse).max(axis=(1, 2)) * limit < 1)).all())
+        regular = bool(
+            (
+                xp.isfinite(inverse).all(axis=(1, 2))
+                & (xp.abs(inverse).max(axis=(1, 2)) * limit < 1)
+            ).all()
+        )
     except np.linalg.LinAlgError:
         regular = False
     if not regular:
         values, vectors = xp.linalg.eigh(scaled)
         kept = values > limit * values[:, -1:]
-        inverse = xp.matmul(vectors * (kept / xp.where(kept, values, 1.0))[:, None], xp.swapaxes(vectors, 1, 2))
+        inverse = xp.matmul(
+            vectors * (kept / xp.where(kept, values, 1.0))[:, None], xp.swapaxes(vectors, 1, 2)
+        )
     return xp.where(good[:, None, None], inverse, np.nan) / _outer(scale, scale)

@@ -1,7 +1,8 @@
-"""Kernels of the explanations: coalitions as bits, the points that they stand for, and sums over their rows.
+"""Kernels of the explanations: coalitions as bits, the points that they stand for, and sums over
+their rows.
 
-Bit j of row i of `removed`, in word j // 64, says that sample i has feature j removed, that is set to the baseline. With J = `samples`
-samples to each row of x, sample i belongs to row i // J of x.
+Bit j of row i of `removed`, in word j // 64, says that sample i has feature j removed, that is set
+to the baseline. With J = `samples` samples to each row of x, sample i belongs to row i // J of x.
 """
 
 import math
@@ -21,12 +22,18 @@ BIT, TWO, THIRTY, EIGHTH = np.uint32(1), np.uint32(2), np.uint32(30), np.uint32(
 FEW_BITS = 2.0**-24  # a fraction that is known no finer than this gets new random bits
 
 
-S0, S1, S2, S3, S4 = (np.float32((-1)**k * (math.pi / 2)**(2 * k + 1) / math.factorial(2 * k + 1)) for k in range(5))
-C0, C1, C2, C3, C4, C5 = (np.float32((-1)**k * (math.pi / 2)**(2 * k) / math.factorial(2 * k)) for k in range(6))
+S0, S1, S2, S3, S4 = (
+    np.float32((-1) ** k * (math.pi / 2) ** (2 * k + 1) / math.factorial(2 * k + 1))
+    for k in range(5)
+)
+C0, C1, C2, C3, C4, C5 = (
+    np.float32((-1) ** k * (math.pi / 2) ** (2 * k) / math.factorial(2 * k)) for k in range(6)
+)
 
 
 def cos_sin_turn(word):
-    """Cosine and sine of word / 2**32 turns in float32: Taylor's series of a part of a quarter turn around the nearest multiple of it."""
+    """Cosine and sine of word / 2**32 turns in float32: Taylor's series of a part of a quarter turn
+    around the nearest multiple of it."""
     t = np.float32(np.int32(word << TWO)) * TO_32
     quarter = (word + EIGHTH) >> THIRTY
     x = t * t
@@ -40,13 +47,18 @@ def uniform53(high, low):
     return ((high >> FIVE) * TWO_26 + (low >> SIX)) * TO_53
 
 
-@kernel("in int64 size[k]; in float64 low[k]; in float64 width[k]; out uint64 removed[m, w]; int64 features; int64 first; "
-        "uint32 k0; uint32 k1", split="m")
+@kernel(
+    "in int64 size[k]; in float64 low[k]; in float64 width[k]; out uint64 removed[m, w]; "
+    "int64 features; int64 first; "
+    "uint32 k0; uint32 k1",
+    split="m",
+)
 def draw_coalitions(size, low, width, removed, features, first, k0, k1, start, stop):
-    """removed[i] = the subset of size[i % k] features that lies at a random place of [low, low + width) of all, in the order of the bits.
+    """removed[i] = the subset of size[i % k] features that lies at a random place of [low, low +
+    width) of all, in the order of the bits.
 
-    The place v, a number in [0, 1), decides feature by feature: with s members still to choose among l features, v < s / l takes the
-    feature, and v is spread over [0, 1) again.
+    The place v, a number in [0, 1), decides feature by feature: with s members still to choose
+    among l features, v < s / l takes the feature, and v is spread over [0, 1) again.
     """
     for i in range(start, stop):
         for a in range(removed.shape[1]):
@@ -73,10 +85,16 @@ def draw_coalitions(size, low, width, removed, features, first, k0, k1, start, s
                 v, grain = v + grain * uniform53(high, lower), TO_53
 
 
-@kernel("in uint64 removed[m, w]; in T x[n, d]; in T baseline[n, d]; out T points[m, d]; scratch T table[16*d+64]; int64 samples; "
-        "uint64 flip", split="m", gpu="warp")
+@kernel(
+    "in uint64 removed[m, w]; in T x[n, d]; in T baseline[n, d]; out T points[m, d]; "
+    "scratch T table[16*d+64]; int64 samples; "
+    "uint64 flip",
+    split="m",
+    gpu="warp",
+)
 def mask_points(removed, x, baseline, points, table, samples, flip, start, stop):
-    """points[i, j] = baseline where feature j is removed, else x; all bits count the other way round where `flip` has all bits set.
+    """points[i, j] = baseline where feature j is removed, else x; all bits count the other way
+    round where `flip` has all bits set.
 
     Four neighbours at a time are copied from a table of what their sixteen patterns of bits give.
     """
@@ -87,7 +105,9 @@ def mask_points(removed, x, baseline, points, table, samples, flip, start, stop)
             tabled = row
             for j in range(d):
                 for pattern in range(16):
-                    table[j // 4 * 64 + pattern * 4 + j % 4] = baseline[row, j] if pattern >> (j % 4) & 1 else x[row, j]
+                    table[j // 4 * 64 + pattern * 4 + j % 4] = (
+                        baseline[row, j] if pattern >> (j % 4) & 1 else x[row, j]
+                    )
         for a in range(removed.shape[1]):
             word, begin = removed[i, a] ^ flip, a * WORD
             count = min(WORD, d - begin)
@@ -96,10 +116,16 @@ def mask_points(removed, x, baseline, points, table, samples, flip, start, stop)
                 for t in range(4):
                     points[i, begin + j + t] = table[at + t]
             for j in range(count - count % 4, count):
-                points[i, begin + j] = baseline[row, begin + j] if word >> np.uint64(j) & ONE else x[row, begin + j]
+                points[i, begin + j] = (
+                    baseline[row, begin + j] if word >> np.uint64(j) & ONE else x[row, begin + j]
+                )
 
 
-@kernel("in uint64 removed[m, w]; in float64 terms[n, d]; out float64 sums[m]; int64 samples", split="m", gpu="warp")
+@kernel(
+    "in uint64 removed[m, w]; in float64 terms[n, d]; out float64 sums[m]; int64 samples",
+    split="m",
+    gpu="warp",
+)
 def mask_sums(removed, terms, sums, samples, start, stop):
     """sums[i] = the sum of terms[i // samples] over the features that are removed."""
     for i in range(start, stop):
@@ -113,13 +139,19 @@ def mask_sums(removed, terms, sums, samples, start, stop):
         sums[i] = total
 
 
-@kernel("in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; scratch uint32 words[128]; scratch float32 noise[128]; "
-        "float64 scale; int64 samples; int64 first; uint32 k0; uint32 k1", split="m", gpu="warp")
+@kernel(
+    "in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; scratch uint32 words[128]; "
+    "scratch float32 noise[128]; "
+    "float64 scale; int64 samples; int64 first; uint32 k0; uint32 k1",
+    split="m",
+    gpu="warp",
+)
 def gaussian_points(x, points, offsets, words, noise, scale, samples, first, k0, k1, start, stop):
-    """points[i] = x + normal numbers of standard deviation `scale`, by the Box–Muller transform; offsets = points - x as it is rounded.
+    """points[i] = x + normal numbers of standard deviation `scale`, by the Box–Muller transform;
+    offsets = points - x as it is rounded.
 
-    Of 128 features at a time, a counter makes the noise of one in each quarter, in float32, from two radii and two angles: none is beyond
-    6.7 standard deviations.
+    Of 128 features at a time, a counter makes the noise of one in each quarter, in float32, from
+    two radii and two angles: none is beyond 6.7 standard deviations.
     """
     d = x.shape[1]
     for i in range(start, stop):
@@ -129,11 +161,18 @@ def gaussian_points(x, points, offsets, words, noise, scale, samples, first, k0,
             quarter = (count + 3) // 4
             for q in range(quarter):
                 a, b, c, e = philox4x32(np.uint64(first + i), np.uint64(begin // 4 + q), k0, k1)
-                words[q], words[quarter + q], words[2 * quarter + q], words[3 * quarter + q] = a, b, c, e
+                words[q], words[quarter + q], words[2 * quarter + q], words[3 * quarter + q] = (
+                    a,
+                    b,
+                    c,
+                    e,
+                )
             for p in range(2 * quarter):
                 r = math.sqrt(MINUS_TWO * log((np.float32(words[p]) + ONE_32) * TO_32))
                 cosine, sine = cos_sin_turn(words[2 * quarter + p])
                 noise[p], noise[2 * quarter + p] = r * cosine, r * sine
             for j in range(count):
                 points[i, begin + j] = x[row, begin + j] + scale * np.float64(noise[j])
-                offsets[i, begin + j] = np.float64(points[i, begin + j]) - np.float64(x[row, begin + j])
+                offsets[i, begin + j] = np.float64(points[i, begin + j]) - np.float64(
+                    x[row, begin + j]
+                )

@@ -1,8 +1,9 @@
-"""Neighbourhoods of the explanations: where a black box is evaluated around each row of x, in batches over all rows.
+"""Neighbourhoods of the explanations: where a black box is evaluated around each row of x, in
+batches over all rows.
 
-A neighbourhood gives blocks of samples. A block covers J samples of each of R rows of x, or a part of the samples of one row where
-these do not fit into a batch. All random numbers are words of Philox at the number of the sample, so that samples do not depend on how
-they are cut into batches.
+A neighbourhood gives blocks of samples. A block covers J samples of each of R rows of x, or a part
+of the samples of one row where these do not fit into a batch. All random numbers are words of
+Philox at the number of the sample, so that samples do not depend on how they are cut into batches.
 """
 
 import itertools
@@ -14,10 +15,21 @@ from ..dispatch import on_device
 from ..random import key_from_rng, philox_uint32
 from ._explanations_kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
 
-__all__ = ["BlackBox", "Coalitions", "Custom", "Gaussian", "Masks", "Path", "Problem", "stratified_sizes"]
+__all__ = [
+    "BlackBox",
+    "Coalitions",
+    "Custom",
+    "Gaussian",
+    "Masks",
+    "Path",
+    "Problem",
+    "stratified_sizes",
+]
 
 ALL_BITS = 2**64 - 1
-quiet = np.errstate(all="ignore")  # results show what overflowed; around our own arithmetic only, never around the user's functions
+quiet = np.errstate(
+    all="ignore"
+)  # results show what overflowed; around our own arithmetic only, never around the user's functions
 
 
 class BlackBox:
@@ -27,7 +39,9 @@ class BlackBox:
         self._f, self._grad, self.batch_size, self.n_evaluations = f, grad, batch_size, 0
 
     def f(self, points):
-        return self._call("f", self._f, points, points.shape[:1]).astype(np.float64)  # a copy: f may return a part of the points
+        return self._call("f", self._f, points, points.shape[:1]).astype(
+            np.float64
+        )  # a copy: f may return a part of the points
 
     def grad(self, points):
         return self._call("grad", self._grad, points, points.shape)
@@ -36,15 +50,25 @@ class BlackBox:
         xp, (y, _) = on_device(**{name: function(points), "x": points})
         self.n_evaluations += len(points)
         if y is None or y.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must return real numbers (got {'None' if y is None else y.dtype})")
+            raise TypeError(
+                f"{name} must return real numbers (got {'None' if y is None else y.dtype})"
+            )
         if y.shape != shape:
-            raise ValueError(f"{name} must return shape {shape} for points of shape {points.shape} (got {y.shape})")
+            raise ValueError(
+                f"{name} must return shape {shape} for points of shape {points.shape} (got "
+                f"{y.shape})"
+            )
         return y
 
     def f_of_rows(self, rows):
         """f of the rows of x or of the baseline, in batches."""
         xp, _ = on_device(rows=rows)
-        return xp.concatenate([self.f(rows[i:i + self.batch_size].copy()) for i in range(0, len(rows), self.batch_size)])
+        return xp.concatenate(
+            [
+                self.f(rows[i : i + self.batch_size].copy())
+                for i in range(0, len(rows), self.batch_size)
+            ]
+        )
 
 
 class Problem:
@@ -72,7 +96,11 @@ class Problem:
 
     def offsets(self, rows):
         """Float64 memory for the coordinates of a block whose points are no longer needed."""
-        return self.points(rows) if self.x.dtype == np.float64 else self.memory("offsets", rows, np.float64)
+        return (
+            self.points(rows)
+            if self.x.dtype == np.float64
+            else self.memory("offsets", rows, np.float64)
+        )
 
     def groups(self, samples, evaluations=1):
         """Slices of rows with the slices of their samples that fit into a batch."""
@@ -82,20 +110,30 @@ class Problem:
         cuts = [samples * i // parts for i in range(parts + 1)]
         self.largest = min(rows, self.n) * -(-samples // parts)  # memory for all blocks
         for begin in range(0, self.n, rows):
-            yield slice(begin, min(begin + rows, self.n)), [slice(a, b) for a, b in itertools.pairwise(cuts)]
+            yield (
+                slice(begin, min(begin + rows, self.n)),
+                [slice(a, b) for a, b in itertools.pairwise(cuts)],
+            )
 
 
-# --- blocks ------------------------------------------------------------------------------------------------------------------------
+# --- blocks ---------------------------------------------------------------------------------------
 
 
 class DenseBlock:
-    """J points for each of R rows, with offsets (R, J, d): the coordinates of the linear model less their `origin`. Weights (R, J) or None.
+    """J points for each of R rows, with offsets (R, J, d): the coordinates of the linear model less
+    their `origin`. Weights (R, J) or None.
 
     `offsets()` is memory that its caller may use up, after the points.
     """
 
     def __init__(self, problem, points, offsets, weight, squared_distance, origin=0.0):
-        self.xp, self.points, self.weight, self.shape, self._offsets = problem.xp, points, weight, offsets.shape[:2], offsets
+        self.xp, self.points, self.weight, self.shape, self._offsets = (
+            problem.xp,
+            points,
+            weight,
+            offsets.shape[:2],
+            offsets,
+        )
         self.squared_distance, self.origin = squared_distance, origin
 
     def evaluate(self, function):
@@ -110,7 +148,8 @@ class DenseBlock:
 
 
 class MaskBlock:
-    """Samples with some features removed; their offsets are -1 where a feature is removed, else 0."""
+    """Samples with some features removed; their offsets are -1 where a feature is removed, else
+    0."""
 
     origin = 1.0
 
@@ -139,10 +178,10 @@ class MaskBlock:
 
     @quiet
     def squared_distance(self):
-        return -self.dot(self.problem.difference[self.rows]**2)
+        return -self.dot(self.problem.difference[self.rows] ** 2)
 
 
-# --- neighbourhoods ----------------------------------------------------------------------------------------------------------------
+# --- neighbourhoods -------------------------------------------------------------------------------
 
 
 class Gaussian:
@@ -162,13 +201,28 @@ class Gaussian:
         x = problem.x[rows]
         points = problem.points(len(x) * count)
         offsets = problem.memory("offsets", len(points), np.float64)
-        gaussian_points(x, points, offsets, self.scale, count, rows.start * self.n_samples + part.start, *problem.key)
+        gaussian_points(
+            x,
+            points,
+            offsets,
+            self.scale,
+            count,
+            rows.start * self.n_samples + part.start,
+            *problem.key,
+        )
         offsets = offsets.reshape(len(x), count, -1)
-        return DenseBlock(problem, points, offsets, None, lambda: problem.xp.einsum("rjd,rjd->rj", offsets, offsets))
+        return DenseBlock(
+            problem,
+            points,
+            offsets,
+            None,
+            lambda: problem.xp.einsum("rjd,rjd->rj", offsets, offsets),
+        )
 
 
 class Path:
-    """baseline + a (x - baseline) with one a for all features, at the midpoints of n_samples parts of [0, 1]."""
+    """baseline + a (x - baseline) with one a for all features, at the midpoints of n_samples parts
+    of [0, 1]."""
 
     multiplicative, sampled = True, False
 
@@ -186,7 +240,11 @@ class Path:
         x, count = problem.x[rows], len(offset)
         points = problem.points(len(x) * count)
         steps = points.reshape(len(x), count, -1)
-        xp.multiply(problem.difference[rows].astype(x.dtype)[:, None], offset.astype(x.dtype)[:, None], out=steps)
+        xp.multiply(
+            problem.difference[rows].astype(x.dtype)[:, None],
+            offset.astype(x.dtype)[:, None],
+            out=steps,
+        )
         steps += x[:, None]
         shape = (len(x), count, problem.d)
         length = xp.einsum("rd,rd->r", problem.difference[rows], problem.difference[rows])
@@ -194,7 +252,8 @@ class Path:
 
 
 class PathBlock(DenseBlock):
-    """The offsets of a path are the same in all features, and are made only where they are asked for."""
+    """The offsets of a path are the same in all features, and are made only where they are asked
+    for."""
 
     origin = 1.0
 
@@ -219,7 +278,9 @@ class Masks:
     def __init__(self, problem, kind, n_samples=0, with_x=True):
         self.problem, self.kind, self.with_x = problem, kind, with_x
         self.sampled = kind == "random"
-        self.n_samples = 2**problem.d if kind == "all" else n_samples if kind == "random" else problem.d + with_x
+        self.n_samples = (
+            2**problem.d if kind == "all" else n_samples if kind == "random" else problem.d + with_x
+        )
 
     def groups(self):
         make = {"all": self._all, "random": self._random, "single": self._single}[self.kind]
@@ -228,14 +289,18 @@ class Masks:
 
     def _all(self, rows, part):
         xp = self.problem.xp
-        return xp.tile(xp.arange(part.start, part.stop, dtype=np.uint64), rows.stop - rows.start)[:, None]
+        return xp.tile(xp.arange(part.start, part.stop, dtype=np.uint64), rows.stop - rows.start)[
+            :, None
+        ]
 
     def _random(self, rows, part):
         """Two 32-bit words for each 64 features; whole counters to each sample."""
         xp, words = self.problem.xp, self.problem.words
         counters, count = -(-words // 2), (rows.stop - rows.start) * (part.stop - part.start)
         first = (rows.start * self.n_samples + part.start) * counters
-        bits = philox_uint32((count, 4 * counters), key=self.problem.key, offset=first, xp=xp).view(np.uint64)[:, :words]
+        bits = philox_uint32((count, 4 * counters), key=self.problem.key, offset=first, xp=xp).view(
+            np.uint64
+        )[:, :words]
         last = np.full(words, ALL_BITS, np.uint64)
         last[-1] >>= np.uint64(64 * words - self.problem.d)
         return xp.ascontiguousarray(bits & xp.asarray(last))
@@ -249,10 +314,11 @@ class Masks:
 
 
 def stratified_sizes(d, pairs):
-    """How many of the `pairs` of a coalition and its complement have a member of size 1, 2, ..., d // 2.
+    """How many of the `pairs` of a coalition and its complement have a member of size 1, 2, ..., d
+    // 2.
 
-    In proportion to the total Shapley weight (d - 1) / (s (d - s)) of a size, but no more than there are: sizes of few
-    coalitions are enumerated, and what is left goes to the others.
+    In proportion to the total Shapley weight (d - 1) / (s (d - s)) of a size, but no more than
+    there are: sizes of few coalitions are enumerated, and what is left goes to the others.
 
     Returns
     -------
@@ -276,55 +342,90 @@ def stratified_sizes(d, pairs):
     total = sum(share[i] for i in some)
     for i in some:
         taken[i] = int(left * share[i] / total)
-    for i in some[:left - sum(taken[i] for i in some)]:
+    for i in some[: left - sum(taken[i] for i in some)]:
         taken[i] += 1
     return taken, there
 
 
 class Coalitions:
-    """Pairs of a coalition and its complement with the weights of the Shapley kernel, stratified by size and within each size.
+    """Pairs of a coalition and its complement with the weights of the Shapley kernel, stratified by
+    size and within each size.
 
-    Of size s, m_s of the C_s coalitions are taken, one from each of m_s equal parts of their lexicographic order, with equal weights that
-    sum to that of the size. Sizes with m_s = C_s are enumerated.
+    Of size s, m_s of the C_s coalitions are taken, one from each of m_s equal parts of their
+    lexicographic order, with equal weights that sum to that of the size. Sizes with m_s = C_s are
+    enumerated.
     """
 
     multiplicative = True
 
     def __init__(self, problem, pairs):
         self.problem, d = problem, problem.d
-        taken, there = stratified_sizes(d, min(pairs, 2**(d - 1) - 1))
+        taken, there = stratified_sizes(d, min(pairs, 2 ** (d - 1) - 1))
         self.n_samples = sum(taken)
         self.sampled = taken != there
         sizes = range(1, len(taken) + 1)
-        half = [0.5 if 2 * s == d else 1.0 for s in sizes]  # of the size d / 2 only those that contain the first feature
+        half = [
+            0.5 if 2 * s == d else 1.0 for s in sizes
+        ]  # of the size d / 2 only those that contain the first feature
         self._ends, self._taken, self._half = np.cumsum(taken), np.array(taken), np.array(half)
-        weight = [2 * h * (d - 1) / (s * (d - s)) / max(m, 1) for s, m, h in zip(sizes, taken, half, strict=True)]
-        self._weight, self._unseen = np.array(weight), np.array([1 - m / c for m, c in zip(taken, there, strict=True)])
-        self._stride = next((k for k in range(int(0.618 * self.n_samples) + 1, 2 * self.n_samples + 2)
-                             if math.gcd(k, self.n_samples) == 1), 1)  # every part of the samples has coalitions of all sizes
+        weight = [
+            2 * h * (d - 1) / (s * (d - s)) / max(m, 1)
+            for s, m, h in zip(sizes, taken, half, strict=True)
+        ]
+        self._weight, self._unseen = (
+            np.array(weight),
+            np.array([1 - m / c for m, c in zip(taken, there, strict=True)]),
+        )
+        self._stride = next(
+            (
+                k
+                for k in range(int(0.618 * self.n_samples) + 1, 2 * self.n_samples + 2)
+                if math.gcd(k, self.n_samples) == 1
+            ),
+            1,
+        )  # every part of the samples has coalitions of all sizes
 
     def groups(self):
         for rows, parts in self.problem.groups(self.n_samples, 2) if self.n_samples else ():
             yield rows, (self._block(rows, part) for part in parts)
 
     def _block(self, rows, part):
-        """A block of coalitions with their sizes, and the shares of the coalitions that are not taken."""
+        """A block of coalitions with their sizes, and the shares of the coalitions that are not
+        taken."""
         problem, xp = self.problem, self.problem.xp
         at = np.arange(part.start, part.stop) * self._stride % self.n_samples
         stratum = np.searchsorted(self._ends, at, side="right")
-        taken, half, enumerated = self._taken[stratum], self._half[stratum], self._unseen[stratum] == 0
+        taken, half, enumerated = (
+            self._taken[stratum],
+            self._half[stratum],
+            self._unseen[stratum] == 0,
+        )
         place = at - (self._ends - self._taken)[stratum]
         low, width = half * (place + 0.5 * enumerated) / taken, half * ~enumerated / taken
         removed = xp.empty(((rows.stop - rows.start) * len(at), problem.words), np.uint64)
-        draw_coalitions(*(xp.asarray(a) for a in (stratum + 1, low, width)), removed, problem.d,
-                        rows.start * self.n_samples + part.start, *problem.key)
-        block = MaskBlock(problem, rows, removed, xp.asarray(np.tile(self._weight[stratum], (rows.stop - rows.start, 1))))
-        block.removed_size, block.unseen = xp.asarray(stratum + 1.0), xp.asarray(self._unseen[stratum])
+        draw_coalitions(
+            *(xp.asarray(a) for a in (stratum + 1, low, width)),
+            removed,
+            problem.d,
+            rows.start * self.n_samples + part.start,
+            *problem.key,
+        )
+        block = MaskBlock(
+            problem,
+            rows,
+            removed,
+            xp.asarray(np.tile(self._weight[stratum], (rows.stop - rows.start, 1))),
+        )
+        block.removed_size, block.unseen = (
+            xp.asarray(stratum + 1.0),
+            xp.asarray(self._unseen[stratum]),
+        )
         return block
 
 
 class Custom:
-    """A user's function ``(rng, x, n_samples) -> (points, coordinates, weights)``, called for one row after the other."""
+    """A user's function ``(rng, x, n_samples) -> (points, coordinates, weights)``, called for one
+    row after the other."""
 
     multiplicative, sampled = False, True
 
@@ -337,26 +438,52 @@ class Custom:
             yield slice(row, row + 1), self._blocks(self.problem.x[row])
 
     def _blocks(self, x):
-        xp, (points, coordinates, weights) = self._checked(x, self.function(self.generator, x.copy(), self.n_samples))
+        xp, (points, coordinates, weights) = self._checked(
+            x, self.function(self.generator, x.copy(), self.n_samples)
+        )
         origin = xp.matmul(weights, coordinates) / weights.sum()
         for begin in range(0, len(points), self.problem.box.batch_size):
             part = slice(begin, begin + self.problem.box.batch_size)
             away = points[part].astype(np.float64) - x.astype(np.float64)
-            yield DenseBlock(self.problem, points[part].copy(), (coordinates[part] - origin)[None], weights[None, part],
-                             lambda away=away: (away * away).sum(axis=1)[None], origin[None])
+            yield DenseBlock(
+                self.problem,
+                points[part].copy(),
+                (coordinates[part] - origin)[None],
+                weights[None, part],
+                lambda away=away: (away * away).sum(axis=1)[None],
+                origin[None],
+            )
 
     def _checked(self, x, result):
         if not isinstance(result, tuple) or len(result) != 3:
-            raise TypeError(f"neighbourhood must return (points, coordinates, weights) (got {type(result).__name__})")
-        xp, (points, coordinates, weights, _) = on_device(points=result[0], coordinates=result[1], weights=result[2], x=x)
+            raise TypeError(
+                f"neighbourhood must return (points, coordinates, weights) (got "
+                f"{type(result).__name__})"
+            )
+        xp, (points, coordinates, weights, _) = on_device(
+            points=result[0], coordinates=result[1], weights=result[2], x=x
+        )
         for name, array in (("points", points), ("coordinates", coordinates), ("weights", weights)):
             if array is None or array.dtype.kind not in "fiub":
-                raise TypeError(f"neighbourhood must return {name} of real numbers (got {getattr(array, 'dtype', None)})")
+                raise TypeError(
+                    f"neighbourhood must return {name} of real numbers (got "
+                    f"{getattr(array, 'dtype', None)})"
+                )
             shape = (len(points) if points.ndim else 0, *(() if name == "weights" else x.shape))
             if array.shape != shape or not array.size:
-                raise ValueError(f"neighbourhood must return {name} of shape (m, {len(x)}), weights (m,) (got {array.shape})")
+                raise ValueError(
+                    f"neighbourhood must return {name} of shape (m, {len(x)}), weights (m,) (got "
+                    f"{array.shape})"
+                )
             if not bool(xp.isfinite(array).all()):
                 raise ValueError(f"neighbourhood must return finite {name}")
         if bool((weights < 0).any()) or not bool((weights > 0).any()):
-            raise ValueError(f"neighbourhood must return weights >= 0 that are not all 0 (got {float(weights.min())})")
-        return xp, (xp.ascontiguousarray(points.astype(x.dtype)), coordinates.astype(np.float64), weights.astype(np.float64))
+            raise ValueError(
+                f"neighbourhood must return weights >= 0 that are not all 0 (got "
+                f"{float(weights.min())})"
+            )
+        return xp, (
+            xp.ascontiguousarray(points.astype(x.dtype)),
+            coordinates.astype(np.float64),
+            weights.astype(np.float64),
+        )

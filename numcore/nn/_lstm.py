@@ -1,10 +1,11 @@
 """Long short-term memory: one step of it and a whole sequence, forward and backward.
 
-Each step makes four gates out of its input and of the last output, and with them changes a memory c that gradients pass through almost
-undamped. Products of inputs and weights do not depend on the recurrence: a sequence makes them for all steps at once, and the gradients
-of the weights too. The small product that is left for each step is made by the kernel that makes the gates. S. Hochreiter,
-J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, with the forget gate of F. A. Gers, J. Schmidhuber, F. Cummins,
-Neural Computation 12, 2000.
+Each step makes four gates out of its input and of the last output, and with them changes a memory c
+that gradients pass through almost undamped. Products of inputs and weights do not depend on the
+recurrence: a sequence makes them for all steps at once, and the gradients of the weights too. The
+small product that is left for each step is made by the kernel that makes the gates. S. Hochreiter,
+J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, with the forget gate of F. A.
+Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ class LSTMCellCache(NamedTuple):
     sequence: LSTMCache  # of one step
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -66,19 +67,19 @@ def lstm_cell(x, h, c, w_x, w_h, b):
     ValueError
         Shapes that do not fit.
 
-    Notes
-    -----
-    With ``a = x w_x + h w_h + b`` in four parts: ``i, f, o = sigmoid(a_i, a_f, a_o)``, ``g = tanh(a_g)``, ``c' = f c + i g`` and
-    ``h' = o tanh(c')``. A NaN in an array reaches the results. Errors are a few roundings of the products.
+    Notes ----- With ``a = x w_x + h w_h + b`` in four parts: ``i, f, o = sigmoid(a_i, a_f, a_o)``,
+    ``g = tanh(a_g)``, ``c' = f c + i g`` and ``h' = o tanh(c')``. A NaN in an array reaches the
+    results. Errors are a few roundings of the products.
 
-    References
-    ----------
-    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM", Neural Computation 12, 2000.
+    References ---------- F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual
+    prediction with LSTM", Neural Computation 12, 2000.
 
     Examples
     --------
     >>> zero = np.zeros((1, 4))
-    >>> (h, c), cache = lstm_cell(np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0])
+    >>> (h, c), cache = lstm_cell(
+    ...     np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0]
+    ... )
     >>> c, h.round(6)
     (array([[1.]]), array([[0.380797]]))
     """
@@ -112,15 +113,16 @@ def lstm_cell_vjp(grad_h, grad_c, cache):
     ValueError
         Shapes that do not fit.
 
-    References
-    ----------
-    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM", Neural Computation 12, 2000.
+    References ---------- F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual
+    prediction with LSTM", Neural Computation 12, 2000.
 
     Examples
     --------
     >>> from numcore.nn import lstm_cell
     >>> zero = np.zeros((1, 4))
-    >>> _, cache = lstm_cell(np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0])
+    >>> _, cache = lstm_cell(
+    ...     np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0]
+    ... )
     >>> _, _, grad_c, _, _, _ = lstm_cell_vjp(None, np.ones((1, 1)), cache)
     >>> grad_c
     array([[0.5]])
@@ -157,10 +159,9 @@ def lstm(x, h, c, w_x, w_h, b):
     ValueError
         Shapes that do not fit.
 
-    Notes
-    -----
-    8 (in + H) H operations for each step and row of the batch; threads share the batch, each with a copy of `w_h`. The cache holds six
-    arrays of the size of the outputs; the outputs are one of them, so that writing into these spoils the gradients.
+    Notes ----- 8 (in + H) H operations for each step and row of the batch; threads share the batch,
+    each with a copy of `w_h`. The cache holds six arrays of the size of the outputs; the outputs
+    are one of them, so that writing into these spoils the gradients.
 
     References
     ----------
@@ -207,10 +208,9 @@ def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     ValueError
         Shapes that do not fit.
 
-    Notes
-    -----
-    With t = tanh(c'), the gradient dh in h' and dc in c': ``do = dh t o (1 - o)``, ``dc += dh o (1 - t²)``, ``di = dc g i (1 - i)``,
-    ``df = dc c f (1 - f)``, ``dg = dc i (1 - g²)``, and f dc goes to the step before.
+    Notes ----- With t = tanh(c'), the gradient dh in h' and dc in c': ``do = dh t o (1 - o)``,
+    ``dc += dh o (1 - t²)``, ``di = dc g i (1 - i)``, ``df = dc c f (1 - f)``,
+    ``dg = dc i (1 - g²)``, and f dc goes to the step before.
 
     References
     ----------
@@ -229,7 +229,7 @@ def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     return _backward(grad_outputs, grad_h, grad_c, cache)
 
 
-# --- the sequence ------------------------------------------------------------------------------------------------------------------
+# --- the sequence ---------------------------------------------------------------------------------
 
 
 def _check_shapes(ndim, x, h, c, w_x, w_h, b):
@@ -239,14 +239,28 @@ def _check_shapes(ndim, x, h, c, w_x, w_h, b):
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(**arrays)
     if x.ndim != ndim:
-        raise ValueError(f"x must have {ndim} dimensions, {'(time, batch, in)' if ndim == 3 else '(batch, in)'} (got shape {x.shape})")
+        raise ValueError(
+            f"x must have {ndim} dimensions, {'(time, batch, in)' if ndim == 3 else '(batch, in)'} "
+            f"(got shape {x.shape})"
+        )
     if h.ndim != 2 or h.shape[0] != x.shape[-2]:
-        raise ValueError(f"h must have shape (batch, H), the batch being that of x (got {h.shape}, x has {x.shape})")
+        raise ValueError(
+            f"h must have shape (batch, H), the batch being that of x (got {h.shape}, x has "
+            f"{x.shape})"
+        )
     hidden = h.shape[1]
-    fitting = {"c": h.shape, "w_x": (x.shape[-1], 4 * hidden), "w_h": (hidden, 4 * hidden), "b": (4 * hidden,)}
+    fitting = {
+        "c": h.shape,
+        "w_x": (x.shape[-1], 4 * hidden),
+        "w_h": (hidden, 4 * hidden),
+        "b": (4 * hidden,),
+    }
     for name, shape in fitting.items():
         if arrays[name].shape != shape:
-            raise ValueError(f"{name} must have shape {shape} for x of shape {x.shape} and h of shape {h.shape} (got {arrays[name].shape})")
+            raise ValueError(
+                f"{name} must have shape {shape} for x of shape {x.shape} and h of shape {h.shape} "
+                f"(got {arrays[name].shape})"
+            )
 
 
 def _forward(xp, x, h, c, w_x, w_h, b):
@@ -262,14 +276,26 @@ def _forward(xp, x, h, c, w_x, w_h, b):
 def _backward(grad_outputs, grad_h, grad_c, cache):
     x, w_x, w_h, gates, hs, cs = cache
     (steps, batch, features), hidden = x.shape, hs.shape[2]
-    xp, (grad_outputs, grad_h, grad_c, x) = on_device(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
+    xp, (grad_outputs, grad_h, grad_c, x) = on_device(
+        grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x
+    )
     float_dtype(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
-    for name, grad, there in (("grad_outputs", grad_outputs, hs[1:]), ("grad_h", grad_h, hs[0]), ("grad_c", grad_c, hs[0])):
+    for name, grad, there in (
+        ("grad_outputs", grad_outputs, hs[1:]),
+        ("grad_h", grad_h, hs[0]),
+        ("grad_c", grad_c, hs[0]),
+    ):
         if grad is not None:
             checked_gradient(grad, there.shape, name)
     zero = xp.zeros((batch, hidden), x.dtype)
-    grad_h, grad_c = (zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c))
-    grad_ys = xp.empty((0, batch, hidden), x.dtype) if grad_outputs is None else xp.ascontiguousarray(grad_outputs)
+    grad_h, grad_c = (
+        zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c)
+    )
+    grad_ys = (
+        xp.empty((0, batch, hidden), x.dtype)
+        if grad_outputs is None
+        else xp.ascontiguousarray(grad_outputs)
+    )
     grad_a = xp.empty_like(gates)
     lstm_steps_vjp(xp.ascontiguousarray(w_h.T), gates, cs, grad_ys, grad_h, grad_c, grad_a)
     rows = grad_a.reshape(steps * batch, 4 * hidden)
@@ -279,24 +305,33 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
     return grad_x, grad_h, grad_c, grad_w_x, grad_w_h, rows.sum(axis=0)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 #
-# Rows of the batch do not depend on each other: a chunk of them goes through all steps at once, and the weights stay in its cache.
+# Rows of the batch do not depend on each other: a chunk of them goes through all steps at once, and
+# the weights stay in its cache.
 
 
-@kernel("in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; inout T cs[steps+1, n, h]; "
-        "scratch T packed[4*h*h+48*h]; scratch T products[128*h+1536]", split="n", gpu="block", threads=128, grain="16")
+@kernel(
+    "in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; "
+    "inout T cs[steps+1, n, h]; "
+    "scratch T packed[4*h*h+48*h]; scratch T products[128*h+1536]",
+    split="n",
+    gpu="block",
+    threads=128,
+    grain="16",
+)
 def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
-    """`gates` comes with the products of x and leaves with the gates. Loops are short so that each is made of vectors."""
+    """`gates` comes with the products of x and leaves with the gates. Loops are short so that each
+    is made of vectors."""
     h, wide = hs.shape[2], pack_panels(w_h, packed)
     for first in range(start, stop, ROWS):
         rows = min(ROWS, stop - first)
         for t in range(gates.shape[0]):
             multiply_rows(hs[t, first], rows, h, packed, wide, products)
             for s in range(rows):
-                a, r = gates[t, first + s], products[s * wide:(s + 1) * wide]
+                a, r = gates[t, first + s], products[s * wide : (s + 1) * wide]
                 old, new, out = cs[t, first + s], cs[t + 1, first + s], hs[t + 1, first + s]
-                i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
+                i, f, g, o = a[:h], a[h : 2 * h], a[2 * h : 3 * h], a[3 * h :]
                 for j in range(4 * h):
                     a[j] += r[j] + b[j]
                 for j in range(2 * h):
@@ -311,19 +346,34 @@ def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
                     out[j] = o[j] * tanh(new[j])
 
 
-@kernel("in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
-        "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+192*h]; scratch T products[32*h+1536]",
-        split="n", gpu="block", threads=128, grain="16")
+@kernel(
+    "in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; "
+    "in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
+    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+192*h]; "
+    "scratch T products[32*h+1536]",
+    split="n",
+    gpu="block",
+    threads=128,
+    grain="16",
+)
 def lstm_steps_vjp(w_t, gates, cs, grad_ys, grad_h, grad_c, grad_a, packed, products, start, stop):
-    """`grad_h` and `grad_c` come as those of the last step and leave as those before the first; `grad_ys` may be empty."""
+    """`grad_h` and `grad_c` come as those of the last step and leave as those before the first;
+    `grad_ys` may be empty."""
     h, one, wide = w_t.shape[1], w_t.dtype.type(1), pack_panels(w_t, packed)
     for first in range(start, stop, ROWS):
         rows = min(ROWS, stop - first)
         for t in range(gates.shape[0] - 1, -1, -1):
             for s in range(first, first + rows):
-                a, da, old, new, dh, dc = gates[t, s], grad_a[t, s], cs[t, s], cs[t + 1, s], grad_h[s], grad_c[s]
-                i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
-                di, df, dg, do = da[:h], da[h:2 * h], da[2 * h:3 * h], da[3 * h:]
+                a, da, old, new, dh, dc = (
+                    gates[t, s],
+                    grad_a[t, s],
+                    cs[t, s],
+                    cs[t + 1, s],
+                    grad_h[s],
+                    grad_c[s],
+                )
+                i, f, g, o = a[:h], a[h : 2 * h], a[2 * h : 3 * h], a[3 * h :]
+                di, df, dg, do = da[:h], da[h : 2 * h], da[2 * h : 3 * h], da[3 * h :]
                 if t < grad_ys.shape[0]:
                     dy = grad_ys[t, s]
                     for j in range(h):
@@ -342,20 +392,24 @@ def lstm_steps_vjp(w_t, gates, cs, grad_ys, grad_h, grad_c, grad_a, packed, prod
                     dc[j] *= f[j]
             multiply_rows(grad_a[t, first], rows, 4 * h, packed, wide, products)
             for s in range(rows):
-                dh, r = grad_h[first + s], products[s * wide:(s + 1) * wide]
+                dh, r = grad_h[first + s], products[s * wide : (s + 1) * wide]
                 for j in range(h):
                     dh[j] = r[j]
 
 
 def pack_panels(w, packed):
-    """The columns of w in panels of the tile's width, each stored row by row, the last one padded with 0; how many columns that makes."""
+    """The columns of w in panels of the tile's width, each stored row by row, the last one padded
+    with 0; how many columns that makes."""
     depth, cols = w.shape
     width = tile_cols(packed[0])
     wide = (cols + width - 1) // width * width
     for panel in range(0, wide, width):
         for p in range(depth):
-            to, row = packed[panel * depth + p * width:panel * depth + (p + 1) * width], w[p, panel:min(cols, panel + width)]
-            to[row.size:] = 0
+            to, row = (
+                packed[panel * depth + p * width : panel * depth + (p + 1) * width],
+                w[p, panel : min(cols, panel + width)],
+            )
+            to[row.size :] = 0
             for j in range(row.size):
                 to[j] = row[j]
     return wide
@@ -367,6 +421,32 @@ def multiply_rows(x, rows, depth, packed, wide, products):
     whole = rows // high * high
     for panel in range(0, wide, width):
         for s in range(0, whole, high):
-            gemm_tile(x, s * depth, depth, 1, packed, panel * depth, width, products, s * wide + panel, wide, depth, 0)
+            gemm_tile(
+                x,
+                s * depth,
+                depth,
+                1,
+                packed,
+                panel * depth,
+                width,
+                products,
+                s * wide + panel,
+                wide,
+                depth,
+                0,
+            )
         for s in range(whole, rows):
-            gemm_row(x, s * depth, depth, 1, packed, panel * depth, width, products, s * wide + panel, wide, depth, 0)
+            gemm_row(
+                x,
+                s * depth,
+                depth,
+                1,
+                packed,
+                panel * depth,
+                width,
+                products,
+                s * wide + panel,
+                wide,
+                depth,
+                0,
+            )

@@ -1,10 +1,11 @@
 """Layers that normalise: layer, root-mean-square and batch normalisation, forward and backward.
 
-Every row (layer norm, RMS norm) or every column (batch norm) is moved to mean 0 and scaled to variance 1, then scaled and shifted by
-parameters. Variances are those of differences from the mean, never differences of moments. Sums over rows are taken in blocks of
-`ROWS` rows, and over blocks in float64, so that no result depends on the number of threads. J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer
-Normalization", 2016; B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019; S. Ioffe, C. Szegedy, "Batch
-Normalization", ICML 2015.
+Every row (layer norm, RMS norm) or every column (batch norm) is moved to mean 0 and scaled to
+variance 1, then scaled and shifted by parameters. Variances are those of differences from the mean,
+never differences of moments. Sums over rows are taken in blocks of `ROWS` rows, and over blocks in
+float64, so that no result depends on the number of threads. J. L. Ba, J. R. Kiros, G. E. Hinton,
+"Layer Normalization", 2016; B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization", NeurIPS
+2019; S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015.
 """
 
 import math
@@ -18,14 +19,25 @@ from ..intrinsics import intrinsic
 from ..kernel import kernel
 from ._cache import checked_cache, checked_gradient
 
-__all__ = ["BatchNormCache", "LayerNormCache", "RMSNormCache", "RunningStatistics", "batch_norm", "batch_norm_vjp", "layer_norm",
-           "layer_norm_vjp", "rms_norm", "rms_norm_vjp"]
+__all__ = [
+    "BatchNormCache",
+    "LayerNormCache",
+    "RMSNormCache",
+    "RunningStatistics",
+    "batch_norm",
+    "batch_norm_vjp",
+    "layer_norm",
+    "layer_norm_vjp",
+    "rms_norm",
+    "rms_norm_vjp",
+]
 
 ROWS = 32  # rows whose sums are taken in the arrays' own precision; also in gpu/nn/normalization.cu
 
 
 class LayerNormCache(NamedTuple):
-    """What :func:`layer_norm_vjp` needs: the inputs, and of every row the mean and 1/sqrt(variance + eps)."""
+    """What :func:`layer_norm_vjp` needs: the inputs, and of every row the mean and 1/sqrt(variance
+    + eps)."""
 
     x: Any
     weight: Any
@@ -61,7 +73,7 @@ class BatchNormCache(NamedTuple):
     running: Any
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -89,16 +101,15 @@ def layer_norm(x, weight, bias, *, eps=1e-5):
     ValueError
         `weight` or `bias` has not the length d, `x` has no axis, `eps` is not positive.
 
-    Notes
-    -----
-    ``y = weight (x - m) / sqrt(v + eps) + bias`` with the mean m and the biased variance v over the last axis. The variance is that of
-    differences from a first mean, corrected for what rounding that mean has done: errors relative to the largest entry of y stay below
-    a few units of rounding times ``1 + |m| / sqrt(v + eps)``. 4 n d operations for n rows; memory: y and two numbers for each row.
+    Notes ----- ``y = weight (x - m) / sqrt(v + eps) + bias`` with the mean m and the biased
+    variance v over the last axis. The variance is that of differences from a first mean, corrected
+    for what rounding that mean has done: errors relative to the largest entry of y stay below a few
+    units of rounding times ``1 + |m| / sqrt(v + eps)``. 4 n d operations for n rows; memory: y and
+    two numbers for each row.
 
-    References
-    ----------
-    J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", arXiv 1607.06450, 2016. T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms
-    for Computing the Sample Variance", The American Statistician 37, 1983.
+    References ---------- J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", arXiv
+    1607.06450, 2016. T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for Computing the Sample
+    Variance", The American Statistician 37, 1983.
 
     Examples
     --------
@@ -108,9 +119,21 @@ def layer_norm(x, weight, bias, *, eps=1e-5):
     """
     xp, (x, weight, bias) = on_device(x=x, weight=weight, bias=bias)
     dtype, d = checked_features(x, weight=weight, bias=bias)
-    y, mean, scale = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype), xp.empty(x.shape[:-1], dtype)
-    norm_rows(as_rows(xp, x), column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype), checked_eps(eps, dtype), 1,
-              as_rows(xp, y), mean.reshape(-1), scale.reshape(-1))
+    y, mean, scale = (
+        xp.empty(x.shape, dtype),
+        xp.empty(x.shape[:-1], dtype),
+        xp.empty(x.shape[:-1], dtype),
+    )
+    norm_rows(
+        as_rows(xp, x),
+        column(xp, weight, d, 1, dtype),
+        column(xp, bias, d, 0, dtype),
+        checked_eps(eps, dtype),
+        1,
+        as_rows(xp, y),
+        mean.reshape(-1),
+        scale.reshape(-1),
+    )
     return y, LayerNormCache(x, weight, bias, mean, scale)
 
 
@@ -138,10 +161,10 @@ def layer_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes
-    -----
-    With z = (x - m) s and s = 1/sqrt(v + eps): ``grad_x = s (w g - mean(w g) - z mean(w g z))``, means over a row;
-    ``grad_weight = sum g z``, ``grad_bias = sum g`` over all rows, in float64 from blocks of 32 rows. One pass over `grad_y` and `x`.
+    Notes ----- With z = (x - m) s and s = 1/sqrt(v + eps):
+    ``grad_x = s (w g - mean(w g) - z mean(w g z))``, means over a row; ``grad_weight = sum g z``,
+    ``grad_bias = sum g`` over all rows, in float64 from blocks of 32 rows. One pass over `grad_y`
+    and `x`.
 
     References
     ----------
@@ -162,7 +185,8 @@ def layer_norm_vjp(grad_y, cache):
 
 @routine
 def rms_norm(x, weight, *, eps=1e-6):
-    """Every row divided by the root of its mean square, then multiplied by `weight`: layer norm without a mean.
+    """Every row divided by the root of its mean square, then multiplied by `weight`: layer norm
+    without a mean.
 
     Parameters
     ----------
@@ -185,9 +209,8 @@ def rms_norm(x, weight, *, eps=1e-6):
     ValueError
         `weight` has not the length d, `x` has no axis, `eps` is not positive.
 
-    Notes
-    -----
-    ``y = weight x / sqrt(mean(x²) + eps)``, within a few units of rounding. 3 n d operations for n rows.
+    Notes ----- ``y = weight x / sqrt(mean(x²) + eps)``, within a few units of rounding. 3 n d
+    operations for n rows.
 
     References
     ----------
@@ -201,9 +224,21 @@ def rms_norm(x, weight, *, eps=1e-6):
     """
     xp, (x, weight) = on_device(x=x, weight=weight)
     dtype, d = checked_features(x, weight=weight)
-    y, mean, scale = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype), xp.empty(x.shape[:-1], dtype)
-    norm_rows(as_rows(xp, x), column(xp, weight, d, 1, dtype), xp.zeros(d, dtype), checked_eps(eps, dtype), 0,
-              as_rows(xp, y), mean.reshape(-1), scale.reshape(-1))
+    y, mean, scale = (
+        xp.empty(x.shape, dtype),
+        xp.empty(x.shape[:-1], dtype),
+        xp.empty(x.shape[:-1], dtype),
+    )
+    norm_rows(
+        as_rows(xp, x),
+        column(xp, weight, d, 1, dtype),
+        xp.zeros(d, dtype),
+        checked_eps(eps, dtype),
+        0,
+        as_rows(xp, y),
+        mean.reshape(-1),
+        scale.reshape(-1),
+    )
     return y, RMSNormCache(x, weight, scale)
 
 
@@ -231,9 +266,8 @@ def rms_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes
-    -----
-    With s = 1/sqrt(mean(x²) + eps): ``grad_x = s (w g - x s² mean(w g x))``, ``grad_weight = sum g x s``.
+    Notes ----- With s = 1/sqrt(mean(x²) + eps): ``grad_x = s (w g - x s² mean(w g x))``,
+    ``grad_weight = sum g x s``.
 
     References
     ----------
@@ -255,7 +289,8 @@ def rms_norm_vjp(grad_y, cache):
 
 @routine
 def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=True):
-    """Every feature moved to mean 0 and scaled to variance 1 over the batch, then multiplied by `weight`, plus `bias`.
+    """Every feature moved to mean 0 and scaled to variance 1 over the batch, then multiplied by
+    `weight`, plus `bias`.
 
     Parameters
     ----------
@@ -264,8 +299,8 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
     weight, bias : (d,) array or None
         None stands for ones and for zeros.
     running : (mean, var), two (d,) arrays, or None
-        Running statistics of the batches before. They are not modified; the new ones are ``cache.running``, for the next call. None,
-        where none are kept, is for training only.
+        Running statistics of the batches before. They are not modified; the new ones are
+        ``cache.running``, for the next call. None, where none are kept, is for training only.
     momentum : float
         Share of this batch in the new running statistics, from 0 to 1.
     eps : float
@@ -277,27 +312,28 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
     -------
     y : (..., d) array
     cache : BatchNormCache
-        For :func:`batch_norm_vjp`; holds `x` by reference. ``cache.running`` is the new (mean, var), or None where `running` is None.
+        For :func:`batch_norm_vjp`; holds `x` by reference. ``cache.running`` is the new (mean,
+        var), or None where `running` is None.
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, options that are no numbers, a `running` that is no pair.
+        Other or mixed dtypes, arrays on different devices, options that are no numbers, a `running`
+        that is no pair.
     ValueError
-        `weight`, `bias` or a running statistic has not the length d, `x` has no axis, `eps` is not positive, `momentum` is outside [0, 1],
-        `running` is None without training.
+        `weight`, `bias` or a running statistic has not the length d, `x` has no axis, `eps` is not
+        positive, `momentum` is outside [0, 1], `running` is None without training.
 
-    Notes
-    -----
-    ``y = weight (x - m) / sqrt(v + eps) + bias`` with m and v over the batch, v biased (divided by n). New running statistics are
-    ``(1 - momentum) mean + momentum m`` and ``(1 - momentum) var + momentum v n/(n - 1)``, the variance unbiased. A batch of one position
-    says nothing about variance and an empty one nothing at all: what they do not tell stays as it is. Sums of differences from the mean
-    of 32 rows are joined in float64, which keeps the precision of two passes with one reading of `x`; then one more to write y.
+    Notes ----- ``y = weight (x - m) / sqrt(v + eps) + bias`` with m and v over the batch, v biased
+    (divided by n). New running statistics are ``(1 - momentum) mean + momentum m`` and
+    ``(1 - momentum) var + momentum v n/(n - 1)``, the variance unbiased. A batch of one position
+    says nothing about variance and an empty one nothing at all: what they do not tell stays as it
+    is. Sums of differences from the mean of 32 rows are joined in float64, which keeps the
+    precision of two passes with one reading of `x`; then one more to write y.
 
-    References
-    ----------
-    S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift", ICML 2015.
-    T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983.
+    References ---------- S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network
+    Training by Reducing Internal Covariate Shift", ICML 2015. T. F. Chan, G. H. Golub, R. J.
+    LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983.
 
     Examples
     --------
@@ -310,7 +346,9 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
     (array([ 0.2, -0.1]), array([1.1, 2.7]))
     """
     mean, var = _checked_running(running)
-    xp, (x, weight, bias, mean, var) = on_device(x=x, weight=weight, bias=bias, running_mean=mean, running_var=var)
+    xp, (x, weight, bias, mean, var) = on_device(
+        x=x, weight=weight, bias=bias, running_mean=mean, running_var=var
+    )
     dtype, d = checked_features(x, weight=weight, bias=bias, running_mean=mean, running_var=var)
     eps, momentum = checked_eps(eps, dtype), checked_number("momentum", momentum, least=0, most=1)
     if not checked_bool("training", training) and mean is None:
@@ -323,9 +361,18 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
             batch_mean, batch_var = mean.astype(np.float64), var.astype(np.float64)
         scale = 1 / xp.sqrt(batch_var + eps)
         factor, centre = column(xp, weight, d, 1, dtype) * scale, batch_mean.astype(dtype)
-        shift = column(xp, bias, d, 0, dtype) + (centre - batch_mean) * factor  # what rounding the mean has moved
+        shift = (
+            column(xp, bias, d, 0, dtype) + (centre - batch_mean) * factor
+        )  # what rounding the mean has moved
     y = xp.empty(x.shape, dtype)
-    scale_columns(rows, xp.empty((len(rows), 0), dtype), centre, factor.astype(dtype), shift.astype(dtype), as_rows(xp, y))
+    scale_columns(
+        rows,
+        xp.empty((len(rows), 0), dtype),
+        centre,
+        factor.astype(dtype),
+        shift.astype(dtype),
+        as_rows(xp, y),
+    )
     return y, BatchNormCache(x, weight, bias, batch_mean, scale, bool(training), running)
 
 
@@ -353,14 +400,13 @@ def batch_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes
-    -----
-    With z = (x - m) s and s = 1/sqrt(v + eps): ``grad_x = w s (g - mean(g) - z mean(g z))`` in training, means over the batch, else
-    ``grad_x = w s g``; ``grad_weight = sum g z``, ``grad_bias = sum g``. Two passes over `grad_y` and `x`.
+    Notes ----- With z = (x - m) s and s = 1/sqrt(v + eps):
+    ``grad_x = w s (g - mean(g) - z mean(g z))`` in training, means over the batch, else
+    ``grad_x = w s g``; ``grad_weight = sum g z``, ``grad_bias = sum g``. Two passes over `grad_y`
+    and `x`.
 
-    References
-    ----------
-    S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift", ICML 2015.
+    References ---------- S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network
+    Training by Reducing Internal Covariate Shift", ICML 2015.
 
     Examples
     --------
@@ -385,7 +431,13 @@ def batch_norm_vjp(grad_y, cache):
         if training and n > 1:
             slope = -factor * scale * scale * products / n
             shift = (centre - mean) * slope - factor * totals / n
-            combine_columns(grad_y, rows, centre, *(c.astype(dtype) for c in (factor, slope, shift)), as_rows(xp, grad_x))
+            combine_columns(
+                grad_y,
+                rows,
+                centre,
+                *(c.astype(dtype) for c in (factor, slope, shift)),
+                as_rows(xp, grad_x),
+            )
         else:  # a single position is moved to 0 wherever it is
             factor = zero if training else factor.astype(dtype)
             scale_columns(grad_y, xp.empty((n, 0), dtype), zero, factor, zero, as_rows(xp, grad_x))
@@ -393,11 +445,12 @@ def batch_norm_vjp(grad_y, cache):
     return grad_x, None if weight is None else grad_weight, None if bias is None else grad_bias
 
 
-# --- what the routines share -------------------------------------------------------------------------------------------------------
+# --- what the routines share ----------------------------------------------------------------------
 
 
 def checked_features(x, **parameters):
-    """The common dtype of all arrays and the length of x's last axis, which is that of every parameter that is not None."""
+    """The common dtype of all arrays and the length of x's last axis, which is that of every
+    parameter that is not None."""
     if x is None:
         raise TypeError("x must be a NumPy or CuPy array (got None)")
     dtype = float_dtype(x=x, **parameters)
@@ -405,7 +458,10 @@ def checked_features(x, **parameters):
         raise ValueError("x must have at least one axis (got shape ())")
     for name, array in parameters.items():
         if array is not None and array.shape != x.shape[-1:]:
-            raise ValueError(f"{name} must have shape (d,) with d={x.shape[-1]}, the last axis of x (got {array.shape})")
+            raise ValueError(
+                f"{name} must have shape (d,) with d={x.shape[-1]}, the last axis of x (got "
+                f"{array.shape})"
+            )
     return dtype, x.shape[-1]
 
 
@@ -460,16 +516,29 @@ def _rows_backward(grad_y, x, weight, mean, scale, centred):
     dtype, d = float_dtype(grad_y=grad_y, x=x), x.shape[-1]
     rows, grad_x = as_rows(xp, x), xp.empty(x.shape, dtype)
     parts = xp.empty((blocks(len(rows)), 2, d), dtype)
-    norm_rows_backward(as_rows(xp, grad_y), rows, column(xp, weight, d, 1, dtype), mean.reshape(-1), scale.reshape(-1), centred,
-                       as_rows(xp, grad_x), parts)
+    norm_rows_backward(
+        as_rows(xp, grad_y),
+        rows,
+        column(xp, weight, d, 1, dtype),
+        mean.reshape(-1),
+        scale.reshape(-1),
+        centred,
+        as_rows(xp, grad_x),
+        parts,
+    )
     with np.errstate(all="ignore"):
         return grad_x, summed(xp, parts).astype(dtype)
 
 
 def _batch_statistics(xp, rows, running, momentum):
-    """Mean and biased variance of the columns in float64, and the running statistics after this batch."""
+    """Mean and biased variance of the columns in float64, and the running statistics after this
+    batch."""
     n, d = rows.shape
-    parts, mean, spread = xp.empty((blocks(n), 3, d), rows.dtype), xp.empty(d, np.float64), xp.empty(d, np.float64)
+    parts, mean, spread = (
+        xp.empty((blocks(n), 3, d), rows.dtype),
+        xp.empty(d, np.float64),
+        xp.empty(d, np.float64),
+    )
     column_moments(rows, parts)
     join_moments(parts, n, mean, spread)
     if running is not None:
@@ -480,7 +549,7 @@ def _batch_statistics(xp, rows, running, momentum):
     return mean, spread / max(n, 1), running
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def _same_floats(total, x):
@@ -489,16 +558,27 @@ def _same_floats(total, x):
     return total if isinstance(total, types.Float) and x == total else None
 
 
-@intrinsic(_same_floats, lambda context, builder, signature, arguments: builder.fadd(*arguments, flags=("reassoc", "nsz")))
+@intrinsic(
+    _same_floats,
+    lambda context, builder, signature, arguments: builder.fadd(
+        *arguments, flags=("reassoc", "nsz")
+    ),
+)
 def add(total, x):
-    """``total + x`` of a sum whose terms may be added in any order, so that a loop over them becomes vector instructions."""
+    """``total + x`` of a sum whose terms may be added in any order, so that a loop over them
+    becomes vector instructions."""
     return total + x
 
 
-@kernel("in T x[n, d]; in T weight[d]; in T bias[d]; T eps; int64 centred; out T y[n, d]; out T mean[n]; out T scale[n]", split="n",
-        gpu="warp")
+@kernel(
+    "in T x[n, d]; in T weight[d]; in T bias[d]; T eps; int64 centred; out T y[n, d]; "
+    "out T mean[n]; out T scale[n]",
+    split="n",
+    gpu="warp",
+)
 def norm_rows(x, weight, bias, eps, centred, y, mean, scale, start, stop):
-    """y = weight (x - mean) scale + bias, row by row; with centred = 0, mean is 0 and scale is of the mean square."""
+    """y = weight (x - mean) scale + bias, row by row; with centred = 0, mean is 0 and scale is of
+    the mean square."""
     zero, one, d = x.dtype.type(0), x.dtype.type(1), x.dtype.type(x.shape[1])
     for i in range(start, stop):
         row, to = x[i], y[i]
@@ -523,8 +603,13 @@ def norm_rows(x, weight, bias, eps, centred, y, mean, scale, start, stop):
             to[j] = weight[j] * ((row[j] - m) * s) + bias[j]
 
 
-@kernel("in T grad_y[n, d]; in T x[n, d]; in T weight[d]; in T mean[n]; in T scale[n]; int64 centred; out T grad_x[n, d]; "
-        "out T parts[m, 2, d]", split="m", gpu="block")
+@kernel(
+    "in T grad_y[n, d]; in T x[n, d]; in T weight[d]; in T mean[n]; in T scale[n]; int64 centred; "
+    "out T grad_x[n, d]; "
+    "out T parts[m, 2, d]",
+    split="m",
+    gpu="block",
+)
 def norm_rows_backward(grad_y, x, weight, mean, scale, centred, grad_x, parts, start, stop):
     """grad_x of block b's rows, and their sums of grad_y z and of grad_y in parts[b]."""
     zero, d = x.dtype.type(0), x.dtype.type(x.shape[1])
@@ -558,10 +643,15 @@ def sum_blocks(parts, sums, start, stop):
             totals[j] += part[j]
 
 
-@kernel("in T x[n, d]; in T row_scale[n, k]; in T centre[d]; in T factor[d]; in T shift[d]; out T y[n, d]", split="n",
-        gpu="warp")
+@kernel(
+    "in T x[n, d]; in T row_scale[n, k]; in T centre[d]; in T factor[d]; in T shift[d]; "
+    "out T y[n, d]",
+    split="n",
+    gpu="warp",
+)
 def scale_columns(x, row_scale, centre, factor, shift, y, start, stop):
-    """y = (x - centre) factor + shift for every column; before that, each of k groups of columns times its row_scale (none for k = 0)."""
+    """y = (x - centre) factor + shift for every column; before that, each of k groups of columns
+    times its row_scale (none for k = 0)."""
     k = row_scale.shape[1]
     size = x.shape[1] // max(k, 1)
     one = x.dtype.type(1)
@@ -569,7 +659,13 @@ def scale_columns(x, row_scale, centre, factor, shift, y, start, stop):
         for group in range(max(k, 1)):
             s = row_scale[i, group] if k else one
             low, high = group * size, group * size + size
-            row, to, c, f, t = x[i, low:high], y[i, low:high], centre[low:high], factor[low:high], shift[low:high]
+            row, to, c, f, t = (
+                x[i, low:high],
+                y[i, low:high],
+                centre[low:high],
+                factor[low:high],
+                shift[low:high],
+            )
             for j in range(size):
                 to[j] = (row[j] * s - c[j]) * f[j] + t[j]
 
@@ -605,13 +701,21 @@ def join_moments(parts, rows, mean, spread, start, stop):
     middle[:] = 0
     squares[:] = 0
     for b in range(parts.shape[0]):
-        pivot, first, count = parts[b, 0, start:stop], parts[b, 1, start:stop], np.float64(min(ROWS, rows - b * ROWS))
+        pivot, first, count = (
+            parts[b, 0, start:stop],
+            parts[b, 1, start:stop],
+            np.float64(min(ROWS, rows - b * ROWS)),
+        )
         for j in range(middle.size):
             middle[j] += count * pivot[j] + first[j]
     for j in range(middle.size):
         middle[j] /= max(rows, 1)
     for b in range(parts.shape[0]):
-        pivot, first, count = parts[b, 0, start:stop], parts[b, 1, start:stop], np.float64(min(ROWS, rows - b * ROWS))
+        pivot, first, count = (
+            parts[b, 0, start:stop],
+            parts[b, 1, start:stop],
+            np.float64(min(ROWS, rows - b * ROWS)),
+        )
         second = parts[b, 2, start:stop]
         for j in range(middle.size):
             distance = pivot[j] - middle[j]
@@ -621,7 +725,9 @@ def join_moments(parts, rows, mean, spread, start, stop):
             squares[j] = 0
 
 
-@kernel("in T grad_y[n, d]; in T x[n, d]; in T centre[d]; out T parts[m, 2, d]", split="m", gpu="block")
+@kernel(
+    "in T grad_y[n, d]; in T x[n, d]; in T centre[d]; out T parts[m, 2, d]", split="m", gpu="block"
+)
 def column_products(grad_y, x, centre, parts, start, stop):
     """Of block b's rows: the sums of grad_y (x - centre) and of grad_y."""
     for b in range(start, stop):
@@ -635,8 +741,12 @@ def column_products(grad_y, x, centre, parts, start, stop):
                 totals[j] += g[j]
 
 
-@kernel("in T grad_y[n, d]; in T x[n, d]; in T centre[d]; in T factor[d]; in T slope[d]; in T shift[d]; out T grad_x[n, d]", split="n",
-        gpu="warp")
+@kernel(
+    "in T grad_y[n, d]; in T x[n, d]; in T centre[d]; in T factor[d]; in T slope[d]; "
+    "in T shift[d]; out T grad_x[n, d]",
+    split="n",
+    gpu="warp",
+)
 def combine_columns(grad_y, x, centre, factor, slope, shift, grad_x, start, stop):
     """grad_x = factor grad_y + slope (x - centre) + shift for every column."""
     for i in range(start, stop):

@@ -1,6 +1,8 @@
-"""Linear layers as operators: y = x Wᵀ and its adjoint x W for rows x, by matrices and by convolutions.
+"""Linear layers as operators: y = x Wᵀ and its adjoint x W for rows x, by matrices and by
+convolutions.
 
-Both kinds can say what bounds need: the operator of the absolute, positive and negative entries of W, and single rows and columns of W.
+Both kinds can say what bounds need: the operator of the absolute, positive and negative entries of
+W, and single rows and columns of W.
 """
 
 import math
@@ -16,7 +18,8 @@ MOST = 2**31 - 1  # of counts and sizes
 
 
 class _Operator:
-    """What follows from `apply`, `adjoint`, `shape` and `like`; rows and columns through unit vectors."""
+    """What follows from `apply`, `adjoint`, `shape` and `like`; rows and columns through unit
+    vectors."""
 
     def absolute(self):
         return self.like(abs(self.weight))
@@ -62,7 +65,11 @@ class Dense(_Operator):
 
     def restrict(self, rows=None, columns=None):
         """The block of these rows or columns."""
-        return self.like(self.weight[rows] if columns is None else self._xp.ascontiguousarray(self.weight[:, columns]))
+        return self.like(
+            self.weight[rows]
+            if columns is None
+            else self._xp.ascontiguousarray(self.weight[:, columns])
+        )
 
 
 class Conv2d(_Operator):
@@ -90,11 +97,11 @@ class Conv2d(_Operator):
     TypeError
         `weight` is no array of such a dtype; the other arguments are no integers.
     ValueError
-        Shapes that do not fit, a stride below 1, a negative padding, a kernel larger than the padded image.
+        Shapes that do not fit, a stride below 1, a negative padding, a kernel larger than the
+        padded image.
 
-    References
-    ----------
-    Goodfellow, Bengio and Courville, "Deep Learning", MIT Press 2016, section 9.1: what is called a convolution is a correlation.
+    References ---------- Goodfellow, Bengio and Courville, "Deep Learning", MIT Press 2016, section
+    9.1: what is called a convolution is a correlation.
 
     Examples
     --------
@@ -112,15 +119,32 @@ class Conv2d(_Operator):
             raise TypeError("weight must be a NumPy or CuPy array (got None)")
         float_dtype(weight=weight)
         if weight.ndim != 4 or not weight.size:
-            raise ValueError(f"weight must have shape (out, in, row, column) without zeros (got {weight.shape})")
-        self.weight, self.stride, self.padding = weight, _pair("stride", stride, 1), _pair("padding", padding, 0)
+            raise ValueError(
+                f"weight must have shape (out, in, row, column) without zeros (got {weight.shape})"
+            )
+        self.weight, self.stride, self.padding = (
+            weight,
+            _pair("stride", stride, 1),
+            _pair("padding", padding, 0),
+        )
         self.input_shape = _integers("input_shape", input_shape, 3, 1)
         if self.input_shape[0] != weight.shape[1]:
-            raise ValueError(f"input_shape must have the {weight.shape[1]} channels of weight (got {self.input_shape})")
-        self._padded = tuple(n + 2 * p for n, p in zip(self.input_shape[1:], self.padding, strict=True))
-        self._places = tuple((n - k) // s + 1 for n, k, s in zip(self._padded, weight.shape[2:], self.stride, strict=True))
+            raise ValueError(
+                f"input_shape must have the {weight.shape[1]} channels of weight (got "
+                f"{self.input_shape})"
+            )
+        self._padded = tuple(
+            n + 2 * p for n, p in zip(self.input_shape[1:], self.padding, strict=True)
+        )
+        self._places = tuple(
+            (n - k) // s + 1
+            for n, k, s in zip(self._padded, weight.shape[2:], self.stride, strict=True)
+        )
         if any(n < k for n, k in zip(self._padded, weight.shape[2:], strict=True)):
-            raise ValueError(f"weight must be no larger than the padded image, {self._padded} (got shape {weight.shape})")
+            raise ValueError(
+                f"weight must be no larger than the padded image, {self._padded} (got shape "
+                f"{weight.shape})"
+            )
         self.output_shape = (weight.shape[0], *self._places)
         self.shape = math.prod(self.output_shape), math.prod(self.input_shape)
         self.terms = max(weight.shape[:2]) * math.prod(weight.shape[2:])
@@ -131,7 +155,9 @@ class Conv2d(_Operator):
     def apply(self, x, out=None):
         """x Wᵀ: (m, n_in) → (m, n_out), into `out` if it is given."""
         xp, m, (above, left) = self._xp, x.shape[0], self.padding
-        image = xp.pad(x.reshape(m, *self.input_shape), ((0, 0), (0, 0), (above, above), (left, left)))
+        image = xp.pad(
+            x.reshape(m, *self.input_shape), ((0, 0), (0, 0), (above, above), (left, left))
+        )
         y = xp.zeros((m, self.weight.shape[0], math.prod(self._places)), x.dtype)
         for tap, part in self._taps():
             y += xp.matmul(tap, image[:, :, part[0], part[1]].reshape(m, tap.shape[1], y.shape[2]))
@@ -147,14 +173,22 @@ class Conv2d(_Operator):
         image = xp.zeros((m, self.input_shape[0], *self._padded), y.dtype)
         y = y.reshape(m, self.weight.shape[0], math.prod(self._places))
         for tap, part in self._taps():
-            image[:, :, part[0], part[1]] += xp.matmul(tap.T, y).reshape(m, tap.shape[1], *self._places)
-        return image[:, :, above:above + rows, left:left + cols].reshape(m, self.shape[1])
+            image[:, :, part[0], part[1]] += xp.matmul(tap.T, y).reshape(
+                m, tap.shape[1], *self._places
+            )
+        return image[:, :, above : above + rows, left : left + cols].reshape(m, self.shape[1])
 
     def _taps(self):
-        """Every entry of the kernel, an (out, in) matrix, with the pixels of the padded image that it meets."""
+        """Every entry of the kernel, an (out, in) matrix, with the pixels of the padded image that
+        it meets."""
         for place in np.ndindex(*self.weight.shape[2:]):
-            yield (self.weight[(slice(None), slice(None), *place)],
-                   [slice(first, first + s * (n - 1) + 1, s) for first, s, n in zip(place, self.stride, self._places, strict=True)])
+            yield (
+                self.weight[(slice(None), slice(None), *place)],
+                [
+                    slice(first, first + s * (n - 1) + 1, s)
+                    for first, s, n in zip(place, self.stride, self._places, strict=True)
+                ],
+            )
 
 
 def _pair(name, value, least):

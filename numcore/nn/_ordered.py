@@ -1,7 +1,8 @@
-"""Floats as integers of the same order: a compiler may put the maximum of integers into vectors, but not that of floats.
+"""Floats as integers of the same order: a compiler may put the maximum of integers into vectors,
+but not that of floats.
 
-The bits of positive floats are integers in their order; those of negative ones are so once all bits but the sign are flipped. NaN comes
-last if its sign is positive, and first if it is negative.
+The bits of positive floats are integers in their order; those of negative ones are so once all bits
+but the sign are flipped. NaN comes last if its sign is positive, and first if it is negative.
 """
 
 import numpy as np
@@ -29,11 +30,15 @@ def _flipped(builder, bits):
 
 
 def _emit_ordered(context, builder, signature, arguments):
-    return _flipped(builder, builder.bitcast(arguments[0], context.get_value_type(signature.return_type)))
+    return _flipped(
+        builder, builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+    )
 
 
 def _emit_from_ordered(context, builder, signature, arguments):
-    return builder.bitcast(_flipped(builder, arguments[0]), context.get_value_type(signature.return_type))
+    return builder.bitcast(
+        _flipped(builder, arguments[0]), context.get_value_type(signature.return_type)
+    )
 
 
 @intrinsic(_ordered_type, _emit_ordered)

@@ -1,7 +1,8 @@
 """Pooling: the largest or the mean value under windows that slide over images, and the gradients.
 
-The largest value's place is kept, and the gradient goes back there; windows that overlap add up, always in the same order. Y. LeCun,
-L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86 (1998).
+The largest value's place is kept, and the gradient goes back there; windows that overlap add up,
+always in the same order. Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
+Applied to Document Recognition", Proc. IEEE 86 (1998).
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ __all__ = ["avg_pool2d", "avg_pool2d_vjp", "max_pool2d", "max_pool2d_vjp"]
 
 
 class MaxPool2dCache(NamedTuple):
-    """What the backward pass of :func:`max_pool2d` needs: the place of each window's largest value, and the shape of the images."""
+    """What the backward pass of :func:`max_pool2d` needs: the place of each window's largest value,
+    and the shape of the images."""
 
     where: Any
     shape: tuple
@@ -33,7 +35,7 @@ class AvgPool2dCache(NamedTuple):
     dtype: Any
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -54,7 +56,8 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     Returns
     -------
     y : (n, c, h', w') array
-        h' = floor((h + 2 padding - size) / stride) + 1, and w' likewise. NaN where the window holds a NaN.
+        h' = floor((h + 2 padding - size) / stride) + 1, and w' likewise. NaN where the window holds
+        a NaN.
     cache : named tuple
         For :func:`max_pool2d_vjp`.
 
@@ -63,16 +66,15 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     TypeError
         Another dtype, sizes that are no integers.
     ValueError
-        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger than the padded image, `padding`
-        below 0 or above half of `size`.
+        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger
+        than the padded image, `padding` below 0 or above half of `size`.
 
     Notes
     -----
     The result is exact. The cache holds one int32 for each entry of y, and no reference to `x`.
 
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
+    Applied to Document Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -84,7 +86,12 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     xp, x, window, sizes = _checked(x, size, stride, padding)
     y, where = xp.empty((*x.shape[:2], *sizes), x.dtype), xp.empty((*x.shape[:2], *sizes), np.int32)
     if y.size:
-        max_pool(_planes(xp, x), xp.asarray(np.array(window, np.int64)), _planes(xp, y), _planes(xp, where))
+        max_pool(
+            _planes(xp, x),
+            xp.asarray(np.array(window, np.int64)),
+            _planes(xp, y),
+            _planes(xp, where),
+        )
     return y, MaxPool2dCache(where, x.shape, window, x.dtype)
 
 
@@ -102,13 +109,14 @@ def max_pool2d_vjp(grad_y, cache):
     Returns
     -------
     (n, c, h, w) array
-        Each window's gradient goes to its largest value: to the first one in row-major order where several are equal, to the first NaN
-        where there is one.
+        Each window's gradient goes to its largest value: to the first one in row-major order where
+        several are equal, to the first NaN where there is one.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`max_pool2d`, another dtype than that of the layer, arrays on different devices.
+        `cache` is none of :func:`max_pool2d`, another dtype than that of the layer, arrays on
+        different devices.
     ValueError
         `grad_y` has not the shape of the output.
 
@@ -116,9 +124,8 @@ def max_pool2d_vjp(grad_y, cache):
     -----
     Windows that overlap are added in row-major order, at any number of threads.
 
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
+    Applied to Document Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -134,7 +141,12 @@ def max_pool2d_vjp(grad_y, cache):
     _check_dtype(grad_y, cache.dtype)
     grad_x = xp.empty(cache.shape, cache.dtype)
     if grad_x.size:
-        max_pool_backward(_planes(xp, grad_y), _planes(xp, where), xp.asarray(np.array(cache.window, np.int64)), _planes(xp, grad_x))
+        max_pool_backward(
+            _planes(xp, grad_y),
+            _planes(xp, where),
+            xp.asarray(np.array(cache.window, np.int64)),
+            _planes(xp, grad_x),
+        )
     return grad_x
 
 
@@ -165,17 +177,14 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
     TypeError
         Another dtype, sizes that are no integers.
     ValueError
-        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger than the padded image, `padding`
-        below 0 or above half of `size`.
+        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger
+        than the padded image, `padding` below 0 or above half of `size`.
 
-    Notes
-    -----
-    Sums run along the window's rows: errors are below k eps times the mean of the absolute values, k the pixels of a window. The cache
-    holds no array.
+    Notes ----- Sums run along the window's rows: errors are below k eps times the mean of the
+    absolute values, k the pixels of a window. The cache holds no array.
 
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
+    Applied to Document Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -218,9 +227,8 @@ def avg_pool2d_vjp(grad_y, cache):
     -----
     The result does not depend on the number of threads.
 
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
+    Applied to Document Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -232,27 +240,37 @@ def avg_pool2d_vjp(grad_y, cache):
     """
     checked_cache(cache, AvgPool2dCache)
     xp, (grad_y,) = on_device(grad_y=grad_y)
-    sizes = output_sizes(cache.shape[2:], *(cache.window[i:i + 2] for i in (0, 2, 4)))
+    sizes = output_sizes(cache.shape[2:], *(cache.window[i : i + 2] for i in (0, 2, 4)))
     checked_gradient(grad_y, (*cache.shape[:2], *sizes))
     _check_dtype(grad_y, cache.dtype)
     grad_x = xp.empty(cache.shape, cache.dtype)
     if grad_x.size:
-        avg_pool_backward(_planes(xp, grad_y), xp.asarray(np.array(cache.window, np.int64)), _planes(xp, grad_x))
+        avg_pool_backward(
+            _planes(xp, grad_y), xp.asarray(np.array(cache.window, np.int64)), _planes(xp, grad_x)
+        )
     return grad_x
 
 
 def _checked(x, size, stride, padding):
-    """The namespace, x, the window as (height, width, steps, padding) and the sizes of the output."""
+    """The namespace, x, the window as (height, width, steps, padding) and the sizes of the
+    output."""
     xp, (x,) = on_device(x=x)
     if x is None:
         raise TypeError("x must be a NumPy or CuPy array (got None)")
     float_dtype(x=x)
     size = pair("size", size, 1)
-    stride, padding = pair("stride", size if stride is None else stride, 1), pair("padding", padding, 0)
+    stride, padding = (
+        pair("stride", size if stride is None else stride, 1),
+        pair("padding", padding, 0),
+    )
     if x.ndim != 4 or 0 in x.shape[2:] or x.shape[2] * x.shape[3] >= MOST:
-        raise ValueError(f"x must have shape (n, c, h, w) with h, w >= 1 and h w < 2**31 (got {x.shape})")
+        raise ValueError(
+            f"x must have shape (n, c, h, w) with h, w >= 1 and h w < 2**31 (got {x.shape})"
+        )
     if any(2 * p > k for p, k in zip(padding, size, strict=True)):
-        raise ValueError(f"padding must be at most half of size (got padding={padding}, size={size})")
+        raise ValueError(
+            f"padding must be at most half of size (got padding={padding}, size={size})"
+        )
     return xp, x, (*size, *stride, *padding), output_sizes(x.shape[2:], size, stride, padding)
 
 
@@ -265,9 +283,10 @@ def _planes(xp, x):
     return xp.ascontiguousarray(x).reshape(-1, *x.shape[2:])
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 #
-# `window` holds height, width, vertical and horizontal step, vertical and horizontal padding. A plane is one channel of one image.
+# `window` holds height, width, vertical and horizontal step, vertical and horizontal padding. A
+# plane is one channel of one image.
 
 
 def reach(tap, step, n, places):
@@ -276,11 +295,24 @@ def reach(tap, step, n, places):
     return low, max(low, min(places, (n - 1 - tap) // step + 1))
 
 
-@kernel("in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]; out int32 where[planes, rows, cols]", split="planes",
-        gpu="block", threads=128)
+@kernel(
+    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]; "
+    "out int32 where[planes, rows, cols]",
+    split="planes",
+    gpu="block",
+    threads=128,
+)
 def max_pool(x, window, y, where, start, stop):
-    """y = the largest value of each window, `where` = its place in the plane; the first of equal ones, the first NaN before all."""
-    height, width, down, right, top, left = window[0], window[1], window[2], window[3], window[4], window[5]
+    """y = the largest value of each window, `where` = its place in the plane; the first of equal
+    ones, the first NaN before all."""
+    height, width, down, right, top, left = (
+        window[0],
+        window[1],
+        window[2],
+        window[3],
+        window[4],
+        window[5],
+    )
     for p in range(start, stop):
         for i in range(y.shape[1]):
             row = i * down - top
@@ -301,10 +333,16 @@ def max_pool(x, window, y, where, start, stop):
                         at[j] = np.int32(r * x.shape[2] + column) if takes else at[j]
 
 
-@kernel("in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[6]; out T grad_x[planes, h, w]",
-        split="planes", gpu="block", threads=128)
+@kernel(
+    "in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[6]; "
+    "out T grad_x[planes, h, w]",
+    split="planes",
+    gpu="block",
+    threads=128,
+)
 def max_pool_backward(grad_y, where, window, grad_x, start, stop):
-    """A plane's windows hand out their gradients in row-major order, the order in which a pixel on the GPU collects them."""
+    """A plane's windows hand out their gradients in row-major order, the order in which a pixel on
+    the GPU collects them."""
     width = grad_x.shape[2]
     for p in range(start, stop):
         for r in range(grad_x.shape[1]):
@@ -316,10 +354,22 @@ def max_pool_backward(grad_y, where, window, grad_x, start, stop):
                 grad_x[p, at // width, at % width] += grad_y[p, i, j]
 
 
-@kernel("in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]", split="planes", gpu="block", threads=128)
+@kernel(
+    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]",
+    split="planes",
+    gpu="block",
+    threads=128,
+)
 def avg_pool(x, window, y, start, stop):
     """y = the mean of each window, with zeros outside the plane."""
-    height, width, down, right, top, left = window[0], window[1], window[2], window[3], window[4], window[5]
+    height, width, down, right, top, left = (
+        window[0],
+        window[1],
+        window[2],
+        window[3],
+        window[4],
+        window[5],
+    )
     pixels = x.dtype.type(height * width)
     for p in range(start, stop):
         for i in range(y.shape[1]):
@@ -336,10 +386,22 @@ def avg_pool(x, window, y, start, stop):
                 total[j] /= pixels
 
 
-@kernel("in T grad_y[planes, rows, cols]; in int64 window[6]; out T grad_x[planes, h, w]", split="planes", gpu="block", threads=128)
+@kernel(
+    "in T grad_y[planes, rows, cols]; in int64 window[6]; out T grad_x[planes, h, w]",
+    split="planes",
+    gpu="block",
+    threads=128,
+)
 def avg_pool_backward(grad_y, window, grad_x, start, stop):
     """grad_x = the gradients of all windows over a pixel, divided by the pixels of a window."""
-    height, width, down, right, top, left = window[0], window[1], window[2], window[3], window[4], window[5]
+    height, width, down, right, top, left = (
+        window[0],
+        window[1],
+        window[2],
+        window[3],
+        window[4],
+        window[5],
+    )
     pixels = grad_y.dtype.type(height * width)
     for p in range(start, stop):
         for r in range(grad_x.shape[1]):

@@ -1,8 +1,10 @@
-"""Spectral convolution: the lowest Fourier modes of a signal, multiplied by learned matrices, and back; and the gradients.
+"""Spectral convolution: the lowest Fourier modes of a signal, multiplied by learned matrices, and
+back; and the gradients.
 
-Only the modes that are kept are transformed along the second axis. Forward and inverse transforms are each other's adjoint but for the
-factor that counts a mode of a real signal twice, once for its conjugate. Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya,
-A. Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
+Only the modes that are kept are transformed along the second axis. Forward and inverse transforms
+are each other's adjoint but for the factor that counts a mode of a real signal twice, once for its
+conjugate. Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A.
+Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
 """
 
 import math
@@ -16,7 +18,10 @@ from ._windows import integer, pair
 
 __all__ = ["spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
 
-COMPLEX = {np.dtype(np.float32): np.dtype(np.complex64), np.dtype(np.float64): np.dtype(np.complex128)}
+COMPLEX = {
+    np.dtype(np.float32): np.dtype(np.complex64),
+    np.dtype(np.float64): np.dtype(np.complex128),
+}
 
 
 class SpectralConv1dCache(NamedTuple):
@@ -37,19 +42,21 @@ class SpectralConv2dCache(NamedTuple):
     n_modes: tuple
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
 def spectral_conv1d(x, w, *, n_modes):
-    """Multiply the lowest Fourier modes of signals by learned matrices; all other modes of the output are zero.
+    """Multiply the lowest Fourier modes of signals by learned matrices; all other modes of the
+    output are zero.
 
     Parameters
     ----------
     x : (batch, in, n) array, float32 or float64
         Signals of n samples with `in` channels.
     w : (in, out, n_modes) complex array, or (in, out, n_modes, 2) array of the dtype of `x`
-        A matrix for each mode: complex64 beside float32, complex128 beside float64, or pairs of real and imaginary parts.
+        A matrix for each mode: complex64 beside float32, complex128 beside float64, or pairs of
+        real and imaginary parts.
     n_modes : int
         How many modes are kept, the mean included; at most n // 2 + 1.
 
@@ -67,15 +74,13 @@ def spectral_conv1d(x, w, *, n_modes):
     ValueError
         Shapes that do not fit, `n_modes` below 1 or above n // 2 + 1.
 
-    Notes
-    -----
-    ``y = irfft(Y, n)`` with ``Y[:, o, k] = Σ_i X[:, i, k] w[i, o, k]`` for k < n_modes, else 0, and ``X = rfft(x)``. The imaginary part of
-    Y[0], and of Y[n / 2] for even n, has no effect. Errors relative to the largest entry are a few eps log2(n).
+    Notes ----- ``y = irfft(Y, n)`` with ``Y[:, o, k] = Σ_i X[:, i, k] w[i, o, k]`` for k < n_modes,
+    else 0, and ``X = rfft(x)``. The imaginary part of Y[0], and of Y[n / 2] for even n, has no
+    effect. Errors relative to the largest entry are a few eps log2(n).
 
-    References
-    ----------
-    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric
-    Partial Differential Equations", ICLR 2021.
+    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
+    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
+    ICLR 2021.
 
     Examples
     --------
@@ -88,7 +93,9 @@ def spectral_conv1d(x, w, *, n_modes):
     xp, x, w, weights = _checked(x, w, 1)
     n_modes, n = (integer("n_modes", n_modes, 1),), x.shape[2]
     if n_modes[0] > n // 2 + 1:
-        raise ValueError(f"n_modes must satisfy 1 <= n_modes <= n // 2 + 1 (got n_modes={n_modes[0]}, n={n})")
+        raise ValueError(
+            f"n_modes must satisfy 1 <= n_modes <= n // 2 + 1 (got n_modes={n_modes[0]}, n={n})"
+        )
     return _forward(xp, x, w, weights, n_modes, SpectralConv1dCache)
 
 
@@ -107,24 +114,24 @@ def spectral_conv1d_vjp(grad_y, cache):
     -------
     grad_x : (batch, in, n) array
     grad_w : array
-        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i times that by the imaginary part.
+        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i
+        times that by the imaginary part.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`spectral_conv1d`, another dtype than that of the layer, arrays on different devices.
+        `cache` is none of :func:`spectral_conv1d`, another dtype than that of the layer, arrays on
+        different devices.
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes
-    -----
-    With G = rfft(grad_y) c / n, c = 1 for the mean and for k = n / 2, else 2: ``grad_w[i, o, k] = Σ conj(X[:, i, k]) G[:, o, k]`` and
+    Notes ----- With G = rfft(grad_y) c / n, c = 1 for the mean and for k = n / 2, else 2:
+    ``grad_w[i, o, k] = Σ conj(X[:, i, k]) G[:, o, k]`` and
     ``grad_x = irfft(n / c Σ_o G[:, o, k] conj(w[i, o, k]))``.
 
-    References
-    ----------
-    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric
-    Partial Differential Equations", ICLR 2021.
+    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
+    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
+    ICLR 2021.
 
     Examples
     --------
@@ -140,16 +147,18 @@ def spectral_conv1d_vjp(grad_y, cache):
 
 @routine
 def spectral_conv2d(x, w, *, n_modes):
-    """Multiply the lowest Fourier modes of images by learned matrices; all other modes of the output are zero.
+    """Multiply the lowest Fourier modes of images by learned matrices; all other modes of the
+    output are zero.
 
     Parameters
     ----------
     x : (batch, in, h, w) array, float32 or float64
         Images with `in` channels.
     w : (in, out, 2 m1, m2) complex array, or (in, out, 2 m1, m2, 2) array of the dtype of `x`
-        A matrix for each mode. Rows 0 to m1 - 1 are the vertical frequencies 0 to m1 - 1, rows m1 to 2 m1 - 1 the frequencies -m1 to -1:
-        the two corners of the spectrum, as ``numpy.fft`` orders them. Complex64 beside float32, complex128 beside float64, or
-        pairs of real and imaginary parts.
+        A matrix for each mode. Rows 0 to m1 - 1 are the vertical frequencies 0 to m1 - 1, rows m1
+        to 2 m1 - 1 the frequencies -m1 to -1: the two corners of the spectrum, as ``numpy.fft``
+        orders them. Complex64 beside float32, complex128 beside float64, or pairs of real and
+        imaginary parts.
     n_modes : int or (int, int)
         (m1, m2); m1 at most h // 2, m2 at most w // 2 + 1.
 
@@ -167,16 +176,14 @@ def spectral_conv2d(x, w, *, n_modes):
     ValueError
         Shapes that do not fit, m1 below 1 or above h // 2, m2 below 1 or above w // 2 + 1.
 
-    Notes
-    -----
-    ``y = irfft2(Y, (h, w))`` with ``Y[:, o, k, l] = Σ_i X[:, i, k, l] w[i, o, k, l]`` for the modes that are kept, else 0, and
-    ``X = rfft2(x)``. The part of Y[..., 0], and of Y[..., w / 2] for even w, that no real image has is left out by taking real
-    parts after the vertical transform. Errors relative to the largest entry are a few eps log2(h w).
+    Notes ----- ``y = irfft2(Y, (h, w))`` with ``Y[:, o, k, l] = Σ_i X[:, i, k, l] w[i, o, k, l]``
+    for the modes that are kept, else 0, and ``X = rfft2(x)``. The part of Y[..., 0], and of Y[...,
+    w / 2] for even w, that no real image has is left out by taking real parts after the vertical
+    transform. Errors relative to the largest entry are a few eps log2(h w).
 
-    References
-    ----------
-    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric
-    Partial Differential Equations", ICLR 2021.
+    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
+    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
+    ICLR 2021.
 
     Examples
     --------
@@ -189,7 +196,10 @@ def spectral_conv2d(x, w, *, n_modes):
     xp, x, w, weights = _checked(x, w, 2)
     n_modes = pair("n_modes", n_modes, 1)
     if n_modes[0] > x.shape[2] // 2 or n_modes[1] > x.shape[3] // 2 + 1:
-        raise ValueError(f"n_modes must satisfy m1 <= h // 2 and m2 <= w // 2 + 1 (got n_modes={n_modes}, h={x.shape[2]}, w={x.shape[3]})")
+        raise ValueError(
+            f"n_modes must satisfy m1 <= h // 2 and m2 <= w // 2 + 1 (got n_modes={n_modes}, "
+            f"h={x.shape[2]}, w={x.shape[3]})"
+        )
     return _forward(xp, x, w, weights, n_modes, SpectralConv2dCache)
 
 
@@ -208,23 +218,23 @@ def spectral_conv2d_vjp(grad_y, cache):
     -------
     grad_x : (batch, in, h, w) array
     grad_w : array
-        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i times that by the imaginary part.
+        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i
+        times that by the imaginary part.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`spectral_conv2d`, another dtype than that of the layer, arrays on different devices.
+        `cache` is none of :func:`spectral_conv2d`, another dtype than that of the layer, arrays on
+        different devices.
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes
-    -----
-    As for :func:`spectral_conv1d_vjp`, with G = rfft2(grad_y) c / (h w), c = 1 for the columns 0 and w / 2, else 2.
+    Notes ----- As for :func:`spectral_conv1d_vjp`, with G = rfft2(grad_y) c / (h w), c = 1 for the
+    columns 0 and w / 2, else 2.
 
-    References
-    ----------
-    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric
-    Partial Differential Equations", ICLR 2021.
+    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
+    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
+    ICLR 2021.
 
     Examples
     --------
@@ -247,22 +257,34 @@ def _checked(x, w, axes):
         raise TypeError(f"{'x' if x is None else 'w'} must be a NumPy or CuPy array (got None)")
     complexes = COMPLEX[float_dtype(x=x)]
     if x.ndim != axes + 2 or 0 in x.shape[2:]:
-        raise ValueError(f"x must have shape (batch, in, {', '.join('hw' if axes == 2 else 'n')}) with samples (got {x.shape})")
+        raise ValueError(
+            f"x must have shape (batch, in, {', '.join('hw' if axes == 2 else 'n')}) with samples "
+            f"(got {x.shape})"
+        )
     if w.dtype != (complexes if w.ndim == axes + 2 else x.dtype):
-        raise TypeError(f"w must be {complexes} with {axes + 2} axes, or {x.dtype} with {axes + 3} axes, real and imaginary parts last "
-                        f"(got {w.dtype} with {w.ndim} axes)")
+        raise TypeError(
+            f"w must be {complexes} with {axes + 2} axes, or {x.dtype} with {axes + 3} axes, real "
+            f"and imaginary parts last "
+            f"(got {w.dtype} with {w.ndim} axes)"
+        )
     if w.ndim == axes + 2:
         return xp, x, w, w
     if w.ndim != axes + 3 or w.shape[-1] != 2:
-        raise ValueError(f"w must have {axes + 3} axes, the last one for real and imaginary part (got shape {w.shape})")
+        raise ValueError(
+            f"w must have {axes + 3} axes, the last one for real and imaginary part (got shape "
+            f"{w.shape})"
+        )
     return xp, x, w, xp.ascontiguousarray(w).view(complexes)[..., 0]
 
 
 def _forward(xp, x, w, weights, n_modes, kind):
     rows = (2 * n_modes[0],) if len(n_modes) == 2 else ()
     if weights.shape[:1] + weights.shape[2:] != (x.shape[1], *rows, n_modes[-1]):
-        raise ValueError(f"w must have shape (in, out, {', '.join(map(str, (*rows, n_modes[-1])))}) with in = {x.shape[1]} "
-                         f"(got {weights.shape})")
+        raise ValueError(
+            f"w must have shape (in, out, {', '.join(map(str, (*rows, n_modes[-1])))}) with in = "
+            f"{x.shape[1]} "
+            f"(got {weights.shape})"
+        )
     with np.errstate(all="ignore"):
         modes = _modes(xp, x, n_modes)
         y = _signal(xp, _multiplied(xp, modes, weights), x.shape[2:], n_modes)
@@ -275,45 +297,60 @@ def _backward(grad_y, cache):
     weights = xp.ascontiguousarray(w).view(complexes)[..., 0] if pairs else w
     checked_gradient(grad_y, (cache.shape[0], w.shape[1], *sizes))
     if COMPLEX[float_dtype(grad_y=grad_y)] != complexes:
-        raise TypeError(f"grad_y must have the dtype of the output (got {grad_y.dtype}, modes are {complexes})")
-    factor = np.full(cache.n_modes[-1], 2 / math.prod(sizes))  # a mode and its conjugate, where these are two
+        raise TypeError(
+            f"grad_y must have the dtype of the output (got {grad_y.dtype}, modes are {complexes})"
+        )
+    factor = np.full(
+        cache.n_modes[-1], 2 / math.prod(sizes)
+    )  # a mode and its conjugate, where these are two
     factor[0] /= 2
     if 2 * (len(factor) - 1) == sizes[-1]:
         factor[-1] = factor[0]
     with np.errstate(all="ignore"):
         grad_modes = _modes(xp, grad_y, cache.n_modes) * xp.asarray(factor.astype(grad_y.dtype))
         grad_w = _multiplied(xp, xp.moveaxis(modes.conj(), 0, 1), grad_modes)
-        back = _multiplied(xp, grad_modes * xp.asarray((1 / factor).astype(grad_y.dtype)), xp.moveaxis(weights.conj(), 0, 1))
+        back = _multiplied(
+            xp,
+            grad_modes * xp.asarray((1 / factor).astype(grad_y.dtype)),
+            xp.moveaxis(weights.conj(), 0, 1),
+        )
         grad_x = _signal(xp, back, sizes, cache.n_modes)
     if pairs:
         grad_w = xp.ascontiguousarray(grad_w)[..., None].view(grad_y.dtype)
     return grad_x, grad_w
 
 
-# --- transforms --------------------------------------------------------------------------------------------------------------------
+# --- transforms -----------------------------------------------------------------------------------
 
 
 def _multiplied(xp, a, b):
     """Σ_j a[i, j, modes] b[j, o, modes], one product of matrices for each mode."""
     shape = (a.shape[0], b.shape[1], *a.shape[2:])
     a, b = (xp.moveaxis(z.reshape(*z.shape[:2], math.prod(shape[2:])), 2, 0) for z in (a, b))
-    return xp.moveaxis(xp.matmul(xp.ascontiguousarray(a), xp.ascontiguousarray(b)), 0, 2).reshape(shape)
+    return xp.moveaxis(xp.matmul(xp.ascontiguousarray(a), xp.ascontiguousarray(b)), 0, 2).reshape(
+        shape
+    )
 
 
 def _modes(xp, x, n_modes):
     """The modes of real x that are kept."""
-    modes = xp.fft.rfft(x, axis=-1)[..., :n_modes[-1]]
+    modes = xp.fft.rfft(x, axis=-1)[..., : n_modes[-1]]
     if len(n_modes) == 1:
         return modes
     modes = xp.fft.fft(modes, axis=-2)
-    return xp.concatenate((modes[..., :n_modes[0], :], modes[..., -n_modes[0]:, :]), axis=-2)
+    return xp.concatenate((modes[..., : n_modes[0], :], modes[..., -n_modes[0] :, :]), axis=-2)
 
 
 def _signal(xp, modes, sizes, n_modes):
     """The real signal that has these modes and no others."""
     if len(n_modes) == 2:
         rows = xp.zeros((*modes.shape[:2], sizes[0] - 2 * n_modes[0], n_modes[1]), modes.dtype)
-        modes = xp.fft.ifft(xp.concatenate((modes[..., :n_modes[0], :], rows, modes[..., n_modes[0]:, :]), axis=-2), axis=-2)
+        modes = xp.fft.ifft(
+            xp.concatenate(
+                (modes[..., : n_modes[0], :], rows, modes[..., n_modes[0] :, :]), axis=-2
+            ),
+            axis=-2,
+        )
     alone = modes.copy()  # a transform may, or may not, ignore these imaginary parts
     alone[..., 0] = xp.real(modes[..., 0])
     if 2 * (n_modes[-1] - 1) == sizes[-1]:

@@ -1,4 +1,5 @@
-"""Windows that slide over images, for convolutions and pooling: the checks of their sizes, and how many there are."""
+"""Windows that slide over images, for convolutions and pooling: the checks of their sizes, and how
+many there are."""
 
 import operator
 
@@ -31,7 +32,10 @@ def output_sizes(shape, kernel, stride, padding, dilation=(1, 1)):
     sizes = []
     for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True):
         if (span := d * (k - 1) + 1) > n + 2 * p:
-            raise ValueError(f"kernel must not be larger than the padded image (got kernel {tuple(kernel)}, dilation {tuple(dilation)}, "
-                             f"image {tuple(shape)}, padding {tuple(padding)})")
+            raise ValueError(
+                f"kernel must not be larger than the padded image (got kernel {tuple(kernel)}, "
+                f"dilation {tuple(dilation)}, "
+                f"image {tuple(shape)}, padding {tuple(padding)})"
+            )
         sizes.append((n + 2 * p - span) // s + 1)
     return tuple(sizes)

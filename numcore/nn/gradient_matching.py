@@ -1,10 +1,13 @@
-"""Which operations of a weight-sharing network should go on sharing, by how well their gradients agree.
+"""Which operations of a weight-sharing network should go on sharing, by how well their gradients
+agree.
 
-A supernet has several operations on every edge, one of which is active at a time, and weights that all of them share. For each
-operation of an edge the gradient at the shared weights is taken with that operation alone; operations whose gradients point apart hinder
-each other. Each edge's operations are parted into groups of small distances; the edge where this separates best is split: each group gets
-a copy of the supernet. The same functions tell which tasks should share weights. S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng,
-"Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022.
+A supernet has several operations on every edge, one of which is active at a time, and weights that
+all of them share. For each operation of an edge the gradient at the shared weights is taken with
+that operation alone; operations whose gradients point apart hinder each other. Each edge's
+operations are parted into groups of small distances; the edge where this separates best is split:
+each group gets a copy of the supernet. The same functions tell which tasks should share weights. S.
+Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient
+Matching", ICLR 2022.
 """
 
 import math
@@ -17,7 +20,14 @@ from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..kernel import kernel, pointer
 from ._dots import dots_2_by_4, squares_2_by_4
 
-__all__ = ["Partition", "gradient_distance", "gradient_distance_matrix", "min_cut_partition", "select_split", "split_supernet"]
+__all__ = [
+    "Partition",
+    "gradient_distance",
+    "gradient_distance_matrix",
+    "min_cut_partition",
+    "select_split",
+    "split_supernet",
+]
 
 METRICS = ("per_filter_cosine", "cosine", "mse")
 CRITERIA = ("within", "between")
@@ -45,7 +55,7 @@ class Partition(NamedTuple):
     groups: tuple
 
 
-# --- distances ---------------------------------------------------------------------------------------------------------------------
+# --- distances ------------------------------------------------------------------------------------
 
 
 @routine
@@ -55,15 +65,17 @@ def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6)
     Parameters
     ----------
     grads_a : list of arrays, or one array; float32 or float64
-        A gradient, one array for each tensor of weights. Convolutions are (out, in, ...), dense weights (out, in): the first axis counts
-        filters. One array by itself stands for a list of it, but a flat one is then a single filter.
+        A gradient, one array for each tensor of weights. Convolutions are (out, in, ...), dense
+        weights (out, in): the first axis counts filters. One array by itself stands for a list of
+        it, but a flat one is then a single filter.
     grads_b : list of arrays, or one array
         Another gradient of the same shapes and dtype.
     metric : {"per_filter_cosine", "cosine", "mse"}, optional
-        Sum over all filters of 1 - cosine, where tensors with fewer than two axes add nothing; 1 - cosine of all entries
-        together; or the sum of all squared differences.
+        Sum over all filters of 1 - cosine, where tensors with fewer than two axes add nothing; 1 -
+        cosine of all entries together; or the sum of all squared differences.
     eps : float, optional
-        Added to the product of lengths under a cosine; >= 0. With 0, too, a filter of zeros has the cosine 0.
+        Added to the product of lengths under a cosine; >= 0. With 0, too, a filter of zeros has the
+        cosine 0.
 
     Returns
     -------
@@ -72,19 +84,18 @@ def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6)
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, a list that holds something else than arrays.
+        Other or mixed dtypes, arrays on different devices, a list that holds something else than
+        arrays.
     ValueError
         Shapes that differ, another metric, `eps` negative or not finite.
 
-    Notes
-    -----
-    ``D = sum over filters r of 1 - <a_r, b_r> / (|a_r| |b_r| + eps)``. Products are summed in pieces of at most 1024 entries in the
-    arrays' dtype, the rest in float64: the error is below 2e-6 (float32) and 1e-14 (float64) for each filter. A filter without entries adds
-    nothing. Squares must not overflow.
+    Notes ----- ``D = sum over filters r of 1 - <a_r, b_r> / (|a_r| |b_r| + eps)``. Products are
+    summed in pieces of at most 1024 entries in the arrays' dtype, the rest in float64: the error is
+    below 2e-6 (float32) and 1e-14 (float64) for each filter. A filter without entries adds nothing.
+    Squares must not overflow.
 
-    References
-    ----------
-    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
+    Few-Shot NAS with Gradient Matching", ICLR 2022.
 
     Examples
     --------
@@ -98,7 +109,8 @@ def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6)
 
 @routine
 def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
-    """Distances of all pairs of k gradients, each of which is read once from memory and never copied.
+    """Distances of all pairs of k gradients, each of which is read once from memory and never
+    copied.
 
     Parameters
     ----------
@@ -122,13 +134,14 @@ def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
     -----
     k (k + 1) P operations for P weights. Arrays that are not C-contiguous are copied.
 
-    References
-    ----------
-    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
+    Few-Shot NAS with Gradient Matching", ICLR 2022.
 
     Examples
     --------
-    >>> gradient_distance_matrix([[np.eye(2)], [np.array([[1.0, 1], [0, 2]])], [-np.eye(2)]]).round(4)
+    >>> gradient_distance_matrix([[np.eye(2)], [np.array([[1.0, 1], [0, 2]])], [-np.eye(2)]]).round(
+    ...     4
+    ... )
     array([[0.    , 0.2929, 4.    ],
            [0.2929, 0.    , 3.7071],
            [4.    , 3.7071, 0.    ]])
@@ -136,12 +149,18 @@ def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
     if not isinstance(grads, (list, tuple)):
         _, (grads,) = on_device(grads=grads)
         if grads is None or grads.ndim == 0:
-            raise TypeError(f"grads must be a list of gradients or an array of them (got {grads!r})")
+            raise TypeError(
+                f"grads must be a list of gradients or an array of them (got {grads!r})"
+            )
         float_dtype(grads=grads)
         grads = [grads[i] for i in range(len(grads))]
     if len(grads) < 2:
         raise ValueError(f"grads must hold k >= 2 gradients (got {len(grads)})")
-    return _distances({f"grads[{i}]": _tensors(f"grads[{i}]", gradient) for i, gradient in enumerate(grads)}, metric, eps)
+    return _distances(
+        {f"grads[{i}]": _tensors(f"grads[{i}]", gradient) for i, gradient in enumerate(grads)},
+        metric,
+        eps,
+    )
 
 
 def _tensors(name, gradient):
@@ -168,14 +187,30 @@ def _distances(gradients, metric, eps):
     shapes = [array.shape for array in next(iter(gradients.values())).values()]
     for name, gradient in gradients.items():
         if [array.shape for array in gradient.values()] != shapes:
-            raise ValueError(f"{name} must have the shapes of the first gradient, {shapes} (got {[a.shape for a in gradient.values()]})")
-    kept = [[_plain(xp, array) for array in gradient.values()] for gradient in gradients.values()]  # alive while addresses are used
+            raise ValueError(
+                f"{name} must have the shapes of the first gradient, {shapes} (got "
+                f"{[a.shape for a in gradient.values()]})"
+            )
+    kept = [
+        [_plain(xp, array) for array in gradient.values()] for gradient in gradients.values()
+    ]  # alive while addresses are used
     k = len(kept)
-    items = np.array([item for t, shape in enumerate(shapes) for item in _items(t, shape, metric)], np.int64).reshape(-1, 4)
-    addresses = np.array([[_address(tensors[t]) for tensors in kept] for t in range(len(shapes))], np.uint64)
+    items = np.array(
+        [item for t, shape in enumerate(shapes) for item in _items(t, shape, metric)], np.int64
+    ).reshape(-1, 4)
+    addresses = np.array(
+        [[_address(tensors[t]) for tensors in kept] for t in range(len(shapes))], np.uint64
+    )
     parts = xp.empty((len(items), k, k), np.float64)
     with np.errstate(all="ignore"):
-        gradient_pairs(xp.asarray(addresses), xp.asarray(items), xp.empty((1,), dtype), eps, METRICS.index(metric), parts)
+        gradient_pairs(
+            xp.asarray(addresses),
+            xp.asarray(items),
+            xp.empty((1,), dtype),
+            eps,
+            METRICS.index(metric),
+            parts,
+        )
         total = parts.sum(axis=0)
         if metric == "cosine":
             lengths = xp.sqrt(total.diagonal())
@@ -193,7 +228,8 @@ def _address(array):
 
 
 def _items(tensor, shape, metric):
-    """(tensor, first element, rows, elements of a row): rows are filters, or any pieces where filters do not matter."""
+    """(tensor, first element, rows, elements of a row): rows are filters, or any pieces where
+    filters do not matter."""
     size = math.prod(shape)
     if metric != "per_filter_cosine":
         return [(tensor, first, 1, min(ITEM, size - first)) for first in range(0, size, ITEM)]
@@ -201,7 +237,10 @@ def _items(tensor, shape, metric):
         return []
     length = size // shape[0]
     step = max(1, ITEM // length)
-    return [(tensor, first * length, min(step, shape[0] - first), length) for first in range(0, shape[0], step)]
+    return [
+        (tensor, first * length, min(step, shape[0] - first), length)
+        for first in range(0, shape[0], step)
+    ]
 
 
 def _one_less_cosine(xp, products, lengths, eps):
@@ -210,12 +249,13 @@ def _one_less_cosine(xp, products, lengths, eps):
     return xp.where(distance < 0, 0.0, distance)  # rounding; NaN stays
 
 
-# --- groupings ---------------------------------------------------------------------------------------------------------------------
+# --- groupings ------------------------------------------------------------------------------------
 
 
 @routine
 def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
-    """Group operations so that the distances within groups are least, those between groups greatest.
+    """Group operations so that the distances within groups are least, those between groups
+    greatest.
 
     Parameters
     ----------
@@ -238,19 +278,18 @@ def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
     TypeError
         Another dtype, `n_groups` or `min_size` no integers, `balanced` no bool.
     ValueError
-        Distances not square, not symmetric, negative or not finite; k < 2; n_groups > k; min_size * n_groups > k.
+        Distances not square, not symmetric, negative or not finite; k < 2; n_groups > k; min_size *
+        n_groups > k.
 
-    Notes
-    -----
-    Two groups of at most 16 operations are the best there are, by trial of all 2**(k - 1) groupings. Beyond that the grouping is a
-    local optimum: cut at a place of the Fiedler vector of the similarities max(D) - D, or where unbalanced the smallest cut of these by
-    Stoer and Wagner's algorithm, whichever is better; more groups come from groups cut again; then operations change places,
-    two at a time, as long as that helps. O(k³) operations.
+    Notes ----- Two groups of at most 16 operations are the best there are, by trial of all 2**(k -
+    1) groupings. Beyond that the grouping is a local optimum: cut at a place of the Fiedler vector
+    of the similarities max(D) - D, or where unbalanced the smallest cut of these by Stoer and
+    Wagner's algorithm, whichever is better; more groups come from groups cut again; then operations
+    change places, two at a time, as long as that helps. O(k³) operations.
 
-    References
-    ----------
-    S. Hu et al., "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022; M. Stoer, F. Wagner, "A simple min-cut algorithm", 1997;
-    B. W. Kernighan, S. Lin, "An efficient heuristic procedure for partitioning graphs", 1970.
+    References ---------- S. Hu et al., "Generalizing Few-Shot NAS with Gradient Matching", ICLR
+    2022; M. Stoer, F. Wagner, "A simple min-cut algorithm", 1997; B. W. Kernighan, S. Lin, "An
+    efficient heuristic procedure for partitioning graphs", 1970.
 
     Examples
     --------
@@ -271,7 +310,8 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     Parameters
     ----------
     distances : (n_edges, k, k) array, float32 or float64
-        For each edge that may be split the distances of its operations, as for :func:`min_cut_partition`.
+        For each edge that may be split the distances of its operations, as for
+        :func:`min_cut_partition`.
     n_groups : int, optional
     balanced : bool, optional
         As for :func:`min_cut_partition`; groups have at least two operations where k allows it.
@@ -290,9 +330,8 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     TypeError, ValueError
         As for :func:`min_cut_partition`; no edges; another criterion.
 
-    References
-    ----------
-    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
+    Few-Shot NAS with Gradient Matching", ICLR 2022.
 
     Examples
     --------
@@ -305,7 +344,10 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     checked_choice("criterion", criterion, CRITERIA)
     k = d.shape[-1]
     n_groups, (low, high) = _checked_groups(k, n_groups, balanced, None)
-    partitions = [_partition(xp, d[e], labels, n_groups, dtype) for e, labels in enumerate(_labels(xp, d, n_groups, low, high))]
+    partitions = [
+        _partition(xp, d[e], labels, n_groups, dtype)
+        for e, labels in enumerate(_labels(xp, d, n_groups, low, high))
+    ]
     edge = _best(partitions, criterion)
     return edge, partitions[edge]
 
@@ -323,21 +365,31 @@ def _partition(xp, d, labels, n_groups, dtype):
     labels = xp.asarray(np.array([order.index(label) for label in host], np.int64))
     same = labels[:, None] == labels
     groups = tuple(tuple(i for i, label in enumerate(host) if label == group) for group in order)
-    within, between = (dtype.type(float(xp.where(pairs, d, 0.0).sum()) / 2) for pairs in (same, ~same))
+    within, between = (
+        dtype.type(float(xp.where(pairs, d, 0.0).sum()) / 2) for pairs in (same, ~same)
+    )
     return Partition(labels, within, between, groups)
 
 
 def _labels(xp, d, n_groups, low, high):
-    """Labels of every edge's operations (edges, k, k) → list of (k,) arrays; each group has `low` to `high` of them."""
+    """Labels of every edge's operations (edges, k, k) → list of (k,) arrays; each group has `low`
+    to `high` of them."""
     k = d.shape[-1]
     if n_groups == 2 and k <= MOST_EXHAUSTIVE:
         return _best_bisections(xp, d, _left_sizes(k, 1, 1, low, high))
-    return [_refined(xp, one, _recursive_bisection(xp, one, n_groups, low, high), n_groups, low, high) for one in d]
+    return [
+        _refined(xp, one, _recursive_bisection(xp, one, n_groups, low, high), n_groups, low, high)
+        for one in d
+    ]
 
 
 def _left_sizes(k, left, right, low, high):
     """How many of k operations may go to the first `left` of `left + right` groups."""
-    return [s for s in range(k + 1) if left * low <= s <= left * high and right * low <= k - s <= right * high]
+    return [
+        s
+        for s in range(k + 1)
+        if left * low <= s <= left * high and right * low <= k - s <= right * high
+    ]
 
 
 def _recursive_bisection(xp, d, n_groups, low, high):
@@ -345,7 +397,11 @@ def _recursive_bisection(xp, d, n_groups, low, high):
         return xp.zeros(len(d), np.int64)
     left = -(-n_groups // 2)
     sizes = _left_sizes(len(d), left, n_groups - left, low, high)
-    first = _best_bisections(xp, d[None], sizes)[0] == 0 if len(d) <= MOST_EXHAUSTIVE else _spectral_bisection(xp, d, sizes)
+    first = (
+        _best_bisections(xp, d[None], sizes)[0] == 0
+        if len(d) <= MOST_EXHAUSTIVE
+        else _spectral_bisection(xp, d, sizes)
+    )
     labels = xp.empty(len(d), np.int64)
     for part, count, start in ((first, left, 0), (~first, n_groups - left, left)):
         labels[part] = start + _recursive_bisection(xp, d[part][:, part], count, low, high)
@@ -358,18 +414,24 @@ def _best_bisections(xp, d, sizes):
     codes = 1 << (k - 1)
     segments = -(-codes // SEGMENT)
     allowed = np.array([s in sizes or k - s in sizes for s in range(k + 1)], np.uint8)
-    within, code = xp.empty((edges * segments,), np.float64), xp.empty((edges * segments,), np.int64)
+    within, code = (
+        xp.empty((edges * segments,), np.float64),
+        xp.empty((edges * segments,), np.int64),
+    )
     all_bisections(xp.ascontiguousarray(d), xp.asarray(allowed), within, code)
     found = []
     for e in range(edges):
-        at = e * segments + int(within[e * segments:(e + 1) * segments].argmin())
+        at = e * segments + int(within[e * segments : (e + 1) * segments].argmin())
         bits = [int(code[at]) >> i & 1 for i in range(k)]
-        found.append(xp.asarray(np.array([1 - b for b in bits] if sum(bits) in sizes else bits, np.int64)))
+        found.append(
+            xp.asarray(np.array([1 - b for b in bits] if sum(bits) in sizes else bits, np.int64))
+        )
     return found
 
 
 def _spectral_bisection(xp, d, sizes):
-    """Which operations belong to the first part, of one of the sizes: the best cut of the Fiedler vector, or Stoer and Wagner's."""
+    """Which operations belong to the first part, of one of the sizes: the best cut of the Fiedler
+    vector, or Stoer and Wagner's."""
     k = len(d)
     similarity = d.max() - d
     similarity[xp.arange(k), xp.arange(k)] = 0
@@ -377,12 +439,14 @@ def _spectral_bisection(xp, d, sizes):
     order = xp.argsort(vectors[:, 1])
     candidates, last = [], xp.asarray(np.array(sizes) - 1)
     for direction in (order, order[::-1]):
-        of_first = d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]  # of the pairs of the first s, twice
+        of_first = (
+            d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]
+        )  # of the pairs of the first s, twice
         from_first = d.sum(axis=1)[direction].cumsum()[last]
         costs = d.sum() - 2 * (from_first - of_first)
         best = int(costs.argmin())
         part = xp.zeros(k, bool)
-        part[direction[:sizes[best]]] = True
+        part[direction[: sizes[best]]] = True
         candidates.append((float(costs[best]), part))
     if len(sizes) > 2:  # not balanced
         part = stoer_wagner(xp, similarity)[1]
@@ -393,7 +457,8 @@ def _spectral_bisection(xp, d, sizes):
 
 
 def _refined(xp, d, labels, n_groups, low, high):
-    """Exchange two operations of different groups, or move one where sizes allow it, the best first, until nothing helps."""
+    """Exchange two operations of different groups, or move one where sizes allow it, the best
+    first, until nothing helps."""
     groups = xp.arange(n_groups)
     least = -1e-12 * float(d.sum())
     rows = xp.arange(len(d))
@@ -418,27 +483,49 @@ def _refined(xp, d, labels, n_groups, low, high):
 
 
 def stoer_wagner(xp, weights):
-    """The smallest cut of a complete graph with weights (k, k) >= 0, and a mask of one of its sides: O(k³)."""
+    """The smallest cut of a complete graph with weights (k, k) >= 0, and a mask of one of its
+    sides: O(k³)."""
     k = len(weights)
     w = xp.array(weights, np.float64, order="C")[None]
     cut, side = xp.empty((1,), np.float64), xp.empty((1, k), np.uint8)
-    smallest_cut(w, xp.empty((1, k), np.float64), xp.empty((1, k), np.uint8), xp.empty((1, k), np.int64), cut, side)
+    smallest_cut(
+        w,
+        xp.empty((1, k), np.float64),
+        xp.empty((1, k), np.uint8),
+        xp.empty((1, k), np.int64),
+        cut,
+        side,
+    )
     return float(cut[0]), side[0] == 1
 
 
-# --- splitting a supernet ----------------------------------------------------------------------------------------------------------
+# --- splitting a supernet -------------------------------------------------------------------------
 
 
-def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, metric="per_filter_cosine", balanced=True,
-                   criterion="within", train_fn=None, rng=None, callback=None):
-    """Split a supernet into smaller ones, each time along the edge whose operations' gradients agree least across groups.
+def split_supernet(
+    gradient_fn,
+    masks,
+    n_splits,
+    *,
+    n_groups=2,
+    n_repeats=100,
+    metric="per_filter_cosine",
+    balanced=True,
+    criterion="within",
+    train_fn=None,
+    rng=None,
+    callback=None,
+):
+    """Split a supernet into smaller ones, each time along the edge whose operations' gradients
+    agree least across groups.
 
     Parameters
     ----------
     gradient_fn : callable
-        ``gradient_fn(mask, edge, op, rng)`` → list of arrays: the gradient of the training loss at the weights that the edge's operations
-        share, with `op` alone on `edge`, a random batch, and random operations allowed by `mask` on all other edges. `rng` is a
-        numpy.random.Generator, in the same state for all operations of an edge: equal draws give all of them the same batch
+        ``gradient_fn(mask, edge, op, rng)`` → list of arrays: the gradient of the training loss at
+        the weights that the edge's operations share, with `op` alone on `edge`, a random batch, and
+        random operations allowed by `mask` on all other edges. `rng` is a numpy.random.Generator,
+        in the same state for all operations of an edge: equal draws give all of them the same batch
         and the same rest of the network, without which noise would hide the differences.
     masks : (n_edges, n_ops) bool array
         The operations that the supernet allows.
@@ -453,56 +540,70 @@ def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, m
     balanced : bool, optional
         As for :func:`min_cut_partition`.
     criterion : {"within", "between"}, optional
-        As for :func:`select_split`; sums are compared also where edges differ in the number of operations they allow.
+        As for :func:`select_split`; sums are compared also where edges differ in the number of
+        operations they allow.
     train_fn : callable, optional
-        ``train_fn(mask, parent)`` is called once for each supernet, before its gradients are asked for: to train it, from its parent's
-        weights on. `parent` is the mask that it was split off, None for the first. Weights stay with the caller.
+        ``train_fn(mask, parent)`` is called once for each supernet, before its gradients are asked
+        for: to train it, from its parent's weights on. `parent` is the mask that it was split off,
+        None for the first. Weights stay with the caller.
     rng : None, int or numpy.random.Generator, optional
     callback : callable, optional
-        ``callback(n_done, masks)`` after every round of splits, with the supernets so far; no more are made when it returns True.
+        ``callback(n_done, masks)`` after every round of splits, with the supernets so far; no more
+        are made when it returns True.
 
     Returns
     -------
     list of (n_edges, n_ops) bool arrays
-        What each supernet allows. Supernets of one split differ on one edge only, where they share nothing.
+        What each supernet allows. Supernets of one split differ on one edge only, where they share
+        nothing.
 
     Raises
     ------
     TypeError
         `masks` is no bool array, a function is not callable, counts are no integers.
     ValueError
-        Shapes that do not fit, an edge without operations, n_repeats < 1, n_splits < 0, fewer than n_splits edges with n_groups operations,
-        or what :func:`gradient_distance_matrix` refuses.
+        Shapes that do not fit, an edge without operations, n_repeats < 1, n_splits < 0, fewer than
+        n_splits edges with n_groups operations, or what :func:`gradient_distance_matrix` refuses.
 
-    Notes
-    -----
-    Edges are split once at most. Each split costs n_repeats gradients for each allowed operation of the edges left.
+    Notes ----- Edges are split once at most. Each split costs n_repeats gradients for each allowed
+    operation of the edges left.
 
-    References
-    ----------
-    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
+    Few-Shot NAS with Gradient Matching", ICLR 2022.
 
     Examples
     --------
     >>> import numpy as np
     >>> from numcore.nn import split_supernet
     >>> directions = np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
-    >>> masks = split_supernet(lambda mask, edge, op, rng: [directions[[op]]], np.ones((1, 4), bool), 1, n_repeats=1)
+    >>> masks = split_supernet(
+    ...     lambda mask, edge, op, rng: [directions[[op]]], np.ones((1, 4), bool), 1, n_repeats=1
+    ... )
     >>> [mask.astype(int).tolist() for mask in masks]
     [[[1, 1, 0, 0]], [[0, 0, 1, 1]]]
     """
     mask = _checked_mask(masks)
-    n_splits, n_groups = checked_count("n_splits", n_splits, least=0), checked_count("n_groups", n_groups, least=2)
+    n_splits, n_groups = (
+        checked_count("n_splits", n_splits, least=0),
+        checked_count("n_groups", n_groups, least=2),
+    )
     n_repeats = checked_count("n_repeats", n_repeats, least=1)
-    for name, function in (("gradient_fn", gradient_fn), ("train_fn", train_fn), ("callback", callback)):
+    for name, function in (
+        ("gradient_fn", gradient_fn),
+        ("train_fn", train_fn),
+        ("callback", callback),
+    ):
         if not callable(function) and (function is not None or name == "gradient_fn"):
             raise TypeError(f"{name} must be callable (got {type(function).__name__})")
     checked_bool("balanced", balanced)
     checked_choice("criterion", criterion, CRITERIA)
     splittable = tuple(int(e) for e in np.flatnonzero(mask.sum(axis=1) >= n_groups))
     if n_splits > len(splittable):
-        raise ValueError(f"n_splits must be at most the number of edges with {n_groups} operations or more, {len(splittable)} "
-                         f"(got n_splits={n_splits})")
+        raise ValueError(
+            f"n_splits must be at most the number of edges with {n_groups} operations or more, "
+            f"{len(splittable)} "
+            f"(got n_splits={n_splits})"
+        )
     rng = np.random.default_rng(rng)
     if train_fn is not None:
         train_fn(mask.copy(), None)
@@ -514,7 +615,14 @@ def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, m
             for edge in edges:
                 distances = _mean_distances(gradient_fn, mask, edge, n_repeats, metric, rng)
                 k = len(distances)
-                parts.append(min_cut_partition(distances, n_groups=n_groups, balanced=balanced, min_size=min(2, k // n_groups)))
+                parts.append(
+                    min_cut_partition(
+                        distances,
+                        n_groups=n_groups,
+                        balanced=balanced,
+                        min_size=min(2, k // n_groups),
+                    )
+                )
             best = _best(parts, criterion)
             for group in parts[best].groups:
                 child = mask.copy()
@@ -532,13 +640,16 @@ def split_supernet(gradient_fn, masks, n_splits, *, n_groups=2, n_repeats=100, m
 def _mean_distances(gradient_fn, mask, edge, n_repeats, metric, rng):
     total = None
     for seed in rng.integers(2**63, size=n_repeats):
-        grads = [gradient_fn(mask.copy(), edge, int(op), np.random.default_rng(seed)) for op in np.flatnonzero(mask[edge])]
+        grads = [
+            gradient_fn(mask.copy(), edge, int(op), np.random.default_rng(seed))
+            for op in np.flatnonzero(mask[edge])
+        ]
         distances = gradient_distance_matrix(grads, metric=metric)
         total = distances if total is None else total + distances
     return total / n_repeats
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_distances(distances, ndim):
@@ -569,14 +680,20 @@ def _checked_distances(distances, ndim):
 
 
 def _checked_groups(k, n_groups, balanced, min_size):
-    """n_groups, and the least and the greatest size of a group. No `min_size` is two where k allows it."""
+    """n_groups, and the least and the greatest size of a group. No `min_size` is two where k allows
+    it."""
     n_groups = checked_count("n_groups", n_groups, least=2)
     checked_bool("balanced", balanced)
     if n_groups > k:
         raise ValueError(f"n_groups must satisfy n_groups <= k (got n_groups={n_groups}, k={k})")
-    min_size = min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, least=1)
+    min_size = (
+        min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, least=1)
+    )
     if min_size * n_groups > k:
-        raise ValueError(f"min_size must satisfy min_size * n_groups <= k (got min_size={min_size}, n_groups={n_groups}, k={k})")
+        raise ValueError(
+            f"min_size must satisfy min_size * n_groups <= k (got min_size={min_size}, "
+            f"n_groups={n_groups}, k={k})"
+        )
     return n_groups, (k // n_groups, -(-k // n_groups)) if balanced else (min_size, k)
 
 
@@ -587,23 +704,35 @@ def _checked_mask(masks):
     if mask.ndim != 2 or not mask.size:
         raise ValueError(f"masks must have shape (n_edges, n_ops), both >= 1 (got {mask.shape})")
     if not mask.any(axis=1).all():
-        raise ValueError(f"masks must allow an operation on every edge (got none on edge {int(np.argmin(mask.any(axis=1)))})")
+        raise ValueError(
+            f"masks must allow an operation on every edge (got none on edge "
+            f"{int(np.argmin(mask.any(axis=1)))})"
+        )
     return mask.copy()
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 PIECE = 1024  # elements that are summed in the gradients' own type
 PER_FILTER, COSINE, SQUARES = range(3)  # as in METRICS
 
 
-@kernel("in uint64 at[t, k]; in int64 items[b, 4]; in T like[one]; float64 eps; int64 metric; out float64 parts[b, k, k]; "
-        "scratch T sums[8]; scratch float64 gram[k, k]", split="b", gpu="warp", threads=128, grain="1",
-        twin_tolerance={"float64": 1e-6})  # parts are float64, but sums of what may be float32
+@kernel(
+    "in uint64 at[t, k]; in int64 items[b, 4]; in T like[one]; float64 eps; int64 metric; "
+    "out float64 parts[b, k, k]; "
+    "scratch T sums[8]; scratch float64 gram[k, k]",
+    split="b",
+    gpu="warp",
+    threads=128,
+    grain="1",
+    twin_tolerance={"float64": 1e-6},
+)  # parts are float64, but sums of what may be float32
 def gradient_pairs(at, items, like, eps, metric, parts, sums, gram, start, stop):
-    """What each item's rows add to the distances (or scalar products, or squared differences) of k gradients of type T.
+    """What each item's rows add to the distances (or scalar products, or squared differences) of k
+    gradients of type T.
 
-    at[t] are the addresses of tensor t of all gradients; an item is (tensor, first element, rows, elements of a row).
+    at[t] are the addresses of tensor t of all gradients; an item is (tensor, first element, rows,
+    elements of a row).
     """
     k = at.shape[1]
     for b in range(start, stop):
@@ -616,7 +745,14 @@ def gradient_pairs(at, items, like, eps, metric, parts, sums, gram, start, stop)
                 for j in range(k):
                     gram[i, j] = 0
             for e in range(0, length, PIECE):
-                add_piece(at[tensor], (first + r * length + e) * like.itemsize, min(PIECE, length - e), metric == SQUARES, sums, gram)
+                add_piece(
+                    at[tensor],
+                    (first + r * length + e) * like.itemsize,
+                    min(PIECE, length - e),
+                    metric == SQUARES,
+                    sums,
+                    gram,
+                )
             for i in range(k):
                 for j in range(i, k):
                     value = gram[i, j]
@@ -632,13 +768,19 @@ def gradient_pairs(at, items, like, eps, metric, parts, sums, gram, start, stop)
 
 
 def add_piece(at, offset, size, squares, sums, gram):
-    """Add the sums over a piece of a row to the upper triangle of gram, two rows with four at once; a missing row is another one again."""
+    """Add the sums over a piece of a row to the upper triangle of gram, two rows with four at once;
+    a missing row is another one again."""
     k = at.size
     shift = np.uint64(offset)
     for i in range(0, k, 2):
         for j in range(i // 4 * 4, k, 4):
             a0, a1 = at[i] + shift, at[min(i + 1, k - 1)] + shift
-            b0, b1, b2, b3 = at[j] + shift, at[min(j + 1, k - 1)] + shift, at[min(j + 2, k - 1)] + shift, at[min(j + 3, k - 1)] + shift
+            b0, b1, b2, b3 = (
+                at[j] + shift,
+                at[min(j + 1, k - 1)] + shift,
+                at[min(j + 2, k - 1)] + shift,
+                at[min(j + 3, k - 1)] + shift,
+            )
             if squares:
                 squares_2_by_4(a0, a1, b0, b1, b2, b3, size, sums)
             else:
@@ -648,14 +790,22 @@ def add_piece(at, offset, size, squares, sums, gram):
                     gram[i + s // 4, j + s % 4] += sums[s]
 
 
-SEGMENT = 256  # groupings that are walked through by one change each; every segment starts afresh, so that no error builds up
+# groupings that are walked through by one change each; every segment starts afresh, so that no
+# error builds up
+SEGMENT = 256
 
 
-@kernel("in float64 d[e, k, k]; in uint8 allowed[k+1]; out float64 within[b]; out int64 code[b]", split="b", grain="16")
+@kernel(
+    "in float64 d[e, k, k]; in uint8 allowed[k+1]; out float64 within[b]; out int64 code[b]",
+    split="b",
+    grain="16",
+)
 def all_bisections(d, allowed, within, code, start, stop):
-    """The least sum of distances within two groups, and its grouping, in each segment of the Gray code of all groupings.
+    """The least sum of distances within two groups, and its grouping, in each segment of the Gray
+    code of all groupings.
 
-    Bit i of a code is the group of operation i; the last one's is 0. allowed[s] tells whether group 1 may have s operations.
+    Bit i of a code is the group of operation i; the last one's is 0. allowed[s] tells whether group
+    1 may have s operations.
     """
     k = d.shape[1]
     codes = 1 << (k - 1)
@@ -679,7 +829,11 @@ def all_bisections(d, allowed, within, code, start, stop):
                 size += 2 * (gray >> moved & 1) - 1
                 for j in range(k):
                     if j != moved:
-                        total += d[edge, moved, j] if (gray >> moved & 1) == (gray >> j & 1) else -d[edge, moved, j]
+                        total += (
+                            d[edge, moved, j]
+                            if (gray >> moved & 1) == (gray >> j & 1)
+                            else -d[edge, moved, j]
+                        )
             if allowed[size] and total < within[b]:
                 within[b], code[b] = total, gray
 
@@ -687,10 +841,17 @@ def all_bisections(d, allowed, within, code, start, stop):
 FREE, ADDED, MERGED = 0, 1, 2
 
 
-@kernel("inout float64 w[g, k, k]; out float64 tied[g, k]; out uint8 state[g, k]; out int64 merged_into[g, k]; out float64 cut[g]; "
-        "out uint8 side[g, k]", split="g", gpu="block", threads=128)
+@kernel(
+    "inout float64 w[g, k, k]; out float64 tied[g, k]; out uint8 state[g, k]; "
+    "out int64 merged_into[g, k]; out float64 cut[g]; "
+    "out uint8 side[g, k]",
+    split="g",
+    gpu="block",
+    threads=128,
+)
 def smallest_cut(w, tied, state, merged_into, cut, side, start, stop):
-    """Stoer and Wagner: add the vertex most tied to those added, again and again; the last one's ties are a cut; merge the last two."""
+    """Stoer and Wagner: add the vertex most tied to those added, again and again; the last one's
+    ties are a cut; merge the last two."""
     k = w.shape[1]
     for g in range(start, stop):
         cut[g] = math.inf

@@ -1,9 +1,11 @@
-"""How fast a ReLU network can change in a box: certified bounds of its outputs, its derivatives and its Lipschitz constant.
+"""How fast a ReLU network can change in a box: certified bounds of its outputs, its derivatives and
+its Lipschitz constant.
 
-Linear bounds of all nodes are substituted backward, through the network for its neurons, and through the graph of its derivative for
-every entry of the Jacobian and for the sums of their absolute values; branching on neurons that may be on or off makes the bounds
-exact in the end. Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz Constants of Neural Networks
-via Bound Propagation", NeurIPS 2022.
+Linear bounds of all nodes are substituted backward, through the network for its neurons, and
+through the graph of its derivative for every entry of the Jacobian and for the sums of their
+absolute values; branching on neurons that may be on or off makes the bounds exact in the end. Z.
+Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz Constants
+of Neural Networks via Bound Propagation", NeurIPS 2022.
 """
 
 import contextlib
@@ -21,7 +23,14 @@ from ..progress import progress_bar
 from ._crown import derivatives, network_of, norms, region
 from ._operators import MOST, Conv2d, Dense
 
-__all__ = ["Conv2d", "LipschitzBound", "jacobian_bounds", "local_lipschitz", "monotonicity", "output_bounds"]
+__all__ = [
+    "Conv2d",
+    "LipschitzBound",
+    "jacobian_bounds",
+    "local_lipschitz",
+    "monotonicity",
+    "output_bounds",
+]
 
 METHODS = ("interval", "recurjac", "linear")
 ENTRIES = 1 << 21  # of an array over boxes: 16 MB; more boxes are taken in turn
@@ -29,7 +38,8 @@ CLIMBS, CLIMBERS = 4, 4  # steps from a sampled point to a corner of the box, an
 
 
 class LipschitzBound(NamedTuple):
-    """What :func:`local_lipschitz` finds; arrays with one entry for each box where `x0` holds several.
+    """What :func:`local_lipschitz` finds; arrays with one entry for each box where `x0` holds
+    several.
 
     Attributes
     ----------
@@ -56,7 +66,7 @@ class LipschitzBound(NamedTuple):
     jacobian_upper: Any
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -74,7 +84,8 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     eps : float, or array that broadcasts to `x0`
         Half the widths of the box.
     method : {"crown", "interval"}
-        Linear bounds substituted back to the input, or interval arithmetic, which costs as much as two evaluations and is far looser.
+        Linear bounds substituted back to the input, or interval arithmetic, which costs as much as
+        two evaluations and is far looser.
     return_layers : bool
         Also return bounds of what enters the ReLUs.
 
@@ -91,15 +102,12 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     ValueError
         No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method.
 
-    Notes
-    -----
-    The bounds hold for exact arithmetic: they are computed in float64 and widened by a bound of all rounding errors, then rounded outward
-    to the dtype. With L layers of n neurons CROWN takes O(L² n³) operations for each box, and O(n) memory for each neuron.
+    Notes ----- The bounds hold for exact arithmetic: they are computed in float64 and widened by a
+    bound of all rounding errors, then rounded outward to the dtype. With L layers of n neurons
+    CROWN takes O(L² n³) operations for each box, and O(n) memory for each neuron.
 
-    References
-    ----------
-    H. Zhang, T.-W. Weng, P.-Y. Chen, C.-J. Hsieh, L. Daniel, "Efficient Neural Network Robustness Certification with General Activation
-    Functions", NeurIPS 2018.
+    References ---------- H. Zhang, T.-W. Weng, P.-Y. Chen, C.-J. Hsieh, L. Daniel, "Efficient
+    Neural Network Robustness Certification with General Activation Functions", NeurIPS 2018.
 
     Examples
     --------
@@ -112,7 +120,10 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     method = checked_choice("method", method, ("interval", "crown"))
     return_layers = checked_bool("return_layers", return_layers)
     with np.errstate(all="ignore"):
-        parts = [region(task.network, *boxes, crown=method == "crown", depth=len(task.network)).layers for boxes in task.boxes(1)]
+        parts = [
+            region(task.network, *boxes, crown=method == "crown", depth=len(task.network)).layers
+            for boxes in task.boxes(1)
+        ]
         layers = [task.joined(layer) for layer in zip(*parts, strict=True)]
     return (*layers[-1], layers[:-1]) if return_layers else layers[-1]
 
@@ -128,7 +139,8 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     c : (q, n_out) array, optional
         Rows of combinations of outputs, instead of the outputs.
     method : {"linear", "recurjac", "interval"}
-        The tightest lines below and above each node; constants at nodes whose derivative may have both signs; interval arithmetic.
+        The tightest lines below and above each node; constants at nodes whose derivative may have
+        both signs; interval arithmetic.
 
     Returns
     -------
@@ -142,15 +154,13 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     ValueError
         No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method.
 
-    Notes
-    -----
-    Widened and rounded outward as in :func:`output_bounds`. O(q L² n³) operations for each box, in blocks of rows that need a few MB.
+    Notes ----- Widened and rounded outward as in :func:`output_bounds`. O(q L² n³) operations for
+    each box, in blocks of rows that need a few MB.
 
-    References
-    ----------
-    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz Constants of Neural Networks via Bound
-    Propagation", NeurIPS 2022. For method="recurjac": H. Zhang, P. Zhang, C.-J. Hsieh, "RecurJac: An Efficient Recursive Algorithm for
-    Bounding Jacobian Matrix of Neural Networks and Its Applications", AAAI 2019.
+    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
+    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022. For
+    method="recurjac": H. Zhang, P. Zhang, C.-J. Hsieh, "RecurJac: An Efficient Recursive Algorithm
+    for Bounding Jacobian Matrix of Neural Networks and Its Applications", AAAI 2019.
 
     Examples
     --------
@@ -167,12 +177,28 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
 
 
 @routine
-def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch_and_bound=False, max_domains=1000, batch_size=64, tol=1e-6,
-                    n_lower_samples=1000, rng=None, callback=None, progress=False):
-    """Certified bound of the Lipschitz constant of a ReLU network on a box, in the maximum norm of inputs and outputs.
+def local_lipschitz(
+    weights,
+    biases,
+    x0,
+    eps,
+    *,
+    c=None,
+    method="linear",
+    branch_and_bound=False,
+    max_domains=1000,
+    batch_size=64,
+    tol=1e-6,
+    n_lower_samples=1000,
+    rng=None,
+    callback=None,
+    progress=False,
+):
+    """Certified bound of the Lipschitz constant of a ReLU network on a box, in the maximum norm of
+    inputs and outputs.
 
-    That is the largest sum of the absolute values in a row of the Jacobian, over all rows and all points of the box: no output changes
-    by more than this times the largest change of an input.
+    That is the largest sum of the absolute values in a row of the Jacobian, over all rows and all
+    points of the box: no output changes by more than this times the largest change of an input.
 
     Parameters
     ----------
@@ -181,7 +207,8 @@ def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch
     c : (q, n_out) array, optional
         Rows of combinations of outputs, instead of the outputs.
     method : {"linear", "recurjac", "interval"}
-        As for :func:`jacobian_bounds`. Only "linear" bounds the sums of absolute values jointly, which is tighter than summing bounds.
+        As for :func:`jacobian_bounds`. Only "linear" bounds the sums of absolute values jointly,
+        which is tighter than summing bounds.
     branch_and_bound : bool
         Split the box by which neurons are on, where that is worth most, until the bounds meet.
     max_domains : int
@@ -191,36 +218,37 @@ def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch
     tol : float
         The gap between the bounds at which to stop.
     n_lower_samples : int
-        Random points for the lower bound; the best of them climb along the signs of their gradients to corners of the box.
+        Random points for the lower bound; the best of them climb along the signs of their gradients
+        to corners of the box.
     rng : None, int or numpy.random.Generator, optional
         Makes these points.
     callback : callable, optional
-        ``callback(upper, lower, n_domains)`` is called after every batch; splitting ends when it returns True.
+        ``callback(upper, lower, n_domains)`` is called after every batch; splitting ends when it
+        returns True.
     progress : bool
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     LipschitzBound
-        Ctrl-C ends the splitting early and returns what holds by then. The bounds of the Jacobian are those of the whole box.
+        Ctrl-C ends the splitting early and returns what holds by then. The bounds of the Jacobian
+        are those of the whole box.
 
     Raises
     ------
     TypeError
         Other or mixed dtypes, arrays on different devices, options of another type.
     ValueError
-        No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method, a count below its least value.
+        No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method,
+        a count below its least value.
     ImportError
         The progress bar is asked for and tqdm is not installed.
 
-    Notes
-    -----
-    Widened and rounded outward as in :func:`output_bounds`. The cost is that of :func:`jacobian_bounds`, again for each two parts.
+    Notes ----- Widened and rounded outward as in :func:`output_bounds`. The cost is that of
+    :func:`jacobian_bounds`, again for each two parts.
 
-    References
-    ----------
-    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz Constants of Neural Networks via Bound
-    Propagation", NeurIPS 2022.
+    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
+    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
 
     Examples
     --------
@@ -234,22 +262,42 @@ def local_lipschitz(weights, biases, x0, eps, *, c=None, method="linear", branch
     (2.0, True, True)
     """
     task = _Task(weights, biases, x0, eps, c)
-    method, split = checked_choice("method", method, METHODS), checked_bool("branch_and_bound", branch_and_bound)
-    limits = (checked_count("max_domains", max_domains, least=1, most=MOST), checked_count("batch_size", batch_size, least=1, most=MOST),
-              checked_number("tol", tol, least=0))
-    samples, rng = checked_count("n_lower_samples", n_lower_samples, most=MOST), np.random.default_rng(rng)
+    method, split = (
+        checked_choice("method", method, METHODS),
+        checked_bool("branch_and_bound", branch_and_bound),
+    )
+    limits = (
+        checked_count("max_domains", max_domains, least=1, most=MOST),
+        checked_count("batch_size", batch_size, least=1, most=MOST),
+        checked_number("tol", tol, least=0),
+    )
+    samples, rng = (
+        checked_count("n_lower_samples", n_lower_samples, most=MOST),
+        np.random.default_rng(rng),
+    )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-    bar = progress_bar(limits[0] * task.n_boxes, "domains") if checked_bool("progress", progress) and split else None
+    bar = (
+        progress_bar(limits[0] * task.n_boxes, "domains")
+        if checked_bool("progress", progress) and split
+        else None
+    )
     with np.errstate(all="ignore"), bar or contextlib.nullcontext():
-        parts = [_lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar) for boxes in task.boxes()]
+        parts = [
+            _lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar)
+            for boxes in task.boxes()
+        ]
         upper, lower, domains = (task.xp.concatenate([part[i] for part in parts]) for i in range(3))
-        lower, upper = (task.shaped(task.rounded(bound, side), ()) for bound, side in ((lower, -1), (upper, 1)))
+        lower, upper = (
+            task.shaped(task.rounded(bound, side), ()) for bound, side in ((lower, -1), (upper, 1))
+        )
         gap, domains = upper - lower, task.shaped(domains, ())
         converged = gap <= limits[2]
         if not gap.ndim:
             domains, converged = int(domains), bool(converged)
-        return LipschitzBound(upper, lower, gap, domains, converged, *task.joined([part[3:] for part in parts]))
+        return LipschitzBound(
+            upper, lower, gap, domains, converged, *task.joined([part[3:] for part in parts])
+        )
 
 
 def _lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar):
@@ -278,24 +326,23 @@ def monotonicity(weights, biases, x0, eps, *, features=None):
     Returns
     -------
     (..., n_out, n_in) array of int8, or (..., n_out, len(features))
-        1 where an output never falls as the input rises, -1 where it never rises, 0 where neither is certain and where the output does
-        not depend on the input at all.
+        1 where an output never falls as the input rises, -1 where it never rises, 0 where neither
+        is certain and where the output does not depend on the input at all.
 
     Raises
     ------
     TypeError
         Other or mixed dtypes, arrays on different devices, `features` that are no integers.
     ValueError
-        No layers, shapes that do not fit, eps < 0, numbers that are not finite, `features` that do not exist.
+        No layers, shapes that do not fit, eps < 0, numbers that are not finite, `features` that do
+        not exist.
 
     Notes
     -----
     The signs of the bounds of :func:`jacobian_bounds`, rounding errors allowed for.
 
-    References
-    ----------
-    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz Constants of Neural Networks via Bound
-    Propagation", NeurIPS 2022.
+    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
+    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
 
     Examples
     --------
@@ -307,15 +354,20 @@ def monotonicity(weights, biases, x0, eps, *, features=None):
     inputs = task.checked_features(features)
     with np.errstate(all="ignore"):
         found = [task.derivatives(boxes, "linear", inputs)[1] for boxes in task.boxes()]
-        signs = [((part.lower >= 0) & (part.upper > 0)).astype(np.int8) - ((part.upper <= 0) & (part.lower < 0)) for part in found]
+        signs = [
+            ((part.lower >= 0) & (part.upper > 0)).astype(np.int8)
+            - ((part.upper <= 0) & (part.lower < 0))
+            for part in found
+        ]
     return task.shaped(task.xp.concatenate(signs), signs[0].shape[1:]).astype(np.int8)
 
 
-# --- arguments ---------------------------------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 class _Task:
-    """Checked arguments: the network, boxes as (boxes, n_in) arrays, and how results go back to the caller's shape and dtype."""
+    """Checked arguments: the network, boxes as (boxes, n_in) arrays, and how results go back to the
+    caller's shape and dtype."""
 
     def __init__(self, weights, biases, x0, eps, c=None):
         for name, value in (("weights", weights), ("biases", biases)):
@@ -324,8 +376,12 @@ class _Task:
         if not weights:
             raise ValueError("weights must hold at least 1 layer (got 0)")
         if len(biases) != len(weights):
-            raise ValueError(f"biases must hold {len(weights)} arrays, as many as weights (got {len(biases)})")
-        names = [f"weights[{i}]" for i in range(len(weights))] + [f"biases[{i}]" for i in range(len(biases))]
+            raise ValueError(
+                f"biases must hold {len(weights)} arrays, as many as weights (got {len(biases)})"
+            )
+        names = [f"weights[{i}]" for i in range(len(weights))] + [
+            f"biases[{i}]" for i in range(len(biases))
+        ]
         arrays = [w.weight if isinstance(w, Conv2d) else w for w in weights] + list(biases) + [x0]
         for name, array in zip([*names, "x0"], arrays, strict=True):
             if array is None:
@@ -334,19 +390,32 @@ class _Task:
         eps = float(eps) if number else eps
         if eps is None:
             raise TypeError("eps must be a number or an array (got None)")
-        named = dict(zip([*names, "x0"], arrays, strict=True)) | {"c": c} | ({} if number else {"eps": eps})
+        named = (
+            dict(zip([*names, "x0"], arrays, strict=True))
+            | {"c": c}
+            | ({} if number else {"eps": eps})
+        )
         self.xp, arrays = on_device(**named)
         named = dict(zip(named, arrays, strict=True))
         self.dtype = float_dtype(**named)
         for name, array in named.items():
             if array is not None and not self.xp.isfinite(array).all():
                 raise ValueError(f"{name} must be finite (got NaN or infinity)")
-        operators = [w if isinstance(w, Conv2d) else _dense(self.xp, name, named[name]) for name, w in zip(names, weights, strict=False)]
-        biases = [_bias(self.xp, name, named[name], op) for name, op in zip(names[len(weights):], operators, strict=True)]
+        operators = [
+            w if isinstance(w, Conv2d) else _dense(self.xp, name, named[name])
+            for name, w in zip(names, weights, strict=False)
+        ]
+        biases = [
+            _bias(self.xp, name, named[name], op)
+            for name, op in zip(names[len(weights) :], operators, strict=True)
+        ]
         for i in range(1, len(operators)):
             if operators[i].shape[1] != operators[i - 1].shape[0]:
-                raise ValueError(f"weights[{i}] must take the {operators[i - 1].shape[0]} outputs of the layer before it "
-                                 f"(got shape {operators[i].shape})")
+                raise ValueError(
+                    f"weights[{i}] must take the {operators[i - 1].shape[0]} outputs of the layer "
+                    f"before it "
+                    f"(got shape {operators[i].shape})"
+                )
         self.network = network_of(self.xp, operators, biases)
         self.x0, self.eps = self._checked_box(named["x0"], eps if number else named["eps"])
         self.c = self._checked_rows(named["c"])
@@ -363,8 +432,12 @@ class _Task:
         else:
             if (eps < 0).any():
                 raise ValueError("eps must be >= 0 (got a negative entry)")
-            if eps.ndim > x0.ndim or any(a not in (1, b) for a, b in zip(eps.shape[::-1], x0.shape[::-1], strict=False)):
-                raise ValueError(f"eps must broadcast to the shape {x0.shape} of x0 (got shape {eps.shape})")
+            if eps.ndim > x0.ndim or any(
+                a not in (1, b) for a, b in zip(eps.shape[::-1], x0.shape[::-1], strict=False)
+            ):
+                raise ValueError(
+                    f"eps must broadcast to the shape {x0.shape} of x0 (got shape {eps.shape})"
+                )
         eps = self.xp.broadcast_to(eps.astype(np.float64), x0.shape)
         return x0.astype(np.float64).reshape(self.n_boxes, n), eps.reshape(self.n_boxes, n)
 
@@ -378,8 +451,13 @@ class _Task:
         if features is None:
             return None
         if not isinstance(features, (list, tuple, np.ndarray)) and not hasattr(features, "get"):
-            raise TypeError(f"features must be a sequence of integers (got {type(features).__name__})")
-        features, n = np.asarray(features.get() if hasattr(features, "get") else features), self.x0.shape[1]
+            raise TypeError(
+                f"features must be a sequence of integers (got {type(features).__name__})"
+            )
+        features, n = (
+            np.asarray(features.get() if hasattr(features, "get") else features),
+            self.x0.shape[1],
+        )
         if features.ndim != 1:
             raise ValueError(f"features must have one dimension (got shape {features.shape})")
         if features.size and features.dtype.kind not in "iu":
@@ -391,19 +469,27 @@ class _Task:
     # --- work
 
     def boxes(self, q=None):
-        """Parts (x0, eps) of the boxes for which arrays over boxes, rows of outputs and neurons are not too large."""
+        """Parts (x0, eps) of the boxes for which arrays over boxes, rows of outputs and neurons are
+        not too large."""
         q = q or (self.network.operators[-1].shape[0] if self.c is None else len(self.c))
         step = max(1, ENTRIES // max(1, q * max(max(op.shape) for op in self.network.operators)))
         for first in range(0, max(self.n_boxes, 1), step):
-            yield self.x0[first:first + step], self.eps[first:first + step]
+            yield self.x0[first : first + step], self.eps[first : first + step]
 
     def derivatives(self, boxes, method, inputs=None):
         found = region(self.network, *boxes, crown=method != "interval")
         last, magnitude = self.last(found.network)
-        return found, derivatives(found, last[None], None if magnitude is None else magnitude[None], method=method, inputs=inputs)
+        return found, derivatives(
+            found,
+            last[None],
+            None if magnitude is None else magnitude[None],
+            method=method,
+            inputs=inputs,
+        )
 
     def last(self, network):
-        """The last layer's weights or the combinations of them, and of these the sums of absolute values."""
+        """The last layer's weights or the combinations of them, and of these the sums of absolute
+        values."""
         operator = network.operators[-1]
         if self.c is None:
             return operator.rows(self.xp.arange(operator.shape[0])), None
@@ -414,13 +500,18 @@ class _Task:
     def joined(self, parts):
         """Lower and upper bounds, each given in parts of the boxes."""
         bounds = (self.xp.concatenate(bound) for bound in zip(*parts, strict=True))
-        return tuple(self.shaped(self.rounded(bound, side), bound.shape[1:]) for bound, side in zip(bounds, (-1, 1), strict=True))
+        return tuple(
+            self.shaped(self.rounded(bound, side), bound.shape[1:])
+            for bound, side in zip(bounds, (-1, 1), strict=True)
+        )
 
     def rounded(self, bound, side):
         """In the caller's dtype, never inward."""
         result = bound.astype(self.dtype)
         inward = result > bound if side < 0 else result < bound
-        return self.xp.where(inward, self.xp.nextafter(result, self.xp.full_like(result, side * math.inf)), result)
+        return self.xp.where(
+            inward, self.xp.nextafter(result, self.xp.full_like(result, side * math.inf)), result
+        )
 
     def shaped(self, array, tail):
         return array.reshape((*self.lead, *tail))[()]
@@ -433,27 +524,43 @@ def _dense(xp, name, weight):
 
 
 def _bias(xp, name, bias, operator):
-    n, channels = operator.shape[0], operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0]
+    n, channels = (
+        operator.shape[0],
+        operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0],
+    )
     if bias.shape not in ((n,), (channels,)):
         raise ValueError(f"{name} must have shape ({n},) (got {bias.shape})")
     return bias if len(bias) == n else xp.repeat(bias, n // channels)
 
 
-# --- lower bounds ------------------------------------------------------------------------------------------------------------------
+# --- lower bounds ---------------------------------------------------------------------------------
 
 
 def _sampled(network, last, x0, eps, samples, rng):
-    """(boxes,): the largest row sum of |J| at the middle, at random points, and at corners that the best of these climb to."""
+    """(boxes,): the largest row sum of |J| at the middle, at random points, and at corners that the
+    best of these climb to."""
     xp, (boxes, n) = network.xp, x0.shape
     widest = max([len(last) * max(op.shape[1], 1) for op in network.operators]) * max(boxes, 1)
     step = max(1, ENTRIES // max(widest, 1))
     points = x0[:, None]
     best, _ = _steepest(network, last, points)
     for first in range(0, samples, step):
-        more = xp.asarray(rng.uniform(-1.0, 1.0, (min(step, samples - first), boxes, n))).swapaxes(0, 1) * eps[:, None] + x0[:, None]
-        points, best = xp.concatenate([points, more], axis=1), xp.concatenate([best, _steepest(network, last, more)[0]], axis=1)
+        more = (
+            xp.asarray(rng.uniform(-1.0, 1.0, (min(step, samples - first), boxes, n))).swapaxes(
+                0, 1
+            )
+            * eps[:, None]
+            + x0[:, None]
+        )
+        points, best = (
+            xp.concatenate([points, more], axis=1),
+            xp.concatenate([best, _steepest(network, last, more)[0]], axis=1),
+        )
         order = xp.argsort(-best, axis=1)[:, :CLIMBERS]
-        points, best = xp.take_along_axis(points, order[..., None], axis=1), xp.take_along_axis(best, order, axis=1)
+        points, best = (
+            xp.take_along_axis(points, order[..., None], axis=1),
+            xp.take_along_axis(best, order, axis=1),
+        )
     for _ in range(CLIMBS if samples else 0):
         _, row = _steepest(network, last, points)
         points = x0[:, None] + xp.sign(row) * eps[:, None]
@@ -464,7 +571,9 @@ def _sampled(network, last, x0, eps, samples, rng):
 def _steepest(network, last, points):
     """The largest row sum of |J| at (boxes, m, n) points, and that row of J."""
     xp, shape = network.xp, points.shape
-    jacobians = network.gradients(last, points.reshape(shape[0] * shape[1], shape[2])).reshape(*shape[:2], len(last), shape[2])
+    jacobians = network.gradients(last, points.reshape(shape[0] * shape[1], shape[2])).reshape(
+        *shape[:2], len(last), shape[2]
+    )
     sums = abs(jacobians).sum(axis=-1)
     sums = xp.where(xp.isfinite(sums), sums, 0.0)  # what overflowed is no bound
     if not len(last):
@@ -473,18 +582,19 @@ def _steepest(network, last, points):
     return sums.max(axis=2), row
 
 
-# --- branch and bound --------------------------------------------------------------------------------------------------------------
+# --- branch and bound -----------------------------------------------------------------------------
 
 
 class _Search:
     """Parts of one box and one row of outputs each, in order of their upper bounds.
 
-    A part is given by the phases of neurons: 1 on, -1 off, 0 open; those of all layers lie behind each other in one int8 array.
+    A part is given by the phases of neurons: 1 on, -1 off, 0 open; those of all layers lie behind
+    each other in one int8 array.
     """
 
     def __init__(self, task, boxes, i, method, uppers, lower):
         self.task, self.method, self.lower, self.n_domains = task, method, lower, 1
-        self.box = boxes[0][i:i + 1], boxes[1][i:i + 1]
+        self.box = boxes[0][i : i + 1], boxes[1][i : i + 1]
         root = region(task.network, *self.box, crown=method != "interval")
         self.network, self.known = root.network, root.live
         self.last, self.magnitude = task.last(self.network)
@@ -497,13 +607,18 @@ class _Search:
     def run(self, max_domains, batch_size, tol, callback, bar):
         """Split until the bounds meet; the upper bound of every row."""
         with contextlib.suppress(KeyboardInterrupt):
-            while self.heap and self.n_domains < max_domains and -self.heap[0][0] > self._enough(tol):
+            while (
+                self.heap and self.n_domains < max_domains and -self.heap[0][0] > self._enough(tol)
+            ):
                 before = self.n_domains
                 self._split(min(batch_size, max_domains - self.n_domains), self._enough(tol))
                 if bar is not None:
                     bar.update(self.n_domains - before)
-                if callback is not None and callback(max(-self.heap[0][0] if self.heap else 0.0, self.closed.max()), self.lower,
-                                                     self.n_domains):
+                if callback is not None and callback(
+                    max(-self.heap[0][0] if self.heap else 0.0, self.closed.max()),
+                    self.lower,
+                    self.n_domains,
+                ):
                     break
         uppers = self.closed.copy()
         for upper, _, row, *_ in self.heap:
@@ -511,7 +626,8 @@ class _Search:
         return self.task.xp.asarray(np.maximum(uppers, 0.0))
 
     def _enough(self, tol):
-        """Upper bounds that need not get better: the lower bound, and those of parts that cannot be split."""
+        """Upper bounds that need not get better: the lower bound, and those of parts that cannot be
+        split."""
         return max(self.lower + tol, self.closed.max())
 
     def _split(self, count, enough):
@@ -532,20 +648,45 @@ class _Search:
             raise
 
     def _push(self, rows, phases, uppers):
-        """Bound parts and put them into the heap, or among the closed ones if all their neurons are decided."""
+        """Bound parts and put them into the heap, or among the closed ones if all their neurons are
+        decided."""
         xp, parts = self.task.xp, _by_layer(self.task.xp, phases, self.ends)
         boxes = [xp.broadcast_to(side, (len(rows), side.shape[1])) for side in self.box]
-        found = region(self.network, *boxes, crown=self.method != "interval", phases=parts, known=self.known, prune=False)
-        last, magnitude = (None if side is None else side[xp.asarray(rows)][:, None] for side in (self.last, self.magnitude))
+        found = region(
+            self.network,
+            *boxes,
+            crown=self.method != "interval",
+            phases=parts,
+            known=self.known,
+            prune=False,
+        )
+        last, magnitude = (
+            None if side is None else side[xp.asarray(rows)][:, None]
+            for side in (self.last, self.magnitude)
+        )
         here = derivatives(found, last, magnitude, method=self.method)
         bounds, worth = norms(here, joint=self.method == "linear", scores=True)
         bounds, empty = _host(bounds[:, 0]), _host(found.empty)
-        worth = _host(xp.concatenate([part[:, 0] for part in worth], axis=1)) if worth else np.full((len(rows), 1), -1.0)
+        worth = (
+            _host(xp.concatenate([part[:, 0] for part in worth], axis=1))
+            if worth
+            else np.full((len(rows), 1), -1.0)
+        )
         entries = []
-        for row, part, old, new, none, values in zip(rows.tolist(), phases, uppers.tolist(), bounds.tolist(), empty, worth, strict=True):
+        for row, part, old, new, none, values in zip(
+            rows.tolist(), phases, uppers.tolist(), bounds.tolist(), empty, worth, strict=True
+        ):
             if none:
                 continue
-            entries.append((-min(old, new), next(self.order), row, part, int(values.argmax()) if values.max(initial=-1.0) >= 0 else None))
+            entries.append(
+                (
+                    -min(old, new),
+                    next(self.order),
+                    row,
+                    part,
+                    int(values.argmax()) if values.max(initial=-1.0) >= 0 else None,
+                )
+            )
         for entry in entries:
             if entry[-1] is None:
                 self.closed[entry[2]] = max(self.closed[entry[2]], -entry[0])

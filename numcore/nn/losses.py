@@ -1,9 +1,11 @@
 """Losses with their gradients: what a training loop starts its way back with.
 
-Every function returns ``(loss, grad)``, grad being the gradient of the loss in its first argument, made in the same pass. Softmax cross
-entropy is -log of the probability that softmax gives to the right class: per row of logits z, ``log sum exp(z - max z) + max z - z_label``.
-J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", Neurocomputing, 1990; label smoothing of
-C. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; P. J. Huber, "Robust estimation of a location parameter", 1964.
+Every function returns ``(loss, grad)``, grad being the gradient of the loss in its first argument,
+made in the same pass. Softmax cross entropy is -log of the probability that softmax gives to the
+right class: per row of logits z, ``log sum exp(z - max z) + max z - z_label``. J. S. Bridle,
+"Probabilistic interpretation of feedforward classification network outputs", Neurocomputing, 1990;
+label smoothing of C. Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; P. J.
+Huber, "Robust estimation of a location parameter", 1964.
 """
 
 import math
@@ -27,11 +29,13 @@ BLOCK = 4096  # entries that are summed in the arrays' own precision
 IGNORED = -1
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mean", ignore_index=None):
+def softmax_cross_entropy(
+    logits, labels, *, label_smoothing=0.0, reduction="mean", ignore_index=None
+):
     """Cross entropy of the softmax of logits with labels, and its gradient.
 
     Parameters
@@ -39,10 +43,11 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mea
     logits : (..., K) array, float32 or float64
         Scores of K >= 1 classes.
     labels : (...) array of integers, or (..., K) array of the dtype of `logits`
-        The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers may be a NumPy array beside logits on
-        a GPU.
+        The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers
+        may be a NumPy array beside logits on a GPU.
     label_smoothing : float, optional
-        A label stands for ``(1 - label_smoothing) label + label_smoothing / K`` of each class; from 0 to 1.
+        A label stands for ``(1 - label_smoothing) label + label_smoothing / K`` of each class; from
+        0 to 1.
     reduction : {"mean", "sum", "none"}, optional
         Mean over all rows that are not ignored, sum, or the loss of each row.
     ignore_index : int, optional
@@ -60,17 +65,16 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mea
     TypeError
         Other or mixed dtypes, arrays on different devices, options of another type.
     ValueError
-        Shapes that do not fit, no classes, labels outside of 0 ... K-1 that are not `ignore_index`, `ignore_index` with distributions,
-        `label_smoothing` outside of [0, 1], an unknown `reduction`.
+        Shapes that do not fit, no classes, labels outside of 0 ... K-1 that are not `ignore_index`,
+        `ignore_index` with distributions, `label_smoothing` outside of [0, 1], an unknown
+        `reduction`.
 
-    Notes
-    -----
-    With p = softmax(z) and the target t, the loss is ``log sum exp z - t·z`` and the gradient ``p - t``. The errors of a row are a few
-    roundings of the largest ``|z - max z|`` that has a weight. A NaN in a row makes its loss and gradient NaN. One pass over memory.
+    Notes ----- With p = softmax(z) and the target t, the loss is ``log sum exp z - t·z`` and the
+    gradient ``p - t``. The errors of a row are a few roundings of the largest ``|z - max z|`` that
+    has a weight. A NaN in a row makes its loss and gradient NaN. One pass over memory.
 
-    References
-    ----------
-    C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception architecture for computer vision", CVPR 2016.
+    References ---------- C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the
+    Inception architecture for computer vision", CVPR 2016.
 
     Examples
     --------
@@ -90,7 +94,14 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, reduction="mea
     losses, grad = xp.empty(rows, dtype), xp.empty(logits.shape, dtype)
     flat = xp.ascontiguousarray(logits).reshape(rows, classes), grad.reshape(rows, classes)
     if labels.dtype == dtype:
-        distribution_cross_entropy(flat[0], xp.ascontiguousarray(labels).reshape(rows, classes), smoothing, scale, losses, flat[1])
+        distribution_cross_entropy(
+            flat[0],
+            xp.ascontiguousarray(labels).reshape(rows, classes),
+            smoothing,
+            scale,
+            losses,
+            flat[1],
+        )
     else:
         label_cross_entropy(flat[0], labels.reshape(rows), smoothing, scale, losses, flat[1])
     return _reduced(losses.reshape(shape), reduction, scale), grad
@@ -149,7 +160,8 @@ def huber(y, t, *, delta=1.0, reduction="mean"):
     Returns
     -------
     loss : scalar, or an array of the shape of `y` if `reduction` is "none"
-        ``d²/2`` for d = y - t with ``|d| <= delta``, else ``delta (|d| - delta/2)``; the mean over no entries is NaN.
+        ``d²/2`` for d = y - t with ``|d| <= delta``, else ``delta (|d| - delta/2)``; the mean over
+        no entries is NaN.
     grad : array of the shape of `y`
         d, but at most delta in size; divided by the number of entries for a mean.
 
@@ -160,16 +172,17 @@ def huber(y, t, *, delta=1.0, reduction="mean"):
     ValueError
         Different shapes, ``delta <= 0``, an unknown `reduction`.
 
-    References
-    ----------
-    P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
+    References ---------- P. J. Huber, "Robust estimation of a location parameter", Annals of
+    Mathematical Statistics 35, 1964.
 
     Examples
     --------
     >>> huber(np.array([0.5, 4.0]), np.array([0.0, 0.0]), reduction="none")
     (array([0.125, 3.5  ]), array([0.5, 1. ]))
     """
-    return _pointwise(huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, above=0))
+    return _pointwise(
+        huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, above=0)
+    )
 
 
 @routine
@@ -197,24 +210,24 @@ def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     ValueError
         Different shapes, an unknown `reduction`.
 
-    Notes
-    -----
-    Computed as ``softplus(-|z|) + |z| |step(z) - t|``, whose two terms are not negative: nothing cancels, and nothing overflows.
+    Notes ----- Computed as ``softplus(-|z|) + |z| |step(z) - t|``, whose two terms are not
+    negative: nothing cancels, and nothing overflows.
 
-    References
-    ----------
-    D. R. Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B 20, 1958.
+    References ---------- D. R. Cox, "The regression analysis of binary sequences", Journal of the
+    Royal Statistical Society B 20, 1958.
 
     Examples
     --------
-    >>> loss, grad = binary_cross_entropy_with_logits(np.array([0.0, 2.0]), np.array([1.0, 0.0]), reduction="sum")
+    >>> loss, grad = binary_cross_entropy_with_logits(
+    ...     np.array([0.0, 2.0]), np.array([1.0, 0.0]), reduction="sum"
+    ... )
     >>> loss.round(6), grad.round(6)
     (np.float64(2.820075), array([-0.5     ,  0.880797]))
     """
     return _pointwise(binary_pointwise, "logits", logits, "targets", targets, reduction)
 
 
-# --- what they share ---------------------------------------------------------------------------------------------------------------
+# --- what they share ------------------------------------------------------------------------------
 
 
 def _given(name, array):
@@ -242,27 +255,47 @@ def _pointwise(body, y_name, y, t_name, t, reduction, *parameters):
         raise ValueError(f"{t_name} must have the shape of {y_name}, {y.shape} (got {t.shape})")
     scale = _scale(reduction, y.size)
     losses, grad = xp.empty(y.shape, dtype), xp.empty(y.shape, dtype)
-    body(*(xp.ascontiguousarray(a).reshape(-1) for a in (y, t)), *parameters, scale, losses.reshape(-1), grad.reshape(-1))
+    body(
+        *(xp.ascontiguousarray(a).reshape(-1) for a in (y, t)),
+        *parameters,
+        scale,
+        losses.reshape(-1),
+        grad.reshape(-1),
+    )
     return _reduced(losses, reduction, scale), grad
 
 
 def _checked_labels(xp, logits, labels, ignore_index):
-    """Distributions as they are, or labels as int64 with IGNORED where they are to be; then how many rows count, None for all."""
+    """Distributions as they are, or labels as int64 with IGNORED where they are to be; then how
+    many rows count, None for all."""
     _, (labels,) = on_device(labels=_given("labels", labels))
     if labels.dtype.kind in "fc":
         on_device(logits=logits, labels=labels)
         float_dtype(logits=logits, labels=labels)
         if labels.shape != logits.shape:
-            raise ValueError(f"labels must have shape {logits.shape[:-1]}, or {logits.shape} if they are floats (got {labels.shape})")
+            raise ValueError(
+                f"labels must have shape {logits.shape[:-1]}, or {logits.shape} if they are floats "
+                f"(got {labels.shape})"
+            )
         if ignore_index is not None:
-            raise ValueError(f"ignore_index must be None where labels are distributions (got {ignore_index!r})")
+            raise ValueError(
+                f"ignore_index must be None where labels are distributions (got {ignore_index!r})"
+            )
         return labels, None
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, or floats like logits (got dtype {labels.dtype})")
+        raise TypeError(
+            f"labels must be integers, or floats like logits (got dtype {labels.dtype})"
+        )
     if labels.shape == logits.shape:
-        raise TypeError(f"labels must have the dtype of logits, {logits.dtype}, where they have its shape (got {labels.dtype})")
+        raise TypeError(
+            f"labels must have the dtype of logits, {logits.dtype}, where they have its shape (got "
+            f"{labels.dtype})"
+        )
     if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"labels must have shape {logits.shape[:-1]}, that of logits but for its last axis (got {labels.shape})")
+        raise ValueError(
+            f"labels must have shape {logits.shape[:-1]}, that of logits but for its last axis "
+            f"(got {labels.shape})"
+        )
     if device_of(labels) is not device_of(logits):
         if not isinstance(labels, np.ndarray):
             on_device(logits=logits, labels=labels)  # a TypeError
@@ -272,7 +305,9 @@ def _checked_labels(xp, logits, labels, ignore_index):
         ignored = labels == _checked_index(ignore_index)
         outside, counted = outside & ~ignored, labels.size - int(ignored.sum())
     if bool(outside.any()):
-        raise ValueError(f"labels must satisfy 0 <= label < {classes} (got {int(labels[outside][0])})")
+        raise ValueError(
+            f"labels must satisfy 0 <= label < {classes} (got {int(labels[outside][0])})"
+        )
     labels = labels.astype(np.int64)
     return (labels if counted is None else xp.where(ignored, np.int64(IGNORED), labels)), counted
 
@@ -286,7 +321,7 @@ def _checked_index(value):
         raise TypeError(f"ignore_index must be an integer or None (got {value!r})") from None
 
 
-# --- kernels of single entries -----------------------------------------------------------------------------------------------------
+# --- kernels of single entries --------------------------------------------------------------------
 
 
 @kernel("in T y[n]; in T t[n]; T scale; out T loss[n]; out T grad[n]", split="n")
@@ -321,14 +356,19 @@ def binary_pointwise(z, t, scale, loss, grad, start, stop):
         grad[i] = scale * (sigmoid(z[i]) - t[i])
 
 
-# --- kernels of rows ---------------------------------------------------------------------------------------------------------------
+# --- kernels of rows ------------------------------------------------------------------------------
 #
-# A row is brought into the cache and read from memory only once. A compiler may reorder neither maxima nor sums of floats, so maxima are
-# taken of integers and sums in LANES.
+# A row is brought into the cache and read from memory only once. A compiler may reorder neither
+# maxima nor sums of floats, so maxima are taken of integers and sums in LANES.
 
 
-@kernel("in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[k+560]",
-        split="n", gpu="block", threads=128)
+@kernel(
+    "in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; "
+    "scratch T work[k+560]",
+    split="n",
+    gpu="block",
+    threads=128,
+)
 def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, start, stop):
     """Short rows come in groups, so that their exponentials fill vectors."""
     k, real = logits.shape[1], logits.dtype.type
@@ -337,14 +377,14 @@ def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, star
     for first in range(start, stop, group):
         last = min(stop, first + group)
         for i in range(first, last):
-            row = rows[(i - first) * k:(i - first + 1) * k]
+            row = rows[(i - first) * k : (i - first + 1) * k]
             shift_row(logits[i], row)
             loss[i] = -keep * row[max(labels[i], 0)]
             if smoothing > 0:
                 loss[i] -= share * real(sum_row(row, lanes))
         exp_rows(rows, (last - first) * k)
         for i in range(first, last):
-            row, out, counts = rows[(i - first) * k:(i - first + 1) * k], grad[i], labels[i] >= 0
+            row, out, counts = rows[(i - first) * k : (i - first + 1) * k], grad[i], labels[i] >= 0
             total = real(sum_row(row, lanes))
             loss[i] = loss[i] + log(total) if counts else real(0)
             if counts:
@@ -357,11 +397,16 @@ def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, star
                     out[j] = 0
 
 
-@kernel("in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; scratch T work[2*k+48]",
-        split="n", gpu="block", threads=128)
+@kernel(
+    "in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; "
+    "scratch T work[2*k+48]",
+    split="n",
+    gpu="block",
+    threads=128,
+)
 def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, work, start, stop):
     k, real = logits.shape[1], logits.dtype.type
-    lanes, products, row = work[:LANES], work[LANES:LANES + k], work[LANES + k:]
+    lanes, products, row = work[:LANES], work[LANES : LANES + k], work[LANES + k :]
     keep, share = real(1) - smoothing, smoothing / real(k)
     for i in range(start, stop):
         target, out = targets[i], grad[i]
@@ -391,11 +436,12 @@ def shift_row(z, row):
 
 
 def exp_rows(rows, size):
-    """exp of the first entries in place; up to a whole vector of those behind them is overwritten."""
+    """exp of the first entries in place; up to a whole vector of those behind them is
+    overwritten."""
     whole = (size + PAD - 1) // PAD * PAD
     rows[size:whole] = 0
     for j in range(0, whole, PAD):
-        part = rows[j:j + PAD]
+        part = rows[j : j + PAD]
         for lane in range(PAD):
             part[lane] = exp(part[lane])
 
@@ -404,13 +450,13 @@ def sum_row(row, lanes):
     """The sum of a row."""
     total = 0.0
     for first in range(0, row.size, BLOCK):
-        block = row[first:first + BLOCK]
+        block = row[first : first + BLOCK]
         whole = block.size // LANES * LANES
         if whole:
             for lane in range(LANES):
                 lanes[lane] = block[lane]
             for j in range(LANES, whole, LANES):
-                part = block[j:j + LANES]
+                part = block[j : j + LANES]
                 for lane in range(LANES):
                     lanes[lane] += part[lane]
             for lane in range(LANES):

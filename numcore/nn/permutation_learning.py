@@ -1,11 +1,14 @@
-"""Two-layer ReLU networks of infinite width, and how many finite ones it takes to learn a permutation exactly.
+"""Two-layer ReLU networks of infinite width, and how many finite ones it takes to learn a
+permutation exactly.
 
-A network f(x) = W2 relu(W1 x), W1 and W2 normal with variances sigma_w²/d and sigma_w²/m for d inputs and m hidden units, is for m → ∞
-a Gaussian process with the arc-cosine covariance K; gradient descent then moves it as its tangent kernel Θ says, to a Gaussian process
-whose mean and covariance are known. Trained on the k basis vectors and their images under a permutation, the mean has the sign of
-the permuted image of any other nonzero binary vector, so that enough networks together answer without an error. G. Giapitzakis,
-A. Back de Luca, K. Fountoulakis, "Exact Learning of Permutations for Nonzero Binary Inputs with Logarithmic Training Size and Quadratic
-Ensemble Complexity", arXiv 2502.16763, 2025.
+A network f(x) = W2 relu(W1 x), W1 and W2 normal with variances sigma_w²/d and sigma_w²/m for d
+inputs and m hidden units, is for m → ∞ a Gaussian process with the arc-cosine covariance K;
+gradient descent then moves it as its tangent kernel Θ says, to a Gaussian process whose mean and
+covariance are known. Trained on the k basis vectors and their images under a permutation, the mean
+has the sign of the permuted image of any other nonzero binary vector, so that enough networks
+together answer without an error. G. Giapitzakis, A. Back de Luca, K. Fountoulakis, "Exact Learning
+of Permutations for Nonzero Binary Inputs with Logarithmic Training Size and Quadratic Ensemble
+Complexity", arXiv 2502.16763, 2025.
 """
 
 import math
@@ -21,19 +24,29 @@ from ..progress import progress_bar
 from ..random import key_from_rng, normal
 from ._dots import dots_2_by_4
 
-__all__ = ["Members", "NTKRegressor", "PermutationEnsemble", "ensemble_size", "nngp", "ntk", "permutation_mean", "permutation_variance"]
+__all__ = [
+    "Members",
+    "NTKRegressor",
+    "PermutationEnsemble",
+    "ensemble_size",
+    "nngp",
+    "ntk",
+    "permutation_mean",
+    "permutation_variance",
+]
 
 PIECE = 1 << 22  # entries of the largest intermediate array when an ensemble predicts
 ON_TRAINING = 1e-6  # 1 - cosine below which a test input is a training input
 THRESHOLDS, MODES = ("zero", "midpoint"), ("train", "sample")
 
 
-# --- kernels of networks -----------------------------------------------------------------------------------------------------------
+# --- kernels of networks --------------------------------------------------------------------------
 
 
 @routine
 def ntk(x1, x2, *, sigma_w=1.0):
-    """Neural tangent kernel of an infinitely wide network with one hidden layer of ReLUs and no biases.
+    """Neural tangent kernel of an infinitely wide network with one hidden layer of ReLUs and no
+    biases.
 
     Parameters
     ----------
@@ -47,26 +60,26 @@ def ntk(x1, x2, *, sigma_w=1.0):
     Returns
     -------
     (n1, n2) array
-        Θ(u, v) for every row u of `x1` and v of `x2`, in the parameterisation where every weight is sigma_w / sqrt(inputs) times a
-        trained standard normal number. 0 where u or v is 0.
+        Θ(u, v) for every row u of `x1` and v of `x2`, in the parameterisation where every weight is
+        sigma_w / sqrt(inputs) times a trained standard normal number. 0 where u or v is 0.
 
     Raises
     ------
     TypeError
         Other or mixed dtypes, arrays on different devices, `sigma_w` is no number.
     ValueError
-        Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not positive and finite.
+        Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
+        positive and finite.
 
-    Notes
-    -----
-    With θ the angle between u and v, ``Θ = sigma_w**4 |u| |v| (sin θ + 2 (π - θ) cos θ) / (2 π d)``. Where abs(cos θ) > 0.999, θ
-    comes from the difference of the directions, θ = 2 arcsin(|u/|u| - v/|v|| / 2), since the arc cosine is of no use there. The error is
-    below 2e-6 of the largest entry in float32 and 1e-14 in float64. One product of 2 n1 n2 d operations, then about 40 for each entry,
-    in place; memory: the result, and the directions of the rows.
+    Notes ----- With θ the angle between u and v,
+    ``Θ = sigma_w**4 |u| |v| (sin θ + 2 (π - θ) cos θ) / (2 π d)``. Where abs(cos θ) > 0.999, θ
+    comes from the difference of the directions, θ = 2 arcsin(|u/|u| - v/|v|| / 2), since the arc
+    cosine is of no use there. The error is below 2e-6 of the largest entry in float32 and 1e-14 in
+    float64. One product of 2 n1 n2 d operations, then about 40 for each entry, in place; memory:
+    the result, and the directions of the rows.
 
-    References
-    ----------
-    A. Jacot, F. Gabriel, C. Hongler, "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", NeurIPS 2018.
+    References ---------- A. Jacot, F. Gabriel, C. Hongler, "Neural Tangent Kernel: Convergence and
+    Generalization in Neural Networks", NeurIPS 2018.
 
     Examples
     --------
@@ -80,7 +93,8 @@ def ntk(x1, x2, *, sigma_w=1.0):
 
 @routine
 def nngp(x1, x2, *, sigma_w=1.0):
-    """Covariance of the outputs of an infinitely wide network with one hidden layer of ReLUs and no biases, before training.
+    """Covariance of the outputs of an infinitely wide network with one hidden layer of ReLUs and no
+    biases, before training.
 
     Parameters
     ----------
@@ -101,11 +115,12 @@ def nngp(x1, x2, *, sigma_w=1.0):
     TypeError
         Other or mixed dtypes, arrays on different devices, `sigma_w` is no number.
     ValueError
-        Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not positive and finite.
+        Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
+        positive and finite.
 
-    Notes
-    -----
-    With θ the angle between u and v, ``K = sigma_w**4 |u| |v| (sin θ + (π - θ) cos θ) / (2 π d)``. Errors and cost as for :func:`ntk`.
+    Notes ----- With θ the angle between u and v,
+    ``K = sigma_w**4 |u| |v| (sin θ + (π - θ) cos θ) / (2 π d)``. Errors and cost as for
+    :func:`ntk`.
 
     References
     ----------
@@ -139,7 +154,8 @@ def _arc_cosine_kernel(x1, x2, sigma_w, weight):
 
 
 def _directions(xp, name, x):
-    """Rows divided by their lengths, and the lengths; a row of zeros stays one. Through the largest entry, so that no square overflows."""
+    """Rows divided by their lengths, and the lengths; a row of zeros stays one. Through the largest
+    entry, so that no square overflows."""
     one = x.dtype.type(1)
     top = xp.abs(x).max(axis=1)
     u = xp.ascontiguousarray(x / xp.where(top > 0, top, one)[:, None])
@@ -147,34 +163,36 @@ def _directions(xp, name, x):
     u /= xp.where(top > 0, length, one)[:, None]
     length = length * top
     if not bool(xp.isfinite(length).all()):
-        raise ValueError(f"{name} must have finite entries, and rows of finite length (got a length of "
-                         f"{float(length[~xp.isfinite(length)][0])})")
+        raise ValueError(
+            f"{name} must have finite entries, and rows of finite length (got a length of "
+            f"{float(length[~xp.isfinite(length)][0])})"
+        )
     return u, length
 
 
-# --- regression with the kernels ---------------------------------------------------------------------------------------------------
+# --- regression with the kernels ------------------------------------------------------------------
 
 
 class NTKRegressor:
-    """What infinitely wide networks with one hidden layer of ReLUs predict after training by gradient descent: mean and covariance.
+    """What infinitely wide networks with one hidden layer of ReLUs predict after training by
+    gradient descent: mean and covariance.
 
     Parameters
     ----------
     sigma_w : float, optional
-        As for :func:`ntk`; > 0. The mean does not depend on it after infinite time, the covariance does.
+        As for :func:`ntk`; > 0. The mean does not depend on it after infinite time, the covariance
+        does.
     ridge : float, optional
-        Weight of a penalty on the distance from the initial weights, added to the diagonal of Θ; >= 0.
+        Weight of a penalty on the distance from the initial weights, added to the diagonal of Θ; >=
+        0.
 
-    Notes
-    -----
-    With A = Θ(x, X) (Θ(X, X) + ridge)⁻¹ (1 - exp(-t (Θ(X, X) + ridge))) the mean is A Y, the covariance of two inputs
-    ``K(x, x') + A K(X, X) A'ᵀ - A K(X, x') - K(x, X) A'ᵀ``, the same for every output; outputs are independent. Everything is computed in
-    float64, and returned in the dtype of the inputs. O(n³) operations for n training inputs.
+    Notes ----- With A = Θ(x, X) (Θ(X, X) + ridge)⁻¹ (1 - exp(-t (Θ(X, X) + ridge))) the mean is A
+    Y, the covariance of two inputs ``K(x, x') + A K(X, X) A'ᵀ - A K(X, x') - K(x, X) A'ᵀ``, the
+    same for every output; outputs are independent. Everything is computed in float64, and returned
+    in the dtype of the inputs. O(n³) operations for n training inputs.
 
-    References
-    ----------
-    J. Lee, L. Xiao, S. Schoenholz, et al., "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent",
-    NeurIPS 2019.
+    References ---------- J. Lee, L. Xiao, S. Schoenholz, et al., "Wide Neural Networks of Any Depth
+    Evolve as Linear Models Under Gradient Descent", NeurIPS 2019.
 
     Examples
     --------
@@ -186,7 +204,10 @@ class NTKRegressor:
     """
 
     def __init__(self, *, sigma_w=1.0, ridge=0.0):
-        self.sigma_w, self.ridge = checked_number("sigma_w", sigma_w, above=0), checked_number("ridge", ridge, least=0)
+        self.sigma_w, self.ridge = (
+            checked_number("sigma_w", sigma_w, above=0),
+            checked_number("ridge", ridge, least=0),
+        )
 
     def fit(self, X, Y):
         """Solve for the training data.
@@ -208,8 +229,8 @@ class NTKRegressor:
         TypeError
             Other or mixed dtypes, arrays on different devices.
         ValueError
-            Shapes that do not fit, no rows, a row of zeros, entries that are not finite, or Θ(X, X) + ridge not positive definite: two
-            rows of one direction and no ridge.
+            Shapes that do not fit, no rows, a row of zeros, entries that are not finite, or Θ(X, X)
+            + ridge not positive definite: two rows of one direction and no ridge.
         """
         xp, X, Y = _training_data(X, Y)
         x = X.astype(np.float64)
@@ -217,7 +238,10 @@ class NTKRegressor:
         n = len(gram)
         gram[xp.arange(n), xp.arange(n)] += self.ridge
         if not _is_definite(xp, gram):
-            raise ValueError(f"ridge must be > 0 where two rows of X have one direction: Θ(X, X) is singular (got ridge={self.ridge})")
+            raise ValueError(
+                f"ridge must be > 0 where two rows of X have one direction: Θ(X, X) is singular "
+                f"(got ridge={self.ridge})"
+            )
         self.X_, self.dtype_, self._gram, self._spectrum = x, X.dtype, gram, None
         self._y = Y.astype(np.float64)
         self._dual = xp.linalg.solve(gram, self._y.reshape(n, -1))
@@ -232,7 +256,8 @@ class NTKRegressor:
         return_cov : bool, optional
             Also return the covariance.
         time : float, optional
-            How long the training went on, >= 0: steps times learning rate, for the loss sum((f(X) - Y)**2) / 2. None is for ever.
+            How long the training went on, >= 0: steps times learning rate, for the loss sum((f(X) -
+            Y)**2) / 2. None is for ever.
 
         Returns
         -------
@@ -249,7 +274,9 @@ class NTKRegressor:
             Not fitted; a shape that does not fit; entries that are not finite; a negative time.
         """
         if not hasattr(self, "X_"):
-            raise ValueError("fit must be called before predict (got a model without training data)")
+            raise ValueError(
+                "fit must be called before predict (got a model without training data)"
+            )
         xp, (X, _) = on_device(X=X, X_of_fit=self.X_)
         _checked_inputs(X, self.X_.shape[1], self.dtype_)
         x = X.astype(np.float64)
@@ -263,7 +290,12 @@ class NTKRegressor:
         if not return_cov:
             return mean
         mixed = a @ nngp(self.X_, x, sigma_w=self.sigma_w)
-        covariance = nngp(x, x, sigma_w=self.sigma_w) + a @ nngp(self.X_, self.X_, sigma_w=self.sigma_w) @ a.T - mixed - mixed.T
+        covariance = (
+            nngp(x, x, sigma_w=self.sigma_w)
+            + a @ nngp(self.X_, self.X_, sigma_w=self.sigma_w) @ a.T
+            - mixed
+            - mixed.T
+        )
         return mean, ((covariance + covariance.T) / 2).astype(self.dtype_)
 
     def _solved(self, xp, across, time):
@@ -279,17 +311,20 @@ class NTKRegressor:
 
 def _is_definite(xp, gram):
     try:
-        pivots = xp.diagonal(xp.linalg.cholesky(gram))**2
+        pivots = xp.diagonal(xp.linalg.cholesky(gram)) ** 2
     except np.linalg.LinAlgError:
         return False
-    return bool(pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max())  # False for NaN, too
+    return bool(
+        pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max()
+    )  # False for NaN, too
 
 
-# --- permutations in closed form ---------------------------------------------------------------------------------------------------
+# --- permutations in closed form ------------------------------------------------------------------
 
 
 def permutation_mean(n_ones, k):
-    """Mean output of infinitely wide networks that have learned a permutation of k bits from the k basis vectors.
+    """Mean output of infinitely wide networks that have learned a permutation of k bits from the k
+    basis vectors.
 
     Parameters
     ----------
@@ -301,7 +336,8 @@ def permutation_mean(n_ones, k):
     Returns
     -------
     mu_one, mu_zero : float64, of the shape of `n_ones`
-        Mean of the outputs that should be 1, and of those that should be 0. mu_one > 0 > mu_zero for 2 <= n_ones; 1 and 0 for n_ones = 1.
+        Mean of the outputs that should be 1, and of those that should be 0. mu_one > 0 > mu_zero
+        for 2 <= n_ones; 1 and 0 for n_ones = 1.
 
     Raises
     ------
@@ -310,11 +346,10 @@ def permutation_mean(n_ones, k):
     ValueError
         k < 2, or n_ones outside [1, k].
 
-    Notes
-    -----
-    Θ of the basis is a 1 + b 11ᵀ, whose inverse is known: with c = 1/sqrt(n_ones), t = k (c) the kernel of a one and b that of a zero,
-    mu = (t - b S/(a + b k))/a with S the sum of all kernels. O(1) for each entry of `n_ones`; no difference of nearly equal numbers is
-    taken, the relative error is below 1e-13.
+    Notes ----- Θ of the basis is a 1 + b 11ᵀ, whose inverse is known: with c = 1/sqrt(n_ones), t =
+    k (c) the kernel of a one and b that of a zero, mu = (t - b S/(a + b k))/a with S the sum of all
+    kernels. O(1) for each entry of `n_ones`; no difference of nearly equal numbers is taken, the
+    relative error is below 1e-13.
 
     References
     ----------
@@ -332,7 +367,8 @@ def permutation_mean(n_ones, k):
 
 
 def permutation_variance(n_ones, k):
-    """Variance of one output of infinitely wide networks that have learned a permutation of k bits, over their initial weights.
+    """Variance of one output of infinitely wide networks that have learned a permutation of k bits,
+    over their initial weights.
 
     Parameters
     ----------
@@ -344,7 +380,8 @@ def permutation_variance(n_ones, k):
     Returns
     -------
     float64, of the shape of `n_ones`
-        The same for every output; for sigma_w = 1, it grows as sigma_w**4. 0 for n_ones = 1, the training inputs.
+        The same for every output; for sigma_w = 1, it grows as sigma_w**4. 0 for n_ones = 1, the
+        training inputs.
 
     Raises
     ------
@@ -368,7 +405,8 @@ def permutation_variance(n_ones, k):
 
 
 def _moments(xp, n, k):
-    """mu_one, mu_zero and the variance, kernels in units of 1/(2k): α and β stand for a and b, f for the kernel of a one less β."""
+    """mu_one, mu_zero and the variance, kernels in units of 1/(2k): α and β stand for a and b, f
+    for the kernel of a one less β."""
     alpha, beta = 2 - 1 / math.pi, 1 / math.pi
     c = 1 / xp.sqrt(n)
     half_turn = c * (math.pi + 2 * xp.arcsin(c))
@@ -377,11 +415,14 @@ def _moments(xp, n, k):
     trained = n == 1
     mu_zero = xp.where(trained, 0.0, -(n * f - alpha) * beta / ((alpha + beta * k) * alpha))
     mu_one = xp.where(trained, 1.0, mu_zero + f / alpha)
-    # K of the basis is (1 - β) 1 + β 11ᵀ, K of input and basis vector β + g for a one and β for a zero; A is mu itself
+    # K of the basis is (1 - β) 1 + β 11ᵀ, K of input and basis vector β + g for a one and β for a
+    # zero; A is mu itself
     g = (half_turn / 2 - bend) * beta
     total = n * mu_one + (k - n) * mu_zero
     squares = n * mu_one * mu_one + (k - n) * mu_zero * mu_zero
-    variance = (1 + (1 - beta) * squares + beta * total * total - 2 * (n * mu_one * g + beta * total)) / (2 * k)
+    variance = (
+        1 + (1 - beta) * squares + beta * total * total - 2 * (n * mu_one * g + beta * total)
+    ) / (2 * k)
     return mu_one[()], mu_zero[()], xp.where(trained, 0.0, variance)[()]
 
 
@@ -399,15 +440,15 @@ def ensemble_size(k, *, delta, n_ones=None, sigma_w=1.0, threshold="zero"):
     sigma_w : float, optional
         As for :func:`ntk`.
     threshold : {"zero", "midpoint"}, optional
-        Outputs above this are 1: 0, or the middle between the two means of :func:`permutation_mean`, for which far fewer networks are
-        enough.
+        Outputs above this are 1: 0, or the middle between the two means of
+        :func:`permutation_mean`, for which far fewer networks are enough.
 
     Returns
     -------
     int
-        N = ceil(2 s²/g² log(k/delta)), with s² the variance of an output and g the distance of the threshold from the nearer mean; for all
-        inputs the largest s²/g², and 2**k k in place of k. Training inputs (one 1) are left out: networks agree on them, their
-        threshold is 1/2.
+        N = ceil(2 s²/g² log(k/delta)), with s² the variance of an output and g the distance of the
+        threshold from the nearer mean; for all inputs the largest s²/g², and 2**k k in place of k.
+        Training inputs (one 1) are left out: networks agree on them, their threshold is 1/2.
 
     Raises
     ------
@@ -427,7 +468,10 @@ def ensemble_size(k, *, delta, n_ones=None, sigma_w=1.0, threshold="zero"):
     Examples
     --------
     >>> from numcore.nn import ensemble_size
-    >>> ensemble_size(10, delta=0.05, n_ones=2), ensemble_size(10, delta=0.05, n_ones=2, threshold="midpoint")
+    >>> (
+    ...     ensemble_size(10, delta=0.05, n_ones=2),
+    ...     ensemble_size(10, delta=0.05, n_ones=2, threshold="midpoint"),
+    ... )
     (712, 1)
     """
     k, delta = checked_count("k", k, least=2), checked_number("delta", delta, above=0, below=1)
@@ -440,13 +484,15 @@ def ensemble_size(k, *, delta, n_ones=None, sigma_w=1.0, threshold="zero"):
     if threshold == "midpoint":
         gap = (mu_one - mu_zero) / 2
     else:
-        gap = np.where(n == k, mu_one, np.minimum(mu_one, -mu_zero))  # without zeros only the ones can go wrong
+        gap = np.where(
+            n == k, mu_one, np.minimum(mu_one, -mu_zero)
+        )  # without zeros only the ones can go wrong
     gap = np.where(n == 1, 0.5, gap)
     log_cases = math.log(k) - math.log(delta) + (k * math.log(2) if n_ones is None else 0)
     return max(1, math.ceil(2 * sigma_w**4 * float(np.max(variance / gap**2)) * log_cases))
 
 
-# --- ensembles ---------------------------------------------------------------------------------------------------------------------
+# --- ensembles ------------------------------------------------------------------------------------
 
 
 class Members(NamedTuple):
@@ -463,7 +509,8 @@ class Members(NamedTuple):
 
 
 class PermutationEnsemble:
-    """Networks with one hidden layer of ReLUs that learn a permutation of bits from its k basis vectors, and decide together.
+    """Networks with one hidden layer of ReLUs that learn a permutation of bits from its k basis
+    vectors, and decide together.
 
     Parameters
     ----------
@@ -472,7 +519,8 @@ class PermutationEnsemble:
     width : int
         Hidden units of each, >= 1. Not used by ``mode="sample"``, which stands for infinitely many.
     learning_rate : float, optional
-        Of gradient descent on sum((f(X) - Y)**2) / 2 in the parameterisation of :func:`ntk`; by default 1 / (largest eigenvalue of Θ).
+        Of gradient descent on sum((f(X) - Y)**2) / 2 in the parameterisation of :func:`ntk`; by
+        default 1 / (largest eigenvalue of Θ).
     max_iter : int, optional
         Steps at most.
     tol : float, optional
@@ -480,7 +528,8 @@ class PermutationEnsemble:
     sigma_w : float, optional
         As for :func:`ntk`.
     mode : {"train", "sample"}, optional
-        Train networks by gradient descent on all rows, or draw their outputs from the Gaussian process of infinite width.
+        Train networks by gradient descent on all rows, or draw their outputs from the Gaussian
+        process of infinite width.
     threshold : {"zero", "midpoint"}, optional
         As for :func:`ensemble_size`; "midpoint" needs the basis vectors as training inputs.
     rng : None, int or numpy.random.Generator, optional
@@ -490,18 +539,18 @@ class PermutationEnsemble:
     members_ : Members
         The trained weights; None for ``mode="sample"``.
     agreement_ : (t,) array
-        After :meth:`predict`: for each input the share of networks that, rounded alone, give the prediction in all bits.
+        After :meth:`predict`: for each input the share of networks that, rounded alone, give the
+        prediction in all bits.
     n_iter_ : int
         Steps made; 0 for ``mode="sample"``.
     loss_ : (n_models,) array
         Mean squared errors at the end; None for ``mode="sample"``.
 
-    Notes
-    -----
-    A step of a network costs about 6 n q operations for each hidden unit if X is the basis, which is recognised: a hidden unit's
-    activations are then its own weights, and there is no product in the first layer. In the parameterisation of :func:`ntk` both
-    layers move at rates that keep their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the learning rate. Equal
-    seeds give equal results at any number of threads.
+    Notes ----- A step of a network costs about 6 n q operations for each hidden unit if X is the
+    basis, which is recognised: a hidden unit's activations are then its own weights, and there is
+    no product in the first layer. In the parameterisation of :func:`ntk` both layers move at rates
+    that keep their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the
+    learning rate. Equal seeds give equal results at any number of threads.
 
     References
     ----------
@@ -512,17 +561,40 @@ class PermutationEnsemble:
     >>> import numpy as np
     >>> from numcore.nn import PermutationEnsemble
     >>> permutation = np.array([2, 0, 3, 1])
-    >>> model = PermutationEnsemble(n_models=200, width=1, mode="sample", rng=0).fit(np.eye(4), np.eye(4)[permutation])
+    >>> model = PermutationEnsemble(n_models=200, width=1, mode="sample", rng=0).fit(
+    ...     np.eye(4), np.eye(4)[permutation]
+    ... )
     >>> model.predict(np.array([[1, 0, 0, 1], [0, 1, 1, 1]]))
     array([[0, 1, 1, 0],
            [1, 1, 0, 1]], dtype=uint8)
     """
 
-    def __init__(self, *, n_models, width, learning_rate=None, max_iter=2500, tol=1e-6, sigma_w=1.0, mode="train", threshold="zero",
-                 rng=None):
-        self.n_models, self.width = checked_count("n_models", n_models, least=1), checked_count("width", width, least=1)
-        self.max_iter, self.sigma_w = checked_count("max_iter", max_iter, least=0), checked_number("sigma_w", sigma_w, above=0)
-        self.learning_rate = None if learning_rate is None else checked_number("learning_rate", learning_rate, above=0)
+    def __init__(
+        self,
+        *,
+        n_models,
+        width,
+        learning_rate=None,
+        max_iter=2500,
+        tol=1e-6,
+        sigma_w=1.0,
+        mode="train",
+        threshold="zero",
+        rng=None,
+    ):
+        self.n_models, self.width = (
+            checked_count("n_models", n_models, least=1),
+            checked_count("width", width, least=1),
+        )
+        self.max_iter, self.sigma_w = (
+            checked_count("max_iter", max_iter, least=0),
+            checked_number("sigma_w", sigma_w, above=0),
+        )
+        self.learning_rate = (
+            None
+            if learning_rate is None
+            else checked_number("learning_rate", learning_rate, above=0)
+        )
         self.tol = checked_number("tol", tol, least=0)
         checked_choice("mode", mode, MODES)
         checked_choice("threshold", threshold, THRESHOLDS)
@@ -550,10 +622,12 @@ class PermutationEnsemble:
         Raises
         ------
         TypeError
-            Other or mixed dtypes, arrays on different devices, `rng` or `callback` are of the wrong kind.
+            Other or mixed dtypes, arrays on different devices, `rng` or `callback` are of the wrong
+            kind.
         ValueError
-            Shapes that do not fit, k < 2, a row of zeros, entries that are not finite, a learning rate at which training diverges; with
-            ``mode="sample"`` rows of one direction; with ``threshold="midpoint"`` training inputs other than the basis.
+            Shapes that do not fit, k < 2, a row of zeros, entries that are not finite, a learning
+            rate at which training diverges; with ``mode="sample"`` rows of one direction; with
+            ``threshold="midpoint"`` training inputs other than the basis.
         """
         xp, X, Y = _training_data(X, Y)
         if Y.ndim != 2:
@@ -564,11 +638,24 @@ class PermutationEnsemble:
             raise TypeError(f"callback must be callable (got {type(callback).__name__})")
         is_basis = X.shape[0] == X.shape[1] and bool((X == xp.eye(len(X), dtype=X.dtype)).all())
         if self.threshold == "midpoint" and not is_basis:
-            raise ValueError("threshold must be 'zero' for training inputs other than the basis vectors (got 'midpoint')")
-        rng = self.rng if isinstance(self.rng, np.random.Generator) else np.random.default_rng(key_from_rng(self.rng))
+            raise ValueError(
+                "threshold must be 'zero' for training inputs other than the basis vectors (got "
+                "'midpoint')"
+            )
+        rng = (
+            self.rng
+            if isinstance(self.rng, np.random.Generator)
+            else np.random.default_rng(key_from_rng(self.rng))
+        )
         if self.mode == "sample":
             process = NTKRegressor(sigma_w=self.sigma_w).fit(X, Y)
-            found = {"_process": process, "_seed": int(rng.integers(2**63)), "members_": None, "n_iter_": 0, "loss_": None}
+            found = {
+                "_process": process,
+                "_seed": int(rng.integers(2**63)),
+                "members_": None,
+                "n_iter_": 0,
+                "loss_": None,
+            }
         else:
             found = self._trained(xp, X, Y, is_basis, rng, callback, progress)
         self._shape, self._is_basis, self._q, self._x = X.shape, is_basis, Y.shape[1], X
@@ -578,36 +665,57 @@ class PermutationEnsemble:
 
     def _trained(self, xp, X, Y, is_basis, rng, callback, progress):
         (n, d), q, dtype, models, width = X.shape, Y.shape[1], X.dtype, self.n_models, self.width
-        rate = self.learning_rate or 1 / float(xp.linalg.eigvalsh(ntk(X, X, sigma_w=self.sigma_w).astype(np.float64))[-1])
+        rate = self.learning_rate or 1 / float(
+            xp.linalg.eigvalsh(ntk(X, X, sigma_w=self.sigma_w).astype(np.float64))[-1]
+        )
         rate_1, rate_2 = rate * self.sigma_w**2 / d, rate * self.sigma_w**2 / width
-        w1 = normal((models, d, width), rng=rng, dtype=dtype, xp=xp) * dtype.type(self.sigma_w / math.sqrt(d))
-        w2 = normal((models, q, width), rng=rng, dtype=dtype, xp=xp) * dtype.type(self.sigma_w / math.sqrt(width))
+        w1 = normal((models, d, width), rng=rng, dtype=dtype, xp=xp) * dtype.type(
+            self.sigma_w / math.sqrt(d)
+        )
+        w2 = normal((models, q, width), rng=rng, dtype=dtype, xp=xp) * dtype.type(
+            self.sigma_w / math.sqrt(width)
+        )
         x = xp.ascontiguousarray(X[:0] if is_basis else X)
         z = xp.ascontiguousarray(xp.matmul(x, w1))
-        w2_next = w2 if xp is np else xp.empty_like(w2)  # the CPU's body reads all of a block before it writes any: one array is enough
+        w2_next = (
+            w2 if xp is np else xp.empty_like(w2)
+        )  # the CPU's body reads all of a block before it writes any: one array is enough
         residual = xp.zeros((models, n, q), dtype)
         parts = -(-width // UNITS)
         outputs = xp.empty((models * parts, n, q), dtype)
         bar = progress_bar(self.max_iter, "steps") if progress else None
         try:
             for step in range(self.max_iter + 1):
-                with np.errstate(all="ignore"):  # the first pass is one with residual 0: it changes no weight
+                with np.errstate(
+                    all="ignore"
+                ):  # the first pass is one with residual 0: it changes no weight
                     descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2)
                     w2, w2_next = w2_next, w2
                     residual = outputs.reshape(models, parts, n, q).sum(axis=1) - Y
                     losses = (residual**2).mean(axis=(1, 2))
                     worst = float(losses.max())
                 if not math.isfinite(worst):
-                    raise ValueError(f"learning_rate must be small enough for training to converge (got {rate}, a loss of {worst} after "
-                                     f"{step} steps)")
+                    raise ValueError(
+                        f"learning_rate must be small enough for training to converge (got {rate}, "
+                        f"a loss of {worst} after "
+                        f"{step} steps)"
+                    )
                 if bar is not None and step:
                     bar.update()
-                if worst <= self.tol or (step and callback is not None and callback(step, losses) is True):
+                if worst <= self.tol or (
+                    step and callback is not None and callback(step, losses) is True
+                ):
                     break
         finally:
             if bar is not None:
                 bar.close()
-        return {"_w1": w1, "_w2": w2, "members_": Members(w1.swapaxes(1, 2), w2), "n_iter_": step, "loss_": losses}
+        return {
+            "_w1": w1,
+            "_w2": w2,
+            "members_": Members(w1.swapaxes(1, 2), w2),
+            "n_iter_": step,
+            "loss_": losses,
+        }
 
     def member_outputs(self, X):
         """Outputs of each network.
@@ -657,7 +765,8 @@ class PermutationEnsemble:
         Returns
         -------
         (t, q) array of uint8
-            1 where the mean output exceeds the threshold, which is 1/2 for training inputs; sets `agreement_`.
+            1 where the mean output exceeds the threshold, which is 1/2 for training inputs; sets
+            `agreement_`.
 
         Raises
         ------
@@ -669,7 +778,9 @@ class PermutationEnsemble:
         self._checked_fitted()
         xp, (X, _) = on_device(X=X, X_of_fit=self._x)
         if X is None or X.ndim != 2 or X.shape[1] != self._shape[1]:
-            raise ValueError(f"X must have shape (t, {self._shape[1]}) (got {None if X is None else X.shape})")
+            raise ValueError(
+                f"X must have shape (t, {self._shape[1]}) (got {None if X is None else X.shape})"
+            )
         if not bool(((X == 0) | (X == 1)).all()):
             raise ValueError("X must consist of zeros and ones (got another number)")
         n_ones = (X == 1).sum(axis=1)
@@ -709,19 +820,22 @@ class PermutationEnsemble:
         for model in range(self.n_models if len(X) else 0):
             pieces = []
             for first in range(0, len(X), rows):
-                hidden = xp.matmul(X[first:first + rows], self._w1[model])
+                hidden = xp.matmul(X[first : first + rows], self._w1[model])
                 xp.maximum(hidden, 0, out=hidden)
                 pieces.append(xp.matmul(hidden, self._w2[model].T))
             yield xp.concatenate(pieces)[None]
 
     def _draws(self, xp, X):
-        """The covariance is singular at training inputs, which Cholesky's method does not bear: its root comes from its eigenvectors."""
+        """The covariance is singular at training inputs, which Cholesky's method does not bear: its
+        root comes from its eigenvectors."""
         mean, covariance = self._process.predict(X, return_cov=True)
         rng, models = np.random.default_rng(self._seed), max(1, PIECE // max(1, mean.size))
         values, vectors = xp.linalg.eigh(covariance.astype(np.float64))
         root = (vectors * xp.sqrt(xp.maximum(values, 0))).astype(X.dtype)
         for first in range(0, self.n_models if len(X) else 0, models):
-            z = normal((min(models, self.n_models - first), *mean.shape), rng=rng, dtype=X.dtype, xp=xp)
+            z = normal(
+                (min(models, self.n_models - first), *mean.shape), rng=rng, dtype=X.dtype, xp=xp
+            )
             yield mean + xp.matmul(root, z)
 
     def _checked_fitted(self):
@@ -735,7 +849,7 @@ class PermutationEnsemble:
         return xp, X
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_bits(n_ones, k):
@@ -768,7 +882,9 @@ def _training_data(X, Y):
     if X.ndim != 2 or not X.size:
         raise ValueError(f"X must have shape (n, d) with n, d >= 1 (got {X.shape})")
     if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size:
-        raise ValueError(f"Y must have shape (n, q) or (n,) with the n={len(X)} rows of X (got {Y.shape})")
+        raise ValueError(
+            f"Y must have shape (n, q) or (n,) with the n={len(X)} rows of X (got {Y.shape})"
+        )
     for name, array in (("X", X), ("Y", Y)):
         if not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got a number that is not)")
@@ -777,14 +893,28 @@ def _training_data(X, Y):
     return xp, X, Y
 
 
-# --- the elementwise part of the kernels --------------------------------------------------------------------------------------------
+# --- the elementwise part of the kernels ----------------------------------------------------------
 
-NEAR = 1 - 2.0**-10  # cosines above, in size, are computed again from the difference of the directions
-# (asin(r)/r - 1)/r² as a polynomial of r², r <= 1/2: minimax, errors of asin 5.8e-9 and 1.7e-17 (docs/derivations/minimax.py)
+NEAR = (
+    1 - 2.0**-10
+)  # cosines above, in size, are computed again from the difference of the directions
+# (asin(r)/r - 1)/r² as a polynomial of r², r <= 1/2: minimax, errors of asin 5.8e-9 and 1.7e-17
+# (docs/derivations/minimax.py)
 ASIN_FLOAT32 = (0.16666752, 0.074952975, 0.045470376, 0.024179524, 0.04216629)
-ASIN_FLOAT64 = (0.16666666666665408, 0.07500000000336994, 0.0446428568283422, 0.03038195913646122, 0.022371758061468072,
-                0.017359704607956408, 0.013885236933147657, 0.01216920227569633, 0.006528014964315211, 0.019528158480225946,
-                -0.01622408818201368, 0.03191215889254635)
+ASIN_FLOAT64 = (
+    0.16666666666665408,
+    0.07500000000336994,
+    0.0446428568283422,
+    0.03038195913646122,
+    0.022371758061468072,
+    0.017359704607956408,
+    0.013885236933147657,
+    0.01216920227569633,
+    0.006528014964315211,
+    0.019528158480225946,
+    -0.01622408818201368,
+    0.03191215889254635,
+)
 
 
 def _same_float(z):
@@ -796,23 +926,35 @@ def _same_float(z):
 def _emit_asin_tail(context, builder, signature, arguments):
     from llvmlite import ir
 
-    z, = arguments
+    (z,) = arguments
     coefficients = ASIN_FLOAT32 if isinstance(z.type, ir.FloatType) else ASIN_FLOAT64
-    result = ir.Constant(z.type, float(np.float32(coefficients[-1])) if isinstance(z.type, ir.FloatType) else coefficients[-1])
+    result = ir.Constant(
+        z.type,
+        float(np.float32(coefficients[-1]))
+        if isinstance(z.type, ir.FloatType)
+        else coefficients[-1],
+    )
     for c in coefficients[-2::-1]:  # "contract": one fused instruction where the CPU has it
         c = float(np.float32(c)) if isinstance(z.type, ir.FloatType) else c
-        result = builder.fadd(builder.fmul(result, z, flags=("contract",)), ir.Constant(z.type, c), flags=("contract",))
+        result = builder.fadd(
+            builder.fmul(result, z, flags=("contract",)),
+            ir.Constant(z.type, c),
+            flags=("contract",),
+        )
     return result
 
 
 @intrinsic(_same_float, _emit_asin_tail)
 def asin_tail(z):
     """(asin(r)/r - 1)/r² for r² = z <= 1/4, by a polynomial for each float type."""
-    return np.polyval(np.array((ASIN_FLOAT32 if z.itemsize == 4 else ASIN_FLOAT64)[::-1], z.dtype), z)
+    return np.polyval(
+        np.array((ASIN_FLOAT32 if z.itemsize == 4 else ASIN_FLOAT64)[::-1], z.dtype), z
+    )
 
 
 def arc_cosine(c, z, is_small, weight, half_pi):
-    """sin θ + weight (π - θ) cos θ for cos θ = c, and z = c² where `is_small` (abs(c) < 1/2), else (1 - abs(c))/2 = sin²(θ/2)."""
+    """sin θ + weight (π - θ) cos θ for cos θ = c, and z = c² where `is_small` (abs(c) < 1/2), else
+    (1 - abs(c))/2 = sin²(θ/2)."""
     one = half_pi / half_pi
     two, zero = one + one, one - one
     r = abs(c) if is_small else math.sqrt(z)
@@ -822,10 +964,16 @@ def arc_cosine(c, z, is_small, weight, half_pi):
     return sine + weight * c * (two * half_pi - near if c > zero else near)
 
 
-@kernel("in T u[n, d]; in T v[m, d]; in T left[n]; in T right[m]; T weight; T scale; inout T c[n, m]; scratch T row[m]",
-        split="n", gpu="block", threads=128)
+@kernel(
+    "in T u[n, d]; in T v[m, d]; in T left[n]; in T right[m]; T weight; T scale; inout T c[n, m]; "
+    "scratch T row[m]",
+    split="n",
+    gpu="block",
+    threads=128,
+)
 def arc_cosine_gram(u, v, left, right, weight, scale, c, row, start, stop):
-    """c[i, j] = scale left[i] right[j] (sin θ + weight (π - θ) cos θ) for c[i, j] = cos θ, the product of the unit rows u[i] and v[j]."""
+    """c[i, j] = scale left[i] right[j] (sin θ + weight (π - θ) cos θ) for c[i, j] = cos θ, the
+    product of the unit rows u[i] and v[j]."""
     half_pi = c.dtype.type(0.5 * math.pi)
     one, half, near = c.dtype.type(1), c.dtype.type(0.5), c.dtype.type(NEAR)
     quarter = half * half
@@ -843,24 +991,55 @@ def arc_cosine_gram(u, v, left, right, weight, scale, c, row, start, stop):
                 for e in range(u.shape[1]):
                     z += (u[i, e] - sign * v[j, e]) * (u[i, e] - sign * v[j, e])
                 z *= quarter
-                c[i, j] = arc_cosine(sign * (one - z - z), z, False, weight, half_pi) * (left[i] * right[j]) * scale
+                c[i, j] = (
+                    arc_cosine(sign * (one - z - z), z, False, weight, half_pi)
+                    * (left[i] * right[j])
+                    * scale
+                )
 
 
-# --- a step of gradient descent ----------------------------------------------------------------------------------------------------
+# --- a step of gradient descent -------------------------------------------------------------------
 
 UNITS = 960  # hidden units whose part of the outputs is one sum
 BLOCK = 192  # hidden units that are worked on together, a multiple of all tiles' columns
 MARGIN = 8  # rows that a tile may have
 
 
-@kernel("in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; out T w2_next[p, q, m]; inout T z[p, h, m]; "
-        "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T step_1[n*q+8*n+8*q+64]; scratch T step_2[n*q+8*n+8*q+64]; "
-        "scratch T act[192*n]; scratch T grad[192*n+1536]; scratch T weights[192*q+1536]; scratch T sums[8]",
-        split="b", gpu="block", threads=128)
-def descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2, step_1, step_2, act, grad, weights, sums, start, stop):
-    """One step of p networks w2 relu(w1 x) with residuals f(x) - y, then parts of their outputs, one for each `UNITS` hidden units.
+@kernel(
+    "in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; "
+    "out T w2_next[p, q, m]; inout T z[p, h, m]; "
+    "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T step_1[n*q+8*n+8*q+64]; "
+    "scratch T step_2[n*q+8*n+8*q+64]; "
+    "scratch T act[192*n]; scratch T grad[192*n+1536]; scratch T weights[192*q+1536]; "
+    "scratch T sums[8]",
+    split="b",
+    gpu="block",
+    threads=128,
+)
+def descend(
+    x,
+    residual,
+    w1,
+    w2,
+    w2_next,
+    z,
+    outputs,
+    rate_1,
+    rate_2,
+    step_1,
+    step_2,
+    act,
+    grad,
+    weights,
+    sums,
+    start,
+    stop,
+):
+    """One step of p networks w2 relu(w1 x) with residuals f(x) - y, then parts of their outputs,
+    one for each `UNITS` hidden units.
 
-    z = x w1 is kept from step to step. No rows in x and z stand for the basis: then w1 is its own z.
+    z = x w1 is kept from step to step. No rows in x and z stand for the basis: then w1 is its own
+    z.
     """
     n, q, d, m = residual.shape[1], residual.shape[2], w1.shape[1], w1.shape[2]
     parts, wide, zero = (m + UNITS - 1) // UNITS, q + MARGIN, rate_1 - rate_1
@@ -904,14 +1083,28 @@ def descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2, step_1, st
 
 
 def row(block, i, size):
-    return block[i * BLOCK:i * BLOCK + size]
+    return block[i * BLOCK : i * BLOCK + size]
 
 
 def multiply(a, a_row, a_depth, rows, b, depth, c, accumulate):
-    """c (+)= a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `MARGIN` more rows, and a zeros for them."""
+    """c (+)= a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `MARGIN` more
+    rows, and a zeros for them."""
     for i in range(0, rows, tile_rows(a[0])):
         for e in range(0, BLOCK, tile_cols(a[0])):
-            gemm_tile(a, i * a_row, a_row, a_depth, b, e, BLOCK, c, i * BLOCK + e, BLOCK, depth, accumulate)
+            gemm_tile(
+                a,
+                i * a_row,
+                a_row,
+                a_depth,
+                b,
+                e,
+                BLOCK,
+                c,
+                i * BLOCK + e,
+                BLOCK,
+                depth,
+                accumulate,
+            )
 
 
 def add(factor, x, y):
@@ -942,7 +1135,8 @@ def mask(z, grad, zero):
 
 
 def move(weights, change, act, zero):
-    """Weights that are their own z take a step where they are positive; act = relu of the moved ones."""
+    """Weights that are their own z take a step where they are positive; act = relu of the moved
+    ones."""
     for e in range(act.size):
         w = weights[e]
         moved = w + change[e]
@@ -952,13 +1146,22 @@ def move(weights, change, act, zero):
 
 
 def add_products(a, b, size, outputs, sums):
-    """outputs[i, o] += Σ_e a[i, e] b[o, e], two rows of a with four of b at once; a row that is missing is another one again."""
+    """outputs[i, o] += Σ_e a[i, e] b[o, e], two rows of a with four of b at once; a row that is
+    missing is another one again."""
     n, q = outputs.shape
     at_a, at_b, step = a.ctypes.data, b.ctypes.data, BLOCK * a.itemsize
     for i in range(0, n, 2):
         for o in range(0, q, 4):
-            dots_2_by_4(at_a + i * step, at_a + min(i + 1, n - 1) * step, at_b + o * step, at_b + min(o + 1, q - 1) * step,
-                        at_b + min(o + 2, q - 1) * step, at_b + min(o + 3, q - 1) * step, size, sums)
+            dots_2_by_4(
+                at_a + i * step,
+                at_a + min(i + 1, n - 1) * step,
+                at_b + o * step,
+                at_b + min(o + 1, q - 1) * step,
+                at_b + min(o + 2, q - 1) * step,
+                at_b + min(o + 3, q - 1) * step,
+                size,
+                sums,
+            )
             for s in range(8):
                 if i + s // 4 < n and o + s % 4 < q:
                     outputs[i + s // 4, o + s % 4] += sums[s]

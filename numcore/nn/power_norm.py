@@ -1,9 +1,11 @@
-"""Power normalisation: each feature divided by a running root mean square, with an approximate gradient that stays bounded.
+"""Power normalisation: each feature divided by a running root mean square, with an approximate
+gradient that stays bounded.
 
-Batch statistics of sequences fluctuate from batch to batch. Power normalisation subtracts no mean, divides by the quadratic mean over
-all batches so far instead of this one's, and in the backward pass replaces the dependence of that running mean on the past by a
-correction that is accumulated from step to step. S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
-Normalization in Transformers", ICML 2020.
+Batch statistics of sequences fluctuate from batch to batch. Power normalisation subtracts no mean,
+divides by the quadratic mean over all batches so far instead of this one's, and in the backward
+pass replaces the dependence of that running mean on the past by a correction that is accumulated
+from step to step. S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking
+Batch Normalization in Transformers", ICML 2020.
 """
 
 import math
@@ -29,14 +31,23 @@ from ._normalization import (
     summed,
 )
 
-__all__ = ["GroupScaleCache", "PowerNorm", "PowerNormCache", "group_scale", "group_scale_vjp", "power_norm_backward", "power_norm_forward"]
+__all__ = [
+    "GroupScaleCache",
+    "PowerNorm",
+    "PowerNormCache",
+    "group_scale",
+    "group_scale_vjp",
+    "power_norm_backward",
+    "power_norm_forward",
+]
 
 PARAMETERS = ("weight_", "bias_")
 STATE = (*PARAMETERS, "running_phi_", "ema_gz_")
 
 
 class GroupScaleCache(NamedTuple):
-    """What :func:`group_scale_vjp` needs: the input, and of every group 1/sqrt(mean square + eps)."""
+    """What :func:`group_scale_vjp` needs: the input, and of every group 1/sqrt(mean square +
+    eps)."""
 
     x: Any
     scale: Any
@@ -45,8 +56,8 @@ class GroupScaleCache(NamedTuple):
 class PowerNormCache(NamedTuple):
     """What :meth:`PowerNorm.backward` needs, once.
 
-    `scale` is what the scaled x was multiplied by, `psi` the quadratic means of the batch, None where it is not one of training;
-    `ticket` holds the layer until it is used.
+    `scale` is what the scaled x was multiplied by, `psi` the quadratic means of the batch, None
+    where it is not one of training; `ticket` holds the layer until it is used.
     """
 
     x: Any
@@ -60,12 +71,13 @@ class PowerNormCache(NamedTuple):
     ticket: list
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
 def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
-    """Every feature divided by the root of a given quadratic mean, then multiplied by `weight`, plus `bias`.
+    """Every feature divided by the root of a given quadratic mean, then multiplied by `weight`,
+    plus `bias`.
 
     Parameters
     ----------
@@ -73,7 +85,8 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     weight, bias : (d,) array or None
         None stands for ones and for zeros.
     phi : (d,) array
-        Quadratic mean of every feature: that of this batch in a warm-up, later the running one of the batches before.
+        Quadratic mean of every feature: that of this batch in a warm-up, later the running one of
+        the batches before.
     eps : float
         Added to `phi`.
 
@@ -94,13 +107,14 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     -----
     ``z = x / sqrt(phi + eps)``, ``y = weight z + bias``, within a few units of rounding.
 
-    References
-    ----------
-    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch Normalization in Transformers", ICML 2020.
+    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
+    Rethinking Batch Normalization in Transformers", ICML 2020.
 
     Examples
     --------
-    >>> y, z = power_norm_forward(np.array([[1.0, 2], [3, -4]]), np.ones(2), np.ones(2), np.array([0.25, 4.0]), eps=1e-12)
+    >>> y, z = power_norm_forward(
+    ...     np.array([[1.0, 2], [3, -4]]), np.ones(2), np.ones(2), np.array([0.25, 4.0]), eps=1e-12
+    ... )
     >>> y.round(6)
     array([[ 3.,  2.],
            [ 7., -1.]])
@@ -112,13 +126,23 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     with np.errstate(all="ignore"):
         scale = _root(xp, phi, eps).astype(dtype)
     y, z = xp.empty(x.shape, dtype), xp.empty(x.shape, dtype)
-    power_columns(as_rows(xp, x), scale, column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype), as_rows(xp, z), as_rows(xp, y))
+    power_columns(
+        as_rows(xp, x),
+        scale,
+        column(xp, weight, d, 1, dtype),
+        column(xp, bias, d, 0, dtype),
+        as_rows(xp, z),
+        as_rows(xp, y),
+    )
     return y, z
 
 
 @routine
-def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_bwd=0.9, backward_scale="used", mask=None):
-    """Approximate gradient of a power normalisation by the running quadratic mean, and the correction for the next step.
+def power_norm_backward(
+    grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_bwd=0.9, backward_scale="used", mask=None
+):
+    """Approximate gradient of a power normalisation by the running quadratic mean, and the
+    correction for the next step.
 
     Parameters
     ----------
@@ -135,50 +159,61 @@ def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_b
     eps : float
         As in the forward pass.
     alpha_bwd : float
-        1 - alpha_bwd of the correction is applied at each step, from 0 to 1; with 1 it is never applied.
+        1 - alpha_bwd of the correction is applied at each step, from 0 to 1; with 1 it is never
+        applied.
     backward_scale : {"used", "batch"}
-        Divide the gradient by the root of `phi_used`, or by that of this batch's quadratic mean, as the authors' program does.
+        Divide the gradient by the root of `phi_used`, or by that of this batch's quadratic mean, as
+        the authors' program does.
     mask : (...) bool array, optional
         True for padding, which does not count for `gamma`.
 
     Returns
     -------
     grad_x : (..., d) array
-        The gradient of no function, but for ``alpha_bwd=1`` and `phi_used` that does not depend on x.
+        The gradient of no function, but for ``alpha_bwd=1`` and `phi_used` that does not depend on
+        x.
     grad_weight, grad_bias : (d,) array
     gamma_new : (d,) array
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, options that are no numbers, a mask that is not bool.
+        Other or mixed dtypes, arrays on different devices, options that are no numbers, a mask that
+        is not bool.
     ValueError
-        Shapes that do not fit, `eps` not positive, `alpha_bwd` outside [0, 1], all positions masked.
+        Shapes that do not fit, `eps` not positive, `alpha_bwd` outside [0, 1], all positions
+        masked.
 
-    Notes
-    -----
-    With g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``, ``grad_x = t / sqrt(phi_used + eps)``, ``gamma_new = gamma + mean(t z)``,
-    the mean over all positions that are no padding. `grad_weight` = sum grad_y z and `grad_bias` = sum grad_y over all positions, in
-    float64 from blocks of 32. One pass over `grad_y` and `z`, for "batch" one more over `z`.
+    Notes ----- With g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``,
+    ``grad_x = t / sqrt(phi_used + eps)``, ``gamma_new = gamma + mean(t z)``, the mean over all
+    positions that are no padding. `grad_weight` = sum grad_y z and `grad_bias` = sum grad_y over
+    all positions, in float64 from blocks of 32. One pass over `grad_y` and `z`, for "batch" one
+    more over `z`.
 
-    References
-    ----------
-    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch Normalization in Transformers", ICML 2020.
+    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
+    Rethinking Batch Normalization in Transformers", ICML 2020.
 
     Examples
     --------
     >>> z, gamma = np.array([[1.0, 2], [3, -4]]), np.array([0.5, -0.25])
-    >>> grad_x, grad_weight, grad_bias, gamma_new = power_norm_backward(np.eye(2), z, np.ones(2), gamma, np.ones(2), eps=1e-12)
+    >>> grad_x, grad_weight, grad_bias, gamma_new = power_norm_backward(
+    ...     np.eye(2), z, np.ones(2), gamma, np.ones(2), eps=1e-12
+    ... )
     >>> grad_x.round(6), gamma_new.round(6)
     (array([[ 0.95,  0.05],
            [-0.15,  0.9 ]]), array([ 0.75, -2.  ]))
     """
-    xp, (grad_y, z, weight, gamma, phi_used, mask) = on_device(grad_y=grad_y, z=z, weight=weight, gamma=gamma, phi_used=phi_used, mask=mask)
+    xp, (grad_y, z, weight, gamma, phi_used, mask) = on_device(
+        grad_y=grad_y, z=z, weight=weight, gamma=gamma, phi_used=phi_used, mask=mask
+    )
     _must_be_given(grad_y=grad_y, z=z, gamma=gamma, phi_used=phi_used)
     float_dtype(grad_y=grad_y, z=z)
     dtype, d = checked_features(z, weight=weight, gamma=gamma, phi_used=phi_used)
     checked_gradient(grad_y, z.shape)
-    eps, alpha_bwd = checked_eps(eps, dtype), checked_number("alpha_bwd", alpha_bwd, least=0, most=1)
+    eps, alpha_bwd = (
+        checked_eps(eps, dtype),
+        checked_number("alpha_bwd", alpha_bwd, least=0, most=1),
+    )
     backward_scale = checked_choice("backward_scale", backward_scale, ("used", "batch"))
     live, count = _live(xp, mask, z.shape)
     one, none = xp.ones(d, np.float64), xp.empty((math.prod(z.shape[:-1]), 0), dtype)
@@ -187,8 +222,19 @@ def power_norm_backward(grad_y, z, weight, gamma, phi_used, *, eps=1e-5, alpha_b
         if backward_scale == "batch":
             means = _quadratic_means(xp, as_rows(xp, z), live, max(count, 1), eps, none)
             phi = means * (phi_used + eps)
-        *grads, change = _backward(xp, grad_y, z, none, live, count, column(xp, weight, d, 1, dtype), one,
-                                   (1 - alpha_bwd) * gamma.astype(np.float64), _root(xp, phi, eps), means)
+        *grads, change = _backward(
+            xp,
+            grad_y,
+            z,
+            none,
+            live,
+            count,
+            column(xp, weight, d, 1, dtype),
+            one,
+            (1 - alpha_bwd) * gamma.astype(np.float64),
+            _root(xp, phi, eps),
+            means,
+        )
         return *grads, (gamma + change).astype(dtype)
 
 
@@ -222,9 +268,8 @@ def group_scale(x, *, n_groups=1, eps=1e-5, return_cache=False):
     -----
     ``y = x / sqrt(mean(x²) + eps)``, the mean over the group, within a few units of rounding.
 
-    References
-    ----------
-    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch Normalization in Transformers", ICML 2020.
+    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
+    Rethinking Batch Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -238,8 +283,16 @@ def group_scale(x, *, n_groups=1, eps=1e-5, return_cache=False):
     y, scale = xp.empty(x.shape, dtype), xp.empty((*x.shape[:-1], groups), dtype)
     if x.size:
         size = d // groups
-        norm_rows(xp.ascontiguousarray(x).reshape(-1, size), xp.ones(size, dtype), xp.zeros(size, dtype), eps, 0, y.reshape(-1, size),
-                  xp.empty(scale.size, dtype), scale.reshape(-1))
+        norm_rows(
+            xp.ascontiguousarray(x).reshape(-1, size),
+            xp.ones(size, dtype),
+            xp.zeros(size, dtype),
+            eps,
+            0,
+            y.reshape(-1, size),
+            xp.empty(scale.size, dtype),
+            scale.reshape(-1),
+        )
     return (y, GroupScaleCache(x, scale)) if return_cache else y
 
 
@@ -270,9 +323,8 @@ def group_scale_vjp(grad, cache):
     -----
     With r = 1/sqrt(mean(x²) + eps) of a group: ``r (g - x r² mean(g x))``, means over the group.
 
-    References
-    ----------
-    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch Normalization in Transformers", ICML 2020.
+    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
+    Rethinking Batch Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -289,16 +341,25 @@ def group_scale_vjp(grad, cache):
     if x.size:
         size = x.size // scale.size
         rows, scale = xp.ascontiguousarray(x).reshape(-1, size), scale.reshape(-1)
-        norm_rows_backward(xp.ascontiguousarray(grad).reshape(-1, size), rows, xp.ones(size, dtype), scale, scale, 0,
-                           grad_x.reshape(-1, size), xp.empty((blocks(len(rows)), 2, size), dtype))
+        norm_rows_backward(
+            xp.ascontiguousarray(grad).reshape(-1, size),
+            rows,
+            xp.ones(size, dtype),
+            scale,
+            scale,
+            0,
+            grad_x.reshape(-1, size),
+            xp.empty((blocks(len(rows)), 2, size), dtype),
+        )
     return grad_x
 
 
-# --- the layer ---------------------------------------------------------------------------------------------------------------------
+# --- the layer ------------------------------------------------------------------------------------
 
 
 class PowerNorm:
-    """Power normalisation with its running statistics: a layer that is trained by hand-written forward and backward passes.
+    """Power normalisation with its running statistics: a layer that is trained by hand-written
+    forward and backward passes.
 
     Parameters
     ----------
@@ -313,13 +374,16 @@ class PowerNorm:
     affine : bool
         Whether there are a weight and a bias.
     warmup_iters : int
-        So many batches are divided by their own quadratic mean, while the running one becomes the plain average of theirs.
+        So many batches are divided by their own quadratic mean, while the running one becomes the
+        plain average of theirs.
     n_groups : int or None
-        Every position is first divided by the root mean square of each of so many groups of its features; None leaves this out.
+        Every position is first divided by the root mean square of each of so many groups of its
+        features; None leaves this out.
     dtype : float32 or float64
         Of the parameters and of all batches.
     backward_scale : {"used", "batch"}
-        Divide gradients by the quadratic mean that the forward pass used, or by that of the batch, as the authors' program does.
+        Divide gradients by the quadratic mean that the forward pass used, or by that of the batch,
+        as the authors' program does.
 
     Attributes
     ----------
@@ -339,24 +403,26 @@ class PowerNorm:
     ValueError
         An argument out of its range, `n_groups` that does not divide `n_features`.
 
-    Notes
-    -----
-    For the training batch number t from 1, with psi the mean of x² over its positions that are no padding (after the scaling of groups)::
+    Notes ----- For the training batch number t from 1, with psi the mean of x² over its positions
+    that are no padding (after the scaling of groups)::
 
-        z = x / sqrt(psi + eps)  if t <= warmup_iters, else  x / sqrt(phi + eps)      y = weight z + bias
-        phi <- phi (t - 1) / t + psi / t  if t < warmup_iters, then  phi <- alpha_fwd phi + (1 - alpha_fwd) psi
+        z = x / sqrt(psi + eps)  if t <= warmup_iters, else  x / sqrt(phi + eps)      y = weight z +
+        bias phi <- phi (t - 1) / t + psi / t  if t < warmup_iters, then  phi <- alpha_fwd phi + (1
+        - alpha_fwd) psi
 
-    and in the backward pass, with g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``, ``gamma <- gamma + mean(t z)``, and t divided by
-    what x was divided by is the gradient, which then goes through the scaling of groups. It is the gradient of no function: it stands
-    for one that would reach through all batches before.
+    and in the backward pass, with g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``,
+    ``gamma <- gamma + mean(t z)``, and t divided by what x was divided by is the gradient, which
+    then goes through the scaling of groups. It is the gradient of no function: it stands for one
+    that would reach through all batches before.
 
-    The state lives on the CPU until the first batch: it then moves to where that batch lives, and batches on another device are a
-    TypeError. So on a GPU, an optimiser that changes parameters in place must be given them after the first batch. A layer is not for
-    several threads at once. Memory: a forward pass keeps `x` by reference and two numbers or fewer for each position and group.
+    The state lives on the CPU until the first batch: it then moves to where that batch lives, and
+    batches on another device are a TypeError. So on a GPU, an optimiser that changes parameters in
+    place must be given them after the first batch. A layer is not for several threads at once.
+    Memory: a forward pass keeps `x` by reference and two numbers or fewer for each position and
+    group.
 
-    References
-    ----------
-    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch Normalization in Transformers", ICML 2020.
+    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
+    Rethinking Batch Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -369,8 +435,19 @@ class PowerNorm:
     array([1., 1.])
     """
 
-    def __init__(self, n_features, *, eps=1e-5, alpha_fwd=0.9, alpha_bwd=0.9, affine=True, warmup_iters=10000, n_groups=1,
-                 dtype=np.float32, backward_scale="used"):
+    def __init__(
+        self,
+        n_features,
+        *,
+        eps=1e-5,
+        alpha_fwd=0.9,
+        alpha_bwd=0.9,
+        affine=True,
+        warmup_iters=10000,
+        n_groups=1,
+        dtype=np.float32,
+        backward_scale="used",
+    ):
         self.n_features = checked_count("n_features", n_features, least=1)
         self.dtype = checked_dtype(dtype)
         self.eps = checked_eps(eps, self.dtype)
@@ -382,7 +459,10 @@ class PowerNorm:
         self.backward_scale = checked_choice("backward_scale", backward_scale, ("used", "batch"))
         self.weight_ = np.ones(self.n_features, self.dtype) if self.affine else None
         self.bias_ = np.zeros(self.n_features, self.dtype) if self.affine else None
-        self.running_phi_, self.ema_gz_ = np.ones(self.n_features, self.dtype), np.zeros(self.n_features, self.dtype)
+        self.running_phi_, self.ema_gz_ = (
+            np.ones(self.n_features, self.dtype),
+            np.zeros(self.n_features, self.dtype),
+        )
         self.n_iter_, self._is_placed = 0, False
 
     def __repr__(self):
@@ -418,26 +498,53 @@ class PowerNorm:
         _must_be_given(x=x)
         dtype = float_dtype(x=x, running_phi_=phi)
         if x.shape[-1:] != (self.n_features,):
-            raise ValueError(f"x must have shape (..., n_features) with n_features={self.n_features} (got {x.shape})")
+            raise ValueError(
+                f"x must have shape (..., n_features) with n_features={self.n_features} (got "
+                f"{x.shape})"
+            )
         training = checked_bool("training", training)
         live, count = _live(xp, mask, x.shape, some=training)
         rows, y, groups = as_rows(xp, x), xp.empty(x.shape, dtype), self.n_groups or 0
         row_scale, flat = xp.empty((len(rows), groups), dtype), as_rows(xp, y)
-        weight, bias = (column(xp, p, self.n_features, default, dtype) for p, default in ((self.weight_, 1), (self.bias_, 0)))
+        weight, bias = (
+            column(xp, p, self.n_features, default, dtype)
+            for p, default in ((self.weight_, 1), (self.bias_, 0))
+        )
         psi = None
         with np.errstate(all="ignore"):
             if training and count and self.n_iter_ < self.warmup_iters:
                 psi = _quadratic_means(xp, rows, live, count, self.eps, row_scale)
                 scale = _root(xp, psi, self.eps)
-                scale_columns(rows, row_scale, xp.zeros_like(weight), (weight * scale).astype(dtype), bias, flat)
+                scale_columns(
+                    rows,
+                    row_scale,
+                    xp.zeros_like(weight),
+                    (weight * scale).astype(dtype),
+                    bias,
+                    flat,
+                )
             else:
-                parts, scale = xp.empty((blocks(len(rows)), self.n_features), dtype), _root(xp, phi, self.eps)
-                power_rows(rows, live, (weight * scale).astype(dtype), bias, self.eps, row_scale, flat, parts)
+                parts, scale = (
+                    xp.empty((blocks(len(rows)), self.n_features), dtype),
+                    _root(xp, phi, self.eps),
+                )
+                power_rows(
+                    rows,
+                    live,
+                    (weight * scale).astype(dtype),
+                    bias,
+                    self.eps,
+                    row_scale,
+                    flat,
+                    parts,
+                )
                 if training and count:
                     psi = summed(xp, parts) / count
             if psi is not None:
                 self._take_in(psi)
-        return y, PowerNormCache(x, self.weight_, self.bias_, row_scale, live, count, scale, psi, [self])
+        return y, PowerNormCache(
+            x, self.weight_, self.bias_, row_scale, live, count, scale, psi, [self]
+        )
 
     def backward(self, grad_y, cache):
         """Gradients of a batch, and the correction for the batches to come.
@@ -462,9 +569,8 @@ class PowerNorm:
         ValueError
             `grad_y` has not the shape of y; the cache is of another layer, or was used before.
 
-        Notes
-        -----
-        After a forward pass with ``training=False`` this is the exact gradient, and the state stays as it is.
+        Notes ----- After a forward pass with ``training=False`` this is the exact gradient, and the
+        state stays as it is.
         """
         checked_cache(cache, PowerNormCache)
         xp, (grad_y, x) = on_device(grad_y=grad_y, x=cache.x)
@@ -473,53 +579,91 @@ class PowerNorm:
         owner = cache.ticket.pop() if cache.ticket else None
         if owner is not self:
             cache.ticket.extend([owner] if owner else [])
-            raise ValueError(f"cache must be of this layer and used once (got one {'of another layer' if owner else 'used before'})")
+            raise ValueError(
+                f"cache must be of this layer and used once (got one "
+                f"{'of another layer' if owner else 'used before'})"
+            )
         with np.errstate(all="ignore"):
-            grad_scale = _root(xp, cache.psi, self.eps) if learns and self.backward_scale == "batch" else cache.scale
-            correction = (1 - self.alpha_bwd) * self.ema_gz_.astype(np.float64) if learns else xp.zeros(self.n_features, np.float64)
+            grad_scale = (
+                _root(xp, cache.psi, self.eps)
+                if learns and self.backward_scale == "batch"
+                else cache.scale
+            )
+            correction = (
+                (1 - self.alpha_bwd) * self.ema_gz_.astype(np.float64)
+                if learns
+                else xp.zeros(self.n_features, np.float64)
+            )
             grad_x, grad_weight, grad_bias, change = _backward(
-                xp, grad_y, x, cache.row_scale, cache.live, cache.count, column(xp, cache.weight, self.n_features, 1, dtype),
-                cache.scale, correction, grad_scale, cache.psi if learns else 0)
+                xp,
+                grad_y,
+                x,
+                cache.row_scale,
+                cache.live,
+                cache.count,
+                column(xp, cache.weight, self.n_features, 1, dtype),
+                cache.scale,
+                correction,
+                grad_scale,
+                cache.psi if learns else 0,
+            )
             if learns:
                 self.ema_gz_ = (self.ema_gz_ + change).astype(dtype)
-        return grad_x, None if cache.weight is None else grad_weight, None if cache.bias is None else grad_bias
+        return (
+            grad_x,
+            None if cache.weight is None else grad_weight,
+            None if cache.bias is None else grad_bias,
+        )
 
     def fold(self):
-        """The layer at inference as one multiplication and addition: ``y = scale x + shift``, x after the scaling of groups, if any.
+        """The layer at inference as one multiplication and addition: ``y = scale x + shift``, x
+        after the scaling of groups, if any.
 
         Returns
         -------
         scale, shift : (n_features,) array
         """
-        xp, (phi, weight, bias) = on_device(running_phi_=self.running_phi_, weight_=self.weight_, bias_=self.bias_)
+        xp, (phi, weight, bias) = on_device(
+            running_phi_=self.running_phi_, weight_=self.weight_, bias_=self.bias_
+        )
         with np.errstate(all="ignore"):
-            scale = (column(xp, weight, self.n_features, 1, self.dtype) * _root(xp, phi, self.eps)).astype(self.dtype)
+            scale = (
+                column(xp, weight, self.n_features, 1, self.dtype) * _root(xp, phi, self.eps)
+            ).astype(self.dtype)
         return scale, column(xp, bias, self.n_features, 0, self.dtype).copy()
 
     def state_dict(self):
         """Copies of weight_, bias_, running_phi_, ema_gz_ and n_iter_ in a dict."""
         arrays = {name: getattr(self, name) for name in STATE}
-        return {name: None if array is None else array.copy() for name, array in arrays.items()} | {"n_iter_": self.n_iter_}
+        return {name: None if array is None else array.copy() for name, array in arrays.items()} | {
+            "n_iter_": self.n_iter_
+        }
 
     def load_state_dict(self, state):
-        """Take over a state of :meth:`state_dict`; the layer then lives where the state's arrays live.
+        """Take over a state of :meth:`state_dict`; the layer then lives where the state's arrays
+        live.
 
         Parameters
         ----------
         state : dict
-            Its arrays are copied, parameters into the layer's own if these are on the same device, so that an optimiser keeps hold of them.
+            Its arrays are copied, parameters into the layer's own if these are on the same device,
+            so that an optimiser keeps hold of them.
 
         Raises
         ------
         TypeError
-            Not a dict; arrays of another dtype or on different devices; an `n_iter_` that is no integer.
+            Not a dict; arrays of another dtype or on different devices; an `n_iter_` that is no
+            integer.
         ValueError
             Names or shapes that are not those of this layer.
         """
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict (got {type(state).__name__})")
         if set(state) != {*STATE, "n_iter_"}:
-            raise ValueError(f"state must have the entries {', '.join((*STATE, 'n_iter_'))} (got {', '.join(map(str, state))})")
+            raise ValueError(
+                f"state must have the entries {', '.join((*STATE, 'n_iter_'))} (got "
+                f"{', '.join(map(str, state))})"
+            )
         n_iter = checked_count("n_iter_", state["n_iter_"])
         _, arrays = on_device(**{name: state[name] for name in STATE})
         for name, array in zip(STATE, arrays, strict=True):
@@ -557,7 +701,7 @@ class PowerNorm:
         self.running_phi_ = (phi + (1 - self.alpha_fwd) * (psi - phi)).astype(self.dtype)
 
 
-# --- what they share ---------------------------------------------------------------------------------------------------------------
+# --- what they share ------------------------------------------------------------------------------
 
 
 def _must_be_given(**arrays):
@@ -569,19 +713,24 @@ def _must_be_given(**arrays):
 def _checked_groups(n_groups, d):
     n_groups = checked_count("n_groups", n_groups, least=1)
     if d % n_groups:
-        raise ValueError(f"n_groups must divide the number of features (got n_groups={n_groups}, {d} features)")
+        raise ValueError(
+            f"n_groups must divide the number of features (got n_groups={n_groups}, {d} features)"
+        )
     return n_groups
 
 
 def _live(xp, mask, shape, some=True):
-    """(positions,) uint8, 1 where there is no padding, and the number of these; ValueError if there must be some and are none."""
+    """(positions,) uint8, 1 where there is no padding, and the number of these; ValueError if there
+    must be some and are none."""
     n = math.prod(shape[:-1])
     if mask is None:
         return xp.ones(n, np.uint8), n
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must have dtype bool (got {mask.dtype})")
     if mask.shape != shape[:-1]:
-        raise ValueError(f"mask must have the shape of x but for its last axis, {shape[:-1]} (got {mask.shape})")
+        raise ValueError(
+            f"mask must have the shape of x but for its last axis, {shape[:-1]} (got {mask.shape})"
+        )
     live = xp.logical_not(mask).reshape(n).astype(np.uint8)
     count = int(live.sum())
     if n and not count and some:
@@ -595,7 +744,8 @@ def _root(xp, phi, eps):
 
 
 def _quadratic_means(xp, rows, live, count, eps, row_scale):
-    """The mean of squares of every column over the live rows, in float64; fills in the scales of groups."""
+    """The mean of squares of every column over the live rows, in float64; fills in the scales of
+    groups."""
     parts = xp.empty((blocks(len(rows)), rows.shape[1]), rows.dtype)
     power_sums(rows, live, eps, row_scale, parts)
     return summed(xp, parts) / count
@@ -604,23 +754,33 @@ def _quadratic_means(xp, rows, live, count, eps, row_scale):
 def _backward(xp, grad_y, x, row_scale, live, count, weight, scale, correction, grad_scale, means):
     """grad_x, grad_weight, grad_bias, and in float64 the mean over live positions of t z.
 
-    `means` is that of the squares of the scaled x over live positions, None where it has to be computed.
+    `means` is that of the squares of the scaled x over live positions, None where it has to be
+    computed.
     """
     dtype, grad_x, rows = x.dtype, xp.empty(x.shape, x.dtype), as_rows(xp, x)
     is_counted = means is None or count < len(rows)
     parts = xp.empty((blocks(len(rows)), 4 if is_counted else 2, x.shape[-1]), dtype)
     slope = correction * scale
-    power_rows_backward(as_rows(xp, grad_y), rows, row_scale, live, (weight * grad_scale).astype(dtype),
-                        (slope * grad_scale).astype(dtype), as_rows(xp, grad_x), parts)
+    power_rows_backward(
+        as_rows(xp, grad_y),
+        rows,
+        row_scale,
+        live,
+        (weight * grad_scale).astype(dtype),
+        (slope * grad_scale).astype(dtype),
+        as_rows(xp, grad_x),
+        parts,
+    )
     products, totals, *counted = summed(xp, parts)
     hidden, means = (counted[0], counted[1] / max(count, 1)) if is_counted else (0, means)
     change = weight * scale * (products - hidden) / max(count, 1) - slope * scale * means
     return grad_x, (products * scale).astype(dtype), totals.astype(dtype), change
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 #
-# Columns come in k groups of equal size, each times its row_scale; k = 0 is one group that is left as it is.
+# Columns come in k groups of equal size, each times its row_scale; k = 0 is one group that is left
+# as it is.
 
 
 def scale_of_group(row, eps):
@@ -631,7 +791,11 @@ def scale_of_group(row, eps):
     return row.dtype.type(1) / math.sqrt(squares / row.dtype.type(row.size) + eps)
 
 
-@kernel("in T x[n, d]; in T scale[d]; in T weight[d]; in T bias[d]; out T z[n, d]; out T y[n, d]", split="n", gpu="warp")
+@kernel(
+    "in T x[n, d]; in T scale[d]; in T weight[d]; in T bias[d]; out T z[n, d]; out T y[n, d]",
+    split="n",
+    gpu="warp",
+)
 def power_columns(x, scale, weight, bias, z, y, start, stop):
     """z = scale x and y = weight z + bias for every column."""
     for i in range(start, stop):
@@ -642,7 +806,11 @@ def power_columns(x, scale, weight, bias, z, y, start, stop):
             to_y[j] = to_z[j] * weight[j] + bias[j]
 
 
-@kernel("in T x[n, d]; in uint8 live[n]; T eps; out T row_scale[n, k]; out T parts[m, d]", split="m", gpu="block")
+@kernel(
+    "in T x[n, d]; in uint8 live[n]; T eps; out T row_scale[n, k]; out T parts[m, d]",
+    split="m",
+    gpu="block",
+)
 def power_sums(x, live, eps, row_scale, parts, start, stop):
     """The scales of groups of block b's rows, and the sums of squares of the scaled live ones."""
     k, one = row_scale.shape[1], x.dtype.type(1)
@@ -651,7 +819,7 @@ def power_sums(x, live, eps, row_scale, parts, start, stop):
         parts[b, :] = 0
         for i in range(b * ROWS, min(b * ROWS + ROWS, x.shape[0])):
             for low in range(0, max(k, 1) * size, max(size, 1)):
-                row, squares, s = x[i, low:low + size], parts[b, low:low + size], one
+                row, squares, s = x[i, low : low + size], parts[b, low : low + size], one
                 if k:
                     row_scale[i, low // size] = s = scale_of_group(row, eps)
                 if live[i]:
@@ -659,8 +827,12 @@ def power_sums(x, live, eps, row_scale, parts, start, stop):
                         squares[j] += row[j] * s * (row[j] * s)
 
 
-@kernel("in T x[n, d]; in uint8 live[n]; in T factor[d]; in T bias[d]; T eps; out T row_scale[n, k]; out T y[n, d]; out T parts[m, d]",
-        split="m", gpu="block")
+@kernel(
+    "in T x[n, d]; in uint8 live[n]; in T factor[d]; in T bias[d]; T eps; out T row_scale[n, k]; "
+    "out T y[n, d]; out T parts[m, d]",
+    split="m",
+    gpu="block",
+)
 def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
     """`power_sums`, and y = factor x + bias with x scaled, in the same pass."""
     k, one = row_scale.shape[1], x.dtype.type(1)
@@ -669,8 +841,8 @@ def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
         parts[b, :] = 0
         for i in range(b * ROWS, min(b * ROWS + ROWS, x.shape[0])):
             for low in range(0, max(k, 1) * size, max(size, 1)):
-                row, squares, s = x[i, low:low + size], parts[b, low:low + size], one
-                to, f, t = y[i, low:low + size], factor[low:low + size], bias[low:low + size]
+                row, squares, s = x[i, low : low + size], parts[b, low : low + size], one
+                to, f, t = y[i, low : low + size], factor[low : low + size], bias[low : low + size]
                 if k:
                     row_scale[i, low // size] = s = scale_of_group(row, eps)
                 for j in range(size):
@@ -680,13 +852,18 @@ def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
                         squares[j] += row[j] * s * (row[j] * s)
 
 
-@kernel("in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; in T slope[d]; "
-        "out T grad_x[n, d]; out T parts[m, sums, d]", split="m", gpu="block")
+@kernel(
+    "in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; "
+    "in T slope[d]; "
+    "out T grad_x[n, d]; out T parts[m, sums, d]",
+    split="m",
+    gpu="block",
+)
 def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts, start, stop):
     """With v the scaled x: grad_x = factor grad_y - slope v, through the scaling of groups.
 
-    Of block b's rows the sums of grad_y v and of grad_y, and, if parts has room, of grad_y v over those that are not live and of v² over
-    the others.
+    Of block b's rows the sums of grad_y v and of grad_y, and, if parts has room, of grad_y v over
+    those that are not live and of v² over the others.
     """
     k, zero, one = row_scale.shape[1], x.dtype.type(0), x.dtype.type(1)
     size = x.shape[1] // max(k, 1)
@@ -695,7 +872,13 @@ def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts
         for i in range(b * ROWS, min(b * ROWS + ROWS, x.shape[0])):
             for low in range(0, max(k, 1) * size, max(size, 1)):
                 high = low + size
-                g, row, to, f, q = grad_y[i, low:high], x[i, low:high], grad_x[i, low:high], factor[low:high], slope[low:high]
+                g, row, to, f, q = (
+                    grad_y[i, low:high],
+                    x[i, low:high],
+                    grad_x[i, low:high],
+                    factor[low:high],
+                    slope[low:high],
+                )
                 products, totals = parts[b, 0, low:high], parts[b, 1, low:high]
                 s = row_scale[i, low // size] if k else one
                 for j in range(size):

@@ -1,8 +1,10 @@
-"""Where to cut lists of search results: scores against a threshold, thresholds by recall or precision, and a map that no query changes.
+"""Where to cut lists of search results: scores against a threshold, thresholds by recall or
+precision, and a map that no query changes.
 
-A threshold on the scores of all queries decides how many results each query keeps. Precision and recall at all thresholds follow from one
-sort. `isotonic_adapter` is the best non-decreasing map from cosines to relevance that is the same for all queries. R. E. Barlow et al.,
-"Statistical Inference under Order Restrictions", Wiley 1972.
+A threshold on the scores of all queries decides how many results each query keeps. Precision and
+recall at all thresholds follow from one sort. `isotonic_adapter` is the best non-decreasing map
+from cosines to relevance that is the same for all queries. R. E. Barlow et al., "Statistical
+Inference under Order Restrictions", Wiley 1972.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +35,8 @@ class ThresholdChoice(NamedTuple):
 
 
 class FilteringCurve(NamedTuple):
-    """At each of the distinct scores as threshold, descending: (m,) arrays of the dtype of the scores."""
+    """At each of the distinct scores as threshold, descending: (m,) arrays of the dtype of the
+    scores."""
 
     thresholds: Any
     precision: Any
@@ -42,7 +45,8 @@ class FilteringCurve(NamedTuple):
 
 
 class IsotonicMap(NamedTuple):
-    """A non-decreasing map from cosines to relevance: linear between `cosines`, where it has the values `scores`, and constant outside."""
+    """A non-decreasing map from cosines to relevance: linear between `cosines`, where it has the
+    values `scores`, and constant outside."""
 
     cosines: Any
     scores: Any
@@ -55,7 +59,7 @@ class IsotonicMap(NamedTuple):
         return xp.interp(x.reshape(-1), knots, self.scores).astype(x.dtype).reshape(x.shape)
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
@@ -115,13 +119,14 @@ def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
     Returns
     -------
     ThresholdChoice
-        ``threshold``, one of the scores, and ``precision``, ``recall`` and ``f1`` of what is kept with it.
+        ``threshold``, one of the scores, and ``precision``, ``recall`` and ``f1`` of what is kept
+        with it.
 
     Raises
     ------
     ValueError
-        Both or none of the two limits, no threshold reaches `min_precision`, no scores or no relevance above 0, relevance outside [0, 1],
-        shapes that differ, NaN.
+        Both or none of the two limits, no threshold reaches `min_precision`, no scores or no
+        relevance above 0, relevance outside [0, 1], shapes that differ, NaN.
     TypeError
         Other dtypes, mixed devices.
 
@@ -139,8 +144,13 @@ def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
     ThresholdChoice(threshold=0.7, precision=1.0, recall=0.6666666666666666, f1=0.8)
     """
     if (min_recall is None) == (min_precision is None):
-        raise ValueError(f"one of min_recall and min_precision must be given (got {min_recall!r:.80} and {min_precision!r:.80})")
-    name, least = ("min_recall", min_recall) if min_precision is None else ("min_precision", min_precision)
+        raise ValueError(
+            f"one of min_recall and min_precision must be given (got {min_recall!r:.80} and "
+            f"{min_precision!r:.80})"
+        )
+    name, least = (
+        ("min_recall", min_recall) if min_precision is None else ("min_precision", min_precision)
+    )
     least = checked_number(name, least, least=0, most=1)
     xp, scores = _checked_scores("scores", scores)
     relevance = checked_relevance(xp, scores, relevance)
@@ -151,10 +161,15 @@ def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
     precision, recall = found / kept, found / found[-1]
     reached = xp.flatnonzero((recall if name == "min_recall" else precision) >= least)
     if not len(reached):
-        raise ValueError(f"min_precision must be reached at some threshold (got {least}, the best is {float(precision.max())})")
+        raise ValueError(
+            f"min_precision must be reached at some threshold (got {least}, the best is "
+            f"{float(precision.max())})"
+        )
     i = int(reached[0] if name == "min_recall" else reached[-1])
     p, r = float(precision[i]), float(recall[i])
-    return ThresholdChoice(float(scores.reshape(-1)[order[ends[i]]]), p, r, 2 * p * r / (p + r) if p + r else 0.0)
+    return ThresholdChoice(
+        float(scores.reshape(-1)[order[ends[i]]]), p, r, 2 * p * r / (p + r) if p + r else 0.0
+    )
 
 
 @routine
@@ -167,19 +182,21 @@ def filtering_curve(scores, relevance, *, offsets=None):
     relevance : array of the shape of the scores, bool, int or float
         In [0, 1].
     offsets : (nq + 1,) array of int, optional
-        The results of query i are ``scores[offsets[i]:offsets[i + 1]]``. With them precision and recall are means over queries: precision
-        over those that keep something, recall over those that have something relevant. Without, all results are counted together.
+        The results of query i are ``scores[offsets[i]:offsets[i + 1]]``. With them precision and
+        recall are means over queries: precision over those that keep something, recall over those
+        that have something relevant. Without, all results are counted together.
 
     Returns
     -------
     FilteringCurve
-        ``thresholds``, the distinct scores, descending; ``precision``, ``recall`` and ``mean_kept``, the results kept for a query, of which
-        scores (n,) without `offsets` are one.
+        ``thresholds``, the distinct scores, descending; ``precision``, ``recall`` and
+        ``mean_kept``, the results kept for a query, of which scores (n,) without `offsets` are one.
 
     Raises
     ------
     ValueError
-        No relevance above 0, relevance outside [0, 1], shapes that differ, NaN, offsets that do not ascend from 0 to n.
+        No relevance above 0, relevance outside [0, 1], shapes that differ, NaN, offsets that do not
+        ascend from 0 to n.
     TypeError
         Other dtypes, mixed devices.
 
@@ -193,7 +210,9 @@ def filtering_curve(scores, relevance, *, offsets=None):
 
     Examples
     --------
-    >>> filtering_curve(np.array([[0.9, 0.7], [0.7, 0.1]]), np.array([[1, 1], [0, 1]])).precision.round(3)
+    >>> filtering_curve(
+    ...     np.array([[0.9, 0.7], [0.7, 0.1]]), np.array([[1, 1], [0, 1]])
+    ... ).precision.round(3)
     array([1.   , 0.667, 0.75 ])
     """
     macro = offsets is not None
@@ -213,11 +232,15 @@ def filtering_curve(scores, relevance, *, offsets=None):
     else:
         found = xp.cumsum(relevance[order])[ends]
         precision, recall = found / (ends + 1), found / found[-1]
-    return FilteringCurve(flat[order[ends]], *(part.astype(scores.dtype) for part in (precision, recall, (ends + 1) / nq)))
+    return FilteringCurve(
+        flat[order[ends]],
+        *(part.astype(scores.dtype) for part in (precision, recall, (ends + 1) / nq)),
+    )
 
 
 def _macro(xp, relevance, offsets, order):
-    """Means over queries after each of the results in order: a result changes its own query's share only."""
+    """Means over queries after each of the results in order: a result changes its own query's share
+    only."""
     n, query = len(order), xp.searchsorted(offsets[1:], order, side="right")
     by_query = xp.argsort(query, kind="stable")
     rank = xp.empty(n, np.int64)
@@ -245,7 +268,8 @@ def _steps(xp, scores):
 
 @routine
 def isotonic_adapter(cosines, relevance):
-    """The non-decreasing map from cosines to relevance that is best in least squares, the same for all queries.
+    """The non-decreasing map from cosines to relevance that is best in least squares, the same for
+    all queries.
 
     Parameters
     ----------
@@ -266,14 +290,11 @@ def isotonic_adapter(cosines, relevance):
     TypeError
         Other dtypes, mixed devices.
 
-    Notes
-    -----
-    Pool adjacent violators: equal cosines are averaged first, then neighbours are averaged as long as they descend. One sort and O(n)
-    steps, sums in float64.
+    Notes ----- Pool adjacent violators: equal cosines are averaged first, then neighbours are
+    averaged as long as they descend. One sort and O(n) steps, sums in float64.
 
-    References
-    ----------
-    R. E. Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical Inference under Order Restrictions", Wiley 1972.
+    References ---------- R. E. Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical
+    Inference under Order Restrictions", Wiley 1972.
 
     Examples
     --------
@@ -299,13 +320,22 @@ def isotonic_adapter(cosines, relevance):
     block = xp.searchsorted(last, knots)
     distinct = xp.ones(len(knots), bool)
     distinct[1:] = knots[1:] != knots[:-1]
-    return IsotonicMap(x.reshape(-1)[order[ends]][knots[distinct]], value[block[distinct]].astype(x.dtype))
+    return IsotonicMap(
+        x.reshape(-1)[order[ends]][knots[distinct]], value[block[distinct]].astype(x.dtype)
+    )
 
 
-@kernel("inout float64 sums[g, n]; inout float64 weights[g, n]; inout int64 sizes[g, n]; out int64 blocks[g]", split="g", gpu="thread",
-        threads=32, grain="1")
+@kernel(
+    "inout float64 sums[g, n]; inout float64 weights[g, n]; inout int64 sizes[g, n]; "
+    "out int64 blocks[g]",
+    split="g",
+    gpu="thread",
+    threads=32,
+    grain="1",
+)
 def pool_adjacent_violators(sums, weights, sizes, blocks, start, stop):
-    """Join neighbours whose means descend; the first `blocks` entries are then the sums, weights and sizes of what was joined."""
+    """Join neighbours whose means descend; the first `blocks` entries are then the sums, weights
+    and sizes of what was joined."""
     for g in range(start, stop):
         s, w, size, top = sums[g], weights[g], sizes[g], np.uintp(0)
         one = np.uintp(1)
@@ -320,7 +350,7 @@ def pool_adjacent_violators(sums, weights, sizes, blocks, start, stop):
         blocks[g] = top
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_scores(name, scores, nan=False):
@@ -334,18 +364,28 @@ def _checked_scores(name, scores, nan=False):
 
 
 def checked_lists(name, scores, offsets, nan=False):
-    """The array namespace, the scores, and (nq + 1,) offsets in int64, also for dense ones. `nan` says that NaN is found later."""
+    """The array namespace, the scores, and (nq + 1,) offsets in int64, also for dense ones. `nan`
+    says that NaN is found later."""
     xp, scores = _checked_scores(name, scores, nan)
     if offsets is None:
         if scores.ndim != 2:
-            raise ValueError(f"{name} must have shape (nq, c), or (n,) with offsets (got {scores.shape})")
+            raise ValueError(
+                f"{name} must have shape (nq, c), or (n,) with offsets (got {scores.shape})"
+            )
         return xp, scores, xp.arange(len(scores) + 1, dtype=np.int64) * scores.shape[1]
     _, (offsets, _) = on_device(offsets=offsets, **{name: scores})
     if offsets.dtype.kind not in "iu":
         raise TypeError(f"offsets must hold integers (got dtype {offsets.dtype})")
     if scores.ndim != 1 or offsets.ndim != 1 or not len(offsets):
-        raise ValueError(f"{name} (n,) and offsets (nq + 1,) must have one dimension (got shapes {scores.shape}, {offsets.shape})")
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(scores) or bool((offsets[1:] < offsets[:-1]).any()):
+        raise ValueError(
+            f"{name} (n,) and offsets (nq + 1,) must have one dimension (got shapes "
+            f"{scores.shape}, {offsets.shape})"
+        )
+    if (
+        int(offsets[0]) != 0
+        or int(offsets[-1]) != len(scores)
+        or bool((offsets[1:] < offsets[:-1]).any())
+    ):
         raise ValueError(f"offsets must ascend from 0 to the number of {name}, {len(scores)}")
     return xp, scores, offsets.astype(np.int64)
 
@@ -353,16 +393,34 @@ def checked_lists(name, scores, offsets, nan=False):
 def checked_relevance(xp, scores, relevance, name="scores"):
     """Relevance in float64, of the shape of the scores."""
     _, (relevance, _) = on_device(relevance=relevance, **{name: scores})
-    if relevance is None or relevance.dtype.kind not in "biuf" or relevance.dtype.itemsize == 2 and relevance.dtype.kind == "f":
-        raise TypeError(f"relevance must hold bool, integers, float32 or float64 (got {getattr(relevance, 'dtype', None)})")
+    if (
+        relevance is None
+        or relevance.dtype.kind not in "biuf"
+        or relevance.dtype.itemsize == 2
+        and relevance.dtype.kind == "f"
+    ):
+        raise TypeError(
+            f"relevance must hold bool, integers, float32 or float64 (got "
+            f"{getattr(relevance, 'dtype', None)})"
+        )
     if relevance.shape != scores.shape:
-        raise ValueError(f"relevance must have the shape of {name}, {scores.shape} (got {relevance.shape})")
+        raise ValueError(
+            f"relevance must have the shape of {name}, {scores.shape} (got {relevance.shape})"
+        )
     if relevance.size and not (0 <= float(relevance.min()) and float(relevance.max()) <= 1):
-        raise ValueError(f"relevance must satisfy 0 <= relevance <= 1 (got {float(relevance.min())} … {float(relevance.max())})")
+        raise ValueError(
+            f"relevance must satisfy 0 <= relevance <= 1 (got {float(relevance.min())} … "
+            f"{float(relevance.max())})"
+        )
     return relevance.astype(np.float64, copy=False)
 
 
 def checked_cosines(xp, cosines):
     """ValueError for what is no cosine."""
-    if cosines.size and not (-1 - TOLERANCE <= float(cosines.min()) and float(cosines.max()) <= 1 + TOLERANCE):
-        raise ValueError(f"cosines must satisfy -1 <= cosine <= 1 up to {TOLERANCE} (got {float(cosines.min())} … {float(cosines.max())})")
+    if cosines.size and not (
+        -1 - TOLERANCE <= float(cosines.min()) and float(cosines.max()) <= 1 + TOLERANCE
+    ):
+        raise ValueError(
+            f"cosines must satisfy -1 <= cosine <= 1 up to {TOLERANCE} (got {float(cosines.min())} "
+            f"… {float(cosines.max())})"
+        )

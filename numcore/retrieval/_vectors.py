@@ -1,11 +1,27 @@
-"""Steps of kernels in vectors: products of rows with a panel of columns of which only the largest leave the registers; 16 or 32 sums at
-once; blocks of 8 x 8 numbers transposed."""
+"""Steps of kernels in vectors: products of rows with a panel of columns of which only the largest
+leave the registers; 16 or 32 sums at once; blocks of 8 x 8 numbers transposed."""
 
 import numpy as np
 
-from ..intrinsics import by_vector_width, flat_arguments, fma, host_vector_bits, intrinsic, vector_bits
+from ..intrinsics import (
+    by_vector_width,
+    flat_arguments,
+    fma,
+    host_vector_bits,
+    intrinsic,
+    vector_bits,
+)
 
-__all__ = ["LANES", "WIDE", "add_scaled", "max_tile", "panel_cols", "panel_rows", "signed_sums", "transpose8"]
+__all__ = [
+    "LANES",
+    "WIDE",
+    "add_scaled",
+    "max_tile",
+    "panel_cols",
+    "panel_rows",
+    "signed_sums",
+    "transpose8",
+]
 
 LANES = 16  # numbers that add_scaled takes at once: queries whose tables lie side by side
 WIDE = 32  # sums that signed_sums makes at once: points side by side
@@ -25,19 +41,33 @@ def panel_rows():
 def _tile_type(a, a_at, a_row, count, b, b_at, best, best_at, depth):
     from numba import types
 
-    arrays = all(isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, best))
+    arrays = all(
+        isinstance(x, types.Array) and x.layout == "C" and x.dtype == a.dtype for x in (a, b, best)
+    )
     return types.void if arrays and isinstance(a.dtype, types.Float) else None
 
 
 def _emit(context, builder, signature, arguments):
-    real, itemsize = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+    real, itemsize = (
+        context.get_value_type(signature.args[0].dtype),
+        signature.args[0].dtype.bitwidth // 8,
+    )
     values = flat_arguments(context, builder, signature, arguments)
-    return by_vector_width(context, builder, "max_tile", real, values,
-                           lambda builder, width, arguments: _tile(builder, real, width // (8 * itemsize), width, *arguments))
+    return by_vector_width(
+        context,
+        builder,
+        "max_tile",
+        real,
+        values,
+        lambda builder, width, arguments: _tile(
+            builder, real, width // (8 * itemsize), width, *arguments
+        ),
+    )
 
 
 def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
-    """The sums live in phi nodes of one loop over the depth; rows from `count` on are the last one once more, which changes no maximum."""
+    """The sums live in phi nodes of one loop over the depth; rows from `count` on are the last one
+    once more, which changes no maximum."""
     from llvmlite import ir
 
     i64, vector, rows = ir.IntType(64), ir.VectorType(real, lanes), ROWS[width]
@@ -46,7 +76,9 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
     zero = ir.Constant(vector, [0.0] * lanes)
 
     def pointer(base, j):
-        return builder.bitcast(builder.gep(base, [ir.Constant(i64, j * lanes)]), vector.as_pointer())
+        return builder.bitcast(
+            builder.gep(base, [ir.Constant(i64, j * lanes)]), vector.as_pointer()
+        )
 
     def load(base, j):
         value = builder.load(pointer(base, j))
@@ -54,8 +86,12 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         return value
 
     def broadcast(at):
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), builder.load(at), ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+        one = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), builder.load(at), ir.Constant(ir.IntType(32), 0)
+        )
+        return builder.shuffle_vector(
+            one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        )
 
     def multiply_add(x, y, z):  # "contract": one fused instruction where the CPU has it
         return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
@@ -65,9 +101,17 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         row = ir.Constant(i64, i)
         row = builder.select(builder.icmp_signed("<", row, last), row, last)
         starts.append(builder.gep(a, [builder.mul(row, a_row)]))
-    _fetch_ahead(builder, builder.gep(a, [builder.mul(a_row, ir.Constant(i64, rows))]), builder.mul(a_row, ir.Constant(i64, rows)),
-                 64 // itemsize)
-    entry, loop, done = builder.block, builder.append_basic_block("max.loop"), builder.append_basic_block("max.done")
+    _fetch_ahead(
+        builder,
+        builder.gep(a, [builder.mul(a_row, ir.Constant(i64, rows))]),
+        builder.mul(a_row, ir.Constant(i64, rows)),
+        64 // itemsize,
+    )
+    entry, loop, done = (
+        builder.block,
+        builder.append_basic_block("max.loop"),
+        builder.append_basic_block("max.done"),
+    )
     builder.cbranch(builder.icmp_signed(">", depth, ir.Constant(i64, 0)), loop, done)
 
     builder.position_at_end(loop)
@@ -108,12 +152,21 @@ def _fetch_ahead(builder, start, count, line):
     from numba.core import cgutils
 
     i64, i32, i8p = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
-    fetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0i8")
-    entry, loop, done = builder.block, builder.append_basic_block("fetch.loop"), builder.append_basic_block("fetch.done")
+    fetch = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0i8"
+    )
+    entry, loop, done = (
+        builder.block,
+        builder.append_basic_block("fetch.loop"),
+        builder.append_basic_block("fetch.done"),
+    )
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(i64, 0)), loop, done)
     builder.position_at_end(loop)
     at = builder.phi(i64)
-    builder.call(fetch, [builder.bitcast(builder.gep(start, [at]), i8p), *(ir.Constant(i32, c) for c in (0, 3, 1))])  # to read, keep, data
+    builder.call(
+        fetch,
+        [builder.bitcast(builder.gep(start, [at]), i8p), *(ir.Constant(i32, c) for c in (0, 3, 1))],
+    )  # to read, keep, data
     following = builder.add(at, ir.Constant(i64, line))
     builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
     at.add_incoming(ir.Constant(i64, 0), entry)
@@ -123,13 +176,14 @@ def _fetch_ahead(builder, start, count, line):
 
 @intrinsic(_tile_type, _emit)
 def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
-    """``best[j] = max(best[j], sum over p < depth of a[i, p] * b[p, j])`` over the rows i < min(count, `panel_rows`), 1 <= count.
+    """``best[j] = max(best[j], sum over p < depth of a[i, p] * b[p, j])`` over the rows i <
+    min(count, `panel_rows`), 1 <= count.
 
-    Behind these `panel_cols` maxima, best has as many marks: zeros that become NaN where a sum is not finite, as it is not wherever an
-    entry of its row of a is not.
+    Behind these `panel_cols` maxima, best has as many marks: zeros that become NaN where a sum is
+    not finite, as it is not wherever an entry of its row of a is not.
 
-    The three operands are C-contiguous arrays of one float type, each with the place of its first element. Rows of a are `a_row` elements
-    apart, b is a panel of `panel_cols` columns.
+    The three operands are C-contiguous arrays of one float type, each with the place of its first
+    element. Rows of a are `a_row` elements apart, b is a panel of `panel_cols` columns.
     """
     cols = 2 * host_vector_bits() // (8 * a.itemsize)
     a, b, best = (x.reshape(-1) for x in (a, b, best))
@@ -145,7 +199,9 @@ def max_tile(a, a_at, a_row, count, b, b_at, best, best_at, depth):
 def _scaled_type(y, y_at, factor, x, x_at):
     from numba import types
 
-    arrays = all(isinstance(a, types.Array) and a.layout == "C" and a.dtype == factor for a in (y, x))
+    arrays = all(
+        isinstance(a, types.Array) and a.layout == "C" and a.dtype == factor for a in (y, x)
+    )
     return types.void if arrays and isinstance(factor, types.Float) else None
 
 
@@ -166,8 +222,12 @@ def _emit_scaled(context, builder, signature, arguments):
         return value
 
     into = place(signature.args[0], y, y_at)
-    lane = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-    factors = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    lane = builder.insert_element(
+        ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0)
+    )
+    factors = builder.shuffle_vector(
+        lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
     product = builder.fmul(load(place(signature.args[3], x, x_at)), factors)
     builder.store(builder.fadd(load(into), product), into).align = signature.args[2].bitwidth // 8
     return context.get_dummy_value()
@@ -175,8 +235,9 @@ def _emit_scaled(context, builder, signature, arguments):
 
 @intrinsic(_scaled_type, _emit_scaled)
 def add_scaled(y, y_at, factor, x, x_at):
-    """``y[y_at + i] += factor * x[x_at + i]`` for i < LANES, of C-contiguous arrays; all x are read before y is written."""
-    y.reshape(-1)[y_at:y_at + LANES] += factor * x.reshape(-1)[x_at:x_at + LANES]
+    """``y[y_at + i] += factor * x[x_at + i]`` for i < LANES, of C-contiguous arrays; all x are read
+    before y is written."""
+    y.reshape(-1)[y_at : y_at + LANES] += factor * x.reshape(-1)[x_at : x_at + LANES]
 
 
 def _sums_type(y, y_at, x, x_at, order, order_at, signs, signs_at, count):
@@ -191,19 +252,32 @@ def _emit_sums(context, builder, signature, arguments):
     """The sums live in a phi node of one loop; a product with a sign is exact."""
     from llvmlite import ir
 
-    real, align = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+    real, align = (
+        context.get_value_type(signature.args[0].dtype),
+        signature.args[0].dtype.bitwidth // 8,
+    )
     vector, i64, i32 = ir.VectorType(real, WIDE), ir.IntType(64), ir.IntType(32)
     y, x, order, signs, count = flat_arguments(context, builder, signature, arguments)
     zero = ir.Constant(vector, [0.0] * WIDE)
-    entry, loop, done = builder.block, builder.append_basic_block("sums.loop"), builder.append_basic_block("sums.done")
+    entry, loop, done = (
+        builder.block,
+        builder.append_basic_block("sums.loop"),
+        builder.append_basic_block("sums.done"),
+    )
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(i64, 0)), loop, done)
 
     builder.position_at_end(loop)
     at, sums = builder.phi(i64), builder.phi(vector)
-    row = builder.mul(builder.zext(builder.load(builder.gep(order, [at])), i64), ir.Constant(i64, WIDE))
+    row = builder.mul(
+        builder.zext(builder.load(builder.gep(order, [at])), i64), ir.Constant(i64, WIDE)
+    )
     column = builder.load(builder.bitcast(builder.gep(x, [row]), vector.as_pointer()))
     column.align = align
-    sign = builder.insert_element(ir.Constant(vector, ir.Undefined), builder.load(builder.gep(signs, [at])), ir.Constant(i32, 0))
+    sign = builder.insert_element(
+        ir.Constant(vector, ir.Undefined),
+        builder.load(builder.gep(signs, [at])),
+        ir.Constant(i32, 0),
+    )
     sign = builder.shuffle_vector(sign, sign, ir.Constant(ir.VectorType(i32, WIDE), [0] * WIDE))
     added = builder.fadd(sums, builder.fmul(column, sign, flags=("contract",)), flags=("contract",))
     following = builder.add(at, ir.Constant(i64, 1))
@@ -223,34 +297,43 @@ def _emit_sums(context, builder, signature, arguments):
 
 @intrinsic(_sums_type, _emit_sums)
 def signed_sums(y, y_at, x, x_at, order, order_at, signs, signs_at, count):
-    """``y[y_at + i] = sum over e < count of signs[signs_at + e] * x[x_at + WIDE order[order_at + e] + i]`` for i < WIDE, e ascending.
+    """``y[y_at + i] = sum over e < count of signs[signs_at + e] * x[x_at + WIDE order[order_at + e] + i]``
+    for i < WIDE, e ascending.
 
     C-contiguous arrays of one float type, `order` of int32; signs are ±1.
-    """
+    """  # noqa: E501
     total = np.zeros(WIDE, y.dtype)
     for e in range(count):
         row = x_at + WIDE * int(order.reshape(-1)[order_at + e])
-        total += signs.reshape(-1)[signs_at + e] * x.reshape(-1)[row:row + WIDE]
-    y.reshape(-1)[y_at:y_at + WIDE] = total
+        total += signs.reshape(-1)[signs_at + e] * x.reshape(-1)[row : row + WIDE]
+    y.reshape(-1)[y_at : y_at + WIDE] = total
 
 
 def _transpose_type(x, x_at, x_row, y, y_at, y_row):
     from numba import types
 
-    arrays = all(isinstance(a, types.Array) and a.layout == "C" and a.dtype == x.dtype for a in (x, y))
+    arrays = all(
+        isinstance(a, types.Array) and a.layout == "C" and a.dtype == x.dtype for a in (x, y)
+    )
     return types.void if arrays and isinstance(x.dtype, types.Float) else None
 
 
 def _emit_transpose(context, builder, signature, arguments):
-    """Pairs, fours and eights of rows are interleaved; each step is one instruction of CPUs with vectors of eight."""
+    """Pairs, fours and eights of rows are interleaved; each step is one instruction of CPUs with
+    vectors of eight."""
     from llvmlite import ir
 
-    real, align = context.get_value_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+    real, align = (
+        context.get_value_type(signature.args[0].dtype),
+        signature.args[0].dtype.bitwidth // 8,
+    )
     vector, i64, i32 = ir.VectorType(real, 8), ir.IntType(64), ir.IntType(32)
     x, x_row, y, y_row = flat_arguments(context, builder, signature, arguments)
 
     def place(base, row, i):
-        return builder.bitcast(builder.gep(base, [builder.mul(row, ir.Constant(i64, i))]), vector.as_pointer())
+        return builder.bitcast(
+            builder.gep(base, [builder.mul(row, ir.Constant(i64, i))]), vector.as_pointer()
+        )
 
     def interleave(rows, distance, masks):
         result = [None] * 8
@@ -258,7 +341,9 @@ def _emit_transpose(context, builder, signature, arguments):
             if result[i] is None:
                 pair = rows[i], rows[i + distance]
                 for j, mask in zip((i, i + distance), masks, strict=True):
-                    result[j] = builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(i32, 8), mask))
+                    result[j] = builder.shuffle_vector(
+                        *pair, ir.Constant(ir.VectorType(i32, 8), mask)
+                    )
         return result
 
     rows = []
@@ -275,8 +360,8 @@ def _emit_transpose(context, builder, signature, arguments):
 
 @intrinsic(_transpose_type, _emit_transpose)
 def transpose8(x, x_at, x_row, y, y_at, y_row):
-    """``y[y_at + j y_row + i] = x[x_at + i x_row + j]`` for i, j < 8, of C-contiguous arrays of one float type; all x are read before y is
-    written."""
-    block = [x.reshape(-1)[x_at + i * x_row:][:8].copy() for i in range(8)]
+    """``y[y_at + j y_row + i] = x[x_at + i x_row + j]`` for i, j < 8, of C-contiguous arrays of one
+    float type; all x are read before y is written."""
+    block = [x.reshape(-1)[x_at + i * x_row :][:8].copy() for i in range(8)]
     for j in range(8):
-        y.reshape(-1)[y_at + j * y_row:][:8] = [row[j] for row in block]
+        y.reshape(-1)[y_at + j * y_row :][:8] = [row[j] for row in block]

@@ -1,8 +1,9 @@
 """Pairs of sentences that translate each other, from the embeddings of two collections.
 
-A cosine alone misleads: some sentences are near to everything. Each cosine is therefore weighed against the mean cosine of the nearest
-neighbours of both sides (a margin). One product of the embeddings, made in blocks, gives the neighbours in both directions. Method:
-Artetxe and Schwenk 2019; documents and pivots as in Samanantar (Ramesh et al. 2022).
+A cosine alone misleads: some sentences are near to everything. Each cosine is therefore weighed
+against the mean cosine of the nearest neighbours of both sides (a margin). One product of the
+embeddings, made in blocks, gives the neighbours in both directions. Method: Artetxe and Schwenk
+2019; documents and pivots as in Samanantar (Ramesh et al. 2022).
 """
 
 import math
@@ -14,18 +15,32 @@ from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 from .inverted_file import closeness
-from .topk import BLOCK_ROWS, GROUP, QUERY_ROWS, best_first, empty_heaps, replace_worst, scan_rows, unit
+from .topk import (
+    BLOCK_ROWS,
+    GROUP,
+    QUERY_ROWS,
+    best_first,
+    empty_heaps,
+    replace_worst,
+    scan_rows,
+    unit,
+)
 
 MARGINS = ("absolute", "ratio", "distance")
 FREE = 2**63 - 1  # no pair has taken a row
 LEAST_MEAN = 1e-6  # what a ratio is divided by at least
 NUMBERS = 31  # bits of a sentence's number: two of them make one key
-DIGIT_BITS = 8  # of keys that are sorted: the ends of three times 256 streams stay in the caches, of pages too
-RECORDS, MOST_BLOCKS = 1 << 15, 64  # least records of a range that is moved on its own, and how many ranges there are
+# of keys that are sorted: the ends of three times 256 streams stay in the caches, of pages too
+DIGIT_BITS = 8
+RECORDS, MOST_BLOCKS = (
+    1 << 15,
+    64,
+)  # least records of a range that is moved on its own, and how many ranges there are
 
 
 class MinedPairs(NamedTuple):
-    """Pairs by descending score: row numbers of both sides, scores, cosines; `n_floored` ratios had a mean of 1e-6 or less to divide by."""
+    """Pairs by descending score: row numbers of both sides, scores, cosines; `n_floored` ratios had
+    a mean of 1e-6 or less to divide by."""
 
     source_index: Any
     target_index: Any
@@ -35,7 +50,8 @@ class MinedPairs(NamedTuple):
 
 
 class NeighborStatistics(NamedTuple):
-    """Cosines and row numbers of the nearest targets of each source (forward) and sources of each target, and their mean cosines."""
+    """Cosines and row numbers of the nearest targets of each source (forward) and sources of each
+    target, and their mean cosines."""
 
     forward_scores: Any
     forward_ids: Any
@@ -46,7 +62,8 @@ class NeighborStatistics(NamedTuple):
 
 
 class PivotPairs(NamedTuple):
-    """Pairs through a third language, by first and then second index; the sentence they go through, and their scores."""
+    """Pairs through a third language, by first and then second index; the sentence they go through,
+    and their scores."""
 
     first_index: Any
     second_index: Any
@@ -54,7 +71,7 @@ class PivotPairs(NamedTuple):
     score: Any
 
 
-# --- neighbours ---------------------------------------------------------------------------------------------------------------------
+# --- neighbours -----------------------------------------------------------------------------------
 
 
 @routine
@@ -69,33 +86,32 @@ def neighbor_statistics(source, target, *, k=4, search=None, block=None):
     k : int
         Neighbours of a row, at least 1; a side with fewer rows gives all of them.
     search : (callable, callable), optional
-        ``search[0](source, k)`` gives (scores, indices) of targets, ``search[1](target, k)`` of sources, instead of exact search; as from
-        ``InvertedFileIndex.search``, with indices of -1 where nothing was found. The scores are not used: cosines are computed anew.
+        ``search[0](source, k)`` gives (scores, indices) of targets, ``search[1](target, k)`` of
+        sources, instead of exact search; as from ``InvertedFileIndex.search``, with indices of -1
+        where nothing was found. The scores are not used: cosines are computed anew.
     block : int, optional
         Rows of `target` in a block of the product.
 
     Returns
     -------
     NeighborStatistics
-        forward_scores and forward_ids (n, min(k, m)), backward_scores and backward_ids (m, min(k, n)), nearest first, ties by the
-        smaller index; source_mean (n,) and target_mean (m,). Where a search found nothing the score is -inf, and the mean is that of the
-        others, or 0.
+        forward_scores and forward_ids (n, min(k, m)), backward_scores and backward_ids (m, min(k,
+        n)), nearest first, ties by the smaller index; source_mean (n,) and target_mean (m,). Where
+        a search found nothing the score is -inf, and the mean is that of the others, or 0.
 
     Raises
     ------
     ValueError
-        A side is empty, the widths differ, a row is zero or not finite, a number is outside of its range.
+        A side is empty, the widths differ, a row is zero or not finite, a number is outside of its
+        range.
     TypeError
         Other dtypes, mixed devices, a `search` that is no pair of functions.
 
-    Notes
-    -----
-    2 n m d operations: one product serves both directions. Memory of one block and O((n + m) k). Cosines carry the rounding of the BLAS,
-    at most d units roundoff.
+    Notes ----- 2 n m d operations: one product serves both directions. Memory of one block and O((n
+    + m) k). Cosines carry the rounding of the BLAS, at most d units roundoff.
 
-    References
-    ----------
-    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence embeddings", ACL 2019.
+    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
+    multilingual sentence embeddings", ACL 2019.
 
     Examples
     --------
@@ -114,40 +130,51 @@ def neighbor_statistics(source, target, *, k=4, search=None, block=None):
             raise TypeError(f"search must be a pair of functions (got {search!r:.80})")
         forward = searched(xp, source, target, search[0], k)
         backward = searched(xp, target, source, search[1], k)
-    return NeighborStatistics(*forward, *backward, mean_of_found(xp, *forward), mean_of_found(xp, *backward))
+    return NeighborStatistics(
+        *forward, *backward, mean_of_found(xp, *forward), mean_of_found(xp, *backward)
+    )
 
 
 def checked_sides(source, target):
-    """The namespace and both sides, contiguous; their rows have finite lengths that are not zero."""
+    """The namespace and both sides, contiguous; their rows have finite lengths that are not
+    zero."""
     xp, (source, target) = on_device(source=source, target=target)
     float_dtype(source=source, target=target)
     for name, side in (("source", source), ("target", target)):
         if side is None or side.ndim != 2 or not len(side):
-            raise ValueError(f"{name} must have shape (n, d) with n >= 1 (got {getattr(side, 'shape', None)})")
+            raise ValueError(
+                f"{name} must have shape (n, d) with n >= 1 (got {getattr(side, 'shape', None)})"
+            )
     if source.shape[1] != target.shape[1]:
-        raise ValueError(f"source and target must have the same d (got shapes {source.shape}, {target.shape})")
+        raise ValueError(
+            f"source and target must have the same d (got shapes {source.shape}, {target.shape})"
+        )
     for name, side in (("source", source), ("target", target)):
         for first in range(0, len(side), BLOCK_ROWS):
-            _, norms = unit(xp, side[first:first + BLOCK_ROWS])
+            _, norms = unit(xp, side[first : first + BLOCK_ROWS])
             bad = ~(xp.isfinite(norms) & (norms > 0))
             if bool(bad.any()):
                 row = int(bad.argmax())
-                raise ValueError(f"{name} must have rows of finite length > 0 (got {float(norms[row])} in row {first + row})")
+                raise ValueError(
+                    f"{name} must have rows of finite length > 0 (got {float(norms[row])} in row "
+                    f"{first + row})"
+                )
     return xp, xp.ascontiguousarray(source), xp.ascontiguousarray(target)
 
 
 def both_ways(xp, source, target, k, rows):
-    """Scores and indices of the nearest targets of each source and of the nearest sources of each target, of one product."""
+    """Scores and indices of the nearest targets of each source and of the nearest sources of each
+    target, of one product."""
     forward = empty_heaps(xp, len(source), min(k, len(target)), source.dtype)
     backward = empty_heaps(xp, len(target), min(k, len(source)), source.dtype)
     buffer = xp.empty(min(len(source), QUERY_ROWS) * min(rows, len(target)), source.dtype)
     for first in range(0, len(target), rows):
-        right = unit(xp, target[first:first + rows])[0]
+        right = unit(xp, target[first : first + rows])[0]
         columns = slice(first, first + len(right))
         for start in range(0, len(source), QUERY_ROWS):
             part = slice(start, min(start + QUERY_ROWS, len(source)))
             left = unit(xp, source[part])[0]
-            scores = buffer[:len(left) * len(right)].reshape(len(left), len(right))
+            scores = buffer[: len(left) * len(right)].reshape(len(left), len(right))
             xp.matmul(left, right.T, out=scores)
             scan_rows(scores, *(array[part] for array in forward), -np.inf, first)
             scan_columns(scores, *(array[columns] for array in backward[:2]), start)
@@ -159,30 +186,47 @@ def searched(xp, queries, database, search, k):
     _, indices = search(queries, min(k, len(database)))
     _, (queries, indices) = on_device(queries=queries, indices=indices)
     if indices is None or indices.dtype.kind not in "iu":
-        raise TypeError(f"search must give indices that are integers (got {getattr(indices, 'dtype', None)})")
+        raise TypeError(
+            f"search must give indices that are integers (got {getattr(indices, 'dtype', None)})"
+        )
     if indices.ndim != 2 or len(indices) != len(queries) or not indices.shape[1]:
-        raise ValueError(f"search must give indices of shape ({len(queries)}, k) (got {indices.shape})")
+        raise ValueError(
+            f"search must give indices of shape ({len(queries)}, k) (got {indices.shape})"
+        )
     indices = indices.astype(np.int64)
     if not -1 <= int(indices.min()) <= int(indices.max()) < len(database):
-        raise ValueError(f"search must give indices -1 <= index < {len(database)} (got {int(indices.min())} … {int(indices.max())})")
+        raise ValueError(
+            f"search must give indices -1 <= index < {len(database)} (got {int(indices.min())} … "
+            f"{int(indices.max())})"
+        )
     rows = xp.zeros_like(indices) + xp.arange(len(queries))[:, None]
     scores = cosines(xp, queries, database, rows, xp.maximum(indices, 0))
-    return best_first(xp, xp.where(indices >= 0, scores, -np.inf).astype(queries.dtype, copy=False), indices)
+    return best_first(
+        xp, xp.where(indices >= 0, scores, -np.inf).astype(queries.dtype, copy=False), indices
+    )
 
 
 def mean_of_found(xp, scores, indices):
     found = indices >= 0
-    return (xp.where(found, scores, 0).sum(axis=1) / xp.maximum(found.sum(axis=1), 1)).astype(scores.dtype)
+    return (xp.where(found, scores, 0).sum(axis=1) / xp.maximum(found.sum(axis=1), 1)).astype(
+        scores.dtype
+    )
 
 
 def cosines(xp, source, target, rows, columns):
     """The cosines of pairs of rows, each summed in float64."""
     result = xp.empty(rows.shape, source.dtype)
-    cosines_of(source, target, xp.ascontiguousarray(rows).reshape(-1), xp.ascontiguousarray(columns).reshape(-1), result.reshape(-1))
+    cosines_of(
+        source,
+        target,
+        xp.ascontiguousarray(rows).reshape(-1),
+        xp.ascontiguousarray(columns).reshape(-1),
+        result.reshape(-1),
+    )
     return result
 
 
-# --- margins and pairs --------------------------------------------------------------------------------------------------------------
+# --- margins and pairs ----------------------------------------------------------------------------
 
 
 def weighed(xp, cosine, mean, margin):
@@ -193,7 +237,9 @@ def weighed(xp, cosine, mean, margin):
 
 
 @routine
-def margin_scores(source, target, pairs, source_neighbor_mean, target_neighbor_mean, *, margin="ratio"):
+def margin_scores(
+    source, target, pairs, source_neighbor_mean, target_neighbor_mean, *, margin="ratio"
+):
     """Scores of given pairs: their cosines, weighed against those of the neighbours of both sides.
 
     Parameters
@@ -216,28 +262,44 @@ def margin_scores(source, target, pairs, source_neighbor_mean, target_neighbor_m
     Raises
     ------
     ValueError
-        An index lies outside of its side, shapes do not fit, a row is zero or not finite, means are not finite, or the margin is unknown.
+        An index lies outside of its side, shapes do not fit, a row is zero or not finite, means are
+        not finite, or the margin is unknown.
     TypeError
         Other dtypes or mixed devices.
 
-    References
-    ----------
-    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence embeddings", ACL 2019.
+    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
+    multilingual sentence embeddings", ACL 2019.
 
     Examples
     --------
-    >>> margin_scores(np.eye(2), np.array([[0.6, 0.8]]), np.array([[1, 0]]), np.array([0.3, 0.2]), np.array([0.6])).round(6)
+    >>> margin_scores(
+    ...     np.eye(2),
+    ...     np.array([[0.6, 0.8]]),
+    ...     np.array([[1, 0]]),
+    ...     np.array([0.3, 0.2]),
+    ...     np.array([0.6]),
+    ... ).round(6)
     array([2.])
     """
     xp, source, target = checked_sides(source, target)
     checked_choice("margin", margin, MARGINS)
-    _, (_, pairs, a, b) = on_device(source=source, pairs=pairs, source_neighbor_mean=source_neighbor_mean,
-                                    target_neighbor_mean=target_neighbor_mean)
+    _, (_, pairs, a, b) = on_device(
+        source=source,
+        pairs=pairs,
+        source_neighbor_mean=source_neighbor_mean,
+        target_neighbor_mean=target_neighbor_mean,
+    )
     float_dtype(source=source, source_neighbor_mean=a, target_neighbor_mean=b)
     pairs = checked_pairs(xp, "pairs", pairs, len(source), len(target))
-    for name, mean, side in (("source_neighbor_mean", a, source), ("target_neighbor_mean", b, target)):
+    for name, mean, side in (
+        ("source_neighbor_mean", a, source),
+        ("target_neighbor_mean", b, target),
+    ):
         if mean is None or mean.shape != (len(side),) or not bool(xp.isfinite(mean).all()):
-            raise ValueError(f"{name} must have shape ({len(side)},) and be finite (got {getattr(mean, 'shape', None)})")
+            raise ValueError(
+                f"{name} must have shape ({len(side)},) and be finite (got "
+                f"{getattr(mean, 'shape', None)})"
+            )
     x, y = pairs[:, 0], pairs[:, 1]
     return weighed(xp, cosines(xp, source, target, x, y), a[x] / 2 + b[y] / 2, margin)
 
@@ -251,12 +313,16 @@ def checked_pairs(xp, name, pairs, *limits):
     for column, limit in enumerate(limits if len(pairs) else ()):
         low, high = int(pairs[:, column].min()), int(pairs[:, column].max())
         if low < 0 or high >= limit:
-            raise ValueError(f"{name} must satisfy 0 <= {name}[:, {column}] < {limit} (got {low} … {high})")
+            raise ValueError(
+                f"{name} must satisfy 0 <= {name}[:, {column}] < {limit} (got {low} … {high})"
+            )
     return pairs.astype(np.int64, copy=False)
 
 
 @routine
-def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshold=None, search=None, block=None):
+def mine_pairs(
+    source, target, *, k=4, margin="ratio", retrieval="max", threshold=None, search=None, block=None
+):
     """Pairs of rows of two collections that belong together.
 
     Parameters
@@ -269,10 +335,11 @@ def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshol
     margin : {"absolute", "ratio", "distance"}
         The score of a pair, see :func:`margin_scores`.
     retrieval : {"forward", "backward", "intersect", "max"}
-        For each source the best target of its neighbours; for each target the best source; pairs that are both; or the best of all these
-        pairs, each row used once.
+        For each source the best target of its neighbours; for each target the best source; pairs
+        that are both; or the best of all these pairs, each row used once.
     threshold : float, optional
-        Pairs of lower score are left out. For cosines of LaBSE embeddings 0.75 to 0.8 is usual, for ratios 1.04 to 1.1.
+        Pairs of lower score are left out. For cosines of LaBSE embeddings 0.75 to 0.8 is usual, for
+        ratios 1.04 to 1.1.
     search, block
         As for :func:`neighbor_statistics`.
 
@@ -288,14 +355,12 @@ def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshol
     TypeError
         As for :func:`neighbor_statistics`.
 
-    Notes
-    -----
-    Repeated sentences are near to each other's partners and count as neighbours, which lowers their ratios: leave them out before.
+    Notes ----- Repeated sentences are near to each other's partners and count as neighbours, which
+    lowers their ratios: leave them out before.
 
-    References
-    ----------
-    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence embeddings", ACL 2019;
-    G. Ramesh et al., "Samanantar: the largest publicly available parallel corpora collection for 11 Indic languages", TACL 10, 2022.
+    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
+    multilingual sentence embeddings", ACL 2019; G. Ramesh et al., "Samanantar: the largest publicly
+    available parallel corpora collection for 11 Indic languages", TACL 10, 2022.
 
     Examples
     --------
@@ -309,8 +374,12 @@ def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshol
         threshold = checked_number("threshold", threshold)
     near = neighbor_statistics(source, target, k=k, search=search, block=block)
     xp, _ = on_device(ids=near.forward_ids)
-    forward = best_of_neighbors(xp, near.forward_scores, near.forward_ids, near.source_mean, near.target_mean, margin)
-    backward = best_of_neighbors(xp, near.backward_scores, near.backward_ids, near.target_mean, near.source_mean, margin)
+    forward = best_of_neighbors(
+        xp, near.forward_scores, near.forward_ids, near.source_mean, near.target_mean, margin
+    )
+    backward = best_of_neighbors(
+        xp, near.backward_scores, near.backward_ids, near.target_mean, near.source_mean, margin
+    )
     backward = (backward[1], backward[0], *backward[2:])
     if retrieval == "intersect":
         mutual = xp.zeros(len(near.target_mean), np.int64) - 1
@@ -318,7 +387,9 @@ def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshol
         both = mutual[forward[1]] == forward[0]
         pairs = tuple(part[both] for part in forward)
     else:
-        pairs = {"forward": forward, "backward": backward}.get(retrieval) or tuple(map(xp.concatenate, zip(forward, backward, strict=True)))
+        pairs = {"forward": forward, "backward": backward}.get(retrieval) or tuple(
+            map(xp.concatenate, zip(forward, backward, strict=True))
+        )
     x, y, score, cosine = ranked(xp, *pairs, len(near.target_mean))
     if threshold is not None:
         kept = score >= threshold
@@ -326,14 +397,23 @@ def mine_pairs(source, target, *, k=4, margin="ratio", retrieval="max", threshol
     if retrieval == "max":
         kept = one_to_one_of(xp, x, y, len(near.source_mean), len(near.target_mean))
         x, y, score, cosine = x[kept], y[kept], score[kept], cosine[kept]
-    floored = int((near.source_mean[x] / 2 + near.target_mean[y] / 2 <= LEAST_MEAN).sum()) if margin == "ratio" else 0
+    floored = (
+        int((near.source_mean[x] / 2 + near.target_mean[y] / 2 <= LEAST_MEAN).sum())
+        if margin == "ratio"
+        else 0
+    )
     return MinedPairs(x, y, score, cosine, floored)
 
 
 def best_of_neighbors(xp, scores, ids, mean, other_mean, margin):
     """(row, neighbour of the best margin, margin, cosine) of all rows that have neighbours."""
     found = ids >= 0
-    margins = weighed(xp, xp.where(found, scores, 0), mean[:, None] / 2 + other_mean[xp.maximum(ids, 0)] / 2, margin)
+    margins = weighed(
+        xp,
+        xp.where(found, scores, 0),
+        mean[:, None] / 2 + other_mean[xp.maximum(ids, 0)] / 2,
+        margin,
+    )
     best = xp.where(found, margins, -np.inf).argmax(axis=1)[:, None]
     rows = xp.arange(len(ids))
     chosen = [xp.take_along_axis(array, best, 1)[:, 0] for array in (ids, margins, scores)]
@@ -350,8 +430,10 @@ def ranked(xp, x, y, score, cosine, m):
 
 def one_to_one_of(xp, x, y, n, m):
     """Which of ranked pairs to take: those whose ends no pair before them has taken."""
-    taken, rows, columns = (xp.full((1, size), value, kind) for size, value, kind in (
-        (len(x), 0, np.uint8), (n, FREE, np.int64), (m, FREE, np.int64)))
+    taken, rows, columns = (
+        xp.full((1, size), value, kind)
+        for size, value, kind in ((len(x), 0, np.uint8), (n, FREE, np.int64), (m, FREE, np.int64))
+    )
     take_greedily(x[None], y[None], rows, columns, taken)
     return taken[0] != 0
 
@@ -363,49 +445,63 @@ def align_documents(source, target, source_offsets, target_offsets, *, threshold
     Parameters
     ----------
     source : (n, d) array of float32 or float64
-        Embeddings of the sentences of all documents, one document after the other; rows of any length but zero.
+        Embeddings of the sentences of all documents, one document after the other; rows of any
+        length but zero.
     target : (m, d) array of the same dtype
     source_offsets, target_offsets : (g + 1,) arrays of int64
-        Document i of the sources has the rows source_offsets[i] to source_offsets[i + 1]; its partner is document i of the targets.
+        Document i of the sources has the rows source_offsets[i] to source_offsets[i + 1]; its
+        partner is document i of the targets.
     threshold : float
         Least cosine of a pair.
 
     Returns
     -------
     MinedPairs
-        Pairs that are each other's nearest of their documents, with the cosine as score, by descending score.
+        Pairs that are each other's nearest of their documents, with the cosine as score, by
+        descending score.
 
     Raises
     ------
     ValueError
-        As for :func:`neighbor_statistics`, or offsets do not ascend from 0 to the number of rows, or are not of one length.
+        As for :func:`neighbor_statistics`, or offsets do not ascend from 0 to the number of rows,
+        or are not of one length.
     TypeError
         Other dtypes or mixed devices.
 
-    Notes
-    -----
-    4 d operations for each pair of sentences of a document and its partner; cosines are summed in the dtype of the embeddings.
+    Notes ----- 4 d operations for each pair of sentences of a document and its partner; cosines are
+    summed in the dtype of the embeddings.
 
-    References
-    ----------
-    G. Ramesh et al., "Samanantar: the largest publicly available parallel corpora collection for 11 Indic languages", TACL 10, 2022.
+    References ---------- G. Ramesh et al., "Samanantar: the largest publicly available parallel
+    corpora collection for 11 Indic languages", TACL 10, 2022.
 
     Examples
     --------
-    >>> found = align_documents(np.eye(2), np.eye(2)[::-1], np.array([0, 2]), np.array([0, 2]), threshold=0.8)
+    >>> found = align_documents(
+    ...     np.eye(2), np.eye(2)[::-1], np.array([0, 2]), np.array([0, 2]), threshold=0.8
+    ... )
     >>> found.source_index, found.target_index
     (array([0, 1]), array([1, 0]))
     """
     threshold = checked_number("threshold", threshold)
     xp, source, target = checked_sides(source, target)
-    _, (_, a, b) = on_device(source=source, source_offsets=source_offsets, target_offsets=target_offsets)
-    for name, offsets, rows in (("source_offsets", a, len(source)), ("target_offsets", b, len(target))):
+    _, (_, a, b) = on_device(
+        source=source, source_offsets=source_offsets, target_offsets=target_offsets
+    )
+    for name, offsets, rows in (
+        ("source_offsets", a, len(source)),
+        ("target_offsets", b, len(target)),
+    ):
         if offsets is None or offsets.dtype != np.int64:
             raise TypeError(f"{name} must have dtype int64 (got {getattr(offsets, 'dtype', None)})")
         if offsets.ndim != 1 or len(offsets) < 2 or offsets.shape != a.shape:
-            raise ValueError(f"source_offsets and target_offsets must have one shape (g + 1,), g >= 1 (got {a.shape}, {b.shape})")
+            raise ValueError(
+                f"source_offsets and target_offsets must have one shape (g + 1,), g >= 1 (got "
+                f"{a.shape}, {b.shape})"
+            )
         if int(offsets[0]) or int(offsets[-1]) != rows or bool((offsets[1:] < offsets[:-1]).any()):
-            raise ValueError(f"{name} must ascend from 0 to {rows} (got {int(offsets[0])} … {int(offsets[-1])})")
+            raise ValueError(
+                f"{name} must ascend from 0 to {rows} (got {int(offsets[0])} … {int(offsets[-1])})"
+            )
     source, target = unit(xp, source)[0], unit(xp, target)[0]
     partner, cosine = nearest_within(xp, source, target, a, b)
     back, _ = nearest_within(xp, target, source, b, a)
@@ -416,30 +512,37 @@ def align_documents(source, target, source_offsets, target_offsets, *, threshold
 
 
 def nearest_within(xp, rows, others, row_offsets, other_offsets):
-    """For each row the nearest of the other side's rows of its document, -1 if there are none, and the cosine."""
+    """For each row the nearest of the other side's rows of its document, -1 if there are none, and
+    the cosine."""
     document = xp.searchsorted(row_offsets, xp.arange(len(rows)), side="right") - 1
     nearest, cosine = xp.empty(len(rows), np.int64), xp.empty(len(rows), rows.dtype)
-    nearest_of_range(rows, others, other_offsets[document], other_offsets[document + 1], nearest, cosine)
+    nearest_of_range(
+        rows, others, other_offsets[document], other_offsets[document + 1], nearest, cosine
+    )
     return nearest, cosine
 
 
-# --- pivots -------------------------------------------------------------------------------------------------------------------------
+# --- pivots ---------------------------------------------------------------------------------------
 
 
 @routine
-def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=None, second_score=None):
+def pivot_pairs(
+    first, second, *, n_pivot=None, one_to_one=True, first_score=None, second_score=None
+):
     """Pairs of two languages, through sentences of a third that are paired with both.
 
     Parameters
     ----------
     first : (p, 2) array of int64
-        Numbers of a sentence of the first language and of one of the third, the pivot, from 0 to below 2³¹.
+        Numbers of a sentence of the first language and of one of the third, the pivot, from 0 to
+        below 2³¹.
     second : (q, 2) array of int64
         Likewise for the second language.
     n_pivot : int, optional
         How many sentences the third language has; the pivots must be less.
     one_to_one : bool
-        For each pivot only the best pair of each side (the first one of equal ones), else all of them with each other.
+        For each pivot only the best pair of each side (the first one of equal ones), else all of
+        them with each other.
     first_score : (p,) array of float32 or float64, optional
         The scores of the pairs.
     second_score : (q,) array of the same dtype, optional
@@ -447,8 +550,9 @@ def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=Non
     Returns
     -------
     PivotPairs
-        Each pair of sentences once, with the best score that a pivot gives it, the smallest pivot of equal ones; the score is the smaller
-        one of both pairs, that of one if only one side has scores, and 1 if none has.
+        Each pair of sentences once, with the best score that a pivot gives it, the smallest pivot
+        of equal ones; the score is the smaller one of both pairs, that of one if only one side has
+        scores, and 1 if none has.
 
     Raises
     ------
@@ -457,13 +561,11 @@ def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=Non
     TypeError
         Other dtypes or mixed devices.
 
-    Notes
-    -----
-    The work is that of sorting the pairs and the result, whose number without `one_to_one` is the sum of products of the groups' sizes.
+    Notes ----- The work is that of sorting the pairs and the result, whose number without
+    `one_to_one` is the sum of products of the groups' sizes.
 
-    References
-    ----------
-    G. Ramesh et al., "Samanantar: the largest publicly available parallel corpora collection for 11 Indic languages", TACL 10, 2022.
+    References ---------- G. Ramesh et al., "Samanantar: the largest publicly available parallel
+    corpora collection for 11 Indic languages", TACL 10, 2022.
 
     Examples
     --------
@@ -471,25 +573,47 @@ def pivot_pairs(first, second, *, n_pivot=None, one_to_one=True, first_score=Non
     >>> np.stack(found[:3]).T.tolist()
     [[0, 7, 5], [1, 7, 5], [2, 8, 6], [2, 9, 6]]
     """
-    xp, (first, second, *scores) = on_device(first=first, second=second, first_score=first_score, second_score=second_score)
+    xp, (first, second, *scores) = on_device(
+        first=first, second=second, first_score=first_score, second_score=second_score
+    )
     checked_bool("one_to_one", one_to_one)
-    most = 1 << NUMBERS if n_pivot is None else checked_count("n_pivot", n_pivot, least=0, most=1 << NUMBERS)
-    first, second = (checked_pairs(xp, name, pairs, 1 << NUMBERS, most) for name, pairs in (("first", first), ("second", second)))
-    dtype = float_dtype(first_score=scores[0], second_score=scores[1]) if any(s is not None for s in scores) else np.dtype(np.float64)
+    most = (
+        1 << NUMBERS
+        if n_pivot is None
+        else checked_count("n_pivot", n_pivot, least=0, most=1 << NUMBERS)
+    )
+    first, second = (
+        checked_pairs(xp, name, pairs, 1 << NUMBERS, most)
+        for name, pairs in (("first", first), ("second", second))
+    )
+    dtype = (
+        float_dtype(first_score=scores[0], second_score=scores[1])
+        if any(s is not None for s in scores)
+        else np.dtype(np.float64)
+    )
     for i, (name, pairs) in enumerate((("first_score", first), ("second_score", second))):
         if scores[i] is None:
             scores[i] = xp.full(len(pairs), 1.0 if scores[1 - i] is None else np.inf, dtype)
         if scores[i].shape != (len(pairs),) or bool(xp.isnan(scores[i]).any()):
-            raise ValueError(f"{name} must have shape ({len(pairs)},) and no nan (got {scores[i].shape})")
+            raise ValueError(
+                f"{name} must have shape ({len(pairs)},) and no nan (got {scores[i].shape})"
+            )
         scores[i] = xp.ascontiguousarray(scores[i])
-    left, right = (by_key(xp, xp.ascontiguousarray(pairs[:, 1]), xp.ascontiguousarray(pairs[:, 0]), side_scores)
-                   for pairs, side_scores in zip((first, second), scores, strict=True))
+    left, right = (
+        by_key(
+            xp, xp.ascontiguousarray(pairs[:, 1]), xp.ascontiguousarray(pairs[:, 0]), side_scores
+        )
+        for pairs, side_scores in zip((first, second), scores, strict=True)
+    )
     if one_to_one:
         left, right = best_of_each(xp, *left), best_of_each(xp, *right)
     begins, counts = xp.empty(len(left.keys), np.int64), xp.empty(len(left.keys), np.int64)
     partners(left.keys, right.keys, begins, counts)
     ends = xp.cumsum(counts)
-    size, bits = int(ends[-1]) if len(ends) else 0, int(right.values.max()).bit_length() if len(right.values) else 0
+    size, bits = (
+        int(ends[-1]) if len(ends) else 0,
+        int(right.values.max()).bit_length() if len(right.values) else 0,
+    )
     both = Sorted(xp.empty(size, np.int64), xp.empty(size, np.int64), xp.empty(size, dtype))
     join_sides(*left, begins, counts, ends, *right[1:], *both, bits)
     pairs, pivot, score = best_of_each(xp, *by_key(xp, *both))
@@ -507,8 +631,9 @@ class Sorted(NamedTuple):
 def by_key(xp, keys, values, scores):
     """Keys that are not negative in ascending order, and with each its value and score.
 
-    A few bits at a time, the lowest first. All three move together, in a few streams: to fetch values and scores from the places of sorted
-    keys would take several times as long, as each lies elsewhere in memory.
+    A few bits at a time, the lowest first. All three move together, in a few streams: to fetch
+    values and scores from the places of sorted keys would take several times as long, as each lies
+    elsewhere in memory.
     """
     n = len(keys)
     bits = int(keys.max()).bit_length() if n else 0
@@ -535,12 +660,16 @@ def best_of_each(xp, keys, values, scores):
     return Sorted(keys[best], values[best], scores[best])
 
 
-# --- kernels ------------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T scores[n, b]; inout T best[b, k]; inout int64 at[b, k]; int64 first; scratch T least[64]", split="b")
+@kernel(
+    "in T scores[n, b]; inout T best[b, k]; inout int64 at[b, k]; int64 first; scratch T least[64]",
+    split="b",
+)
 def scan_columns(scores, best, at, first, least, start, stop):
-    """As `scan_rows` down the columns; the rows of scores are those of the other side from `first` on."""
+    """As `scan_rows` down the columns; the rows of scores are those of the other side from `first`
+    on."""
     for g in range((stop - start + GROUP - 1) // GROUP):
         low = np.uintp(start + GROUP * g)
         width = min(np.uintp(GROUP), np.uintp(stop) - low)
@@ -581,7 +710,11 @@ def largest(row):
     return most
 
 
-@kernel("in T source[n, d]; in T target[m, d]; in int64 rows[p]; in int64 columns[p]; out T result[p]", split="p", gpu="warp")
+@kernel(
+    "in T source[n, d]; in T target[m, d]; in int64 rows[p]; in int64 columns[p]; out T result[p]",
+    split="p",
+    gpu="warp",
+)
 def cosines_of(source, target, rows, columns, result, start, stop):
     """Of pairs of rows that are not zero."""
     for p in range(start, stop):
@@ -592,8 +725,13 @@ def cosines_of(source, target, rows, columns, result, start, stop):
         result[p] = value
 
 
-@kernel("in int64 rows[g, p]; in int64 columns[g, p]; inout int64 row_taken[g, n]; inout int64 column_taken[g, m]; out uint8 taken[g, p]",
-        split="g", gpu="block", threads=1024)
+@kernel(
+    "in int64 rows[g, p]; in int64 columns[g, p]; inout int64 row_taken[g, n]; "
+    "inout int64 column_taken[g, m]; out uint8 taken[g, p]",
+    split="g",
+    gpu="block",
+    threads=1024,
+)
 def take_greedily(rows, columns, row_taken, column_taken, taken, start, stop):
     """Pairs in their order, each whose ends are still FREE; these then hold its place."""
     for g in range(start, stop):
@@ -604,10 +742,16 @@ def take_greedily(rows, columns, row_taken, column_taken, taken, start, stop):
                 row_taken[g, i] = column_taken[g, j] = p
 
 
-@kernel("in T rows[n, d]; in T others[m, d]; in int64 begins[n]; in int64 ends[n]; out int64 nearest[n]; out T score[n]; "
-        "scratch T lanes[16]", split="n", gpu="warp")
+@kernel(
+    "in T rows[n, d]; in T others[m, d]; in int64 begins[n]; in int64 ends[n]; "
+    "out int64 nearest[n]; out T score[n]; "
+    "scratch T lanes[16]",
+    split="n",
+    gpu="warp",
+)
 def nearest_of_range(rows, others, begins, ends, nearest, score, lanes, start, stop):
-    """The largest product with one of the rows begins[i] to ends[i] of the others; -1 and minus infinity if there are none."""
+    """The largest product with one of the rows begins[i] to ends[i] of the others; -1 and minus
+    infinity if there are none."""
     for i in range(start, stop):
         nearest[i], score[i] = -1, -np.inf
         for j in range(np.uintp(begins[i]), np.uintp(ends[i])):
@@ -625,9 +769,16 @@ def count_digits(keys, counts, shift, start, stop):
             counts[g, np.uintp(keys[i] >> shift & mask)] += 1
 
 
-@kernel("in int64 keys[n]; in int64 values[n]; in T scores[n]; inout int64 places[g, d]; inout int64 new_keys[n]; "
-        "inout int64 new_values[n]; inout T new_scores[n]; int64 shift", split="g", gpu="warp")
-def move_by_digit(keys, values, scores, places, new_keys, new_values, new_scores, shift, start, stop):
+@kernel(
+    "in int64 keys[n]; in int64 values[n]; in T scores[n]; inout int64 places[g, d]; "
+    "inout int64 new_keys[n]; "
+    "inout int64 new_values[n]; inout T new_scores[n]; int64 shift",
+    split="g",
+    gpu="warp",
+)
+def move_by_digit(
+    keys, values, scores, places, new_keys, new_values, new_scores, shift, start, stop
+):
     """Each to the next place of its digit and range, in the order of the keys."""
     size, mask = -(-keys.size // places.shape[0]), np.int64(places.shape[1] - 1)
     for g in range(start, stop):
@@ -640,7 +791,8 @@ def move_by_digit(keys, values, scores, places, new_keys, new_values, new_scores
 
 @kernel("in int64 keys[n]; in T scores[n]; out int64 best[n]", split="n")
 def best_of_equal(keys, scores, best, start, stop):
-    """At the first of equal keys, which stand together, the place of the best score, the first one of equal ones; -1 elsewhere."""
+    """At the first of equal keys, which stand together, the place of the best score, the first one
+    of equal ones; -1 elsewhere."""
     for i in range(start, stop):
         mine = i
         if i and keys[i] == keys[i - 1]:
@@ -675,10 +827,31 @@ def partners(keys, others, begins, counts, start, stop):
         counts[i] = np.int64(low) - begins[i]
 
 
-@kernel("in int64 keys[p]; in int64 first[p]; in T first_score[p]; in int64 begins[p]; in int64 counts[p]; in int64 ends[p]; "
-        "in int64 second[q]; in T second_score[q]; inout int64 pairs[z]; inout int64 pivot[z]; inout T score[z]; int64 bits", split="p")
-def join_sides(keys, first, first_score, begins, counts, ends, second, second_score, pairs, pivot, score, bits, start, stop):
-    """Each sentence of the first side with its partners, up to place ends[i]; both become one number."""
+@kernel(
+    "in int64 keys[p]; in int64 first[p]; in T first_score[p]; in int64 begins[p]; "
+    "in int64 counts[p]; in int64 ends[p]; "
+    "in int64 second[q]; in T second_score[q]; inout int64 pairs[z]; inout int64 pivot[z]; "
+    "inout T score[z]; int64 bits",
+    split="p",
+)
+def join_sides(
+    keys,
+    first,
+    first_score,
+    begins,
+    counts,
+    ends,
+    second,
+    second_score,
+    pairs,
+    pivot,
+    score,
+    bits,
+    start,
+    stop,
+):
+    """Each sentence of the first side with its partners, up to place ends[i]; both become one
+    number."""
     for i in range(start, stop):
         if counts[i]:
             at = np.uintp(ends[i] - counts[i])

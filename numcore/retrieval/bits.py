@@ -1,4 +1,5 @@
-"""Distances of packed bits: in how many bits two rows of 64-bit words differ, for all pairs of rows, by the CPU's own counting of ones."""
+"""Distances of packed bits: in how many bits two rows of 64-bit words differ, for all pairs of
+rows, by the CPU's own counting of ones."""
 
 import numpy as np
 
@@ -28,15 +29,15 @@ def packed_hamming(a, b=None):
     TypeError
         An array has another dtype, or the two live on different devices.
     ValueError
-        An array is no matrix, the numbers of words differ, or w is 2²⁵ or more, so that int32 could overflow.
+        An array is no matrix, the numbers of words differ, or w is 2²⁵ or more, so that int32 could
+        overflow.
 
     Notes
     -----
     na nb w steps.
 
-    References
-    ----------
-    R. W. Hamming, "Error detecting and error correcting codes", Bell System Technical Journal 29, 1950.
+    References ---------- R. W. Hamming, "Error detecting and error correcting codes", Bell System
+    Technical Journal 29, 1950.
 
     Examples
     --------
@@ -50,13 +51,25 @@ def packed_hamming(a, b=None):
         if array.ndim != 2:
             raise ValueError(f"{name} must have 2 dimensions (got shape {array.shape})")
     if a.shape[1] != b.shape[1] or a.shape[1] >= 1 << 25:
-        raise ValueError(f"a and b must have the same number of words, below 2^25 (got shapes {a.shape}, {b.shape})")
+        raise ValueError(
+            f"a and b must have the same number of words, below 2^25 (got shapes {a.shape}, "
+            f"{b.shape})"
+        )
     distances = xp.empty((len(a), len(b)), np.int32)
-    differing_bits(xp.ascontiguousarray(a.astype(np.uint64, copy=False)), xp.ascontiguousarray(b.astype(np.uint64, copy=False)), distances)
+    differing_bits(
+        xp.ascontiguousarray(a.astype(np.uint64, copy=False)),
+        xp.ascontiguousarray(b.astype(np.uint64, copy=False)),
+        distances,
+    )
     return distances
 
 
-@kernel("in uint64 a[n, w]; in uint64 b[m, w]; out int32 distances[n, m]", split="n", gpu="block", threads=256)
+@kernel(
+    "in uint64 a[n, w]; in uint64 b[m, w]; out int32 distances[n, m]",
+    split="n",
+    gpu="block",
+    threads=256,
+)
 def differing_bits(a, b, distances, start, stop):
     words = np.uintp(a.shape[1])
     for i in range(start, stop):

@@ -1,9 +1,12 @@
-"""Clarification questions: which of a fixed set of questions to ask about a short query that failed.
+"""Clarification questions: which of a fixed set of questions to ask about a short query that
+failed.
 
-Words and pairs of words are hashed to rows of a table; the mean of a query's rows, refined by a small network, is compared with a vector of
-each question. The task is that of M. M. Imran, K. Damevski, "Using clarification questions to improve software developers' Web search",
-Information and Software Technology, 2022 (arXiv 2207.12768); hashing: K. Weinberger et al., "Feature hashing for large scale multitask
-learning", ICML 2009. The paper's own network is not published; this one is a stand-in, trained by the losses of `ranking_loss`.
+Words and pairs of words are hashed to rows of a table; the mean of a query's rows, refined by a
+small network, is compared with a vector of each question. The task is that of M. M. Imran, K.
+Damevski, "Using clarification questions to improve software developers' Web search", Information
+and Software Technology, 2022 (arXiv 2207.12768); hashing: K. Weinberger et al., "Feature hashing
+for large scale multitask learning", ICML 2009. The paper's own network is not published; this one
+is a stand-in, trained by the losses of `ranking_loss`.
 """
 
 import math
@@ -26,7 +29,7 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's usual constants
 CHUNK = 1024  # queries that are scored at once
 
 
-# --- hashing -----------------------------------------------------------------------------------------------------------------------
+# --- hashing --------------------------------------------------------------------------------------
 
 
 @routine
@@ -49,7 +52,8 @@ def hash_features(token_ids, lengths, *, n_buckets=2**14, ngrams=(1, 2), seed=0)
     Returns
     -------
     indices : (z,) array of int64
-        Buckets: of each text first the sequences of the first length in `ngrams`, then those of the next.
+        Buckets: of each text first the sequences of the first length in `ngrams`, then those of the
+        next.
     offsets : (Q + 1,) array of int64
         Text q has ``indices[offsets[q]:offsets[q + 1]]``.
 
@@ -58,16 +62,14 @@ def hash_features(token_ids, lengths, *, n_buckets=2**14, ngrams=(1, 2), seed=0)
     TypeError
         Arrays that are no integers, or on different devices; options of another type.
     ValueError
-        Arrays of other dimensions, negative numbers or too large ones, lengths that do not sum to n, options out of range.
+        Arrays of other dimensions, negative numbers or too large ones, lengths that do not sum to
+        n, options out of range.
 
-    Notes
-    -----
-    ``h = mix(h xor (id + 1) 0x9e3779b9 mod 2³²)`` for one word after the other, with the finaliser of MurmurHash3 as `mix`: the same on all
-    devices. O(n) for each length.
+    Notes ----- ``h = mix(h xor (id + 1) 0x9e3779b9 mod 2³²)`` for one word after the other, with
+    the finaliser of MurmurHash3 as `mix`: the same on all devices. O(n) for each length.
 
-    References
-    ----------
-    K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg, "Feature hashing for large scale multitask learning", ICML 2009.
+    References ---------- K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg, "Feature
+    hashing for large scale multitask learning", ICML 2009.
 
     Examples
     --------
@@ -87,7 +89,9 @@ def hash_features(token_ids, lengths, *, n_buckets=2**14, ngrams=(1, 2), seed=0)
     ids = _checked_integers(xp, "token_ids", ids, MOST_IDS).astype(np.uint32)
     lengths = _checked_integers(xp, "lengths", lengths, len(ids))
     if float(lengths.astype(np.float64).sum()) != len(ids):
-        raise ValueError(f"lengths must sum to {len(ids)}, the number of token_ids (got another sum)")
+        raise ValueError(
+            f"lengths must sum to {len(ids)}, the number of token_ids (got another sum)"
+        )
     ends = xp.cumsum(lengths)
     place = xp.arange(len(ids))
     text = xp.searchsorted(ends, place, side="right")
@@ -100,16 +104,18 @@ def hash_features(token_ids, lengths, *, n_buckets=2**14, ngrams=(1, 2), seed=0)
         here = place[place + n <= ends[text]]
         hashes = xp.full(len(here), seed, np.uint32)
         for step in range(n if len(here) else 0):
-            hashes = _mixed(hashes ^ (ids[here + step] + np.uint32(1)) * np.uint32(0x9e3779b9))
+            hashes = _mixed(hashes ^ (ids[here + step] + np.uint32(1)) * np.uint32(0x9E3779B9))
         where = text[here]
-        indices[first[where] + here - (ends - lengths)[where]] = (hashes % np.uint32(n_buckets)).astype(np.int64)
+        indices[first[where] + here - (ends - lengths)[where]] = (
+            hashes % np.uint32(n_buckets)
+        ).astype(np.int64)
         first += count
     return indices, offsets
 
 
 def _mixed(h):
-    h = (h ^ h >> np.uint32(16)) * np.uint32(0x85ebca6b)
-    h = (h ^ h >> np.uint32(13)) * np.uint32(0xc2b2ae35)
+    h = (h ^ h >> np.uint32(16)) * np.uint32(0x85EBCA6B)
+    h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
     return h ^ h >> np.uint32(16)
 
 
@@ -120,11 +126,14 @@ def _checked_integers(xp, name, array, most):
     if array.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension (got shape {array.shape})")
     if bool((array < 0).any()) or bool((array > most).any()):
-        raise ValueError(f"{name} must satisfy 0 <= value <= {most} (got {int(array.min())} ... {int(array.max())})")
+        raise ValueError(
+            f"{name} must satisfy 0 <= value <= {most} (got {int(array.min())} ... "
+            f"{int(array.max())})"
+        )
     return xp.ascontiguousarray(array.astype(np.int64))
 
 
-# --- the ranker --------------------------------------------------------------------------------------------------------------------
+# --- the ranker -----------------------------------------------------------------------------------
 
 
 class ClarificationRanker:
@@ -158,40 +167,65 @@ class ClarificationRanker:
     TypeError, ValueError
         An option of another type or outside of its range.
 
-    Notes
-    -----
-    A query's vector is ``h = r + relu(r w1 + b1) w2 + b2``, r being the mean of its rows, 0 if it has none; question j scores ``h · u_j``,
-    its vector u_j being free, plus ``features_j W`` if features are given. Only the rows that a batch touches are changed, and the running
-    means that Adam keeps of other rows are not made smaller meanwhile; both are corrected for their start by the number of all steps. This
-    gives other numbers than an Adam on the whole table. Runs on NumPy and CuPy arrays; random numbers always come from NumPy.
+    Notes ----- A query's vector is ``h = r + relu(r w1 + b1) w2 + b2``, r being the mean of its
+    rows, 0 if it has none; question j scores ``h · u_j``, its vector u_j being free, plus
+    ``features_j W`` if features are given. Only the rows that a batch touches are changed, and the
+    running means that Adam keeps of other rows are not made smaller meanwhile; both are corrected
+    for their start by the number of all steps. This gives other numbers than an Adam on the whole
+    table. Runs on NumPy and CuPy arrays; random numbers always come from NumPy.
 
-    References
-    ----------
-    M. M. Imran, K. Damevski, "Using clarification questions to improve software developers' Web search", Information and Software
-    Technology, 2022 (arXiv 2207.12768).
+    References ---------- M. M. Imran, K. Damevski, "Using clarification questions to improve
+    software developers' Web search", Information and Software Technology, 2022 (arXiv 2207.12768).
 
     Examples
     --------
     >>> import numpy as np
     >>> from numcore.retrieval import ClarificationRanker, hash_features
     >>> indices, offsets = hash_features(np.array([1, 2, 1, 3]), np.array([2, 2]))
-    >>> ranker = ClarificationRanker(dim=8, hidden=8, rng=0).fit(indices, offsets, np.array([[1, 0, 0], [0, 0, 1]]))
+    >>> ranker = ClarificationRanker(dim=8, hidden=8, rng=0).fit(
+    ...     indices, offsets, np.array([[1, 0, 0], [0, 0, 1]])
+    ... )
     >>> ranker.recommend(indices, offsets, n=1)[0]
     array([[0],
            [2]])
     """
 
-    def __init__(self, dim=64, hidden=64, n_buckets=2**14, loss="listnet", n_epochs=30, batch_size=64, learning_rate=5e-3, dropout=0.0,
-                 rng=None):
-        self.dim, self.hidden = checked_count("dim", dim, least=1), checked_count("hidden", hidden, least=1)
+    def __init__(
+        self,
+        dim=64,
+        hidden=64,
+        n_buckets=2**14,
+        loss="listnet",
+        n_epochs=30,
+        batch_size=64,
+        learning_rate=5e-3,
+        dropout=0.0,
+        rng=None,
+    ):
+        self.dim, self.hidden = (
+            checked_count("dim", dim, least=1),
+            checked_count("hidden", hidden, least=1),
+        )
         self.n_buckets = checked_count("n_buckets", n_buckets, least=1, most=MOST_BUCKETS)
         self.loss = checked_choice("loss", loss, LOSSES)
-        self.n_epochs, self.batch_size = checked_count("n_epochs", n_epochs, least=1), checked_count("batch_size", batch_size, least=1)
+        self.n_epochs, self.batch_size = (
+            checked_count("n_epochs", n_epochs, least=1),
+            checked_count("batch_size", batch_size, least=1),
+        )
         self.learning_rate = checked_number("learning_rate", learning_rate, above=0)
         self.dropout = checked_number("dropout", dropout, least=0, below=1)
         self.rng = rng
 
-    def fit(self, query_indices, query_offsets, relevance, *, question_features=None, callback=None, progress=False):
+    def fit(
+        self,
+        query_indices,
+        query_offsets,
+        relevance,
+        *,
+        question_features=None,
+        callback=None,
+        progress=False,
+    ):
         """Learn from labelled queries.
 
         Parameters
@@ -199,7 +233,8 @@ class ClarificationRanker:
         query_indices, query_offsets : arrays of integers
             What :func:`hash_features` returns, of Q queries.
         relevance : (Q, C) array of integers or floats
-            Of each question for each query, at least 0. Queries without a relevant question are left out.
+            Of each question for each query, at least 0. Queries without a relevant question are
+            left out.
         question_features : (C, F) array of float32 or float64, optional
         callback : callable, optional
             ``callback(epoch, loss)`` after every epoch; training ends when it returns True.
@@ -216,18 +251,25 @@ class ClarificationRanker:
         TypeError
             Arrays of other dtypes or on different devices.
         ValueError
-            Indices outside of the table, offsets that do not ascend within the indices, shapes that do not fit, values that are not finite,
-            no query with a relevant question.
+            Indices outside of the table, offsets that do not ascend within the indices, shapes that
+            do not fit, values that are not finite, no query with a relevant question.
         """
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable (got {callback!r:.80})")
         progress = checked_bool("progress", progress)
-        xp, indices, offsets, relevance, features = self._checked(query_indices, query_offsets, relevance, question_features)
+        xp, indices, offsets, relevance, features = self._checked(
+            query_indices, query_offsets, relevance, question_features
+        )
         rng = np.random.default_rng(self.rng)
         params = self._initial(xp, rng, relevance.shape[1], features)
         trained = [p for name, p in params.items() if name != "table"]
-        state = {"xp": xp, "rng": rng, "features": features, "adam": Adam(trained, lr=self.learning_rate),
-                 "moments": [xp.zeros(params["table"].shape, np.float32) for _ in range(2)]}
+        state = {
+            "xp": xp,
+            "rng": rng,
+            "features": features,
+            "adam": Adam(trained, lr=self.learning_rate),
+            "moments": [xp.zeros(params["table"].shape, np.float32) for _ in range(2)],
+        }
         curve, bar = [], progress_bar(self.n_epochs, "epochs") if progress else None
         try:
             for epoch in range(self.n_epochs):
@@ -298,7 +340,9 @@ class ClarificationRanker:
         on_device(query_indices=indices, params_=self.params_["table"])
         h = xp.empty((len(offsets) - 1, self.dim), np.float32)
         for first in range(0, len(h), CHUNK):
-            h[first:first + CHUNK] = _encode(xp, self.params_, indices, xp.ascontiguousarray(offsets[first:first + CHUNK + 1]))[0]
+            h[first : first + CHUNK] = _encode(
+                xp, self.params_, indices, xp.ascontiguousarray(offsets[first : first + CHUNK + 1])
+            )[0]
         return h
 
     # --- checks
@@ -311,31 +355,44 @@ class ClarificationRanker:
         indices = _checked_integers(xp, "query_indices", indices, self.n_buckets - 1)
         offsets = _checked_integers(xp, "query_offsets", offsets, len(indices))
         if not len(offsets) or bool((offsets[1:] < offsets[:-1]).any()):
-            raise ValueError(f"query_offsets must ascend, and hold one more than there are queries (got {len(offsets)} offsets)")
+            raise ValueError(
+                f"query_offsets must ascend, and hold one more than there are queries (got "
+                f"{len(offsets)} offsets)"
+            )
         return xp, indices, offsets
 
     def _checked(self, query_indices, query_offsets, relevance, features):
         xp, indices, offsets = self._checked_queries(query_indices, query_offsets)
         if relevance is None:
             raise TypeError("relevance must be a NumPy or CuPy array (got None)")
-        _, (_, relevance, features) = on_device(query_indices=indices, relevance=relevance, question_features=features)
+        _, (_, relevance, features) = on_device(
+            query_indices=indices, relevance=relevance, question_features=features
+        )
         if relevance.dtype.kind not in "iubf":
             raise TypeError(f"relevance must hold numbers (got dtype {relevance.dtype})")
         if relevance.ndim != 2 or len(relevance) != len(offsets) - 1:
-            raise ValueError(f"relevance must have shape (Q, C) with Q={len(offsets) - 1} (got {relevance.shape})")
+            raise ValueError(
+                f"relevance must have shape (Q, C) with Q={len(offsets) - 1} (got "
+                f"{relevance.shape})"
+            )
         most = 31 if self.loss == "lambdarank" else 1 if self.loss == "pointwise" else None
         relevance = relevance.astype(np.float32)
         checked_lists(xp.zeros(relevance.shape, np.float32), relevance, None, None, most)
         if features is not None:
             float_dtype(question_features=features)
             if features.ndim != 2 or len(features) != relevance.shape[1]:
-                raise ValueError(f"question_features must have shape (C, F) with C={relevance.shape[1]} (got {features.shape})")
+                raise ValueError(
+                    f"question_features must have shape (C, F) with C={relevance.shape[1]} (got "
+                    f"{features.shape})"
+                )
             if not bool(xp.isfinite(features).all()):
                 raise ValueError("question_features must be finite (got nan or inf)")
             features = xp.ascontiguousarray(features.astype(np.float32))
         kept = xp.nonzero((relevance > 0).any(1))[0]
         if not len(kept):
-            raise ValueError("relevance must be above 0 somewhere (got no query with a relevant question)")
+            raise ValueError(
+                "relevance must be above 0 somewhere (got no query with a relevant question)"
+            )
         indices, offsets = _gathered(xp, indices, offsets, kept)
         return xp, indices, offsets, relevance[kept], features
 
@@ -345,12 +402,18 @@ class ClarificationRanker:
         def normal(*shape, scale):
             return xp.asarray((scale * rng.standard_normal(shape)).astype(np.float32))
 
-        params = {"table": normal(self.n_buckets, self.dim, scale=0.1),
-                  "w1": normal(self.dim, self.hidden, scale=math.sqrt(2 / self.dim)), "b1": xp.zeros(self.hidden, np.float32),
-                  "w2": normal(self.hidden, self.dim, scale=math.sqrt(1 / self.hidden)), "b2": xp.zeros(self.dim, np.float32),
-                  "questions": normal(n_questions, self.dim, scale=0.1)}
+        params = {
+            "table": normal(self.n_buckets, self.dim, scale=0.1),
+            "w1": normal(self.dim, self.hidden, scale=math.sqrt(2 / self.dim)),
+            "b1": xp.zeros(self.hidden, np.float32),
+            "w2": normal(self.hidden, self.dim, scale=math.sqrt(1 / self.hidden)),
+            "b2": xp.zeros(self.dim, np.float32),
+            "questions": normal(n_questions, self.dim, scale=0.1),
+        }
         if features is not None:
-            params["features"] = normal(features.shape[1], self.dim, scale=0.1 / math.sqrt(max(features.shape[1], 1)))
+            params["features"] = normal(
+                features.shape[1], self.dim, scale=0.1 / math.sqrt(max(features.shape[1], 1))
+            )
         return params
 
     def _epoch(self, params, state, indices, offsets, relevance):
@@ -361,7 +424,13 @@ class ClarificationRanker:
         relevance = relevance[order]
         for first in range(0, count, self.batch_size):
             batch = slice(first, first + self.batch_size)
-            total += self._step(params, state, indices, xp.ascontiguousarray(offsets[first:first + self.batch_size + 1]), relevance[batch])
+            total += self._step(
+                params,
+                state,
+                indices,
+                xp.ascontiguousarray(offsets[first : first + self.batch_size + 1]),
+                relevance[batch],
+            )
         return total / count
 
     def _step(self, params, state, indices, offsets, relevance):
@@ -373,7 +442,14 @@ class ClarificationRanker:
             kept = xp.asarray(kept.astype(np.float32))
         h, tape = _encode(xp, params, indices, offsets, kept)
         vectors = _questions(params, state["features"])
-        lists = Lists(xp, (h @ vectors.T).reshape(-1), relevance.reshape(-1), xp.arange(count + 1) * questions, questions, None)
+        lists = Lists(
+            xp,
+            (h @ vectors.T).reshape(-1),
+            relevance.reshape(-1),
+            xp.arange(count + 1) * questions,
+            questions,
+            None,
+        )
         total, grad, _ = list_losses(lists, self.loss, 1 / count)
         grad = grad.reshape(count, questions)
         grad_vectors, grads, grad_mean = grad.T @ h, *_encode_vjp(grad @ vectors, tape, kept)
@@ -385,12 +461,15 @@ class ClarificationRanker:
         return total
 
     def _update_rows(self, table, state, indices, offsets, grad_mean):
-        """A step of Adam on the rows that the batch touches; places of one row are summed in their order."""
+        """A step of Adam on the rows that the batch touches; places of one row are summed in their
+        order."""
         xp, first, last = state["xp"], int(offsets[0]), int(offsets[-1])
         if first == last:
             return
         buckets = indices[first:last]
-        short = buckets.astype(np.uint16) if len(table) <= 1 << 16 else buckets  # NumPy sorts short integers by their digits
+        short = (
+            buckets.astype(np.uint16) if len(table) <= 1 << 16 else buckets
+        )  # NumPy sorts short integers by their digits
         order = xp.argsort(short, kind="stable")
         buckets = buckets[order]
         bags = xp.searchsorted(offsets[1:], first + order, side="right").astype(np.int64)
@@ -401,8 +480,19 @@ class ClarificationRanker:
         weights = (1 / xp.maximum(offsets[1:] - offsets[:-1], 1)).astype(np.float32)
         step = state["adam"].steps
         root = math.sqrt(1 - BETA2**step)
-        lazy_adam_rows(buckets[starts], ends, bags, weights, xp.ascontiguousarray(grad_mean), table, *state["moments"], BETA1, BETA2,
-                       self.learning_rate / (1 - BETA1**step) * root, EPS * root)
+        lazy_adam_rows(
+            buckets[starts],
+            ends,
+            bags,
+            weights,
+            xp.ascontiguousarray(grad_mean),
+            table,
+            *state["moments"],
+            BETA1,
+            BETA2,
+            self.learning_rate / (1 - BETA1**step) * root,
+            EPS * root,
+        )
 
 
 def _gathered(xp, indices, offsets, order):
@@ -416,7 +506,11 @@ def _gathered(xp, indices, offsets, order):
 
 
 def _questions(params, features):
-    return params["questions"] if features is None else params["questions"] + features @ params["features"]
+    return (
+        params["questions"]
+        if features is None
+        else params["questions"] + features @ params["features"]
+    )
 
 
 def _encode(xp, params, indices, offsets, kept=None):
@@ -439,10 +533,14 @@ def _encode_vjp(grad, tape, kept):
     return [grad_w1, grad_b1, grad_w2, grad_b2], grad_mean if kept is None else grad_mean * kept
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T table[v, d]; in int64 indices[z]; in int64 offsets[b+1]; out T mean[b, d]", split="b", gpu="warp")
+@kernel(
+    "in T table[v, d]; in int64 indices[z]; in int64 offsets[b+1]; out T mean[b, d]",
+    split="b",
+    gpu="warp",
+)
 def bag_means(table, indices, offsets, mean, start, stop):
     """Means of rows of a table, 0 of none."""
     for i in range(start, stop):
@@ -457,10 +555,18 @@ def bag_means(table, indices, offsets, mean, start, stop):
             row[j] *= scale
 
 
-@kernel("in int64 rows[r]; in int64 ends[r+1]; in int64 bags[z]; in T weights[b]; in T grad[b, d]; inout T table[v, d]; inout T m[v, d]; "
-        "inout T s[v, d]; T beta1; T beta2; T lr; T eps; scratch T slope[d]", split="r", gpu="warp")
-def lazy_adam_rows(rows, ends, bags, weights, grad, table, m, s, beta1, beta2, lr, eps, slope, start, stop):
-    """A step of Adam on different rows, from the gradients of the bags' means; place p of row i lies in ``bags[p]``."""
+@kernel(
+    "in int64 rows[r]; in int64 ends[r+1]; in int64 bags[z]; in T weights[b]; in T grad[b, d]; "
+    "inout T table[v, d]; inout T m[v, d]; "
+    "inout T s[v, d]; T beta1; T beta2; T lr; T eps; scratch T slope[d]",
+    split="r",
+    gpu="warp",
+)
+def lazy_adam_rows(
+    rows, ends, bags, weights, grad, table, m, s, beta1, beta2, lr, eps, slope, start, stop
+):
+    """A step of Adam on different rows, from the gradients of the bags' means; place p of row i
+    lies in ``bags[p]``."""
     one = table.dtype.type(1)
     for i in range(start, stop):
         slope[:] = 0

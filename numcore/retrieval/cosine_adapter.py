@@ -1,9 +1,12 @@
-"""From the cosines of search results to relevance, by a map that each query has of its own: then one threshold cuts all lists.
+"""From the cosines of search results to relevance, by a map that each query has of its own: then
+one threshold cuts all lists.
 
-How large the cosine of a relevant result is differs from query to query. A small network reads the query's embedding and gives the two or
-three parameters of a non-decreasing map from cosine to relevance, so that the order of a query's results stays and only the place changes
-where its list ends. The network runs once for each query; map, loss and gradients of its results are one pass over them. N. Rossi, J. Lin,
-F. Liu, Z. Yang, T. Lee, A. Magnani, C. Liao, "Relevance Filtering for Embedding-based Retrieval", CIKM 2024.
+How large the cosine of a relevant result is differs from query to query. A small network reads the
+query's embedding and gives the two or three parameters of a non-decreasing map from cosine to
+relevance, so that the order of a query's results stays and only the place changes where its list
+ends. The network runs once for each query; map, loss and gradients of its results are one pass over
+them. N. Rossi, J. Lin, F. Liu, Z. Yang, T. Lee, A. Magnani, C. Liao, "Relevance Filtering for
+Embedding-based Retrieval", CIKM 2024.
 """
 
 import contextlib
@@ -25,7 +28,10 @@ LEAST_POWER = 0.05
 LEAST_SLOPE = 1e-3  # of the map that training starts from
 NEWTON_STEPS, HALVINGS = 20, 10
 CONVERGED = 1e-8  # twice the relative decrease of the loss that is to be expected
-BLOCK, LANES = 256, 16  # results that one loop after the other goes over, and sums that run side by side
+BLOCK, LANES = (
+    256,
+    16,
+)  # results that one loop after the other goes over, and sums that run side by side
 
 
 class CosineAdapter:
@@ -34,7 +40,8 @@ class CosineAdapter:
     Parameters
     ----------
     mapping : {"linear", "sqrt", "power", "quadratic"}
-        With u = (1 + x) / 2 for a cosine x: σ(a x + b), σ(a √u + b), σ(a u^c + b), or σ(a u² + e u + b), a, e >= 0, c > 0.05.
+        With u = (1 + x) / 2 for a cosine x: σ(a x + b), σ(a √u + b), σ(a u^c + b), or σ(a u² + e u
+        + b), a, e >= 0, c > 0.05.
     hidden : sequence of int
         Sizes of the hidden layers.
     dropout : float
@@ -46,7 +53,8 @@ class CosineAdapter:
     weight_decay : float
         See :class:`numcore.nn.Adam`.
     validation_fraction : float
-        Share of the queries, in [0, 1), whose loss says which weights are kept, and when to stop; with 0 the last ones are kept.
+        Share of the queries, in [0, 1), whose loss says which weights are kept, and when to stop;
+        with 0 the last ones are kept.
     patience : int
         Training stops after so many epochs without a better loss.
     pos_weight : float, optional
@@ -70,46 +78,74 @@ class CosineAdapter:
     ValueError, TypeError
         An option out of range or of another type.
 
-    Notes
-    -----
-    The loss is the binary cross-entropy of a query's results, averaged over them, then over the queries. The last layer starts with weights
-    of zero and biases that give the best map that is the same for all queries (for "power" with c = 1, for "quadratic" with a near 0),
-    found by 20 Newton steps. An epoch costs O(nq d h + n) operations for n results; beside the arrays given and relevance as floats, memory
-    is that of a batch of queries.
+    Notes ----- The loss is the binary cross-entropy of a query's results, averaged over them, then
+    over the queries. The last layer starts with weights of zero and biases that give the best map
+    that is the same for all queries (for "power" with c = 1, for "quadratic" with a near 0), found
+    by 20 Newton steps. An epoch costs O(nq d h + n) operations for n results; beside the arrays
+    given and relevance as floats, memory is that of a batch of queries.
 
-    References
-    ----------
-    N. Rossi et al., "Relevance Filtering for Embedding-based Retrieval", CIKM 2024; J. Platt, "Probabilistic outputs for support vector
-    machines", 1999.
+    References ---------- N. Rossi et al., "Relevance Filtering for Embedding-based Retrieval", CIKM
+    2024; J. Platt, "Probabilistic outputs for support vector machines", 1999.
 
     Examples
     --------
     >>> import numpy as np
     >>> from numcore.retrieval import CosineAdapter
     >>> queries = np.array([[1.0, 0.0], [0.0, 1.0]])
-    >>> cosines, relevance = np.array([[0.9, 0.8, 0.7], [0.5, 0.4, 0.3]]), np.array([[1, 1, 0], [1, 0, 0]])
-    >>> adapter = CosineAdapter(mapping="linear", learning_rate=0.1, n_epochs=200, validation_fraction=0, rng=0)
+    >>> cosines, relevance = (
+    ...     np.array([[0.9, 0.8, 0.7], [0.5, 0.4, 0.3]]),
+    ...     np.array([[1, 1, 0], [1, 0, 0]]),
+    ... )
+    >>> adapter = CosineAdapter(
+    ...     mapping="linear", learning_rate=0.1, n_epochs=200, validation_fraction=0, rng=0
+    ... )
     >>> adapter.fit(queries, cosines, relevance).transform(queries, cosines) > 0.5
     array([[ True,  True, False],
            [ True, False, False]])
     """
 
-    def __init__(self, *, mapping="power", hidden=(64,), dropout=0.0, learning_rate=1e-3, n_epochs=50, batch_size=256, weight_decay=0.0,
-                 validation_fraction=0.1, patience=5, pos_weight=None, rng=None, callback=None, progress=False):
+    def __init__(
+        self,
+        *,
+        mapping="power",
+        hidden=(64,),
+        dropout=0.0,
+        learning_rate=1e-3,
+        n_epochs=50,
+        batch_size=256,
+        weight_decay=0.0,
+        validation_fraction=0.1,
+        patience=5,
+        pos_weight=None,
+        rng=None,
+        callback=None,
+        progress=False,
+    ):
         self.mapping = checked_choice("mapping", mapping, MAPPINGS)
         if not isinstance(hidden, (tuple, list)):
             raise TypeError(f"hidden must be a sequence of integers (got {hidden!r:.80})")
         self.hidden = tuple(checked_count("hidden", size, least=1) for size in hidden)
         self.dropout = checked_number("dropout", dropout, least=0, below=1)
         self.learning_rate = checked_number("learning_rate", learning_rate, above=0)
-        self.n_epochs, self.batch_size = checked_count("n_epochs", n_epochs), checked_count("batch_size", batch_size, least=1)
+        self.n_epochs, self.batch_size = (
+            checked_count("n_epochs", n_epochs),
+            checked_count("batch_size", batch_size, least=1),
+        )
         self.weight_decay = checked_number("weight_decay", weight_decay, least=0)
-        self.validation_fraction = checked_number("validation_fraction", validation_fraction, least=0, below=1)
+        self.validation_fraction = checked_number(
+            "validation_fraction", validation_fraction, least=0, below=1
+        )
         self.patience = checked_count("patience", patience, least=1)
-        self.pos_weight = 1.0 if pos_weight is None else checked_number("pos_weight", pos_weight, above=0)
+        self.pos_weight = (
+            1.0 if pos_weight is None else checked_number("pos_weight", pos_weight, above=0)
+        )
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-        self.rng, self.callback, self.progress = np.random.default_rng(rng), callback, checked_bool("progress", progress)
+        self.rng, self.callback, self.progress = (
+            np.random.default_rng(rng),
+            callback,
+            checked_bool("progress", progress),
+        )
         self._code, self.weights_ = MAPPINGS.index(mapping), None
 
     # --- training
@@ -135,7 +171,8 @@ class CosineAdapter:
         Raises
         ------
         ValueError
-            Shapes that do not fit, numbers out of range or not finite, relevance that is 0 everywhere or 1 everywhere.
+            Shapes that do not fit, numbers out of range or not finite, relevance that is 0
+            everywhere or 1 everywhere.
         TypeError
             Other or mixed dtypes or devices.
         """
@@ -155,7 +192,11 @@ class CosineAdapter:
         if held:
             best = self._mean_loss(data, validation), [w.copy() for w in self.weights_]
         adam = Adam(self.weights_, lr=self.learning_rate, weight_decay=self.weight_decay)
-        with progress_bar(self.n_epochs, "epochs") if self.progress else contextlib.nullcontext() as bar:
+        with (
+            progress_bar(self.n_epochs, "epochs")
+            if self.progress
+            else contextlib.nullcontext() as bar
+        ):
             for epoch in range(self.n_epochs):
                 self.loss_curve_.append(self._epoch(data, self.rng.permutation(train), adam))
                 if self.progress:
@@ -166,7 +207,9 @@ class CosineAdapter:
                     waited = 0 if better else waited + 1
                     if better:
                         best = self.validation_curve_[-1], [w.copy() for w in self.weights_]
-                ended = self.callback is not None and self.callback(epoch, self.loss_curve_[-1]) is True
+                ended = (
+                    self.callback is not None and self.callback(epoch, self.loss_curve_[-1]) is True
+                )
                 if ended or waited >= self.patience:
                     break
         if held:
@@ -174,20 +217,25 @@ class CosineAdapter:
         return self
 
     def _first_weights(self, data):
-        """Hidden layers as Kaiming He et al. start them; the last one gives all queries the map of `_common_map`."""
+        """Hidden layers as Kaiming He et al. start them; the last one gives all queries the map of
+        `_common_map`."""
         sizes, weights = (data.x.shape[1], *self.hidden), []
         for n_in, n_out in itertools.pairwise(sizes):
             w = self.rng.standard_normal((n_in, n_out)) * math.sqrt(2 / max(n_in, 1))
             weights += [data.xp.asarray(w.astype(data.x.dtype)), data.xp.zeros(n_out, data.x.dtype)]
         start = np.asarray(_common_map(data, self._code, self.pos_weight), data.x.dtype)
-        return [*weights, data.xp.zeros((sizes[-1], len(start)), data.x.dtype), data.xp.asarray(start)]
+        return [
+            *weights,
+            data.xp.zeros((sizes[-1], len(start)), data.x.dtype),
+            data.xp.asarray(start),
+        ]
 
     def _epoch(self, data, order, adam):
         from ..nn.layers import dense_vjp
 
         total = 0.0
         for first in range(0, len(order), self.batch_size):
-            batch = data.xp.asarray(order[first:first + self.batch_size])
+            batch = data.xp.asarray(order[first : first + self.batch_size])
             raw, caches = self._network(data.xp, data.x[batch], self.dropout)
             losses, grad = self._losses(data, batch, raw)
             total += float(losses.astype(np.float64).sum())
@@ -196,14 +244,17 @@ class CosineAdapter:
                 grad = grad if mask is None else grad * mask
                 if layer:
                     grad, *more = dense_vjp(grad, cache)
-                else:  # nobody asks for the gradient by the embeddings, which would be as dear as that by the weights
+                else:
+                    # nobody asks for the gradient by the embeddings, which would be as dear as that
+                    # by the weights
                     more = cache.x.T @ grad, grad.sum(axis=0)
                 grads = [*more, *grads]
             adam.step(grads)
         return total / max(len(order), 1)
 
     def _network(self, xp, x, dropout=0.0):
-        """The raw parameters of each query, and for each layer its cache and what its output was multiplied by."""
+        """The raw parameters of each query, and for each layer its cache and what its output was
+        multiplied by."""
         from ..nn.layers import dense
 
         caches, last = [], len(self.weights_) // 2 - 1
@@ -213,7 +264,10 @@ class CosineAdapter:
             if layer < last:
                 mask = (x > 0).astype(x.dtype)
                 if dropout:
-                    mask *= xp.asarray((self.rng.random(x.shape) >= dropout).astype(x.dtype) / x.dtype.type(1 - dropout))
+                    mask *= xp.asarray(
+                        (self.rng.random(x.shape) >= dropout).astype(x.dtype)
+                        / x.dtype.type(1 - dropout)
+                    )
                 x = x * mask
             caches.append((cache, mask))
         return x, caches
@@ -221,14 +275,23 @@ class CosineAdapter:
     def _losses(self, data, batch, raw):
         """(b,) losses of queries, and the gradient of their mean by the raw parameters."""
         losses, grad = (data.xp.empty(shape, raw.dtype) for shape in (len(batch), raw.shape))
-        adapter_loss(data.xp.ascontiguousarray(raw), data.offsets[batch], data.offsets[batch + 1], data.cosines, data.relevance, losses,
-                     grad, self._code, self.pos_weight)
+        adapter_loss(
+            data.xp.ascontiguousarray(raw),
+            data.offsets[batch],
+            data.offsets[batch + 1],
+            data.cosines,
+            data.relevance,
+            losses,
+            grad,
+            self._code,
+            self.pos_weight,
+        )
         return losses, grad / raw.dtype.type(len(batch))
 
     def _mean_loss(self, data, queries):
         total = 0.0
         for first in range(0, len(queries), self.batch_size):
-            batch = data.xp.asarray(queries[first:first + self.batch_size])
+            batch = data.xp.asarray(queries[first : first + self.batch_size])
             losses, _ = self._losses(data, batch, self._network(data.xp, data.x[batch])[0])
             total += float(losses.astype(np.float64).sum())
         return total / len(queries)
@@ -262,7 +325,9 @@ class CosineAdapter:
         result = xp.empty(raw.shape, raw.dtype)
         result[:, 0], result[:, 1] = softplus(xp.ascontiguousarray(raw[:, 0])), raw[:, 1]
         if raw.shape[1] > 2:
-            result[:, 2] = softplus(xp.ascontiguousarray(raw[:, 2])) + (LEAST_POWER if self._code == POWER else 0)
+            result[:, 2] = softplus(xp.ascontiguousarray(raw[:, 2])) + (
+                LEAST_POWER if self._code == POWER else 0
+            )
         return result
 
     def transform(self, query_embeddings, cosines, *, offsets=None):
@@ -293,17 +358,30 @@ class CosineAdapter:
         xp, cosines, offsets = checked_lists("cosines", cosines, offsets, nan=True)
         float_dtype(query_embeddings=parameters, cosines=cosines)
         if len(parameters) != len(offsets) - 1:
-            raise ValueError(f"query_embeddings must have shape ({len(offsets) - 1}, d), as cosines say (got {len(parameters)} rows)")
+            raise ValueError(
+                f"query_embeddings must have shape ({len(offsets) - 1}, d), as cosines say (got "
+                f"{len(parameters)} rows)"
+            )
         scores, wrong = xp.empty(cosines.shape, cosines.dtype), xp.zeros(len(parameters), np.int64)
         if len(parameters):
             flat = xp.ascontiguousarray(cosines).reshape(-1)
-            adapter_scores(parameters, offsets[:-1], offsets[1:], flat, scores.reshape(-1), wrong, self._code, 1 + TOLERANCE)
+            adapter_scores(
+                parameters,
+                offsets[:-1],
+                offsets[1:],
+                flat,
+                scores.reshape(-1),
+                wrong,
+                self._code,
+                1 + TOLERANCE,
+            )
         if bool(wrong.any()):
             checked_cosines(xp, cosines)
         return scores
 
     def cosine_cutoff(self, query_embeddings, threshold):
-        """The cosine from which on a query's results have at least a relevance: a limit for the search engine.
+        """The cosine from which on a query's results have at least a relevance: a limit for the
+        search engine.
 
         Parameters
         ----------
@@ -330,18 +408,24 @@ class CosineAdapter:
         xp, (parameters,) = on_device(parameters=parameters)
         p = parameters.astype(np.float64)
         a, b = p[:, 0], p[:, 1]
-        logit = math.log(threshold) - math.log1p(-threshold) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
+        logit = (
+            math.log(threshold) - math.log1p(-threshold)
+            if 0 < threshold < 1
+            else math.copysign(math.inf, threshold - 0.5)
+        )
         with np.errstate(all="ignore"):
             rest = logit - b
             if self._code == LINEAR:
                 cosine = rest / a
             elif self._code == SQRT:
-                cosine = 2 * xp.maximum(rest / a, 0)**2 - 1
+                cosine = 2 * xp.maximum(rest / a, 0) ** 2 - 1
             elif self._code == POWER:
-                cosine = 2 * xp.maximum(rest / a, 0)**(1 / p[:, 2]) - 1
+                cosine = 2 * xp.maximum(rest / a, 0) ** (1 / p[:, 2]) - 1
             else:
                 e = p[:, 2]
-                cosine = 4 * xp.maximum(rest, 0) / (e + xp.sqrt(e * e + 4 * a * xp.maximum(rest, 0))) - 1
+                cosine = (
+                    4 * xp.maximum(rest, 0) / (e + xp.sqrt(e * e + 4 * a * xp.maximum(rest, 0))) - 1
+                )
         reachable = rest if self._code != LINEAR else cosine + 1
         cosine = xp.where(reachable <= 0, -math.inf, xp.where(cosine <= 1, cosine, math.inf))
         return cosine.astype(parameters.dtype)
@@ -356,7 +440,10 @@ class CosineAdapter:
             raise TypeError("query_embeddings must be a NumPy or CuPy array (got None)")
         float_dtype(query_embeddings=x, cosines=cosines)
         if x.ndim != 2 or len(x) != len(offsets) - 1:
-            raise ValueError(f"query_embeddings must have shape ({len(offsets) - 1}, d), as cosines say (got {x.shape})")
+            raise ValueError(
+                f"query_embeddings must have shape ({len(offsets) - 1}, d), as cosines say (got "
+                f"{x.shape})"
+            )
         if not bool(xp.isfinite(x).all()):
             raise ValueError("query_embeddings must be finite (got nan or inf)")
         return xp, x, cosines, offsets
@@ -370,25 +457,43 @@ class CosineAdapter:
             raise TypeError("query_embeddings must be a NumPy or CuPy array (got None)")
         float_dtype(query_embeddings=x, weights_=w)
         if x.ndim != 2 or x.shape[1] != len(w):
-            raise ValueError(f"query_embeddings must have shape (nq, {len(w)}), as in training (got {x.shape})")
+            raise ValueError(
+                f"query_embeddings must have shape (nq, {len(w)}), as in training (got {x.shape})"
+            )
         if not bool(xp.isfinite(x).all()):
             raise ValueError("query_embeddings must be finite (got nan or inf)")
         return xp, x
 
 
 class _Results:
-    """What training goes over: embeddings (nq, d), cosines and relevance (n,), offsets (nq + 1,)."""
+    """What training goes over: embeddings (nq, d), cosines and relevance (n,), offsets (nq +
+    1,)."""
 
     def __init__(self, xp, x, cosines, relevance, offsets):
         self.xp, self.x, self.offsets = xp, x, offsets
-        self.cosines, self.relevance = xp.ascontiguousarray(cosines), xp.ascontiguousarray(relevance)
+        self.cosines, self.relevance = (
+            xp.ascontiguousarray(cosines),
+            xp.ascontiguousarray(relevance),
+        )
 
 
 def _common_map(data, code, pos_weight):
-    """Raw parameters of the best σ(slope f + b) with slope >= LEAST_SLOPE, by Newton steps that are halved until the loss decreases."""
+    """Raw parameters of the best σ(slope f + b) with slope >= LEAST_SLOPE, by Newton steps that are
+    halved until the loss decreases."""
+
     def moments(slope, b):
         result = data.xp.empty((len(data.offsets) - 1, 6), data.x.dtype)
-        logistic_moments(data.offsets[:-1], data.offsets[1:], data.cosines, data.relevance, result, code, slope, b, pos_weight)
+        logistic_moments(
+            data.offsets[:-1],
+            data.offsets[1:],
+            data.cosines,
+            data.relevance,
+            result,
+            code,
+            slope,
+            b,
+            pos_weight,
+        )
         return result.astype(np.float64).sum(axis=0).tolist()
 
     slope, b = 1.0, 0.0
@@ -399,7 +504,10 @@ def _common_map(data, code, pos_weight):
         if slope <= LEAST_SLOPE and by_slope > 0 or determinant <= 1e-14 * h_ss * h_bb:
             steps = 0.0, by_b / h_bb if h_bb > 0 else 0.0
         else:
-            steps = (h_bb * by_slope - h_sb * by_b) / determinant, (h_ss * by_b - h_sb * by_slope) / determinant
+            steps = (
+                (h_bb * by_slope - h_sb * by_b) / determinant,
+                (h_ss * by_b - h_sb * by_slope) / determinant,
+            )
         if by_slope * steps[0] + by_b * steps[1] <= CONVERGED * loss:
             break
         for halving in range(HALVINGS):
@@ -416,13 +524,35 @@ def _common_map(data, code, pos_weight):
     return (-6.0, b, raw) if code == QUADRATIC else (raw, b)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T raw[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; out T losses[q]; out T grad[q, p]; "
-        "int64 code; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; scratch T loss[256]; scratch float64 sums[64]",
-        split="q", gpu="warp")
-def adapter_loss(raw, begins, ends, cosines, relevance, losses, grad, code, pos_weight, f, h, dz, loss, sums, start, stop):
+@kernel(
+    "in T raw[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; "
+    "out T losses[q]; out T grad[q, p]; "
+    "int64 code; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; "
+    "scratch T loss[256]; scratch float64 sums[64]",
+    split="q",
+    gpu="warp",
+)
+def adapter_loss(
+    raw,
+    begins,
+    ends,
+    cosines,
+    relevance,
+    losses,
+    grad,
+    code,
+    pos_weight,
+    f,
+    h,
+    dz,
+    loss,
+    sums,
+    start,
+    stop,
+):
     """Mean loss of each query and its gradient by the raw parameters."""
     zero = raw.dtype.type(0)
     for q in range(start, stop):
@@ -456,11 +586,17 @@ def adapter_loss(raw, begins, ends, cosines, relevance, losses, grad, code, pos_
         grad[q, 0] = sums[LANES] / count * -math.expm1(-float(a))  # softplus' = 1 - exp(-softplus)
         grad[q, 1] = sums[2 * LANES] / count
         if code >= POWER:
-            grad[q, 2] = sums[3 * LANES] / count * (float(a) if code == POWER else 1.0) * -math.expm1(-float(third))
+            grad[q, 2] = (
+                sums[3 * LANES]
+                / count
+                * (float(a) if code == POWER else 1.0)
+                * -math.expm1(-float(third))
+            )
 
 
 def in_lanes(x, first, last, copy):
-    """How many times `LANES` the numbers x[first:last] fill, here with zeros behind: loops over so many are vector instructions alone."""
+    """How many times `LANES` the numbers x[first:last] fill, here with zeros behind: loops over so
+    many are vector instructions alone."""
     first, size = np.uintp(first), np.uintp(last - first)
     blocks = (size + np.uintp(LANES - 1)) // np.uintp(LANES)
     for j in range(size):
@@ -471,7 +607,8 @@ def in_lanes(x, first, last, copy):
 
 
 def features(blocks, code, c, f, h):
-    """z = a f + b, and e h more for "quadratic"; for "power" a h is the derivative of z by c. f are cosines first, clipped to [-1, 1]."""
+    """z = a f + b, and e h more for "quadratic"; for "power" a h is the derivative of z by c. f are
+    cosines first, clipped to [-1, 1]."""
     zero, half, one = f.dtype.type(0), f.dtype.type(0.5), f.dtype.type(1)
     for block in range(blocks):
         for lane in range(LANES):
@@ -511,9 +648,16 @@ def slopes(blocks, a, b, e, pos_weight, f, h, dz, loss):
             dz[j] = one - y - weight * ((tail if z >= zero else one) / (one + tail))
 
 
-@kernel("in T parameters[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; out T scores[n]; out int64 wrong[q]; "
-        "int64 code; T limit; scratch T f[256]; scratch T h[256]", split="q", gpu="warp")
-def adapter_scores(parameters, begins, ends, cosines, scores, wrong, code, limit, f, h, start, stop):
+@kernel(
+    "in T parameters[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; "
+    "out T scores[n]; out int64 wrong[q]; "
+    "int64 code; T limit; scratch T f[256]; scratch T h[256]",
+    split="q",
+    gpu="warp",
+)
+def adapter_scores(
+    parameters, begins, ends, cosines, scores, wrong, code, limit, f, h, start, stop
+):
     """`wrong` counts the cosines that are none, which is quicker here than in a pass of its own."""
     zero, one = scores.dtype.type(0), scores.dtype.type(1)
     for q in range(start, stop):
@@ -537,11 +681,34 @@ def adapter_scores(parameters, begins, ends, cosines, scores, wrong, code, limit
         wrong[q] = count
 
 
-@kernel("in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; out T moments[q, 6]; int64 code; T slope; "
-        "T b; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; scratch T loss[256]; scratch float64 sums[96]",
-        split="q", gpu="warp")
-def logistic_moments(begins, ends, cosines, relevance, moments, code, slope, b, pos_weight, f, h, dz, loss, sums, start, stop):
-    """Loss, gradient and Hessian in (slope, b) of σ(slope f + b), f being the cosine, √u, or u: means over each query's results."""
+@kernel(
+    "in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; "
+    "out T moments[q, 6]; int64 code; T slope; "
+    "T b; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; "
+    "scratch T loss[256]; scratch float64 sums[96]",
+    split="q",
+    gpu="warp",
+)
+def logistic_moments(
+    begins,
+    ends,
+    cosines,
+    relevance,
+    moments,
+    code,
+    slope,
+    b,
+    pos_weight,
+    f,
+    h,
+    dz,
+    loss,
+    sums,
+    start,
+    stop,
+):
+    """Loss, gradient and Hessian in (slope, b) of σ(slope f + b), f being the cosine, √u, or u:
+    means over each query's results."""
     zero, half, one = f.dtype.type(0), f.dtype.type(0.5), f.dtype.type(1)
     for q in range(start, stop):
         for s in range(6 * LANES):
@@ -559,7 +726,10 @@ def logistic_moments(begins, ends, cosines, relevance, moments, code, slope, b, 
                     j = block * np.uintp(LANES) + np.uintp(lane)
                     y, z = loss[j], slope * f[j] + b
                     tail = exp(-abs(z))
-                    weight, miss = one + (pos_weight - one) * y, (tail if z >= zero else one) / (one + tail)
+                    weight, miss = (
+                        one + (pos_weight - one) * y,
+                        (tail if z >= zero else one) / (one + tail),
+                    )
                     loss[j] = (one - y) * z + weight * (max(-z, zero) + log1p(tail))
                     dz[j] = one - y - weight * miss
                     h[j] = weight * miss * (one - miss)

@@ -1,9 +1,12 @@
-"""Test queries that resemble the training queries, and those that do not: splits of both kinds, overlap of labels, metrics and reports.
+"""Test queries that resemble the training queries, and those that do not: splits of both kinds,
+overlap of labels, metrics and reports.
 
-A retrieval model is trained on queries and tested on others. Test queries close to a training query ask for interpolation, distant ones for
-extrapolation, and a benchmark that mixes them says little about either. Training sets are resampled by the similarity of the embeddings of
-queries, or both sets are cut into buckets by k-means, of which each is left out of training once. J. Zhan, X. Xie, J. Mao, Y. Liu, J. Guo,
-M. Zhang, S. Ma, "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022.
+A retrieval model is trained on queries and tested on others. Test queries close to a training query
+ask for interpolation, distant ones for extrapolation, and a benchmark that mixes them says little
+about either. Training sets are resampled by the similarity of the embeddings of queries, or both
+sets are cut into buckets by k-means, of which each is left out of training once. J. Zhan, X. Xie,
+J. Mao, Y. Liu, J. Guo, M. Zhang, S. Ma, "Evaluating Interpolation and Extrapolation Performance of
+Neural Retrieval Models", CIKM 2022.
 """
 
 import math
@@ -21,11 +24,13 @@ from .topk import topk_inner_product
 STALLED = 1e-6  # relative decrease of the distances below which k-means ends
 
 
-# --- resampled sets ----------------------------------------------------------------------------------------------------------------
+# --- resampled sets -------------------------------------------------------------------------------
 
 
 @routine
-def resample_training(train_queries, test_queries, *, n_per_query, mode, metric="cosine", search=None, rng=None):
+def resample_training(
+    train_queries, test_queries, *, n_per_query, mode, metric="cosine", search=None, rng=None
+):
     """Training queries near to the test queries, or as many that are far from them (ReSTrain).
 
     Parameters
@@ -41,22 +46,24 @@ def resample_training(train_queries, test_queries, *, n_per_query, mode, metric=
     metric : {"cosine", "ip", "l2"}
         Cosine, inner product, or Euclidean distance.
     search : callable, optional
-        ``search(train_queries, test_queries, n_per_query)`` → (nt, n_per_query) int array of training indices, in place of the exact
-        search.
+        ``search(train_queries, test_queries, n_per_query)`` → (nt, n_per_query) int array of
+        training indices, in place of the exact search.
     rng : None, int or numpy.random.Generator, optional
-        Extrapolation takes the training queries whose nearest test query is farthest (ties by the smaller index), or, with `rng`, a uniform
-        sample of those outside of the union.
+        Extrapolation takes the training queries whose nearest test query is farthest (ties by the
+        smaller index), or, with `rng`, a uniform sample of those outside of the union.
 
     Returns
     -------
     (m,) array of int64
-        Ascending training indices. m is the same for both modes, and the two sets share none, so that size is no cause of a difference.
+        Ascending training indices. m is the same for both modes, and the two sets share none, so
+        that size is no cause of a difference.
 
     Raises
     ------
     ValueError
-        `n_per_query` exceeds n, fewer training queries are outside of the union than in it, no test queries, shapes that do not fit,
-        embeddings that are not finite or of length 0, or indices of `search` out of range.
+        `n_per_query` exceeds n, fewer training queries are outside of the union than in it, no test
+        queries, shapes that do not fit, embeddings that are not finite or of length 0, or indices
+        of `search` out of range.
     TypeError
         Other or mixed dtypes or devices, `search` not callable.
 
@@ -64,15 +71,17 @@ def resample_training(train_queries, test_queries, *, n_per_query, mode, metric=
     -----
     One exact search of cost nt n d, for extrapolation without `rng` a second one.
 
-    References
-    ----------
-    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022.
+    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
+    Neural Retrieval Models", CIKM 2022.
 
     Examples
     --------
     >>> train = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [-1.0, 0.0]])
     >>> test = np.array([[1.0, 0.05]])
-    >>> resample_training(train, test, n_per_query=1, mode="interpolate"), resample_training(train, test, n_per_query=1, mode="extrapolate")
+    >>> (
+    ...     resample_training(train, test, n_per_query=1, mode="interpolate"),
+    ...     resample_training(train, test, n_per_query=1, mode="extrapolate"),
+    ... )
     (array([0]), array([3]))
     """
     xp, train, test = _checked_queries(train_queries, test_queries)
@@ -89,12 +98,17 @@ def resample_training(train_queries, test_queries, *, n_per_query, mode, metric=
         near[topk_inner_product(test, train, k, metric=metric).indices] = True
     m = int(near.sum())
     if 2 * m > n:
-        raise ValueError(f"n_per_query must leave as many training queries outside of the union as in it (got {m} of {n} in it)")
+        raise ValueError(
+            f"n_per_query must leave as many training queries outside of the union as in it (got "
+            f"{m} of {n} in it)"
+        )
     if mode == "interpolate":
         return xp.flatnonzero(near).astype(np.int64)
     if rng is not None:
         others = xp.flatnonzero(~near)
-        return xp.sort(others[xp.asarray(np.random.default_rng(rng).choice(n - m, m, replace=False))]).astype(np.int64)
+        return xp.sort(
+            others[xp.asarray(np.random.default_rng(rng).choice(n - m, m, replace=False))]
+        ).astype(np.int64)
     closest = topk_inner_product(train, test, 1, metric=metric).scores[:, 0]
     order = xp.argsort(-closest if metric == "l2" else closest, kind="stable")
     return xp.sort(order[~near[order]][:m]).astype(np.int64)
@@ -127,9 +141,8 @@ def nearest_training_similarity(train_queries, test_queries, *, k=1):
     -----
     An exact search of cost nt n d.
 
-    References
-    ----------
-    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022.
+    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
+    Neural Retrieval Models", CIKM 2022.
 
     Examples
     --------
@@ -148,7 +161,10 @@ def _checked_queries(train, test, least_test=1):
             raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
     float_dtype(train_queries=train, test_queries=test)
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
-        raise ValueError(f"train_queries (n, d) and test_queries (nt, d) must have the same d (got shapes {train.shape}, {test.shape})")
+        raise ValueError(
+            f"train_queries (n, d) and test_queries (nt, d) must have the same d (got shapes "
+            f"{train.shape}, {test.shape})"
+        )
     for name, array, least in (("train_queries", train, 1), ("test_queries", test, least_test)):
         if len(array) < least:
             raise ValueError(f"{name} must hold at least one query (got shape {array.shape})")
@@ -156,7 +172,9 @@ def _checked_queries(train, test, least_test=1):
             raise ValueError(f"{name} must be finite (got nan or inf)")
         zero = ~(array != 0).any(axis=1)
         if bool(zero.any()):
-            raise ValueError(f"{name} must have no row of zeros (got one in row {int(zero.argmax())})")
+            raise ValueError(
+                f"{name} must have no row of zeros (got one in row {int(zero.argmax())})"
+            )
     return xp, train, test
 
 
@@ -164,11 +182,14 @@ def _checked_indices(xp, indices, shape, n):
     indices = xp.asarray(indices)
     whole = indices.shape == shape and indices.dtype.kind in "iu"
     if not whole or indices.size and not (0 <= int(indices.min()) and int(indices.max()) < n):
-        raise ValueError(f"search must return integers of shape {shape} in [0, {n}) (got shape {indices.shape}, dtype {indices.dtype})")
+        raise ValueError(
+            f"search must return integers of shape {shape} in [0, {n}) (got shape {indices.shape}, "
+            f"dtype {indices.dtype})"
+        )
     return indices
 
 
-# --- buckets -----------------------------------------------------------------------------------------------------------------------
+# --- buckets --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,16 +219,22 @@ class BucketSplit:
         Returns
         -------
         train, interpolate, extrapolate : arrays of int64
-            Indices of the training queries outside of bucket i, of the test queries outside of it, and of those in it.
+            Indices of the training queries outside of bucket i, of the test queries outside of it,
+            and of those in it.
         """
         i = checked_count("i", i, most=len(self.centers) - 1)
         xp, (train, test) = on_device(train_bucket=self.train_bucket, test_bucket=self.test_bucket)
-        return tuple(xp.flatnonzero(part).astype(np.int64) for part in (train != i, test != i, test == i))
+        return tuple(
+            xp.flatnonzero(part).astype(np.int64) for part in (train != i, test != i, test == i)
+        )
 
 
 @routine
-def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=True, max_iter=100, rng=None):
-    """Buckets of similar queries, each of which is left out of training once (ReSTTest): k-means over training and test queries.
+def resample_train_test(
+    train_queries, test_queries, *, n_buckets=5, balance=True, max_iter=100, rng=None
+):
+    """Buckets of similar queries, each of which is left out of training once (ReSTTest): k-means
+    over training and test queries.
 
     Parameters
     ----------
@@ -218,22 +245,26 @@ def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=Tru
     n_buckets : int
         At least 2, at most n and at most nt.
     balance : bool
-        Buckets get equal numbers of training queries and equal numbers of test queries, up to one: those that would lose most by another
-        bucket choose first. Else each query goes to the nearest centre, and a bucket may have no test queries.
+        Buckets get equal numbers of training queries and equal numbers of test queries, up to one:
+        those that would lose most by another bucket choose first. Else each query goes to the
+        nearest centre, and a bucket may have no test queries.
     max_iter : int
-        It ends earlier when no query moves, or when the squared distances decrease by less than a millionth.
+        It ends earlier when no query moves, or when the squared distances decrease by less than a
+        millionth.
     rng : None, int or numpy.random.Generator, optional
         For the first centres (k-means++).
 
     Returns
     -------
     BucketSplit
-        ``train_bucket``, ``test_bucket``, ``centers``, and ``fold(i)``. Each test query asks for extrapolation in exactly one fold.
+        ``train_bucket``, ``test_bucket``, ``centers``, and ``fold(i)``. Each test query asks for
+        extrapolation in exactly one fold.
 
     Raises
     ------
     ValueError
-        `n_buckets` is outside of its range, shapes do not fit, embeddings are not finite or of length 0.
+        `n_buckets` is outside of its range, shapes do not fit, embeddings are not finite or of
+        length 0.
     TypeError
         Other or mixed dtypes or devices.
 
@@ -241,10 +272,9 @@ def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=Tru
     -----
     (n + nt) n_buckets d operations in every iteration, as a matrix product.
 
-    References
-    ----------
-    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022; D. Arthur,
-    S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
+    Neural Retrieval Models", CIKM 2022; D. Arthur, S. Vassilvitskii, "k-means++: the advantages of
+    careful seeding", SODA 2007.
 
     Examples
     --------
@@ -255,22 +285,39 @@ def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=Tru
     """
     xp, train, test = _checked_queries(train_queries, test_queries)
     k = checked_count("n_buckets", n_buckets, least=2, most=min(len(train), len(test)))
-    balance, max_iter = checked_bool("balance", balance), checked_count("max_iter", max_iter, least=1)
+    balance, max_iter = (
+        checked_bool("balance", balance),
+        checked_count("max_iter", max_iter, least=1),
+    )
     x = xp.concatenate([train, test])
     with np.errstate(over="ignore", invalid="ignore"):
         middle = x.mean(axis=0)
         x = x - middle  # so that squared distances lose no digits to a common offset
         squares = (x * x).sum(axis=1)
     if not bool(xp.isfinite(squares).all()):
-        raise ValueError("train_queries and test_queries must have finite squared lengths (got an overflow)")
-    centers, bucket, last = _first_centers(xp, x, squares, k, np.random.default_rng(rng)), None, math.inf
+        raise ValueError(
+            "train_queries and test_queries must have finite squared lengths (got an overflow)"
+        )
+    centers, bucket, last = (
+        _first_centers(xp, x, squares, k, np.random.default_rng(rng)),
+        None,
+        math.inf,
+    )
     for _ in range(max_iter):
-        distances = (centers * centers).sum(axis=1) - 2 * (x @ centers.T)  # and squares, the same for all centres
+        distances = (centers * centers).sum(axis=1) - 2 * (
+            x @ centers.T
+        )  # and squares, the same for all centres
         if balance:
-            moved = xp.concatenate([_balanced(xp, distances[:len(train)]), _balanced(xp, distances[len(train):])])
+            moved = xp.concatenate(
+                [_balanced(xp, distances[: len(train)]), _balanced(xp, distances[len(train) :])]
+            )
         else:
             moved = distances.argmin(axis=1)
-        cost = float((xp.take_along_axis(distances, moved[:, None], 1)[:, 0] + squares).astype(np.float64).sum())
+        cost = float(
+            (xp.take_along_axis(distances, moved[:, None], 1)[:, 0] + squares)
+            .astype(np.float64)
+            .sum()
+        )
         if bucket is not None and (cost >= last * (1 - STALLED) or bool((moved == bucket).all())):
             break
         bucket, last = moved, cost
@@ -278,16 +325,19 @@ def resample_train_test(train_queries, test_queries, *, n_buckets=5, balance=Tru
         counts = member.sum(axis=1)[:, None]
         centers = xp.where(counts > 0, (member @ x) / xp.maximum(counts, 1), centers)
     bucket = bucket.astype(np.int64)
-    return BucketSplit(bucket[:len(train)], bucket[len(train):], centers + middle)
+    return BucketSplit(bucket[: len(train)], bucket[len(train) :], centers + middle)
 
 
 def _first_centers(xp, x, squares, k, rng):
-    """Each next centre is a query drawn with probability proportional to its squared distance to the nearest one so far."""
+    """Each next centre is a query drawn with probability proportional to its squared distance to
+    the nearest one so far."""
     chosen = [int(rng.integers(len(x)))]
     nearest = xp.full(len(x), np.inf)
     for _ in range(1, k):
         c = x[chosen[-1]]
-        nearest = xp.minimum(nearest, xp.maximum((squares - 2 * (x @ c) + c @ c).astype(np.float64), 0))
+        nearest = xp.minimum(
+            nearest, xp.maximum((squares - 2 * (x @ c) + c @ c).astype(np.float64), 0)
+        )
         nearest[chosen[-1]] = 0
         total = xp.cumsum(nearest)
         at = float(total[-1]) * rng.random()
@@ -300,14 +350,23 @@ def _balanced(xp, distances):
     order = xp.argsort(nearest_two[:, 0] - nearest_two[:, 1], kind="stable")
     bucket = xp.empty((1, len(distances)), np.int64)
     counts = xp.zeros((1, distances.shape[1]), np.int64)
-    assign_evenly(xp.ascontiguousarray(distances)[None], order.astype(np.int64)[None], bucket, counts)
+    assign_evenly(
+        xp.ascontiguousarray(distances)[None], order.astype(np.int64)[None], bucket, counts
+    )
     return bucket[0]
 
 
-@kernel("in T distances[g, n, b]; in int64 order[g, n]; out int64 bucket[g, n]; inout int64 counts[g, b]", split="g", gpu="warp",
-        threads=32, grain="1")
+@kernel(
+    "in T distances[g, n, b]; in int64 order[g, n]; out int64 bucket[g, n]; "
+    "inout int64 counts[g, b]",
+    split="g",
+    gpu="warp",
+    threads=32,
+    grain="1",
+)
 def assign_evenly(distances, order, bucket, counts, start, stop):
-    """In the given order each item takes the nearest bucket that is not full; n % b buckets get one item more than the others."""
+    """In the given order each item takes the nearest bucket that is not full; n % b buckets get one
+    item more than the others."""
     n, b = distances.shape[1], distances.shape[2]
     for g in range(start, stop):
         larger = n % b
@@ -323,7 +382,7 @@ def assign_evenly(distances, order, bucket, counts, start, stop):
             bucket[g, i] = best
 
 
-# --- judgements --------------------------------------------------------------------------------------------------------------------
+# --- judgements -----------------------------------------------------------------------------------
 
 
 class LabelOverlap(NamedTuple):
@@ -348,18 +407,19 @@ def label_overlap(train_qrels, test_qrels, *, min_relevance=1, min_shared=1):
     Parameters
     ----------
     train_qrels, test_qrels : (r, 3) array of int, CSR, or sparse matrix of SciPy or CuPy
-        Judgements (query, document, relevance), or a matrix of relevance with queries as rows and documents as columns.
+        Judgements (query, document, relevance), or a matrix of relevance with queries as rows and
+        documents as columns.
     min_relevance : float
         From where a document is relevant, above 0.
     min_shared : int
-        How many of a test query's relevant documents must be relevant for some training query, at least 1. The published script of the
-        authors counts a query from 2 on.
+        How many of a test query's relevant documents must be relevant for some training query, at
+        least 1. The published script of the authors counts a query from 2 on.
 
     Returns
     -------
     LabelOverlap
-        ``fraction`` and ``overlapped``, for all queries of an array of judgements, those without relevant documents among them, or for all
-        rows of a matrix.
+        ``fraction`` and ``overlapped``, for all queries of an array of judgements, those without
+        relevant documents among them, or for all rows of a matrix.
 
     Raises
     ------
@@ -368,9 +428,8 @@ def label_overlap(train_qrels, test_qrels, *, min_relevance=1, min_shared=1):
     TypeError
         No integers, no sparse matrix, mixed devices.
 
-    References
-    ----------
-    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022.
+    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
+    Neural Retrieval Models", CIKM 2022.
 
     Examples
     --------
@@ -382,7 +441,9 @@ def label_overlap(train_qrels, test_qrels, *, min_relevance=1, min_shared=1):
     xp, train = judgements("train_qrels", train_qrels)
     xp_test, test = judgements("test_qrels", test_qrels)
     if xp is not xp_test:
-        raise TypeError("arguments must live on one device (got train_qrels and test_qrels on different ones)")
+        raise TypeError(
+            "arguments must live on one device (got train_qrels and test_qrels on different ones)"
+        )
     known = xp.unique(train.documents[train.relevance >= min_relevance])
     if test.count is None:
         queries, row = xp.unique(test.queries, return_inverse=True)
@@ -391,13 +452,17 @@ def label_overlap(train_qrels, test_qrels, *, min_relevance=1, min_shared=1):
         row, count = test.queries, test.count
     relevant = test.relevance >= min_relevance
     at = xp.minimum(xp.searchsorted(known, test.documents), max(len(known) - 1, 0))
-    shared = relevant & (known[at] == test.documents) if len(known) else xp.zeros(relevant.shape, bool)
+    shared = (
+        relevant & (known[at] == test.documents) if len(known) else xp.zeros(relevant.shape, bool)
+    )
     rows = row.reshape(-1)[shared]
-    overlapped = (xp.bincount(rows, minlength=count)[:count] if len(rows) else xp.zeros(count, np.int64)) >= min_shared
+    overlapped = (
+        xp.bincount(rows, minlength=count)[:count] if len(rows) else xp.zeros(count, np.int64)
+    ) >= min_shared
     return LabelOverlap(float(overlapped.mean()) if count else math.nan, overlapped)
 
 
-# --- reports -----------------------------------------------------------------------------------------------------------------------
+# --- reports --------------------------------------------------------------------------------------
 
 
 class SplitReport(NamedTuple):
@@ -424,12 +489,14 @@ class SplitReport(NamedTuple):
 
 @routine
 def split_report(metric_values, split):
-    """Means of a metric over the test queries of both kinds, their ratio, and how sure the means are.
+    """Means of a metric over the test queries of both kinds, their ratio, and how sure the means
+    are.
 
     Parameters
     ----------
     metric_values : (nt,) or (n_buckets, nt) array of float32 or float64
-        NaN is skipped, as for queries without relevant documents. Row i of a matrix is the metric of the model that was trained in fold i.
+        NaN is skipped, as for queries without relevant documents. Row i of a matrix is the metric
+        of the model that was trained in fold i.
     split : (nt,) array of bool, or BucketSplit
         True for interpolation; or the buckets, for a matrix.
 
@@ -445,14 +512,12 @@ def split_report(metric_values, split):
     TypeError
         Other dtypes or devices.
 
-    Notes
-    -----
-    The standard error of a mean is s / sqrt(n), s being the standard deviation of n queries. With buckets a query's values of several folds
-    are averaged first, as they depend on each other.
+    Notes ----- The standard error of a mean is s / sqrt(n), s being the standard deviation of n
+    queries. With buckets a query's values of several folds are averaged first, as they depend on
+    each other.
 
-    References
-    ----------
-    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval Models", CIKM 2022.
+    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
+    Neural Retrieval Models", CIKM 2022.
 
     Examples
     --------
@@ -461,15 +526,20 @@ def split_report(metric_values, split):
     (0.9, 0.45, 0.5)
     """
     buckets = isinstance(split, BucketSplit)
-    xp, (values, split) = on_device(metric_values=metric_values, split=split.test_bucket if buckets else split)
+    xp, (values, split) = on_device(
+        metric_values=metric_values, split=split.test_bucket if buckets else split
+    )
     if values is None or split is None:
         raise TypeError("metric_values and split must be arrays (got None)")
     float_dtype(metric_values=values)
     if not buckets and split.dtype != bool:
         raise TypeError(f"split must be a BucketSplit or hold bool (got dtype {split.dtype})")
     if split.ndim != 1 or values.ndim != 1 + buckets or values.shape[-1] != len(split):
-        raise ValueError(f"metric_values must have shape ({'n_buckets, ' if buckets else ''}nt), split being {split.shape} "
-                         f"(got {values.shape})")
+        raise ValueError(
+            f"metric_values must have shape ({'n_buckets, ' if buckets else ''}nt), split being "
+            f"{split.shape} "
+            f"(got {values.shape})"
+        )
     if bool(xp.isinf(values).any()):
         raise ValueError("metric_values must be finite or nan (got inf)")
     if buckets and len(split) and int(split.max()) >= len(values):
@@ -480,7 +550,9 @@ def split_report(metric_values, split):
     values = xp.where(valid, values, 0)
     near, near_error = _mean_of_folds(xp, values, valid & inside)
     far, far_error = _mean_of_folds(xp, values, valid & ~inside)
-    return SplitReport(near, far, far / near if near else math.nan, (near_error, far_error), int((~valid).sum()))
+    return SplitReport(
+        near, far, far / near if near else math.nan, (near_error, far_error), int((~valid).sum())
+    )
 
 
 def _mean_of_folds(xp, values, counted):

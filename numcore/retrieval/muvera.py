@@ -1,13 +1,17 @@
-"""Search by sets of vectors: each set becomes one vector, so that inner products stand for the similarity of sets, MUVERA.
+"""Search by sets of vectors: each set becomes one vector, so that inner products stand for the
+similarity of sets, MUVERA.
 
-Late-interaction models give a query and a document a set of vectors each. Their similarity is Chamfer's, which such models call MaxSim,
+Late-interaction models give a query and a document a set of vectors each. Their similarity is
+Chamfer's, which such models call MaxSim,
 
     Chamfer(Q, D) = Σ over q in Q of max over p in D of ⟨q, p⟩.
 
-Random hyperplanes cut the space into cells. A query's code has for every cell the sum of the query's vectors in it, a document's code the
-mean of its vectors there, or the vector whose cell is nearest: ⟨F(Q), F(D)⟩ then pairs each q with vectors close to it. Repetitions with
-other hyperplanes are put one after the other. A plain search by inner products gives candidates, and exact similarities rank these. From
-L. Dhulipala, M. Hadian, R. Jayaram, J. Lee, V. Mirrokni, "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+Random hyperplanes cut the space into cells. A query's code has for every cell the sum of the
+query's vectors in it, a document's code the mean of its vectors there, or the vector whose cell is
+nearest: ⟨F(Q), F(D)⟩ then pairs each q with vectors close to it. Repetitions with other hyperplanes
+are put one after the other. A plain search by inner products gives candidates, and exact
+similarities rank these. From L. Dhulipala, M. Hadian, R. Jayaram, J. Lee, V. Mirrokni, "MUVERA:
+multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
 """
 
 from bisect import bisect_right
@@ -22,7 +26,16 @@ from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..random import key_from_rng
 from ._kmeans import kmeans, nearest_centroid
-from ._vectors import LANES, WIDE, add_scaled, max_tile, panel_cols, panel_rows, signed_sums, transpose8
+from ._vectors import (
+    LANES,
+    WIDE,
+    add_scaled,
+    max_tile,
+    panel_cols,
+    panel_rows,
+    signed_sums,
+    transpose8,
+)
 from .topk import topk_inner_product
 
 POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
@@ -33,15 +46,15 @@ ROWS_PER_CODE = 64  # rows that are enough to train a code of a quantizer
 
 
 class MultiVectorResult(NamedTuple):
-    """The best documents of each query, best first: exact scores and document numbers, (queries, k), and the candidates of the search by
-    codes, (queries, n_candidates)."""
+    """The best documents of each query, best first: exact scores and document numbers, (queries,
+    k), and the candidates of the search by codes, (queries, n_candidates)."""
 
     scores: Any
     indices: Any
     candidates: Any
 
 
-# --- codes -------------------------------------------------------------------------------------------------------------------------
+# --- codes ----------------------------------------------------------------------------------------
 
 
 class FixedDimensionalEncoder:
@@ -58,14 +71,18 @@ class FixedDimensionalEncoder:
     projection_dim : int, optional
         d' <= d: numbers that a cell keeps of a vector. None or d keep the vector as it is.
     final_dim : int, optional
-        Numbers that are kept of a code: its entries go, with random signs, to random ones of so many sums.
+        Numbers that are kept of a code: its entries go, with random signs, to random ones of so
+        many sums.
     fill_empty : bool
-        Give an empty cell of a document the vector whose cell differs from it by the fewest hyperplanes, the first of these.
+        Give an empty cell of a document the vector whose cell differs from it by the fewest
+        hyperplanes, the first of these.
     projection : {"count_sketch", "dense"}
-        How a vector is shortened: its entries go with random signs to random ones of d' sums, or it is multiplied by a random matrix
-        of ±1/√d'. Both keep inner products in the mean; the first takes d operations instead of d d'.
+        How a vector is shortened: its entries go with random signs to random ones of d' sums, or it
+        is multiplied by a random matrix of ±1/√d'. Both keep inner products in the mean; the first
+        takes d operations instead of d d'.
     scale : {"sum", "mean"}
-        "mean" divides the queries' codes by R, so that ⟨F(Q), F(D)⟩ is on the scale of Chamfer(Q, D). The ranking is the same.
+        "mean" divides the queries' codes by R, so that ⟨F(Q), F(D)⟩ is on the scale of Chamfer(Q,
+        D). The ranking is the same.
     rng : None, int or numpy.random.Generator, optional
         For hyperplanes and signs, which are the same for queries and documents.
 
@@ -82,20 +99,20 @@ class FixedDimensionalEncoder:
     ValueError, TypeError
         An option is outside its range or of another type.
 
-    Notes
-    -----
-    With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of products is not more than their maximum. For unit
-    vectors, m in a set, the error of one repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and
-    d' = O(log(m / (ε δ)) / ε²). Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of the sum of absolute values.
+    Notes ----- With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of
+    products is not more than their maximum. For unit vectors, m in a set, the error of one
+    repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and d' = O(log(m
+    / (ε δ)) / ε²). Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of
+    the sum of absolute values.
 
-    Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense projections, and R 2^k d' for a set. The entry of
-    repetition r, cell c and coordinate j is at (r 2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the
-    result some MB are held, and R + d' numbers for each vector of the largest set. Arrays may be of any device, which gets copies
-    of the hyperplanes.
+    Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense
+    projections, and R 2^k d' for a set. The entry of repetition r, cell c and coordinate j is at (r
+    2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the result
+    some MB are held, and R + d' numbers for each vector of the largest set. Arrays may be of any
+    device, which gets copies of the hyperplanes.
 
-    References
-    ----------
-    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+    References ---------- L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional
+    encodings", NeurIPS 2024.
 
     Examples
     --------
@@ -106,19 +123,38 @@ class FixedDimensionalEncoder:
     array([[2., 3.]])
     """
 
-    def __init__(self, dim, *, n_repetitions=20, n_bits=5, projection_dim=None, final_dim=None, fill_empty=True, projection="count_sketch",
-                 scale="sum", rng=None):
+    def __init__(
+        self,
+        dim,
+        *,
+        n_repetitions=20,
+        n_bits=5,
+        projection_dim=None,
+        final_dim=None,
+        fill_empty=True,
+        projection="count_sketch",
+        scale="sum",
+        rng=None,
+    ):
         self.dim = checked_count("dim", dim, least=1)
         self.n_repetitions = checked_count("n_repetitions", n_repetitions, least=1)
         self.n_bits = checked_count("n_bits", n_bits, least=0, most=20)
         projection_dim = self.dim if projection_dim is None else projection_dim
-        self.projection_dim = checked_count("projection_dim", projection_dim, least=1, most=self.dim)
+        self.projection_dim = checked_count(
+            "projection_dim", projection_dim, least=1, most=self.dim
+        )
         inner = self.n_repetitions * 2**self.n_bits * self.projection_dim
-        self.output_dim = inner if final_dim is None else checked_count("final_dim", final_dim, least=1, most=inner)
+        self.output_dim = (
+            inner
+            if final_dim is None
+            else checked_count("final_dim", final_dim, least=1, most=inner)
+        )
         self.fill_empty = checked_bool("fill_empty", fill_empty)
         self.projection = checked_choice("projection", projection, ("count_sketch", "dense"))
         self.scale = checked_choice("scale", scale, ("sum", "mean"))
-        self._make_tables(np.random.default_rng(key_from_rng(rng)), None if final_dim is None else inner)
+        self._make_tables(
+            np.random.default_rng(key_from_rng(rng)), None if final_dim is None else inner
+        )
 
     def _make_tables(self, rng, sketched):
         shape, width = (self.n_repetitions, self.dim), self.projection_dim
@@ -128,15 +164,25 @@ class FixedDimensionalEncoder:
         if width < self.dim and self.projection == "dense":
             self.projections_ = rng.choice([-1.0, 1.0], (*shape, width)) / np.sqrt(width)
         elif width < self.dim:
-            buckets, signs = rng.integers(0, width, shape, dtype=np.int32), rng.choice([-1.0, 1.0], shape)
+            buckets, signs = (
+                rng.integers(0, width, shape, dtype=np.int32),
+                rng.choice([-1.0, 1.0], shape),
+            )
             self.projections_ = signs[:, :, None] * (buckets[:, :, None] == np.arange(width))
         # the coordinates of each bucket one after the other
         self._order = buckets.argsort(axis=1, kind="stable").astype(np.int32)
         self._ordered_signs = np.take_along_axis(signs, self._order, 1)
-        self._starts = np.array([np.searchsorted(np.sort(row), np.arange(width + 1)) for row in buckets], np.int32)
+        self._starts = np.array(
+            [np.searchsorted(np.sort(row), np.arange(width + 1)) for row in buckets], np.int32
+        )
         if sketched is not None:
             rows = rng.integers(0, self.output_dim, sketched)
-            self._final = CSR.from_coo(rows, np.arange(sketched), rng.choice([-1.0, 1.0], sketched), (self.output_dim, sketched))
+            self._final = CSR.from_coo(
+                rows,
+                np.arange(sketched),
+                rng.choice([-1.0, 1.0], sketched),
+                (self.output_dim, sketched),
+            )
 
     def encode_queries(self, vectors, offsets):
         """Codes of queries: for every cell the sum of the vectors in it.
@@ -146,8 +192,8 @@ class FixedDimensionalEncoder:
         vectors : (total, d) array of float32 or float64
             The vectors of all sets, one set after the other; finite.
         offsets : (n_sets + 1,) array of int
-            Set i has the vectors ``offsets[i]`` to ``offsets[i + 1]``; from 0, ascending, to total. An empty set has a code of zeros.
-            They may be a NumPy array beside vectors of a GPU.
+            Set i has the vectors ``offsets[i]`` to ``offsets[i + 1]``; from 0, ascending, to total.
+            An empty set has a code of zeros. They may be a NumPy array beside vectors of a GPU.
 
         Returns
         -------
@@ -156,14 +202,16 @@ class FixedDimensionalEncoder:
         Raises
         ------
         ValueError
-            The width is not d, the offsets do not ascend or do not cover the vectors, or entries are not finite.
+            The width is not d, the offsets do not ascend or do not cover the vectors, or entries
+            are not finite.
         TypeError
             Other dtypes, or arguments on different devices.
         """
         return self._encode("vectors", vectors, offsets, documents=False)
 
     def encode_documents(self, vectors, offsets):
-        """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for empty cells.
+        """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for
+        empty cells.
 
         Parameters, result and errors are those of `encode_queries`, but no set may be empty.
         """
@@ -174,31 +222,52 @@ class FixedDimensionalEncoder:
         if vectors is None:
             raise TypeError(f"{name} must be an array (got None)")
         dtype = float_dtype(**{name: vectors})
-        offsets = _checked_offsets("offsets", offsets, _checked_vectors(name, vectors, self.dim), filled=documents)
+        offsets = _checked_offsets(
+            "offsets", offsets, _checked_vectors(name, vectors, self.dim), filled=documents
+        )
         tables = self._tables(xp, dtype)
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim
         most = max(1, NUMBERS // (self.n_repetitions * 2**self.n_bits * width))
         first, ends, points_most = 0, offsets.tolist(), POINTS[xp is not np]
         while first < len(codes):
-            last = max(first + 1, min(first + most, bisect_right(ends, ends[first] + points_most) - 1))
-            points = xp.ascontiguousarray(vectors[ends[first]:ends[last]])
-            self._encode_into(xp, name, points, xp.asarray(offsets[first:last + 1] - ends[first]), documents, tables, codes[first:last])
+            last = max(
+                first + 1, min(first + most, bisect_right(ends, ends[first] + points_most) - 1)
+            )
+            points = xp.ascontiguousarray(vectors[ends[first] : ends[last]])
+            self._encode_into(
+                xp,
+                name,
+                points,
+                xp.asarray(offsets[first : last + 1] - ends[first]),
+                documents,
+                tables,
+                codes[first:last],
+            )
             first = last
         return codes / self.n_repetitions if self.scale == "mean" and not documents else codes
 
     def _tables(self, xp, dtype):
-        """Hyperplanes (R k, d) and zeros, the count sketch, dense projections and the final sketch, on the device and in the dtype of the
-        vectors."""
+        """Hyperplanes (R k, d) and zeros, the count sketch, dense projections and the final sketch,
+        on the device and in the dtype of the vectors."""
         planes = self.n_repetitions * self.n_bits
         normals = np.zeros((-(-planes // TILE_ROWS) * TILE_ROWS, self.dim), dtype)
         normals[:planes] = self.hyperplanes_.transpose(0, 2, 1).reshape(planes, self.dim)
         dense = self.projections_ if self.projection == "dense" else None
         final = self._final
         if final is not None:
-            final = CSR(xp.asarray(final.indptr), xp.asarray(final.indices), xp.asarray(final.data.astype(dtype)), final.shape)
-        return (xp.asarray(normals), *map(xp.asarray, (self._starts, self._order, self._ordered_signs.astype(dtype))),
-                None if dense is None else xp.asarray(dense.astype(dtype)), final)
+            final = CSR(
+                xp.asarray(final.indptr),
+                xp.asarray(final.indices),
+                xp.asarray(final.data.astype(dtype)),
+                final.shape,
+            )
+        return (
+            xp.asarray(normals),
+            *map(xp.asarray, (self._starts, self._order, self._ordered_signs.astype(dtype))),
+            None if dense is None else xp.asarray(dense.astype(dtype)),
+            final,
+        )
 
     def _encode_into(self, xp, name, points, offsets, documents, tables, codes):
         normals, starts, order, signs, dense, final = tables
@@ -209,8 +278,23 @@ class FixedDimensionalEncoder:
             raise ValueError(f"{name} must be finite (got nan or inf)")
         sketched = self.projections_ is not None and dense is None
         shape = (n * repetitions, cells_count, self.projection_dim if sketched else self.dim)
-        blocks = codes.reshape(shape) if dense is None and final is None else xp.empty(shape, codes.dtype)
-        encode_cells(points, offsets, cells, starts, order, signs, blocks, sketched, documents, documents and self.fill_empty)
+        blocks = (
+            codes.reshape(shape)
+            if dense is None and final is None
+            else xp.empty(shape, codes.dtype)
+        )
+        encode_cells(
+            points,
+            offsets,
+            cells,
+            starts,
+            order,
+            signs,
+            blocks,
+            sketched,
+            documents,
+            documents and self.fill_empty,
+        )
         if dense is not None:
             with np.errstate(all="ignore"):
                 blocks = blocks.reshape(n, repetitions, cells_count, self.dim) @ dense
@@ -223,7 +307,9 @@ class FixedDimensionalEncoder:
 def _checked_vectors(name, vectors, dim=None):
     """The number of vectors, whose width must be `dim` where that is given."""
     if vectors.ndim != 2 or dim not in (None, vectors.shape[1]):
-        raise ValueError(f"{name} must have shape (total, {'d' if dim is None else dim}) (got {vectors.shape})")
+        raise ValueError(
+            f"{name} must have shape (total, {'d' if dim is None else dim}) (got {vectors.shape})"
+        )
     return len(vectors)
 
 
@@ -233,7 +319,8 @@ def _checked_finite(xp, name, array):
 
 
 def _checked_offsets(name, offsets, total, *, filled):
-    """Offsets of sets as int64 of the host: from 0, ascending, to `total`, and with no empty set where the sets must be `filled`."""
+    """Offsets of sets as int64 of the host: from 0, ascending, to `total`, and with no empty set
+    where the sets must be `filled`."""
     if device_of(offsets) is None and not isinstance(offsets, (list, tuple)):
         raise TypeError(f"{name} must be an array of integers (got {type(offsets).__name__})")
     offsets = offsets.get() if hasattr(offsets, "get") else np.asarray(offsets)
@@ -242,18 +329,27 @@ def _checked_offsets(name, offsets, total, *, filled):
     if offsets.ndim != 1 or not len(offsets):
         raise ValueError(f"{name} must have shape (sets + 1,) (got {offsets.shape})")
     if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
-        raise ValueError(f"{name} must ascend from 0 to the number of vectors, {total} (got {offsets[0]} … {offsets[-1]})")
+        raise ValueError(
+            f"{name} must ascend from 0 to the number of vectors, {total} (got {offsets[0]} … "
+            f"{offsets[-1]})"
+        )
     empty = offsets[1:] == offsets[:-1]
     if filled and empty.any():
-        raise ValueError(f"{name} must give every document a vector (got none for document {empty.argmax()})")
+        raise ValueError(
+            f"{name} must give every document a vector (got none for document {empty.argmax()})"
+        )
     return offsets.astype(np.int64)
 
 
-@kernel("in T points[m, d]; in T normals[h, d]; out int32 cells[r, m]; int64 bits; scratch T columns[48*d]; scratch T products[48*h]",
-        split="m")
+@kernel(
+    "in T points[m, d]; in T normals[h, d]; out int32 cells[r, m]; int64 bits; "
+    "scratch T columns[48*d]; scratch T products[48*h]",
+    split="m",
+)
 def gray_cells(points, normals, cells, bits, columns, products, start, stop):
-    """The cell of each vector in each repetition: the place in Gray's order of the bits [product with a normal > 0], the first being the
-    highest; -1 for vectors that are not finite. Repetition r has the normals r bits to (r + 1) bits; those that fill up h are zero."""
+    """The cell of each vector in each repetition: the place in Gray's order of the bits [product
+    with a normal > 0], the first being the highest; -1 for vectors that are not finite. Repetition
+    r has the normals r bits to (r + 1) bits; those that fill up h are zero."""
     rows, cols, d, p = tile_rows(products[0]), tile_cols(products[0]), points.shape[1], start
     while p < stop:
         count = min(PANEL, stop - p)
@@ -262,11 +358,24 @@ def gray_cells(points, normals, cells, bits, columns, products, start, stop):
         while column < count:
             h = 0
             while h < len(normals):
-                gemm_tile(normals, h * d, d, 1, columns, column, PANEL, products, h * PANEL + column, PANEL, d, 0)
+                gemm_tile(
+                    normals,
+                    h * d,
+                    d,
+                    1,
+                    columns,
+                    column,
+                    PANEL,
+                    products,
+                    h * PANEL + column,
+                    PANEL,
+                    d,
+                    0,
+                )
                 h += rows
             column += cols
         for r in range(cells.shape[0]):
-            read_gray(products, r * bits, bits, cells[r, p:p + count])
+            read_gray(products, r * bits, bits, cells[r, p : p + count])
         for i in range(count):
             if not all_finite(points[p + i]):
                 cells[:, p + i] = -1
@@ -290,7 +399,8 @@ def all_finite(row):
 
 
 def pack_points(points, p, count, width, columns, begin):
-    """The coordinates of points p to p + count side by side, those of one place in a row of `width` numbers; the last are zeros."""
+    """The coordinates of points p to p + count side by side, those of one place in a row of `width`
+    numbers; the last are zeros."""
     d, i = points.shape[1], 0
     while i < count:
         e = 0
@@ -300,27 +410,65 @@ def pack_points(points, p, count, width, columns, begin):
         while e < d:
             at = np.uintp(begin + e * width + i)
             for j in range(8):
-                columns[at + np.uintp(j)] = points[np.uintp(p + i + j), np.uintp(e)] if i + j < count else 0
+                columns[at + np.uintp(j)] = (
+                    points[np.uintp(p + i + j), np.uintp(e)] if i + j < count else 0
+                )
             e += 1
         i += 8
     for e in range(d):
-        columns[begin + e * width + i:begin + (e + 1) * width] = 0
+        columns[begin + e * width + i : begin + (e + 1) * width] = 0
 
 
-@kernel("in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 starts[r, v]; in int32 order[r, d]; in T signs[r, d];"
-        " out T codes[t, b, w]; int64 sketched; int64 mean; int64 fill; scratch int64 firsts[b]; scratch int64 counts[b];"
-        " scratch T columns[1024*d]; scratch T sums[32*w+256]; scratch T short[m+32, w]", split="t", gpu="block")
-def encode_cells(points, offsets, cells, starts, order, signs, codes, sketched, mean, fill, firsts, counts, columns, sums, short, start,
-                 stop):
-    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in it, shortened where `sketched`: number
-    j of a short one is the sum of signs[r, e] point[order[r, e]] for e from starts[r, j] to starts[r, j + 1]."""
+@kernel(
+    "in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 starts[r, v]; "
+    "in int32 order[r, d]; in T signs[r, d];"
+    " out T codes[t, b, w]; int64 sketched; int64 mean; int64 fill; scratch int64 firsts[b]; "
+    "scratch int64 counts[b];"
+    " scratch T columns[1024*d]; scratch T sums[32*w+256]; scratch T short[m+32, w]",
+    split="t",
+    gpu="block",
+)
+def encode_cells(
+    points,
+    offsets,
+    cells,
+    starts,
+    order,
+    signs,
+    codes,
+    sketched,
+    mean,
+    fill,
+    firsts,
+    counts,
+    columns,
+    sums,
+    short,
+    start,
+    stop,
+):
+    """codes[s R + r] of set s in repetition r: for each cell the sum or mean of the set's points in
+    it, shortened where `sketched`: number j of a short one is the sum of signs[r, e] point[order[r,
+    e]] for e from starts[r, j] to starts[r, j + 1]."""
     current = -1
     for t in range(start, stop):
         s, r = t // cells.shape[0], t % cells.shape[0]
         first, count = offsets[s], offsets[s + 1] - offsets[s]
-        mine = cells[r, first:first + count]
+        mine = cells[r, first : first + count]
         if sketched:
-            shorten_points(points, first, count, starts[r], order, signs, r, s != current or count > 1024, columns, sums, short)
+            shorten_points(
+                points,
+                first,
+                count,
+                starts[r],
+                order,
+                signs,
+                r,
+                s != current or count > 1024,
+                columns,
+                sums,
+                short,
+            )
             sum_cells(short, 0, mine, codes[t], mean, fill, firsts, counts)
             current = s
         else:
@@ -328,7 +476,8 @@ def encode_cells(points, offsets, cells, starts, order, signs, codes, sketched, 
 
 
 def shorten_points(points, first, count, starts, order, signs, r, fresh, columns, sums, short):
-    """short[i] = the count sketch of point first + i, 32 points at once; their coordinates lie in `columns`, old or `fresh`."""
+    """short[i] = the count sketch of point first + i, 32 points at once; their coordinates lie in
+    `columns`, old or `fresh`."""
     d, w, i = points.shape[1], short.shape[1], 0
     while i < count:
         begin, some = i % 1024 * d, min(WIDE, count - i)
@@ -336,13 +485,24 @@ def shorten_points(points, first, count, starts, order, signs, r, fresh, columns
             pack_points(points, first + i, some, WIDE, columns, begin)
         for j in range(w):
             place = r * d + starts[j]
-            signed_sums(sums, WIDE * j, columns, begin, order, place, signs, place, starts[j + 1] - starts[j])
+            signed_sums(
+                sums,
+                WIDE * j,
+                columns,
+                begin,
+                order,
+                place,
+                signs,
+                place,
+                starts[j + 1] - starts[j],
+            )
         unpack_sums(sums, some, short, i)
         i += WIDE
 
 
 def unpack_sums(sums, some, short, first):
-    """Rows of short from columns of 32 sums; those behind the last point, up to eight, are of no use."""
+    """Rows of short from columns of 32 sums; those behind the last point, up to eight, are of no
+    use."""
     i, w = 0, short.shape[1]
     while i < some:
         j = 0
@@ -357,7 +517,8 @@ def unpack_sums(sums, some, short, first):
 
 
 def sum_cells(rows, at, cells, code, mean, fill, firsts, counts):
-    """code[c] = the sum or the mean of the rows of cell c; those of all points lie one after the other in rows, from `at` on."""
+    """code[c] = the sum or the mean of the rows of cell c; those of all points lie one after the
+    other in rows, from `at` on."""
     w = np.uintp(code.shape[1])
     code[:] = 0
     firsts[:] = len(cells)
@@ -384,7 +545,8 @@ def sum_cells(rows, at, cells, code, mean, fill, firsts, counts):
 
 
 def nearest_point(cells, cell, firsts):
-    """The first point whose cell differs by the fewest bits from an empty one: among those of one bit, firsts knows it."""
+    """The first point whose cell differs by the fewest bits from an empty one: among those of one
+    bit, firsts knows it."""
     bits, best, flipped = cell ^ (cell >> 1), len(cells), 1
     while flipped < len(firsts):
         best = min(best, firsts[bits ^ flipped])
@@ -399,22 +561,26 @@ def nearest_point(cells, cell, firsts):
     return best
 
 
-# --- exact similarity and search ---------------------------------------------------------------------------------------------------
+# --- exact similarity and search ------------------------------------------------------------------
 
 
 @routine
-def chamfer_similarity(query_vectors, document_vectors, document_offsets, *, query_offsets=None, normalize=False):
-    """Chamfer similarity (MaxSim) of queries and documents: Σ over q in Q of max over p in D of ⟨q, p⟩.
+def chamfer_similarity(
+    query_vectors, document_vectors, document_offsets, *, query_offsets=None, normalize=False
+):
+    """Chamfer similarity (MaxSim) of queries and documents: Σ over q in Q of max over p in D of ⟨q,
+    p⟩.
 
     Parameters
     ----------
     query_vectors : (nq, d) array of float32 or float64
-        The vectors of one query, or, with `query_offsets`, those of several, one query after the other. Finite.
+        The vectors of one query, or, with `query_offsets`, those of several, one query after the
+        other. Finite.
     document_vectors : (total, d) array
         Of the same dtype, finite.
     document_offsets : (n_docs + 1,) array of int
-        Document i has the vectors ``document_offsets[i]`` to ``document_offsets[i + 1]``, at least one. Offsets may be NumPy arrays
-        beside vectors of a GPU.
+        Document i has the vectors ``document_offsets[i]`` to ``document_offsets[i + 1]``, at least
+        one. Offsets may be NumPy arrays beside vectors of a GPU.
     query_offsets : (n_queries + 1,) array of int, optional
         The same for queries, which may be empty.
     normalize : bool
@@ -423,23 +589,23 @@ def chamfer_similarity(query_vectors, document_vectors, document_offsets, *, que
     Returns
     -------
     (n_docs,) array, or (n_queries, n_docs) with `query_offsets`
-        0 for an empty query, NaN where a product exceeds the range of the dtype. Products are sums of d terms in the dtype of the vectors,
-        their error at most d roundoffs times the same sum of absolute values.
+        0 for an empty query, NaN where a product exceeds the range of the dtype. Products are sums
+        of d terms in the dtype of the vectors, their error at most d roundoffs times the same sum
+        of absolute values.
 
     Raises
     ------
     ValueError
-        The widths differ, offsets do not ascend or do not cover the vectors, a document is empty, or entries are not finite.
+        The widths differ, offsets do not ascend or do not cover the vectors, a document is empty,
+        or entries are not finite.
     TypeError
         Other dtypes, or arguments on different devices.
 
-    Notes
-    -----
-    2 \\|Q\\| \\|D\\| d operations for a pair; products are not kept, so that the memory beyond the result does not grow with the vectors.
+    Notes ----- 2 \\|Q\\| \\|D\\| d operations for a pair; products are not kept, so that the memory
+    beyond the result does not grow with the vectors.
 
-    References
-    ----------
-    O. Khattab, M. Zaharia, "ColBERT: efficient and effective passage search via contextualized late interaction over BERT", SIGIR 2020.
+    References ---------- O. Khattab, M. Zaharia, "ColBERT: efficient and effective passage search
+    via contextualized late interaction over BERT", SIGIR 2020.
 
     Examples
     --------
@@ -448,24 +614,46 @@ def chamfer_similarity(query_vectors, document_vectors, document_offsets, *, que
     """
     one = query_offsets is None
     xp, queries, query_offsets, documents, document_offsets = _checked_sets(
-        query_vectors, query_offsets, document_vectors, document_offsets, one)
-    scores = _chamfer(xp, queries, query_offsets, documents, document_offsets, xp.arange(len(document_offsets) - 1)[None])
+        query_vectors, query_offsets, document_vectors, document_offsets, one
+    )
+    scores = _chamfer(
+        xp,
+        queries,
+        query_offsets,
+        documents,
+        document_offsets,
+        xp.arange(len(document_offsets) - 1)[None],
+    )
     if checked_bool("normalize", normalize):
-        scores = scores / xp.asarray(np.maximum(np.diff(query_offsets), 1)[:, None].astype(scores.dtype))
+        scores = scores / xp.asarray(
+            np.maximum(np.diff(query_offsets), 1)[:, None].astype(scores.dtype)
+        )
     return scores[0] if one else scores
 
 
-def _checked_sets(query_vectors, query_offsets, document_vectors, document_offsets, one_query=False):
-    """The array namespace; queries and documents, contiguous, each with the offsets of its sets on the host."""
-    xp, (queries, documents) = on_device(query_vectors=query_vectors, document_vectors=document_vectors)
+def _checked_sets(
+    query_vectors, query_offsets, document_vectors, document_offsets, one_query=False
+):
+    """The array namespace; queries and documents, contiguous, each with the offsets of its sets on
+    the host."""
+    xp, (queries, documents) = on_device(
+        query_vectors=query_vectors, document_vectors=document_vectors
+    )
     for name, vectors in (("query_vectors", queries), ("document_vectors", documents)):
         if vectors is None:
             raise TypeError(f"{name} must be an array (got None)")
     float_dtype(query_vectors=queries, document_vectors=documents)
     _checked_vectors("query_vectors", queries)
     _checked_vectors("document_vectors", documents, queries.shape[1])
-    query_offsets = _checked_offsets("query_offsets", [0, len(queries)] if one_query else query_offsets, len(queries), filled=False)
-    document_offsets = _checked_offsets("document_offsets", document_offsets, len(documents), filled=True)
+    query_offsets = _checked_offsets(
+        "query_offsets",
+        [0, len(queries)] if one_query else query_offsets,
+        len(queries),
+        filled=False,
+    )
+    document_offsets = _checked_offsets(
+        "document_offsets", document_offsets, len(documents), filled=True
+    )
     queries, documents = xp.ascontiguousarray(queries), xp.ascontiguousarray(documents)
     _checked_finite(xp, "query_vectors", queries)
     if not len(queries):
@@ -474,19 +662,43 @@ def _checked_sets(query_vectors, query_offsets, document_vectors, document_offse
 
 
 def _chamfer(xp, queries, query_offsets, documents, document_offsets, candidates):
-    """(n_queries, c) similarities of each query and its row of candidates, or the one row of all."""
+    """(n_queries, c) similarities of each query and its row of candidates, or the one row of
+    all."""
     scores = xp.empty((len(query_offsets) - 1) * candidates.shape[1], queries.dtype)
-    max_sim(queries, xp.asarray(query_offsets), documents, xp.asarray(document_offsets), xp.ascontiguousarray(candidates), scores)
+    max_sim(
+        queries,
+        xp.asarray(query_offsets),
+        documents,
+        xp.asarray(document_offsets),
+        xp.ascontiguousarray(candidates),
+        scores,
+    )
     if bool(xp.isnan(scores).any()):  # as the products of documents that are not finite are
         _checked_finite(xp, "document_vectors", documents)
     return scores.reshape(len(query_offsets) - 1, candidates.shape[1])
 
 
-@kernel("in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; in int64 document_offsets[f]; in int64 candidates[l, c];"
-        " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[64]", split="t", gpu="block")
-def max_sim(queries, query_offsets, documents, document_offsets, candidates, scores, packed, best, start, stop):
-    """scores[q c + i] of query q and document candidates[q % l, i], NaN where a product is not finite. The query's vectors are the columns
-    of register tiles."""
+@kernel(
+    "in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; "
+    "in int64 document_offsets[f]; in int64 candidates[l, c];"
+    " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[64]",
+    split="t",
+    gpu="block",
+)
+def max_sim(
+    queries,
+    query_offsets,
+    documents,
+    document_offsets,
+    candidates,
+    scores,
+    packed,
+    best,
+    start,
+    stop,
+):
+    """scores[q c + i] of query q and document candidates[q % l, i], NaN where a product is not
+    finite. The query's vectors are the columns of register tiles."""
     width, current = panel_cols(packed), -1
     for t in range(start, stop):
         q = t // candidates.shape[1]
@@ -497,7 +709,14 @@ def max_sim(queries, query_offsets, documents, document_offsets, candidates, sco
         document = candidates[q % candidates.shape[0], t % candidates.shape[1]]
         total, column = 0.0, 0
         while column < count:
-            column_maxima(documents, document_offsets[document], document_offsets[document + 1], packed, column, best)
+            column_maxima(
+                documents,
+                document_offsets[document],
+                document_offsets[document + 1],
+                packed,
+                column,
+                best,
+            )
             for j in range(min(width, count - column)):
                 total += best[j] + best[width + j]
             column += width
@@ -510,12 +729,15 @@ def pack_columns(queries, first, count, packed):
     while column < count:
         for e in range(d):
             for j in range(width):
-                packed[(column * d) + e * width + j] = queries[first + column + j, e] if column + j < count else 0
+                packed[(column * d) + e * width + j] = (
+                    queries[first + column + j, e] if column + j < count else 0
+                )
         column += width
 
 
 def column_maxima(documents, first, last, packed, column, best):
-    """best[j] = max over vectors first to last of their product with column + j; the last tile overlaps the one before."""
+    """best[j] = max over vectors first to last of their product with column + j; the last tile
+    overlaps the one before."""
     d, width, height, row = documents.shape[1], panel_cols(packed), panel_rows(), first
     for j in range(width):
         best[j], best[width + j] = -np.inf, 0
@@ -526,9 +748,19 @@ def column_maxima(documents, first, last, packed, column, best):
 
 
 @routine
-def multi_vector_search(query_vectors, query_offsets, document_vectors, document_offsets, k, *, encoder=None, n_candidates=None,
-                        search=None):
-    """The k documents of the largest Chamfer similarity: candidates by inner products of codes, ranked by exact similarities.
+def multi_vector_search(
+    query_vectors,
+    query_offsets,
+    document_vectors,
+    document_offsets,
+    k,
+    *,
+    encoder=None,
+    n_candidates=None,
+    search=None,
+):
+    """The k documents of the largest Chamfer similarity: candidates by inner products of codes,
+    ranked by exact similarities.
 
     Parameters
     ----------
@@ -545,33 +777,35 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
     encoder : FixedDimensionalEncoder, optional
         By default one of 20 repetitions, 16 cells and at most 16 numbers a cell, from a fixed seed.
     n_candidates : int, optional
-        k <= n_candidates <= n_docs; by default 10 k or 3 % of the documents, whichever is more, or all where there are fewer.
+        k <= n_candidates <= n_docs; by default 10 k or 3 % of the documents, whichever is more, or
+        all where there are fewer.
     search : function, optional
-        ``search(codes, n_candidates)`` → (scores, indices), both (n_queries, n_candidates): an index of the documents' codes, made by
-        ``encoder.encode_documents`` beforehand. By default documents are encoded in the call, and searched exactly.
+        ``search(codes, n_candidates)`` → (scores, indices), both (n_queries, n_candidates): an
+        index of the documents' codes, made by ``encoder.encode_documents`` beforehand. By default
+        documents are encoded in the call, and searched exactly.
 
     Returns
     -------
     MultiVectorResult
-        Best first, ties by the smaller index. Scores are exact similarities, those of `chamfer_similarity`; a document is missed where it
-        is no candidate, so that more candidates give a higher recall, and n_candidates = n_docs the exact result.
+        Best first, ties by the smaller index. Scores are exact similarities, those of
+        `chamfer_similarity`; a document is missed where it is no candidate, so that more candidates
+        give a higher recall, and n_candidates = n_docs the exact result.
 
     Raises
     ------
     ValueError
-        k or n_candidates is outside its range, widths differ, offsets do not ascend or do not cover the vectors, a document is empty,
-        entries are not finite, or `search` gives other shapes or indices of no document.
+        k or n_candidates is outside its range, widths differ, offsets do not ascend or do not cover
+        the vectors, a document is empty, entries are not finite, or `search` gives other shapes or
+        indices of no document.
     TypeError
         Other dtypes, arguments on different devices, or an `encoder` or a `search` that is none.
 
-    Notes
-    -----
-    The codes of all documents, n_docs × output_dim numbers, are held during the call; give `search` to keep them between calls. Then only
-    candidates are read, and only their vectors are checked.
+    Notes ----- The codes of all documents, n_docs × output_dim numbers, are held during the call;
+    give `search` to keep them between calls. Then only candidates are read, and only their vectors
+    are checked.
 
-    References
-    ----------
-    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+    References ---------- L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional
+    encodings", NeurIPS 2024.
 
     Examples
     --------
@@ -581,29 +815,42 @@ def multi_vector_search(query_vectors, query_offsets, document_vectors, document
            [1, 2]])
     """
     xp, queries, query_offsets, documents, document_offsets = _checked_sets(
-        query_vectors, query_offsets, document_vectors, document_offsets)
+        query_vectors, query_offsets, document_vectors, document_offsets
+    )
     n = len(document_offsets) - 1
     k = checked_count("k", k, least=1, most=n)
     few = min(max(10 * k, -(-3 * n // 100)), n)
-    n_candidates = few if n_candidates is None else checked_count("n_candidates", n_candidates, least=k, most=n)
+    n_candidates = (
+        few
+        if n_candidates is None
+        else checked_count("n_candidates", n_candidates, least=k, most=n)
+    )
     encoder = _checked_encoder(encoder, queries.shape[1])
     if search is not None and not callable(search):
         raise TypeError(f"search must be a function (got {type(search).__name__})")
     codes = encoder._encode("query_vectors", queries, query_offsets, documents=False)
     if search is None:
-        found = topk_inner_product(codes, encoder._encode("document_vectors", documents, document_offsets, documents=True), n_candidates)
+        found = topk_inner_product(
+            codes,
+            encoder._encode("document_vectors", documents, document_offsets, documents=True),
+            n_candidates,
+        )
     else:
         found = search(codes, n_candidates)
     candidates = _checked_candidates(found, queries, n_candidates, len(query_offsets) - 1, n)
     ascending = xp.sort(candidates, axis=1)
     scores = _chamfer(xp, queries, query_offsets, documents, document_offsets, ascending)
     order = xp.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return MultiVectorResult(xp.take_along_axis(scores, order, 1), xp.take_along_axis(ascending, order, 1), candidates)
+    return MultiVectorResult(
+        xp.take_along_axis(scores, order, 1), xp.take_along_axis(ascending, order, 1), candidates
+    )
 
 
 def _checked_encoder(encoder, dim):
     if encoder is None:
-        return FixedDimensionalEncoder(max(dim, 1), n_bits=4, projection_dim=max(min(dim, 16), 1), rng=0)
+        return FixedDimensionalEncoder(
+            max(dim, 1), n_bits=4, projection_dim=max(min(dim, 16), 1), rng=0
+        )
     if not isinstance(encoder, FixedDimensionalEncoder):
         raise TypeError(f"encoder must be a FixedDimensionalEncoder (got {type(encoder).__name__})")
     return encoder
@@ -614,25 +861,35 @@ def _checked_candidates(found, queries, n_candidates, n_queries, n):
     try:
         _, indices = found
     except (TypeError, ValueError):
-        raise TypeError(f"search must return (scores, indices) (got {type(found).__name__})") from None
+        raise TypeError(
+            f"search must return (scores, indices) (got {type(found).__name__})"
+        ) from None
     xp, (_, indices) = on_device(query_vectors=queries, indices=indices)
     if indices is None or indices.dtype.kind not in "iu":
-        raise TypeError(f"search must return indices of integers (got {getattr(indices, 'dtype', None)})")
+        raise TypeError(
+            f"search must return indices of integers (got {getattr(indices, 'dtype', None)})"
+        )
     if indices.shape != (n_queries, n_candidates):
-        raise ValueError(f"search must return indices of shape {(n_queries, n_candidates)} (got {indices.shape})")
+        raise ValueError(
+            f"search must return indices of shape {(n_queries, n_candidates)} (got {indices.shape})"
+        )
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
-        raise ValueError(f"search must return indices with 0 <= index < {n} (got {int(indices.min())} … {int(indices.max())})")
+        raise ValueError(
+            f"search must return indices with 0 <= index < {n} (got {int(indices.min())} … "
+            f"{int(indices.max())})"
+        )
     return indices.astype(np.int64, copy=False)
 
 
-# --- shorter codes -----------------------------------------------------------------------------------------------------------------
+# --- shorter codes --------------------------------------------------------------------------------
 
 
 class ProductQuantizer:
-    """Vectors as a byte for each group of coordinates: the number of the nearest of up to 256 centroids of the group.
+    """Vectors as a byte for each group of coordinates: the number of the nearest of up to 256
+    centroids of the group.
 
-    With eight coordinates of float32 a group the codes take 1/32 of the memory. Inner products with queries are sums of looked-up
-    products with centroids, for queries are not quantized.
+    With eight coordinates of float32 a group the codes take 1/32 of the memory. Inner products with
+    queries are sums of looked-up products with centroids, for queries are not quantized.
 
     Parameters
     ----------
@@ -651,17 +908,14 @@ class ProductQuantizer:
     Raises
     ------
     ValueError, TypeError
-        An option is outside its range or of another type; methods: the length of vectors does not fit, entries are not finite, or `fit`
-        was not called.
+        An option is outside its range or of another type; methods: the length of vectors does not
+        fit, entries are not finite, or `fit` was not called.
 
-    Notes
-    -----
-    ⟨q, x⟩ - ⟨q, decode(encode(x))⟩ is at most ‖q‖ ‖x - decode(encode(x))‖. Training takes ten steps of Lloyd's method on at most 64 rows
-    a centroid.
+    Notes ----- ⟨q, x⟩ - ⟨q, decode(encode(x))⟩ is at most ‖q‖ ‖x - decode(encode(x))‖. Training
+    takes ten steps of Lloyd's method on at most 64 rows a centroid.
 
-    References
-    ----------
-    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI, 2011.
+    References ---------- H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor
+    search", IEEE TPAMI, 2011.
 
     Examples
     --------
@@ -679,19 +933,27 @@ class ProductQuantizer:
         self._rng = np.random.default_rng(key_from_rng(rng))
 
     def fit(self, x):
-        """Learn the centroids from the rows of x, an (n, d) array of float32 or float64 with n >= n_codes; returns self."""
+        """Learn the centroids from the rows of x, an (n, d) array of float32 or float64 with n >=
+        n_codes; returns self."""
         xp, x = self._checked(x)
         if x.shape[1] % self.n_subspaces or not x.shape[1]:
-            raise ValueError(f"n_subspaces must be a divisor of the length of vectors, {x.shape[1]} (got {self.n_subspaces})")
+            raise ValueError(
+                f"n_subspaces must be a divisor of the length of vectors, {x.shape[1]} (got "
+                f"{self.n_subspaces})"
+            )
         if len(x) < self.n_codes:
             raise ValueError(f"x must have at least n_codes={self.n_codes} rows (got {len(x)})")
         most = ROWS_PER_CODE * self.n_codes
         if len(x) > most:
             x = x[xp.asarray(np.sort(self._rng.choice(len(x), most, replace=False)))]
         size = x.shape[1] // self.n_subspaces
-        parts = [xp.ascontiguousarray(x[:, g * size:(g + 1) * size]) for g in range(self.n_subspaces)]
+        parts = [
+            xp.ascontiguousarray(x[:, g * size : (g + 1) * size]) for g in range(self.n_subspaces)
+        ]
         with np.errstate(all="ignore"):
-            self.codebooks_ = xp.stack([kmeans(xp, part, self.n_codes, self._rng) for part in parts])
+            self.codebooks_ = xp.stack(
+                [kmeans(xp, part, self.n_codes, self._rng) for part in parts]
+            )
         return self
 
     def encode(self, x):
@@ -700,7 +962,7 @@ class ProductQuantizer:
         size = self.codebooks_.shape[2]
         codes = xp.empty((len(x), self.n_subspaces), np.uint8)
         for g, centroids in enumerate(self.codebooks_):
-            part = xp.ascontiguousarray(x[:, g * size:(g + 1) * size])
+            part = xp.ascontiguousarray(x[:, g * size : (g + 1) * size])
             with np.errstate(all="ignore"):
                 codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
         return codes
@@ -711,21 +973,27 @@ class ProductQuantizer:
         return self.codebooks_[xp.arange(self.n_subspaces), codes].reshape(len(codes), -1)
 
     def inner_product(self, queries, codes):
-        """Inner products (n_queries, n) of queries (n_queries, d) with what codes (n, n_subspaces) stand for, by tables of each query."""
+        """Inner products (n_queries, n) of queries (n_queries, d) with what codes (n, n_subspaces)
+        stand for, by tables of each query."""
         xp, queries = self._checked(queries, fitted=True, name="queries")
         xp, codes = self._checked_codes(codes)
-        codes, centroids = xp.ascontiguousarray(codes), self.codebooks_.astype(queries.dtype, copy=False)
+        codes, centroids = (
+            xp.ascontiguousarray(codes),
+            self.codebooks_.astype(queries.dtype, copy=False),
+        )
         products = xp.empty((len(queries), len(codes)), queries.dtype)
         for first in range(0, len(queries), LANES):
-            part = queries[first:first + LANES]
-            lanes = LANES if len(part) > LANES // 4 else len(part)  # some are padded, as a fixed number is faster
+            part = queries[first : first + LANES]
+            lanes = (
+                LANES if len(part) > LANES // 4 else len(part)
+            )  # some are padded, as a fixed number is faster
             padded = xp.zeros((lanes, queries.shape[1]), queries.dtype)
-            padded[:len(part)] = part
+            padded[: len(part)] = part
             with np.errstate(all="ignore"):
                 tables = centroids @ padded.reshape(lanes, self.n_subspaces, -1).transpose(1, 2, 0)
             sums = xp.empty((len(codes), lanes), queries.dtype)
             look_up_sums(xp.ascontiguousarray(tables), codes, sums)
-            products[first:first + LANES] = sums[:, :len(part)].T
+            products[first : first + LANES] = sums[:, : len(part)].T
         return products
 
     def _checked(self, x, *, fitted=False, name="x"):
@@ -745,11 +1013,15 @@ class ProductQuantizer:
         self._checked_fitted()
         xp, (codes, _) = on_device(codes=codes, codebooks_=self.codebooks_)
         if codes is None or codes.dtype != np.uint8:
-            raise TypeError(f"codes must be an array of uint8 (got {getattr(codes, 'dtype', None)})")
+            raise TypeError(
+                f"codes must be an array of uint8 (got {getattr(codes, 'dtype', None)})"
+            )
         if codes.ndim != 2 or codes.shape[1] != self.n_subspaces:
             raise ValueError(f"codes must have shape (n, {self.n_subspaces}) (got {codes.shape})")
         if codes.size and int(codes.max()) >= self.n_codes:
-            raise ValueError(f"codes must satisfy code < n_codes={self.n_codes} (got {int(codes.max())})")
+            raise ValueError(
+                f"codes must satisfy code < n_codes={self.n_codes} (got {int(codes.max())})"
+            )
         return xp, codes
 
     def _checked_fitted(self):
@@ -759,7 +1031,8 @@ class ProductQuantizer:
 
 @kernel("in T tables[m, c, q]; in uint8 codes[n, m]; out T sums[n, q]", split="n", gpu="warp")
 def look_up_sums(tables, codes, sums, start, stop):
-    """sums[i, q] = Σ over m of tables[m, codes[i, m], q]. Some rows pass by the table of one m after the other: all stays in the cache."""
+    """sums[i, q] = Σ over m of tables[m, codes[i, m], q]. Some rows pass by the table of one m
+    after the other: all stays in the cache."""
     groups, size, lanes = tables.shape
     first = start
     while first < stop:

@@ -1,6 +1,7 @@
-"""Links between two lists of names of organizations: by strings that look alike among those that share letters, by vectors, and through a
-directory of names that are known to mean the same. After Libgober and Jerzak (2024), with Markov clustering (van Dongen 2000) and greedy
-modularity (Clauset, Newman, Moore 2004) to find which names of a network belong together."""
+"""Links between two lists of names of organizations: by strings that look alike among those that
+share letters, by vectors, and through a directory of names that are known to mean the same. After
+Libgober and Jerzak (2024), with Markov clustering (van Dongen 2000) and greedy modularity (Clauset,
+Newman, Moore 2004) to find which names of a network belong together."""
 
 import heapq
 import math
@@ -26,7 +27,8 @@ LEAST_LEVEL = 1e-6  # of a calibrating quantile
 
 
 class LinkedPairs(NamedTuple):
-    """Pairs of rows, nearest first: ``left`` and ``right`` are row numbers (int64), ``distance`` their distance."""
+    """Pairs of rows, nearest first: ``left`` and ``right`` are row numbers (int64), ``distance``
+    their distance."""
 
     left: Any
     right: Any
@@ -34,7 +36,8 @@ class LinkedPairs(NamedTuple):
 
 
 class DirectoryLinks(NamedTuple):
-    """`LinkedPairs` with ``via``, the canonical id that a pair was linked through, or -1 where its own names are nearer (int64)."""
+    """`LinkedPairs` with ``via``, the canonical id that a pair was linked through, or -1 where its
+    own names are nearer (int64)."""
 
     left: Any
     right: Any
@@ -43,7 +46,8 @@ class DirectoryLinks(NamedTuple):
 
 
 class LinkageQuality(NamedTuple):
-    """Numbers of pairs by what was found and what is true, as Python integers, with precision, recall and the F measure."""
+    """Numbers of pairs by what was found and what is true, as Python integers, with precision,
+    recall and the F measure."""
 
     tp: int
     fp: int
@@ -54,7 +58,7 @@ class LinkageQuality(NamedTuple):
     f_beta: float
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_spaces=True):
@@ -67,7 +71,8 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
     strip_punctuation : bool
         Remove every character of the Unicode categories P*.
     collapse_spaces : bool
-        Make every run of white space one blank, and none at the ends. This is done last, so that "a & b" has one blank.
+        Make every run of white space one blank, and none at the ends. This is done last, so that "a
+        & b" has one blank.
 
     Returns
     -------
@@ -78,23 +83,27 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
     TypeError
         An item is no string; the message says which.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
     >>> normalize_names(["  Procter &  Gamble, Inc. "])
     ['procter gamble inc']
     """
-    for name, option in (("lower", lower), ("strip_punctuation", strip_punctuation), ("collapse_spaces", collapse_spaces)):
+    for name, option in (
+        ("lower", lower),
+        ("strip_punctuation", strip_punctuation),
+        ("collapse_spaces", collapse_spaces),
+    ):
         checked_bool(name, option)
     names = _checked_names("names", names)
     if lower:
         names = [name.lower() for name in names]
     if strip_punctuation:
-        marks = {ord(c): None for c in set().union(*names) if unicodedata.category(c).startswith("P")}
+        marks = {
+            ord(c): None for c in set().union(*names) if unicodedata.category(c).startswith("P")
+        }
         names = [name.translate(marks) for name in names] if marks else names
     return [" ".join(name.split()) for name in names] if collapse_spaces else names
 
@@ -117,35 +126,50 @@ def _unique_names(name, names):
     return list(place), np.array(at, np.int64)
 
 
-# --- links by strings ------------------------------------------------------------------------------------------------------------------
+# --- links by strings -----------------------------------------------------------------------------
 
 
-def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, average_matches=10, min_shared_trigrams=0.05, rng=None):
+def fuzzy_link(
+    left,
+    right,
+    *,
+    measure="qgram_jaccard",
+    q=2,
+    max_distance=None,
+    average_matches=10,
+    min_shared_trigrams=0.05,
+    rng=None,
+):
     """Pairs of names that look alike.
 
-    Names are normalized. Those that share too few trigrams are no candidates and are never compared.
+    Names are normalized. Those that share too few trigrams are no candidates and are never
+    compared.
 
     Parameters
     ----------
     left, right : sequence of str
     measure : {"qgram_jaccard", "osa", "jaro_winkler"}
-        The distance of candidates: see `string_similarity`; Winkler's similarity is subtracted from 1.
+        The distance of candidates: see `string_similarity`; Winkler's similarity is subtracted from
+        1.
     q : int
         Letters of a q-gram.
     max_distance : float, optional
-        The largest distance of a link; by default the quantile that `calibrate_distance` finds for `average_matches`.
+        The largest distance of a link; by default the quantile that `calibrate_distance` finds for
+        `average_matches`.
     average_matches : float
         How many links a name should have, roughly.
     min_shared_trigrams : float
-        A candidate has at least this share of the trigrams of the left name, and at least one. A shorter name is its own trigram.
+        A candidate has at least this share of the trigrams of the left name, and at least one. A
+        shorter name is its own trigram.
     rng : None, int or numpy.random.Generator
         For the sample that calibrates.
 
     Returns
     -------
     LinkedPairs
-        NumPy arrays, by ascending distance, then left, then right. Distances are exact but for rounding. Repeated names are compared once,
-        all their pairs are in the result; empty names are linked to none.
+        NumPy arrays, by ascending distance, then left, then right. Distances are exact but for
+        rounding. Repeated names are compared once, all their pairs are in the result; empty names
+        are linked to none.
 
     Raises
     ------
@@ -154,17 +178,15 @@ def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, 
     ValueError
         An option is outside of its range.
 
-    Notes
-    -----
-    Where `max_distance` of the q-gram distance is below 0.6, two names are compared only if they have one of their rare q-grams in
-    common; else the work is the number of pairs of equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked
-    at for each pair of names. The memory is 16 MB, the grams, and the candidates of as many left names as share these 16 MB.
+    Notes ----- Where `max_distance` of the q-gram distance is below 0.6, two names are compared
+    only if they have one of their rare q-grams in common; else the work is the number of pairs of
+    equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked at for each
+    pair of names. The memory is 16 MB, the grams, and the candidates of as many left names as share
+    these 16 MB.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
-    R. J. Bayardo, Y. Ma, R. Srikant, "Scaling up all pairs similarity search", WWW 2007: rare grams first.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024. R. J. Bayardo,
+    Y. Ma, R. Srikant, "Scaling up all pairs similarity search", WWW 2007: rare grams first.
 
     Examples
     --------
@@ -176,8 +198,17 @@ def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, 
     rng = np.random.default_rng(rng)
     (left, left_at), (right, right_at) = _unique_names("left", left), _unique_names("right", right)
     if max_distance is None:
-        max_distance = calibrate_distance(left, right, average_matches=average_matches, rng=rng,
-                                          distance=lambda a, b: _dense(a, b, *options)) if left and right else 0.0
+        max_distance = (
+            calibrate_distance(
+                left,
+                right,
+                average_matches=average_matches,
+                rng=rng,
+                distance=lambda a, b: _dense(a, b, *options),
+            )
+            if left and right
+            else 0.0
+        )
     else:
         max_distance = checked_number("max_distance", max_distance, least=0)
     rows, cols, distance = _alike(left, right, *options, max_distance)
@@ -185,8 +216,11 @@ def fuzzy_link(left, right, *, measure="qgram_jaccard", q=2, max_distance=None, 
 
 
 def _checked_fuzzy(measure, q, min_shared_trigrams):
-    return (checked_choice("measure", measure, SCORES), checked_count("q", q, least=1),
-            checked_number("min_shared_trigrams", min_shared_trigrams, least=0, most=1))
+    return (
+        checked_choice("measure", measure, SCORES),
+        checked_count("q", q, least=1),
+        checked_number("min_shared_trigrams", min_shared_trigrams, least=0, most=1),
+    )
 
 
 def _dense(left, right, *options):
@@ -201,10 +235,14 @@ def _alike(left, right, measure, q, least_share, max_distance):
     """The candidates whose distance is small enough: rows, columns, distances."""
     kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     if left and right:
-        trigrams = _Grams(*([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3)
+        trigrams = _Grams(
+            *([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3
+        )
         need = np.clip(np.ceil(least_share * trigrams.sizes), 1, MOST_SHARED).astype(np.uint16)
         grams = _Grams(left, right, q, shared_lack=True) if measure == "qgram_jaccard" else None
-        similarity = max(0.0, 1 - max_distance - 1e-9) if grams else 0.0  # with a margin for rounding
+        similarity = (
+            max(0.0, 1 - max_distance - 1e-9) if grams else 0.0
+        )  # with a margin for rounding
         distances = grams.distances if grams else _by_letters(left, right, measure)
         sharing = _by_rare_grams if similarity > SELECTIVE else _by_trigrams
         for rows, cols in sharing(trigrams, need, grams, similarity):
@@ -215,44 +253,65 @@ def _alike(left, right, measure, q, least_share, max_distance):
 
 
 class _Grams:
-    """The sets of q-grams of two lists of strings as ascending numbers, the rarest first. If they share their lack, strings that are too
-    short have one gram, the same for all."""
+    """The sets of q-grams of two lists of strings as ascending numbers, the rarest first. If they
+    share their lack, strings that are too short have one gram, the same for all."""
 
     def __init__(self, left, right, q, *, shared_lack=False):
         sides = numbered_grams(np, pack_strings(left), pack_strings(right), q)
         counts = np.bincount(np.concatenate([grams for _, grams in sides]))
         if shared_lack:
-            lacking = [np.flatnonzero(np.bincount(strings, minlength=len(side)) == 0)
-                       for (strings, _), side in zip(sides, (left, right), strict=True)]
-            sides = [(np.concatenate([strings, lack]), np.concatenate([grams, np.full(len(lack), len(counts))]))
-                     for (strings, grams), lack in zip(sides, lacking, strict=True)]
+            lacking = [
+                np.flatnonzero(np.bincount(strings, minlength=len(side)) == 0)
+                for (strings, _), side in zip(sides, (left, right), strict=True)
+            ]
+            sides = [
+                (
+                    np.concatenate([strings, lack]),
+                    np.concatenate([grams, np.full(len(lack), len(counts))]),
+                )
+                for (strings, grams), lack in zip(sides, lacking, strict=True)
+            ]
             counts = np.append(counts, sum(map(len, lacking)))
         self.number = max(len(counts), 1)
         rank = np.empty(len(counts), np.int64)
         rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
         (self.offsets, self.grams), (self.right_offsets, self.right_grams) = (
             counted_grams(np, strings, rank[grams], len(side), self.number)[:2]
-            for (strings, grams), side in zip(sides, (left, right), strict=True))
+            for (strings, grams), side in zip(sides, (left, right), strict=True)
+        )
         self.sizes, self.right_sizes = np.diff(self.offsets), np.diff(self.right_offsets)
 
     def postings(self, rare=None):
-        """Right strings in the order of their grams, and where each gram's begin; of all or the first `rare` grams of each string."""
-        strings, grams = np.repeat(np.arange(len(self.right_sizes)), self.right_sizes), self.right_grams
+        """Right strings in the order of their grams, and where each gram's begin; of all or the
+        first `rare` grams of each string."""
+        strings, grams = (
+            np.repeat(np.arange(len(self.right_sizes)), self.right_sizes),
+            self.right_grams,
+        )
         if rare is not None:
             first = np.arange(len(grams)) - self.right_offsets[strings] < rare[strings]
             strings, grams = strings[first], grams[first]
         keys = np.sort(grams * len(self.right_sizes) + strings)
-        return keys % len(self.right_sizes), np.concatenate([[0], np.cumsum(np.bincount(grams, minlength=self.number))])
+        return keys % len(self.right_sizes), np.concatenate(
+            [[0], np.cumsum(np.bincount(grams, minlength=self.number))]
+        )
 
     def signatures(self):
         """64 bits for each string of each side, of which its grams set some."""
-        return [np.bitwise_or.reduceat(np.uint64(1) << (grams % 64).astype(np.uint64), offsets[:-1])
-                for grams, offsets in ((self.grams, self.offsets), (self.right_grams, self.right_offsets))]
+        return [
+            np.bitwise_or.reduceat(np.uint64(1) << (grams % 64).astype(np.uint64), offsets[:-1])
+            for grams, offsets in (
+                (self.grams, self.offsets),
+                (self.right_grams, self.right_offsets),
+            )
+        ]
 
     def common(self, rows, cols):
         """How many grams the pairs have in common."""
         common = np.empty(len(rows), np.int64)
-        pair_common_grams(self.offsets, self.grams, self.right_offsets, self.right_grams, rows, cols, common)
+        pair_common_grams(
+            self.offsets, self.grams, self.right_offsets, self.right_grams, rows, cols, common
+        )
         return common
 
     def distances(self, rows, cols):
@@ -261,19 +320,40 @@ class _Grams:
 
 
 def _by_trigrams(trigrams, need, grams, similarity):
-    """Pairs with enough common trigrams, in batches of left names; where a similarity > 0 is given, it bounds that of their grams."""
+    """Pairs with enough common trigrams, in batches of left names; where a similarity > 0 is given,
+    it bounds that of their grams."""
     n, nr = len(trigrams.sizes), len(trigrams.right_sizes)
     batch = max(1, WORKSPACE // (4 * nr))
-    counted = [(sets, *sets.postings(), np.empty((min(batch, n), nr), np.uint16)) for sets in (trigrams, grams)[:1 + (similarity > 0)]]
-    sizes, right_sizes = (part.astype(np.float32) for part in (counted[-1][0].sizes, counted[-1][0].right_sizes))
+    counted = [
+        (sets, *sets.postings(), np.empty((min(batch, n), nr), np.uint16))
+        for sets in (trigrams, grams)[: 1 + (similarity > 0)]
+    ]
+    sizes, right_sizes = (
+        part.astype(np.float32) for part in (counted[-1][0].sizes, counted[-1][0].right_sizes)
+    )
     shared, common = counted[0][-1], counted[-1][-1]
     for first in range(0, n, batch):
         these = slice(first, min(first + batch, n))
         size = these.stop - first
         for sets, strings, postings, out in counted:
-            count_shared_grams(sets.offsets[first:these.stop + 1], sets.grams, postings, strings, out[:size], sets.sizes[these])
+            count_shared_grams(
+                sets.offsets[first : these.stop + 1],
+                sets.grams,
+                postings,
+                strings,
+                out[:size],
+                sets.sizes[these],
+            )
         enough = np.empty(size, np.int64)
-        count_candidates(shared[:size], need[these], common[:size], sizes[these], right_sizes, enough, 0.999 * similarity)
+        count_candidates(
+            shared[:size],
+            need[these],
+            common[:size],
+            sizes[these],
+            right_sizes,
+            enough,
+            0.999 * similarity,
+        )
         starts = np.concatenate([[0], np.cumsum(enough)])
         found = np.empty(starts[-1], np.int64)
         list_candidates(shared[:size], need[these], starts, found)
@@ -281,21 +361,34 @@ def _by_trigrams(trigrams, need, grams, similarity):
 
 
 def _by_rare_grams(trigrams, need, grams, similarity):
-    """Pairs that are similar and have enough common trigrams, in batches. Similar sets of n and m grams, common to all > s, have a gram
-    in common among the n - ⌈s n⌉ + 1 rarest of the one and the m - ⌈s m⌉ + 1 rarest of the other: the rarest common one is there."""
-    rare, right_rare = (sizes - np.ceil(similarity * sizes).astype(np.int64) + 1 for sizes in (grams.sizes, grams.right_sizes))
+    """Pairs that are similar and have enough common trigrams, in batches. Similar sets of n and m
+    grams, common to all > s, have a gram in common among the n - ⌈s n⌉ + 1 rarest of the one and
+    the m - ⌈s m⌉ + 1 rarest of the other: the rarest common one is there."""
+    rare, right_rare = (
+        sizes - np.ceil(similarity * sizes).astype(np.int64) + 1
+        for sizes in (grams.sizes, grams.right_sizes)
+    )
     strings, postings = grams.postings(right_rare)
     signatures, right_signatures = grams.signatures()
-    posted = strings.astype(np.int32), grams.right_sizes[strings].astype(np.int32), right_signatures[strings]
-    left, right = (grams.offsets, grams.grams.astype(np.int32)), (grams.right_offsets, grams.right_grams.astype(np.int32))
+    posted = (
+        strings.astype(np.int32),
+        grams.right_sizes[strings].astype(np.int32),
+        right_signatures[strings],
+    )
+    left, right = (
+        (grams.offsets, grams.grams.astype(np.int32)),
+        (grams.right_offsets, grams.right_grams.astype(np.int32)),
+    )
     rows, room = np.arange(len(rare)), 8
     while len(rows):
         crowded = [np.zeros(0, np.int64)]  # rows with more pairs than there is room for
         batch = max(1, WORKSPACE // (4 * room))
         for first in range(0, len(rows), batch):
-            these = rows[first:first + batch]
+            these = rows[first : first + batch]
             found, counts = np.empty((len(these), room), np.int32), np.empty(len(these), np.int64)
-            near_by_rare_grams(these, *left, rare, signatures, postings, *posted, *right, found, counts, similarity)
+            near_by_rare_grams(
+                these, *left, rare, signatures, postings, *posted, *right, found, counts, similarity
+            )
             complete = counts <= room
             crowded.append(these[~complete])
             i = np.repeat(these[complete], counts[complete])
@@ -316,13 +409,15 @@ def _by_letters(left, right, measure):
         distance, batch = np.empty(len(rows)), max(1, WORKSPACE // (4 * width))
         large = (sizes[rows] * right_sizes[cols] > LARGE_TABLE) & (measure == "osa")
         for k in np.flatnonzero(large):
-            distance[k] = edit_distances(np, *(pack_strings([name]) for name in (left[rows[k]], right[cols[k]])), swaps=True)[0, 0]
+            distance[k] = edit_distances(
+                np, *(pack_strings([name]) for name in (left[rows[k]], right[cols[k]])), swaps=True
+            )[0, 0]
         small = np.flatnonzero(~large)
         work = np.empty((min(batch, len(small)), width), np.int32)
         for first in range(0, len(small), batch):
-            these = small[first:first + batch]
+            these = small[first : first + batch]
             here = np.empty(len(these))
-            scored(*ours, *theirs, rows[these], cols[these], work[:len(these)], here)
+            scored(*ours, *theirs, rows[these], cols[these], work[: len(these)], here)
             distance[these] = here
         return distance
 
@@ -331,7 +426,10 @@ def _by_letters(left, right, measure):
 
 def _expanded(rows, cols, distance, left_at, right_at):
     """Pairs of different names as pairs of all their occurrences."""
-    members = [(np.argsort(at, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(at))])) for at in (left_at, right_at)]
+    members = [
+        (np.argsort(at, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(at))]))
+        for at in (left_at, right_at)
+    ]
     for which in (0, 1):
         order, starts = members[which]
         these = (rows, cols)[which]
@@ -343,15 +441,19 @@ def _expanded(rows, cols, distance, left_at, right_at):
 
 
 def _sorted_pairs(xp, left, right, distance):
-    order = xp.lexsort(xp.stack([right.astype(np.float64), left.astype(np.float64), distance.astype(np.float64)]))
+    order = xp.lexsort(
+        xp.stack([right.astype(np.float64), left.astype(np.float64), distance.astype(np.float64)])
+    )
     return LinkedPairs(left[order].astype(np.int64), right[order].astype(np.int64), distance[order])
 
 
-# --- links by vectors ------------------------------------------------------------------------------------------------------------------
+# --- links by vectors -----------------------------------------------------------------------------
 
 
 @routine
-def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_matches=10, block=None, rng=None):
+def embedding_link(
+    left_vectors, right_vectors, *, max_distance=None, average_matches=10, block=None, rng=None
+):
     """Pairs of rows whose Euclidean distance is small.
 
     Parameters
@@ -359,7 +461,8 @@ def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_ma
     left_vectors, right_vectors : (nl, d) and (nr, d) arrays of float32 or float64
         Rows with a NaN are missing and become the mean of the others of their side.
     max_distance : float, optional
-        The largest distance of a link; by default the quantile that `calibrate_distance` finds for `average_matches`.
+        The largest distance of a link; by default the quantile that `calibrate_distance` finds for
+        `average_matches`.
     average_matches : float
         How many links a row should have, roughly.
     block : int, optional
@@ -370,14 +473,14 @@ def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_ma
     Returns
     -------
     LinkedPairs
-        By ascending distance, then left, then right. A matrix product finds candidates, their distances are those of the differences
-        of rows: to a few units of rounding, times d.
+        By ascending distance, then left, then right. A matrix product finds candidates, their
+        distances are those of the differences of rows: to a few units of rounding, times d.
 
     Raises
     ------
     ValueError
-        The widths differ, an entry is infinite or too large for its square, all rows of a side are missing, or an option is outside of
-        its range.
+        The widths differ, an entry is infinite or too large for its square, all rows of a side are
+        missing, or an option is outside of its range.
     TypeError
         Arrays of other dtypes or on different devices.
 
@@ -385,10 +488,8 @@ def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_ma
     -----
     2 nl nr d operations, memory of 4 million numbers and the links.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -401,25 +502,59 @@ def embedding_link(left_vectors, right_vectors, *, max_distance=None, average_ma
             raise TypeError(f"{name} must be an array (got None)")
     dtype = float_dtype(left_vectors=left, right_vectors=right)
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
-        raise ValueError(f"left_vectors (nl, d) and right_vectors (nr, d) must have the same d (got shapes {left.shape}, {right.shape})")
+        raise ValueError(
+            f"left_vectors (nl, d) and right_vectors (nr, d) must have the same d (got shapes "
+            f"{left.shape}, {right.shape})"
+        )
     average_matches = checked_number("average_matches", average_matches, above=0)
-    block = max(1, 2**22 // max(len(right), 1)) if block is None else checked_count("block", block, least=1)
+    block = (
+        max(1, 2**22 // max(len(right), 1))
+        if block is None
+        else checked_count("block", block, least=1)
+    )
     rng = np.random.default_rng(rng)
-    max_distance = None if max_distance is None else checked_number("max_distance", max_distance, least=0)
-    left, right = _without_missing(xp, "left_vectors", left), _without_missing(xp, "right_vectors", right)
+    max_distance = (
+        None if max_distance is None else checked_number("max_distance", max_distance, least=0)
+    )
+    left, right = (
+        _without_missing(xp, "left_vectors", left),
+        _without_missing(xp, "right_vectors", right),
+    )
     if max_distance is None:
-        max_distance = calibrate_distance(left, right, average_matches=average_matches, rng=rng,
-                                          distance=lambda a, b: xp.sqrt(_squares(xp, a, b))) if len(left) and len(right) else 0.0
+        max_distance = (
+            calibrate_distance(
+                left,
+                right,
+                average_matches=average_matches,
+                rng=rng,
+                distance=lambda a, b: xp.sqrt(_squares(xp, a, b)),
+            )
+            if len(left) and len(right)
+            else 0.0
+        )
     empty = xp.zeros(0, np.int64)
     kept = [(empty, empty, xp.zeros(0, dtype))]
     # what rounding may add to a squared distance, with a margin
     largest = sum(float((a * a).sum(axis=1).max()) if len(a) else 0.0 for a in (left, right))
     slack = 8 * (left.shape[1] + 2) * float(np.finfo(dtype).eps) * largest
     for first in range(0, len(left), block) if len(right) else ():
-        rows, cols = xp.nonzero(_squares(xp, left[first:first + block], right) <= max_distance**2 * (1 + 1e-6) + slack)
+        rows, cols = xp.nonzero(
+            _squares(xp, left[first : first + block], right) <= max_distance**2 * (1 + 1e-6) + slack
+        )
         rows = rows + first
-        distance = xp.concatenate([empty.astype(dtype), *(
-            xp.sqrt(((left[rows[at:at + 2**16]] - right[cols[at:at + 2**16]]) ** 2).sum(axis=1)) for at in range(0, len(rows), 2**16))])
+        distance = xp.concatenate(
+            [
+                empty.astype(dtype),
+                *(
+                    xp.sqrt(
+                        ((left[rows[at : at + 2**16]] - right[cols[at : at + 2**16]]) ** 2).sum(
+                            axis=1
+                        )
+                    )
+                    for at in range(0, len(rows), 2**16)
+                ),
+            ]
+        )
         near = distance <= max_distance
         kept.append((rows[near], cols[near], distance[near]))
     return _sorted_pairs(xp, *(xp.concatenate(part) for part in zip(*kept, strict=True)))
@@ -431,7 +566,9 @@ def _without_missing(xp, name, vectors):
     largest = float(xp.abs(filled).max()) if filled.size else 0.0
     most = math.sqrt(float(np.finfo(vectors.dtype).max) / (8 * max(filled.shape[1], 1)))
     if largest > most:
-        raise ValueError(f"{name} must be finite and at most {most:.3g} in absolute value (got {largest})")
+        raise ValueError(
+            f"{name} must be finite and at most {most:.3g} in absolute value (got {largest})"
+        )
     present = len(vectors) - int(missing.sum())
     if len(vectors) and not present:
         raise ValueError(f"{name} must have a row without nan (got none of {len(vectors)})")
@@ -443,10 +580,13 @@ def _squares(xp, a, b):
     return xp.maximum((a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T), 0)
 
 
-def calibrate_distance(left, right, *, average_matches, distance, sample=1000, observed_only=True, rng=None):
+def calibrate_distance(
+    left, right, *, average_matches, distance, sample=1000, observed_only=True, rng=None
+):
     """The distance that gives about so many matches for each row.
 
-    It is the quantile of the distances between two samples at the level average_matches / sqrt(nl nr), between 1e-6 and 1.
+    It is the quantile of the distances between two samples at the level average_matches / sqrt(nl
+    nr), between 1e-6 and 1.
 
     Parameters
     ----------
@@ -454,7 +594,8 @@ def calibrate_distance(left, right, *, average_matches, distance, sample=1000, o
         Of length nl and nr.
     average_matches : float
     distance : function
-        ``distance(some of left, some of right)`` → matrix of distances, infinite where a pair is not compared.
+        ``distance(some of left, some of right)`` → matrix of distances, infinite where a pair is
+        not compared.
     sample : int
         Rows of each side at most.
     observed_only : bool
@@ -473,10 +614,8 @@ def calibrate_distance(left, right, *, average_matches, distance, sample=1000, o
     TypeError
         An option has a wrong type.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -485,7 +624,10 @@ def calibrate_distance(left, right, *, average_matches, distance, sample=1000, o
     0.0
     """
     average_matches = checked_number("average_matches", average_matches, above=0)
-    sample, observed_only = checked_count("sample", sample, least=1), checked_bool("observed_only", observed_only)
+    sample, observed_only = (
+        checked_count("sample", sample, least=1),
+        checked_bool("observed_only", observed_only),
+    )
     if not callable(distance):
         raise TypeError(f"distance must be a function (got {distance!r:.80})")
     rng, parts = np.random.default_rng(rng), []
@@ -499,7 +641,14 @@ def calibrate_distance(left, right, *, average_matches, distance, sample=1000, o
     if not len(found):
         return 0.0
     found.sort()  # the quantile that is a distance itself: a link at it is kept
-    return float(found[max(0, math.ceil(quantile_level(len(left), len(right), average_matches) * len(found)) - 1)])
+    return float(
+        found[
+            max(
+                0,
+                math.ceil(quantile_level(len(left), len(right), average_matches) * len(found)) - 1,
+            )
+        ]
+    )
 
 
 def quantile_level(nl, nr, average_matches):
@@ -507,18 +656,20 @@ def quantile_level(nl, nr, average_matches):
     return min(1.0, max(LEAST_LEVEL, average_matches / math.sqrt(nl * nr)))
 
 
-# --- the probability of a match --------------------------------------------------------------------------------------------------------
+# --- the probability of a match -------------------------------------------------------------------
 
 
 class MatchProbability:
-    """The probability that a pair is a match, from its distance: p = 1 / (1 + exp(b0 + b1 d)), b1 >= 0.
+    """The probability that a pair is a match, from its distance: p = 1 / (1 + exp(b0 + b1 d)), b1
+    >= 0.
 
     Parameters
     ----------
     features : tuple of str
         Names of the distances, one coefficient each.
     l2 : float
-        Weight of the penalty ``l2 / 2 * sum(b1**2)`` beside the mean loss of a pair; > 0, so that coefficients stay finite.
+        Weight of the penalty ``l2 / 2 * sum(b1**2)`` beside the mean loss of a pair; > 0, so that
+        coefficients stay finite.
 
     Attributes
     ----------
@@ -532,20 +683,24 @@ class MatchProbability:
     ValueError, TypeError
         An option is outside of its range or has a wrong type.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
-    >>> model = MatchProbability().fit(np.array([0.1, 0.2, 0.5, 0.9]), np.array([True, True, False, False]))
+    >>> model = MatchProbability().fit(
+    ...     np.array([0.1, 0.2, 0.5, 0.9]), np.array([True, True, False, False])
+    ... )
     >>> model.predict(np.array([0.0, 1.0])).round(1)
     array([1., 0.])
     """
 
     def __init__(self, *, features=("distance",), l2=1e-3):
-        if not isinstance(features, tuple) or not features or not all(isinstance(f, str) for f in features):
+        if (
+            not isinstance(features, tuple)
+            or not features
+            or not all(isinstance(f, str) for f in features)
+        ):
             raise TypeError(f"features must be a tuple of names (got {features!r:.80})")
         self.features, self.l2 = features, checked_number("l2", l2, above=0)
 
@@ -557,15 +712,24 @@ class MatchProbability:
         distances : (n,) or (n, f) array
         is_match : (n,) array of bool
         base_rate : float, optional
-            The share of matches among all pairs: matches and others are weighted to it where they were not sampled so.
+            The share of matches among all pairs: matches and others are weighted to it where they
+            were not sampled so.
         """
         d, match = self._columns(distances), np.asarray(is_match)
         if match.dtype != bool or match.shape != (len(d),):
-            raise TypeError(f"is_match must be an array of {len(d)} bool (got dtype {match.dtype} and shape {match.shape})")
+            raise TypeError(
+                f"is_match must be an array of {len(d)} bool (got dtype {match.dtype} and shape "
+                f"{match.shape})"
+            )
         share = match.mean() if len(match) else 0.0
         if not 0 < share < 1:
-            raise ValueError(f"is_match must have both matches and others (got {int(match.sum())} matches of {len(match)})")
-        rate = share if base_rate is None else checked_number("base_rate", base_rate, above=0, below=1)
+            raise ValueError(
+                f"is_match must have both matches and others (got {int(match.sum())} matches of "
+                f"{len(match)})"
+            )
+        rate = (
+            share if base_rate is None else checked_number("base_rate", base_rate, above=0, below=1)
+        )
         weights = np.where(match, rate / share, (1 - rate) / (1 - share)) / len(match)
         free = np.ones(d.shape[1], bool)
         while True:  # a coefficient that would be negative is held at zero
@@ -588,7 +752,9 @@ class MatchProbability:
         for _ in range(100):
             p = 0.5 * (1 - np.tanh(x @ b / 2))
             gradient = x.T @ (weights * (match - p)) + ridge * b
-            curvature = (x * (weights * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ x + np.diag(ridge)
+            curvature = (x * (weights * np.maximum(p * (1 - p), 1e-12))[:, None]).T @ x + np.diag(
+                ridge
+            )
             step, size, now = np.linalg.solve(curvature, gradient), 1.0, loss(b)
             while loss(b - size * step) > now and size > 1e-10:
                 size /= 2
@@ -601,7 +767,9 @@ class MatchProbability:
         """(n,) array of probabilities."""
         if not hasattr(self, "coefficients_"):
             raise ValueError("predict must come after fit (got a model without coefficients)")
-        return 0.5 * (1 - np.tanh((self.intercept_ + self._columns(distances) @ self.coefficients_) / 2))
+        return 0.5 * (
+            1 - np.tanh((self.intercept_ + self._columns(distances) @ self.coefficients_) / 2)
+        )
 
     def _columns(self, distances):
         d = np.asarray(distances)
@@ -609,20 +777,23 @@ class MatchProbability:
             raise TypeError(f"distances must hold numbers (got dtype {d.dtype})")
         columns = d[:, None] if d.ndim == 1 else d
         if columns.ndim != 2 or columns.shape[1] != len(self.features):
-            raise ValueError(f"distances must have one column for each of {', '.join(self.features)} (got shape {d.shape})")
+            raise ValueError(
+                f"distances must have one column for each of {', '.join(self.features)} (got shape "
+                f"{d.shape})"
+            )
         if not np.isfinite(columns).all():
             raise ValueError("distances must be finite (got nan or inf)")
         return columns.astype(np.float64)
 
 
-# --- networks of names -----------------------------------------------------------------------------------------------------------------
+# --- networks of names ----------------------------------------------------------------------------
 
 
 def name_network(alias_ids, profile_ids, counts=None):
     """How often a walk from a name through a profile that uses it ends at each name.
 
-    ``T[i, j] = sum over profiles u of P(u | i) P(j | u)``, with P(u | i) the share of u among the uses of i, P(j | u) that of j among
-    the names of u.
+    ``T[i, j] = sum over profiles u of P(u | i) P(j | u)``, with P(u | i) the share of u among the
+    uses of i, P(j | u) that of j among the names of u.
 
     Parameters
     ----------
@@ -634,7 +805,8 @@ def name_network(alias_ids, profile_ids, counts=None):
     Returns
     -------
     CSR
-        (aliases, aliases), float64 in NumPy arrays; rows sum to 1, those of names that are never used to 0.
+        (aliases, aliases), float64 in NumPy arrays; rows sum to 1, those of names that are never
+        used to 0.
 
     Raises
     ------
@@ -643,10 +815,8 @@ def name_network(alias_ids, profile_ids, counts=None):
     TypeError
         Ids are no integers, or counts no numbers.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -661,14 +831,19 @@ def name_network(alias_ids, profile_ids, counts=None):
         if array.dtype.kind not in "iu":
             raise TypeError(f"{name} must be integers (got dtype {array.dtype})")
         if array.size and not 0 <= int(array.min()) <= int(array.max()) < MOST_IDS:
-            raise ValueError(f"{name} must satisfy 0 <= id < {MOST_IDS} (got {int(array.min())} … {int(array.max())})")
+            raise ValueError(
+                f"{name} must satisfy 0 <= id < {MOST_IDS} (got {int(array.min())} … "
+                f"{int(array.max())})"
+            )
         ids.append(array.astype(np.int64))
     weights = np.ones(len(ids[0])) if counts is None else np.asarray(counts)
     if weights.dtype.kind not in "fiu" and weights.size:
         raise TypeError(f"counts must be numbers (got dtype {weights.dtype})")
     if not ids[0].shape == ids[1].shape == weights.shape or weights.ndim != 1:
-        raise ValueError("alias_ids, profile_ids and counts must have one length "
-                         f"(got shapes {ids[0].shape}, {ids[1].shape}, {weights.shape})")
+        raise ValueError(
+            "alias_ids, profile_ids and counts must have one length "
+            f"(got shapes {ids[0].shape}, {ids[1].shape}, {weights.shape})"
+        )
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"counts must be finite and >= 0 (got {weights.min()} … {weights.max()})")
     used = weights > 0
@@ -676,27 +851,52 @@ def name_network(alias_ids, profile_ids, counts=None):
     shape = int(ids[0].max(initial=-1)) + 1, len(profiles)
     weights = weights[used] / weights.max(initial=1)  # so that no sum overflows
     uses = CSR.from_coo(ids[0][used], ids[1][used], weights.astype(np.float64), shape)
-    return CSR(*_product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0], (shape[0], shape[0]))
+    return CSR(
+        *_product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0],
+        (shape[0], shape[0]),
+    )
 
 
 def _row_stochastic(a):
     """indptr, indices and data of a matrix whose rows are divided by their sums."""
-    sums = np.bincount(a.rows, weights=a.data, minlength=a.shape[0]) if a.nnz else np.ones(a.shape[0])
+    sums = (
+        np.bincount(a.rows, weights=a.data, minlength=a.shape[0]) if a.nnz else np.ones(a.shape[0])
+    )
     return a.indptr.astype(np.int64), a.indices.astype(np.int64), a.data / sums[a.rows]
 
 
 def _product(outer, inner, inflation, prune):
-    """Rows of outer · inner, to a power, pruned, divided by their sums; and the largest max - sum of squares of a row. Matrices are indptr,
-    indices, not in order within a row, and data; the product is square."""
+    """Rows of outer · inner, to a power, pruned, divided by their sums; and the largest max - sum
+    of squares of a row. Matrices are indptr, indices, not in order within a row, and data; the
+    product is square."""
     n, chaos, parts = len(outer[0]) - 1, 0.0, []
-    sizes, rows, room = np.zeros(n + 1, np.int64), np.arange(n), 16 + 12 * len(outer[2]) // max(n, 1)
+    sizes, rows, room = (
+        np.zeros(n + 1, np.int64),
+        np.arange(n),
+        16 + 12 * len(outer[2]) // max(n, 1),
+    )
     while len(rows):
-        crowded, batch = [rows[:0]], max(1, WORKSPACE // (16 * room))  # crowded are rows with more entries than there is room for
-        indices, data = (np.empty((min(batch, len(rows)), room), dtype) for dtype in (np.int64, np.float64))
+        crowded, batch = (
+            [rows[:0]],
+            max(1, WORKSPACE // (16 * room)),
+        )  # crowded are rows with more entries than there is room for
+        indices, data = (
+            np.empty((min(batch, len(rows)), room), dtype) for dtype in (np.int64, np.float64)
+        )
         for first in range(0, len(rows), batch):
-            these = rows[first:first + batch]
+            these = rows[first : first + batch]
             counts, spread = np.empty(len(these), np.int64), np.empty(len(these))
-            stochastic_product(these, *outer, *inner, indices[:len(these)], data[:len(these)], counts, spread, inflation, prune)
+            stochastic_product(
+                these,
+                *outer,
+                *inner,
+                indices[: len(these)],
+                data[: len(these)],
+                counts,
+                spread,
+                inflation,
+                prune,
+            )
             complete = counts <= room
             crowded.append(these[~complete])
             sizes[these[complete] + 1] = counts[complete]
@@ -717,16 +917,29 @@ def _places(starts, counts):
     return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
-def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, expansion=2, prune=1e-4, max_iter=100, tol=1e-6):
+def network_clusters(
+    indptr,
+    indices,
+    data,
+    *,
+    method="markov",
+    inflation=2.0,
+    expansion=2,
+    prune=1e-4,
+    max_iter=100,
+    tol=1e-6,
+):
     """Which nodes of a network belong together.
 
     Parameters
     ----------
     indptr, indices, data : arrays
-        A square matrix of weights >= 0 by rows, see :class:`numcore.linalg.CSR`; NumPy arrays. Both directions of an edge are averaged.
+        A square matrix of weights >= 0 by rows, see :class:`numcore.linalg.CSR`; NumPy arrays. Both
+        directions of an edge are averaged.
     method : {"markov", "modularity"}
-        Markov clustering lets walks spread (the matrix to the power `expansion`) and favours what is likely (entries to the power
-        `inflation`) until nothing changes. Greedy modularity joins, again and again, the two clusters that add most to it.
+        Markov clustering lets walks spread (the matrix to the power `expansion`) and favours what
+        is likely (entries to the power `inflation`) until nothing changes. Greedy modularity joins,
+        again and again, the two clusters that add most to it.
     inflation : float
         > 1; larger values give more, smaller clusters.
     expansion : int
@@ -741,24 +954,23 @@ def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, e
     Returns
     -------
     (n,) array of int64
-        Labels from 0, in the order in which clusters first appear. A node without edges is a cluster.
+        Labels from 0, in the order in which clusters first appear. A node without edges is a
+        cluster.
 
     Raises
     ------
     ValueError
-        A weight is negative or not finite, the matrix is not square, or an option is outside of its range.
+        A weight is negative or not finite, the matrix is not square, or an option is outside of its
+        range.
     TypeError
         Arrays of other dtypes or on a GPU.
 
-    Notes
-    -----
-    A round of Markov clustering costs the number of products of entries. Greedy modularity runs in plain Python, in O(nnz log n) for
-    each level of merging.
+    Notes ----- A round of Markov clustering costs the number of products of entries. Greedy
+    modularity runs in plain Python, in O(nnz log n) for each level of merging.
 
-    References
-    ----------
-    S. van Dongen, "Graph clustering by flow simulation", University of Utrecht, 2000.
-    A. Clauset, M. E. J. Newman, C. Moore, "Finding community structure in very large networks", Physical Review E, 2004.
+    References ---------- S. van Dongen, "Graph clustering by flow simulation", University of
+    Utrecht, 2000. A. Clauset, M. E. J. Newman, C. Moore, "Finding community structure in very large
+    networks", Physical Review E, 2004.
 
     Examples
     --------
@@ -769,31 +981,59 @@ def network_clusters(indptr, indices, data, *, method="markov", inflation=2.0, e
     """
     xp, (indptr, indices, data) = on_device(indptr=indptr, indices=indices, data=data)
     if xp is not np or indptr is None or data is None:
-        raise TypeError("indptr, indices and data must be NumPy arrays (got None or arrays of a GPU)")
+        raise TypeError(
+            "indptr, indices and data must be NumPy arrays (got None or arrays of a GPU)"
+        )
     float_dtype(data=data)
     checked_choice("method", method, ("markov", "modularity"))
-    inflation, expansion = checked_number("inflation", inflation, above=1), checked_count("expansion", expansion, least=2)
-    prune, tol = checked_number("prune", prune, least=0, below=1), checked_number("tol", tol, above=0)
+    inflation, expansion = (
+        checked_number("inflation", inflation, above=1),
+        checked_count("expansion", expansion, least=2),
+    )
+    prune, tol = (
+        checked_number("prune", prune, least=0, below=1),
+        checked_number("tol", tol, above=0),
+    )
     max_iter = checked_count("max_iter", max_iter, least=1)
     if not (np.isfinite(data) & (data >= 0)).all():
         raise ValueError(f"data must be finite and >= 0 (got {data.min()} … {data.max()})")
     n = len(indptr) - 1 if indptr.ndim == 1 and len(indptr) else 0
     a = CSR(indptr, indices, data.astype(np.float64), (n, n))
     used = a.data > 0
-    rows, cols, weights = a.rows[used], a.indices[used], a.data[used] / a.data.max(initial=1e-300) / 2
-    a = CSR.from_coo(np.concatenate([rows, cols]), np.concatenate([cols, rows]), np.concatenate([weights, weights]), (n, n))
-    return _modularity(a) if method == "modularity" else _markov(a, inflation, expansion, prune, max_iter, tol)
+    rows, cols, weights = (
+        a.rows[used],
+        a.indices[used],
+        a.data[used] / a.data.max(initial=1e-300) / 2,
+    )
+    a = CSR.from_coo(
+        np.concatenate([rows, cols]),
+        np.concatenate([cols, rows]),
+        np.concatenate([weights, weights]),
+        (n, n),
+    )
+    return (
+        _modularity(a)
+        if method == "modularity"
+        else _markov(a, inflation, expansion, prune, max_iter, tol)
+    )
 
 
 def _markov(a, inflation, expansion, prune, max_iter, tol):
-    """Columns of the stochastic matrix are rows here, since the start is symmetric but for the scale of each."""
+    """Columns of the stochastic matrix are rows here, since the start is symmetric but for the
+    scale of each."""
     n = a.shape[0]
     loops = np.zeros(n)  # as heavy as the heaviest edge of the node, so that walks can stay
     np.maximum.at(loops, a.rows, a.data)
     loops[loops == 0] = 1
     edges = a.rows != a.indices
-    m = _row_stochastic(CSR.from_coo(np.concatenate([a.rows[edges], np.arange(n)]), np.concatenate([a.indices[edges], np.arange(n)]),
-                                     np.concatenate([a.data[edges], loops]), (n, n)))
+    m = _row_stochastic(
+        CSR.from_coo(
+            np.concatenate([a.rows[edges], np.arange(n)]),
+            np.concatenate([a.indices[edges], np.arange(n)]),
+            np.concatenate([a.data[edges], loops]),
+            (n, n),
+        )
+    )
     for _ in range(max_iter):
         power = m
         for _ in range(expansion - 2):
@@ -818,14 +1058,17 @@ def _components(a, b, n):
 
 
 def _modularity(a):
-    """The pair with the largest gain 2 (e_ij - a_i a_j) is merged until no gain is positive; e are shares of the edges' weight."""
+    """The pair with the largest gain 2 (e_ij - a_i a_j) is merged until no gain is positive; e are
+    shares of the edges' weight."""
     n, total = a.shape[0], float(a.data.sum())
     parent = np.arange(n)
     if total == 0:
         return parent
     share = (np.bincount(a.rows, weights=a.data, minlength=n) / total).tolist()
     joined = [{} for _ in range(n)]
-    for i, j, weight in zip(a.rows.tolist(), a.indices.tolist(), (a.data / total).tolist(), strict=True):
+    for i, j, weight in zip(
+        a.rows.tolist(), a.indices.tolist(), (a.data / total).tolist(), strict=True
+    ):
         if i != j:
             joined[i][j] = weight
 
@@ -855,14 +1098,24 @@ def _modularity(a):
     return _components(np.arange(n), parent, n)
 
 
-# --- through a directory ---------------------------------------------------------------------------------------------------------------
+# --- through a directory --------------------------------------------------------------------------
 
 
-def link_through_directory(left, right, directory_names, canonical_ids, *, average_matches=2, relative_weight=1.5, direct=True, **fuzzy):
+def link_through_directory(
+    left,
+    right,
+    directory_names,
+    canonical_ids,
+    *,
+    average_matches=2,
+    relative_weight=1.5,
+    direct=True,
+    **fuzzy,
+):
     """Links between names that are near to names of one organization in a directory.
 
-    Both sides are linked to the directory by `fuzzy_link`. Two names that reach the same canonical id have the distance
-    ``relative_weight`` times the larger of their distances to it.
+    Both sides are linked to the directory by `fuzzy_link`. Two names that reach the same canonical
+    id have the distance ``relative_weight`` times the larger of their distances to it.
 
     Parameters
     ----------
@@ -877,7 +1130,8 @@ def link_through_directory(left, right, directory_names, canonical_ids, *, avera
     direct : bool
         Whether the names themselves are compared too, and the smaller distance is taken.
     **fuzzy
-        Further options of `fuzzy_link`; a `max_distance` holds for the steps into the directory and for the direct links.
+        Further options of `fuzzy_link`; a `max_distance` holds for the steps into the directory and
+        for the direct links.
 
     Returns
     -------
@@ -887,19 +1141,23 @@ def link_through_directory(left, right, directory_names, canonical_ids, *, avera
     Raises
     ------
     ValueError
-        There is not one canonical id for each name of the directory, an id is negative, or an option is outside of its range.
+        There is not one canonical id for each name of the directory, an id is negative, or an
+        option is outside of its range.
     TypeError
         A name is no string, or ids are no integers.
 
-    References
-    ----------
-    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion open-collaborated records", Political Science
-    Research and Methods, 2024.
+    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
+    billion open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
-    >>> links = link_through_directory(["Fannie Mae"], ["Federal National Mortgage Assn."], ["fannie mae",
-    ...     "federal national mortgage association", "freddie mac"], [1, 1, 2], max_distance=0.2)
+    >>> links = link_through_directory(
+    ...     ["Fannie Mae"],
+    ...     ["Federal National Mortgage Assn."],
+    ...     ["fannie mae", "federal national mortgage association", "freddie mac"],
+    ...     [1, 1, 2],
+    ...     max_distance=0.2,
+    ... )
     >>> links.via, links.distance
     (array([1]), array([0.25]))
     """
@@ -908,11 +1166,19 @@ def link_through_directory(left, right, directory_names, canonical_ids, *, avera
     if ids.dtype.kind not in "iu":
         raise TypeError(f"canonical_ids must be integers (got dtype {ids.dtype})")
     if ids.shape != (len(directory_names),):
-        raise ValueError(f"canonical_ids must have shape ({len(directory_names)},) (got {ids.shape})")
+        raise ValueError(
+            f"canonical_ids must have shape ({len(directory_names)},) (got {ids.shape})"
+        )
     if ids.size and int(ids.min()) < 0:
         raise ValueError(f"canonical_ids must be >= 0 (got {int(ids.min())})")
-    weight, direct = checked_number("relative_weight", relative_weight, above=0), checked_bool("direct", direct)
-    fuzzy = fuzzy | {"average_matches": average_matches, "rng": np.random.default_rng(fuzzy.get("rng"))}
+    weight, direct = (
+        checked_number("relative_weight", relative_weight, above=0),
+        checked_bool("direct", direct),
+    )
+    fuzzy = fuzzy | {
+        "average_matches": average_matches,
+        "rng": np.random.default_rng(fuzzy.get("rng")),
+    }
     legs = []
     for side in (left, right):
         pairs = fuzzy_link(side, directory_names, **fuzzy)
@@ -932,7 +1198,7 @@ def link_through_directory(left, right, directory_names, canonical_ids, *, avera
 
 def _firsts(a, b):
     """Where a pair differs from the one before it."""
-    return np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])])[:len(a)]
+    return np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])])[: len(a)]
 
 
 def _nearest(names, ids, distance):
@@ -987,12 +1253,22 @@ def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
     """
     n_left, n_right = checked_count("n_left", n_left), checked_count("n_right", n_right)
     beta = checked_number("beta", beta, above=0)
-    found, true = _pair_set("pairs", pairs, n_left, n_right), _pair_set("true_pairs", true_pairs, n_left, n_right)
+    found, true = (
+        _pair_set("pairs", pairs, n_left, n_right),
+        _pair_set("true_pairs", true_pairs, n_left, n_right),
+    )
     tp = len(found & true)
     fp, fn = len(found) - tp, len(true) - tp
     weighted = (1 + beta**2) * tp
-    return LinkageQuality(tp, fp, fn, n_left * n_right - tp - fp - fn, tp / (tp + fp) if found else 0.0, tp / (tp + fn) if true else 0.0,
-                          weighted / (weighted + beta**2 * fn + fp) if found or true else 0.0)
+    return LinkageQuality(
+        tp,
+        fp,
+        fn,
+        n_left * n_right - tp - fp - fn,
+        tp / (tp + fp) if found else 0.0,
+        tp / (tp + fn) if true else 0.0,
+        weighted / (weighted + beta**2 * fn + fp) if found or true else 0.0,
+    )
 
 
 def _pair_set(name, pairs, n_left, n_right):
@@ -1004,20 +1280,31 @@ def _pair_set(name, pairs, n_left, n_right):
         if side.dtype.kind not in "iu":
             raise TypeError(f"{name} must hold integers (got dtype {side.dtype})")
         if side.size and not 0 <= int(side.min()) <= int(side.max()) < limit:
-            raise ValueError(f"{name} must satisfy 0 <= row < {limit} (got {int(side.min())} … {int(side.max())})")
+            raise ValueError(
+                f"{name} must satisfy 0 <= row < {limit} (got {int(side.min())} … "
+                f"{int(side.max())})"
+            )
         sides.append(side.tolist())
     if len(sides[0]) != len(sides[1]):
-        raise ValueError(f"{name} must have as many left as right rows (got {len(sides[0])} and {len(sides[1])})")
+        raise ValueError(
+            f"{name} must have as many left as right rows (got {len(sides[0])} and {len(sides[1])})"
+        )
     return set(zip(*sides, strict=True))
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; out uint16 shared[c, nr]; in int64 sizes[c]",
-        split="c", gpu="block", grain="1")
+@kernel(
+    "in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; "
+    "out uint16 shared[c, nr]; in int64 sizes[c]",
+    split="c",
+    gpu="block",
+    grain="1",
+)
 def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
-    """How many grams of each left string each right string has, 65535 at most; the sizes are the numbers of its grams."""
+    """How many grams of each left string each right string has, 65535 at most; the sizes are the
+    numbers of its grams."""
     for i in range(start, stop):
         row = shared[i]
         row[:] = 0
@@ -1027,21 +1314,36 @@ def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, 
                 row[j] += np.uint16(row[j] < np.uint16(65535))
 
 
-@kernel("inout uint16 shared[c, nr]; in uint16 need[c]; in uint16 common[c, nr]; in float32 sizes[c]; in float32 right_sizes[nr]; "
-        "out int64 enough[c]; float32 similarity", split="c", gpu="block", grain="1")
+@kernel(
+    "inout uint16 shared[c, nr]; in uint16 need[c]; in uint16 common[c, nr]; in float32 sizes[c]; "
+    "in float32 right_sizes[nr]; "
+    "out int64 enough[c]; float32 similarity",
+    split="c",
+    gpu="block",
+    grain="1",
+)
 def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
-    """How many right strings have enough shared grams; those with fewer than similarity / (1 + similarity) common ones lose them."""
+    """How many right strings have enough shared grams; those with fewer than similarity / (1 +
+    similarity) common ones lose them."""
     one, most = np.float32(1), np.uint16(65535)  # to which they are counted
     for i in range(start, stop):
         least, count = need[i], np.int64(0)
         for j in range(shared.shape[1]):
-            near = (np.float32(common[i, j]) * (one + similarity) >= similarity * (sizes[i] + right_sizes[j])) | (common[i, j] == most)
+            near = (
+                np.float32(common[i, j]) * (one + similarity)
+                >= similarity * (sizes[i] + right_sizes[j])
+            ) | (common[i, j] == most)
             shared[i, j] = shared[i, j] if near else np.uint16(0)
             count += shared[i, j] >= least
         enough[i] = count
 
 
-@kernel("in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]", split="c", gpu="warp", grain="1")
+@kernel(
+    "in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]",
+    split="c",
+    gpu="warp",
+    grain="1",
+)
 def list_candidates(shared, need, starts, found, start, stop):
     for i in range(start, stop):
         row, at, base = shared[i], starts[i], 0
@@ -1057,14 +1359,39 @@ def list_candidates(shared, need, starts, found, start, stop):
             base = end
 
 
-@kernel("in int64 rows[c]; in int64 offsets[nl]; in int32 grams[x]; in int64 rare[n]; in uint64 signatures[n]; in int64 postings[u]; "
-        "in int32 strings[z]; in int32 posted_sizes[z]; in uint64 posted_signatures[z]; in int64 right_offsets[nr]; "
-        "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; scratch uint8 mine[u]",
-        split="c", gpu="warp", grain="1")
-def near_by_rare_grams(rows, offsets, grams, rare, signatures, postings, strings, posted_sizes, posted_signatures, right_offsets,
-                       right_grams, found, counts, similarity, mine, start, stop):
-    """Right strings whose sets of grams are similar enough: as many as there is room for, and how many there are. Sets that differ in d
-    grams have signatures that differ in d bits at most. A pair counts where its rarest common gram finds it."""
+@kernel(
+    "in int64 rows[c]; in int64 offsets[nl]; in int32 grams[x]; in int64 rare[n]; "
+    "in uint64 signatures[n]; in int64 postings[u]; "
+    "in int32 strings[z]; in int32 posted_sizes[z]; in uint64 posted_signatures[z]; "
+    "in int64 right_offsets[nr]; "
+    "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; "
+    "scratch uint8 mine[u]",
+    split="c",
+    gpu="warp",
+    grain="1",
+)
+def near_by_rare_grams(
+    rows,
+    offsets,
+    grams,
+    rare,
+    signatures,
+    postings,
+    strings,
+    posted_sizes,
+    posted_signatures,
+    right_offsets,
+    right_grams,
+    found,
+    counts,
+    similarity,
+    mine,
+    start,
+    stop,
+):
+    """Right strings whose sets of grams are similar enough: as many as there is room for, and how
+    many there are. Sets that differ in d grams have signatures that differ in d bits at most. A
+    pair counts where its rarest common gram finds it."""
     mine[:] = 0
     share, spread = similarity / (1 + similarity), (1 - similarity) / (1 + similarity)
     for k in range(start, stop):
@@ -1077,7 +1404,10 @@ def near_by_rare_grams(rows, offsets, grams, rare, signatures, postings, strings
             gram = grams[e]
             for at in range(np.uintp(postings[gram]), np.uintp(postings[gram + 1])):
                 both = np.float64(size + posted_sizes[at])
-                if np.float64(np.int64(popcount(signature ^ posted_signatures[at]))) <= spread * both:
+                if (
+                    np.float64(np.int64(popcount(signature ^ posted_signatures[at])))
+                    <= spread * both
+                ):
                     j = strings[at]
                     f, end = np.uintp(right_offsets[j]), np.uintp(right_offsets[j + 1])
                     while mine[np.uintp(right_grams[f])] == 0:
@@ -1096,8 +1426,12 @@ def near_by_rare_grams(rows, offsets, grams, rare, signatures, postings, strings
         counts[k] = count
 
 
-@kernel("in int64 offsets[nl]; in int64 grams[x]; in int64 right_offsets[nr]; in int64 right_grams[y]; in int64 rows[c]; in int64 cols[c]; "
-        "out int64 common[c]", split="c")
+@kernel(
+    "in int64 offsets[nl]; in int64 grams[x]; in int64 right_offsets[nr]; in int64 right_grams[y]; "
+    "in int64 rows[c]; in int64 cols[c]; "
+    "out int64 common[c]",
+    split="c",
+)
 def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, common, start, stop):
     for k in range(start, stop):
         a, a_end = np.uintp(offsets[rows[k]]), np.uintp(offsets[rows[k] + 1])
@@ -1111,8 +1445,11 @@ def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, co
         common[k] = count
 
 
-LETTERS = ("in uint32 left[t]; in int64 left_offsets[nl]; in uint32 right[r]; in int64 right_offsets[nr]; in int64 rows[c]; "
-           "in int64 cols[c]; inout int32 work[c, w]; out float64 distance[c]")
+LETTERS = (
+    "in uint32 left[t]; in int64 left_offsets[nl]; in uint32 right[r]; in int64 right_offsets[nr]; "
+    "in int64 rows[c]; "
+    "in int64 cols[c]; inout int32 work[c, w]; out float64 distance[c]"
+)
 
 
 @kernel(LETTERS, split="c", grain="16")
@@ -1130,28 +1467,68 @@ def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distanc
             for j in range(1, n + 1):
                 differ = left[a + i - 1] != right[b + j - 1]
                 best = min(min(row[above + j], row[now + j - 1]) + 1, row[above + j - 1] + differ)
-                if i > 1 and j > 1 and left[a + i - 1] == right[b + j - 2] and left[a + i - 2] == right[b + j - 1]:
+                if (
+                    i > 1
+                    and j > 1
+                    and left[a + i - 1] == right[b + j - 2]
+                    and left[a + i - 2] == right[b + j - 1]
+                ):
                     best = min(best, row[before + j - 2] + 1)
                 row[now + j] = best
         distance[k] = row[(m % 3) * (n + 1) + n]
 
 
 @kernel(LETTERS, split="c", grain="16")
-def pair_jaro_winkler(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
+def pair_jaro_winkler(
+    left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop
+):
     for k in range(start, stop):
         i, j = rows[k], cols[k]
-        distance[k] = 1 - jaro_pair(left, left_offsets[i], left_offsets[i + 1] - left_offsets[i], right, right_offsets[j],
-                                    right_offsets[j + 1] - right_offsets[j], work[k], 0.1)
+        distance[k] = 1 - jaro_pair(
+            left,
+            left_offsets[i],
+            left_offsets[i + 1] - left_offsets[i],
+            right,
+            right_offsets[j],
+            right_offsets[j + 1] - right_offsets[j],
+            work[k],
+            0.1,
+        )
 
 
-@kernel("in int64 rows[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; in float64 outer_data[x]; in int64 inner_indptr[p]; "
-        "in int64 inner_indices[y]; in float64 inner_data[y]; inout int64 indices[c, room]; inout float64 data[c, room]; "
-        "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; scratch float64 sums[m]; scratch int64 found[m]",
-        split="c", gpu="warp", grain="1")
-def stochastic_product(rows, outer_indptr, outer_indices, outer_data, inner_indptr, inner_indices, inner_data, indices, data, counts, chaos,
-                       inflation, prune, sums, found, start, stop):
-    """Rows of a square product of sparse matrices without negative entries, to a power, pruned, divided by their sums. A row
-    with more entries than there is room for is zero, and its count room + 1."""
+@kernel(
+    "in int64 rows[c]; in int64 outer_indptr[m]; in int64 outer_indices[x]; "
+    "in float64 outer_data[x]; in int64 inner_indptr[p]; "
+    "in int64 inner_indices[y]; in float64 inner_data[y]; inout int64 indices[c, room]; "
+    "inout float64 data[c, room]; "
+    "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; "
+    "scratch float64 sums[m]; scratch int64 found[m]",
+    split="c",
+    gpu="warp",
+    grain="1",
+)
+def stochastic_product(
+    rows,
+    outer_indptr,
+    outer_indices,
+    outer_data,
+    inner_indptr,
+    inner_indices,
+    inner_data,
+    indices,
+    data,
+    counts,
+    chaos,
+    inflation,
+    prune,
+    sums,
+    found,
+    start,
+    stop,
+):
+    """Rows of a square product of sparse matrices without negative entries, to a power, pruned,
+    divided by their sums. A row with more entries than there is room for is zero, and its count
+    room + 1."""
     room = np.uintp(data.shape[1])
     sums[:] = 0
     for k in range(start, stop):
@@ -1174,7 +1551,7 @@ def stochastic_product(rows, outer_indptr, outer_indices, outer_data, inner_indp
         total, largest = 0.0, 0.0
         for at in range(count):
             j = np.uintp(found[at])
-            value = sums[j] * sums[j] if inflation == 2 else sums[j]**inflation
+            value = sums[j] * sums[j] if inflation == 2 else sums[j] ** inflation
             sums[j] = 0
             indices[k, at], data[k, at] = j, value
             total += value

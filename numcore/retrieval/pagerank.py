@@ -1,5 +1,6 @@
-"""PageRank from seeds: how much of a random walk's time each node gets if the walk starts over at the seeds again and again. The walk's
-equation is iterated over the transposed graph, so that every node collects what flows in; the source is Page et al. (1998)."""
+"""PageRank from seeds: how much of a random walk's time each node gets if the walk starts over at
+the seeds again and again. The walk's equation is iterated over the transposed graph, so that every
+node collects what flows in; the source is Page et al. (1998)."""
 
 from typing import Any, NamedTuple
 
@@ -35,25 +36,29 @@ class PageRankResult(NamedTuple):
 
 
 @routine
-def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-9, max_iter=200, dangling="seeds"):
+def personalized_pagerank(
+    indptr, indices, data, seeds, *, damping=0.85, tol=1e-9, max_iter=200, dangling="seeds"
+):
     """PageRank of a weighted directed graph from one or many seed vectors.
 
-    The scores x solve ``x = damping (P^T x + m w) + (1 - damping) v``. P is the matrix of weights with rows divided by their sums, v a
-    seed vector divided by its sum, m the score of the nodes without outgoing weight, and w says where a walk goes on from these.
+    The scores x solve ``x = damping (P^T x + m w) + (1 - damping) v``. P is the matrix of weights
+    with rows divided by their sums, v a seed vector divided by its sum, m the score of the nodes
+    without outgoing weight, and w says where a walk goes on from these.
 
     Parameters
     ----------
     indptr : (n + 1,) array of int
     indices : (nnz,) array of int
     data : (nnz,) array of float32 or float64
-        The edges that leave node i lead to ``indices[indptr[i]:indptr[i + 1]]`` and have the weights ``data`` there, which are >= 0.
-        Repeated edges are summed.
+        The edges that leave node i lead to ``indices[indptr[i]:indptr[i + 1]]`` and have the
+        weights ``data`` there, which are >= 0. Repeated edges are summed.
     seeds : (n,) or (b, n) array of the dtype of `data`
         Where walks start: weights >= 0, not all zero.
     damping : float
         The probability of following an edge, 0 <= damping < 1.
     tol : float
-        A walk is iterated until a step changes the scores by at most this, as sum of absolute values.
+        A walk is iterated until a step changes the scores by at most this, as sum of absolute
+        values.
     max_iter : int
         Steps at most; `residual` and `error_bound` of the result say how far they led.
     dangling : {"seeds", "uniform"}
@@ -62,27 +67,27 @@ def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-
     Returns
     -------
     PageRankResult
-        Scores in the dtype of `data`, iterated in float64, with an error bound: ``damping / (1 - damping)`` times the residual, and the
-        rounding. A row of `seeds` gives what it gives alone, but for rounding.
+        Scores in the dtype of `data`, iterated in float64, with an error bound:
+        ``damping / (1 - damping)`` times the residual, and the rounding. A row of `seeds` gives
+        what it gives alone, but for rounding.
 
     Raises
     ------
     ValueError
-        `indptr` does not ascend from 0 to nnz, an index is no node, weights or seeds are negative or not finite, a seed vector is all
-        zero, shapes do not fit, or an option is outside of its range.
+        `indptr` does not ascend from 0 to nnz, an index is no node, weights or seeds are negative
+        or not finite, a seed vector is all zero, shapes do not fit, or an option is outside of its
+        range.
     TypeError
         Other dtypes, or arrays on different devices.
 
-    Notes
-    -----
-    O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at 0.85. Each edge is read once for eight seed vectors.
-    Memory of two times nnz and of 50 n numbers for eight seed vectors, beyond the result. Where all weights are equal, edges are read
-    without their probabilities.
+    Notes ----- O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at
+    0.85. Each edge is read once for eight seed vectors. Memory of two times nnz and of 50 n numbers
+    for eight seed vectors, beyond the result. Where all weights are equal, edges are read without
+    their probabilities.
 
-    References
-    ----------
-    L. Page, S. Brin, R. Motwani, T. Winograd, "The PageRank citation ranking: bringing order to the web", Stanford, 1998.
-    D. F. Gleich, "PageRank beyond the web", SIAM Review, 2015.
+    References ---------- L. Page, S. Brin, R. Motwani, T. Winograd, "The PageRank citation ranking:
+    bringing order to the web", Stanford, 1998. D. F. Gleich, "PageRank beyond the web", SIAM
+    Review, 2015.
 
     Examples
     --------
@@ -90,7 +95,9 @@ def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-
     >>> personalized_pagerank(**path, seeds=np.array([1.0, 0.0, 0.0])).scores.round(4)
     array([0.3453, 0.4595, 0.1953])
     """
-    xp, (indptr, indices, data, seeds) = on_device(indptr=indptr, indices=indices, data=data, seeds=seeds)
+    xp, (indptr, indices, data, seeds) = on_device(
+        indptr=indptr, indices=indices, data=data, seeds=seeds
+    )
     for name, array in (("indptr", indptr), ("data", data), ("seeds", seeds)):
         if array is None:
             raise TypeError(f"{name} must be an array (got None)")
@@ -100,7 +107,10 @@ def personalized_pagerank(indptr, indices, data, seeds, *, damping=0.85, tol=1e-
     max_iter = checked_count("max_iter", max_iter, least=1)
     checked_choice("dangling", dangling, ("seeds", "uniform"))
     if indptr.ndim != 1 or not len(indptr) or data.ndim != 1:
-        raise ValueError(f"indptr and data must have shapes (n + 1,) and (nnz,) (got {indptr.shape} and {data.shape})")
+        raise ValueError(
+            f"indptr and data must have shapes (n + 1,) and (nnz,) (got {indptr.shape} and "
+            f"{data.shape})"
+        )
     n = len(indptr) - 1
     if seeds.ndim not in (1, 2) or seeds.shape[-1] != n:
         raise ValueError(f"seeds must have shape ({n},) or (b, {n}) (got {seeds.shape})")
@@ -127,7 +137,9 @@ def _normalized_seeds(xp, seeds):
     if bool(xp.isinf(largest).any()):
         raise ValueError("seeds must be finite (got inf)")
     if bool((largest == 0).any()):
-        raise ValueError(f"seeds must not be all zero (got zeros in row {int((largest[:, 0] == 0).argmax())})")
+        raise ValueError(
+            f"seeds must not be all zero (got zeros in row {int((largest[:, 0] == 0).argmax())})"
+        )
     if not seeds.size:
         return seeds
     seeds = seeds / largest  # the sum cannot overflow then
@@ -141,18 +153,31 @@ class _Walk:
         n = graph.shape[0]
         self.xp, self.damping, self.uniform = xp, damping, dangling == "uniform"
         weights = graph.data.astype(np.float64)
-        alike = graph.nnz > 0 and bool((weights == weights[0]).all())  # then probabilities belong to nodes, and no edge needs its own
+        alike = graph.nnz > 0 and bool(
+            (weights == weights[0]).all()
+        )  # then probabilities belong to nodes, and no edge needs its own
         degrees = xp.diff(graph.indptr)
         with np.errstate(all="ignore"):
-            out = degrees * weights[0] if alike else xp.bincount(graph.rows, weights=weights, minlength=n) if graph.nnz else xp.zeros(n)
+            out = (
+                degrees * weights[0]
+                if alike
+                else xp.bincount(graph.rows, weights=weights, minlength=n)
+                if graph.nnz
+                else xp.zeros(n)
+            )
         if not bool(xp.isfinite(out).all()):
-            raise ValueError(f"data must be finite, and so must its sum of every node (got {float(out.max())})")
+            raise ValueError(
+                f"data must be finite, and so must its sum of every node (got {float(out.max())})"
+            )
         order = _stable_order(xp, graph.indices, n)
         self.sources = graph.rows[order]
         if alike:
             self.probabilities, self.share = xp.empty(0), (out > 0) / xp.maximum(degrees, 1)
         else:
-            self.probabilities, self.share = (weights / xp.where(out > 0, out, 1)[graph.rows])[order], xp.ones(n)
+            self.probabilities, self.share = (
+                (weights / xp.where(out > 0, out, 1)[graph.rows])[order],
+                xp.ones(n),
+            )
         inward = xp.bincount(graph.indices, minlength=n) if graph.nnz else xp.zeros(n, np.int64)
         self.indptr = xp.zeros(n + 1, graph.indptr.dtype)
         self.indptr[1:] = xp.cumsum(inward)
@@ -161,7 +186,8 @@ class _Walk:
         self.rounding = (float(inward.max() if n else 0) + n / BLOCK + BLOCK + 8) * 2.0**-53
 
     def run(self, seeds, tol, max_iter):
-        """Scores (b, n) from at most `COLUMNS` rows of seeds, with iterations and residuals (b,)."""
+        """Scores (b, n) from at most `COLUMNS` rows of seeds, with iterations and residuals
+        (b,)."""
         xp, (b, n), d = self.xp, seeds.shape, self.damping
         k = 1 if b == 1 else COLUMNS  # columns beyond b are zero and stay so
         v = xp.zeros((n, k))
@@ -173,8 +199,22 @@ class _Walk:
         mass = (x * self.stuck[:, None]).sum(axis=0)
         scores, iterations, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
         for t in range(1, max_iter + 1):
-            pagerank_step(self.indptr, self.sources, self.probabilities, self.share, self.stuck, flow, x, v, target, mass, y, onward, sums,
-                          d)
+            pagerank_step(
+                self.indptr,
+                self.sources,
+                self.probabilities,
+                self.share,
+                self.stuck,
+                flow,
+                x,
+                v,
+                target,
+                mass,
+                y,
+                onward,
+                sums,
+                d,
+            )
             x, y, flow, onward = y, x, onward, flow
             change, mass = sums.sum(axis=0)
             change = np.array(change[:b].tolist())
@@ -189,21 +229,46 @@ class _Walk:
 
 def _stable_order(xp, keys, n):
     """The stable argsort of keys < n, by 16 bits at a time, which are sorted by counting."""
-    order = xp.argsort((keys & 0xffff).astype(np.uint16), kind="stable")
+    order = xp.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
     for shift in range(16, max(n - 1, 1).bit_length(), 16):
-        digit = ((keys >> shift) & 0xffff).astype(np.uint16)
+        digit = ((keys >> shift) & 0xFFFF).astype(np.uint16)
         order = order[xp.argsort(digit[order], kind="stable")]
     return order
 
 
-@kernel("in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[q]; in float64 share[n]; in uint8 stuck[n];"
-        " in float64 flow[n, k]; in float64 x[n, k]; in float64 v[n, k]; in float64 target[n, k]; in float64 mass[k];"
-        " out float64 y[n, k]; out float64 onward[n, k]; out float64 sums[g, 2, k]; float64 damping", split="g", gpu="block",
-        types={"INDEX": ("int32", "int64")})
-def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, target, mass, y, onward, sums, damping, start, stop):
-    """One step for the nodes of each block, with the sums of its changes and of its scores that are stuck; k is 1 or 8.
+@kernel(
+    "in INDEX indptr[n+1]; in INDEX sources[z]; in float64 probabilities[q]; in float64 share[n]; "
+    "in uint8 stuck[n];"
+    " in float64 flow[n, k]; in float64 x[n, k]; in float64 v[n, k]; in float64 target[n, k]; "
+    "in float64 mass[k];"
+    " out float64 y[n, k]; out float64 onward[n, k]; out float64 sums[g, 2, k]; float64 damping",
+    split="g",
+    gpu="block",
+    types={"INDEX": ("int32", "int64")},
+)
+def pagerank_step(
+    indptr,
+    sources,
+    probabilities,
+    share,
+    stuck,
+    flow,
+    x,
+    v,
+    target,
+    mass,
+    y,
+    onward,
+    sums,
+    damping,
+    start,
+    stop,
+):
+    """One step for the nodes of each block, with the sums of its changes and of its scores that are
+    stuck; k is 1 or 8.
 
-    An edge carries the flow x share of its source, times its probability unless there are none (q = 0); onward is the next flow."""
+    An edge carries the flow x share of its source, times its probability unless there are none (q =
+    0); onward is the next flow."""
     n, k = x.shape
     rest, plain = 1 - damping, len(probabilities) == 0
     for g in range(start, stop):
@@ -214,7 +279,11 @@ def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, targ
         for i in range(np.uintp(BLOCK * g), np.uintp(min(n, BLOCK * (g + 1)))):
             first, last = np.uintp(indptr[i]), np.uintp(indptr[i + 1])
             if k == 1:  # the sums stay in registers
-                total = plain_inflow(first, last, sources, flow) if plain else inflow(first, last, sources, probabilities, flow)
+                total = (
+                    plain_inflow(first, last, sources, flow)
+                    if plain
+                    else inflow(first, last, sources, probabilities, flow)
+                )
                 new = damping * (total + mass[0] * target[i, 0]) + rest * v[i, 0]
                 y[i, 0], onward[i, 0] = new, new * share[i]
                 changed += abs(new - x[i, 0])
@@ -231,7 +300,16 @@ def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, targ
                     s5 += p * row[5]
                     s6 += p * row[6]
                     s7 += p * row[7]
-                y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s0, s1, s2, s3, s4, s5, s6, s7
+                y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = (
+                    s0,
+                    s1,
+                    s2,
+                    s3,
+                    s4,
+                    s5,
+                    s6,
+                    s7,
+                )
                 for c in range(k):
                     new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
                     y[i, c], onward[i, c] = new, new * share[i]
@@ -242,7 +320,8 @@ def pagerank_step(indptr, sources, probabilities, share, stuck, flow, x, v, targ
 
 
 def plain_inflow(first, last, sources, flow):
-    """The sum over edges of their sources' flow, four at a time, so that no addition waits for the one before."""
+    """The sum over edges of their sources' flow, four at a time, so that no addition waits for the
+    one before."""
     s0 = s1 = s2 = s3 = 0.0
     e, one = first, np.uintp(1)
     while e + np.uintp(4) <= last:

@@ -1,8 +1,11 @@
-"""Learning to rank: losses on lists of scores with their gradients, and the metrics by which rankings are judged.
+"""Learning to rank: losses on lists of scores with their gradients, and the metrics by which
+rankings are judged.
 
-A list holds the candidates of one query. RankNet (C. Burges et al., "Learning to rank using gradient descent", ICML 2005) and LambdaRank
-(C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", MSR-TR-2010-82) compare pairs of candidates, ListNet (Z. Cao et al.,
-"Learning to rank: from pairwise approach to listwise approach", ICML 2007) the whole list. No pair is ever stored.
+A list holds the candidates of one query. RankNet (C. Burges et al., "Learning to rank using
+gradient descent", ICML 2005) and LambdaRank (C. Burges, "From RankNet to LambdaRank to LambdaMART:
+an overview", MSR-TR-2010-82) compare pairs of candidates, ListNet (Z. Cao et al., "Learning to
+rank: from pairwise approach to listwise approach", ICML 2007) the whole list. No pair is ever
+stored.
 """
 
 import math
@@ -26,7 +29,8 @@ POINTWISE, LISTNET = 0, 1
 
 
 class RankingLoss(NamedTuple):
-    """A mean loss over queries; its gradient in the scores; second derivatives (diagonal) of "ranknet" and "lambdarank", else None."""
+    """A mean loss over queries; its gradient in the scores; second derivatives (diagonal) of
+    "ranknet" and "lambdarank", else None."""
 
     loss: Any
     grad: Any
@@ -34,7 +38,8 @@ class RankingLoss(NamedTuple):
 
 
 class ListMetrics(NamedTuple):
-    """One row for each query: ndcg, precision, hit of every cut-off k; reciprocal_rank, average_precision of the whole list."""
+    """One row for each query: ndcg, precision, hit of every cut-off k; reciprocal_rank,
+    average_precision of the whole list."""
 
     ndcg: Any
     precision: Any
@@ -44,7 +49,8 @@ class ListMetrics(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """Lists one after the other: list q is ``scores[offsets[q]:offsets[q + 1]]``; `place` puts flat results where scores came from."""
+    """Lists one after the other: list q is ``scores[offsets[q]:offsets[q + 1]]``; `place` puts flat
+    results where scores came from."""
 
     xp: Any
     scores: Any
@@ -54,12 +60,24 @@ class Lists(NamedTuple):
     place: Any
 
 
-# --- routines ----------------------------------------------------------------------------------------------------------------------
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def ranking_loss(scores, relevance, groups=None, *, loss="listnet", sigma=1.0, margin=1.0, k=None, mask=None, return_grad=True):
-    """Loss of scores against graded relevance, averaged over the queries that have a relevant candidate, and its gradient.
+def ranking_loss(
+    scores,
+    relevance,
+    groups=None,
+    *,
+    loss="listnet",
+    sigma=1.0,
+    margin=1.0,
+    k=None,
+    mask=None,
+    return_grad=True,
+):
+    """Loss of scores against graded relevance, averaged over the queries that have a relevant
+    candidate, and its gradient.
 
     Parameters
     ----------
@@ -70,8 +88,9 @@ def ranking_loss(scores, relevance, groups=None, *, loss="listnet", sigma=1.0, m
     groups : (Q,) array of integers, optional
         Lengths of the lists that follow each other in `scores`; they sum to n.
     loss : {"pointwise", "hinge", "ranknet", "listnet", "lambdarank"}, optional
-        With P the pairs i, j of a list with ``y_i > y_j``: the mean of ``log(1 + e^s) - y s``; the means over P of
-        ``max(0, margin - (s_i - s_j))`` and of ``log(1 + exp(-sigma (s_i - s_j)))``; the cross entropy of softmax(s) with ``y / sum y``;
+        With P the pairs i, j of a list with ``y_i > y_j``: the mean of ``log(1 + e^s) - y s``; the
+        means over P of ``max(0, margin - (s_i - s_j))`` and of
+        ``log(1 + exp(-sigma (s_i - s_j)))``; the cross entropy of softmax(s) with ``y / sum y``;
         the sum over P of RankNet's terms, each times the change of NDCG if i and j changed places.
     sigma, margin : float, optional
         Above 0.
@@ -90,20 +109,20 @@ def ranking_loss(scores, relevance, groups=None, *, loss="listnet", sigma=1.0, m
     Raises
     ------
     TypeError
-        Arrays of other dtypes or devices, group sizes that are no integers, options of another type.
+        Arrays of other dtypes or devices, group sizes that are no integers, options of another
+        type.
     ValueError
-        Shapes that do not fit, scores or relevance that are not finite, relevance out of range, groups that hold 0 or do not sum to n, no
-        query with a relevant candidate, an option out of range.
+        Shapes that do not fit, scores or relevance that are not finite, relevance out of range,
+        groups that hold 0 or do not sum to n, no query with a relevant candidate, an option out of
+        range.
 
-    Notes
-    -----
-    Ranks are those of the scores given, ties by position, and LambdaRank's weights count as constants. All is computed in float64 and
-    rounded once: errors are about 1e-14 of the largest derivative, or half a unit in the last place of float32. Time is O(sum D²) for
-    losses of pairs, memory O(n).
+    Notes ----- Ranks are those of the scores given, ties by position, and LambdaRank's weights
+    count as constants. All is computed in float64 and rounded once: errors are about 1e-14 of the
+    largest derivative, or half a unit in the last place of float32. Time is O(sum D²) for losses of
+    pairs, memory O(n).
 
-    References
-    ----------
-    C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", Microsoft Research MSR-TR-2010-82, 2010.
+    References ---------- C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview",
+    Microsoft Research MSR-TR-2010-82, 2010.
 
     Examples
     --------
@@ -112,15 +131,27 @@ def ranking_loss(scores, relevance, groups=None, *, loss="listnet", sigma=1.0, m
     (np.float64(1.87934), array([[ 0.5793, -0.4536, -0.2549,  0.1293]]))
     """
     checked_choice("loss", loss, LOSSES)
-    sigma, margin = checked_number("sigma", sigma, above=0), checked_number("margin", margin, above=0)
+    sigma, margin = (
+        checked_number("sigma", sigma, above=0),
+        checked_number("margin", margin, above=0),
+    )
     k = None if k is None else checked_count("k", k, least=1)
     return_grad = checked_bool("return_grad", return_grad)
-    lists = checked_lists(scores, relevance, groups, mask, MOST_RELEVANT if loss == "lambdarank" else 1 if loss == "pointwise" else None)
+    lists = checked_lists(
+        scores,
+        relevance,
+        groups,
+        mask,
+        MOST_RELEVANT if loss == "lambdarank" else 1 if loss == "pointwise" else None,
+    )
     if not bool(lists.xp.isfinite(lists.scores).all()):
         raise ValueError("scores must be finite (got inf)")
     counted = count_relevant(lists)
     if not counted:
-        raise ValueError(f"relevance must be above 0 somewhere (got no relevant candidate in {len(lists.offsets) - 1} queries)")
+        raise ValueError(
+            f"relevance must be above 0 somewhere (got no relevant candidate in "
+            f"{len(lists.offsets) - 1} queries)"
+        )
     total, grad, hess = list_losses(lists, loss, 1 / counted, sigma=sigma, margin=margin, k=k)
     value = lists.scores.dtype.type(total / counted)
     if not return_grad:
@@ -130,7 +161,8 @@ def ranking_loss(scores, relevance, groups=None, *, loss="listnet", sigma=1.0, m
 
 @routine
 def list_metrics(scores, relevance, groups=None, *, k=(1, 3, 5), mask=None):
-    """NDCG, precision and hits among the first k, reciprocal rank and average precision of every query.
+    """NDCG, precision and hits among the first k, reciprocal rank and average precision of every
+    query.
 
     Parameters
     ----------
@@ -149,25 +181,25 @@ def list_metrics(scores, relevance, groups=None, *, k=(1, 3, 5), mask=None):
     Returns
     -------
     ListMetrics
-        Arrays of the dtype of `scores`: ndcg, precision and hit of shape (Q, K) for K cut-offs, (Q,) if `k` is an int; reciprocal_rank and
-        average_precision of shape (Q,). NaN for a query without a relevant candidate: ``np.nanmean`` skips it, as the losses do.
+        Arrays of the dtype of `scores`: ndcg, precision and hit of shape (Q, K) for K cut-offs,
+        (Q,) if `k` is an int; reciprocal_rank and average_precision of shape (Q,). NaN for a query
+        without a relevant candidate: ``np.nanmean`` skips it, as the losses do.
 
     Raises
     ------
     TypeError
         Arrays of other dtypes or devices, group sizes or cut-offs that are no integers.
     ValueError
-        Shapes that do not fit, NaN in `scores`, relevance out of range, groups that hold 0 or do not sum to n, ``k < 1``.
+        Shapes that do not fit, NaN in `scores`, relevance out of range, groups that hold 0 or do
+        not sum to n, ``k < 1``.
 
-    Notes
-    -----
-    For scores of a model with graded labels, as a dense matrix or as lists one after the other. The gain is ``2^y - 1``, the discount
-    ``1 / log2(rank + 2)``; precision divides by k even where the list is shorter. Computed in float64; errors are about 1e-15 D for lists
-    of D. Time is O(D log D) on the CPU, O(D²) on a GPU.
+    Notes ----- For scores of a model with graded labels, as a dense matrix or as lists one after
+    the other. The gain is ``2^y - 1``, the discount ``1 / log2(rank + 2)``; precision divides by k
+    even where the list is shorter. Computed in float64; errors are about 1e-15 D for lists of D.
+    Time is O(D log D) on the CPU, O(D²) on a GPU.
 
-    References
-    ----------
-    K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20, 2002.
+    References ---------- K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR
+    techniques", ACM TOIS 20, 2002.
 
     Examples
     --------
@@ -178,19 +210,32 @@ def list_metrics(scores, relevance, groups=None, *, k=(1, 3, 5), mask=None):
     several = isinstance(k, (tuple, list))
     if several and not k:
         raise ValueError("k must hold at least one cut-off (got none)")
-    cuts = np.array([min(checked_count("k", value, least=1), 2**62) for value in (k if several else (k,))], np.int64)
+    cuts = np.array(
+        [min(checked_count("k", value, least=1), 2**62) for value in (k if several else (k,))],
+        np.int64,
+    )
     lists = checked_lists(scores, relevance, groups, mask, MOST_RELEVANT)
     xp, queries, dtype = lists.xp, len(lists.offsets) - 1, lists.scores.dtype
     ndcg, precision, hit = (xp.empty((queries, len(cuts)), dtype) for _ in range(3))
     reciprocal, average = (xp.empty(queries, dtype) for _ in range(2))
-    list_metrics_of(lists.scores, lists.relevance, lists.offsets, xp.asarray(discounts(lists.longest)), xp.asarray(cuts), ndcg, precision,
-                    hit, reciprocal, average)
+    list_metrics_of(
+        lists.scores,
+        lists.relevance,
+        lists.offsets,
+        xp.asarray(discounts(lists.longest)),
+        xp.asarray(cuts),
+        ndcg,
+        precision,
+        hit,
+        reciprocal,
+        average,
+    )
     if not several:
         ndcg, precision, hit = ndcg[:, 0], precision[:, 0], hit[:, 0]
     return ListMetrics(ndcg, precision, hit, reciprocal, average)
 
 
-# --- what they share ---------------------------------------------------------------------------------------------------------------
+# --- what they share ------------------------------------------------------------------------------
 
 
 def checked_lists(scores, relevance, groups, mask, most):
@@ -207,7 +252,9 @@ def checked_lists(scores, relevance, groups, mask, most):
         relevance = relevance.astype(dtype)
     float_dtype(scores=scores, relevance=relevance)
     if relevance.shape != scores.shape:
-        raise ValueError(f"relevance must have the shape of scores, {scores.shape} (got {relevance.shape})")
+        raise ValueError(
+            f"relevance must have the shape of scores, {scores.shape} (got {relevance.shape})"
+        )
     if scores.ndim != (2 if groups is None else 1):
         raise ValueError(f"scores must have shape (Q, D), or (n,) with groups (got {scores.shape})")
     if mask is not None:
@@ -226,7 +273,9 @@ def checked_lists(scores, relevance, groups, mask, most):
     if not bool(xp.isfinite(relevance).all()) or bool((relevance < 0).any()):
         raise ValueError("relevance must be finite and >= 0 (got another value)")
     if most is not None and bool((relevance > most).any()):
-        raise ValueError(f"relevance must satisfy relevance <= {most} (got {float(relevance.max())})")
+        raise ValueError(
+            f"relevance must satisfy relevance <= {most} (got {float(relevance.max())})"
+        )
     offsets = xp.zeros(len(lengths) + 1, np.int64)
     offsets[1:] = xp.cumsum(lengths)
 
@@ -266,7 +315,10 @@ def _checked_groups(xp, groups, scores):
     groups = groups.astype(np.int64)
     # sizes are at most n each: more than n of them cannot sum to n, and fewer cannot overflow
     if len(groups) > len(scores) or int(groups.sum()) != len(scores):
-        raise ValueError(f"groups must sum to n={len(scores)}, the number of scores (got {len(groups)} sizes of another sum)")
+        raise ValueError(
+            f"groups must sum to n={len(scores)}, the number of scores (got {len(groups)} sizes of "
+            f"another sum)"
+        )
     return groups
 
 
@@ -279,7 +331,8 @@ def count_relevant(lists):
 
 
 def discounts(longest, k=None):
-    """1 / log2(rank + 2) in float64, 0 from rank k on; made by NumPy, so that all devices have the same."""
+    """1 / log2(rank + 2) in float64, 0 from rank k on; made by NumPy, so that all devices have the
+    same."""
     discount = 1 / np.log2(np.arange(longest) + 2.0)
     if k is not None:
         discount[k:] = 0
@@ -287,29 +340,60 @@ def discounts(longest, k=None):
 
 
 def list_losses(lists, loss, scale, *, sigma=1.0, margin=1.0, k=None):
-    """The sum of the lists' losses; `scale` times their gradients and second derivatives, flat, the latter None where there are none."""
+    """The sum of the lists' losses; `scale` times their gradients and second derivatives, flat, the
+    latter None where there are none."""
     xp, (n, queries) = lists.xp, (len(lists.scores), len(lists.offsets) - 1)
     losses, grad = xp.empty(queries, np.float64), xp.empty(n, lists.scores.dtype)
     table = xp.asarray(discounts(lists.longest, k))
     if loss in ("pointwise", "listnet"):
-        item_losses(lists.scores, lists.relevance, lists.offsets, table, scale, LISTNET if loss == "listnet" else POINTWISE, losses, grad)
+        item_losses(
+            lists.scores,
+            lists.relevance,
+            lists.offsets,
+            table,
+            scale,
+            LISTNET if loss == "listnet" else POINTWISE,
+            losses,
+            grad,
+        )
         return float(losses.sum()), grad, None
     kind = {"hinge": HINGE, "ranknet": RANKNET, "lambdarank": LAMBDARANK}[loss]
     hess = xp.empty(n, lists.scores.dtype)
-    pair_losses(lists.scores, lists.relevance, lists.offsets, table, margin if kind == HINGE else sigma, scale, kind, losses, grad, hess,
-                xp.empty(n, np.int32))
+    pair_losses(
+        lists.scores,
+        lists.relevance,
+        lists.offsets,
+        table,
+        margin if kind == HINGE else sigma,
+        scale,
+        kind,
+        losses,
+        grad,
+        hess,
+        xp.empty(n, np.int32),
+    )
     return float(losses.sum()), grad, None if kind == HINGE else hess
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; float64 scale; int64 kind; "
-        "out float64 loss[q]; out T grad[n]; scratch float64 work[d+16]", split="q", gpu="block", threads=128)
+@kernel(
+    "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
+    "float64 scale; int64 kind; "
+    "out float64 loss[q]; out T grad[n]; scratch float64 work[d+16]",
+    split="q",
+    gpu="block",
+    threads=128,
+)
 def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, work, start, stop):
     """POINTWISE or LISTNET."""
     for q in range(start, stop):
-        s, y, g = scores[offsets[q]:offsets[q + 1]], relevance[offsets[q]:offsets[q + 1]], grad[offsets[q]:offsets[q + 1]]
+        s, y, g = (
+            scores[offsets[q] : offsets[q + 1]],
+            relevance[offsets[q] : offsets[q + 1]],
+            grad[offsets[q] : offsets[q + 1]],
+        )
         m, all_y, top = s.size, 0.0, -np.inf
         for i in range(m):
             all_y += y[i]
@@ -340,18 +424,53 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
         loss[q] = total
 
 
-@kernel("in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; float64 width; float64 scale; int64 kind; "
-        "out float64 loss[q]; out T grad[n]; out T hess[n]; out int32 ranks[n]; scratch int64 orders[2*d]; scratch float64 work[9*d+48]",
-        split="q", gpu="block", threads=128, grain="1")
-def pair_losses(scores, relevance, offsets, discounts, width, scale, kind, loss, grad, hess, ranks, orders, work, start, stop):
-    """HINGE with margin `width`, or RANKNET or LAMBDARANK with sigma `width`; candidates are worked on in the order of their relevance."""
+@kernel(
+    "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
+    "float64 width; float64 scale; int64 kind; "
+    "out float64 loss[q]; out T grad[n]; out T hess[n]; out int32 ranks[n]; "
+    "scratch int64 orders[2*d]; scratch float64 work[9*d+48]",
+    split="q",
+    gpu="block",
+    threads=128,
+    grain="1",
+)
+def pair_losses(
+    scores,
+    relevance,
+    offsets,
+    discounts,
+    width,
+    scale,
+    kind,
+    loss,
+    grad,
+    hess,
+    ranks,
+    orders,
+    work,
+    start,
+    stop,
+):
+    """HINGE with margin `width`, or RANKNET or LAMBDARANK with sigma `width`; candidates are worked
+    on in the order of their relevance."""
     d = discounts.size
     order, spare = orders[:d], orders[d:]
-    label, x, gain, at, g, h = work[:d], work[d:2 * d], work[2 * d:3 * d], work[3 * d:4 * d], work[4 * d:5 * d], work[5 * d:6 * d]
-    e, slopes, bends = work[6 * d:7 * d + 16], work[7 * d + 16:8 * d + 32], work[8 * d + 32:]
+    label, x, gain, at, g, h = (
+        work[:d],
+        work[d : 2 * d],
+        work[2 * d : 3 * d],
+        work[3 * d : 4 * d],
+        work[4 * d : 5 * d],
+        work[5 * d : 6 * d],
+    )
+    e, slopes, bends = work[6 * d : 7 * d + 16], work[7 * d + 16 : 8 * d + 32], work[8 * d + 32 :]
     for q in range(start, stop):
         first = offsets[q]
-        s, y, rank = scores[first:offsets[q + 1]], relevance[first:offsets[q + 1]], ranks[first:offsets[q + 1]]
+        s, y, rank = (
+            scores[first : offsets[q + 1]],
+            relevance[first : offsets[q + 1]],
+            ranks[first : offsets[q + 1]],
+        )
         m = s.size
         sort_descending(s, order, spare)
         for r in range(m):
@@ -372,7 +491,21 @@ def pair_losses(scores, relevance, offsets, discounts, width, scale, kind, loss,
             if size and kind == HINGE:
                 total += hinge_pairs(width, x[i], x[below:m], i, g, g[below:m])
             elif size:
-                total += logistic_pairs(width, 1 / ideal if kind == LAMBDARANK else 0.0, i, x, gain, at, g, h, below, m, e, slopes, bends)
+                total += logistic_pairs(
+                    width,
+                    1 / ideal if kind == LAMBDARANK else 0.0,
+                    i,
+                    x,
+                    gain,
+                    at,
+                    g,
+                    h,
+                    below,
+                    m,
+                    e,
+                    slopes,
+                    bends,
+                )
         share = 1.0 if kind == LAMBDARANK or not pairs else 1.0 / pairs
         loss[q] = share * total
         for i in range(m):
@@ -394,7 +527,8 @@ def hinge_pairs(margin, high, lows, i, g, g_lows):
 
 
 def logistic_pairs(sigma, per_ideal, i, x, gain, at, g, h, below, m, e, slopes, bends):
-    """The pairs of candidate i with all below it; weights are 1 where `per_ideal` is 0. Each loop by itself is made of vectors."""
+    """The pairs of candidate i with all below it; weights are 1 where `per_ideal` is 0. Each loop
+    by itself is made of vectors."""
     size, high, gain_i, at_i = m - below, x[i], gain[i], at[i]
     x, gain, at, g_low, h_low = x[below:m], gain[below:m], at[below:m], g[below:m], h[below:m]
     for j in range(size):
@@ -418,19 +552,45 @@ def logistic_pairs(sigma, per_ideal, i, x, gain, at, g, h, below, m, e, slopes, 
     return lane_sum(bends[:size])
 
 
-@kernel("in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; in int64 cuts[c]; out T ndcg[q, c]; "
-        "out T precision[q, c]; out T hit[q, c]; out T reciprocal[q]; out T average[q]; scratch int64 orders[3*d]",
-        split="q", gpu="block", threads=128)
-def list_metrics_of(scores, relevance, offsets, discounts, cuts, ndcg, precision, hit, reciprocal, average, orders, start, stop):
+@kernel(
+    "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
+    "in int64 cuts[c]; out T ndcg[q, c]; "
+    "out T precision[q, c]; out T hit[q, c]; out T reciprocal[q]; out T average[q]; "
+    "scratch int64 orders[3*d]",
+    split="q",
+    gpu="block",
+    threads=128,
+)
+def list_metrics_of(
+    scores,
+    relevance,
+    offsets,
+    discounts,
+    cuts,
+    ndcg,
+    precision,
+    hit,
+    reciprocal,
+    average,
+    orders,
+    start,
+    stop,
+):
     d = discounts.size
-    order, best, spare = orders[:d], orders[d:2 * d], orders[2 * d:]
+    order, best, spare = orders[:d], orders[d : 2 * d], orders[2 * d :]
     for q in range(start, stop):
-        s, y = scores[offsets[q]:offsets[q + 1]], relevance[offsets[q]:offsets[q + 1]]
+        s, y = scores[offsets[q] : offsets[q + 1]], relevance[offsets[q] : offsets[q + 1]]
         sort_descending(s, order, spare)
         sort_descending(y, best, spare)
         m = s.size
         if m == 0 or y[best[0]] <= 0:
-            ndcg[q, :], precision[q, :], hit[q, :], reciprocal[q], average[q] = np.nan, np.nan, np.nan, np.nan, np.nan
+            ndcg[q, :], precision[q, :], hit[q, :], reciprocal[q], average[q] = (
+                np.nan,
+                np.nan,
+                np.nan,
+                np.nan,
+                np.nan,
+            )
             continue
         found, first, precisions = 0, m, 0.0
         for r in range(m):
@@ -445,7 +605,11 @@ def list_metrics_of(scores, relevance, offsets, discounts, cuts, ndcg, precision
                 gained += (math.exp2(float(y[order[r]])) - 1) * discounts[r]
                 ideal += (math.exp2(float(y[best[r]])) - 1) * discounts[r]
                 inside += y[order[r]] > 0
-            ndcg[q, c], precision[q, c], hit[q, c] = gained / ideal, inside / cuts[c], 1 if inside else 0
+            ndcg[q, c], precision[q, c], hit[q, c] = (
+                gained / ideal,
+                inside / cuts[c],
+                1 if inside else 0,
+            )
 
 
 def sort_descending(key, order, spare):
@@ -478,7 +642,7 @@ def exp_in_place(row, size):
     whole = (size + PAD - 1) // PAD * PAD
     row[size:whole] = 0
     for j in range(0, whole, PAD):
-        part = row[j:j + PAD]
+        part = row[j : j + PAD]
         for lane in range(PAD):
             part[lane] = exp(part[lane])
 
@@ -488,7 +652,7 @@ def log1p_in_place(row, size):
     whole = (size + PAD - 1) // PAD * PAD
     row[size:whole] = 0
     for j in range(0, whole, PAD):
-        part = row[j:j + PAD]
+        part = row[j : j + PAD]
         for lane in range(PAD):
             part[lane] = log1p(part[lane])
 
@@ -498,7 +662,7 @@ def lane_sum(row):
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     whole = row.size // LANES * LANES
     for j in range(0, whole, LANES):
-        part = row[j:j + LANES]
+        part = row[j : j + LANES]
         s0, s1, s2, s3 = s0 + part[0], s1 + part[1], s2 + part[2], s3 + part[3]
         s4, s5, s6, s7 = s4 + part[4], s5 + part[5], s6 + part[6], s7 + part[7]
     total = ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))

@@ -1,13 +1,17 @@
-"""Models of human similarity judgments: similarity matrices of stimuli, how well they agree with people, how to weigh features.
+"""Models of human similarity judgments: similarity matrices of stimuli, how well they agree with
+people, how to weigh features.
 
-People rate how similar pairs of n stimuli are; embeddings or tags of the stimuli predict it. Here are the model's similarities, the
-reliability of the ratings, which bounds what a model can reach, correlations of similarity matrices with tests that respect that pairs
-share stimuli, stacked features, and weights of features by ridge regression whose design, one row for each pair, is never formed. After
-R. Marjieh, P. van Rijn, I. Sucholutsky, T. R. Sumers, H. Lee, T. L. Griffiths, N. Jacoby, "Words are all you need? Language as an
-approximation for human similarity judgments", ICLR 2023, and J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving) the
+People rate how similar pairs of n stimuli are; embeddings or tags of the stimuli predict it. Here
+are the model's similarities, the reliability of the ratings, which bounds what a model can reach,
+correlations of similarity matrices with tests that respect that pairs share stimuli, stacked
+features, and weights of features by ridge regression whose design, one row for each pair, is never
+formed. After R. Marjieh, P. van Rijn, I. Sucholutsky, T. R. Sumers, H. Lee, T. L. Griffiths, N.
+Jacoby, "Words are all you need? Language as an approximation for human similarity judgments", ICLR
+2023, and J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving) the
 correspondence between deep neural networks and human representations", Cognitive Science, 2018.
 
-The P = n (n - 1) / 2 pairs of stimuli are in the order of ``numpy.triu_indices(n, 1)`` wherever they are in a vector.
+The P = n (n - 1) / 2 pairs of stimuli are in the order of ``numpy.triu_indices(n, 1)`` wherever
+they are in a vector.
 """
 
 import math
@@ -28,14 +32,16 @@ BLOCK = 1 << 20  # numbers of a temporary array
 MOST_DRAWS = 10**7  # splits, permutations, resamples
 MOST_FEATURES = 8192  # whose Gram matrix takes 512 MB
 ALPHAS = tuple(10.0**e for e in range(-3, 6))
-NEAR = 1e-3  # squared distances below this part of the squared lengths are computed again, from differences
+# squared distances below this part of the squared lengths are computed again, from differences
+NEAR = 1e-3
 ASYMMETRY = {"float32": 1e-5, "float64": 1e-8}
 TIE = 1e-12  # correlations of permutations that differ by rounding errors only are the same
 CONSTANT = 1e-14  # relative deviations that are rounding errors
 
 
 class Reliability(NamedTuple):
-    """How far halves of the raters agree: their mean correlation, that expected of all raters, and 95 % of the splits' correlations."""
+    """How far halves of the raters agree: their mean correlation, that expected of all raters, and
+    95 % of the splits' correlations."""
 
     split_half: float
     spearman_brown: float
@@ -43,19 +49,21 @@ class Reliability(NamedTuple):
 
     @property
     def noise_ceiling(self):
-        """√reliability: the correlation with the ratings that a perfect model is expected to have; 0 for a negative reliability."""
+        """√reliability: the correlation with the ratings that a perfect model is expected to have;
+        0 for a negative reliability."""
         return max(self.spearman_brown, type(self.spearman_brown)(0)) ** 0.5
 
 
 class RSAResult(NamedTuple):
-    """Agreement of two similarity matrices; `pvalue` and `interval` are None where they were not asked for."""
+    """Agreement of two similarity matrices; `pvalue` and `interval` are None where they were not
+    asked for."""
 
     correlation: float
     pvalue: float | None
     interval: tuple | None
 
 
-# --- similarities of features and of tags --------------------------------------------------------------------------------------------
+# --- similarities of features and of tags ---------------------------------------------------------
 
 
 @routine
@@ -74,8 +82,9 @@ def similarity_matrix(features, *, metric="cosine", condensed=False):
     Returns
     -------
     (n, n) array, or (n (n - 1) / 2,) if `condensed`
-        Of the same dtype. Cosines of a row of zeros, and correlations of a constant row, are 0. Cosines and correlations keep within
-        [-1, 1]; their error is about d units of roundoff. Distances of near points are taken from differences, not from inner products.
+        Of the same dtype. Cosines of a row of zeros, and correlations of a constant row, are 0.
+        Cosines and correlations keep within [-1, 1]; their error is about d units of roundoff.
+        Distances of near points are taken from differences, not from inner products.
 
     Raises
     ------
@@ -88,9 +97,8 @@ def similarity_matrix(features, *, metric="cosine", condensed=False):
     -----
     O(n² d) operations, nearly all of them in one matrix product.
 
-    References
-    ----------
-    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity judgments", ICLR 2023.
+    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
+    for human similarity judgments", ICLR 2023.
 
     Examples
     --------
@@ -123,7 +131,8 @@ def _cosines(xp, unit):
 
 
 def _largest(xp, x, axis=None):
-    """The largest absolute value, 1 where all are zero: a divisor that keeps squares within range."""
+    """The largest absolute value, 1 where all are zero: a divisor that keeps squares within
+    range."""
     top = xp.abs(x).max(axis=axis, keepdims=axis is not None)
     return xp.where(top > 0, top, top.dtype.type(1))
 
@@ -138,7 +147,8 @@ def _unit_rows(xp, x):
 
 
 def _centred_rows(xp, x):
-    """Rows minus their means, up to a factor; exactly zero where a row is constant but for rounding."""
+    """Rows minus their means, up to a factor; exactly zero where a row is constant but for
+    rounding."""
     if not x.size:
         return x
     x = x / _largest(xp, x, 1)
@@ -160,14 +170,24 @@ def _negative_distances(xp, x):
     rows, cols = xp.nonzero(xp.triu(squares < NEAR * lengths, 1))
     step = max(1, BLOCK // x.shape[1])
     for first in range(0, len(rows), step):
-        i, j = rows[first:first + step], cols[first:first + step]
+        i, j = rows[first : first + step], cols[first : first + step]
         difference = x[i] - x[j]
         squares[i, j] = squares[j, i] = xp.einsum("ij,ij->i", difference, difference)
     return 0 - top * xp.sqrt(xp.maximum(squares, 0))
 
 
 @routine
-def tag_similarity(tag_indptr, tag_ids, tag_weights=None, *, method="embedding", tag_embeddings=None, idf=True, k1=1.2, b=0.75):
+def tag_similarity(
+    tag_indptr,
+    tag_ids,
+    tag_weights=None,
+    *,
+    method="embedding",
+    tag_embeddings=None,
+    idf=True,
+    k1=1.2,
+    b=0.75,
+):
     """Similarities of all pairs of stimuli that are described by tags, or by the words of captions.
 
     Parameters
@@ -177,42 +197,44 @@ def tag_similarity(tag_indptr, tag_ids, tag_weights=None, *, method="embedding",
     tag_ids : (z,) array of int
         Names of tags, from 0. A tag may come several times; its weights are then added up.
     tag_weights : (z,) array of float32 or float64, optional
-        How much each tag counts: the rating of a tag, or how often a word comes. Not negative; 0 is as if the tag were not there. 1 each by
-        default.
+        How much each tag counts: the rating of a tag, or how often a word comes. Not negative; 0 is
+        as if the tag were not there. 1 each by default.
     method : {"embedding", "jaccard", "cosine", "rouge1", "bm25"}
-        "embedding": cosine of the weighted means of the tags' embeddings. "jaccard": common tags by all tags of both. "cosine": of the
-        vectors of weights. "rouge1": 2 Σ_t min(c_it, c_jt) / (Σ_t c_it + Σ_t c_jt). "bm25": the mean over both directions of
-        Σ_{t in i} idf_t c_jt (k1 + 1) / (c_jt + k1 (1 - b + b L_j / L)), the sum being over distinct tags, L_j the sum of the weights
-        of j and L its mean.
+        "embedding": cosine of the weighted means of the tags' embeddings. "jaccard": common tags by
+        all tags of both. "cosine": of the vectors of weights. "rouge1": 2 Σ_t min(c_it, c_jt) /
+        (Σ_t c_it + Σ_t c_jt). "bm25": the mean over both directions of Σ_{t in i} idf_t c_jt (k1 +
+        1) / (c_jt + k1 (1 - b + b L_j / L)), the sum being over distinct tags, L_j the sum of the
+        weights of j and L its mean.
     tag_embeddings : (m, d) array of the same dtype
         For "embedding", which needs it.
     idf : bool
-        Let rare tags weigh more, for "embedding" and "cosine" by ln(n / n_t), where n_t stimuli have the tag t, and for "bm25" by
-        ln(1 + (n - n_t + 1/2) / (n_t + 1/2)). A tag of all stimuli then has no weight in the first two.
+        Let rare tags weigh more, for "embedding" and "cosine" by ln(n / n_t), where n_t stimuli
+        have the tag t, and for "bm25" by ln(1 + (n - n_t + 1/2) / (n_t + 1/2)). A tag of all
+        stimuli then has no weight in the first two.
     k1, b : float
-        Of "bm25": k1 >= 0 says how soon repetitions saturate, 0 <= b <= 1 how much long texts are held back.
+        Of "bm25": k1 >= 0 says how soon repetitions saturate, 0 <= b <= 1 how much long texts are
+        held back.
 
     Returns
     -------
     (n, n) array
-        Of the dtype of the weights and embeddings, float64 if there are none. A stimulus without tags has similarity 0 to all.
+        Of the dtype of the weights and embeddings, float64 if there are none. A stimulus without
+        tags has similarity 0 to all.
 
     Raises
     ------
     ValueError
-        Offsets that do not ascend from 0 to z, ids out of range, weights or embeddings that are negative or not finite, an unknown method,
-        options out of range.
+        Offsets that do not ascend from 0 to z, ids out of range, weights or embeddings that are
+        negative or not finite, an unknown method, options out of range.
     TypeError
         Other dtypes.
 
-    Notes
-    -----
-    Common tags are found by lists of the stimuli of each tag: O(Σ_t n_t² + n²). Sums are taken in float64.
+    Notes ----- Common tags are found by lists of the stimuli of each tag: O(Σ_t n_t² + n²). Sums
+    are taken in float64.
 
-    References
-    ----------
-    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity judgments", ICLR 2023;
-    S. Robertson, H. Zaragoza, "The probabilistic relevance framework: BM25 and beyond", Foundations and Trends in IR, 2009.
+    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
+    for human similarity judgments", ICLR 2023; S. Robertson, H. Zaragoza, "The probabilistic
+    relevance framework: BM25 and beyond", Foundations and Trends in IR, 2009.
 
     Examples
     --------
@@ -223,8 +245,16 @@ def tag_similarity(tag_indptr, tag_ids, tag_weights=None, *, method="embedding",
            [0.666667, 1.      ]])
     """
     xp, (tag_indptr, tag_ids, tag_weights, tag_embeddings) = on_device(
-        tag_indptr=tag_indptr, tag_ids=tag_ids, tag_weights=tag_weights, tag_embeddings=tag_embeddings)
-    given = {name: a for name, a in (("tag_weights", tag_weights), ("tag_embeddings", tag_embeddings)) if a is not None}
+        tag_indptr=tag_indptr,
+        tag_ids=tag_ids,
+        tag_weights=tag_weights,
+        tag_embeddings=tag_embeddings,
+    )
+    given = {
+        name: a
+        for name, a in (("tag_weights", tag_weights), ("tag_embeddings", tag_embeddings))
+        if a is not None
+    }
     dtype = float_dtype(**given) if given else np.dtype(np.float64)
     checked_choice("method", method, TAG_METHODS)
     checked_bool("idf", idf)
@@ -233,34 +263,56 @@ def tag_similarity(tag_indptr, tag_ids, tag_weights=None, *, method="embedding",
     _check_weights(xp, tag_weights, tag_ids)
     if method == "embedding" or tag_embeddings is not None:
         _check_embeddings(xp, tag_embeddings, tag_ids)
-    tags = _merged_tags(xp, tag_indptr, tag_ids, tag_weights, None if method != "embedding" else len(tag_embeddings))
+    tags = _merged_tags(
+        xp, tag_indptr, tag_ids, tag_weights, None if method != "embedding" else len(tag_embeddings)
+    )
     with np.errstate(under="ignore"):
         if method == "embedding":
             s = _embedded(xp, tags, tag_embeddings, idf)
         elif method == "bm25":
             s = _bm25(xp, tags, idf, k1, b)
         else:
-            s = {"jaccard": _jaccard, "cosine": _tag_cosine, "rouge1": _rouge1}[method](xp, tags, idf)
+            s = {"jaccard": _jaccard, "cosine": _tag_cosine, "rouge1": _rouge1}[method](
+                xp, tags, idf
+            )
         return s.astype(dtype, copy=False)
 
 
 def _check_offsets(xp, indptr, ids):
     for name, array in (("tag_indptr", indptr), ("tag_ids", ids)):
-        if array is None or array.dtype.kind not in "iu" and (array.size or array.dtype != np.float64):
-            raise TypeError(f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})")
+        if (
+            array is None
+            or array.dtype.kind not in "iu"
+            and (array.size or array.dtype != np.float64)
+        ):
+            raise TypeError(
+                f"{name} must be an array of integers (got {getattr(array, 'dtype', None)})"
+            )
         if array.ndim != 1:
             raise ValueError(f"{name} must have 1 dimension (got shape {array.shape})")
-    if not len(indptr) or int(indptr[0]) != 0 or int(indptr[-1]) != len(ids) or bool((indptr[1:] < indptr[:-1]).any()):
-        raise ValueError(f"tag_indptr must ascend from 0 to the number of tag_ids (got {len(indptr)} offsets for {len(ids)} ids)")
+    if (
+        not len(indptr)
+        or int(indptr[0]) != 0
+        or int(indptr[-1]) != len(ids)
+        or bool((indptr[1:] < indptr[:-1]).any())
+    ):
+        raise ValueError(
+            f"tag_indptr must ascend from 0 to the number of tag_ids (got {len(indptr)} offsets "
+            f"for {len(ids)} ids)"
+        )
     if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < 2**62):
-        raise ValueError(f"tag_ids must satisfy 0 <= id < 2**62 (got {int(ids.min())} … {int(ids.max())})")
+        raise ValueError(
+            f"tag_ids must satisfy 0 <= id < 2**62 (got {int(ids.min())} … {int(ids.max())})"
+        )
 
 
 def _check_weights(xp, weights, ids):
     if weights is None:
         return
     if weights.shape != ids.shape:
-        raise ValueError(f"tag_weights must have the shape of tag_ids, {ids.shape} (got {weights.shape})")
+        raise ValueError(
+            f"tag_weights must have the shape of tag_ids, {ids.shape} (got {weights.shape})"
+        )
     if not bool(xp.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError("tag_weights must be finite and >= 0 (got others)")
     with np.errstate(over="ignore"):
@@ -273,11 +325,15 @@ def _check_embeddings(xp, embeddings, ids):
         raise ValueError("tag_embeddings must be given for method='embedding' (got None)")
     _checked_features(xp, "tag_embeddings", embeddings)
     if len(ids) and int(ids.max()) >= len(embeddings):
-        raise ValueError(f"tag_ids must satisfy 0 <= id < {len(embeddings)}, the rows of tag_embeddings (got {int(ids.max())})")
+        raise ValueError(
+            f"tag_ids must satisfy 0 <= id < {len(embeddings)}, the rows of tag_embeddings (got "
+            f"{int(ids.max())})"
+        )
 
 
 def _merged_tags(xp, indptr, ids, weights, m):
-    """A CSR of the summed positive weights, float64; without `m`, tags are numbered anew by their ids' order."""
+    """A CSR of the summed positive weights, float64; without `m`, tags are numbered anew by their
+    ids' order."""
     ids = ids.astype(np.int64)
     rows = xp.searchsorted(indptr.astype(np.int64), xp.arange(len(ids)), side="right") - 1
     weights = xp.ones(len(ids)) if weights is None else weights.astype(np.float64)
@@ -291,11 +347,19 @@ def _merged_tags(xp, indptr, ids, weights, m):
 
 def _counts(xp, tags):
     """(m,) the number of stimuli of each tag."""
-    return xp.bincount(tags.indices, minlength=tags.shape[1]) if tags.nnz else xp.zeros(tags.shape[1], np.int64)
+    return (
+        xp.bincount(tags.indices, minlength=tags.shape[1])
+        if tags.nnz
+        else xp.zeros(tags.shape[1], np.int64)
+    )
 
 
 def _row_sums(xp, tags, values):
-    return xp.bincount(tags.rows, weights=values, minlength=tags.shape[0]) if tags.nnz else xp.zeros(tags.shape[0])
+    return (
+        xp.bincount(tags.rows, weights=values, minlength=tags.shape[0])
+        if tags.nnz
+        else xp.zeros(tags.shape[0])
+    )
 
 
 def _log_rarity(xp, tags):
@@ -309,7 +373,9 @@ def _embedded(xp, tags, embeddings, idf):
         weights = weights * _log_rarity(xp, tags)
     e = embeddings.astype(np.float64)
     e = e / _largest(xp, e) if e.size else e
-    return _cosines(xp, _unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape).matmat(e)))  # the sum is as good as the mean
+    return _cosines(
+        xp, _unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape).matmat(e))
+    )  # the sum is as good as the mean
 
 
 def _overlaps(xp, tags, a, b, least=False):
@@ -317,8 +383,16 @@ def _overlaps(xp, tags, a, b, least=False):
     n = tags.shape[0]
     s = xp.empty((n, n))
     lists = CSR(tags.indptr, tags.indices, b, tags.shape).transpose()
-    tag_overlaps(tags.indptr.astype(np.int64), tags.indices.astype(np.int64), a, lists.indptr.astype(np.int64),
-                 lists.indices.astype(np.int64), lists.data, s, int(least))
+    tag_overlaps(
+        tags.indptr.astype(np.int64),
+        tags.indices.astype(np.int64),
+        a,
+        lists.indptr.astype(np.int64),
+        lists.indices.astype(np.int64),
+        lists.data,
+        s,
+        int(least),
+    )
     return s
 
 
@@ -368,13 +442,14 @@ def stack_features(features_list, *, scaling="unit"):
     features_list : list of (n, d_k) arrays, all float32 or all float64
         Finite; at least one.
     scaling : {"unit", "zscore", "none"}
-        "unit": rows of length 1 in every block, so that the cosine of stacked rows is the mean of the blocks' cosines. "zscore": columns of
-        mean 0 and variance 1. "none": as they are.
+        "unit": rows of length 1 in every block, so that the cosine of stacked rows is the mean of
+        the blocks' cosines. "zscore": columns of mean 0 and variance 1. "none": as they are.
 
     Returns
     -------
     (n, Σ d_k) array
-        Of the same dtype. Rows of zeros stay so under "unit"; constant columns become 0 under "zscore".
+        Of the same dtype. Rows of zeros stay so under "unit"; constant columns become 0 under
+        "zscore".
 
     Raises
     ------
@@ -383,9 +458,8 @@ def stack_features(features_list, *, scaling="unit"):
     TypeError
         `features_list` is no list or tuple, other or mixed dtypes, arrays on different devices.
 
-    References
-    ----------
-    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity judgments", ICLR 2023.
+    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
+    for human similarity judgments", ICLR 2023.
 
     Examples
     --------
@@ -393,7 +467,9 @@ def stack_features(features_list, *, scaling="unit"):
     array([[0.6, 0.8, 1. ]])
     """
     if not isinstance(features_list, (list, tuple)):
-        raise TypeError(f"features_list must be a list of arrays (got {type(features_list).__name__})")
+        raise TypeError(
+            f"features_list must be a list of arrays (got {type(features_list).__name__})"
+        )
     if not features_list:
         raise ValueError("features_list must have at least one array (got none)")
     checked_choice("scaling", scaling, ("unit", "zscore", "none"))
@@ -403,25 +479,35 @@ def stack_features(features_list, *, scaling="unit"):
     for name, block in zip(named, blocks, strict=True):
         _checked_features(xp, name, block)
         if len(block) != len(blocks[0]):
-            raise ValueError(f"features_list must have the same stimuli in all arrays (got {len(blocks[0])} and {len(block)})")
-    scale = {"unit": _unit_rows, "zscore": lambda xp, x: _unit_rows(xp, _centred_rows(xp, x.T)).T * x.dtype.type(len(x))**0.5,
-             "none": lambda xp, x: x}[scaling]
+            raise ValueError(
+                f"features_list must have the same stimuli in all arrays (got {len(blocks[0])} and "
+                f"{len(block)})"
+            )
+    scale = {
+        "unit": _unit_rows,
+        "zscore": lambda xp, x: (
+            _unit_rows(xp, _centred_rows(xp, x.T)).T * x.dtype.type(len(x)) ** 0.5
+        ),
+        "none": lambda xp, x: x,
+    }[scaling]
     with np.errstate(under="ignore"):
         return xp.concatenate([scale(xp, block) for block in blocks], axis=1)
 
 
-# --- agreement -----------------------------------------------------------------------------------------------------------------------
+# --- agreement ------------------------------------------------------------------------------------
 
 
 @routine
 def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="raise", rng=None):
-    """How reliable ratings of pairs are: correlations of the means of one half of the raters with those of the other half.
+    """How reliable ratings of pairs are: correlations of the means of one half of the raters with
+    those of the other half.
 
     Parameters
     ----------
     ratings : (P, r) array of float32 or float64
-        The ratings of P >= 3 pairs by r raters, NaN where there is none. If none is missing, a split divides the raters; otherwise it
-        divides the ratings of each pair. An odd one is left out at random.
+        The ratings of P >= 3 pairs by r raters, NaN where there is none. If none is missing, a
+        split divides the raters; otherwise it divides the ratings of each pair. An odd one is left
+        out at random.
     n_splits : int
         Random splits.
     method : {"pearson", "spearman"}
@@ -432,34 +518,40 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     Returns
     -------
     Reliability
-        `split_half`, the mean correlation r over the splits; `spearman_brown`, 2 r / (1 + r), the reliability of the mean of all raters;
-        `interval`, the 2.5 and 97.5 percentiles of the splits' correlations, which x → 2 x / (1 + x) makes an interval of the
-        reliability; `noise_ceiling`, the root of the reliability, which a model's correlation with the ratings is not expected to exceed.
-        Numbers of the dtype of `ratings`, computed in float64.
+        `split_half`, the mean correlation r over the splits; `spearman_brown`, 2 r / (1 + r), the
+        reliability of the mean of all raters; `interval`, the 2.5 and 97.5 percentiles of the
+        splits' correlations, which x → 2 x / (1 + x) makes an interval of the reliability;
+        `noise_ceiling`, the root of the reliability, which a model's correlation with the ratings
+        is not expected to exceed. Numbers of the dtype of `ratings`, computed in float64.
 
     Raises
     ------
     ValueError
-        A pair with fewer than two ratings, fewer than 3 pairs, infinite ratings, all means of a half the same, or unknown options.
+        A pair with fewer than two ratings, fewer than 3 pairs, infinite ratings, all means of a
+        half the same, or unknown options.
     TypeError
         Another dtype.
 
-    Notes
-    -----
-    Without missing ratings a Pearson correlation follows from the covariances of the raters: O(P r² + n_splits r²) operations. Else
-    O(n_splits P r), for "spearman" with a sort of the means.
+    Notes ----- Without missing ratings a Pearson correlation follows from the covariances of the
+    raters: O(P r² + n_splits r²) operations. Else O(n_splits P r), for "spearman" with a sort of
+    the means.
 
-    References
-    ----------
-    W. Brown, "Some experimental results in the correlation of mental abilities", British Journal of Psychology, 1910;
-    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity judgments", ICLR 2023.
+    References ---------- W. Brown, "Some experimental results in the correlation of mental
+    abilities", British Journal of Psychology, 1910; R. Marjieh et al., "Words are all you need?
+    Language as an approximation for human similarity judgments", ICLR 2023.
 
     Examples
     --------
     Two raters can be split in one way only.
 
-    >>> r = rating_reliability(np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0], [4.0, 3.0]]), n_splits=10, rng=0)
-    >>> round(float(r.split_half), 6), round(float(r.spearman_brown), 6), round(float(r.noise_ceiling), 6)
+    >>> r = rating_reliability(
+    ...     np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0], [4.0, 3.0]]), n_splits=10, rng=0
+    ... )
+    >>> (
+    ...     round(float(r.split_half), 6),
+    ...     round(float(r.spearman_brown), 6),
+    ...     round(float(r.noise_ceiling), 6),
+    ... )
     (0.6, 0.75, 0.866025)
     """
     xp, (ratings,) = _arrays(ratings=ratings)
@@ -476,22 +568,29 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     else:
         r = _pairwise_splits(xp, x, known, n_splits, method, key)
     if not bool(xp.isfinite(r).all()):
-        raise ValueError("ratings must differ between pairs (got a half of the raters with the same mean for all: correlation undefined)")
+        raise ValueError(
+            "ratings must differ between pairs (got a half of the raters with the same mean for "
+            "all: correlation undefined)"
+        )
     mean = float(r.mean())
     full = 2 * mean / (1 + mean) if mean > -1 else -math.inf
     return Reliability(dtype.type(mean), dtype.type(full), _percentiles(xp, r, dtype))
 
 
 def _checked_ratings(xp, ratings, missing):
-    """Ratings as float64, scaled and centred as a whole, of the pairs that have two; and where they are known."""
+    """Ratings as float64, scaled and centred as a whole, of the pairs that have two; and where they
+    are known."""
     if bool(xp.isinf(ratings).any()):
         raise ValueError("ratings must be finite, or NaN where missing (got inf)")
     x, known = ratings.astype(np.float64), ~xp.isnan(ratings)
     enough = known.sum(axis=1) >= 2
     if not bool(enough.all()):
         if missing == "raise":
-            raise ValueError(f"ratings must have at least 2 for every pair (got fewer in row {int(enough.argmin())}); "
-                             "missing='drop' leaves such pairs out")
+            raise ValueError(
+                f"ratings must have at least 2 for every pair (got fewer in row "
+                f"{int(enough.argmin())}); "
+                "missing='drop' leaves such pairs out"
+            )
         x, known = x[enough], known[enough]
     if len(x) < 3:
         raise ValueError(f"ratings must have at least 3 pairs (got {len(x)})")
@@ -511,19 +610,24 @@ def _rater_splits(xp, x, n_splits, method, rng):
         if method == "spearman":
             parts.append(_row_correlations(xp, _row_ranks(xp, a @ x.T), _row_ranks(xp, b @ x.T)))
             continue
-        aa, bb, ab = (((left @ covariance) * right).sum(axis=1) for left, right in ((a, a), (b, b), (a, b)))
+        aa, bb, ab = (
+            ((left @ covariance) * right).sum(axis=1) for left, right in ((a, a), (b, b), (a, b))
+        )
         least = CONSTANT * xp.trace(covariance)
         parts.append(xp.where((aa > least) & (bb > least), _correlation(xp, ab, aa, bb), np.nan))
     return xp.concatenate(parts)
 
 
 def _halves(rng, count, raters):
-    """Two (count, raters) arrays: the weights of the raters in the means of either half, in random splits."""
+    """Two (count, raters) arrays: the weights of the raters in the means of either half, in random
+    splits."""
     half = raters // 2
     order = rng.permuted(np.tile(np.arange(raters), (count, 1)), axis=1)
     weights = np.zeros((2, count, raters))
     for part in (0, 1):
-        np.put_along_axis(weights[part], order[:, part * half:(part + 1) * half], 1 / half, axis=1)
+        np.put_along_axis(
+            weights[part], order[:, part * half : (part + 1) * half], 1 / half, axis=1
+        )
     return weights
 
 
@@ -549,8 +653,9 @@ def _correlation(xp, ab, aa, bb):
 
 def _row_correlations(xp, a, b):
     """Correlations of the rows of a with those of b; NaN where one is constant but for rounding."""
+
     def centred(x):
-        least = (CONSTANT * _largest(xp, x, 1)[:, 0])**2 * x.shape[1]
+        least = (CONSTANT * _largest(xp, x, 1)[:, 0]) ** 2 * x.shape[1]
         x = x - x.mean(axis=1, keepdims=True)
         square = xp.einsum("ij,ij->i", x, x)
         return x, xp.where(square > least, square, np.nan)
@@ -574,48 +679,53 @@ def _percentiles(xp, x, dtype):
 
 
 @routine
-def representational_similarity(predicted, target, *, method="pearson", n_permutations=0, n_bootstrap=0, rng=None):
-    """Correlation of two similarity matrices over the pairs i < j, with a test and an interval that take stimuli, not pairs, as the units.
+def representational_similarity(
+    predicted, target, *, method="pearson", n_permutations=0, n_bootstrap=0, rng=None
+):
+    """Correlation of two similarity matrices over the pairs i < j, with a test and an interval that
+    take stimuli, not pairs, as the units.
 
     Parameters
     ----------
     predicted, target : (n, n) or (n (n - 1) / 2,) arrays of float32 or float64
-        Symmetric matrices or their pairs; one may be of either form. n >= 3; diagonals do not count. Finite, not constant.
+        Symmetric matrices or their pairs; one may be of either form. n >= 3; diagonals do not
+        count. Finite, not constant.
     method : {"pearson", "spearman"}
     n_permutations : int
-        B > 0 asks for Mantel's test: stimuli are permuted, rows and columns together, and p = (1 + #{|r_perm| >= |r|}) / (1 + B).
+        B > 0 asks for Mantel's test: stimuli are permuted, rows and columns together, and p = (1 +
+        #{|r_perm| >= |r|}) / (1 + B).
     n_bootstrap : int
-        B > 0 asks for an interval: stimuli are drawn n times with replacement, pairs of a stimulus with itself are left out. Draws of
-        which the correlation is undefined do not count.
+        B > 0 asks for an interval: stimuli are drawn n times with replacement, pairs of a stimulus
+        with itself are left out. Draws of which the correlation is undefined do not count.
     rng : None, int or numpy.random.Generator, optional
 
     Returns
     -------
     RSAResult
-        `correlation`; `pvalue`, or None; `interval`, the 2.5 and 97.5 percentiles of the bootstrap, or None. Numbers of the dtype of the
-        arrays, computed in float64.
+        `correlation`; `pvalue`, or None; `interval`, the 2.5 and 97.5 percentiles of the bootstrap,
+        or None. Numbers of the dtype of the arrays, computed in float64.
 
     Raises
     ------
     ValueError
-        n < 3, lengths that are no n (n - 1) / 2, matrices that are not symmetric to 1e-8 of the largest entry (1e-5 for float32), different
-        n, entries that are constant or not finite, unknown options.
+        n < 3, lengths that are no n (n - 1) / 2, matrices that are not symmetric to 1e-8 of the
+        largest entry (1e-5 for float32), different n, entries that are constant or not finite,
+        unknown options.
     TypeError
         Other or mixed dtypes.
 
-    Notes
-    -----
-    A permutation takes n² / 2 multiplications and no temporary array, a resample five products of a vector with an n × n matrix, for
-    "spearman" sums over the sorted pairs.
+    Notes ----- A permutation takes n² / 2 multiplications and no temporary array, a resample five
+    products of a vector with an n × n matrix, for "spearman" sums over the sorted pairs.
 
-    References
-    ----------
-    N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research, 1967;
-    N. Kriegeskorte, M. Mur, P. Bandettini, "Representational similarity analysis", Frontiers in Systems Neuroscience, 2008.
+    References ---------- N. Mantel, "The detection of disease clustering and a generalized
+    regression approach", Cancer Research, 1967; N. Kriegeskorte, M. Mur, P. Bandettini,
+    "Representational similarity analysis", Frontiers in Systems Neuroscience, 2008.
 
     Examples
     --------
-    >>> r = representational_similarity(np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 4.0], [2.0, 4.0, 1.0]]))
+    >>> r = representational_similarity(
+    ...     np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 4.0], [2.0, 4.0, 1.0]])
+    ... )
     >>> round(float(r.correlation), 6)
     0.981981
     """
@@ -625,7 +735,10 @@ def representational_similarity(predicted, target, *, method="pearson", n_permut
     n_permutations = checked_count("n_permutations", n_permutations, most=MOST_DRAWS)
     n_bootstrap = checked_count("n_bootstrap", n_bootstrap, most=MOST_DRAWS)
     rng = np.random.default_rng(key_from_rng(rng))
-    (x, n), (y, other) = _checked_pairs(xp, "predicted", predicted), _checked_pairs(xp, "target", target)
+    (x, n), (y, other) = (
+        _checked_pairs(xp, "predicted", predicted),
+        _checked_pairs(xp, "target", target),
+    )
     if n != other:
         raise ValueError(f"predicted and target must have the same stimuli (got {n} and {other})")
     if method == "spearman":
@@ -633,7 +746,11 @@ def representational_similarity(predicted, target, *, method="pearson", n_permut
     x, y = _standardised(xp, "predicted", x), _standardised(xp, "target", y)
     r = float(xp.clip((x * y).mean(), -1, 1))
     pvalue = dtype.type(_mantel(xp, x, y, n, r, n_permutations, rng)) if n_permutations else None
-    interval = _percentiles(xp, _bootstrap(xp, x, y, n, method, n_bootstrap, rng), dtype) if n_bootstrap else None
+    interval = (
+        _percentiles(xp, _bootstrap(xp, x, y, n, method, n_bootstrap, rng), dtype)
+        if n_bootstrap
+        else None
+    )
     return RSAResult(dtype.type(r), pvalue, interval)
 
 
@@ -655,7 +772,8 @@ def _checked_features(xp, name, features):
 
 
 def _checked_pairs(xp, name, s):
-    """The pairs of a similarity matrix of either form as a vector of float64, and the number of stimuli."""
+    """The pairs of a similarity matrix of either form as a vector of float64, and the number of
+    stimuli."""
     if s.ndim not in (1, 2) or s.ndim == 2 and s.shape[0] != s.shape[1]:
         raise ValueError(f"{name} must have shape (n, n) or (n (n - 1) / 2,) (got {s.shape})")
     n = len(s) if s.ndim == 2 else (1 + math.isqrt(1 + 8 * len(s))) // 2
@@ -692,7 +810,9 @@ def _standardised(xp, name, x):
     x = x - x.mean()
     deviation = float(xp.sqrt((x * x).mean()))
     if deviation <= CONSTANT:
-        raise ValueError(f"{name} must not be constant (got a vector whose correlation is undefined)")
+        raise ValueError(
+            f"{name} must not be constant (got a vector whose correlation is undefined)"
+        )
     return x / deviation
 
 
@@ -709,16 +829,30 @@ def _mantel(xp, x, y, n, r, count, rng):
 
 def _bootstrap(xp, x, y, n, method, count, rng):
     """Correlations of the resamples of which they are defined."""
-    of_counts, parts = (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n), []
+    of_counts, parts = (
+        (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n),
+        [],
+    )
     step = max(1, BLOCK // n)
     for first in range(0, count, step):
         size = min(step, count - first)
         drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        parts.append(of_counts(xp.asarray(np.bincount(drawn.reshape(-1), minlength=n * size).reshape(size, n).astype(np.float64))))
+        parts.append(
+            of_counts(
+                xp.asarray(
+                    np.bincount(drawn.reshape(-1), minlength=n * size)
+                    .reshape(size, n)
+                    .astype(np.float64)
+                )
+            )
+        )
     r = xp.concatenate(parts)
     r = r[xp.isfinite(r)]
     if not len(r):
-        raise ValueError(f"n_bootstrap must be large enough for a resample whose correlation is defined (got {count})")
+        raise ValueError(
+            f"n_bootstrap must be large enough for a resample whose correlation is defined (got "
+            f"{count})"
+        )
     return r
 
 
@@ -728,22 +862,30 @@ def _weighted_correlation(xp, w, wx, wy, wxx, wyy, wxy):
     x, y = wx / w, wy / w
     xx, yy = wxx / w - x * x, wyy / w - y * y
     defined = (xx > TIE) & (yy > TIE)
-    return xp.where(defined, _correlation(xp, wxy / w - x * y, xp.where(defined, xx, 1), xp.where(defined, yy, 1)), np.nan)
+    return xp.where(
+        defined,
+        _correlation(xp, wxy / w - x * y, xp.where(defined, xx, 1), xp.where(defined, yy, 1)),
+        np.nan,
+    )
 
 
 def _resampled_pearson(xp, x, y, n):
-    """A pair of stimuli drawn a and b times counts a b times: sums over pairs are quadratic forms of the counts."""
+    """A pair of stimuli drawn a and b times counts a b times: sums over pairs are quadratic forms
+    of the counts."""
     matrices = [_square(xp, pairs, n) for pairs in (x, y, x * x, y * y, x * y)]
 
     def correlations(counts):
         w = (n * n - (counts * counts).sum(axis=1)) / 2
-        return _weighted_correlation(xp, w, *(((counts @ m) * counts).sum(axis=1) / 2 for m in matrices))
+        return _weighted_correlation(
+            xp, w, *(((counts @ m) * counts).sum(axis=1) / 2 for m in matrices)
+        )
 
     return correlations
 
 
 def _resampled_spearman(xp, x, y, n):
-    """The pairs are sorted once; the ranks of a resample are cumulative sums of how often each pair comes in it."""
+    """The pairs are sorted once; the ranks of a resample are cumulative sums of how often each pair
+    comes in it."""
     i, j = xp.triu_indices(n, 1)
     groups = [xp.unique(pairs, return_inverse=True)[1] for pairs in (x, y)]
 
@@ -756,20 +898,24 @@ def _resampled_spearman(xp, x, y, n):
         total = xp.maximum(w.sum(), 1)
         a, b = (ranks(w, group) / total - 0.5 for group in groups)
         a, b = a * 12**0.5, b * 12**0.5
-        return _weighted_correlation(xp, w.sum(), *((w * v).sum() for v in (a, b, a * a, b * b, a * b)))
+        return _weighted_correlation(
+            xp, w.sum(), *((w * v).sum() for v in (a, b, a * a, b * b, a * b))
+        )
 
     return lambda counts: xp.stack([correlation(row) for row in counts])
 
 
-# --- weights of features ---------------------------------------------------------------------------------------------------------------
+# --- weights of features --------------------------------------------------------------------------
 
 
 class SimilarityRegression:
-    """Weights of features that make inner products fit similarities: s_ij ≈ Σ_k w_k f_ik f_jk + c, by ridge regression.
+    """Weights of features that make inner products fit similarities: s_ij ≈ Σ_k w_k f_ik f_jk + c,
+    by ridge regression.
 
-    The weight of the penalty is chosen by cross-validation over stimuli: a fold's test pairs lie within it, training pairs have no end
-    in it. With one row for each pair and one column for each feature, f_ik f_jk, the design would have n (n - 1) d / 2 entries. Its Gram
-    matrix ½ [(FᵀF)² - (F²)ᵀ(F²)], squares being by elements, and the right-hand sides ½ diag(Fᵀ S F) need no design.
+    The weight of the penalty is chosen by cross-validation over stimuli: a fold's test pairs lie
+    within it, training pairs have no end in it. With one row for each pair and one column for each
+    feature, f_ik f_jk, the design would have n (n - 1) d / 2 entries. Its Gram matrix ½ [(FᵀF)² -
+    (F²)ᵀ(F²)], squares being by elements, and the right-hand sides ½ diag(Fᵀ S F) need no design.
 
     Parameters
     ----------
@@ -780,7 +926,8 @@ class SimilarityRegression:
     centre : bool
         Fit the constant c, else it is 0.
     nonnegative : bool
-        Allow no negative weights: similarities of rescaled features. By coordinate descent, to a relative change of 1e-9.
+        Allow no negative weights: similarities of rescaled features. By coordinate descent, to a
+        relative change of 1e-9.
     rng : None, int or numpy.random.Generator, optional
         For the folds.
 
@@ -791,9 +938,11 @@ class SimilarityRegression:
     intercept_ : float
         c
     alpha_ : float
-        The α of the largest cross-validated correlation, with which all pairs were fitted in the end.
+        The α of the largest cross-validated correlation, with which all pairs were fitted in the
+        end.
     cv_correlation_ : float
-        That correlation, over the test pairs of all folds together. As the largest of several it is a little too good.
+        That correlation, over the test pairs of all folds together. As the largest of several it is
+        a little too good.
     cv_correlations_ : (number of alphas,) numpy array
         Those of all α; 0 where the predictions are constant.
     converged_ : bool
@@ -806,15 +955,13 @@ class SimilarityRegression:
     TypeError
         Options of other types.
 
-    Notes
-    -----
-    O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one eigendecomposition of the Gram matrix;
-    O(d² + n² + n d) memory. All is computed in float64. Directions in which the Gram matrix is zero to rounding get no weight.
+    Notes ----- O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one
+    eigendecomposition of the Gram matrix; O(d² + n² + n d) memory. All is computed in float64.
+    Directions in which the Gram matrix is zero to rounding get no weight.
 
-    References
-    ----------
-    J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving) the correspondence between deep neural networks and human
-    representations", Cognitive Science, 2018.
+    References ---------- J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving)
+    the correspondence between deep neural networks and human representations", Cognitive Science,
+    2018.
 
     Examples
     --------
@@ -829,11 +976,26 @@ class SimilarityRegression:
         _, (alphas,) = _arrays(alphas=alphas)
         if not isinstance(alphas, np.ndarray) or alphas.dtype.kind not in "iuf":
             raise TypeError(f"alphas must be a sequence of numbers (got {type(alphas).__name__})")
-        if alphas.ndim != 1 or not alphas.size or not (np.isfinite(alphas).all() and (alphas > 0).all()):
-            raise ValueError(f"alphas must be one or more numbers with 0 < alpha < inf (got {alphas.tolist()!r:.80})")
-        self.alphas, self.n_folds = alphas.astype(np.float64), checked_count("n_folds", n_folds, least=2)
-        self.centre, self.nonnegative = checked_bool("centre", centre), checked_bool("nonnegative", nonnegative)
-        key_from_rng(0 if isinstance(rng, np.random.Generator) else rng)  # refuse other types now, not in fit
+        if (
+            alphas.ndim != 1
+            or not alphas.size
+            or not (np.isfinite(alphas).all() and (alphas > 0).all())
+        ):
+            raise ValueError(
+                f"alphas must be one or more numbers with 0 < alpha < inf (got "
+                f"{alphas.tolist()!r:.80})"
+            )
+        self.alphas, self.n_folds = (
+            alphas.astype(np.float64),
+            checked_count("n_folds", n_folds, least=2),
+        )
+        self.centre, self.nonnegative = (
+            checked_bool("centre", centre),
+            checked_bool("nonnegative", nonnegative),
+        )
+        key_from_rng(
+            0 if isinstance(rng, np.random.Generator) else rng
+        )  # refuse other types now, not in fit
         self.rng = rng
 
     def fit(self, features, target):
@@ -854,8 +1016,8 @@ class SimilarityRegression:
         Raises
         ------
         ValueError
-            Shapes that do not fit, n < 3, more folds than n / 2, entries that are not finite, a constant target, too many features, a
-            target that is not symmetric.
+            Shapes that do not fit, n < 3, more folds than n / 2, entries that are not finite, a
+            constant target, too many features, a target that is not symmetric.
         TypeError
             Other or mixed dtypes.
         """
@@ -873,7 +1035,14 @@ class SimilarityRegression:
             weights, intercepts = self._solve(xp, f[train], s[train[:, None], train], self.alphas)
             i, j = xp.triu_indices(len(test), 1)
             held = f[test]
-            predictions.append(xp.stack([((held * w) @ held.T)[i, j] + c for w, c in zip(weights, intercepts, strict=True)]))
+            predictions.append(
+                xp.stack(
+                    [
+                        ((held * w) @ held.T)[i, j] + c
+                        for w, c in zip(weights, intercepts, strict=True)
+                    ]
+                )
+            )
             truths.append(s[test[:, None], test][i, j])
         self._choose(xp, xp.concatenate(predictions, axis=1), xp.concatenate(truths))
         weights, intercepts = self._solve(xp, f, s, np.array([self.alpha_]))
@@ -912,19 +1081,28 @@ class SimilarityRegression:
 
     def _check_sizes(self, features, n):
         if len(features) != n:
-            raise ValueError(f"features and target must have the same stimuli (got {len(features)} and {n})")
+            raise ValueError(
+                f"features and target must have the same stimuli (got {len(features)} and {n})"
+            )
         if not 0 < features.shape[1] <= MOST_FEATURES:
-            raise ValueError(f"features must have 0 < d <= {MOST_FEATURES} columns (got {features.shape[1]}); "
-                             "reduce them by a principal component analysis first")
+            raise ValueError(
+                f"features must have 0 < d <= {MOST_FEATURES} columns (got {features.shape[1]}); "
+                "reduce them by a principal component analysis first"
+            )
         if 2 * self.n_folds > n:
-            raise ValueError(f"n_folds must satisfy 2 <= n_folds <= n / 2 (got n_folds={self.n_folds}, n={n})")
+            raise ValueError(
+                f"n_folds must satisfy 2 <= n_folds <= n / 2 (got n_folds={self.n_folds}, n={n})"
+            )
 
     def _choose(self, xp, predictions, truths):
         _standardised(xp, "target", truths)
         r = _row_correlations(xp, predictions, xp.broadcast_to(truths, predictions.shape))
         self.cv_correlations_ = np.array(xp.where(xp.isfinite(r), r, 0).tolist())
         best = int(self.cv_correlations_.argmax())
-        self.alpha_, self.cv_correlation_ = float(self.alphas[best]), float(self.cv_correlations_[best])
+        self.alpha_, self.cv_correlation_ = (
+            float(self.alphas[best]),
+            float(self.cv_correlations_[best]),
+        )
 
     def _solve(self, xp, f, s, alphas):
         """The (a, d) weights and (a,) intercepts for all alphas."""
@@ -934,20 +1112,29 @@ class SimilarityRegression:
         else:
             values, vectors = xp.linalg.eigh(gram)
             least = 4 * np.finfo(np.float64).eps * xp.trace(gram)
-            parts = xp.where(values > least, vectors.T @ right, 0) / (xp.maximum(values, 0) + xp.asarray(alphas)[:, None])
+            parts = xp.where(values > least, vectors.T @ right, 0) / (
+                xp.maximum(values, 0) + xp.asarray(alphas)[:, None]
+            )
             weights = parts @ vectors.T
         return weights, mean - weights @ means
 
     def _descend(self, xp, gram, right, alphas):
         shape = (len(alphas), len(right))
-        weights, gradient, converged = xp.empty(shape), xp.empty(shape), xp.empty(len(alphas), np.int64)
-        nonnegative_descent(xp.ascontiguousarray(gram), right, alphas, weights, gradient, converged, 1e-9, 1000)
+        weights, gradient, converged = (
+            xp.empty(shape),
+            xp.empty(shape),
+            xp.empty(len(alphas), np.int64),
+        )
+        nonnegative_descent(
+            xp.ascontiguousarray(gram), right, alphas, weights, gradient, converged, 1e-9, 1000
+        )
         self.converged_ = self.converged_ and bool(converged.all())
         return weights
 
 
 def _normal_equations(xp, f, s, centre):
-    """Of the design with the rows f_ik f_jk for i < j: its Gram matrix, right-hand side, and the means of its columns and of the target."""
+    """Of the design with the rows f_ik f_jk for i < j: its Gram matrix, right-hand side, and the
+    means of its columns and of the target."""
     pairs = len(f) * (len(f) - 1) / 2
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squares = f * f
@@ -956,24 +1143,33 @@ def _normal_equations(xp, f, s, centre):
         gram -= squares.T @ squares
         gram /= 2
         right = (f * (s @ f)).sum(axis=0) / 2
-        means = (f.sum(axis=0)**2 - squares.sum(axis=0)) / (2 * pairs)
+        means = (f.sum(axis=0) ** 2 - squares.sum(axis=0)) / (2 * pairs)
         mean = s.sum() / (2 * pairs)
         if not centre:
             means, mean = xp.zeros_like(means), 0.0
         gram -= pairs * means[:, None] * means
         right -= pairs * mean * means
     if not bool(xp.isfinite(gram).all()) or not bool(xp.isfinite(right).all()):
-        raise ValueError("features must be small enough for products of four of them (got an overflow)")
+        raise ValueError(
+            "features must be small enough for products of four of them (got an overflow)"
+        )
     return gram, right, means, mean
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
-@kernel("in int64 indptr[n+1]; in int64 ids[z]; in float64 a[z]; in int64 list_indptr[q]; in int64 list_rows[z]; in float64 list_b[z]; "
-        "out float64 s[n, n]; int64 least", split="n", gpu="block", threads=128)
+@kernel(
+    "in int64 indptr[n+1]; in int64 ids[z]; in float64 a[z]; in int64 list_indptr[q]; "
+    "in int64 list_rows[z]; in float64 list_b[z]; "
+    "out float64 s[n, n]; int64 least",
+    split="n",
+    gpu="block",
+    threads=128,
+)
 def tag_overlaps(indptr, ids, a, list_indptr, list_rows, list_b, s, least, start, stop):
-    """s_ij = Σ_t a_it b_jt, or Σ_t min(a_it, b_jt), over the tags t of both i and j; b is listed by tags."""
+    """s_ij = Σ_t a_it b_jt, or Σ_t min(a_it, b_jt), over the tags t of both i and j; b is listed by
+    tags."""
     for i in range(start, stop):
         row = s[i]
         for j in range(row.size):
@@ -988,18 +1184,26 @@ WORD, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def _below(word, count):
-    """Two results: the integer part of count times the fraction word / 2⁶⁴, and the fractional part that is left for the next draw."""
+    """Two results: the integer part of count times the fraction word / 2⁶⁴, and the fractional part
+    that is left for the next draw."""
     high = (word >> HIGH) * count + (((word & WORD) * count) >> HIGH)
     return high >> HIGH, word * count
 
 
-@kernel("in float64 values[z]; in int64 indptr[p+1]; out float64 halves[s, 2, p]; uint32 k0; uint32 k1; int64 first", split="s",
-        gpu="block", threads=128)
+@kernel(
+    "in float64 values[z]; in int64 indptr[p+1]; out float64 halves[s, 2, p]; uint32 k0; "
+    "uint32 k1; int64 first",
+    split="s",
+    gpu="block",
+    threads=128,
+)
 def half_means(values, indptr, halves, k0, k1, first, start, stop):
-    """halves[s, :, p]: means of two random halves of values[indptr[p]:indptr[p + 1]], which has two or more; an odd one is left out.
+    """halves[s, :, p]: means of two random halves of values[indptr[p]:indptr[p + 1]], which has two
+    or more; an odd one is left out.
 
-    Ratings are gone through once; one is taken for the first half if a draw below the number of those left is below the number still
-    wanted. Draws share a word of 64 bits while the product of their bounds is below 2³²: their bias is below 2⁻³².
+    Ratings are gone through once; one is taken for the first half if a draw below the number of
+    those left is below the number still wanted. Draws share a word of 64 bits while the product of
+    their bounds is below 2³²: their bias is below 2⁻³².
     """
     for s in range(start, stop):
         split = np.uint64(first + s)
@@ -1022,7 +1226,10 @@ def half_means(values, indptr, halves, k0, k1, first, start, stop):
                         word = spare
                     else:
                         a, b, c, d = philox4x32(np.uint64(p), split | (used << HIGH), k0, k1)
-                        word, spare = np.uint64(a) | np.uint64(b) << HIGH, np.uint64(c) | np.uint64(d) << HIGH
+                        word, spare = (
+                            np.uint64(a) | np.uint64(b) << HIGH,
+                            np.uint64(c) | np.uint64(d) << HIGH,
+                        )
                     spent = np.uint64(1)
                 spent *= left
                 draw, word = _below(word, left)
@@ -1035,7 +1242,12 @@ def half_means(values, indptr, halves, k0, k1, first, start, stop):
             halves[s, 0, p], halves[s, 1, p] = one / half, two / half
 
 
-@kernel("in float64 x[n, n]; in float64 y[n, n]; in int32 orders[b, n]; out float64 products[b]", split="b", gpu="block", threads=256)
+@kernel(
+    "in float64 x[n, n]; in float64 y[n, n]; in int32 orders[b, n]; out float64 products[b]",
+    split="b",
+    gpu="block",
+    threads=256,
+)
 def permuted_products(x, y, orders, products, start, stop):
     """products_b = Σ_{i < j} x_ij y[o_i, o_j] with the permutation o = orders[b]."""
     n = np.uintp(x.shape[0])
@@ -1043,11 +1255,17 @@ def permuted_products(x, y, orders, products, start, stop):
     for b in range(start, stop):
         products[b] = 0
     i = np.uintp(0)
-    while i + four <= n:  # rows of x stay in the cache for all permutations; four at once share the reading of the order
+    while i + four <= n:
+        # rows of x stay in the cache for all permutations; four at once share the reading of the
+        # order
         x0, x1, x2, x3 = x[i], x[i + one], x[i + two], x[i + three]
         for b in range(start, stop):
             order = orders[b]
-            o1, o2, o3 = np.uintp(order[i + one]), np.uintp(order[i + two]), np.uintp(order[i + three])
+            o1, o2, o3 = (
+                np.uintp(order[i + one]),
+                np.uintp(order[i + two]),
+                np.uintp(order[i + three]),
+            )
             y0, y1, y2, y3 = y[np.uintp(order[i])], y[o1], y[o2], y[o3]
             s0 = x0[i + one] * y0[o1] + x0[i + two] * y0[o2] + x0[i + three] * y0[o3]
             s1 = x1[i + two] * y1[o2] + x1[i + three] * y1[o3]
@@ -1068,13 +1286,22 @@ def permuted_products(x, y, orders, products, start, stop):
         i += one
 
 
-@kernel("in float64 gram[d, d]; in float64 right[d]; in float64 alphas[a]; out float64 w[a, d]; out float64 gradient[a, d]; "
-        "out int64 converged[a]; float64 tol; int64 max_sweeps", split="a", gpu="block", threads=128, grain="1",
-        twin_tolerance={"float32": 1e-5, "float64": 1e-7})
+@kernel(
+    "in float64 gram[d, d]; in float64 right[d]; in float64 alphas[a]; out float64 w[a, d]; "
+    "out float64 gradient[a, d]; "
+    "out int64 converged[a]; float64 tol; int64 max_sweeps",
+    split="a",
+    gpu="block",
+    threads=128,
+    grain="1",
+    twin_tolerance={"float32": 1e-5, "float64": 1e-7},
+)
 def nonnegative_descent(gram, right, alphas, w, gradient, converged, tol, max_sweeps, start, stop):
-    """w[a] >= 0 minimises ½ w (G + α I) w - h w, one coordinate after the other; gradient = G w - h.
+    """w[a] >= 0 minimises ½ w (G + α I) w - h w, one coordinate after the other; gradient = G w -
+    h.
 
-    A sweep ends the descent when no step exceeds tol times the largest weight, both in units in which the curvature is 1.
+    A sweep ends the descent when no step exceeds tol times the largest weight, both in units in
+    which the curvature is 1.
     """
     d = gram.shape[0]
     for a in range(start, stop):

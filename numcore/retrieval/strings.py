@@ -1,5 +1,6 @@
-"""Distances and similarities of all pairs of short strings: edit distances by bit-parallel steps (Myers 1999, Hyyrö 2003), Jaro and
-Winkler, and overlaps of q-grams. Strings become arrays of code points on the host; all else happens where these arrays live."""
+"""Distances and similarities of all pairs of short strings: edit distances by bit-parallel steps
+(Myers 1999, Hyyrö 2003), Jaro and Winkler, and overlaps of q-grams. Strings become arrays of code
+points on the host; all else happens where these arrays live."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ TABLE = 1 << 17  # numbers that may be counted in a table rather than sorted, ho
 
 
 class PackedStrings(NamedTuple):
-    """Strings as arrays: string i has the code points ``codes[offsets[i]:offsets[i + 1]]``; codes are uint32, offsets int64."""
+    """Strings as arrays: string i has the code points ``codes[offsets[i]:offsets[i + 1]]``; codes
+    are uint32, offsets int64."""
 
     codes: Any
     offsets: Any
@@ -58,13 +60,17 @@ def pack_strings(strings, name="strings"):
     for i, string in enumerate(strings):
         if not isinstance(string, str):
             raise TypeError(f"{name} must hold strings (got {string!r:.80} at {i})")
-    codes = np.frombuffer("".join(strings).encode("utf-32-le", "surrogatepass"), np.dtype("<u4")).astype(np.uint32)
+    codes = np.frombuffer(
+        "".join(strings).encode("utf-32-le", "surrogatepass"), np.dtype("<u4")
+    ).astype(np.uint32)
     offsets = np.zeros(len(strings) + 1, np.int64)
     np.cumsum([len(string) for string in strings], out=offsets[1:])
     return PackedStrings(codes, offsets)
 
 
-def string_similarity(left, right=None, *, measure, q=2, prefix_weight=0.1, cutoff=None, packed=False):
+def string_similarity(
+    left, right=None, *, measure, q=2, prefix_weight=0.1, cutoff=None, packed=False
+):
     """Distances or similarities of all pairs of strings.
 
     Parameters
@@ -73,44 +79,49 @@ def string_similarity(left, right=None, *, measure, q=2, prefix_weight=0.1, cuto
     right : sequence of str, optional
         By default `left`.
     measure : {"levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"}
-        Levenshtein's edit distance; with swaps of neighbours as one edit and no part edited twice ("optimal string alignment"); Jaro's
-        similarity, m matches with t of them out of order giving (m / \\|a\\| + m / \\|b\\| + (m - t / 2) / m) / 3; Winkler's, which adds to
-        a similarity J > 0.7 the length of the common prefix, at most 4, times `prefix_weight` (1 - J); one minus the quotient of common
-        to all q-grams, as sets; one minus the cosine of the numbers of q-grams.
+        Levenshtein's edit distance; with swaps of neighbours as one edit and no part edited twice
+        ("optimal string alignment"); Jaro's similarity, m matches with t of them out of order
+        giving (m / \\|a\\| + m / \\|b\\| + (m - t / 2) / m) / 3; Winkler's, which adds to a
+        similarity J > 0.7 the length of the common prefix, at most 4, times `prefix_weight` (1 -
+        J); one minus the quotient of common to all q-grams, as sets; one minus the cosine of the
+        numbers of q-grams.
     q : int
-        Characters of a q-gram. A string that is shorter has none: its q-gram distance to another such string is 0, to others 1.
+        Characters of a q-gram. A string that is shorter has none: its q-gram distance to another
+        such string is 0, to others 1.
     prefix_weight : float
         Between 0 and 0.25.
     cutoff : float, optional
-        What is worse becomes the worst: edit distances above it become the next integer above it, q-gram distances 1, similarities
-        below it 0.
+        What is worse becomes the worst: edit distances above it become the next integer above it,
+        q-gram distances 1, similarities below it 0.
     packed : bool
-        `left` and `right` are pairs (codes, offsets) as `pack_strings` makes them, on the CPU or on a GPU.
+        `left` and `right` are pairs (codes, offsets) as `pack_strings` makes them, on the CPU or on
+        a GPU.
 
     Returns
     -------
     (nl, nr) array
-        int32 for the edit distances, else float64, on the device of packed strings. Edit distances are exact, the others to a few
-        units of rounding, 1e-15.
+        int32 for the edit distances, else float64, on the device of packed strings. Edit distances
+        are exact, the others to a few units of rounding, 1e-15.
 
     Raises
     ------
     TypeError
         An item is no string, or packed arrays have other dtypes or live on different devices.
     ValueError
-        The measure is unknown, an option is outside of its range, or offsets do not ascend from 0 to the number of code points.
+        The measure is unknown, an option is outside of its range, or offsets do not ascend from 0
+        to the number of code points.
 
-    Notes
-    -----
-    Characters are code points: combine them first (``unicodedata.normalize``) where composed and decomposed forms are mixed. Edit
-    distances cost \\|b\\| ⌈\\|a\\| / 64⌉ word operations for a pair, many pairs at once; Jaro's \\|b\\| max(\\|a\\|, \\|b\\|); q-grams the
-    number of pairs of equal ones. All pairs are computed: see `fuzzy_link` for lists too long for that.
+    Notes ----- Characters are code points: combine them first (``unicodedata.normalize``) where
+    composed and decomposed forms are mixed. Edit distances cost \\|b\\| ⌈\\|a\\| / 64⌉ word
+    operations for a pair, many pairs at once; Jaro's \\|b\\| max(\\|a\\|, \\|b\\|); q-grams the
+    number of pairs of equal ones. All pairs are computed: see `fuzzy_link` for lists too long for
+    that.
 
-    References
-    ----------
-    G. Myers, "A fast bit-vector algorithm for approximate string matching based on dynamic programming", Journal of the ACM, 1999.
-    H. Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing, 2003.
-    W. E. Winkler, "String comparator metrics and enhanced decision rules in the Fellegi–Sunter model of record linkage", 1990.
+    References ---------- G. Myers, "A fast bit-vector algorithm for approximate string matching
+    based on dynamic programming", Journal of the ACM, 1999. H. Hyyrö, "A bit-vector algorithm for
+    computing Levenshtein and Damerau edit distances", Nordic Journal of Computing, 2003. W. E.
+    Winkler, "String comparator metrics and enhanced decision rules in the Fellegi–Sunter model of
+    record linkage", 1990.
 
     Examples
     --------
@@ -127,7 +138,11 @@ def string_similarity(left, right=None, *, measure, q=2, prefix_weight=0.1, cuto
     xp, _ = on_device(left=left.codes, right=right.codes)
     if measure in ("levenshtein", "osa"):
         distance = edit_distances(xp, left, right, measure == "osa")
-        return distance if cutoff is None else xp.minimum(distance, np.int32(min(int(cutoff) + 1, 2**31 - 1)))
+        return (
+            distance
+            if cutoff is None
+            else xp.minimum(distance, np.int32(min(int(cutoff) + 1, 2**31 - 1)))
+        )
     if measure in ("jaro", "jaro_winkler"):
         similarity = _jaro(xp, left, right, prefix_weight if measure == "jaro_winkler" else 0.0)
         return similarity if cutoff is None else xp.where(similarity < cutoff, 0.0, similarity)
@@ -139,19 +154,32 @@ def _checked_packed(strings, name):
     try:
         codes, offsets = strings
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a pair (codes, offsets) where packed=True (got {type(strings).__name__})") from None
+        raise TypeError(
+            f"{name} must be a pair (codes, offsets) where packed=True (got "
+            f"{type(strings).__name__})"
+        ) from None
     xp, (codes, offsets) = on_device(**{f"{name} codes": codes, f"{name} offsets": offsets})
     for part, array, kind in (("codes", codes, np.uint32), ("offsets", offsets, np.int64)):
         if array is None or array.dtype != kind:
-            raise TypeError(f"{part} of {name} must be an array of {np.dtype(kind)} (got {getattr(array, 'dtype', None)})")
+            raise TypeError(
+                f"{part} of {name} must be an array of {np.dtype(kind)} (got "
+                f"{getattr(array, 'dtype', None)})"
+            )
         if array.ndim != 1:
             raise ValueError(f"{part} of {name} must have 1 dimension (got shape {array.shape})")
-    if (not len(offsets) or int(offsets[0]) != 0 or int(offsets[-1]) != len(codes) or bool((offsets[1:] < offsets[:-1]).any())):
-        raise ValueError(f"offsets of {name} must ascend from 0 to the number of codes, {len(codes)}")
+    if (
+        not len(offsets)
+        or int(offsets[0]) != 0
+        or int(offsets[-1]) != len(codes)
+        or bool((offsets[1:] < offsets[:-1]).any())
+    ):
+        raise ValueError(
+            f"offsets of {name} must ascend from 0 to the number of codes, {len(codes)}"
+        )
     return PackedStrings(xp.ascontiguousarray(codes), xp.ascontiguousarray(offsets))
 
 
-# --- edit distances ------------------------------------------------------------------------------------------------------------------
+# --- edit distances -------------------------------------------------------------------------------
 
 
 def edit_distances(xp, left, right, swaps):
@@ -160,27 +188,51 @@ def edit_distances(xp, left, right, swaps):
         return distance
     # many short patterns advance side by side along one text
     short = [int((xp.diff(side.offsets) <= WORD).sum()) for side in (left, right)]
-    patterns, texts, steps = (left, right, (distance.shape[1], 1)) if short[0] > short[1] else (right, left, (1, distance.shape[1]))
+    patterns, texts, steps = (
+        (left, right, (distance.shape[1], 1))
+        if short[0] > short[1]
+        else (right, left, (1, distance.shape[1]))
+    )
     lengths = xp.diff(patterns.offsets)
     alphabet, letters = xp.unique(texts.codes, return_inverse=True)
     letters = letters.astype(np.uint32)
     lanes = (lengths <= WORD) & (len(alphabet) <= MOST_LETTERS)
     columns = _grouped(xp, lengths, xp.nonzero(lanes)[0])
     if len(columns):
-        edit_distance_lanes(alphabet, *patterns, columns, letters, texts.offsets, distance.reshape(-1), *steps, int(swaps))
+        edit_distance_lanes(
+            alphabet,
+            *patterns,
+            columns,
+            letters,
+            texts.offsets,
+            distance.reshape(-1),
+            *steps,
+            int(swaps),
+        )
     others = xp.nonzero(~lanes)[0]
     batch = max(1, WORKSPACE // max(len(letters), 1))
     for first in range(0, len(others), batch):
-        these = others[first:first + batch]
+        these = others[first : first + batch]
         carry = xp.empty((len(these), len(letters)), np.uint8)
-        edit_distance_blocks(alphabet, *patterns, these, letters, texts.offsets, carry, distance.reshape(-1), *steps, int(swaps))
+        edit_distance_blocks(
+            alphabet,
+            *patterns,
+            these,
+            letters,
+            texts.offsets,
+            carry,
+            distance.reshape(-1),
+            *steps,
+            int(swaps),
+        )
     return distance
 
 
 def _grouped(xp, lengths, chosen):
-    """(g, 32) array of the chosen strings' numbers by length, and -1 for what is missing in the last row."""
+    """(g, 32) array of the chosen strings' numbers by length, and -1 for what is missing in the
+    last row."""
     columns = xp.full(-(-len(chosen) // LANES) * LANES, -1, np.int64)
-    columns[:len(chosen)] = chosen[xp.argsort(lengths[chosen], kind="stable")]
+    columns[: len(chosen)] = chosen[xp.argsort(lengths[chosen], kind="stable")]
     return columns.reshape(-1, LANES)
 
 
@@ -197,7 +249,8 @@ def letter_number(alphabet, code):
 
 
 def along_text(masks, text, swaps, state):
-    """Levenshtein's recursion for 32 patterns at once, along one text; rows of the state: VP, VN, D0, last masks, swaps, places."""
+    """Levenshtein's recursion for 32 patterns at once, along one text; rows of the state: VP, VN,
+    D0, last masks, swaps, places."""
     word = state.dtype.type
     one = word(1)
     for lane in range(32):
@@ -207,7 +260,9 @@ def along_text(masks, text, swaps, state):
         row = masks[np.uintp(text[p])]
         if swaps:
             for lane in range(32):
-                state[4, lane] = word(word(word(~state[2, lane]) & row[lane]) << one) & state[3, lane]
+                state[4, lane] = (
+                    word(word(word(~state[2, lane]) & row[lane]) << one) & state[3, lane]
+                )
                 state[3, lane] = row[lane]
         for lane in range(32):
             pm, vp, vn = row[lane], state[0, lane], state[1, lane]
@@ -219,8 +274,22 @@ def along_text(masks, text, swaps, state):
             state[2, lane] = d0
 
 
-def group_distances(alphabet, codes, starts, columns, letters, offsets, distance, step, text_step, swaps, masks, state):
-    """Up to 32 patterns and all texts. The last column of the table begins with the text's length; VP and VN are its rises and falls."""
+def group_distances(
+    alphabet,
+    codes,
+    starts,
+    columns,
+    letters,
+    offsets,
+    distance,
+    step,
+    text_step,
+    swaps,
+    masks,
+    state,
+):
+    """Up to 32 patterns and all texts. The last column of the table begins with the text's length;
+    VP and VN are its rises and falls."""
     word = masks.dtype.type
     for lane in range(32):
         state[5, lane] = 0
@@ -232,12 +301,19 @@ def group_distances(alphabet, codes, starts, columns, letters, offsets, distance
                 if letter < len(alphabet):
                     masks[letter, lane] |= place
     for i in range(len(offsets) - 1):
-        along_text(masks, letters[offsets[i]:offsets[i + 1]], swaps, state)
+        along_text(masks, letters[offsets[i] : offsets[i + 1]], swaps, state)
         for lane in range(32):
             if columns[lane] >= 0:
-                rises, falls = np.uint64(state[0, lane] & state[5, lane]), np.uint64(state[1, lane] & state[5, lane])
+                rises, falls = (
+                    np.uint64(state[0, lane] & state[5, lane]),
+                    np.uint64(state[1, lane] & state[5, lane]),
+                )
                 distance[np.uintp(columns[lane] * step + i * text_step)] = (
-                    offsets[i + 1] - offsets[i] + np.int64(popcount(rises)) - np.int64(popcount(falls)))
+                    offsets[i + 1]
+                    - offsets[i]
+                    + np.int64(popcount(rises))
+                    - np.int64(popcount(falls))
+                )
     for lane in range(32):
         if columns[lane] >= 0:
             for j in range(starts[columns[lane]], starts[columns[lane] + 1]):
@@ -246,13 +322,37 @@ def group_distances(alphabet, codes, starts, columns, letters, offsets, distance
                     masks[letter, lane] = 0
 
 
-@kernel("in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 columns[g, 32]; in uint32 letters[t]; "
-        "in int64 offsets[m]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; scratch uint32 narrow[a, 32]; "
-        "scratch uint64 wide[a, 32]; scratch uint32 narrow_state[6, 32]; "
-        "scratch uint64 wide_state[6, 32]", split="g", gpu="block", grain="1")
-def edit_distance_lanes(alphabet, codes, starts, columns, letters, offsets, distance, step, text_step, swaps, narrow, wide, narrow_state,
-                        wide_state, start, stop):
-    """Groups of patterns of at most 64 letters, and all texts, whose letters are numbers in the alphabet."""
+@kernel(
+    "in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 columns[g, 32]; "
+    "in uint32 letters[t]; "
+    "in int64 offsets[m]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; "
+    "scratch uint32 narrow[a, 32]; "
+    "scratch uint64 wide[a, 32]; scratch uint32 narrow_state[6, 32]; "
+    "scratch uint64 wide_state[6, 32]",
+    split="g",
+    gpu="block",
+    grain="1",
+)
+def edit_distance_lanes(
+    alphabet,
+    codes,
+    starts,
+    columns,
+    letters,
+    offsets,
+    distance,
+    step,
+    text_step,
+    swaps,
+    narrow,
+    wide,
+    narrow_state,
+    wide_state,
+    start,
+    stop,
+):
+    """Groups of patterns of at most 64 letters, and all texts, whose letters are numbers in the
+    alphabet."""
     narrow[:] = 0
     wide[:] = 0
     for g in range(start, stop):
@@ -261,16 +361,64 @@ def edit_distance_lanes(alphabet, codes, starts, columns, letters, offsets, dist
             if columns[g, lane] >= 0:
                 longest = max(longest, starts[columns[g, lane] + 1] - starts[columns[g, lane]])
         if longest <= 32:
-            group_distances(alphabet, codes, starts, columns[g], letters, offsets, distance, step, text_step, swaps, narrow, narrow_state)
+            group_distances(
+                alphabet,
+                codes,
+                starts,
+                columns[g],
+                letters,
+                offsets,
+                distance,
+                step,
+                text_step,
+                swaps,
+                narrow,
+                narrow_state,
+            )
         else:
-            group_distances(alphabet, codes, starts, columns[g], letters, offsets, distance, step, text_step, swaps, wide, wide_state)
+            group_distances(
+                alphabet,
+                codes,
+                starts,
+                columns[g],
+                letters,
+                offsets,
+                distance,
+                step,
+                text_step,
+                swaps,
+                wide,
+                wide_state,
+            )
 
 
-@kernel("in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 chosen[c]; in uint32 letters[t]; in int64 offsets[m]; "
-        "inout uint8 carry[c, t]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; scratch uint64 masks[a+1]", split="c",
-        gpu="block", grain="1")
-def edit_distance_blocks(alphabet, codes, starts, chosen, letters, offsets, carry, distance, step, text_step, swaps, masks, start, stop):
-    """The chosen patterns, of any length, 64 letters at a time, which hand on three bits for each letter of a text."""
+@kernel(
+    "in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 chosen[c]; "
+    "in uint32 letters[t]; in int64 offsets[m]; "
+    "inout uint8 carry[c, t]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; "
+    "scratch uint64 masks[a+1]",
+    split="c",
+    gpu="block",
+    grain="1",
+)
+def edit_distance_blocks(
+    alphabet,
+    codes,
+    starts,
+    chosen,
+    letters,
+    offsets,
+    carry,
+    distance,
+    step,
+    text_step,
+    swaps,
+    masks,
+    start,
+    stop,
+):
+    """The chosen patterns, of any length, 64 letters at a time, which hand on three bits for each
+    letter of a text."""
     one = np.uint64(1)
     masks[:] = 0
     for k in range(start, stop):
@@ -290,9 +438,11 @@ def edit_distance_blocks(alphabet, codes, starts, chosen, letters, offsets, carr
                 vp, vn, d0, before = ~np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
                 result = np.int64(m)
                 for p in range(offsets[j], offsets[j + 1]):
-                    bits = np.uint64(carry[k, p]) if block else one  # of the block above: HP, HN, what a swap needs
+                    bits = (
+                        np.uint64(carry[k, p]) if block else one
+                    )  # of the block above: HP, HN, what a swap needs
                     pm = masks[letters[p]]
-                    swap = (~d0 & pm)
+                    swap = ~d0 & pm
                     x = pm | ((bits >> one) & one)
                     new = (((x & vp) + vp) ^ vp) | x | vn
                     if swaps:
@@ -300,7 +450,9 @@ def edit_distance_blocks(alphabet, codes, starts, chosen, letters, offsets, carr
                     d0, before = new, pm
                     hp, hn = vn | ~(d0 | vp), d0 & vp
                     high = np.uint64(63)
-                    carry[k, p] = (hp >> high) | ((hn >> high) << one) | ((swap >> high) << np.uint64(2))
+                    carry[k, p] = (
+                        (hp >> high) | ((hn >> high) << one) | ((swap >> high) << np.uint64(2))
+                    )
                     result += np.int64((hp >> top) & one) - np.int64((hn >> top) & one)
                     hp, hn = (hp << one) | (bits & one), (hn << one) | ((bits >> one) & one)
                     vp, vn = hn | ~(d0 | hp), hp & d0
@@ -309,7 +461,7 @@ def edit_distance_blocks(alphabet, codes, starts, chosen, letters, offsets, carr
                 masks[letter_number(alphabet, codes[j])] = 0
 
 
-# --- Jaro ----------------------------------------------------------------------------------------------------------------------------
+# --- Jaro -----------------------------------------------------------------------------------------
 
 
 def _jaro(xp, left, right, prefix_weight):
@@ -331,7 +483,8 @@ def with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weig
 
 
 def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
-    """Jaro's similarity of m letters of a and n of b, with Winkler's addition; `taken` has room for m + n flags."""
+    """Jaro's similarity of m letters of a and n of b, with Winkler's addition; `taken` has room for
+    m + n flags."""
     for k in range(m + n):
         taken[k] = 0
     if m == 0 or n == 0:
@@ -358,7 +511,8 @@ def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
 
 
 def jaro_bits(a, a_first, m, b, b_first, n, masks, prefix_weight):
-    """`jaro_pair` for at most 64 letters each. ``masks[code % 256]`` has a bit for each letter of a that may be this one."""
+    """`jaro_pair` for at most 64 letters each. ``masks[code % 256]`` has a bit for each letter of a
+    that may be this one."""
     one = np.uint64(1)
     window, taken, partners, matches = max(0, max(m, n) // 2 - 1), np.uint64(0), np.uint64(0), 0
     for t in range(n):
@@ -380,15 +534,26 @@ def jaro_bits(a, a_first, m, b, b_first, n, masks, prefix_weight):
     out_of_order = 0
     for _ in range(matches):
         bit, partner = taken & (~taken + one), partners & (~partners + one)
-        out_of_order += a[a_first + np.int64(popcount(bit - one))] != b[b_first + np.int64(popcount(partner - one))]
+        out_of_order += (
+            a[a_first + np.int64(popcount(bit - one))]
+            != b[b_first + np.int64(popcount(partner - one))]
+        )
         taken ^= bit
         partners ^= partner
     return with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weight)
 
 
-@kernel("in uint32 left[t]; in int64 left_offsets[nl+1]; in uint32 right[r]; in int64 right_offsets[nr+1]; inout uint8 taken[nl, w]; "
-        "out float64 similarity[nl, nr]; float64 prefix_weight; scratch uint64 masks[256]", split="nl", gpu="warp", grain="1")
-def jaro_similarity(left, left_offsets, right, right_offsets, taken, similarity, prefix_weight, masks, start, stop):
+@kernel(
+    "in uint32 left[t]; in int64 left_offsets[nl+1]; in uint32 right[r]; "
+    "in int64 right_offsets[nr+1]; inout uint8 taken[nl, w]; "
+    "out float64 similarity[nl, nr]; float64 prefix_weight; scratch uint64 masks[256]",
+    split="nl",
+    gpu="warp",
+    grain="1",
+)
+def jaro_similarity(
+    left, left_offsets, right, right_offsets, taken, similarity, prefix_weight, masks, start, stop
+):
     """All pairs; `taken` is zero before and after."""
     masks[:] = 0
     for i in range(start, stop):
@@ -407,20 +572,25 @@ def jaro_similarity(left, left_offsets, right, right_offsets, taken, similarity,
             masks[left[a + k] & np.uint32(255)] = 0
 
 
-# --- q-grams -------------------------------------------------------------------------------------------------------------------------
+# --- q-grams --------------------------------------------------------------------------------------
 
 
 def numbered_grams(xp, left, right, q):
-    """For each side the strings' numbers and the grams' numbers, equal for equal grams of both sides."""
+    """For each side the strings' numbers and the grams' numbers, equal for equal grams of both
+    sides."""
     sizes = [len(side.codes) for side in (left, right)]
     codes = xp.concatenate([left.codes, right.codes])
     ends = xp.concatenate([left.offsets[1:], right.offsets[1:] + sizes[0]])
-    string = xp.cumsum(xp.bincount(ends, minlength=len(codes) + 1)[:len(codes)])  # how many end before
+    string = xp.cumsum(
+        xp.bincount(ends, minlength=len(codes) + 1)[: len(codes)]
+    )  # how many end before
     at = xp.arange(len(codes))
     at = at[ends[string] - at >= q] if len(at) else at
     letters, alphabet = _numbered(xp, codes.astype(np.int64))
     grams = letters[at]
-    for step in range(1, q if len(at) else 1):  # as a pair of the gram so far and the next letter: numbers never collide
+    for step in range(
+        1, q if len(at) else 1
+    ):  # as a pair of the gram so far and the next letter: numbers never collide
         grams, _ = _numbered(xp, grams * alphabet + letters[at + step])
     string, n = string[at], len(left.offsets) - 1
     ours = string < n
@@ -439,9 +609,12 @@ def _numbered(xp, keys):
 
 
 def counted_grams(xp, strings, grams, n, number):
-    """Offsets (n + 1,) of each string's grams, these in ascending order without repetition, and how often each is there."""
+    """Offsets (n + 1,) of each string's grams, these in ascending order without repetition, and how
+    often each is there."""
     keys, counts = xp.unique(strings * number + grams, return_counts=True)
-    offsets = xp.searchsorted(keys // max(number, 1), xp.arange(n + 1), side="left").astype(np.int64)
+    offsets = xp.searchsorted(keys // max(number, 1), xp.arange(n + 1), side="left").astype(
+        np.int64
+    )
     return offsets, keys % max(number, 1), counts.astype(np.int64)
 
 
@@ -457,12 +630,24 @@ def _gram_distances(xp, left, right, q, counted):
         counts, right_counts = xp.ones(len(counts), np.int64), xp.ones(len(right_counts), np.int64)
     right_strings = xp.searchsorted(right_offsets, xp.arange(len(right_grams)), side="right") - 1
     order = xp.argsort(right_grams * nr + right_strings)
-    postings = xp.searchsorted(right_grams[order], xp.arange(number + 1), side="left").astype(np.int64)
+    postings = xp.searchsorted(right_grams[order], xp.arange(number + 1), side="left").astype(
+        np.int64
+    )
     overlap = xp.empty((nl, nr), np.int64)
-    gram_overlap(offsets, grams, counts, postings, right_strings[order].astype(np.int64), right_counts[order], overlap)
+    gram_overlap(
+        offsets,
+        grams,
+        counts,
+        postings,
+        right_strings[order].astype(np.int64),
+        right_counts[order],
+        overlap,
+    )
     size = _sums(xp, counts**2, offsets)[:, None]
     right_size = _sums(xp, right_counts**2, right_offsets)
-    all_of_them = xp.sqrt(size * right_size.astype(np.float64)) if counted else size + right_size - overlap
+    all_of_them = (
+        xp.sqrt(size * right_size.astype(np.float64)) if counted else size + right_size - overlap
+    )
     distance = 1 - overlap / xp.maximum(all_of_them, 1)
     return xp.where((size == 0) & (right_size == 0), 0.0, xp.maximum(distance, 0.0))
 
@@ -473,10 +658,17 @@ def _sums(xp, values, offsets):
     return total[offsets[1:]] - total[offsets[:-1]]
 
 
-@kernel("in int64 offsets[nl+1]; in int64 grams[x]; in int64 counts[x]; in int64 postings[u]; in int64 strings[y]; "
-        "in int64 right_counts[y]; out int64 overlap[nl, nr]", split="nl", gpu="block", grain="1")
+@kernel(
+    "in int64 offsets[nl+1]; in int64 grams[x]; in int64 counts[x]; in int64 postings[u]; "
+    "in int64 strings[y]; "
+    "in int64 right_counts[y]; out int64 overlap[nl, nr]",
+    split="nl",
+    gpu="block",
+    grain="1",
+)
 def gram_overlap(offsets, grams, counts, postings, strings, right_counts, overlap, start, stop):
-    """Products of the numbers of common grams: each left gram walks along the right strings that have it."""
+    """Products of the numbers of common grams: each left gram walks along the right strings that
+    have it."""
     for i in range(start, stop):
         row = overlap[i]
         row[:] = 0

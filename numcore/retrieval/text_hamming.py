@@ -1,7 +1,9 @@
-"""Hamming distances of a pattern to every window of a text: exact ones by whichever of four ways is cheapest for the alphabet at hand
-(comparing bytes, visiting equal pairs, one convolution for each letter, or a mix of the two), only those within a bound, or approximate
-ones from random projections of the alphabet. The ways are those of Fischer and Paterson (1974), Abrahamson (1987) and Karloff (1993); that
-O(n √m) is reached in theory was shown by Chan, Jin, Vassilevska Williams and Xu (2023), whose survey of the problem this module follows.
+"""Hamming distances of a pattern to every window of a text: exact ones by whichever of four ways is
+cheapest for the alphabet at hand (comparing bytes, visiting equal pairs, one convolution for each
+letter, or a mix of the two), only those within a bound, or approximate ones from random projections
+of the alphabet. The ways are those of Fischer and Paterson (1974), Abrahamson (1987) and Karloff
+(1993); that O(n √m) is reached in theory was shown by Chan, Jin, Vassilevska Williams and Xu
+(2023), whose survey of the problem this module follows.
 """
 
 import functools
@@ -17,14 +19,25 @@ from ..intrinsics import host_vector_bits
 from ..kernel import kernel
 
 METHODS = ("auto", "direct", "fft", "pairs", "mixed")
-BLOCK, GPU_BLOCK = 8192, 1024  # windows whose counters stay in the first cache, or in the registers of a block
+BLOCK, GPU_BLOCK = (
+    8192,
+    1024,
+)  # windows whose counters stay in the first cache, or in the registers of a block
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at
 MOST_SYMBOLS = 2**31 - 1  # of a pattern: distances are int32
 SPAN = 1 << 22  # symbols whose spectra are held at a time
 CACHED = 1 << 17  # symbols that are transformed together
 LETTERS_AT_ONCE = 16  # spectra of the pattern that are held at a time
-COMPARES_PER_SECOND = {512: 1.6e11, 256: 1e11, 128: 5e10}  # by the bits of a vector; costs are seconds on one thread
-PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 3.3e-9  # for an equal pair, a symbol read, a symbol transformed in float32
+COMPARES_PER_SECOND = {
+    512: 1.6e11,
+    256: 1e11,
+    128: 5e10,
+}  # by the bits of a vector; costs are seconds on one thread
+PAIR, SCAN, TRANSFORM = (
+    2e-9,
+    2e-8,
+    3.3e-9,
+)  # for an equal pair, a symbol read, a symbol transformed in float32
 CALL = 3e-5  # of the functions that a transform takes
 GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN, GPU_TRANSFORM = 1e12, 2e-11, 1e-11, 1e-10
 
@@ -37,7 +50,8 @@ class BoundedMatches(NamedTuple):
 
 
 class ApproximateDistances(NamedTuple):
-    """Estimates of the distances, bounds from below, and how they were made; n_projections = 0 says that they are exact."""
+    """Estimates of the distances, bounds from below, and how they were made; n_projections = 0 says
+    that they are exact."""
 
     distances: Any
     lower: Any
@@ -47,7 +61,8 @@ class ApproximateDistances(NamedTuple):
 
 
 class AlphabetProfile(NamedTuple):
-    """The letters that text and pattern share, the equal pairs of them, the letters worth a convolution, and seconds by method."""
+    """The letters that text and pattern share, the equal pairs of them, the letters worth a
+    convolution, and seconds by method."""
 
     n_letters: int
     pairs: int
@@ -56,7 +71,8 @@ class AlphabetProfile(NamedTuple):
 
 
 class Symbols(NamedTuple):
-    """Text (b, n) and pattern (m,) as codes of one unsigned dtype, and the letters, ascending, that the codes stand for."""
+    """Text (b, n) and pattern (m,) as codes of one unsigned dtype, and the letters, ascending, that
+    the codes stand for."""
 
     xp: Any
     text: Any
@@ -72,7 +88,7 @@ class Symbols(NamedTuple):
         return result[0] if self.flat else result
 
 
-# --- exact distances ---------------------------------------------------------------------------------------------------------------
+# --- exact distances ------------------------------------------------------------------------------
 
 
 @routine
@@ -88,15 +104,16 @@ def hamming_distances(text, pattern, *, method="auto"):
     pattern : (m,) array of int, or str, or bytes
         Of the kind of `text`, 1 <= m <= n.
     method : {"auto", "direct", "fft", "pairs", "mixed"}
-        "direct" compares every symbol with every symbol, many at a time; "fft" makes one convolution for each letter that both have;
-        "pairs" visits every pair of equal letters; "mixed" takes for each letter the cheaper of the last two; "auto" takes what is
-        cheapest, see `alphabet_profile`. All give the same.
+        "direct" compares every symbol with every symbol, many at a time; "fft" makes one
+        convolution for each letter that both have; "pairs" visits every pair of equal letters;
+        "mixed" takes for each letter the cheaper of the last two; "auto" takes what is cheapest,
+        see `alphabet_profile`. All give the same.
 
     Returns
     -------
     (n - m + 1,) or (b, n - m + 1) array of int32
-        Exact: convolutions are done in float32 only where a bound of their rounding error stays below 1/4, else in
-        float64.
+        Exact: convolutions are done in float32 only where a bound of their rounding error stays
+        below 1/4, else in float64.
 
     Raises
     ------
@@ -105,15 +122,13 @@ def hamming_distances(text, pattern, *, method="auto"):
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes
-    -----
-    O(n m / w) with w symbols in a vector register for "direct", O(n log m) for each letter for "fft", the number of equal pairs for
-    "pairs", and at most O(n √(m log m)) for "mixed". Memory O(n). Threads share the text.
+    Notes ----- O(n m / w) with w symbols in a vector register for "direct", O(n log m) for each
+    letter for "fft", the number of equal pairs for "pairs", and at most O(n √(m log m)) for
+    "mixed". Memory O(n). Threads share the text.
 
-    References
-    ----------
-    T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for Text-to-Pattern Hamming Distances", FOCS 2023.
-    K. Abrahamson, "Generalized String Matching", SIAM J. Comput. 16, 1987.
+    References ---------- T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for
+    Text-to-Pattern Hamming Distances", FOCS 2023. K. Abrahamson, "Generalized String Matching",
+    SIAM J. Comput. 16, 1987.
 
     Examples
     --------
@@ -128,11 +143,15 @@ def hamming_distances(text, pattern, *, method="auto"):
 def distances_of(symbols, method):
     if method == "auto":
         method = cheapest(symbols)
-    distances = symbols.xp.full((len(symbols.text), symbols.windows), len(symbols.pattern), np.int32)
+    distances = symbols.xp.full(
+        (len(symbols.text), symbols.windows), len(symbols.pattern), np.int32
+    )
     if not distances.size:
         return distances
     if method == "direct":
-        direct_distances(symbols.text, symbols.pattern, jobs_of(symbols, BLOCK, GPU_BLOCK), distances)
+        direct_distances(
+            symbols.text, symbols.pattern, jobs_of(symbols, BLOCK, GPU_BLOCK), distances
+        )
         return distances
     n_counts, m_counts = counts_of(symbols, symbols.text)
     shared = (n_counts > 0) & (m_counts > 0)
@@ -147,7 +166,8 @@ def distances_of(symbols, method):
 
 
 def cheapest(symbols):
-    """The method of the least estimated cost; counting letters is spared where nothing can be cheaper than comparing all symbols."""
+    """The method of the least estimated cost; counting letters is spared where nothing can be
+    cheaper than comparing all symbols."""
     none = np.zeros(len(symbols.letters))
     least = costs_of(symbols, none, none)
     if least["direct"] <= min(least["pairs"], 2 * convolution_cost(symbols)):
@@ -168,8 +188,8 @@ def hamming_within(text, pattern, k, *, method="auto"):
     k : int
         At least 0.
     method : {"auto", "early_exit", "direct", "fft", "pairs", "mixed"}
-        "early_exit" leaves a window as soon as it has more than k mismatches; the others compute all distances first. "auto" is the
-        former where k < m / 8, else the cheapest of the latter.
+        "early_exit" leaves a window as soon as it has more than k mismatches; the others compute
+        all distances first. "auto" is the former where k < m / 8, else the cheapest of the latter.
 
     Returns
     -------
@@ -179,17 +199,16 @@ def hamming_within(text, pattern, k, *, method="auto"):
     Raises
     ------
     ValueError
-        The pattern is empty or longer than the text, `text` has two dimensions, k is negative, or the method is unknown.
+        The pattern is empty or longer than the text, `text` has two dimensions, k is negative, or
+        the method is unknown.
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes
-    -----
-    O(n m / w) as for `hamming_distances` at worst; on texts in which most windows differ much, O(n k / w).
+    Notes ----- O(n m / w) as for `hamming_distances` at worst; on texts in which most windows
+    differ much, O(n k / w).
 
-    References
-    ----------
-    T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for Text-to-Pattern Hamming Distances", FOCS 2023.
+    References ---------- T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for
+    Text-to-Pattern Hamming Distances", FOCS 2023.
 
     Examples
     --------
@@ -206,7 +225,9 @@ def hamming_within(text, pattern, k, *, method="auto"):
         method = "early_exit"
     if method == "early_exit" and k < m:
         distances = xp.empty((1, symbols.windows), np.int32)
-        bounded_distances(symbols.text, symbols.pattern, jobs_of(symbols, BLOCK // 2, GPU_BLOCK), distances, k)
+        bounded_distances(
+            symbols.text, symbols.pattern, jobs_of(symbols, BLOCK // 2, GPU_BLOCK), distances, k
+        )
     else:
         distances = distances_of(symbols, "auto" if method == "early_exit" else method)
     positions = xp.nonzero(distances[0] <= k)[0]
@@ -226,8 +247,9 @@ def alphabet_profile(text, pattern):
     Returns
     -------
     AlphabetProfile
-        ``n_letters`` that text and pattern share; the number of ``pairs`` (i, j) with ``text[i] == pattern[j]``; ``heavy``, the letters
-        that "mixed" does by convolution; ``costs``, the estimated seconds of each method on one thread. "auto" takes the least; it
+        ``n_letters`` that text and pattern share; the number of ``pairs`` (i, j) with
+        ``text[i] == pattern[j]``; ``heavy``, the letters that "mixed" does by convolution;
+        ``costs``, the estimated seconds of each method on one thread. "auto" takes the least; it
         estimates the counts from 65536 symbols of a longer text.
 
     Raises
@@ -249,19 +271,25 @@ def alphabet_profile(text, pattern):
     symbols = as_symbols(text, pattern)
     n_counts, m_counts = counts_of(symbols, symbols.text)
     costs = costs_of(symbols, n_counts, m_counts)
-    heavy = symbols.letters[symbols.xp.asarray(np.flatnonzero(heavy_letters(symbols, n_counts, m_counts)))]
-    return AlphabetProfile(int(((n_counts > 0) & (m_counts > 0)).sum()), int(n_counts @ m_counts), heavy, costs)
+    heavy = symbols.letters[
+        symbols.xp.asarray(np.flatnonzero(heavy_letters(symbols, n_counts, m_counts)))
+    ]
+    return AlphabetProfile(
+        int(((n_counts > 0) & (m_counts > 0)).sum()), int(n_counts @ m_counts), heavy, costs
+    )
 
 
-# --- approximate distances ---------------------------------------------------------------------------------------------------------
+# --- approximate distances ------------------------------------------------------------------------
 
 
 @routine
 def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto", rng=None):
-    """Distances of a pattern to every window of a text up to a factor, from random projections of the alphabet.
+    """Distances of a pattern to every window of a text up to a factor, from random projections of
+    the alphabet.
 
-    Every letter falls at random into one of b = ⌈2 / eps⌉ buckets; letters of one bucket count as equal. A projected distance is never
-    larger than the true one H, and smaller by H / b on average, so that it misses more than eps H with probability at most 1/2.
+    Every letter falls at random into one of b = ⌈2 / eps⌉ buckets; letters of one bucket count as
+    equal. A projected distance is never larger than the true one H, and smaller by H / b on
+    average, so that it misses more than eps H with probability at most 1/2.
 
     Parameters
     ----------
@@ -271,8 +299,9 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     eps : float
         0 < eps < 1.
     failure : float or None
-        Probability with which a window may break the bound; there are ⌈log2(windows / failure)⌉ projections. None takes two, which is
-        enough for data without few, often repeated mismatching pairs of letters, but promises nothing.
+        Probability with which a window may break the bound; there are ⌈log2(windows / failure)⌉
+        projections. None takes two, which is enough for data without few, often repeated
+        mismatching pairs of letters, but promises nothing.
     method : {"auto", "projection"}
         "auto" gives the exact distances where these cost less.
     rng : None, int or numpy.random.Generator
@@ -280,27 +309,26 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     Returns
     -------
     ApproximateDistances
-        ``distances`` (float64), unbiased estimates; ``lower`` (int32), at most the true distances H and, but for the failures, at least
-        (1 - eps) H; ``n_projections``, 0 where the distances are exact: they are cheaper, or the letters are no more than the buckets;
-        ``buckets``; ``relative_bound``, which is eps, or 0 for exact distances. The first two have shape (n - m + 1,) or
-        (b, n - m + 1).
+        ``distances`` (float64), unbiased estimates; ``lower`` (int32), at most the true distances H
+        and, but for the failures, at least (1 - eps) H; ``n_projections``, 0 where the distances
+        are exact: they are cheaper, or the letters are no more than the buckets; ``buckets``;
+        ``relative_bound``, which is eps, or 0 for exact distances. The first two have shape (n - m
+        + 1,) or (b, n - m + 1).
 
     Raises
     ------
     ValueError
-        The pattern is empty or longer than the text, eps or failure is outside (0, 1), or the method is unknown.
+        The pattern is empty or longer than the text, eps or failure is outside (0, 1), or the
+        method is unknown.
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes
-    -----
-    The cost is that of `hamming_distances` with b letters, times the projections. Symbols of the text that the pattern lacks never
-    match; they are counted apart, exactly.
+    Notes ----- The cost is that of `hamming_distances` with b letters, times the projections.
+    Symbols of the text that the pattern lacks never match; they are counted apart, exactly.
 
-    References
-    ----------
-    H. Karloff, "Fast algorithms for approximately counting mismatches", Inf. Process. Lett. 48, 1993.
-    T. Kopelowitz, E. Porat, "A Simple Algorithm for Approximating the Text-To-Pattern Hamming Distance", SOSA 2018.
+    References ---------- H. Karloff, "Fast algorithms for approximately counting mismatches", Inf.
+    Process. Lett. 48, 1993. T. Kopelowitz, E. Porat, "A Simple Algorithm for Approximating the
+    Text-To-Pattern Hamming Distance", SOSA 2018.
 
     Examples
     --------
@@ -313,7 +341,11 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     rng = np.random.default_rng(rng)
     buckets = max(2, math.ceil(2 / eps))
     symbols = with_dense_codes(as_symbols(text, pattern))
-    count = 2 if failure is None else math.ceil(math.log2(max(len(symbols.text) * symbols.windows, 1) / failure))
+    count = (
+        2
+        if failure is None
+        else math.ceil(math.log2(max(len(symbols.text) * symbols.windows, 1) / failure))
+    )
     n_letters = len(symbols.letters)
     if n_letters <= buckets or method == "auto" and not projections_pay(symbols, buckets, count):
         lower = symbols.shaped(distances_of(symbols, "auto"))
@@ -322,14 +354,20 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     never = absent_in_window(symbols, n_letters)
     total, lower = xp.zeros(never.shape, np.int64), xp.zeros(never.shape, np.int32)
     for _ in range(count):
-        table = np.append(rng.integers(0, buckets, n_letters), buckets)  # the last code is that of symbols that the pattern lacks
+        table = np.append(
+            rng.integers(0, buckets, n_letters), buckets
+        )  # the last code is that of symbols that the pattern lacks
         table = xp.asarray(table.astype(code_dtype(buckets)))
-        projected = symbols._replace(text=table[symbols.text], pattern=table[symbols.pattern], letters=xp.arange(buckets + 1))
+        projected = symbols._replace(
+            text=table[symbols.text], pattern=table[symbols.pattern], letters=xp.arange(buckets + 1)
+        )
         distances = distances_of(projected, "auto")
         total += distances
         lower = xp.maximum(lower, distances)
     estimate = never + (total / count - never) * (buckets / (buckets - 1))
-    return ApproximateDistances(symbols.shaped(estimate), symbols.shaped(lower), count, buckets, eps)
+    return ApproximateDistances(
+        symbols.shaped(estimate), symbols.shaped(lower), count, buckets, eps
+    )
 
 
 def projections_pay(symbols, buckets, count):
@@ -348,15 +386,20 @@ def absent_in_window(symbols, code):
     return sums[:, m:] - sums[:, :-m]
 
 
-# --- symbols -----------------------------------------------------------------------------------------------------------------------
+# --- symbols --------------------------------------------------------------------------------------
 
 
 def as_symbols(text, pattern):
     """Text and pattern, checked, as codes: bytes stay what they are, wider symbols are numbered."""
-    kinds = [str if isinstance(s, str) else bytes if isinstance(s, bytes) else "array" for s in (text, pattern)]
+    kinds = [
+        str if isinstance(s, str) else bytes if isinstance(s, bytes) else "array"
+        for s in (text, pattern)
+    ]
     if kinds[0] is not kinds[1]:
-        raise TypeError(f"text and pattern must both be str, bytes or arrays (got text {type(text).__name__}, "
-                        f"pattern {type(pattern).__name__})")
+        raise TypeError(
+            f"text and pattern must both be str, bytes or arrays (got text {type(text).__name__}, "
+            f"pattern {type(pattern).__name__})"
+        )
     if kinds[0] is str:
         text, pattern = of_texts(text, pattern)
     elif kinds[0] is bytes:
@@ -364,30 +407,50 @@ def as_symbols(text, pattern):
     xp, (text, pattern) = on_device(text=text, pattern=pattern)
     for name, array in (("text", text), ("pattern", pattern)):
         if array is None or array.dtype.kind not in "iu":
-            raise TypeError(f"{name} must hold integers, or be str or bytes (got dtype {getattr(array, 'dtype', None)})")
+            raise TypeError(
+                f"{name} must hold integers, or be str or bytes (got dtype "
+                f"{getattr(array, 'dtype', None)})"
+            )
     if text.ndim not in (1, 2):
         raise ValueError(f"text must have 1 or 2 dimensions (got shape {text.shape})")
     if pattern.ndim != 1:
         raise ValueError(f"pattern must have 1 dimension (got shape {pattern.shape})")
     if not 1 <= len(pattern) <= text.shape[-1]:
-        raise ValueError(f"pattern must satisfy 1 <= len(pattern) <= n (got {len(pattern)}, n={text.shape[-1]})")
+        raise ValueError(
+            f"pattern must satisfy 1 <= len(pattern) <= n (got {len(pattern)}, n={text.shape[-1]})"
+        )
     if len(pattern) > MOST_SYMBOLS:
-        raise ValueError(f"pattern must satisfy len(pattern) <= {MOST_SYMBOLS} (got {len(pattern)})")
+        raise ValueError(
+            f"pattern must satisfy len(pattern) <= {MOST_SYMBOLS} (got {len(pattern)})"
+        )
     common = np.result_type(text.dtype, pattern.dtype)
     if common.kind not in "iu":
-        raise TypeError(f"text and pattern must have integers of a common dtype (got text {text.dtype}, pattern {pattern.dtype})")
+        raise TypeError(
+            f"text and pattern must have integers of a common dtype (got text {text.dtype}, "
+            f"pattern {pattern.dtype})"
+        )
     flat = text.ndim == 1
-    text, pattern = (xp.ascontiguousarray(a.astype(common.newbyteorder("="), copy=False)) for a in (text, pattern))
+    text, pattern = (
+        xp.ascontiguousarray(a.astype(common.newbyteorder("="), copy=False))
+        for a in (text, pattern)
+    )
     symbols = Symbols(xp, text[None] if flat else text, pattern, None, flat)
     if common.itemsize > 1:
         return with_dense_codes(symbols)
-    return symbols._replace(text=symbols.text.view(np.uint8), pattern=pattern.view(np.uint8),
-                            letters=xp.arange(256).astype(np.uint8).view(common))
+    return symbols._replace(
+        text=symbols.text.view(np.uint8),
+        pattern=pattern.view(np.uint8),
+        letters=xp.arange(256).astype(np.uint8).view(common),
+    )
 
 
 def of_texts(text, pattern):
     """The code points of two strings, as bytes if they are that small."""
-    encoding, dtype = ("ascii", np.uint8) if text.isascii() and pattern.isascii() else ("utf-32-le", np.dtype("<u4"))
+    encoding, dtype = (
+        ("ascii", np.uint8)
+        if text.isascii() and pattern.isascii()
+        else ("utf-32-le", np.dtype("<u4"))
+    )
     return (np.frombuffer(s.encode(encoding, "surrogatepass"), dtype) for s in (text, pattern))
 
 
@@ -396,13 +459,16 @@ def code_dtype(most):
 
 
 def with_dense_codes(symbols):
-    """The letters of the pattern numbered from 0, ascending; symbols that the pattern lacks get the next number."""
+    """The letters of the pattern numbered from 0, ascending; symbols that the pattern lacks get the
+    next number."""
     xp = symbols.xp
     letters = xp.unique(symbols.pattern)
     count, low, high = len(letters), int(letters[0]), int(letters[-1])
     dtype = code_dtype(count)
     if high - low < max(1 << 16, symbols.text.size):
-        codes = [by_table(xp, a, letters, low, high, dtype) for a in (symbols.text, symbols.pattern)]
+        codes = [
+            by_table(xp, a, letters, low, high, dtype) for a in (symbols.text, symbols.pattern)
+        ]
     else:
         codes = [by_search(xp, a, letters, dtype) for a in (symbols.text, symbols.pattern)]
     kept = letters if symbols.letters is None else symbols.letters[letters]
@@ -411,7 +477,9 @@ def with_dense_codes(symbols):
 
 def by_table(xp, array, letters, low, high, dtype):
     table = xp.full(high - low + 2, len(letters), dtype)
-    wide = np.int64 if array.dtype.itemsize < 8 else array.dtype  # differences of narrow symbols may not fit into their dtype
+    wide = (
+        np.int64 if array.dtype.itemsize < 8 else array.dtype
+    )  # differences of narrow symbols may not fit into their dtype
     table[(letters.astype(wide) - low).astype(np.int64)] = xp.arange(len(letters)).astype(dtype)
     inside = (array >= low) & (array <= high)
     return table[xp.where(inside, array.astype(wide) - low, high - low + 1).astype(np.int64)]
@@ -425,7 +493,10 @@ def by_search(xp, array, letters, dtype):
 def counts_of(symbols, text):
     """How often each letter occurs in `text` and in the pattern, on the host."""
     size = len(symbols.letters) + 1
-    counts = (symbols.xp.bincount(a.reshape(-1).astype(np.intp), minlength=size)[:len(symbols.letters)] for a in (text, symbols.pattern))
+    counts = (
+        symbols.xp.bincount(a.reshape(-1).astype(np.intp), minlength=size)[: len(symbols.letters)]
+        for a in (text, symbols.pattern)
+    )
     return tuple(c if symbols.xp is np else symbols.xp.asnumpy(c) for c in counts)
 
 
@@ -435,11 +506,13 @@ def sampled_counts(symbols):
     if flat.size <= 2 * SAMPLE_RUNS * SAMPLE_RUN:
         return counts_of(symbols, flat)
     apart = flat.size // SAMPLE_RUNS
-    n_counts, m_counts = counts_of(symbols, flat[:SAMPLE_RUNS * apart].reshape(SAMPLE_RUNS, apart)[:, :SAMPLE_RUN])
+    n_counts, m_counts = counts_of(
+        symbols, flat[: SAMPLE_RUNS * apart].reshape(SAMPLE_RUNS, apart)[:, :SAMPLE_RUN]
+    )
     return n_counts * (flat.size / (SAMPLE_RUNS * SAMPLE_RUN)), m_counts
 
 
-# --- costs -------------------------------------------------------------------------------------------------------------------------
+# --- costs ----------------------------------------------------------------------------------------
 
 
 def costs_of(symbols, n_counts, m_counts):
@@ -452,9 +525,17 @@ def costs_of(symbols, n_counts, m_counts):
     by_pairs, letter = pair * n_counts * m_counts, convolution_cost(symbols)
     shared = (n_counts > 0) & (m_counts > 0)
     heavy = shared & (by_pairs > letter)
-    mixed = by_pairs[shared & ~heavy].sum() + letter * (heavy.sum() + heavy.any()) + scan * n * (shared & ~heavy).any()
-    return {"direct": len(symbols.text) * symbols.windows * m * width / compares, "fft": letter * (int(shared.sum()) + 1),
-            "pairs": scan * n + float(by_pairs.sum()), "mixed": float(mixed)}
+    mixed = (
+        by_pairs[shared & ~heavy].sum()
+        + letter * (heavy.sum() + heavy.any())
+        + scan * n * (shared & ~heavy).any()
+    )
+    return {
+        "direct": len(symbols.text) * symbols.windows * m * width / compares,
+        "fft": letter * (int(shared.sum()) + 1),
+        "pairs": scan * n + float(by_pairs.sum()),
+        "mixed": float(mixed),
+    }
 
 
 @functools.cache
@@ -466,7 +547,9 @@ def convolution_cost(symbols):
     """Seconds for the transform of all blocks of the text."""
     length, step, dtype = transform_plan(symbols)
     blocks = len(symbols.text) * -(-symbols.windows // step)
-    return CALL + (TRANSFORM if symbols.xp is np else GPU_TRANSFORM) * blocks * length * (1 if dtype == np.float32 else 3.5)
+    return CALL + (TRANSFORM if symbols.xp is np else GPU_TRANSFORM) * blocks * length * (
+        1 if dtype == np.float32 else 3.5
+    )
 
 
 def heavy_letters(symbols, n_counts, m_counts):
@@ -475,21 +558,28 @@ def heavy_letters(symbols, n_counts, m_counts):
     return pair * n_counts * m_counts > convolution_cost(symbols)
 
 
-# --- convolutions ------------------------------------------------------------------------------------------------------------------
+# --- convolutions ---------------------------------------------------------------------------------
 
 
 def transform_plan(symbols):
-    """Length of the transforms, windows that each gives, and the dtype in which their error stays below 1/4.
+    """Length of the transforms, windows that each gives, and the dtype in which their error stays
+    below 1/4.
 
-    Spectra of all letters are summed before one inverse transform. By Cauchy and Schwarz the norms of the indicators of all letters
-    together are √length for a block and √m for the pattern; the error is within 4 u log2(length) times their product. Of some lengths the
-    one that transforms the fewest bytes is taken.
+    Spectra of all letters are summed before one inverse transform. By Cauchy and Schwarz the norms
+    of the indicators of all letters together are √length for a block and √m for the pattern; the
+    error is within 4 u log2(length) times their product. Of some lengths the one that transforms
+    the fewest bytes is taken.
     """
     n, m = symbols.text.shape[1], len(symbols.pattern)
     least = min(max(4 * m, 1 << 14), n)
     power = 1 << max(least - 1, 1).bit_length()
     plans = []
-    for length in (size for p in (power, 2 * power) for size in (5 * p // 8, 3 * p // 4, p) if least <= size <= 2 * power):
+    for length in (
+        size
+        for p in (power, 2 * power)
+        for size in (5 * p // 8, 3 * p // 4, p)
+        if least <= size <= 2 * power
+    ):
         error = 4 * 2.0**-24 * math.log2(length) * math.sqrt(length * m)
         dtype = np.float32 if error < 0.25 else np.float64
         blocks = len(symbols.text) * -(-symbols.windows // (length - m + 1))
@@ -505,7 +595,8 @@ def rows_of(xp, dtype):
 
 
 def transforms(xp):
-    """rfft and irfft; SciPy's are three times as fast as NumPy's in float32, and give the same counts."""
+    """rfft and irfft; SciPy's are three times as fast as NumPy's in float32, and give the same
+    counts."""
     if xp is np:
         try:
             from scipy.fft import irfft, rfft
@@ -517,7 +608,8 @@ def transforms(xp):
 
 
 def subtract_convolutions(symbols, letters, distances):
-    """Subtract the matches of some letters: correlations of blocks of the text with the pattern, by overlap-save."""
+    """Subtract the matches of some letters: correlations of blocks of the text with the pattern, by
+    overlap-save."""
     xp = symbols.xp
     length, step, dtype = transform_plan(symbols)
     in_row = -(-symbols.windows // step)
@@ -526,7 +618,10 @@ def subtract_convolutions(symbols, letters, distances):
     at_once = max(rows, (CACHED if xp is np else SPAN) // length // rows * rows)
     span = max(1, SPAN // length // at_once) * at_once
     for first in range(0, blocks, span):
-        groups = [range(b, min(b + at_once, first + span, blocks)) for b in range(first, min(first + span, blocks), at_once)]
+        groups = [
+            range(b, min(b + at_once, first + span, blocks))
+            for b in range(first, min(first + span, blocks), at_once)
+        ]
         Convolution(symbols, letters, distances, groups, length, step, in_row, dtype).run()
 
 
@@ -534,7 +629,12 @@ class Convolution:
     """The correlations of groups of blocks with the pattern, for all letters."""
 
     def __init__(self, symbols, letters, distances, groups, length, step, in_row, dtype):
-        self.symbols, self.letters, self.distances, self.groups = symbols, letters, distances, groups
+        self.symbols, self.letters, self.distances, self.groups = (
+            symbols,
+            letters,
+            distances,
+            groups,
+        )
         self.length, self.step, self.in_row, self.dtype = length, step, in_row, dtype
         self.rfft, self.irfft = transforms(symbols.xp)
         self.spectra = [0] * len(groups)
@@ -542,12 +642,20 @@ class Convolution:
     def run(self):
         rows = rows_of(self.symbols.xp, self.dtype)
         for at in range(0, len(self.letters), LETTERS_AT_ONCE):
-            some = self.letters[at:at + LETTERS_AT_ONCE]
-            parts = [some[k:k + rows] for k in range(0, len(some), rows)]
+            some = self.letters[at : at + LETTERS_AT_ONCE]
+            parts = [some[k : k + rows] for k in range(0, len(some), rows)]
             patterns = [None] * len(parts)
-            self.each(len(parts), lambda k, parts=parts, patterns=patterns: self.transform_pattern(k, parts[k], patterns))
+            self.each(
+                len(parts),
+                lambda k, parts=parts, patterns=patterns: self.transform_pattern(
+                    k, parts[k], patterns
+                ),
+            )
             spectra = [row for part in patterns for row in part]
-            self.each(len(self.groups), lambda g, some=some, spectra=spectra: self.add_letters(g, some, spectra))
+            self.each(
+                len(self.groups),
+                lambda g, some=some, spectra=spectra: self.add_letters(g, some, spectra),
+            )
         self.each(len(self.groups), self.finish)
 
     def each(self, count, task):
@@ -568,8 +676,8 @@ class Convolution:
         codes = self.symbols.xp.zeros((len(group), self.length), text.dtype)
         for i, block in enumerate(group):
             row, first = block // self.in_row, block % self.in_row * self.step
-            part = text[row, first:first + self.length]
-            codes[i, :len(part)] = part
+            part = text[row, first : first + self.length]
+            codes[i, : len(part)] = part
         return codes
 
     def add_letters(self, g, letters, patterns):
@@ -581,36 +689,53 @@ class Convolution:
 
     def finish(self, g):
         xp = self.symbols.xp
-        matches = xp.rint(self.irfft(self.spectra[g], self.length, axis=1)).astype(self.distances.dtype)
+        matches = xp.rint(self.irfft(self.spectra[g], self.length, axis=1)).astype(
+            self.distances.dtype
+        )
         self.spectra[g] = 0
         for i, block in enumerate(self.groups[g]):
             row, first = block // self.in_row, block % self.in_row * self.step
-            part = self.distances[row, first:first + self.step]
-            part -= matches[i, :len(part)]
+            part = self.distances[row, first : first + self.step]
+            part -= matches[i, : len(part)]
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def jobs_of(symbols, block, gpu_block):
-    """(jobs, 3) array: row, first window and the one behind the last, at most `block` windows in a job."""
+    """(jobs, 3) array: row, first window and the one behind the last, at most `block` windows in a
+    job."""
     xp, rows, windows = symbols.xp, len(symbols.text), symbols.windows
     block = block if xp is np else gpu_block
     in_row = -(-windows // block)
     job = xp.arange(rows * in_row)
     first = job % in_row * block
-    return xp.ascontiguousarray(xp.stack([job // in_row, first, xp.minimum(first + block, windows)], axis=1).astype(np.int64))
+    return xp.ascontiguousarray(
+        xp.stack([job // in_row, first, xp.minimum(first + block, windows)], axis=1).astype(
+            np.int64
+        )
+    )
 
 
-@kernel("in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; scratch CODE matches[8192]", split="q",
-        gpu="block", types={"CODE": ("uint8", "uint16", "uint32")}, grain="1")
+@kernel(
+    "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
+    "scratch CODE matches[8192]",
+    split="q",
+    gpu="block",
+    types={"CODE": ("uint8", "uint16", "uint32")},
+    grain="1",
+)
 def direct_distances(text, pattern, jobs, distances, matches, start, stop):
-    """Subtracts from `distances`; matches are counted in the text's own type, so that a vector of symbols gives a vector of counters."""
+    """Subtracts from `distances`; matches are counted in the text's own type, so that a vector of
+    symbols gives a vector of counters."""
     m = len(pattern)
     most = 248 if text.itemsize == 1 else 65528  # symbols until a counter may overflow
     for q in range(start, stop):
         first, width = jobs[q, 1], jobs[q, 2] - jobs[q, 1]
-        symbols, out = text[jobs[q, 0], first:first + width + m - 1], distances[jobs[q, 0], first:first + width]
+        symbols, out = (
+            text[jobs[q, 0], first : first + width + m - 1],
+            distances[jobs[q, 0], first : first + width],
+        )
         begin = np.int64(0)
         while begin < m:
             end = min(begin + most, m)
@@ -626,29 +751,45 @@ def count_matches(symbols, pattern, begin, end, matches, width):
         matches[i] = 0
     j = begin
     while j + 8 <= end:
-        s = symbols[j:j + width + 7]
+        s = symbols[j : j + width + 7]
         p0, p1, p2, p3 = pattern[j], pattern[j + 1], pattern[j + 2], pattern[j + 3]
         p4, p5, p6, p7 = pattern[j + 4], pattern[j + 5], pattern[j + 6], pattern[j + 7]
         for i in range(np.uintp(width)):
-            matches[i] += ((s[i] == p0) + (s[i + np.uintp(1)] == p1) + (s[i + np.uintp(2)] == p2) + (s[i + np.uintp(3)] == p3)
-                           + (s[i + np.uintp(4)] == p4) + (s[i + np.uintp(5)] == p5) + (s[i + np.uintp(6)] == p6)
-                           + (s[i + np.uintp(7)] == p7))
+            matches[i] += (
+                (s[i] == p0)
+                + (s[i + np.uintp(1)] == p1)
+                + (s[i + np.uintp(2)] == p2)
+                + (s[i + np.uintp(3)] == p3)
+                + (s[i + np.uintp(4)] == p4)
+                + (s[i + np.uintp(5)] == p5)
+                + (s[i + np.uintp(6)] == p6)
+                + (s[i + np.uintp(7)] == p7)
+            )
         j += 8
     while j < end:
-        s = symbols[j:j + width]
+        s = symbols[j : j + width]
         for i in range(np.uintp(width)):
             matches[i] += s[i] == pattern[j]
         j += 1
 
 
-@kernel("in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; int64 k; scratch CODE matches[8192]",
-        split="q", gpu="block", types={"CODE": ("uint8", "uint16", "uint32")}, grain="1")
+@kernel(
+    "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
+    "int64 k; scratch CODE matches[8192]",
+    split="q",
+    gpu="block",
+    types={"CODE": ("uint8", "uint16", "uint32")},
+    grain="1",
+)
 def bounded_distances(text, pattern, jobs, distances, k, matches, start, stop):
     """Distances up to k; k + 1 stands for all larger ones."""
     m = len(pattern)
     for q in range(start, stop):
         first, width = jobs[q, 1], jobs[q, 2] - jobs[q, 1]
-        symbols, out = text[jobs[q, 0], first:first + width + m - 1], distances[jobs[q, 0], first:first + width]
+        symbols, out = (
+            text[jobs[q, 0], first : first + width + m - 1],
+            distances[jobs[q, 0], first : first + width],
+        )
         for i in range(width):
             out[i] = 0
         begin, left = np.int64(0), width
@@ -662,7 +803,7 @@ def bounded_distances(text, pattern, jobs, distances, k, matches, start, stop):
             begin = end
         for i in range(width):
             if out[i] <= k:
-                out[i] += mismatches_of_window(symbols[i:i + m], pattern, begin, k - out[i])
+                out[i] += mismatches_of_window(symbols[i : i + m], pattern, begin, k - out[i])
             out[i] = min(np.int64(out[i]), k + 1)
 
 
@@ -680,20 +821,35 @@ def mismatches_of_window(symbols, pattern, begin, most):
 
 
 def subtract_pairs(symbols, chosen, m_counts, distances):
-    """Subtract the matches of the chosen letters, pair by pair: the places of each letter in the pattern are listed."""
+    """Subtract the matches of the chosen letters, pair by pair: the places of each letter in the
+    pattern are listed."""
     xp, m = symbols.xp, len(symbols.pattern)
     ends = np.cumsum(m_counts)
-    bounds = np.zeros((len(chosen) + 1, 2), np.int64)  # the last code may be that of symbols that the pattern lacks
+    bounds = np.zeros(
+        (len(chosen) + 1, 2), np.int64
+    )  # the last code may be that of symbols that the pattern lacks
     bounds[:-1, 0], bounds[:-1, 1] = np.where(chosen, ends - m_counts, 0), np.where(chosen, ends, 0)
     places = xp.argsort(symbols.pattern, kind="stable").astype(np.int64)
     block = max(BLOCK, m)
-    distances_by_pairs(symbols.text.astype(np.uint32), xp.asarray(bounds), places, jobs_of(symbols, block, BLOCK), distances)
+    distances_by_pairs(
+        symbols.text.astype(np.uint32),
+        xp.asarray(bounds),
+        places,
+        jobs_of(symbols, block, BLOCK),
+        distances,
+    )
 
 
-@kernel("in uint32 text[b, n]; in int64 bounds[s, 2]; in int64 places[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]", split="q",
-        gpu="block", grain="1")
+@kernel(
+    "in uint32 text[b, n]; in int64 bounds[s, 2]; in int64 places[m]; in int64 jobs[q, 3]; "
+    "inout int32 distances[b, w]",
+    split="q",
+    gpu="block",
+    grain="1",
+)
 def distances_by_pairs(text, bounds, places, jobs, distances, start, stop):
-    """places[bounds[c, 0]:bounds[c, 1]] are the places j of letter c, ascending; every equal pair (i, j) takes 1 from window i - j."""
+    """places[bounds[c, 0]:bounds[c, 1]] are the places j of letter c, ascending; every equal pair
+    (i, j) takes 1 from window i - j."""
     m = len(places)
     for q in range(start, stop):
         row, first, last = jobs[q, 0], jobs[q, 1], jobs[q, 2]

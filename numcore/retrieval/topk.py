@@ -1,7 +1,9 @@
-"""The k nearest rows of a database, exactly: inner products, cosines or distances of all pairs, of which each query keeps the best.
+"""The k nearest rows of a database, exactly: inner products, cosines or distances of all pairs, of
+which each query keeps the best.
 
-Products are made in blocks by the BLAS into one buffer. A kernel then reads each row of scores in groups and looks closer only where a
-group holds one that beats the k-th best so far, which a heap keeps; so the work is that of the products and one read of them.
+Products are made in blocks by the BLAS into one buffer. A kernel then reads each row of scores in
+groups and looks closer only where a group holds one that beats the k-th best so far, which a heap
+keeps; so the work is that of the products and one read of them.
 """
 
 import math
@@ -42,7 +44,8 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
     metric : {"ip", "cosine", "l2"}
         Inner product, cosine (0 for a row of zeros), or squared Euclidean distance.
     block : int, optional
-        Rows of the database in a block; by default chosen so that the scores of a block stay in the cache.
+        Rows of the database in a block; by default chosen so that the scores of a block stay in the
+        cache.
     return_scores : bool
         Whether the scores are wanted; else they are None.
 
@@ -54,21 +57,20 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
     Raises
     ------
     ValueError
-        `k` or `block` is outside its range, the widths differ, entries are not finite or so large that products overflow, or the metric
-        is unknown.
+        `k` or `block` is outside its range, the widths differ, entries are not finite or so large
+        that products overflow, or the metric is unknown.
     TypeError
         Arrays of other dtypes (integers: convert them first) or on different devices.
 
-    Notes
-    -----
-    2 nq nx d operations and one read of nq nx scores, in memory of one block and O(nq k), or of a whole row of scores where k exceeds
-    nx / 8 or 2048 and rows are sorted. Scores carry the rounding of the BLAS, at most d units roundoff times the norms. With "l2" rows are
-    ranked by products, taken about a mean of the database, so that candidates closer together than this rounding may change places
-    at rank k; the distances of those returned are summed from differences in float64 and sorted anew.
+    Notes ----- 2 nq nx d operations and one read of nq nx scores, in memory of one block and O(nq
+    k), or of a whole row of scores where k exceeds nx / 8 or 2048 and rows are sorted. Scores carry
+    the rounding of the BLAS, at most d units roundoff times the norms. With "l2" rows are ranked by
+    products, taken about a mean of the database, so that candidates closer together than this
+    rounding may change places at rank k; the distances of those returned are summed from
+    differences in float64 and sorted anew.
 
-    References
-    ----------
-    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI, 2011.
+    References ---------- H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor
+    search", IEEE TPAMI, 2011.
 
     Examples
     --------
@@ -102,31 +104,49 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
 
 
 def checked_matrices(queries, database):
-    if queries is None or database is None or queries.ndim != 2 or database.ndim != 2 or queries.shape[1] != database.shape[1]:
+    if (
+        queries is None
+        or database is None
+        or queries.ndim != 2
+        or database.ndim != 2
+        or queries.shape[1] != database.shape[1]
+    ):
         shapes = ", ".join(str(getattr(a, "shape", None)) for a in (queries, database))
-        raise ValueError(f"queries (nq, d) and database (nx, d) must have the same d (got shapes {shapes})")
+        raise ValueError(
+            f"queries (nq, d) and database (nx, d) must have the same d (got shapes {shapes})"
+        )
 
 
 def raise_not_finite(xp, queries, database):
     for name, array in (("queries", queries), ("database", database)):
         if not bool(xp.isfinite(array).all()):
             raise ValueError(f"{name} must be finite (got nan or inf)")
-    raise ValueError(f"queries and database must have products that {queries.dtype} can hold (got an overflow): scale them")
+    raise ValueError(
+        f"queries and database must have products that {queries.dtype} can hold (got an overflow): "
+        f"scale them"
+    )
 
 
 def default_block(nq, metric):
-    """Few queries take long rows of scores; where blocks of the database are copied, these copies stay small."""
+    """Few queries take long rows of scores; where blocks of the database are copied, these copies
+    stay small."""
     return max(BLOCK_ROWS, BUFFER // max(1, min(nq, QUERY_ROWS))) if metric == "ip" else BLOCK_ROWS
 
 
 def operands(xp, queries, database, metric):
-    """The queries, and a function of some rows of the database, whose inner products rank as the metric does."""
+    """The queries, and a function of some rows of the database, whose inner products rank as the
+    metric does."""
     if metric == "ip":
         return queries, lambda rows: rows
     if metric == "cosine":
         return unit(xp, queries)[0], lambda rows: unit(xp, rows)[0]
-    # |q - x|² = |q - c|² - 2 ((q - c) · (x - c) - |x - c|² / 2) for any c: one near the data leaves little to cancel
-    center = database[::max(1, len(database) // BLOCK_ROWS)].mean(axis=0, dtype=np.float64).astype(queries.dtype)
+    # |q - x|² = |q - c|² - 2 ((q - c) · (x - c) - |x - c|² / 2) for any c: one near the data leaves
+    # little to cancel
+    center = (
+        database[:: max(1, len(database) // BLOCK_ROWS)]
+        .mean(axis=0, dtype=np.float64)
+        .astype(queries.dtype)
+    )
 
     def shifted(rows):
         return rows - center
@@ -135,7 +155,9 @@ def operands(xp, queries, database, metric):
         rows = shifted(rows)
         return xp.concatenate([rows, xp.einsum("ij,ij->i", rows, rows)[:, None] / -2], axis=1)
 
-    return xp.concatenate([shifted(queries), xp.ones((len(queries), 1), queries.dtype)], axis=1), with_square
+    return xp.concatenate(
+        [shifted(queries), xp.ones((len(queries), 1), queries.dtype)], axis=1
+    ), with_square
 
 
 def unit(xp, x):
@@ -146,13 +168,14 @@ def unit(xp, x):
 
 
 def products(xp, left, database, prepared, rows):
-    """(first row, last row, first column, scores of this block) of all blocks; the scores lie in one buffer."""
+    """(first row, last row, first column, scores of this block) of all blocks; the scores lie in
+    one buffer."""
     buffer = xp.empty(min(len(left), QUERY_ROWS) * rows, left.dtype)
     for first in range(0, len(database) if len(left) else 0, rows):
-        right = prepared(database[first:first + rows]).T
+        right = prepared(database[first : first + rows]).T
         for start in range(0, len(left), QUERY_ROWS):
-            part = left[start:start + QUERY_ROWS]
-            scores = buffer[:len(part) * right.shape[1]].reshape(len(part), right.shape[1])
+            part = left[start : start + QUERY_ROWS]
+            scores = buffer[: len(part) * right.shape[1]].reshape(len(part), right.shape[1])
             xp.matmul(part, right, out=scores)
             yield start, start + len(part), first, scores
 
@@ -175,13 +198,16 @@ def sorted_rows(xp, left, database, prepared, k, rows):
     best, at, wrong = empty_heaps(xp, nq, k, left.dtype)
     step = max(1, 4 * BUFFER // nx)
     for start in range(0, nq, step):
-        part = left[start:start + step]
+        part = left[start : start + step]
         scores = xp.empty((len(part), nx), left.dtype)
         for top, bottom, first, some in products(xp, part, database, prepared, rows):
-            scores[top:bottom, first:first + some.shape[1]] = some
+            scores[top:bottom, first : first + some.shape[1]] = some
         order = xp.argsort(-scores, axis=1, kind="stable")[:, :k]
-        best[start:start + step], at[start:start + step] = xp.take_along_axis(scores, order, 1), order
-        wrong[start:start + step] = ~xp.isfinite(scores).all(axis=1)
+        best[start : start + step], at[start : start + step] = (
+            xp.take_along_axis(scores, order, 1),
+            order,
+        )
+        wrong[start : start + step] = ~xp.isfinite(scores).all(axis=1)
     return best, at, bool(wrong.any())
 
 
@@ -193,7 +219,7 @@ def best_first(xp, scores, indices, largest=True):
     return xp.take_along_axis(scores, order, 1), xp.take_along_axis(indices, order, 1)
 
 
-# --- heaps of the best so far --------------------------------------------------------------------------------------------------------
+# --- heaps of the best so far ---------------------------------------------------------------------
 
 
 def worse(score, i, other, j):
@@ -225,8 +251,14 @@ def any_to_see(scores, first, last, least, lowest):
     return found
 
 
-@kernel("in T scores[n, b]; inout T best[n, k]; inout int64 at[n, k]; inout uint8 wrong[n]; T lowest; int64 first", split="n", gpu="block",
-        threads=128, shared="k*itemsize+8*k")
+@kernel(
+    "in T scores[n, b]; inout T best[n, k]; inout int64 at[n, k]; inout uint8 wrong[n]; T lowest; "
+    "int64 first",
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="k*itemsize+8*k",
+)
 def scan_rows(scores, best, at, wrong, lowest, first, start, stop):
     """Scores of the rows first, first + 1, … of the database; `lowest` is minus infinity."""
     b = scores.shape[1]
@@ -249,7 +281,7 @@ def scan_rows(scores, best, at, wrong, lowest, first, start, stop):
                         wrong[i] = 1
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def sum_of_squares(row, sums):
@@ -270,7 +302,11 @@ def sum_of_squares(row, sums):
     return total
 
 
-@kernel("in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[16]", split="n", gpu="warp")
+@kernel(
+    "in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[16]",
+    split="n",
+    gpu="warp",
+)
 def unit_rows(x, y, norms, sums, start, stop):
     for i in range(start, stop):
         row, square = x[i], sum_of_squares(x[i], sums)
@@ -297,7 +333,11 @@ def scaled_unit(row, unit):
     return scale * math.sqrt(square)
 
 
-@kernel("in T queries[n, d]; in T database[m, d]; in int64 at[n, k]; out T scores[n, k]", split="n", gpu="warp")
+@kernel(
+    "in T queries[n, d]; in T database[m, d]; in int64 at[n, k]; out T scores[n, k]",
+    split="n",
+    gpu="warp",
+)
 def distances_of(queries, database, at, scores, start, stop):
     """Squared distances to the rows `at`, which must be rows of the database."""
     for i in range(start, stop):

@@ -2,12 +2,43 @@
 
 from .elementary import cos, erf, exp, exp2, expm1, log, log1p, log2, sigmoid, sin, softplus, tanh
 
-__all__ = ["Front", "Program", "UlpContract", "certify", "certify_float64", "certify_program", "cos", "erf", "evolve", "exp", "exp2",
-           "expm1", "log", "log1p", "log2", "max_ulp_error", "minimize_error", "sigmoid", "sin", "softplus", "tanh", "ulp_error"]
+__all__ = [
+    "Front",
+    "Program",
+    "UlpContract",
+    "certify",
+    "certify_float64",
+    "certify_program",
+    "cos",
+    "erf",
+    "evolve",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "max_ulp_error",
+    "minimize_error",
+    "sigmoid",
+    "sin",
+    "softplus",
+    "tanh",
+    "ulp_error",
+]
 
 _LATER = {  # not needed for a first result
-    "UlpContract": "_certify", "certify": "_certify", "certify_float64": "_certify", "max_ulp_error": "_certify", "ulp_error": "_certify",
-    "Front": "_evolve", "Program": "_program", "certify_program": "_certify_program", "evolve": "_evolve", "minimize_error": "_fit"}
+    "UlpContract": "_certify",
+    "certify": "_certify",
+    "certify_float64": "_certify",
+    "max_ulp_error": "_certify",
+    "ulp_error": "_certify",
+    "Front": "_evolve",
+    "Program": "_program",
+    "certify_program": "_certify_program",
+    "evolve": "_evolve",
+    "minimize_error": "_fit",
+}
 
 
 def __getattr__(name):

@@ -1,8 +1,10 @@
-"""Measured error bounds of the elementary functions: every float32 there is, and a stratified sample of float64.
+"""Measured error bounds of the elementary functions: every float32 there is, and a stratified
+sample of float64.
 
-The unit is the ULP of the exact value t, u(t) = 2^(max(floor(log2 |t|), e_min) - p + 1) with p = 24, e_min = -126 for float32 and
-p = 53, e_min = -1022 for float64; the error of y is |y - t| / u(t). A finite y where t rounds to an infinity, a wrong infinity, a wrong
-NaN and a wrong sign of an exact zero count as infinite errors. The table that :func:`max_ulp_error` reads is made by::
+The unit is the ULP of the exact value t, u(t) = 2^(max(floor(log2 |t|), e_min) - p + 1) with p =
+24, e_min = -126 for float32 and p = 53, e_min = -1022 for float64; the error of y is |y - t| /
+u(t). A finite y where t rounds to an infinity, a wrong infinity, a wrong NaN and a wrong sign of an
+exact zero count as infinite errors. The table that :func:`max_ulp_error` reads is made by::
 
     python -m numcore.special._certify [--function NAME ...] [--dtype DTYPE ...]
 """
@@ -47,7 +49,9 @@ class UlpContract:
     inputs_checked: int
 
 
-def certify(func, reference, *, lo_bits=0, hi_bits=2**32, chunk=2**20, callback=None, progress=False):
+def certify(
+    func, reference, *, lo_bits=0, hi_bits=2**32, chunk=2**20, callback=None, progress=False
+):
     """Measure the maximum ULP error of a float32 function over all bit patterns of a range.
 
     Parameters
@@ -55,10 +59,11 @@ def certify(func, reference, *, lo_bits=0, hi_bits=2**32, chunk=2**20, callback=
     func : callable
         The function, from float32 arrays of shape (n,) to float32 arrays of shape (n,).
     reference : callable
-        The same function in float64, from float64 arrays of shape (n,) to float64 arrays of shape (n,). An error of one ULP of
-        float64 moves the result by 2e-9.
+        The same function in float64, from float64 arrays of shape (n,) to float64 arrays of shape
+        (n,). An error of one ULP of float64 moves the result by 2e-9.
     lo_bits, hi_bits : int, optional
-        Bit patterns lo_bits <= bits < hi_bits are checked, read as unsigned integers: 0x00000000 is +0, 0x7F800000 inf, 0x80000000 -0.
+        Bit patterns lo_bits <= bits < hi_bits are checked, read as unsigned integers: 0x00000000 is
+        +0, 0x7F800000 inf, 0x80000000 -0.
     chunk : int, optional
         Patterns in one call of `func`.
     callback : callable, optional
@@ -79,9 +84,8 @@ def certify(func, reference, *, lo_bits=0, hi_bits=2**32, chunk=2**20, callback=
     ImportError
         If `progress` is asked for and tqdm is missing.
 
-    References
-    ----------
-    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
+    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
 
     Examples
     --------
@@ -92,28 +96,44 @@ def certify(func, reference, *, lo_bits=0, hi_bits=2**32, chunk=2**20, callback=
     (True, (1.0, 1.9999998807907104), 8388608)
     """
     if not 0 <= lo_bits < hi_bits <= 2**32:
-        raise ValueError(f"lo_bits and hi_bits must satisfy 0 <= lo_bits < hi_bits <= 2**32 (got lo_bits={lo_bits}, hi_bits={hi_bits})")
+        raise ValueError(
+            f"lo_bits and hi_bits must satisfy 0 <= lo_bits < hi_bits <= 2**32 (got "
+            f"lo_bits={lo_bits}, hi_bits={hi_bits})"
+        )
     if chunk < 1:
         raise ValueError(f"chunk must be positive (got {chunk})")
     chunks = (
-        np.arange(start, min(start + chunk, hi_bits), dtype=np.uint32).view(np.float32) for start in range(lo_bits, hi_bits, chunk)
+        np.arange(start, min(start + chunk, hi_bits), dtype=np.uint32).view(np.float32)
+        for start in range(lo_bits, hi_bits, chunk)
     )
-    return _measure(func, reference, chunks, hi_bits - lo_bits, np.float64, hi_bits - lo_bits == 2**32, callback, progress)
+    return _measure(
+        func,
+        reference,
+        chunks,
+        hi_bits - lo_bits,
+        np.float64,
+        hi_bits - lo_bits == 2**32,
+        callback,
+        progress,
+    )
 
 
-def certify_float64(func, reference, *, samples=2**22, rng=0, chunk=2**18, callback=None, progress=False):
+def certify_float64(
+    func, reference, *, samples=2**22, rng=0, chunk=2**18, callback=None, progress=False
+):
     """Measure the maximum ULP error of a float64 function over a stratified sample.
 
-    The sample holds, for both signs, every exponent with extreme mantissas (which covers the zeros, the infinities, NaN, the
-    subnormal and the largest numbers), and `samples` random mantissas: half spread evenly over all exponents, half over those of
-    magnitudes from 2^-12 to 2^11.
+    The sample holds, for both signs, every exponent with extreme mantissas (which covers the zeros,
+    the infinities, NaN, the subnormal and the largest numbers), and `samples` random mantissas:
+    half spread evenly over all exponents, half over those of magnitudes from 2^-12 to 2^11.
 
     Parameters
     ----------
     func : callable
         The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,).
     reference : callable
-        The same function in numpy.longdouble, or any other precise enough to leave the error in its result negligible.
+        The same function in numpy.longdouble, or any other precise enough to leave the error in its
+        result negligible.
     samples : int, optional
         Random inputs.
     rng : int or numpy.random.Generator, optional
@@ -146,9 +166,14 @@ def certify_float64(func, reference, *, samples=2**22, rng=0, chunk=2**18, callb
     if chunk < 1:
         raise ValueError(f"chunk must be positive (got {chunk})")
     if np.finfo(np.longdouble).nmant < 63:
-        raise RuntimeError("certify_float64 needs a numpy.longdouble that is wider than float64; this platform has none")
+        raise RuntimeError(
+            "certify_float64 needs a numpy.longdouble that is wider than float64; "
+            "this platform has none"
+        )
     exponents = np.arange(2**12, dtype=np.uint64) << np.uint64(52)  # the sign is their highest bit
-    extremes = (exponents[:, None] | np.array(EXTREME_MANTISSAS, np.uint64)).reshape(-1).view(np.float64)
+    extremes = (
+        (exponents[:, None] | np.array(EXTREME_MANTISSAS, np.uint64)).reshape(-1).view(np.float64)
+    )
     total = extremes.size + samples
     chunks = _random_chunks(extremes, samples, np.random.default_rng(rng), chunk)
     return _measure(func, reference, chunks, total, np.longdouble, False, callback, progress)
@@ -161,7 +186,10 @@ def _random_chunks(extremes, samples, rng, chunk):
         exponents = rng.integers(0, 2047, n, dtype=np.uint64)
         usual = rng.integers(1023 - 12, 1023 + 11, n, dtype=np.uint64)
         exponents = np.where(rng.random(n) < 0.5, exponents, usual)
-        signs, mantissas = rng.integers(0, 2, n, dtype=np.uint64), rng.integers(0, 2**52, n, dtype=np.uint64)
+        signs, mantissas = (
+            rng.integers(0, 2, n, dtype=np.uint64),
+            rng.integers(0, 2**52, n, dtype=np.uint64),
+        )
         yield (signs << np.uint64(63) | exponents << np.uint64(52) | mantissas).view(np.float64)
 
 
@@ -172,14 +200,19 @@ def _measure(func, reference, chunks, total, wide, exhaustive, callback, progres
         with np.errstate(all="ignore"):
             y, t = np.asarray(func(x)), np.asarray(reference(x.astype(wide)))
         if y.dtype != x.dtype or y.shape != x.shape:
-            raise TypeError(f"func must return {x.dtype} of shape {x.shape} (got {y.dtype} of shape {y.shape})")
+            raise TypeError(
+                f"func must return {x.dtype} of shape {x.shape} (got {y.dtype} of shape {y.shape})"
+            )
         with np.errstate(all="ignore"):
             errors = ulp_error(y, t)
         i = int(np.argmax(errors))
         if errors[i] > worst:
             worst, worst_input = float(errors[i]), float(x[i])
         numbers = x[~np.isnan(x)]
-        lowest, highest = min(lowest, float(numbers.min(initial=np.inf))), max(highest, float(numbers.max(initial=-np.inf)))
+        lowest, highest = (
+            min(lowest, float(numbers.min(initial=np.inf))),
+            max(highest, float(numbers.max(initial=-np.inf))),
+        )
         checked += x.size
         if bar is not None:
             bar.update(x.size)
@@ -194,7 +227,8 @@ def _measure(func, reference, chunks, total, wide, exhaustive, callback, progres
 def ulp_error(y, t):
     """The error of y in ULP of the exact values t.
 
-    Where t is NaN, y must be; where t rounds to an infinity, y must be that infinity: anything else is an infinite error.
+    Where t is NaN, y must be; where t rounds to an infinity, y must be that infinity: anything else
+    is an infinite error.
 
     Parameters
     ----------
@@ -211,7 +245,9 @@ def ulp_error(y, t):
     if t.dtype == np.float64:
         biased = (t.view(np.int64) >> 52) & 0x7FF
         limits = biased.min() == 0 or biased.max() >= 1023 + info.maxexp - 1
-        inverse_ulp = ((2 * 1023 + info.nmant - np.maximum(biased, 1023 + info.minexp)) << 52).view(np.float64)
+        inverse_ulp = ((2 * 1023 + info.nmant - np.maximum(biased, 1023 + info.minexp)) << 52).view(
+            np.float64
+        )
     else:
         limits = True
         exponent = np.maximum(np.frexp(t)[1] - 1, info.minexp)
@@ -224,15 +260,18 @@ def ulp_error(y, t):
 
 
 def _error_at_limits(y, t):
-    """Errors where the exact value is zero, infinite or NaN, or rounds to an infinity, or where y is one of these."""
+    """Errors where the exact value is zero, infinite or NaN, or rounds to an infinity, or where y
+    is one of these."""
     rounded = t.astype(y.dtype)
     same = (y == rounded) & (np.signbit(y) == np.signbit(rounded)) | np.isnan(y) & np.isnan(rounded)
     limits = ~np.isfinite(rounded) | ~np.isfinite(y) | (y == 0)
-    distance = np.abs(y.astype(t.dtype) / np.finfo(y.dtype).smallest_subnormal).astype(np.float64)  # from an exact zero
+    distance = np.abs(y.astype(t.dtype) / np.finfo(y.dtype).smallest_subnormal).astype(
+        np.float64
+    )  # from an exact zero
     return np.where(same, 0.0, np.where(limits, np.inf, distance))
 
 
-# --- the table of the package -------------------------------------------------------------------------------------------------------
+# --- the table of the package ---------------------------------------------------------------------
 
 
 def max_ulp_error(name, dtype):
@@ -256,9 +295,8 @@ def max_ulp_error(name, dtype):
     TypeError
         If `dtype` is neither float32 nor float64.
 
-    Notes
-    -----
-    The contracts of float32 come from :func:`certify` over all 2^32 bit patterns, those of float64 from :func:`certify_float64`.
+    Notes ----- The contracts of float32 come from :func:`certify` over all 2^32 bit patterns, those
+    of float64 from :func:`certify_float64`.
 
     Examples
     --------
@@ -278,7 +316,10 @@ def max_ulp_error(name, dtype):
 
 @functools.cache
 def _table():
-    return {name: {dtype: _from_row(row) for dtype, row in rows.items()} for name, rows in _read_rows().items()}
+    return {
+        name: {dtype: _from_row(row) for dtype, row in rows.items()}
+        for name, rows in _read_rows().items()
+    }
 
 
 def _read_rows():
@@ -287,16 +328,23 @@ def _read_rows():
 
 def _from_row(row):
     number = float.fromhex  # exact, and it knows inf, which JSON does not
-    return UlpContract(**row | {"domain": tuple(map(number, row["domain"])), "worst_input": number(row["worst_input"])})
+    return UlpContract(
+        **row
+        | {"domain": tuple(map(number, row["domain"])), "worst_input": number(row["worst_input"])}
+    )
 
 
 def _to_row(contract):
-    exact = {"domain": [x.hex() for x in contract.domain], "worst_input": contract.worst_input.hex()}
+    exact = {
+        "domain": [x.hex() for x in contract.domain],
+        "worst_input": contract.worst_input.hex(),
+    }
     return asdict(contract) | exact
 
 
 def references():
-    """The functions in float64 or long double, by name; long double erf is computed by mpmath, slowly."""
+    """The functions in float64 or long double, by name; long double erf is computed by mpmath,
+    slowly."""
     from scipy.special import erf as erf64
 
     def sigmoid(x):
@@ -310,7 +358,11 @@ def references():
         return erf64(x) if x.dtype == np.float64 else _erf_long_double(x)
 
     names = ("exp", "exp2", "expm1", "log", "log2", "log1p", "sin", "cos", "tanh")
-    return {name: getattr(np, name) for name in names} | {"sigmoid": sigmoid, "softplus": softplus, "erf": erf}
+    return {name: getattr(np, name) for name in names} | {
+        "sigmoid": sigmoid,
+        "softplus": softplus,
+        "erf": erf,
+    }
 
 
 def _erf_long_double(x):
@@ -329,10 +381,25 @@ def main(arguments=None):
     from . import elementary
 
     known = references()
-    parser = argparse.ArgumentParser(prog="python -m numcore.special._certify", description="Measure the table of ULP contracts.")
-    parser.add_argument("--function", nargs="+", choices=list(known), default=list(known), help="functions to measure (default: all)")
-    parser.add_argument("--dtype", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
-    parser.add_argument("--samples", type=int, default=2**24, help="random float64 inputs (default: %(default)s; erf takes 1/64 of it)")
+    parser = argparse.ArgumentParser(
+        prog="python -m numcore.special._certify", description="Measure the table of ULP contracts."
+    )
+    parser.add_argument(
+        "--function",
+        nargs="+",
+        choices=list(known),
+        default=list(known),
+        help="functions to measure (default: all)",
+    )
+    parser.add_argument(
+        "--dtype", nargs="+", choices=["float32", "float64"], default=["float32", "float64"]
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=2**24,
+        help="random float64 inputs (default: %(default)s; erf takes 1/64 of it)",
+    )
     options = parser.parse_args(arguments)
     for name in options.function:
         func, reference = getattr(elementary, name), known[name]
@@ -341,12 +408,17 @@ def main(arguments=None):
                 contract = certify(func, reference, chunk=CACHED, progress=True)
             else:
                 samples = options.samples // 64 if name == "erf" else options.samples
-                contract = certify_float64(func, reference, samples=samples, chunk=CACHED, progress=True)
+                contract = certify_float64(
+                    func, reference, samples=samples, chunk=CACHED, progress=True
+                )
             rows = _read_rows()
             rows.setdefault(name, {})[dtype] = _to_row(contract)
             ordered = {n: dict(sorted(rows[n].items())) for n in known if n in rows}
             TABLE.write_text(json.dumps(ordered, indent=1) + "\n")
-            print(f"{name} {dtype}: {contract.max_ulp:.5f} ULP at {contract.worst_input!r}", flush=True)
+            print(
+                f"{name} {dtype}: {contract.max_ulp:.5f} ULP at {contract.worst_input!r}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

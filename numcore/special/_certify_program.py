@@ -17,22 +17,26 @@ PIECE = 1 << 25  # bit patterns that one thread takes at a time
 SAMPLES = 1 << 22
 
 
-def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20, callback=None, progress=False):
+def certify_program(
+    program, target, interval, *, dtype=np.float32, chunk=2**20, callback=None, progress=False
+):
     """Measure the largest error of a program over an interval, in units in the last place.
 
     Parameters
     ----------
     program : Program
-        It is compiled as it is: for a program with joined multiplications and additions pass ``program.fused()``.
+        It is compiled as it is: for a program with joined multiplications and additions pass
+        ``program.fused()``.
     target : callable
-        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to about one unit in the last place. For
-        float64 its method ``exact(x)`` is taken if there is one, which returns numpy.longdouble numbers or strings of them; without
-        one the target's own error is part of what is measured.
+        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to
+        about one unit in the last place. For float64 its method ``exact(x)`` is taken if there is
+        one, which returns numpy.longdouble numbers or strings of them; without one the target's own
+        error is part of what is measured.
     interval : (float, float)
         Finite bounds, lo < hi.
     dtype : float32 or float64
-        float32: every float of the interval is tried. float64: both ends and 2^22 random ones, half of them evenly, half of them
-        log-uniformly distributed.
+        float32: every float of the interval is tried. float64: both ends and 2^22 random ones, half
+        of them evenly, half of them log-uniformly distributed.
     chunk : int
         Floats evaluated at a time.
     callback : callable, optional
@@ -43,8 +47,8 @@ def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20,
     Returns
     -------
     UlpContract
-        `exhaustive` says whether every float of the interval was tried. A program with a pole in the interval has an infinite or
-        a very large error.
+        `exhaustive` says whether every float of the interval was tried. A program with a pole in
+        the interval has an infinite or a very large error.
 
     Raises
     ------
@@ -55,9 +59,8 @@ def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20,
     ImportError
         The progress bar is asked for and tqdm is not installed.
 
-    References
-    ----------
-    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
+    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
 
     Examples
     --------
@@ -72,11 +75,19 @@ def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20,
         raise TypeError(f"program must be a Program (got {type(program).__name__})")
     if not callable(target):
         raise TypeError(f"target must be callable (got {type(target).__name__})")
-    (lo, hi), dtype, chunk = checked_interval(interval), checked_dtype(dtype), checked_count("chunk", chunk)
+    (lo, hi), dtype, chunk = (
+        checked_interval(interval),
+        checked_dtype(dtype),
+        checked_count("chunk", chunk),
+    )
     compiled = program.compile(dtype)
     if dtype == np.float64:
         return _sampled(compiled, target, lo, hi, chunk, callback, progress)
-    pieces = [(start, min(start + PIECE, stop)) for first, stop in float32_ranges(lo, hi) for start in range(first, stop, PIECE)]
+    pieces = [
+        (start, min(start + PIECE, stop))
+        for first, stop in float32_ranges(lo, hi)
+        for start in range(first, stop, PIECE)
+    ]
     total, checked, lock = sum(stop - start for start, stop in pieces), 0, threading.Lock()
     bar = progress_bar(total, "inputs") if progress else None
 
@@ -98,12 +109,17 @@ def certify_program(program, target, interval, *, dtype=np.float32, chunk=2**20,
         if bar is not None:
             bar.close()
     worst = max(contracts, key=lambda c: c.max_ulp)
-    return dataclasses.replace(worst, domain=(min(c.domain[0] for c in contracts), max(c.domain[1] for c in contracts)), exhaustive=True,
-                               inputs_checked=total)
+    return dataclasses.replace(
+        worst,
+        domain=(min(c.domain[0] for c in contracts), max(c.domain[1] for c in contracts)),
+        exhaustive=True,
+        inputs_checked=total,
+    )
 
 
 def float32_ranges(lo, hi):
-    """Ranges of bit patterns that hold every float32 x with lo <= x <= hi; -0 is there if lo < 0 <= hi.
+    """Ranges of bit patterns that hold every float32 x with lo <= x <= hi; -0 is there if lo < 0 <=
+    hi.
 
     Raises
     ------
@@ -132,6 +148,7 @@ def float32_ranges(lo, hi):
 
 def _sampled(compiled, target, lo, hi, chunk, callback, progress):
     """The contract of a float64 program, from a sample."""
+
     def reference(x):
         narrow = x.astype(np.float64)
         if hasattr(target, "exact"):
@@ -147,4 +164,6 @@ def _sampled(compiled, target, lo, hi, chunk, callback, progress):
             small = np.exp2(rng.uniform(-60, 0, n)) * np.where(rng.random(n) < 0.5, lo, hi)
             yield np.clip(np.where(rng.random(n) < 0.5, even, small), lo, hi)
 
-    return _measure(compiled, reference, chunks(), SAMPLES + 2, np.longdouble, False, callback, progress)
+    return _measure(
+        compiled, reference, chunks(), SAMPLES + 2, np.longdouble, False, callback, progress
+    )

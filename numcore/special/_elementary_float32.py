@@ -1,9 +1,10 @@
 """The float32 formulas of :mod:`numcore.special.elementary`, one scalar function each.
 
-They are free of branches, so that a loop over them vectorises; a conditional expression becomes a select. ``LO if x < LO else x`` and
-its like pass NaN on. Products and sums are fused only where ``fma`` says so, and gpu/include/elementary.cuh does the same
-operations in the same order, so that CPU and GPU agree bit by bit. All polynomials are minimax fits by docs/derivations/minimax.py;
-the errors quoted are those of the real polynomial, relative to the function.
+They are free of branches, so that a loop over them vectorises; a conditional expression becomes a
+select. ``LO if x < LO else x`` and its like pass NaN on. Products and sums are fused only where
+``fma`` says so, and gpu/include/elementary.cuh does the same operations in the same order, so that
+CPU and GPU agree bit by bit. All polynomials are minimax fits by docs/derivations/minimax.py; the
+errors quoted are those of the real polynomial, relative to the function.
 """
 
 import math
@@ -22,11 +23,16 @@ EXPONENT = np.int32(23)  # position of the exponent in the bits of a float32
 BIAS = np.int32(127)
 
 
-# --- exp and what is made of it -----------------------------------------------------------------------------------------------------
+# --- exp and what is made of it -------------------------------------------------------------------
 
-# exp(r) = 1 + r + r^2 (E0 + E1 r + ... + E5 r^5), |r| <= 0.3473, error 5.3e-11 (the fit agrees with these to 2e-7)
+# exp(r) = 1 + r + r^2 (E0 + E1 r + ... + E5 r^5), |r| <= 0.3473, error 5.3e-11 (the fit agrees with
+# these to 2e-7)
 E0, E1, E2 = np.float32(0.5), np.float32(0.1666666567325592), np.float32(0.041666291654109955)
-E3, E4, E5 = np.float32(0.008333498612046242), np.float32(0.0013944876845926046), np.float32(0.00019790127404759428)
+E3, E4, E5 = (
+    np.float32(0.008333498612046242),
+    np.float32(0.0013944876845926046),
+    np.float32(0.00019790127404759428),
+)
 
 
 def _exp_bracket(r):
@@ -39,7 +45,8 @@ def _exp_bracket(r):
 
 
 def _reduce(x):
-    """k and r, t with exp(x) = 2^k (1 + r + t): r is exact and at most 0.35 in size, t at most 0.07."""
+    """k and r, t with exp(x) = 2^k (1 + r + t): r is exact and at most 0.35 in size, t at most
+    0.07."""
     z = fma(x, LOG2_E, ROUND)
     n = z - ROUND
     k = np.int32(float_bits(z) - ROUND_BITS)
@@ -54,7 +61,10 @@ def _power_of_two(k):
     return float_from_bits(np.int32((k + BIAS) << EXPONENT))
 
 
-EXP_LOWEST, EXP_HIGHEST = np.float32(-104), np.float32(88.8)  # exp is 0 below and inf above, and |k| stays small enough for ldexp
+EXP_LOWEST, EXP_HIGHEST = (
+    np.float32(-104),
+    np.float32(88.8),
+)  # exp is 0 below and inf above, and |k| stays small enough for ldexp
 
 
 def exp_float32(x):
@@ -141,11 +151,21 @@ def sigmoid_float32(x):
     return fma(fma(-y, d, b) - y * low, y * c, y)  # one Newton step, 1 / d being y / b = y c
 
 
-# --- log and what is made of it -----------------------------------------------------------------------------------------------------
+# --- log and what is made of it -------------------------------------------------------------------
 
 # log(1 + f) = f - f^2/2 + f^3 (L0 + L1 f + ... + L7 f^7), |f| <= 1/3, error 4.6e-9
-L0, L1, L2, L3 = np.float32(0.33333215), np.float32(-0.24999797), np.float32(0.20010406), np.float32(-0.16680488)
-L4, L5, L6, L7 = np.float32(0.1400587), np.float32(-0.12184261), np.float32(0.13984436), np.float32(-0.12891684)
+L0, L1, L2, L3 = (
+    np.float32(0.33333215),
+    np.float32(-0.24999797),
+    np.float32(0.20010406),
+    np.float32(-0.16680488),
+)
+L4, L5, L6, L7 = (
+    np.float32(0.1400587),
+    np.float32(-0.12184261),
+    np.float32(0.13984436),
+    np.float32(-0.12891684),
+)
 TWO_THIRDS_BITS = np.int32(0x3F2AAAAB)
 SMALLEST_NORMAL, TWO_23, TWENTY_THREE = np.float32(2.0**-126), np.float32(2**23), np.float32(23)
 
@@ -173,7 +193,8 @@ def _split(x):
 
 
 def _log_sum(e, f, correction):
-    """e ln 2 + log(1 + f) + correction; the rounding error of the leading sum goes into the small terms."""
+    """e ln 2 + log(1 + f) + correction; the rounding error of the leading sum goes into the small
+    terms."""
     h = fma(e, LN2_HI, f)
     low = fma(e, LN2_HI, -h) + f
     return h + (low + fma(e, LN2_LO, _log1p_tail(f) + correction))
@@ -204,7 +225,9 @@ def log1p_float32(x):
     u = ONE + x
     bits = float_bits(u)
     e = np.int32(np.int32(bits - TWO_THIRDS_BITS) >> EXPONENT)
-    s = float_from_bits(np.int32((BIAS - e) << EXPONENT))  # 2^-e, not needed where it would be subnormal
+    s = float_from_bits(
+        np.int32((BIAS - e) << EXPONENT)
+    )  # 2^-e, not needed where it would be subnormal
     f = fma(x, s, s - ONE)
     low = fma(x, s, (s - ONE) - f)  # f + low = 2^-e (1 + x) - 1
     large = x >= TWO_23
@@ -234,14 +257,29 @@ def softplus_float32(x):
     return (ZERO if x < ZERO else x) + _log_sum(n, f, fma(low, -f, low))
 
 
-# --- erf ----------------------------------------------------------------------------------------------------------------------------
+# --- erf ------------------------------------------------------------------------------------------
 
 # erf(x) = x + x (ERF0 + ERF1 x^2 + ... + ERF6 x^12), |x| <= 1, error 1.2e-9
-ERF0, ERF1, ERF2, ERF3 = np.float32(0.12837917), np.float32(-0.37612626), np.float32(0.112835854), np.float32(-0.026853813)
+ERF0, ERF1, ERF2, ERF3 = (
+    np.float32(0.12837917),
+    np.float32(-0.37612626),
+    np.float32(0.112835854),
+    np.float32(-0.026853813),
+)
 ERF4, ERF5, ERF6 = np.float32(0.0051883277), np.float32(-0.0008010195), np.float32(7.853865e-05)
 # log(erfc(x)) = x (C0 + C1 x + ... + C7 x^7), 1 <= x <= 4, error of erfc relative to erf 1.2e-10
-C0, C1, C2, C3 = np.float32(-1.1285965), np.float32(-0.6354236), np.float32(-0.10564359), np.float32(0.023065481)
-C4, C5, C6, C7 = np.float32(-0.003166242), np.float32(0.00013317012), np.float32(2.9507035e-05), np.float32(-3.6432036e-06)
+C0, C1, C2, C3 = (
+    np.float32(-1.1285965),
+    np.float32(-0.6354236),
+    np.float32(-0.10564359),
+    np.float32(0.023065481),
+)
+C4, C5, C6, C7 = (
+    np.float32(-0.003166242),
+    np.float32(0.00013317012),
+    np.float32(2.9507035e-05),
+    np.float32(-3.6432036e-06),
+)
 ERF_SEAM, ERF_ONE = np.float32(1), np.float32(3.95)
 
 
@@ -268,24 +306,53 @@ def erf_float32(x):
     return math.copysign(near_zero if a < ERF_SEAM else away, x)
 
 
-# --- sin and cos --------------------------------------------------------------------------------------------------------------------
-# In float64, x = q pi/2 + f pi/2 with |f| <= 1/2 takes two products with 2/pi, and the quadrant q is wanted modulo 4 only. From 2^44
-# on, the parts of 2/pi whose product with any float32 of a band of 21 binades is a multiple of 4 are left out; what stays is correct
-# to 2^-58.
+# --- sin and cos ----------------------------------------------------------------------------------
+# In float64, x = q pi/2 + f pi/2 with |f| <= 1/2 takes two products with 2/pi, and the quadrant q
+# is wanted modulo 4 only. From 2^44 on, the parts of 2/pi whose product with any float32 of a band
+# of 21 binades is a multiple of 4 are left out; what stays is correct to 2^-58.
 
 ROUND64 = np.float64(1.5 * 2**52)
 ZERO64, ONE64, TWO64, SIGN_SHIFT = np.int64(0), np.int64(1), np.int64(2), np.int64(62)
-BAND1, BAND2, BAND3, BAND4 = np.float32(2.0**44), np.float32(2.0**65), np.float32(2.0**86), np.float32(2.0**107)
-TURN0_HI, TURN0_LO = np.float64(0.6366197723675813), np.float64(7.166494911215068e-17)  # 2 / pi, rounded down: -0 stays -0 if LO > 0
-TURN1_HI, TURN1_LO = np.float64(2.0449648759307553e-07), np.float64(6.074026489649846e-24)  # 2 / pi mod 2^-19
-TURN2_HI, TURN2_LO = np.float64(2.418782397124712e-13), np.float64(2.471138875912043e-29)  # 2 / pi mod 2^-40
-TURN3_HI, TURN3_LO = np.float64(1.0760572810738749e-19), np.float64(-1.690193447800753e-36)  # 2 / pi mod 2^-61
-TURN4_HI, TURN4_LO = np.float64(7.696704864039572e-26), np.float64(4.420676015940119e-42)  # 2 / pi mod 2^-82
+BAND1, BAND2, BAND3, BAND4 = (
+    np.float32(2.0**44),
+    np.float32(2.0**65),
+    np.float32(2.0**86),
+    np.float32(2.0**107),
+)
+TURN0_HI, TURN0_LO = (
+    np.float64(0.6366197723675813),
+    np.float64(7.166494911215068e-17),
+)  # 2 / pi, rounded down: -0 stays -0 if LO > 0
+TURN1_HI, TURN1_LO = (
+    np.float64(2.0449648759307553e-07),
+    np.float64(6.074026489649846e-24),
+)  # 2 / pi mod 2^-19
+TURN2_HI, TURN2_LO = (
+    np.float64(2.418782397124712e-13),
+    np.float64(2.471138875912043e-29),
+)  # 2 / pi mod 2^-40
+TURN3_HI, TURN3_LO = (
+    np.float64(1.0760572810738749e-19),
+    np.float64(-1.690193447800753e-36),
+)  # 2 / pi mod 2^-61
+TURN4_HI, TURN4_LO = (
+    np.float64(7.696704864039572e-26),
+    np.float64(4.420676015940119e-42),
+)  # 2 / pi mod 2^-82
 
-# sin(pi/2 f) = f (S0 + S1 f^2 + ... + S4 f^8), error 5.6e-12; cos(pi/2 f) = K0 + K1 f^2 + ... + K4 f^8, error 6.9e-11, |f| <= 0.51
-S0, S1, S2 = np.float64(1.5707963267861706), np.float64(-0.6459640958599308), np.float64(0.07969257621872347)
+# sin(pi/2 f) = f (S0 + S1 f^2 + ... + S4 f^8), error 5.6e-12; cos(pi/2 f) = K0 + K1 f^2 + ... + K4
+# f^8, error 6.9e-11, |f| <= 0.51
+S0, S1, S2 = (
+    np.float64(1.5707963267861706),
+    np.float64(-0.6459640958599308),
+    np.float64(0.07969257621872347),
+)
 S3, S4 = np.float64(-0.00468121987841465), np.float64(0.00015810445787561785)
-K0, K1, K2 = np.float64(0.9999999999311887), np.float64(-1.2337005376967753), np.float64(0.2536691406146471)
+K0, K1, K2 = (
+    np.float64(0.9999999999311887),
+    np.float64(-1.2337005376967753),
+    np.float64(0.2536691406146471),
+)
 K3, K4 = np.float64(-0.020859638719827576), np.float64(0.0009027131913266534)
 
 

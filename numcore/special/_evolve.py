@@ -1,11 +1,14 @@
-"""Evolution of approximations: programs of few operations with small errors, found without any mathematics of the function.
+"""Evolution of approximations: programs of few operations with small errors, found without any
+mathematics of the function.
 
-A population of programs is mutated; the constants of every new program are fitted to the function; parents are chosen by NSGA-II for two
-aims at once, few operations and a small error. Whatever is the best of its size so far is kept apart, polished, and measured on points
-that no fit has seen: this is the front that the search returns.
+A population of programs is mutated; the constants of every new program are fitted to the function;
+parents are chosen by NSGA-II for two aims at once, few operations and a small error. Whatever is
+the best of its size so far is kept apart, polished, and measured on points that no fit has seen:
+this is the front that the search returns.
 
-E. Real, Y. Chen, M. Rossini, et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv
-2312.08472; K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
+E. Real, Y. Chen, M. Rossini, et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art
+Mathematical Functions", arXiv 2312.08472; K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, "A fast and
+elitist multiobjective genetic algorithm: NSGA-II", 2002.
 """
 
 import json
@@ -19,15 +22,34 @@ import numpy as np
 from ..dispatch import checked_dtype
 from ..progress import progress_bar
 from ..random import key_from_rng
-from ._fit import MAX_CONSTANTS, Float32Points, Problem, checked_count, fit, polished_by_cma, random_constants, rounded_to_float32
+from ._fit import (
+    MAX_CONSTANTS,
+    Float32Points,
+    Problem,
+    checked_count,
+    fit,
+    polished_by_cma,
+    random_constants,
+    rounded_to_float32,
+)
 from ._mutation import PROBES, fingerprint, mutated
 from ._program import MAX_REGISTERS, OPERATIONS, Program, max_errors, packed, program_errors
 
 IDENTITY = 0.5  # chance that a child is its parent unchanged
-FROM_SHELF, SHELF = 0.3, 8  # chance that a parent is one of the best of a random size, and how many of a size those are
+FROM_SHELF, SHELF = (
+    0.3,
+    8,
+)  # chance that a parent is one of the best of a random size, and how many of a size those are
 FIT_POINTS, VALIDATION_POINTS = 65, 10_000
-GUESSES, STARTS = 64, 3  # random constants that are looked at for a program, and how many are fitted, with the inherited ones
-MOST_TRIES = 8  # how often a program that is met again is fitted again: a fit may end in a local minimum
+GUESSES, STARTS = (
+    64,
+    3,
+)
+# random constants that are looked at for a program, and how many are fitted, with the inherited
+# ones
+MOST_TRIES = (
+    8  # how often a program that is met again is fitted again: a fit may end in a local minimum
+)
 QUICK_STEPS, STEPS, ROUNDS = 12, 30, 20
 POLISH_STEPS, POLISH_ROUNDS = 300, 100
 PROMISING = 4.0  # a quick fit worse than the front by this factor is not continued
@@ -37,7 +59,7 @@ FORMAT = "numcore front 1"
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-# --- fronts ------------------------------------------------------------------------------------------------------------------------
+# --- fronts ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +71,20 @@ class Front:
     programs : tuple of Program
         Sorted by `n_ops`; each has a smaller error than all before it.
     errors : float64 array of shape (n,)
-        Largest errors on validation points, none of which was used in fitting but the ends of the interval.
+        Largest errors on validation points, none of which was used in fitting but the ends of the
+        interval.
     n_ops : int64 array of shape (n,)
     evaluations : int
         Programs whose constants were fitted.
     history : float64 array of shape (h, 3)
         A row (evaluations, n_ops, error) for each time the front improved.
     stopped : str
-        "budget", "time", "callback", "interrupt", or "exhausted" where no mutation gives a program that has not been fitted often enough.
+        "budget", "time", "callback", "interrupt", or "exhausted" where no mutation gives a program
+        that has not been fitted often enough.
     arithmetic : str
-        What the programs were run in for `errors`: "float64", in which no relative error below about 1e-15 can be seen; "long double",
-        where the target has a method `exact`; or "float32", where that was asked for.
+        What the programs were run in for `errors`: "float64", in which no relative error below
+        about 1e-15 can be seen; "long double", where the target has a method `exact`; or "float32",
+        where that was asked for.
 
     Examples
     --------
@@ -83,22 +108,38 @@ class Front:
         return len(self.programs)
 
     def __str__(self):
-        rows = [f"{n:4d}  {e:.3e}  {p.simplify()!r}" for n, e, p in zip(self.n_ops, self.errors, self.programs, strict=True)]
+        rows = [
+            f"{n:4d}  {e:.3e}  {p.simplify()!r}"
+            for n, e, p in zip(self.n_ops, self.errors, self.programs, strict=True)
+        ]
         return "\n".join([" ops  error", *rows])
 
     def best(self, max_ops):
-        """The program with the smallest error among those of at most `max_ops` operations; ValueError if there is none."""
+        """The program with the smallest error among those of at most `max_ops` operations;
+        ValueError if there is none."""
         fitting = np.flatnonzero(self.n_ops <= max_ops)
         if not fitting.size:
-            raise ValueError(f"max_ops must be at least {self.n_ops.min(initial=0)} (got {max_ops})")
+            raise ValueError(
+                f"max_ops must be at least {self.n_ops.min(initial=0)} (got {max_ops})"
+            )
         return self.programs[fitting[-1]]
 
     def to_json(self):
         """The front as text, exact to the last bit."""
-        return json.dumps({
-            "format": FORMAT, "evaluations": self.evaluations, "stopped": self.stopped, "arithmetic": self.arithmetic,
-            "programs": [{"code": p.code.tolist(), "constants": p.constants.tolist()} for p in self.programs],
-            "errors": self.errors.tolist(), "history": self.history.tolist()})
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "evaluations": self.evaluations,
+                "stopped": self.stopped,
+                "arithmetic": self.arithmetic,
+                "programs": [
+                    {"code": p.code.tolist(), "constants": p.constants.tolist()}
+                    for p in self.programs
+                ],
+                "errors": self.errors.tolist(),
+                "history": self.history.tolist(),
+            }
+        )
 
     @classmethod
     def from_json(cls, text):
@@ -108,29 +149,58 @@ class Front:
             if data["format"] != FORMAT:
                 raise ValueError(f"format must be {FORMAT!r} (got {data['format']!r})")
             programs = tuple(Program(p["code"], p["constants"]) for p in data["programs"])
-            errors, history = np.array(data["errors"], np.float64), np.array(data["history"], np.float64).reshape(-1, 3)
+            errors, history = (
+                np.array(data["errors"], np.float64),
+                np.array(data["history"], np.float64).reshape(-1, 3),
+            )
             if errors.shape != (len(programs),):
                 raise ValueError("a front must have one error for each program")
-            return cls(programs, errors, np.array([p.n_ops for p in programs], np.int64), int(data["evaluations"]), history,
-                       str(data["stopped"]), str(data["arithmetic"]))
+            return cls(
+                programs,
+                errors,
+                np.array([p.n_ops for p in programs], np.int64),
+                int(data["evaluations"]),
+                history,
+                str(data["stopped"]),
+                str(data["arithmetic"]),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"text must be the JSON of a Front ({error})") from None
 
 
-# --- the search --------------------------------------------------------------------------------------------------------------------
+# --- the search -----------------------------------------------------------------------------------
 
 
-def evolve(target, interval, *, ops=("add", "sub", "mul", "div"), max_ops=10, constants="free", error="relative", eps=0.0, n_points=512,
-           population=(5, 10), elitism=True, coefficient_search="lm", dtype=np.float64, budget=None, time_limit=None, init=None, rng=None,
-           callback=None, progress=False):
+def evolve(
+    target,
+    interval,
+    *,
+    ops=("add", "sub", "mul", "div"),
+    max_ops=10,
+    constants="free",
+    error="relative",
+    eps=0.0,
+    n_points=512,
+    population=(5, 10),
+    elitism=True,
+    coefficient_search="lm",
+    dtype=np.float64,
+    budget=None,
+    time_limit=None,
+    init=None,
+    rng=None,
+    callback=None,
+    progress=False,
+):
     """Search for programs that approximate a function with few operations.
 
     Parameters
     ----------
     target : callable
-        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to about one unit in the last place.
-        If it has a method ``exact(x)``, which returns numpy.longdouble numbers or strings of them, errors are measured against that
-        in long double.
+        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to
+        about one unit in the last place. If it has a method ``exact(x)``, which returns
+        numpy.longdouble numbers or strings of them, errors are measured against that in long
+        double.
     interval : (float, float)
         Finite bounds, lo < hi.
     ops : sequence of str
@@ -140,11 +210,13 @@ def evolve(target, interval, *, ops=("add", "sub", "mul", "div"), max_ops=10, co
     constants : {"free", int}
         "free": any number of them; an int: at most so many.
     error : {"relative", "absolute", "ulp32"}
-        ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32 at f; the largest one counts.
+        ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32
+        at f; the largest one counts.
     eps : float
         For relative errors of functions with zeros.
     n_points : int
-        Chebyshev points for training, at least 16. The front is measured on 10 000 evenly spaced ones.
+        Chebyshev points for training, at least 16. The front is measured on 10 000 evenly spaced
+        ones.
     population : (int, int)
         Parents and children of a generation.
     elitism : bool
@@ -152,18 +224,22 @@ def evolve(target, interval, *, ops=("add", "sub", "mul", "div"), max_ops=10, co
     coefficient_search : {"lm", "cma"}
         How constants are fitted: see `minimize_error`. "cma" is some hundred times slower.
     dtype : float64 or float32
-        float32: the front is measured as its programs run in float32, on 10 000 float32 numbers, with constants that are float32 numbers
-        (see `minimize_error`); where `error` is "ulp32" that is the error that `certify_program` measures on all of them.
+        float32: the front is measured as its programs run in float32, on 10 000 float32 numbers,
+        with constants that are float32 numbers (see `minimize_error`); where `error` is "ulp32"
+        that is the error that `certify_program` measures on all of them.
     budget : int, optional
         Programs to fit; by default 20 000 if there is no `time_limit` either.
     time_limit : float, optional
         Seconds.
     init : Front, or sequence of Program, optional
-        Where to go on; the evaluations and the history of a Front are continued, the budget counts from there.
+        Where to go on; the evaluations and the history of a Front are continued, the budget counts
+        from there.
     rng : None, int or numpy.random.Generator
-        With the same seed and no `time_limit` a search gives the same front, at any number of threads.
+        With the same seed and no `time_limit` a search gives the same front, at any number of
+        threads.
     callback : callable, optional
-        ``callback(front)`` is called whenever the front has improved; the search ends when it returns True.
+        ``callback(front)`` is called whenever the front has improved; the search ends when it
+        returns True.
     progress : bool
         Show a progress bar (needs tqdm).
 
@@ -175,36 +251,44 @@ def evolve(target, interval, *, ops=("add", "sub", "mul", "div"), max_ops=10, co
     Raises
     ------
     ValueError
-        Bad bounds, an unknown operation or option, a count below its minimum, a target that is not finite on the interval, relative
-        error at a zero of the target with eps = 0.
+        Bad bounds, an unknown operation or option, a count below its minimum, a target that is not
+        finite on the interval, relative error at a zero of the target with eps = 0.
     TypeError
         `target` is not callable or returns another shape; `init` holds no programs.
     ImportError
         CMA-ES or the progress bar is asked for and not installed.
 
-    Notes
-    -----
-    A child is its parent with mutations piled up until it computes another function; half of all children are unchanged copies. Programs
-    that compute a function that was met before are fitted again a few times only. A program with a divisor that changes its sign between
-    points has a pole and is rejected; only `certify_program`, over all floats, proves that there is none.
+    Notes ----- A child is its parent with mutations piled up until it computes another function;
+    half of all children are unchanged copies. Programs that compute a function that was met before
+    are fitted again a few times only. A program with a divisor that changes its sign between points
+    has a pole and is rejected; only `certify_program`, over all floats, proves that there is none.
 
-    References
-    ----------
-    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472. K. Deb et al.,
-    "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
+    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
+    State-of-the-Art Mathematical Functions", arXiv 2312.08472. K. Deb et al., "A fast and elitist
+    multiobjective genetic algorithm: NSGA-II", 2002.
 
     Examples
     --------
     >>> import numpy as np
     >>> from numcore.special import evolve
     >>> front = evolve(np.exp2, (0, 1), max_ops=4, budget=500, rng=1)
-    >>> bool(front.errors[front.n_ops <= 4].min() < 1.8e-3)  # the quadratic polynomial, 4 operations, has 1.7e-3
+    >>> bool(
+    ...     front.errors[front.n_ops <= 4].min() < 1.8e-3
+    ... )  # the quadratic polynomial, 4 operations, has 1.7e-3
     True
     """
-    search = _Search(Problem(target, interval, error, eps), ops=_checked_ops(ops), max_ops=_checked_max_ops(max_ops),
-                     most_constants=_checked_constants(constants), n_points=checked_count("n_points", n_points, 16),
-                     population=_checked_population(population), elitism=bool(elitism), method=_checked_method(coefficient_search),
-                     dtype=checked_dtype(dtype), rng=rng)
+    search = _Search(
+        Problem(target, interval, error, eps),
+        ops=_checked_ops(ops),
+        max_ops=_checked_max_ops(max_ops),
+        most_constants=_checked_constants(constants),
+        n_points=checked_count("n_points", n_points, 16),
+        population=_checked_population(population),
+        elitism=bool(elitism),
+        method=_checked_method(coefficient_search),
+        dtype=checked_dtype(dtype),
+        rng=rng,
+    )
     budget, time_limit = _checked_limits(budget, time_limit)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable (got {type(callback).__name__})")
@@ -236,33 +320,68 @@ class _Individual:
 
 
 class _Search:
-    def __init__(self, problem, *, ops, max_ops, most_constants, n_points, population, elitism, method, dtype, rng):
-        self.problem, self.ops, self.max_ops, self.most_constants = problem, ops, max_ops, most_constants
+    def __init__(
+        self,
+        problem,
+        *,
+        ops,
+        max_ops,
+        most_constants,
+        n_points,
+        population,
+        elitism,
+        method,
+        dtype,
+        rng,
+    ):
+        self.problem, self.ops, self.max_ops, self.most_constants = (
+            problem,
+            ops,
+            max_ops,
+            most_constants,
+        )
         (self.n_parents, self.n_children), self.elitism, self.method = population, elitism, method
         words = key_from_rng(rng)
-        self.random, self.generator = python_random.Random(words[0] << 32 | words[1]), np.random.default_rng(words)
+        self.random, self.generator = (
+            python_random.Random(words[0] << 32 | words[1]),
+            np.random.default_rng(words),
+        )
         self.few, self.training = problem.points(FIT_POINTS), problem.points(n_points)
         self.validation = problem.even_points(VALIDATION_POINTS)
         self.float32 = Float32Points(problem, VALIDATION_POINTS) if dtype == np.float32 else None
         self.places = [problem.lo + (problem.hi - problem.lo) * u for u in PROBES]
-        self.known, self.shelf = {}, {}  # individuals by fingerprint; the best by number of operations
+        self.known, self.shelf = (
+            {},
+            {},
+        )  # individuals by fingerprint; the best by number of operations
         self.champions = {}  # the front: (error, program) by number of operations
         self.evaluations, self.history = 0, []
 
     def run(self, init, budget, time_limit, callback, bar):
         """Generation after generation; the reason for the end."""
         end = math.inf if time_limit is None else time.monotonic() + time_limit
-        last = math.inf if budget is None else budget + (init.evaluations if isinstance(init, Front) else 0)
+        last = (
+            math.inf
+            if budget is None
+            else budget + (init.evaluations if isinstance(init, Front) else 0)
+        )
         parents, turn, idle = self.first_parents(init), 0, 0
         while True:
             before, improvements = self.evaluations, len(self.history)
             children = self.offspring(parents, turn, min(self.n_children, last - self.evaluations))
             turn += len(children)
             pool = {ind.key: ind for ind in (parents + children if self.elitism else children)}
-            parents = survivors([ind for ind in pool.values() if ind.error < math.inf], self.n_parents) or parents
+            parents = (
+                survivors([ind for ind in pool.values() if ind.error < math.inf], self.n_parents)
+                or parents
+            )
             if bar is not None:
                 bar.update(self.evaluations - before)
-            if len(self.history) > improvements and callback is not None and callback(self.front("running")) is True:
+            if (
+                len(self.history) > improvements
+                and callback is not None
+                and callback(self.front("running")) is True
+            ):
                 return "callback"
             if self.evaluations >= last:
                 return "budget"
@@ -277,12 +396,18 @@ class _Search:
         programs = _checked_init(init)
         if isinstance(init, Front):
             self.evaluations, self.history = init.evaluations, init.history.tolist()
-            self.champions = {p.n_ops: (float(e), p) for p, e in zip(programs, init.errors, strict=True)}
+            self.champions = {
+                p.n_ops: (float(e), p) for p, e in zip(programs, init.errors, strict=True)
+            }
         identity = Program(np.empty((0, 4), np.int32), [])
         seeds = [p.simplify() for p in programs]
         while len(seeds) < max(self.n_parents, len(programs) + 1):
             seeds.append(mutated(identity, self.ops, 1, self.places, self.random)[0])
-        usable = [p for p in seeds if 1 <= p.n_ops <= self.max_ops and len(p.constants) <= self.most_constants]
+        usable = [
+            p
+            for p in seeds
+            if 1 <= p.n_ops <= self.max_ops and len(p.constants) <= self.most_constants
+        ]
         usable = usable or [Program([[self.ops[0], 0, 0, 0]], [])]
         return self.evaluated([(p, fingerprint(p, self.places) or p) for p in usable])
 
@@ -296,7 +421,9 @@ class _Search:
             elif self.random.random() < IDENTITY:
                 old.append(parent)
                 continue
-            program, key, fresh = mutated(parent.program, self.ops, self.max_ops, self.places, self.random)
+            program, key, fresh = mutated(
+                parent.program, self.ops, self.max_ops, self.places, self.random
+            )
             if len(program.constants) > self.most_constants:
                 old.append(parent)
             elif key in self.known and not fresh and self.known[key].tries >= MOST_TRIES:
@@ -320,7 +447,8 @@ class _Search:
         return individuals
 
     def put_on_shelf(self, individual):
-        """Keep the best of every size, dominated or not: a way to a better program may lead through larger ones that are worse."""
+        """Keep the best of every size, dominated or not: a way to a better program may lead through
+        larger ones that are worse."""
         shelf = self.shelf.setdefault(individual.n_ops, [])
         if individual not in shelf:
             shelf.append(individual)
@@ -330,9 +458,13 @@ class _Search:
     # --- constants
 
     def fitted(self, programs):
-        """Programs with fitted constants: a quick fit from several starts, and a longer one for those that promise something."""
+        """Programs with fitted constants: a quick fit from several starts, and a longer one for
+        those that promise something."""
         if self.method == "cma":
-            return [polished_by_cma(p, self.training, 200, self.generator) if len(p.constants) else p for p in programs]
+            return [
+                polished_by_cma(p, self.training, 200, self.generator) if len(p.constants) else p
+                for p in programs
+            ]
         fitted = list(programs)
         adjustable = [i for i, p in enumerate(programs) if len(p.constants)]
         starts = self.starts([programs[i] for i in adjustable])
@@ -340,11 +472,22 @@ class _Search:
         quick = fit(repeated, starts, self.few, steps=QUICK_STEPS, rounds=0)
         longer = []
         for place, i in enumerate(adjustable):
-            fitted[i], error = min(quick[place * STARTS:(place + 1) * STARTS], key=lambda pair: pair[1])
+            fitted[i], error = min(
+                quick[place * STARTS : (place + 1) * STARTS], key=lambda pair: pair[1]
+            )
             if error < PROMISING * self.champion_error(programs[i].n_ops):
                 longer.append(i)
-        for i, (program, _) in zip(longer, fit([fitted[i] for i in longer], [fitted[i].constants for i in longer], self.few, steps=STEPS,
-                                               rounds=ROUNDS), strict=True):
+        for i, (program, _) in zip(
+            longer,
+            fit(
+                [fitted[i] for i in longer],
+                [fitted[i].constants for i in longer],
+                self.few,
+                steps=STEPS,
+                rounds=ROUNDS,
+            ),
+            strict=True,
+        ):
             fitted[i] = program
         return fitted
 
@@ -355,11 +498,20 @@ class _Search:
         code, ends, inherited = packed(programs)
         guesses = random_constants(self.generator, (len(programs), GUESSES, inherited.shape[1]))
         errors = np.empty(len(programs) * GUESSES)
-        program_errors(np.repeat(code, GUESSES, axis=0), np.repeat(ends, GUESSES, axis=0), guesses.reshape(len(errors), -1), *self.few,
-                       errors)
-        order = np.argsort(errors.reshape(-1, GUESSES), axis=1, kind="stable")[:, :STARTS - 1]
+        program_errors(
+            np.repeat(code, GUESSES, axis=0),
+            np.repeat(ends, GUESSES, axis=0),
+            guesses.reshape(len(errors), -1),
+            *self.few,
+            errors,
+        )
+        order = np.argsort(errors.reshape(-1, GUESSES), axis=1, kind="stable")[:, : STARTS - 1]
         chosen = np.take_along_axis(guesses, order[:, :, None], axis=1)
-        return [row[:len(p.constants)] for p, first, rows in zip(programs, inherited, chosen, strict=True) for row in (first, *rows)]
+        return [
+            row[: len(p.constants)]
+            for p, first, rows in zip(programs, inherited, chosen, strict=True)
+            for row in (first, *rows)
+        ]
 
     # --- the front
 
@@ -368,7 +520,8 @@ class _Search:
         return min((e for n, (e, _) in self.champions.items() if n <= n_ops), default=math.inf)
 
     def consider(self, individual):
-        """Take a program into the front if, polished and on new points, it is better than all that are no larger."""
+        """Take a program into the front if, polished and on new points, it is better than all that
+        are no larger."""
         n_ops, limit = individual.n_ops, self.champion_error(individual.n_ops)
         if individual.polished or not individual.error < 1.05 * limit:
             return
@@ -376,7 +529,9 @@ class _Search:
         program, error = self.validated(individual)
         if error < 0.99 * limit:
             individual.program = program
-            self.champions = {n: pair for n, pair in self.champions.items() if n < n_ops or pair[0] < error}
+            self.champions = {
+                n: pair for n, pair in self.champions.items() if n < n_ops or pair[0] < error
+            }
             self.champions[n_ops] = error, program
             self.history.append([self.evaluations, n_ops, error])
 
@@ -384,10 +539,18 @@ class _Search:
         """The program with polished constants, and its error on the validation points."""
         program = individual.program
         if len(program.constants):
-            (program, _), = fit([program], [program.constants], self.training, steps=POLISH_STEPS, rounds=POLISH_ROUNDS)
+            ((program, _),) = fit(
+                [program],
+                [program.constants],
+                self.training,
+                steps=POLISH_STEPS,
+                rounds=POLISH_ROUNDS,
+            )
         if self.float32 is not None and (np.abs(program.constants) < FLOAT32_MAX).all():
             program, error = rounded_to_float32(program, self.float32)
-            return program, error if max_errors([program], *self.validation)[0] < math.inf else math.inf
+            return program, error if max_errors([program], *self.validation)[
+                0
+            ] < math.inf else math.inf
         candidates = [program, individual.program]
         errors = max_errors(candidates, *self.validation)
         best = int(np.argmin(errors))
@@ -395,11 +558,21 @@ class _Search:
 
     def front(self, stopped):
         pairs = sorted((n, e, p) for n, (e, p) in self.champions.items())
-        errors, arithmetic = [e for _, e, _ in pairs], "float64" if self.float32 is None else "float32"
+        errors, arithmetic = (
+            [e for _, e, _ in pairs],
+            "float64" if self.float32 is None else "float32",
+        )
         if hasattr(self.problem.target, "exact") and self.float32 is None and stopped != "running":
             errors, arithmetic = [self.exact_error(p) for _, _, p in pairs], "long double"
-        return Front(tuple(p for _, _, p in pairs), np.array(errors, np.float64), np.array([n for n, _, _ in pairs], np.int64),
-                     self.evaluations, np.array(self.history, np.float64).reshape(-1, 3), stopped, arithmetic)
+        return Front(
+            tuple(p for _, _, p in pairs),
+            np.array(errors, np.float64),
+            np.array([n for n, _, _ in pairs], np.int64),
+            self.evaluations,
+            np.array(self.history, np.float64).reshape(-1, 3),
+            stopped,
+            arithmetic,
+        )
 
     def exact_error(self, program):
         """The largest error on the validation points, in long double."""
@@ -418,15 +591,18 @@ def in_long_double(program, x):
     return registers[-1]
 
 
-# --- selection: NSGA-II ------------------------------------------------------------------------------------------------------------
+# --- selection: NSGA-II ---------------------------------------------------------------------------
 
 
 def survivors(pool, count):
-    """The best `count` individuals: by non-dominated fronts of (n_ops, error), and within the last front by crowding distance."""
+    """The best `count` individuals: by non-dominated fronts of (n_ops, error), and within the last
+    front by crowding distance."""
     chosen, rest = [], sorted(pool, key=lambda ind: (ind.n_ops, ind.error))
     while rest and len(chosen) < count:
         layer, others, least = [], [], math.inf
-        for individual in rest:  # sorted: one is dominated exactly if an earlier one has no larger error
+        for (
+            individual
+        ) in rest:  # sorted: one is dominated exactly if an earlier one has no larger error
             (layer if individual.error < least else others).append(individual)
             least = min(least, individual.error)
         room = count - len(chosen)
@@ -436,17 +612,21 @@ def survivors(pool, count):
 
 
 def least_crowded(layer, count):
-    """Of a non-dominated front sorted by n_ops, the `count` individuals whose neighbours are farthest; its ends first."""
+    """Of a non-dominated front sorted by n_ops, the `count` individuals whose neighbours are
+    farthest; its ends first."""
     n_ops = np.array([ind.n_ops for ind in layer], np.float64)
     quality = np.array([math.log10(max(ind.error, 1e-300)) for ind in layer])
     distance = np.full(len(layer), np.inf)
     for values in (n_ops, quality):
         spread = abs(values[-1] - values[0]) or 1.0
-        distance[1:-1] = np.where(np.isinf(distance[1:-1]), 0, distance[1:-1]) + np.abs(values[2:] - values[:-2]) / spread
+        distance[1:-1] = (
+            np.where(np.isinf(distance[1:-1]), 0, distance[1:-1])
+            + np.abs(values[2:] - values[:-2]) / spread
+        )
     return [layer[i] for i in np.argsort(-distance, kind="stable")[:count]]
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_ops(ops):
@@ -454,7 +634,9 @@ def _checked_ops(ops):
         raise ValueError(f"ops must be a sequence of names (got {ops!r})")
     unknown = [op for op in ops if op not in OPERATIONS]
     if unknown or not ops:
-        raise ValueError(f"ops must be some of {', '.join(OPERATIONS)} (got {', '.join(unknown) or 'none'})")
+        raise ValueError(
+            f"ops must be some of {', '.join(OPERATIONS)} (got {', '.join(unknown) or 'none'})"
+        )
     return [OPERATIONS.index(op) for op in dict.fromkeys(ops)]
 
 
@@ -475,7 +657,9 @@ def _checked_population(population):
     try:
         parents, children = population
     except (TypeError, ValueError):
-        raise TypeError(f"population must be a pair (parents, children) (got {population!r})") from None
+        raise TypeError(
+            f"population must be a pair (parents, children) (got {population!r})"
+        ) from None
     return checked_count("parents", parents), checked_count("children", children)
 
 
@@ -494,7 +678,9 @@ def _checked_limits(budget, time_limit):
         try:
             time_limit = float(time_limit)
         except (TypeError, ValueError):
-            raise TypeError(f"time_limit must be a number of seconds (got {time_limit!r})") from None
+            raise TypeError(
+                f"time_limit must be a number of seconds (got {time_limit!r})"
+            ) from None
         if not time_limit > 0:
             raise ValueError(f"time_limit must be positive (got {time_limit})")
     return budget, time_limit
@@ -505,5 +691,7 @@ def _checked_init(init):
         return []
     programs = list(init.programs) if isinstance(init, Front) else init
     if not isinstance(programs, (list, tuple)) or not all(isinstance(p, Program) for p in programs):
-        raise TypeError(f"init must be a Front or a sequence of programs (got {type(init).__name__})")
+        raise TypeError(
+            f"init must be a Front or a sequence of programs (got {type(init).__name__})"
+        )
     return list(programs)

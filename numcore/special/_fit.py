@@ -1,12 +1,15 @@
-"""The best constants of a program: Levenberg–Marquardt steps inside Lawson's reweighting, or CMA-ES.
+"""The best constants of a program: Levenberg–Marquardt steps inside Lawson's reweighting, or
+CMA-ES.
 
-Wanted are constants c that minimise max_j w_j |p(x_j; c) - f(x_j)|. Lawson's iteration replaces the maximum by weighted sums of squares,
-sum_j l_j w_j² (p(x_j; c) - f(x_j))², and multiplies each l_j by its error after every round, so that the weight gathers where the error is
-largest. Each sum is minimised by Levenberg–Marquardt steps. The derivatives by all constants come from one sweep back through the
-program, at the cost of about three evaluations whatever their number.
+Wanted are constants c that minimise max_j w_j |p(x_j; c) - f(x_j)|. Lawson's iteration replaces the
+maximum by weighted sums of squares, sum_j l_j w_j² (p(x_j; c) - f(x_j))², and multiplies each l_j
+by its error after every round, so that the weight gathers where the error is largest. Each sum is
+minimised by Levenberg–Marquardt steps. The derivatives by all constants come from one sweep back
+through the program, at the cost of about three evaluations whatever their number.
 
-C. L. Lawson, "Contributions to the theory of linear least maximum approximation", 1961; J. J. Moré, "The Levenberg–Marquardt algorithm:
-implementation and theory", 1978; N. Hansen, "The CMA evolution strategy: a tutorial", arXiv 1604.00772.
+C. L. Lawson, "Contributions to the theory of linear least maximum approximation", 1961; J. J. Moré,
+"The Levenberg–Marquardt algorithm: implementation and theory", 1978; N. Hansen, "The CMA evolution
+strategy: a tutorial", arXiv 1604.00772.
 """
 
 import math
@@ -17,7 +20,16 @@ import numpy as np
 from ..dispatch import checked_dtype
 from ..kernel import kernel
 from ..random import key_from_rng
-from ._program import DIV, Program, max_errors, packed, program_errors, program_values, run_instruction, within
+from ._program import (
+    DIV,
+    Program,
+    max_errors,
+    packed,
+    program_errors,
+    program_values,
+    run_instruction,
+    within,
+)
 
 MAX_CONSTANTS = 32
 N_POINTS, FLOAT32_POINTS = 513, 1 << 13
@@ -25,7 +37,19 @@ ERRORS = ("relative", "absolute", "ulp32")
 GUESSES, RESTARTS, FINALISTS = 4096, 32, 4
 
 
-def minimize_error(program, target, interval, *, method="lm", error="relative", eps=0.0, max_iter=200, dtype=np.float64, reach=2, rng=None):
+def minimize_error(
+    program,
+    target,
+    interval,
+    *,
+    method="lm",
+    error="relative",
+    eps=0.0,
+    max_iter=200,
+    dtype=np.float64,
+    reach=2,
+    rng=None,
+):
     """The program with the constants that minimise its largest error.
 
     Parameters
@@ -33,21 +57,24 @@ def minimize_error(program, target, interval, *, method="lm", error="relative", 
     program : Program
         Its constants are where the search starts.
     target : callable
-        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to about one unit in the last place.
+        The function, from float64 arrays of shape (n,) to float64 arrays of shape (n,), accurate to
+        about one unit in the last place.
     interval : (float, float)
         Finite bounds, lo < hi.
     method : {"lm", "cma"}
-        Levenberg–Marquardt steps with Lawson's reweighting, or the evolution strategy CMA-ES, which is slower and needs no derivatives
-        (package `cma`, ``pip install numcore-kernels[evolve]``).
+        Levenberg–Marquardt steps with Lawson's reweighting, or the evolution strategy CMA-ES, which
+        is slower and needs no derivatives (package `cma`, ``pip install numcore-kernels[evolve]``).
     error : {"relative", "absolute", "ulp32"}
-        ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32 at f.
+        ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32
+        at f.
     eps : float
         For relative errors of functions with zeros.
     max_iter : int
         Rounds of reweighting, or generations of CMA-ES.
     dtype : float64 or float32
-        float32 rounds the constants to it and goes on, one constant at a time, to neighbouring float32 numbers as long as that
-        lowers the largest error of the program evaluated in float32.
+        float32 rounds the constants to it and goes on, one constant at a time, to neighbouring
+        float32 numbers as long as that lowers the largest error of the program evaluated in
+        float32.
     reach : int
         How many units in the last place that goes in one step.
     rng : None, int or numpy.random.Generator
@@ -56,21 +83,22 @@ def minimize_error(program, target, interval, *, method="lm", error="relative", 
     Returns
     -------
     Program
-        With the same code. It is no worse than the given program on the points of the search, 513 Chebyshev points.
+        With the same code. It is no worse than the given program on the points of the search, 513
+        Chebyshev points.
 
     Raises
     ------
     ValueError
-        Bad bounds or options, a target that is not finite on the interval, relative error at a zero of the target with eps = 0, more
-        than 32 constants.
+        Bad bounds or options, a target that is not finite on the interval, relative error at a zero
+        of the target with eps = 0, more than 32 constants.
     TypeError
-        `program` is no Program, `target` no function from arrays to arrays of their shape, or `dtype` another type.
+        `program` is no Program, `target` no function from arrays to arrays of their shape, or
+        `dtype` another type.
     ImportError
         CMA-ES is asked for and not installed.
 
-    References
-    ----------
-    C. L. Lawson, "Contributions to the theory of linear least maximum approximation", 1961. E. Real et al., arXiv 2312.08472.
+    References ---------- C. L. Lawson, "Contributions to the theory of linear least maximum
+    approximation", 1961. E. Real et al., arXiv 2312.08472.
 
     Examples
     --------
@@ -99,22 +127,46 @@ def minimize_error(program, target, interval, *, method="lm", error="relative", 
         candidates.append(polished_by_cma(program, points, max_iter, random))
     elif own:
         few = problem.points(N_POINTS // 8 + 1)
-        begun = fit([program] * RESTARTS, starts(program, few, RESTARTS, GUESSES, random), few, steps=100, rounds=1)
+        begun = fit(
+            [program] * RESTARTS,
+            starts(program, few, RESTARTS, GUESSES, random),
+            few,
+            steps=100,
+            rounds=1,
+        )
         begun = [q for q, _ in sorted(begun, key=lambda pair: pair[1])[:FINALISTS]]
-        candidates += [q for q, _ in fit(begun, [q.constants for q in begun], points, steps=1000, rounds=max_iter)]
+        candidates += [
+            q
+            for q, _ in fit(
+                begun, [q.constants for q in begun], points, steps=1000, rounds=max_iter
+            )
+        ]
     best = candidates[int(np.argmin(max_errors(candidates, *points)))]
-    return rounded_to_float32(best, Float32Points(problem, FLOAT32_POINTS), reach)[0] if dtype == np.float32 else best
+    return (
+        rounded_to_float32(best, Float32Points(problem, FLOAT32_POINTS), reach)[0]
+        if dtype == np.float32
+        else best
+    )
 
 
 def starts(program, points, count, guesses, random):
-    """Where the search for constants begins: the given ones, and the best of many guesses, a quarter of them near the given ones."""
+    """Where the search for constants begins: the given ones, and the best of many guesses, a
+    quarter of them near the given ones."""
     given = program.constants
     near = given * (1 + 0.3 * random.standard_normal((guesses // 4, len(given))))
-    constants = np.concatenate([near, random_constants(random, (guesses - guesses // 4, len(given)))])
+    constants = np.concatenate(
+        [near, random_constants(random, (guesses - guesses // 4, len(given)))]
+    )
     code, ends, _ = packed([program])
     errors = np.empty(guesses)
-    program_errors(np.repeat(code, guesses, axis=0), np.repeat(ends, guesses, axis=0), constants, *points, errors)
-    return np.concatenate([given[None], constants[np.argsort(errors, kind="stable")[:count - 1]]])
+    program_errors(
+        np.repeat(code, guesses, axis=0),
+        np.repeat(ends, guesses, axis=0),
+        constants,
+        *points,
+        errors,
+    )
+    return np.concatenate([given[None], constants[np.argsort(errors, kind="stable")[: count - 1]]])
 
 
 def random_constants(random, shape):
@@ -122,7 +174,7 @@ def random_constants(random, shape):
     return np.exp2(random.uniform(-4, 4, shape)) * np.where(random.random(shape) < 0.5, -1, 1)
 
 
-# --- the problem -------------------------------------------------------------------------------------------------------------------
+# --- the problem ----------------------------------------------------------------------------------
 
 
 class Problem:
@@ -164,18 +216,26 @@ class Problem:
         if self.eps == 0:
             zero[1:] |= np.signbit(f[1:]) != np.signbit(f[:-1])
         if zero.any():
-            raise ValueError(f"relative error needs eps > 0 where target has a zero (got f({x[zero][0]}) = {f[zero][0]})")
+            raise ValueError(
+                f"relative error needs eps > 0 where target has a zero (got f({x[zero][0]}) = "
+                f"{f[zero][0]})"
+            )
         return x, f, 1 / size
 
     def values(self, x):
         with np.errstate(all="ignore"):
             f = np.asarray(self.target(x.copy()))
         if f.shape != x.shape or f.dtype.kind not in "iuf":
-            raise TypeError(f"target must return an array of real numbers of shape {x.shape} (got {f.dtype} of shape {f.shape})")
+            raise TypeError(
+                f"target must return an array of real numbers of shape {x.shape} (got {f.dtype} of "
+                f"shape {f.shape})"
+            )
         f = f.astype(np.float64)
         bad = ~np.isfinite(f)
         if bad.any():
-            raise ValueError(f"target must be finite on the interval (got f({x[bad][0]}) = {f[bad][0]})")
+            raise ValueError(
+                f"target must be finite on the interval (got f({x[bad][0]}) = {f[bad][0]})"
+            )
         return f
 
 
@@ -206,7 +266,7 @@ def checked_count(name, value, least=1):
     return value
 
 
-# --- Levenberg–Marquardt with Lawson's reweighting ----------------------------------------------------------------------------------
+# --- Levenberg–Marquardt with Lawson's reweighting ------------------------------------------------
 
 
 def fit(programs, starts, points, *, steps, rounds):
@@ -231,22 +291,27 @@ def fit(programs, starts, points, *, steps, rounds):
     code, ends, constants = packed(programs)
     counts = np.array([len(q.constants) for q in programs], np.int32)
     for row, start in zip(constants, starts, strict=True):
-        row[:len(start)] = start
+        row[: len(start)] = start
     errors = np.empty(len(programs))
     fit_programs(code, ends, counts, constants, *points, steps, rounds, errors)
-    return [(q.with_constants(row[:n]) if np.isfinite(row[:n]).all() else q, float(e))
-            for q, row, n, e in zip(programs, constants, counts, errors, strict=True)]
+    return [
+        (q.with_constants(row[:n]) if np.isfinite(row[:n]).all() else q, float(e))
+        for q, row, n, e in zip(programs, constants, counts, errors, strict=True)
+    ]
 
 
-# --- CMA-ES ------------------------------------------------------------------------------------------------------------------------
+# --- CMA-ES ---------------------------------------------------------------------------------------
 
 
 def polished_by_cma(program, points, max_iter, random):
-    """The program with constants found by CMA-ES: 128 candidates in a generation, stopped when half of all have brought nothing."""
+    """The program with constants found by CMA-ES: 128 candidates in a generation, stopped when half
+    of all have brought nothing."""
     try:
         import cma
     except ImportError:
-        raise ImportError("CMA-ES needs the package cma: pip install numcore-kernels[evolve]") from None
+        raise ImportError(
+            "CMA-ES needs the package cma: pip install numcore-kernels[evolve]"
+        ) from None
     if len(program.constants) < 2:  # it needs two dimensions
         return program
     code, ends, constants = packed([program] * 128)
@@ -255,8 +320,17 @@ def polished_by_cma(program, points, max_iter, random):
     best, best_error = program.constants, max_errors([program], *points)[0]
 
     # `randn` and a seed of NaN keep it from touching NumPy's global random state.
-    search = cma.CMAEvolutionStrategy(program.constants / scale, 0.1, {
-        "popsize": 128, "verbose": -9, "seed": math.nan, "randn": lambda *shape: random.standard_normal(shape), "maxiter": max_iter})
+    search = cma.CMAEvolutionStrategy(
+        program.constants / scale,
+        0.1,
+        {
+            "popsize": 128,
+            "verbose": -9,
+            "seed": math.nan,
+            "randn": lambda *shape: random.standard_normal(shape),
+            "maxiter": max_iter,
+        },
+    )
     since = 0
     for generation in range(max_iter):
         candidates = np.array(search.ask())
@@ -271,7 +345,7 @@ def polished_by_cma(program, points, max_iter, random):
     return program.with_constants(best)
 
 
-# --- constants in float32 ----------------------------------------------------------------------------------------------------------
+# --- constants in float32 -------------------------------------------------------------------------
 
 
 class Float32Points:
@@ -296,7 +370,8 @@ class Float32Points:
 
 
 def rounded_to_float32(program, points, reach=2):
-    """The program with float32 constants, and its error in float32, after a search of their neighbours for the smallest one."""
+    """The program with float32 constants, and its error in float32, after a search of their
+    neighbours for the smallest one."""
     with np.errstate(over="ignore"):
         constants = program.constants.astype(np.float32)
     if not np.isfinite(constants).all():
@@ -308,7 +383,9 @@ def rounded_to_float32(program, points, reach=2):
             rows = np.repeat(constants[None], 2 * reach, axis=0)
             for half, end in ((rows[:reach], -np.inf), (rows[reach:], np.inf)):
                 for step, row in enumerate(half):
-                    row[i] = np.nextafter(half[step - 1, i] if step else constants[i], np.float32(end))
+                    row[i] = np.nextafter(
+                        half[step - 1, i] if step else constants[i], np.float32(end)
+                    )
             rows = rows[np.isfinite(rows).all(axis=1)]
             errors = points.errors(program, rows)
             if errors.min() < best:
@@ -316,7 +393,7 @@ def rounded_to_float32(program, points, reach=2):
     return program.with_constants(constants.astype(np.float64)), float(best)
 
 
-# --- kernel ------------------------------------------------------------------------------------------------------------------------
+# --- kernel ---------------------------------------------------------------------------------------
 
 BOLD_STEPS = 8
 ENOUGH = 1.005  # largest error over its lower bound, where reweighting ends
@@ -351,8 +428,15 @@ def run_forward(registers, code, i, rows, k, constants):
             registers[1 + r, j] = constants[r]
     for s in range(rows):
         last = k + s
-        run_instruction(registers, last + 1, code[i, s, 0], within(code[i, s, 1], last), within(code[i, s, 2], last),
-                        within(code[i, s, 3], last), n)
+        run_instruction(
+            registers,
+            last + 1,
+            code[i, s, 0],
+            within(code[i, s, 1], last),
+            within(code[i, s, 2], last),
+            within(code[i, s, 3], last),
+            n,
+        )
 
 
 def run_backward(registers, adjoints, code, i, rows, k, result, weight):
@@ -365,7 +449,11 @@ def run_backward(registers, adjoints, code, i, rows, k, result, weight):
         adjoints[result, j] = weight[j]
     for s in range(rows - 1, -1, -1):
         opcode, to, last = code[i, s, 0], k + s + 1, k + s
-        a, b, c = within(code[i, s, 1], last), within(code[i, s, 2], last), within(code[i, s, 3], last)
+        a, b, c = (
+            within(code[i, s, 1], last),
+            within(code[i, s, 2], last),
+            within(code[i, s, 3], last),
+        )
         if opcode < 2:
             sign = 1.0 if opcode == 0 else -1.0
             for j in range(n):
@@ -388,9 +476,11 @@ def run_backward(registers, adjoints, code, i, rows, k, result, weight):
 
 
 def orthogonalise(rows, size, right, triangle, projection, scale):
-    """Modified Gram–Schmidt: the derivatives J, a column in each row from 1 to size, become QR, and `right` loses its part Q Qᵀ right.
+    """Modified Gram–Schmidt: the derivatives J, a column in each row from 1 to size, become QR, and
+    `right` loses its part Q Qᵀ right.
 
-    Normal equations would square the condition of J, and good programs have constants that nearly make up for one another.
+    Normal equations would square the condition of J, and good programs have constants that nearly
+    make up for one another.
     """
     n = rows.shape[1]
     for r in range(size):
@@ -410,9 +500,11 @@ def orthogonalise(rows, size, right, triangle, projection, scale):
 
 
 def damped_step(triangle, projection, scale, damping, size, work, step):
-    """The step that minimises |triangle step - projection|² + damping |scale step|², and the decrease that it promises.
+    """The step that minimises |triangle step - projection|² + damping |scale step|², and the
+    decrease that it promises.
 
-    The rows of sqrt(damping) scale are rotated into a copy of the triangle, one after the other; work[:, size] is the right side.
+    The rows of sqrt(damping) scale are rotated into a copy of the triangle, one after the other;
+    work[:, size] is the right side.
     """
     for r in range(size):
         for c in range(r, size):
@@ -444,11 +536,29 @@ def damped_step(triangle, projection, scale, damping, size, work, step):
     return promised
 
 
-def curvature_step(registers, basis, result, target, sensitivity, lawson, residual, triangle, scale, damping, size, work, step, second,
-                   bend, curvature):
-    """second = the correction of `step` for the curvature along it; whether it is smaller than the step, so that it can be trusted.
+def curvature_step(
+    registers,
+    basis,
+    result,
+    target,
+    sensitivity,
+    lawson,
+    residual,
+    triangle,
+    scale,
+    damping,
+    size,
+    work,
+    step,
+    second,
+    bend,
+    curvature,
+):
+    """second = the correction of `step` for the curvature along it; whether it is smaller than the
+    step, so that it can be trusted.
 
-    The registers are those after PROBE of the step. What the residual has there beyond its linear part is half its second derivative.
+    The registers are those after PROBE of the step. What the residual has there beyond its linear
+    part is half its second derivative.
     """
     n = registers.shape[1]
     for r in range(size):
@@ -456,7 +566,10 @@ def curvature_step(registers, basis, result, target, sensitivity, lawson, residu
         for c in range(r, size):
             bend[r] += triangle[r, c] * step[c]
     for j in range(n):
-        e = sensitivity[j] * (registers[result, j] - target[j]) - math.sqrt(lawson[j]) * residual[0, j]
+        e = (
+            sensitivity[j] * (registers[result, j] - target[j])
+            - math.sqrt(lawson[j]) * residual[0, j]
+        )
         slope = 0.0
         for r in range(size):
             slope += basis[1 + r, j] * bend[r]
@@ -490,23 +603,65 @@ def reweight(lawson, residual, largest):
         lawson[j] *= n / total
 
 
-@kernel("in int32 code[p, m, 4]; in int32 ends[p, 2]; in int32 counts[p]; inout float64 constants[p, k]; in float64 x[n]; "
-        "in float64 target[n]; in float64 weight[n]; int32 steps; int32 rounds; out float64 error[p]; "
-        "scratch float64 registers[k+m+1, n]; scratch float64 adjoints[k+m+1, n]; scratch float64 residual[1, n]; "
-        "scratch float64 lawson[n]; scratch float64 sensitivity[n]; scratch float64 right[1, n]; scratch float64 triangle[k, k]; "
-        "scratch float64 work[k+1, k+1]; scratch float64 projection[k]; scratch float64 scale[k]; scratch float64 step[k]; "
-        "scratch float64 second[k]; scratch float64 bend[k]; scratch float64 curvature[1, n]; scratch float64 trial[k]; "
-        "scratch float64 best[k]",
-        split="p", gpu="warp", threads=32, shared="8*n*k+24*n+16*k*k+80*k+8", grain="1", twin_tolerance={"float64": 1e-6})
-def fit_programs(code, ends, counts, constants, x, target, weight, steps, rounds, error, registers, adjoints, residual, lawson,
-                 sensitivity, right, triangle, work, projection, scale, step, second, bend, curvature, trial, best, start, stop):
-    """constants[i] ← those that minimise error[i] = max over j of weight[j] |program i at x[j] - target[j]|, begun at constants[i].
+@kernel(
+    "in int32 code[p, m, 4]; in int32 ends[p, 2]; in int32 counts[p]; "
+    "inout float64 constants[p, k]; in float64 x[n]; "
+    "in float64 target[n]; in float64 weight[n]; int32 steps; int32 rounds; out float64 error[p]; "
+    "scratch float64 registers[k+m+1, n]; scratch float64 adjoints[k+m+1, n]; "
+    "scratch float64 residual[1, n]; "
+    "scratch float64 lawson[n]; scratch float64 sensitivity[n]; scratch float64 right[1, n]; "
+    "scratch float64 triangle[k, k]; "
+    "scratch float64 work[k+1, k+1]; scratch float64 projection[k]; scratch float64 scale[k]; "
+    "scratch float64 step[k]; "
+    "scratch float64 second[k]; scratch float64 bend[k]; scratch float64 curvature[1, n]; "
+    "scratch float64 trial[k]; "
+    "scratch float64 best[k]",
+    split="p",
+    gpu="warp",
+    threads=32,
+    shared="8*n*k+24*n+16*k*k+80*k+8",
+    grain="1",
+    twin_tolerance={"float64": 1e-6},
+)
+def fit_programs(
+    code,
+    ends,
+    counts,
+    constants,
+    x,
+    target,
+    weight,
+    steps,
+    rounds,
+    error,
+    registers,
+    adjoints,
+    residual,
+    lawson,
+    sensitivity,
+    right,
+    triangle,
+    work,
+    projection,
+    scale,
+    step,
+    second,
+    bend,
+    curvature,
+    trial,
+    best,
+    start,
+    stop,
+):
+    """constants[i] ← those that minimise error[i] = max over j of weight[j] |program i at x[j] -
+    target[j]|, begun at constants[i].
 
-    `steps` Levenberg–Marquardt steps with the second-order correction of Transtrum and Sethna, which follows bent valleys; then, if
-    there are to be rounds, a few undamped steps whatever the error does in between, since a valley can be too narrow and bent to
-    be walked along; then `rounds` times: lawson *= |residual|, and two more steps. The best constants seen are kept.
-    The weighted mean square is a lower bound of the squared minimax error, exactly so where constants enter linearly: rounds end
-    where the largest error comes near it.
+    `steps` Levenberg–Marquardt steps with the second-order correction of Transtrum and Sethna,
+    which follows bent valleys; then, if there are to be rounds, a few undamped steps whatever the
+    error does in between, since a valley can be too narrow and bent to be walked along; then
+    `rounds` times: lawson *= |residual|, and two more steps. The best constants seen are kept. The
+    weighted mean square is a lower bound of the squared minimax error, exactly so where constants
+    enter linearly: rounds end where the largest error comes near it.
     """
     k, n = constants.shape[1], x.shape[0]
     for j in range(n):
@@ -533,7 +688,8 @@ def fit_programs(code, ends, counts, constants, x, target, weight, steps, rounds
                 cost += lawson[j] * residual[0, j] * residual[0, j]
             if largest < least:
                 least = largest
-            current = True  # whether residual and registers are those of constants[i], and derivatives are not
+            # whether residual and registers are those of constants[i], and derivatives are not
+            current = True
             for _ in range(steps if lap == 0 else BOLD_STEPS if bold else 2):
                 if current:
                     for j in range(n):
@@ -546,8 +702,24 @@ def fit_programs(code, ends, counts, constants, x, target, weight, steps, rounds
                 for r in range(size):
                     trial[r] = constants[i, r] - PROBE * step[r]
                 run_forward(registers, code, i, rows, k, trial)
-                if curvature_step(registers, adjoints, result, target, sensitivity, lawson, residual, triangle, scale, damping, size, work,
-                                  step, second, bend, curvature):
+                if curvature_step(
+                    registers,
+                    adjoints,
+                    result,
+                    target,
+                    sensitivity,
+                    lawson,
+                    residual,
+                    triangle,
+                    scale,
+                    damping,
+                    size,
+                    work,
+                    step,
+                    second,
+                    bend,
+                    curvature,
+                ):
                     for r in range(size):
                         trial[r] = constants[i, r] - step[r] - second[r]
                 else:
@@ -566,7 +738,10 @@ def fit_programs(code, ends, counts, constants, x, target, weight, steps, rounds
                         break
                     continue
                 trust = 2.0 * min((cost - trial_cost) / promised, 1.0) - 1.0
-                damping, growth = max(damping * max(0.1, 1.0 - trust * trust * trust), LEAST_DAMPING), 2.0
+                damping, growth = (
+                    max(damping * max(0.1, 1.0 - trust * trust * trust), LEAST_DAMPING),
+                    2.0,
+                )
                 converged = trial_cost > (1.0 - 1e-6) * cost and damping < 1e-15
                 cost = trial_cost
                 for r in range(size):
@@ -581,7 +756,9 @@ def fit_programs(code, ends, counts, constants, x, target, weight, steps, rounds
                 if bold:
                     damping = LEAST_DAMPING
             damping, growth = LEAST_DAMPING if lap == 0 else min(damping, 1.0), 2.0
-            if not bold and (not cost < np.inf or cost == 0.0 or least * least * n < ENOUGH * ENOUGH * cost):
+            if not bold and (
+                not cost < np.inf or cost == 0.0 or least * least * n < ENOUGH * ENOUGH * cost
+            ):
                 break
         for r in range(size):
             constants[i, r] = best[r]

@@ -1,7 +1,8 @@
-"""Mutations of programs: their graphs are grown, shrunk and rewired, until the function that they compute is another one.
+"""Mutations of programs: their graphs are grown, shrunk and rewired, until the function that they
+compute is another one.
 
-The set of mutations and their weights are those of E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art
-Mathematical Functions", arXiv 2312.08472.
+The set of mutations and their weights are those of E. Real et al., "AutoNumerics-Zero: Automated
+Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
 """
 
 import math
@@ -11,10 +12,13 @@ from ._program import ADD, DIV, FMA, MUL, SUB, operands, simplified
 INSERT, REMOVE, SWITCH, RANDOMISE = range(4)
 WEIGHTS = (1, 2, 3, 3)
 NEW_CONSTANT = 0.4  # chance that a free port gets a new constant and not a vertex that is there
-MORE = 0.5  # chance of one more mutation: a better program can be several away, with worse ones in between
+# chance of one more mutation: a better program can be several away, with worse ones in between
+MORE = 0.5
 ATTEMPTS = 50
 GOLDEN = (math.sqrt(5) - 1) / 2
-PROBES = tuple(math.fmod(i * GOLDEN, 1.0) for i in range(1, 5))  # places in the interval where functions are told apart
+PROBES = tuple(
+    math.fmod(i * GOLDEN, 1.0) for i in range(1, 5)
+)  # places in the interval where functions are told apart
 
 
 class Vertex:
@@ -39,8 +43,13 @@ def program_of(root):
     order = below(root)
     constants = [v for v in order if v.value is not None]
     rows = [v for v in order if v.opcode is not None]
-    number = {id(v): i for i, v in enumerate(constants, 1)} | {id(v): i for i, v in enumerate(rows, 1 + len(constants))}
-    return simplified([[v.opcode, *(number.get(id(u), 0) for u in v.inputs)] for v in rows], [v.value for v in constants])
+    number = {id(v): i for i, v in enumerate(constants, 1)} | {
+        id(v): i for i, v in enumerate(rows, 1 + len(constants))
+    }
+    return simplified(
+        [[v.opcode, *(number.get(id(u), 0) for u in v.inputs)] for v in rows],
+        [v.value for v in constants],
+    )
 
 
 def below(root):
@@ -83,7 +92,11 @@ def mutated(program, operations, max_ops, places, random):
     root, fresh, found = graph_of(program), False, (program, key or program, False)
     for _ in range(ATTEMPTS):
         operation_vertices = [v for v in below(root) if v.opcode is not None]
-        kind = random.choices((INSERT, REMOVE, SWITCH, RANDOMISE), WEIGHTS)[0] if operation_vertices else INSERT
+        kind = (
+            random.choices((INSERT, REMOVE, SWITCH, RANDOMISE), WEIGHTS)[0]
+            if operation_vertices
+            else INSERT
+        )
         if kind == INSERT:
             insert(root, operations, random)
         elif kind == REMOVE:
@@ -160,7 +173,8 @@ def _constant(random, low, high):
 
 
 def fingerprint(program, places):
-    """What the program computes at a few places with fixed constants, to nine digits; None where that is not finite."""
+    """What the program computes at a few places with fixed constants, to nine digits; None where
+    that is not finite."""
     values = []
     fixed = [1 + math.fmod(i * GOLDEN, 1.0) for i in range(1, 1 + len(program.constants))]
     rows = program.code.tolist()

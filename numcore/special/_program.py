@@ -1,8 +1,10 @@
-"""Straight-line programs of one variable: data that can be checked, run on arrays, printed as source, and compiled.
+"""Straight-line programs of one variable: data that can be checked, run on arrays, printed as
+source, and compiled.
 
-A program has numbered registers: register 0 holds x, the next ones its constants, and each instruction writes one more. An instruction
-is a row (opcode, a, b, c) that reads earlier registers; the last register is the result. The kernels are register machines that take
-an instruction through a block of points at a time, so that no candidate of a search needs to be compiled.
+A program has numbered registers: register 0 holds x, the next ones its constants, and each
+instruction writes one more. An instruction is a row (opcode, a, b, c) that reads earlier registers;
+the last register is the result. The kernels are register machines that take an instruction through
+a block of points at a time, so that no candidate of a search needs to be compiled.
 """
 
 import functools
@@ -25,7 +27,7 @@ MAX_REGISTERS = 256  # as many as a thread of the CUDA bodies keeps
 BLOCK = 512  # points that an instruction is applied to at a time
 
 
-# --- programs ----------------------------------------------------------------------------------------------------------------------
+# --- programs -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,28 +37,30 @@ class Program:
     Parameters
     ----------
     code : int32 array of shape (n_instr, 4)
-        Rows (opcode, a, b, c): the opcodes are 0 ``a + b``, 1 ``a - b``, 2 ``a * b``, 3 ``a / b``, 4 ``a * b + c`` with one rounding;
-        a, b and c are registers. Register 0 is x, registers 1 to n_const the constants, register n_const + 1 + i the result of row i.
-        A row reads only registers before its own; c is 0 where it is not read. The last register is the result of the program.
+        Rows (opcode, a, b, c): the opcodes are 0 ``a + b``, 1 ``a - b``, 2 ``a * b``, 3 ``a / b``,
+        4 ``a * b + c`` with one rounding; a, b and c are registers. Register 0 is x, registers 1 to
+        n_const the constants, register n_const + 1 + i the result of row i. A row reads only
+        registers before its own; c is 0 where it is not read. The last register is the result of
+        the program.
     constants : float64 array of shape (n_const,)
         Finite numbers.
 
     Attributes
     ----------
     n_ops : int
-        Operations that depend on x and that the result depends on. What only combines constants is free: it can be done beforehand.
+        Operations that depend on x and that the result depends on. What only combines constants is
+        free: it can be done beforehand.
 
     Raises
     ------
     TypeError
         `code` does not hold integers, or `constants` no real numbers.
     ValueError
-        Another shape, an unknown opcode, a register that does not exist or is not written yet, a constant that is not finite, or
-        more than 256 registers.
+        Another shape, an unknown opcode, a register that does not exist or is not written yet, a
+        constant that is not finite, or more than 256 registers.
 
-    References
-    ----------
-    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
+    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
 
     Examples
     --------
@@ -91,8 +95,13 @@ class Program:
         return self.code.tobytes(), self.constants.tobytes()
 
     def __str__(self):
-        names = ["x", *map(repr, self.constants.tolist())] + [f"r{i}" for i in range(len(self.constants) + 1, self.n_registers)]
-        lines = [f"{names[len(self.constants) + 1 + i]} = {_expression(names, row, 'fma')}" for i, row in enumerate(self.code.tolist())]
+        names = ["x", *map(repr, self.constants.tolist())] + [
+            f"r{i}" for i in range(len(self.constants) + 1, self.n_registers)
+        ]
+        lines = [
+            f"{names[len(self.constants) + 1 + i]} = {_expression(names, row, 'fma')}"
+            for i, row in enumerate(self.code.tolist())
+        ]
         return "\n".join(lines or [names[-1]])
 
     def __repr__(self):
@@ -107,7 +116,10 @@ class Program:
     def n_ops(self):
         first = 1 + len(self.constants)
         rows = self.code.tolist()
-        varies, reached = [True] + [False] * (self.n_registers - 1), [False] * (self.n_registers - 1) + [True]
+        varies, reached = (
+            [True] + [False] * (self.n_registers - 1),
+            [False] * (self.n_registers - 1) + [True],
+        )
         for i, row in enumerate(rows, first):
             varies[i] = any(varies[r] for r in operands(row))
         for i, row in reversed(list(enumerate(rows, first))):
@@ -127,8 +139,9 @@ class Program:
         Returns
         -------
         ndarray
-            Of the shape, dtype and device of `x`. The constants are rounded to its dtype, and every operation rounds to it. Where an
-            operation has no value the result is NaN or infinite, without a warning.
+            Of the shape, dtype and device of `x`. The constants are rounded to its dtype, and every
+            operation rounds to it. Where an operation has no value the result is NaN or infinite,
+            without a warning.
 
         Raises
         ------
@@ -141,7 +154,9 @@ class Program:
             raise TypeError("x must be a NumPy or CuPy array (got None)")
         dtype = x.dtype.newbyteorder("=")
         if dtype not in (np.float32, np.float64):
-            raise TypeError(f"x must have dtype float32 or float64 (got {x.dtype}); convert it first")
+            raise TypeError(
+                f"x must have dtype float32 or float64 (got {x.dtype}); convert it first"
+            )
         flat = xp.ascontiguousarray(x, dtype=dtype).reshape(1, -1)
         y = xp.empty_like(flat)
         program_values(*(xp.asarray(a) for a in packed([self], dtype)), flat[0], y)
@@ -152,7 +167,9 @@ class Program:
         """The same code with other constants, as many."""
         constants = _checked_constants(constants)
         if constants.shape != self.constants.shape:
-            raise ValueError(f"constants must have shape {self.constants.shape} (got {constants.shape})")
+            raise ValueError(
+                f"constants must have shape {self.constants.shape} (got {constants.shape})"
+            )
         return _made(self.code, constants)
 
     def simplify(self):
@@ -161,18 +178,20 @@ class Program:
         Returns
         -------
         Program
-            Operations on constants alone are done, in float64; operations that repeat an earlier one, or that the result does not
-            depend on, and constants that are not used are gone.
+            Operations on constants alone are done, in float64; operations that repeat an earlier
+            one, or that the result does not depend on, and constants that are not used are gone.
         """
         return simplified(self.code.tolist(), self.constants.tolist())
 
     def fused(self):
-        """The program with multiplications joined to the additions and subtractions that follow them, as one operation with one rounding.
+        """The program with multiplications joined to the additions and subtractions that follow
+        them, as one operation with one rounding.
 
         Returns
         -------
         Program
-            A product is joined where nothing else reads it; ``a * b - c`` and ``c - a * b`` where a sign can be moved to a constant.
+            A product is joined where nothing else reads it; ``a * b - c`` and ``c - a * b`` where a
+            sign can be moved to a constant.
         """
         first, rows = 1 + len(self.constants), self.code.tolist()
         constants = self.constants.tolist()
@@ -180,7 +199,9 @@ class Program:
         for row in rows:
             for r in operands(row):
                 uses[r] += 1
-        graph = ["x", *(("constant", i, c) for i, c in enumerate(constants))] + [("row", i) for i in range(len(rows))]
+        graph = ["x", *(("constant", i, c) for i, c in enumerate(constants))] + [
+            ("row", i) for i in range(len(rows))
+        ]
         kept = []
 
         def negative(r):
@@ -190,7 +211,12 @@ class Program:
             opcode, a, b = row[0], row[1], row[2]
             kept.append((opcode, [graph[r] for r in operands(row)]))
             for product, other in ((a, b), (b, a)) if opcode in (ADD, SUB) else ():
-                if product < first or uses[product] > 1 or rows[product - first][0] != MUL or a == b:
+                if (
+                    product < first
+                    or uses[product] > 1
+                    or rows[product - first][0] != MUL
+                    or a == b
+                ):
                     continue
                 u, v = rows[product - first][1:3]
                 if opcode == ADD:
@@ -198,7 +224,14 @@ class Program:
                 elif product == a and negative(other):
                     kept[-1] = (FMA, [graph[u], graph[v], negative(other)])
                 elif product == b and (negative(u) or negative(v)):
-                    kept[-1] = (FMA, [negative(u) or graph[u], graph[v] if negative(u) else negative(v), graph[other]])
+                    kept[-1] = (
+                        FMA,
+                        [
+                            negative(u) or graph[u],
+                            graph[v] if negative(u) else negative(v),
+                            graph[other],
+                        ],
+                    )
                 else:
                     continue
                 break
@@ -219,8 +252,9 @@ class Program:
         Returns
         -------
         str
-            A module that defines ``name(x)``; it imports numpy, and ``numcore.intrinsics.fma``, which takes scalars and works in
-            compiled code only at speed, where the program has fused operations.
+            A module that defines ``name(x)``; it imports numpy, and ``numcore.intrinsics.fma``,
+            which takes scalars and works in compiled code only at speed, where the program has
+            fused operations.
 
         Raises
         ------
@@ -248,7 +282,10 @@ class Program:
         imports = ["import numpy as np", ""]
         if (self.code[:, 0] == FMA).any():
             imports[1:] = ["", "from numcore.intrinsics import fma", ""]
-        constants = [f"{name}_c{i} = np.{dtype}({_rounded(c, dtype)!s})" for i, c in enumerate(self.constants, 1)]
+        constants = [
+            f"{name}_c{i} = np.{dtype}({_rounded(c, dtype)!s})"
+            for i, c in enumerate(self.constants, 1)
+        ]
         names = ["x"] + [f"{name}_c{i}" for i in range(1, 1 + len(self.constants))]
         body = []
         for row in self.code.tolist():
@@ -271,8 +308,8 @@ class Program:
         Returns
         -------
         str
-            Every operation is written as an intrinsic with one rounding (``__fmul_rn``, …), which no compiler option contracts: the values
-            are those that were certified.
+            Every operation is written as an intrinsic with one rounding (``__fmul_rn``, …), which
+            no compiler option contracts: the values are those that were certified.
 
         Raises
         ------
@@ -296,15 +333,25 @@ class Program:
         name, dtype = _checked_name(name), checked_dtype(dtype)
         real, letter, suffix = ("float", "f", "f") if dtype == np.float32 else ("double", "d", "")
         fused = "__fmaf_rn" if dtype == np.float32 else "__fma_rn"
-        lines = [f"const {real} r{i} = {_hexadecimal(_rounded(c, dtype))}{suffix};  // {_rounded(c, dtype)!s}"
-                 for i, c in enumerate(self.constants, 1)]
+        lines = [
+            f"const {real} r{i} = {_hexadecimal(_rounded(c, dtype))}{suffix}; "
+            f" // {_rounded(c, dtype)!s}"
+            for i, c in enumerate(self.constants, 1)
+        ]
         names = ["x"] + [f"r{i}" for i in range(1, self.n_registers)]
         for i, (opcode, *registers) in enumerate(self.code.tolist(), 1 + len(self.constants)):
             read = ", ".join(names[r] for r in operands((opcode, *registers)))
             call = fused if opcode == FMA else f"__{letter}{OPERATIONS[opcode]}_rn"
             lines.append(f"const {real} r{i} = {call}({read});")
-        return "\n".join([f"__device__ __forceinline__ {real} {name}({real} x) {{", *(f"  {line}" for line in lines),
-                          f"  return {names[-1]};", "}", ""])
+        return "\n".join(
+            [
+                f"__device__ __forceinline__ {real} {name}({real} x) {{",
+                *(f"  {line}" for line in lines),
+                f"  return {names[-1]};",
+                "}",
+                "",
+            ]
+        )
 
     def compile(self, dtype=np.float32, fma=False):
         """Compile the program.
@@ -314,24 +361,24 @@ class Program:
         dtype : float32 or float64
             Of its argument and its result.
         fma : bool
-            Join multiplications and additions, see `fused`. This changes the last digits: certify ``program.fused()``.
+            Join multiplications and additions, see `fused`. This changes the last digits: certify
+            ``program.fused()``.
 
         Returns
         -------
         function
-            ``f(x, *, out=None)`` for arrays, like numcore's elementary functions: a loop compiled for this CPU, with numcore's threads.
-            Inside ``@njit`` code ``f(x[i])`` is an inlined function of a scalar. Its attribute `program` is the program that it computes.
+            ``f(x, *, out=None)`` for arrays, like numcore's elementary functions: a loop compiled
+            for this CPU, with numcore's threads. Inside ``@njit`` code ``f(x[i])`` is an inlined
+            function of a scalar. Its attribute `program` is the program that it computes.
 
         Raises
         ------
         TypeError
             `dtype` is neither float32 nor float64.
 
-        Notes
-        -----
-        Numba and LLVM take a fraction of a second, and the code is kept in numcore's cache. A search therefore runs its candidates
-        on a register machine and compiles the winner. No operations are contracted or reordered: the results are those of calling
-        the program.
+        Notes ----- Numba and LLVM take a fraction of a second, and the code is kept in numcore's
+        cache. A search therefore runs its candidates on a register machine and compiles the winner.
+        No operations are contracted or reordered: the results are those of calling the program.
 
         Examples
         --------
@@ -348,7 +395,10 @@ class Program:
 def simplified(rows, constants):
     """The simplified program of instructions and constants, see `Program.simplify`."""
     first, kept = 1 + len(constants), []
-    held = ["x", *(("constant", i, value) for i, value in enumerate(constants))]  # what each register holds; ("row", i) is kept[i]
+    held = [
+        "x",
+        *(("constant", i, value) for i, value in enumerate(constants)),
+    ]  # what each register holds; ("row", i) is kept[i]
     rows_by_key = {}
     for i, row in enumerate(rows):
         read = [held[r] for r in operands(row)]
@@ -379,7 +429,9 @@ def _folded(opcode, values):
     """The result of an operation on float64 constants."""
     with np.errstate(all="ignore"):
         a, b, *c = map(np.float64, values)
-        return float(fma(a, b, *c) if opcode == FMA else (a + b, a - b, a * b, np.divide(a, b))[opcode])
+        return float(
+            fma(a, b, *c) if opcode == FMA else (a + b, a - b, a * b, np.divide(a, b))[opcode]
+        )
 
 
 def _made(code, constants):
@@ -392,7 +444,8 @@ def _made(code, constants):
 
 
 def _in_order(rows, result):
-    """The program of a graph of rows (opcode, what it reads), its instructions and constants in the order of their first use."""
+    """The program of a graph of rows (opcode, what it reads), its instructions and constants in the
+    order of their first use."""
     order, constants = {}, {}
     pending = [result]
     while pending:  # depth first; a row is placed when all that it reads is
@@ -403,7 +456,9 @@ def _in_order(rows, result):
             constants[node] = len(constants) + 1
             pending.pop()
         else:
-            missing = [h for h in rows[node[1]][1] if h != "x" and h not in order and h not in constants]
+            missing = [
+                h for h in rows[node[1]][1] if h != "x" and h not in order and h not in constants
+            ]
             if missing:
                 pending += reversed(missing)
             else:
@@ -411,13 +466,22 @@ def _in_order(rows, result):
                 pending.pop()
 
     def register(node):
-        return 0 if node == "x" else constants[node] if node[0] == "constant" else 1 + len(constants) + order[node]
+        return (
+            0
+            if node == "x"
+            else constants[node]
+            if node[0] == "constant"
+            else 1 + len(constants) + order[node]
+        )
 
     code = [[rows[i][0], *map(register, rows[i][1])] for _, i in order]
-    return _made(np.array([row + [0] * (4 - len(row)) for row in code], np.int32).reshape(-1, 4), np.array([c[2] for c in constants]))
+    return _made(
+        np.array([row + [0] * (4 - len(row)) for row in code], np.int32).reshape(-1, 4),
+        np.array([c[2] for c in constants]),
+    )
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _checked_constants(constants):
@@ -449,13 +513,20 @@ def _checked_code(code, n_constants):
     if array.ndim != 2 or array.shape[1] != 4:
         raise ValueError(f"code must have shape (n_instr, 4) (got {array.shape})")
     if 1 + n_constants + len(array) > MAX_REGISTERS:
-        raise ValueError(f"a program must have at most {MAX_REGISTERS} registers (got {1 + n_constants + len(array)})")
+        raise ValueError(
+            f"a program must have at most {MAX_REGISTERS} registers (got "
+            f"{1 + n_constants + len(array)})"
+        )
     for i, row in enumerate(array.tolist()):
         if not 0 <= row[0] < len(OPERATIONS):
-            raise ValueError(f"opcodes must satisfy 0 <= opcode < {len(OPERATIONS)} (got {row[0]} in row {i})")
+            raise ValueError(
+                f"opcodes must satisfy 0 <= opcode < {len(OPERATIONS)} (got {row[0]} in row {i})"
+            )
         for r in operands(row):
             if not 0 <= r < 1 + n_constants + i:
-                raise ValueError(f"row {i} must read registers in [0, {1 + n_constants + i}) (got {r})")
+                raise ValueError(
+                    f"row {i} must read registers in [0, {1 + n_constants + i}) (got {r})"
+                )
     array = array.astype(np.int32)
     array[array[:, 0] != FMA, 3] = 0
     array.flags.writeable = False
@@ -463,7 +534,12 @@ def _checked_code(code, n_constants):
 
 
 def _checked_name(name):
-    if not isinstance(name, str) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
+    if (
+        not isinstance(name, str)
+        or not name.isascii()
+        or not name.isidentifier()
+        or keyword.iskeyword(name)
+    ):
         raise ValueError(f"name must be an identifier (got {name!r})")
     return name
 
@@ -484,11 +560,12 @@ def _hexadecimal(value):
     return f"{mantissa or '0x0'}p{exponent}"
 
 
-# --- compiled programs -------------------------------------------------------------------------------------------------------------
+# --- compiled programs ----------------------------------------------------------------------------
 
 
 class CompiledProgram(Elementwise):
-    """The elementwise kernel of one program: compiled on the CPU, run by the register machine on a GPU."""
+    """The elementwise kernel of one program: compiled on the CPU, run by the register machine on a
+    GPU."""
 
     def __init__(self, function, program, dtype, body):
         self.program = program
@@ -525,7 +602,7 @@ def _compiled(program, dtype):
     return public
 
 
-# --- batches of programs -----------------------------------------------------------------------------------------------------------
+# --- batches of programs --------------------------------------------------------------------------
 
 
 def packed(programs, dtype=np.float64):
@@ -534,7 +611,8 @@ def packed(programs, dtype=np.float64):
     Returns
     -------
     code : int32 array of shape (p, m, 4)
-        Padded with rows that are not run; registers are numbered as if every program had as many constants as the one with most.
+        Padded with rows that are not run; registers are numbered as if every program had as many
+        constants as the one with most.
     ends : int32 array of shape (p, 2)
         How many instructions each program has, and the register of its result.
     constants : array of `dtype`, shape (p, k)
@@ -555,13 +633,14 @@ def packed(programs, dtype=np.float64):
 
 
 def max_errors(programs, x, target, weight):
-    """The largest ``|program(x) - target| * weight`` of each program; inf where a value is not finite, or a denominator changes sign."""
+    """The largest ``|program(x) - target| * weight`` of each program; inf where a value is not
+    finite, or a denominator changes sign."""
     errors = np.empty(len(programs), x.dtype)
     program_errors(*packed(programs, x.dtype), x, target, weight, errors)
     return errors
 
 
-# --- kernels: the register machine -------------------------------------------------------------------------------------------------
+# --- kernels: the register machine ----------------------------------------------------------------
 
 
 def run_instruction(registers, to, opcode, a, b, c, count):
@@ -584,7 +663,8 @@ def run_instruction(registers, to, opcode, a, b, c, count):
 
 
 def within(register, last):
-    """A register number as one that exists: whatever the code says, no kernel reads outside its memory."""
+    """A register number as one that exists: whatever the code says, no kernel reads outside its
+    memory."""
     return np.uint32(min(max(register, 0), last))
 
 
@@ -594,8 +674,12 @@ def load_constants(registers, constants, i, k):
             registers[1 + r, j] = constants[i, r]
 
 
-@kernel("in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; out T y[p, n]; scratch T registers[k+m+1, 512]",
-        split="n", grain="512")
+@kernel(
+    "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; out T y[p, n]; "
+    "scratch T registers[k+m+1, 512]",
+    split="n",
+    grain="512",
+)
 def program_values(code, ends, constants, x, y, registers, start, stop):
     """y[i, j] = the value of program i at x[j]."""
     k = constants.shape[1]
@@ -607,20 +691,37 @@ def program_values(code, ends, constants, x, y, registers, start, stop):
                 registers[0, j] = x[low + j]
             for s in range(within(ends[i, 0], code.shape[1])):
                 last = k + s
-                run_instruction(registers, last + 1, code[i, s, 0], within(code[i, s, 1], last), within(code[i, s, 2], last),
-                                within(code[i, s, 3], last), count)
+                run_instruction(
+                    registers,
+                    last + 1,
+                    code[i, s, 0],
+                    within(code[i, s, 1], last),
+                    within(code[i, s, 2], last),
+                    within(code[i, s, 3], last),
+                    count,
+                )
             result = within(ends[i, 1], registers.shape[0] - 1)
             for j in range(count):
                 y[i, low + j] = registers[result, j]
 
 
-@kernel("in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; in T target[n]; in T weight[n]; out T error[p]; "
-        "scratch T registers[k+m+1, 512]; scratch T divisor[m]", split="p", gpu="block", grain="8")
-def program_errors(code, ends, constants, x, target, weight, error, registers, divisor, start, stop):
-    """error[i] = max over j of |program i at x[j] - target[j]| weight[j]; inf for a value that is not finite, and for a pole.
+@kernel(
+    "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; in T target[n]; "
+    "in T weight[n]; out T error[p]; "
+    "scratch T registers[k+m+1, 512]; scratch T divisor[m]",
+    split="p",
+    gpu="block",
+    grain="8",
+)
+def program_errors(
+    code, ends, constants, x, target, weight, error, registers, divisor, start, stop
+):
+    """error[i] = max over j of |program i at x[j] - target[j]| weight[j]; inf for a value that is
+    not finite, and for a pole.
 
-    A divisor that changes its sign between points has a zero, or a pole, somewhere between them. Errors are compared by their bits, which
-    order as their magnitudes do, with infinity and then NaN on top: loops over integers vectorise where loops over floats must not.
+    A divisor that changes its sign between points has a zero, or a pole, somewhere between them.
+    Errors are compared by their bits, which order as their magnitudes do, with infinity and then
+    NaN on top: loops over integers vectorise where loops over floats must not.
     """
     k, points = constants.shape[1], x.shape[0]
     infinite = float_bits(constants.dtype.type(np.inf))
@@ -634,7 +735,15 @@ def program_errors(code, ends, constants, x, target, weight, error, registers, d
             for s in range(within(ends[i, 0], code.shape[1])):
                 last = k + s
                 b = within(code[i, s, 2], last)
-                run_instruction(registers, last + 1, code[i, s, 0], within(code[i, s, 1], last), b, within(code[i, s, 3], last), count)
+                run_instruction(
+                    registers,
+                    last + 1,
+                    code[i, s, 0],
+                    within(code[i, s, 1], last),
+                    b,
+                    within(code[i, s, 3], last),
+                    count,
+                )
                 if code[i, s, 0] == DIV:
                     if low == 0:
                         divisor[s] = registers[b, 0]
@@ -643,5 +752,7 @@ def program_errors(code, ends, constants, x, target, weight, error, registers, d
                         sign |= float_bits(registers[b, j]) ^ first
             result = within(ends[i, 1], registers.shape[0] - 1)
             for j in range(count):
-                worst = max(worst, float_bits(abs(registers[result, j] - target[low + j]) * weight[low + j]))
+                worst = max(
+                    worst, float_bits(abs(registers[result, j] - target[low + j]) * weight[low + j])
+                )
         error[i] = float_from_bits(infinite if worst > infinite or sign < 0 else worst)

@@ -1,9 +1,11 @@
 """Elementary functions that are fast and whose errors are known.
 
-Each has one formula for float32 and one for float64, free of branches, so that array loops and loops in a user's own ``@njit`` code
-vectorise, and the same operations in the same order on the GPU. Their maximum errors are measured, over every float32 there is; see
-:func:`numcore.special.max_ulp_error`. The formulas are range reductions with minimax polynomials, after the findings of E. Real et al.
-(arXiv 2312.08472) on what makes such functions fast: errors counted in ULP, and operations that compilers turn into vector code.
+Each has one formula for float32 and one for float64, free of branches, so that array loops and
+loops in a user's own ``@njit`` code vectorise, and the same operations in the same order on the
+GPU. Their maximum errors are measured, over every float32 there is; see
+:func:`numcore.special.max_ulp_error`. The formulas are range reductions with minimax polynomials,
+after the findings of E. Real et al. (arXiv 2312.08472) on what makes such functions fast: errors
+counted in ULP, and operations that compilers turn into vector code.
 """
 
 from ..elementwise import elementwise
@@ -25,7 +27,8 @@ def exp(x, *, out=None):
     Returns
     -------
     ndarray
-        e**x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        e**x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -34,18 +37,19 @@ def exp(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = k ln 2 + r with an integer k and |r| <= ln(2)/2; exp(x) = 2^k (1 + r + r^2 P(r)) with a minimax polynomial P. Results
-    below the normal range are rounded to subnormal numbers; exp(-inf) is 0, and results that overflow are inf. [1]_ [2]_
+    Notes ----- x = k ln 2 + r with an integer k and |r| <= ln(2)/2; exp(x) = 2^k (1 + r + r^2 P(r))
+    with a minimax polynomial P. Results below the normal range are rounded to subnormal numbers;
+    exp(-inf) is 0, and results that overflow are inf. [1]_ [2]_
 
-    The error is at most 0.988 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.747 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.988 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.747 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall, 1980.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall,
+       1980.
 
     Examples
     --------
@@ -70,7 +74,8 @@ def exp2(x, *, out=None):
     Returns
     -------
     ndarray
-        2**x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        2**x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -79,18 +84,18 @@ def exp2(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = k + f with an integer k and |f| <= 1/2; 2^x = 2^k exp(f ln 2), the product with ln 2 in two parts and exp by its
-    polynomial. Powers with integer exponents are exact. [1]_ [2]_
+    Notes ----- x = k + f with an integer k and |f| <= 1/2; 2^x = 2^k exp(f ln 2), the product with
+    ln 2 in two parts and exp by its polynomial. Powers with integer exponents are exact. [1]_ [2]_
 
-    The error is at most 0.849 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.738 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.849 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.738 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall, 1980.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall,
+       1980.
 
     Examples
     --------
@@ -115,7 +120,8 @@ def expm1(x, *, out=None):
     Returns
     -------
     ndarray
-        e**x - 1 elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        e**x - 1 elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -124,18 +130,18 @@ def expm1(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = k ln 2 + r with an integer k and |r| <= ln(2)/2; expm1(x) = (2^k - 1) + 2^k (r + r^2 P(r)), the leading sum in two parts.
-    The function is odd at zero: expm1(-0) is -0. [1]_ [2]_
+    Notes ----- x = k ln 2 + r with an integer k and |r| <= ln(2)/2; expm1(x) = (2^k - 1) + 2^k (r +
+    r^2 P(r)), the leading sum in two parts. The function is odd at zero: expm1(-0) is -0. [1]_ [2]_
 
-    The error is at most 0.869 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    1.049 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.869 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 1.049 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall, 1980.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall,
+       1980.
 
     Examples
     --------
@@ -160,7 +166,8 @@ def log(x, *, out=None):
     Returns
     -------
     ndarray
-        ln x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        ln x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -169,20 +176,20 @@ def log(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = 2^e (1 + f) with an integer e; log(x) = e ln 2 + log(1 + f), where log(1 + f) is f - f^2/2 + f^3 P(f) for |f| <= 1/3 in
-    float32 and comes from 2 artanh(f / (2 + f)) for 1 + f in [sqrt(1/2), sqrt(2)] in float64. log(0) is -inf, and log of a
-    negative number NaN; neither warns. [1]_ [2]_
+    Notes ----- x = 2^e (1 + f) with an integer e; log(x) = e ln 2 + log(1 + f), where log(1 + f) is
+    f - f^2/2 + f^3 P(f) for |f| <= 1/3 in float32 and comes from 2 artanh(f / (2 + f)) for 1 + f in
+    [sqrt(1/2), sqrt(2)] in float64. log(0) is -inf, and log of a negative number NaN; neither
+    warns. [1]_ [2]_
 
-    The error is at most 0.854 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.820 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.854 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.820 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE floating-point arithmetic",
-       ACM Trans. Math. Software 16, 1990.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE
+       floating-point arithmetic", ACM Trans. Math. Software 16, 1990.
 
     Examples
     --------
@@ -207,7 +214,8 @@ def log2(x, *, out=None):
     Returns
     -------
     ndarray
-        log2 x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        log2 x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -216,19 +224,19 @@ def log2(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = 2^e (1 + f) with an integer e; log2(x) = e + log(1 + f) / ln 2 with 1 / ln 2 in two parts. The logarithms of powers of two
-    are exact. log2(0) is -inf, and log2 of a negative number NaN; neither warns. [1]_ [2]_
+    Notes ----- x = 2^e (1 + f) with an integer e; log2(x) = e + log(1 + f) / ln 2 with 1 / ln 2 in
+    two parts. The logarithms of powers of two are exact. log2(0) is -inf, and log2 of a negative
+    number NaN; neither warns. [1]_ [2]_
 
-    The error is at most 1.064 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.782 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 1.064 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.782 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE floating-point arithmetic",
-       ACM Trans. Math. Software 16, 1990.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE
+       floating-point arithmetic", ACM Trans. Math. Software 16, 1990.
 
     Examples
     --------
@@ -253,7 +261,8 @@ def log1p(x, *, out=None):
     Returns
     -------
     ndarray
-        ln(1 + x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        ln(1 + x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -262,19 +271,19 @@ def log1p(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    1 + x = 2^e (1 + f) with an integer e; f = 2^-e x + (2^-e - 1) is kept in two parts, and log1p(x) = e ln 2 + log(1 + f) as in
-    :func:`log`. log1p(-1) is -inf, and log1p below -1 NaN; neither warns. log1p(-0) is -0. [1]_ [2]_
+    Notes ----- 1 + x = 2^e (1 + f) with an integer e; f = 2^-e x + (2^-e - 1) is kept in two parts,
+    and log1p(x) = e ln 2 + log(1 + f) as in :func:`log`. log1p(-1) is -inf, and log1p below -1 NaN;
+    neither warns. log1p(-0) is -0. [1]_ [2]_
 
-    The error is at most 0.875 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.813 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.875 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.813 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE floating-point arithmetic",
-       ACM Trans. Math. Software 16, 1990.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE
+       floating-point arithmetic", ACM Trans. Math. Software 16, 1990.
 
     Examples
     --------
@@ -303,7 +312,8 @@ def sin(x, *, out=None):
     Returns
     -------
     ndarray
-        sin x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        sin x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -312,21 +322,23 @@ def sin(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the cosine of r, each by a minimax
-    polynomial. The reduction is accurate for every finite x: float32 is reduced in float64, with the part of 2/pi that matters
-    for the magnitude of x; float64 by three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. sin(inf) is
-    NaN. [1]_ [2]_ [3]_
+    Notes ----- x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the
+    cosine of r, each by a minimax polynomial. The reduction is accurate for every finite x: float32
+    is reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by
+    three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. sin(inf) is NaN.
+    [1]_ [2]_ [3]_
 
-    The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.787 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.787 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall, 1980.
-    .. [3] M. Payne and R. Hanek, "Radian reduction for trigonometric functions", ACM SIGNUM Newsletter 18, 1983.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall,
+       1980.
+    .. [3] M. Payne and R. Hanek, "Radian reduction for trigonometric functions", ACM SIGNUM
+       Newsletter 18, 1983.
 
     Examples
     --------
@@ -355,7 +367,8 @@ def cos(x, *, out=None):
     Returns
     -------
     ndarray
-        cos x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        cos x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -364,21 +377,23 @@ def cos(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the cosine of r, each by a minimax
-    polynomial. The reduction is accurate for every finite x: float32 is reduced in float64, with the part of 2/pi that matters
-    for the magnitude of x; float64 by three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. cos(inf) is
-    NaN. [1]_ [2]_ [3]_
+    Notes ----- x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the
+    cosine of r, each by a minimax polynomial. The reduction is accurate for every finite x: float32
+    is reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by
+    three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. cos(inf) is NaN.
+    [1]_ [2]_ [3]_
 
-    The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.784 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.784 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall, 1980.
-    .. [3] M. Payne and R. Hanek, "Radian reduction for trigonometric functions", ACM SIGNUM Newsletter 18, 1983.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall,
+       1980.
+    .. [3] M. Payne and R. Hanek, "Radian reduction for trigonometric functions", ACM SIGNUM
+       Newsletter 18, 1983.
 
     Examples
     --------
@@ -403,7 +418,8 @@ def tanh(x, *, out=None):
     Returns
     -------
     ndarray
-        tanh x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        tanh x elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -412,18 +428,19 @@ def tanh(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    For small |x| (0.7 in float32, 0.6 in float64) x + x^3 T(x^2) with a minimax polynomial T, else 1 - 2 / (exp(2 |x|) + 1), with
-    the sign of x. The function is odd bit by bit. [1]_ [2]_
+    Notes ----- For small |x| (0.7 in float32, 0.6 in float64) x + x^3 T(x^2) with a minimax
+    polynomial T, else 1 - 2 / (exp(2 |x|) + 1), with the sign of x. The function is odd bit by bit.
+    [1]_ [2]_
 
-    The error is at most 1.062 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    1.164 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 1.062 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 1.164 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser, 2016.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser,
+       2016.
 
     Examples
     --------
@@ -448,7 +465,8 @@ def sigmoid(x, *, out=None):
     Returns
     -------
     ndarray
-        1 / (1 + e**-x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        1 / (1 + e**-x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a
+        NumPy scalar.
 
     Raises
     ------
@@ -457,18 +475,18 @@ def sigmoid(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    With exp(-x) = 2^k (1 + u), sigmoid(x) = 2^-j / (2^-j + 2^(k - j) (1 + u)) with j = floor(k / 2), so that nothing overflows;
-    the denominator is kept in two parts. [1]_ [2]_
+    Notes ----- With exp(-x) = 2^k (1 + u), sigmoid(x) = 2^-j / (2^-j + 2^(k - j) (1 + u)) with j =
+    floor(k / 2), so that nothing overflows; the denominator is kept in two parts. [1]_ [2]_
 
-    The error is at most 0.892 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.853 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 0.892 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.853 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser, 2016.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser,
+       2016.
 
     Examples
     --------
@@ -493,7 +511,8 @@ def softplus(x, *, out=None):
     Returns
     -------
     ndarray
-        log(1 + e**x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        log(1 + e**x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a
+        NumPy scalar.
 
     Raises
     ------
@@ -506,13 +525,15 @@ def softplus(x, *, out=None):
     -----
     softplus(x) = max(x, 0) + log1p(exp(-|x|)), with exp(-|x|) in two parts. [1]_ [2]_
 
-    The error is at most 1.193 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    1.163 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 1.193 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 1.163 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser, 2016.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser,
+       2016.
 
     Examples
     --------
@@ -537,7 +558,8 @@ def erf(x, *, out=None):
     Returns
     -------
     ndarray
-        erf(x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy scalar.
+        erf(x) elementwise, with the shape and dtype of `x`, on its device; a scalar for a NumPy
+        scalar.
 
     Raises
     ------
@@ -546,18 +568,19 @@ def erf(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes
-    -----
-    For small |x| (up to 1) x + x R(x^2) with a minimax polynomial R, else 1 - exp(|x| C(|x|)) with a minimax polynomial C for
-    log(erfc(x)) / x, with the sign of x. The function is odd bit by bit. [1]_ [2]_
+    Notes ----- For small |x| (up to 1) x + x R(x^2) with a minimax polynomial R, else 1 - exp(|x|
+    C(|x|)) with a minimax polynomial C for log(erfc(x)) / x, with the sign of x. The function is
+    odd bit by bit. [1]_ [2]_
 
-    The error is at most 1.159 ULP in float32, over all 2^32 inputs; the largest found in float64, on a sample, is
-    0.927 ULP. NaN gives NaN, and no floating-point warnings are raised.
+    The error is at most 1.159 ULP in float32, over all 2^32 inputs; the largest found in float64,
+    on a sample, is 0.927 ULP. NaN gives NaN, and no floating-point warnings are raised.
 
     References
     ----------
-    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
-    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser, 2016.
+    .. [1] E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+       Functions", arXiv 2312.08472.
+    .. [2] J.-M. Muller, "Elementary Functions: Algorithms and Implementation", 3rd ed., Birkhäuser,
+       2016.
 
     Examples
     --------

@@ -1,7 +1,9 @@
-"""What every routine of numcore keeps, whatever it computes: one function for each promise, run over the registry.
+"""What every routine of numcore keeps, whatever it computes: one function for each promise, run
+over the registry.
 
-`check_routine` takes a routine and its :class:`~numcore.examples.Example` through all of `CHECKS`; a broken promise is a
-`NonConformance` that says which. Other libraries can check their own routines with it.
+`check_routine` takes a routine and its :class:`~numcore.examples.Example` through all of `CHECKS`;
+a broken promise is a `NonConformance` that says which. Other libraries can check their own routines
+with it.
 """
 
 import contextlib
@@ -41,6 +43,7 @@ def check_routine(function, example, *, only=None):
 
 def promise(text):
     """Register a check under its function's name; `text` is what it says when it fails."""
+
     def decorate(check):
         def checked(function, example):
             subject = function if check is documented else example.caller(function)
@@ -50,7 +53,9 @@ def promise(text):
                 except NonConformance:
                     raise
                 except Exception as error:
-                    raise NonConformance(f"{function.__name__}, {dtype}: {text} ({type(error).__name__}: {error})") from error
+                    raise NonConformance(
+                        f"{function.__name__}, {dtype}: {text} ({type(error).__name__}: {error})"
+                    ) from error
 
         CHECKS[check.__name__] = checked
         return check
@@ -68,30 +73,41 @@ def arguments_of(example, dtype):
 
 
 def call(function, arguments):
-    """Call with copies of the arguments, random generators included, so that calls do not depend on each other."""
+    """Call with copies of the arguments, random generators included, so that calls do not depend on
+    each other."""
     return function(**copy.deepcopy(arguments))
 
 
 def identical(a, b):
     a, b = leaves(a), leaves(b)
     return len(a) == len(b) and all(
-        np.asarray(x).dtype == np.asarray(y).dtype and np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind in "fc")
-        for x, y in zip(a, b, strict=True))
+        np.asarray(x).dtype == np.asarray(y).dtype
+        and np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind in "fc")
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 def close(a, b, example, dtype):
     """Whether two results agree as two results within the promised error of the exact one must."""
-    return largest_error(a, b, example.error) <= 2 * example.bound[dtype] + (1 if example.error == "ulp" else 0)
+    return largest_error(a, b, example.error) <= 2 * example.bound[dtype] + (
+        1 if example.error == "ulp" else 0
+    )
 
 
-# --- what a result is --------------------------------------------------------------------------------------------------------------
+# --- what a result is -----------------------------------------------------------------------------
 
 
 @promise("the error must stay within the promised bound")
 def accurate(function, example, dtype):
     arguments = arguments_of(example, dtype)
-    error = largest_error(call(function, arguments), example.reference(**copy.deepcopy(arguments)), example.error)
-    require(error <= example.bound[dtype], f"error {error:.3g} exceeds the promised {example.bound[dtype]:.3g} ({example.error}, {dtype})")
+    error = largest_error(
+        call(function, arguments), example.reference(**copy.deepcopy(arguments)), example.error
+    )
+    require(
+        error <= example.bound[dtype],
+        f"error {error:.3g} exceeds the promised {example.bound[dtype]:.3g} ({example.error}, "
+        f"{dtype})",
+    )
 
 
 @promise("float results must have the dtype of the input")
@@ -105,17 +121,32 @@ def preserves_dtype(function, example, dtype):
 def any_size(function, example, dtype):
     for n in (0, 1, 2, 31, 257) if example.sizes else ():
         arguments = example.sizes(np.random.default_rng(SEED), np.dtype(dtype), n)
-        error = largest_error(call(function, arguments), example.reference(**copy.deepcopy(arguments)), example.error)
-        require(error <= example.bound[dtype], f"error {error:.3g} exceeds the promised {example.bound[dtype]:.3g} at size {n}")
+        error = largest_error(
+            call(function, arguments), example.reference(**copy.deepcopy(arguments)), example.error
+        )
+        require(
+            error <= example.bound[dtype],
+            f"error {error:.3g} exceeds the promised {example.bound[dtype]:.3g} at size {n}",
+        )
 
 
-@promise("strided, reversed, Fortran-ordered and unaligned arrays must give what contiguous ones give")
+@promise(
+    "strided, reversed, Fortran-ordered and unaligned arrays must give what contiguous ones give"
+)
 def any_strides(function, example, dtype):
     arguments = arguments_of(example, dtype)
     expected = call(function, arguments)
     for layout in (_every_other, _reversed, np.asfortranarray, _unaligned):
-        result = function(**{k: layout(v) if k in example.arrays else v for k, v in copy.deepcopy(arguments).items()})
-        require(close(result, expected, example, dtype), f"another result for the memory layout {layout.__name__.strip('_')}")
+        result = function(
+            **{
+                k: layout(v) if k in example.arrays else v
+                for k, v in copy.deepcopy(arguments).items()
+            }
+        )
+        require(
+            close(result, expected, example, dtype),
+            f"another result for the memory layout {layout.__name__.strip('_')}",
+        )
 
 
 def _every_other(array):
@@ -144,11 +175,17 @@ def nan_policy(function, example, dtype):
             require(example.nan == "raise" and name in str(error), f"NaN in {name} raised {error}")
         else:
             require(example.nan == "propagate", f"NaN in {name} must raise a ValueError")
-            require(any(np.isnan(np.asarray(leaf)).any() for leaf in leaves(result) if np.asarray(leaf).dtype.kind == "f"),
-                    f"NaN in {name} must reach the result")
+            require(
+                any(
+                    np.isnan(np.asarray(leaf)).any()
+                    for leaf in leaves(result)
+                    if np.asarray(leaf).dtype.kind == "f"
+                ),
+                f"NaN in {name} must reach the result",
+            )
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @promise("an array of another dtype must be a TypeError that names the argument")
@@ -166,7 +203,13 @@ def rejects_other_dtypes(function, example, dtype):
 def rejects_non_arrays(function, example, dtype):
     for name in example.arrays:
         for bad in ("text", object(), {1.0: 2.0}, np.ma.masked_array([1.0], [True])):
-            _must_raise(TypeError, function, arguments_of(example, dtype) | {name: bad}, name, f"{name}={bad!r}")
+            _must_raise(
+                TypeError,
+                function,
+                arguments_of(example, dtype) | {name: bad},
+                name,
+                f"{name}={bad!r}",
+            )
 
 
 @promise("arrays on different devices must be a TypeError that names the arguments")
@@ -177,7 +220,9 @@ def rejects_mixed_devices(function, example, dtype):
         for name in example.arrays:
             arguments = arguments_of(example, dtype)
             arguments[name] = xp.asarray(arguments[name])
-            _must_raise(TypeError, function, arguments, name, f"{name} on the GPU and the others not")
+            _must_raise(
+                TypeError, function, arguments, name, f"{name} on the GPU and the others not"
+            )
 
 
 def _must_raise(kind, function, arguments, name, what):
@@ -186,12 +231,14 @@ def _must_raise(kind, function, arguments, name, what):
     except kind as error:
         require(name in str(error), f"the error for {what} must name the argument (got: {error})")
     except Exception as error:
-        raise NonConformance(f"{what} must be a {kind.__name__} (got {type(error).__name__}: {error})") from error
+        raise NonConformance(
+            f"{what} must be a {kind.__name__} (got {type(error).__name__}: {error})"
+        ) from error
     else:
         raise NonConformance(f"{what} must be a {kind.__name__} (got a result)")
 
 
-# --- guest manners -----------------------------------------------------------------------------------------------------------------
+# --- guest manners --------------------------------------------------------------------------------
 
 
 @promise("no input may be modified")
@@ -200,7 +247,9 @@ def leaves_inputs_alone(function, example, dtype):
     before = copy.deepcopy(arguments)
     function(**arguments)
     for name in example.arrays:
-        require(np.array_equal(arguments[name], before[name], equal_nan=True), f"{name} was modified")
+        require(
+            np.array_equal(arguments[name], before[name], equal_nan=True), f"{name} was modified"
+        )
 
 
 @promise("read-only arrays must be accepted")
@@ -214,7 +263,11 @@ def takes_read_only(function, example, dtype):
 @promise("nothing may be printed, no warning may leak")
 def is_silent(function, example, dtype):
     output = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
         warnings.simplefilter("error")
         call(function, arguments_of(example, dtype))
     require(not output.getvalue(), f"printed {output.getvalue()[:80]!r}")
@@ -231,10 +284,13 @@ def changes_no_state(function, example, dtype):
 def _global_state():
     legacy = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
-        "the environment": dict(os.environ), "numpy's error handling": np.geterr(), "the warning filters": list(warnings.filters),
+        "the environment": dict(os.environ),
+        "numpy's error handling": np.geterr(),
+        "the warning filters": list(warnings.filters),
         "the signal handlers": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
         "the recursion limit": sys.getrecursionlimit(),
-        "numpy's global random state": (legacy[0], legacy[1].tobytes(), *legacy[2:]), "the working directory": os.getcwd(),
+        "numpy's global random state": (legacy[0], legacy[1].tobytes(), *legacy[2:]),
+        "the working directory": os.getcwd(),
         "the print options": repr(np.get_printoptions()),
     }
 
@@ -248,7 +304,10 @@ def independent_of_threads(function, example, dtype):
             results.append(call(function, arguments))
     finally:
         _pool.set_num_threads(before)
-    require(all(identical(results[0], r) for r in results[1:]), "another result with another number of threads")
+    require(
+        all(identical(results[0], r) for r in results[1:]),
+        "another result with another number of threads",
+    )
 
 
 @promise("16 threads at once must get what one gets")
@@ -280,7 +339,9 @@ def fork_safe(function, example, dtype):
     arguments = arguments_of(example, dtype)
     expected = call(function, arguments)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads at a fork
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 warns of threads at a fork
         child = os.fork()
     if child == 0:
         try:
@@ -289,10 +350,14 @@ def fork_safe(function, example, dtype):
             status = 2
         os._exit(status)
     _, status = os.waitpid(child, 0)
-    require(status == 0, f"after a fork: {'another result' if os.waitstatus_to_exitcode(status) == 1 else 'an error'}")
+    require(
+        status == 0,
+        f"after a fork: "
+        f"{'another result' if os.waitstatus_to_exitcode(status) == 1 else 'an error'}",
+    )
 
 
-# --- the GPU and the documentation -------------------------------------------------------------------------------------------------
+# --- the GPU and the documentation ----------------------------------------------------------------
 
 
 @promise("the simulated GPU must give an array of the GPU, with the result of the CPU")
@@ -307,7 +372,11 @@ def same_on_gpu(function, example, dtype):
         if "xp" in inspect.signature(function).parameters:
             on_gpu["xp"] = xp
         result = leaves(function(**on_gpu))
-    arrays = [leaf for leaf, there in zip(result, leaves(expected), strict=True) if np.ndim(there) and not isinstance(leaf, SimulatedArray)]
+    arrays = [
+        leaf
+        for leaf, there in zip(result, leaves(expected), strict=True)
+        if np.ndim(there) and not isinstance(leaf, SimulatedArray)
+    ]
     require(not arrays, "a result is no array of the GPU")
     result = [leaf.get() if isinstance(leaf, SimulatedArray) else leaf for leaf in result]
     require(close(result, leaves(expected), example, dtype), "another result on the simulated GPU")
@@ -317,9 +386,14 @@ def same_on_gpu(function, example, dtype):
 def documented(function, example, dtype):
     text = function.__doc__ or ""
     for section in ("Parameters", "Returns", "Raises", "References", "Examples"):
-        require(f"{section}\n" in text and f"{'-' * len(section)}\n" in text, f"the docstring has no section {section}")
+        require(
+            f"{section}\n" in text and f"{'-' * len(section)}\n" in text,
+            f"the docstring has no section {section}",
+        )
     scope = {function.__name__: function, "np": np}
-    tests = doctest.DocTestFinder(recurse=False).find(function, function.__name__, module=False, globs=scope)
+    tests = doctest.DocTestFinder(recurse=False).find(
+        function, function.__name__, module=False, globs=scope
+    )
     require(any(t.examples for t in tests), "the docstring's example has no code")
     report = io.StringIO()
     for t in tests:

@@ -1,8 +1,10 @@
-"""A GPU that is simulated on the CPU: arrays that behave like CuPy's, and kernels that run their CUDA bodies.
+"""A GPU that is simulated on the CPU: arrays that behave like CuPy's, and kernels that run their
+CUDA bodies.
 
-Inside :func:`simulated_gpu` every routine can be called with :class:`SimulatedArray` arguments. The arrays are as strict as CuPy's:
-they mix with no NumPy array, become none without being asked, and a reduction of one gives a 0-dimensional array. Kernels are compiled
-by the host's C++ compiler and run thread by thread, see :mod:`numcore.testing.host_cuda`.
+Inside :func:`simulated_gpu` every routine can be called with :class:`SimulatedArray` arguments. The
+arrays are as strict as CuPy's: they mix with no NumPy array, become none without being asked, and a
+reduction of one gives a 0-dimensional array. Kernels are compiled by the host's C++ compiler and
+run thread by thread, see :mod:`numcore.testing.host_cuda`.
 """
 
 import contextlib
@@ -16,14 +18,22 @@ from .. import dispatch
 from .host_cuda import In, InOut, Out, compile_host, run_checked
 
 # What NumPy has and CuPy (14) has not: a routine that needs one of these does not run on a GPU.
-NOT_IN_CUPY = frozenset("""asmatrix block bmat busday_count busday_offset busdaycalendar char ctypeslib datetime_as_string datetime_data
-datetime64 einsum_path emath errstate f2py float128 fromregex frompyfunc geomspace geterr geterrcall getbufsize histogram_bin_edges info
-insert is_busday isnat longdouble ma matrix matvec memmap nanpercentile nanquantile ndenumerate nditer nested_iters object_ polyder
-polydiv polyint rec recarray record setbufsize seterr seterrcall spacing strings timedelta64 unstack vecdot vecmat void
-linalg.svdvals linalg.multi_dot linalg.trace linalg.diagonal linalg.outer linalg.tensordot linalg.matrix_norm linalg.vector_norm
-linalg.vecdot""".split())
-_CREATE = frozenset({"array", "asarray", "ascontiguousarray", "asanyarray", "asfortranarray"})  # these take arrays of the host
-_METHODS_NOT_IN_CUPY = frozenset({"ctypes", "getfield", "resize", "setfield", "setflags", "to_device"})
+NOT_IN_CUPY = frozenset(
+    """asmatrix block bmat busday_count busday_offset busdaycalendar char ctypeslib
+    datetime_as_string datetime_data
+datetime64 einsum_path emath errstate f2py float128 fromregex frompyfunc geomspace geterr geterrcall
+getbufsize histogram_bin_edges info insert is_busday isnat longdouble ma matrix matvec memmap
+nanpercentile nanquantile ndenumerate nditer nested_iters object_ polyder polydiv polyint rec
+recarray record setbufsize seterr seterrcall spacing strings timedelta64 unstack vecdot vecmat void
+linalg.svdvals linalg.multi_dot linalg.trace linalg.diagonal linalg.outer linalg.tensordot
+linalg.matrix_norm linalg.vector_norm linalg.vecdot""".split()
+)
+_CREATE = frozenset(
+    {"array", "asarray", "ascontiguousarray", "asanyarray", "asfortranarray"}
+)  # these take arrays of the host
+_METHODS_NOT_IN_CUPY = frozenset(
+    {"ctypes", "getfield", "resize", "setfield", "setflags", "to_device"}
+)
 
 
 class SimulatedArray(NDArrayOperatorsMixin):
@@ -96,7 +106,8 @@ class SimulatedArray(NDArrayOperatorsMixin):
 
 
 def _unwrap(value):
-    """Arrays of the simulated GPU to NumPy, through lists, tuples and dicts; arrays of the host are refused."""
+    """Arrays of the simulated GPU to NumPy, through lists, tuples and dicts; arrays of the host are
+    refused."""
     if isinstance(value, SimulatedArray):
         return value._data
     if isinstance(value, np.ndarray):
@@ -131,11 +142,14 @@ def _call(function, arguments, options):
 
 def _on_gpu(function):
     """A NumPy function as a function of arrays of the simulated GPU."""
-    return functools.wraps(function, updated=())(lambda *arguments, **options: _call(function, arguments, options))
+    return functools.wraps(function, updated=())(
+        lambda *arguments, **options: _call(function, arguments, options)
+    )
 
 
 def _creating(function):
     """Like `_on_gpu`, for functions that copy arrays of the host to the GPU."""
+
     def create(value, *arguments, **options):
         if isinstance(value, np.ndarray):
             value = value.copy()
@@ -171,7 +185,7 @@ class _Namespace:
 namespace = _Namespace(np)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -180,7 +194,12 @@ def compiled(kernel, variant):
     from numcore.gpu import runtime
 
     defines = tuple(o for o in runtime.options(dict(variant)) if o.startswith("-D"))
-    return compile_host(runtime.source(kernel.cuda_source), entries=[kernel.cuda_entry], options=defines, name=kernel.cuda_source.name)
+    return compile_host(
+        runtime.source(kernel.cuda_source),
+        entries=[kernel.cuda_entry],
+        options=defines,
+        name=kernel.cuda_source.name,
+    )
 
 
 def run_cuda_body(kernel, variant, arguments, dims, *, checked, **tolerance):
@@ -191,8 +210,12 @@ def run_cuda_body(kernel, variant, arguments, dims, *, checked, **tolerance):
     if not grid:
         return
     module, roles = compiled(kernel, tuple(variant.items())), {"in": In, "out": Out, "inout": InOut}
-    passed = [roles[p.role](value) if p.extents else value
-              for p, value in zip(kernel.passed, runtime.values(kernel, variant, arguments, dims), strict=False)]
+    passed = [
+        roles[p.role](value) if p.extents else value
+        for p, value in zip(
+            kernel.passed, runtime.values(kernel, variant, arguments, dims), strict=False
+        )
+    ]
     passed += [np.int64(dims[d]) for d in kernel.dims]
     if checked:
         run_checked(module, kernel.cuda_entry, grid, block, passed, shared=shared, **tolerance)
@@ -204,20 +227,30 @@ _checked = False
 
 
 def _launch(kernel, variant, arguments, dims):
-    run_cuda_body(kernel, variant, [a._data if isinstance(a, SimulatedArray) else a for a in arguments], dims, checked=_checked)
+    run_cuda_body(
+        kernel,
+        variant,
+        [a._data if isinstance(a, SimulatedArray) else a for a in arguments],
+        dims,
+        checked=_checked,
+    )
 
 
-SIMULATED = dispatch.Device("simulated GPU", lambda kind: kind is SimulatedArray, lambda: namespace, _launch)
+SIMULATED = dispatch.Device(
+    "simulated GPU", lambda kind: kind is SimulatedArray, lambda: namespace, _launch
+)
 
 
 @contextlib.contextmanager
 def simulated_gpu(*, checked=False):
-    """Let routines take arrays of the simulated GPU; gives their namespace, the ``cupy`` of the simulation.
+    """Let routines take arrays of the simulated GPU; gives their namespace, the ``cupy`` of the
+    simulation.
 
     Parameters
     ----------
     checked : bool
-        Run every launch under several thread orders and poisons, and raise `KernelFault` where they disagree.
+        Run every launch under several thread orders and poisons, and raise `KernelFault` where they
+        disagree.
 
     Examples
     --------

@@ -11,7 +11,14 @@ import os
 import pathlib
 import re
 
-__all__ = ["ARCHITECTURES", "Cubin", "KernelUsage", "NvrtcError", "compile_nvrtc", "nvrtc_available"]
+__all__ = [
+    "ARCHITECTURES",
+    "Cubin",
+    "KernelUsage",
+    "NvrtcError",
+    "compile_nvrtc",
+    "nvrtc_available",
+]
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 
@@ -44,7 +51,8 @@ class KernelUsage:
 
 @dataclasses.dataclass(frozen=True)
 class Cubin:
-    """A compiled source: the machine code, the compiler's log, and the usage of each kernel by its name."""
+    """A compiled source: the machine code, the compiler's log, and the usage of each kernel by its
+    name."""
 
     code: bytes
     log: str
@@ -62,7 +70,9 @@ def _library():
                 if match := names.match(path.name):
                     found.append((int(match[1] or match[2]), path))
     if not found:
-        raise NvrtcError("no NVRTC: `pip install nvidia-cuda-nvrtc-cu12`, or nvidia-cuda-nvrtc for CUDA 13")
+        raise NvrtcError(
+            "no NVRTC: `pip install nvidia-cuda-nvrtc-cu12`, or nvidia-cuda-nvrtc for CUDA 13"
+        )
     try:
         library = ctypes.CDLL(os.fspath(max(found)[1]))
     except OSError as error:
@@ -104,7 +114,9 @@ def _strings(values):
     return (ctypes.c_char_p * len(values))(*[os.fsencode(value) for value in values])
 
 
-def compile_nvrtc(source, arch="sm_80", *, options=(), include_dirs=(), headers=None, name="kernel.cu"):
+def compile_nvrtc(
+    source, arch="sm_80", *, options=(), include_dirs=(), headers=None, name="kernel.cu"
+):
     """Compile a CUDA C++ source to machine code.
 
     Parameters
@@ -143,7 +155,11 @@ def compile_nvrtc(source, arch="sm_80", *, options=(), include_dirs=(), headers=
         status = _library().nvrtcCompileProgram(program, len(arguments), _strings(arguments))
         log = _read(program, "ProgramLog").rstrip(b"\0").decode(errors="replace").strip()
         if status:
-            raise NvrtcError(f"{name} does not compile for {arch}: {_library().nvrtcGetErrorString(status).decode()}", log)
+            raise NvrtcError(
+                f"{name} does not compile for {arch}: "
+                f"{_library().nvrtcGetErrorString(status).decode()}",
+                log,
+            )
         return Cubin(_read(program, "CUBIN"), log, _usages(log))
     finally:
         _call("nvrtcDestroyProgram", ctypes.byref(program))

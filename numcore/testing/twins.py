@@ -1,4 +1,5 @@
-"""The two bodies of a kernel, compared: the Numba body on the CPU, the CUDA body on the simulated GPU."""
+"""The two bodies of a kernel, compared: the Numba body on the CPU, the CUDA body on the simulated
+GPU."""
 
 import math
 
@@ -17,7 +18,8 @@ SIZES = (0, 1, 7, 33, 257)
 
 
 def random_arguments(kernel, variant, rng, size):
-    """Arguments that fit a kernel's contract, the split extent being `size` and the others small; outputs are poisoned."""
+    """Arguments that fit a kernel's contract, the split extent being `size` and the others small;
+    outputs are poisoned."""
     made = kernel_arguments(kernel)
     if made is not None:
         return made(rng, variant, size)
@@ -28,20 +30,27 @@ def random_arguments(kernel, variant, rng, size):
 def _random(p, variant, dims, rng):
     dtype = np.dtype(variant.get(p.type_name, p.type_name))
     if p.extents is None:
-        return dtype.type(rng.standard_normal()) if dtype.kind == "f" else dtype.type(rng.integers(0, 2**31))
+        return (
+            dtype.type(rng.standard_normal())
+            if dtype.kind == "f"
+            else dtype.type(rng.integers(0, 2**31))
+        )
     shape = tuple(extent(e, dims) for e in p.extents)
     if p.role == "out":
-        return np.frombuffer(bytearray([POISON]) * (math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+        return np.frombuffer(
+            bytearray([POISON]) * (math.prod(shape) * dtype.itemsize), dtype
+        ).reshape(shape)
     if dtype.kind == "f":
         return (4 * rng.standard_normal(shape)).astype(dtype)
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def compare_bodies(kernel, variant, rng, size):
-    """Run both bodies on the same random arguments; AssertionError where they differ, KernelFault where the CUDA body is faulty.
+    """Run both bodies on the same random arguments; AssertionError where they differ, KernelFault
+    where the CUDA body is faulty.
 
-    Elementwise kernels and integers must agree bit for bit, other floats within the kernel's `twin_tolerance`, relative to the largest
-    entry, since sums may be taken in another order.
+    Elementwise kernels and integers must agree bit for bit, other floats within the kernel's
+    `twin_tolerance`, relative to the largest entry, since sums may be taken in another order.
     """
     arguments = random_arguments(kernel, variant, rng, size)
     on_cpu = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
@@ -56,7 +65,9 @@ def compare_bodies(kernel, variant, rng, size):
             continue
         where = f"{kernel.name}, {variant}, {dims}: {p.name}"
         if p.role == "in":
-            np.testing.assert_array_equal(cpu.view(np.uint8), before.view(np.uint8), err_msg=f"{where} was modified")
+            np.testing.assert_array_equal(
+                cpu.view(np.uint8), before.view(np.uint8), err_msg=f"{where} was modified"
+            )
         elif exact or cpu.dtype.kind != "f":
             np.testing.assert_array_equal(gpu, cpu, err_msg=where)
         else:

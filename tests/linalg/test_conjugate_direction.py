@@ -1,4 +1,5 @@
-"""Conjugate directions: conjugate gradients as a special case, monotone errors, the loss and its gradient, training; bad input.
+"""Conjugate directions: conjugate gradients as a special case, monotone errors, the loss and its
+gradient, training; bad input.
 
 Longer training, as published: ``pytest -m slow tests/linalg/test_conjugate_direction.py``.
 """
@@ -9,7 +10,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from numcore.linalg import CSR, DirectionNetwork, conjugate_direction_solve, direction_loss, ritz_training_set
+from numcore.linalg import (
+    CSR,
+    DirectionNetwork,
+    conjugate_direction_solve,
+    direction_loss,
+    ritz_training_set,
+)
 from numcore.nn.testing import check_vjp
 from numcore.testing import simulated_gpu
 
@@ -37,13 +44,17 @@ def identity(r):
 A, B = poisson(32), np.random.default_rng(0).standard_normal(1024)
 
 
-# --- the solver --------------------------------------------------------------------------------------------------------------------
+# --- the solver -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kept, iterations", [(0, 3202), (1, 102), (2, 102), (3, 102)])
 def test_the_identity_gives_conjugate_gradients(kept, iterations):
     result = conjugate_direction_solve(A, B, identity, tol=1e-8, max_iter=5000, num_orthogonal=kept)
-    assert abs(result.num_iter - iterations) <= (2 if kept == 0 else 1) and result.converged and result.status == "converged"
+    assert (
+        abs(result.num_iter - iterations) <= (2 if kept == 0 else 1)
+        and result.converged
+        and result.status == "converged"
+    )
     assert len(result.residual_norms) == result.num_iter + 1
 
 
@@ -75,8 +86,14 @@ def test_the_error_never_grows_whatever_the_direction(kept):
     def record(iteration, x, norm):
         errors.append((x - solution) @ dense @ (x - solution))
 
-    conjugate_direction_solve(dense, B[:64], lambda r: rng.standard_normal(64) * np.sign(r), max_iter=60, num_orthogonal=kept,
-                              callback=record)
+    conjugate_direction_solve(
+        dense,
+        B[:64],
+        lambda r: rng.standard_normal(64) * np.sign(r),
+        max_iter=60,
+        num_orthogonal=kept,
+        callback=record,
+    )
     assert all(after <= before * (1 + 1e-12) for before, after in itertools.pairwise(errors))
 
 
@@ -84,7 +101,12 @@ def test_all_forms_of_a_matrix_give_the_same():
     scipy_sparse = pytest.importorskip("scipy.sparse")
     expected = conjugate_direction_solve(A, B, identity, tol=1e-6, max_iter=500).x
     for form in (A.to_dense(), scipy_sparse.csr_array(A.to_dense()), stencil):
-        np.testing.assert_allclose(conjugate_direction_solve(form, B, identity, tol=1e-6, max_iter=500).x, expected, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(
+            conjugate_direction_solve(form, B, identity, tol=1e-6, max_iter=500).x,
+            expected,
+            rtol=1e-8,
+            atol=1e-10,
+        )
 
 
 def test_starts_ends_and_callbacks():
@@ -94,15 +116,27 @@ def test_starts_ends_and_callbacks():
     assert at_once.num_iter == 0 or at_once.residual_norms[0] < 1e-12
     assert conjugate_direction_solve(dense, np.zeros(16), identity).num_iter == 0
     assert conjugate_direction_solve(dense, B[:16], identity, max_iter=2).status == "max_iter"
-    assert conjugate_direction_solve(dense, B[:16], identity, callback=lambda i, x, norm: i == 3).num_iter == 3
+    assert (
+        conjugate_direction_solve(
+            dense, B[:16], identity, callback=lambda i, x, norm: i == 3
+        ).num_iter
+        == 3
+    )
     start = np.ones(16)
-    assert conjugate_direction_solve(dense, B[:16], identity, x0=start, tol=1e-10).converged and (start == 1).all()
+    assert (
+        conjugate_direction_solve(dense, B[:16], identity, x0=start, tol=1e-10).converged
+        and (start == 1).all()
+    )
 
 
 def test_useless_and_indefinite_directions():
     dense = poisson(4).to_dense()
     result = conjugate_direction_solve(dense, B[:16], np.zeros_like, tol=1e-8)
-    assert result.converged and result.status.startswith("converged: ") and result.status.endswith("fallbacks")
+    assert (
+        result.converged
+        and result.status.startswith("converged: ")
+        and result.status.endswith("fallbacks")
+    )
     assert conjugate_direction_solve(-dense, B[:16], identity).status == "indefinite"
 
 
@@ -123,10 +157,15 @@ def test_on_the_simulated_gpu():
     with simulated_gpu() as xp:
         a = CSR(*(xp.asarray(part) for part in (A.indptr, A.indices, A.data)), A.shape)
         result = conjugate_direction_solve(a, xp.asarray(B), identity, tol=1e-6, max_iter=500)
-    np.testing.assert_allclose(result.x.get(), conjugate_direction_solve(A, B, identity, tol=1e-6, max_iter=500).x, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(
+        result.x.get(),
+        conjugate_direction_solve(A, B, identity, tol=1e-6, max_iter=500).x,
+        rtol=1e-8,
+        atol=1e-10,
+    )
 
 
-# --- loss, training set, network ----------------------------------------------------------------------------------------------------
+# --- loss, training set, network ------------------------------------------------------------------
 
 
 def test_loss_by_differences_and_its_invariance():
@@ -136,15 +175,23 @@ def test_loss_by_differences_and_its_invariance():
     loss, grad = direction_loss(dense, z, b)
     assert np.abs(np.einsum("ij,ij->i", grad, z)).max() < 1e-13
     assert abs(direction_loss(dense, -7.5 * z, b)[0] - loss) < 1e-13
-    assert check_vjp(lambda z: (np.asarray(direction_loss(dense, z, b)[0]), z), lambda g, z: g * direction_loss(dense, z, b)[1],
-                     (z,), rng=4) < 1e-6
+    assert (
+        check_vjp(
+            lambda z: (np.asarray(direction_loss(dense, z, b)[0]), z),
+            lambda g, z: g * direction_loss(dense, z, b)[1],
+            (z,),
+            rng=4,
+        )
+        < 1e-6
+    )
     assert direction_loss(dense, np.linalg.solve(dense, b.T).T, b)[0] < 1e-25
     np.testing.assert_allclose(direction_loss(stencil, z, b)[1], grad, atol=1e-12)
     assert direction_loss(dense, np.zeros((2, 16)), b[:2])[0] == pytest.approx(1)
 
 
 def test_the_loss_may_exceed_the_residual():
-    """A step that is best for the error is not always good for the residual: diag(1, 100), b = e1, z = (1, 1)."""
+    """A step that is best for the error is not always good for the residual: diag(1, 100), b = e1,
+    z = (1, 1)."""
     assert direction_loss(np.diag([1.0, 100.0]), np.ones((1, 2)), np.array([[1.0, 0.0]]))[0] > 1.9
 
 
@@ -154,17 +201,24 @@ def test_training_set():
     assert samples.shape == (400, 144) and samples.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(samples, axis=1), 1, rtol=1e-6)
     values, vectors = np.linalg.eigh(a.to_dense())
-    energy = (samples.astype(float) @ vectors)**2
-    assert energy[:, values < np.median(values)].sum() > 0.8 * energy.sum()  # 9² times the weight, on half of the vectors
+    energy = (samples.astype(float) @ vectors) ** 2
+    assert (
+        energy[:, values < np.median(values)].sum() > 0.8 * energy.sum()
+    )  # 9² times the weight, on half of the vectors
     np.testing.assert_array_equal(samples, ritz_training_set(a, 60, 400, theta=5, rng=0))
-    assert ritz_training_set(np.eye(5), 5, 3, rng=0).shape == (3, 5)  # one step spans an invariant space
+    assert ritz_training_set(np.eye(5), 5, 3, rng=0).shape == (
+        3,
+        5,
+    )  # one step spans an invariant space
 
 
 @pytest.mark.parametrize("shape, levels", [((8, 8), 2), ((4, 6), 1), ((4, 4, 8), 2)])
 def test_gradients_of_the_network(shape, levels):
     network = DirectionNetwork(shape, num_filters=2, num_levels=levels, rng=0)
     rng = np.random.default_rng(5)
-    network.parameters = [p + 0.1 * rng.standard_normal(p.shape) for p in network.parameters]  # without biases relu would stand at its kink
+    network.parameters = [
+        p + 0.1 * rng.standard_normal(p.shape) for p in network.parameters
+    ]  # without biases relu would stand at its kink
     x = rng.standard_normal((2, 1, *shape))
 
     def f(*parameters):
@@ -172,22 +226,28 @@ def test_gradients_of_the_network(shape, levels):
         tape, out = network._forward(x)
         return tape.values[out], (tape, out)
 
-    worst = check_vjp(f, lambda g, cache: tuple(cache[0].gradients(cache[1], g)), tuple(network.parameters), rng=6)
+    worst = check_vjp(
+        f, lambda g, cache: tuple(cache[0].gradients(cache[1], g)), tuple(network.parameters), rng=6
+    )
     assert worst < 1e-5  # kinks of relu within a step
 
 
 def required(network, side, share):
     a, rng = poisson(side), np.random.default_rng(7)
     points = np.arange(side) / side
-    bump = np.exp(-50 * ((points[:, None] - 0.4)**2 + (points - 0.6)**2)).ravel()
+    bump = np.exp(-50 * ((points[:, None] - 0.4) ** 2 + (points - 0.6) ** 2)).ravel()
     for b in (rng.standard_normal(side * side), bump):
-        ours, cg = (conjugate_direction_solve(a, b, d, max_iter=500).num_iter for d in (network, identity))
+        ours, cg = (
+            conjugate_direction_solve(a, b, d, max_iter=500).num_iter for d in (network, identity)
+        )
         assert ours <= share * cg, (side, ours, cg)
 
 
 def test_a_short_training_already_helps():
     a = poisson(16)
-    network = DirectionNetwork((16, 16), num_filters=8, rng=0).fit(a, ritz_training_set(a, 100, 500, theta=10, rng=0), max_iter=400, rng=0)
+    network = DirectionNetwork((16, 16), num_filters=8, rng=0).fit(
+        a, ritz_training_set(a, 100, 500, theta=10, rng=0), max_iter=400, rng=0
+    )
     assert network.loss_history_[-1] < 0.1 * network.loss_history_[0]
     required(network, 16, 1 / 3)
 
@@ -196,40 +256,75 @@ def test_a_short_training_already_helps():
 @pytest.mark.parametrize("steps, share", [(500, 1 / 4), (1500, 1 / 6)])
 def test_training_on_one_grid_serves_larger_ones(steps, share):
     samples = ritz_training_set(A, 300, 2000, theta=15, rng=0)
-    network = DirectionNetwork((32, 32), num_filters=8, rng=0).fit(A, samples, max_iter=steps, rng=0)
+    network = DirectionNetwork((32, 32), num_filters=8, rng=0).fit(
+        A, samples, max_iter=steps, rng=0
+    )
     required(network, 32, share)
     required(network, 64, share)
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(b=np.ones((4, 1))), ValueError, "b must have shape"), (dict(b=np.ones(5)), ValueError, "b must have shape"),
-    (dict(a=np.ones((4, 3))), ValueError, "a must be square"), (dict(b=np.ones(4, int)), TypeError, "b must have dtype"),
-    (dict(b=np.ones(4, np.float32)), TypeError, "one dtype"), (dict(b=np.full(4, np.nan)), ValueError, "b must be finite"),
-    (dict(x0=np.ones(3)), ValueError, "x0 must have the shape"), (dict(tol=0), ValueError, "tol > 0"),
-    (dict(max_iter=0), ValueError, "max_iter >= 1"),
-    (dict(num_orthogonal=-1), ValueError, "num_orthogonal >= 0"), (dict(direction=3), TypeError, "direction must be callable"),
-    (dict(callback=3), TypeError, "callback must be callable"), (dict(direction=lambda r: r[:2]), ValueError, "in iteration 1"),
-    (dict(direction=lambda r: r * np.nan), ValueError, "finite"), (dict(a=lambda v: v[:1]), ValueError, "a must return"),
-    (dict(a="matrix"), TypeError, "a must be")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(b=np.ones((4, 1))), ValueError, "b must have shape"),
+        (dict(b=np.ones(5)), ValueError, "b must have shape"),
+        (dict(a=np.ones((4, 3))), ValueError, "a must be square"),
+        (dict(b=np.ones(4, int)), TypeError, "b must have dtype"),
+        (dict(b=np.ones(4, np.float32)), TypeError, "one dtype"),
+        (dict(b=np.full(4, np.nan)), ValueError, "b must be finite"),
+        (dict(x0=np.ones(3)), ValueError, "x0 must have the shape"),
+        (dict(tol=0), ValueError, "tol > 0"),
+        (dict(max_iter=0), ValueError, "max_iter >= 1"),
+        (dict(num_orthogonal=-1), ValueError, "num_orthogonal >= 0"),
+        (dict(direction=3), TypeError, "direction must be callable"),
+        (dict(callback=3), TypeError, "callback must be callable"),
+        (dict(direction=lambda r: r[:2]), ValueError, "in iteration 1"),
+        (dict(direction=lambda r: r * np.nan), ValueError, "finite"),
+        (dict(a=lambda v: v[:1]), ValueError, "a must return"),
+        (dict(a="matrix"), TypeError, "a must be"),
+    ],
+)
 def test_solver_errors(change, kind, message):
     with pytest.raises(kind, match=message):
-        conjugate_direction_solve(**{"a": np.eye(4), "b": np.ones(4), "direction": identity} | change)
+        conjugate_direction_solve(
+            **{"a": np.eye(4), "b": np.ones(4), "direction": identity} | change
+        )
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: direction_loss(np.eye(3), np.ones((2, 3)), np.ones((2, 4))), ValueError, "one shape"),
-    (lambda: direction_loss(np.eye(3), np.ones((2, 4)), np.ones((2, 4))), ValueError, "must have shape"),
-    (lambda: ritz_training_set(np.ones((2, 3)), 1, 1), ValueError, "square"),
-    (lambda: ritz_training_set(np.eye(3), 4, 1), ValueError, "<= 3"),
-    (lambda: ritz_training_set(np.eye(3, dtype=np.float32), 1, 1), TypeError, "float64"),
-    (lambda: ritz_training_set(np.zeros((3, 3)), 2, 1), ValueError, "not be zero"),
-    (lambda: DirectionNetwork((6, 8)), ValueError, "multiples of 4"), (lambda: DirectionNetwork((8,)), ValueError, "2 or 3 sides"),
-    (lambda: DirectionNetwork((8, 8), num_levels=3), ValueError, "<= 2"), (lambda: DirectionNetwork(8), TypeError, "sequence"),
-    (lambda: DirectionNetwork((8, 8), rng=0)(np.ones(60)), ValueError, "points of a grid"),
-    (lambda: DirectionNetwork((8, 8)).fit(np.eye(64), np.ones((3, 60), np.float32), max_iter=1), ValueError, "samples must have shape")])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (
+            lambda: direction_loss(np.eye(3), np.ones((2, 3)), np.ones((2, 4))),
+            ValueError,
+            "one shape",
+        ),
+        (
+            lambda: direction_loss(np.eye(3), np.ones((2, 4)), np.ones((2, 4))),
+            ValueError,
+            "must have shape",
+        ),
+        (lambda: ritz_training_set(np.ones((2, 3)), 1, 1), ValueError, "square"),
+        (lambda: ritz_training_set(np.eye(3), 4, 1), ValueError, "<= 3"),
+        (lambda: ritz_training_set(np.eye(3, dtype=np.float32), 1, 1), TypeError, "float64"),
+        (lambda: ritz_training_set(np.zeros((3, 3)), 2, 1), ValueError, "not be zero"),
+        (lambda: DirectionNetwork((6, 8)), ValueError, "multiples of 4"),
+        (lambda: DirectionNetwork((8,)), ValueError, "2 or 3 sides"),
+        (lambda: DirectionNetwork((8, 8), num_levels=3), ValueError, "<= 2"),
+        (lambda: DirectionNetwork(8), TypeError, "sequence"),
+        (lambda: DirectionNetwork((8, 8), rng=0)(np.ones(60)), ValueError, "points of a grid"),
+        (
+            lambda: DirectionNetwork((8, 8)).fit(
+                np.eye(64), np.ones((3, 60), np.float32), max_iter=1
+            ),
+            ValueError,
+            "samples must have shape",
+        ),
+    ],
+)
 def test_other_errors(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

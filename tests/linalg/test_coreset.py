@@ -1,6 +1,8 @@
-"""Coresets: exact summaries, draws that are right on average, the search on real data, what must be refused.
+"""Coresets: exact summaries, draws that are right on average, the search on real data, what must be
+refused.
 
-That of k-means on real data takes a quarter of a minute: pytest -m slow tests/linalg/test_coreset.py
+That of k-means on real data takes a quarter of a minute: pytest -m slow
+tests/linalg/test_coreset.py
 """
 
 import importlib.util
@@ -28,28 +30,40 @@ from numcore.linalg import (
 from numcore.linalg.coreset import _numbered, _shares, _thresholds
 from numcore.testing import simulated_gpu
 
-_spec = importlib.util.spec_from_file_location("naive_coreset", Path(__file__).parents[1] / "naive" / "linalg" / "coreset.py")
+_spec = importlib.util.spec_from_file_location(
+    "naive_coreset", Path(__file__).parents[1] / "naive" / "linalg" / "coreset.py"
+)
 naive = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(naive)
 
 
-# --- Carathéodory -----------------------------------------------------------------------------------------------------------------
+# --- Carathéodory ---------------------------------------------------------------------------------
 
 
 def wrong_by(p, u, result):
-    """The length of the difference of the weighted sums and of the total weights, in extended precision."""
+    """The length of the difference of the weighted sums and of the total weights, in extended
+    precision."""
     u = np.ones(len(p)) if u is None else u
     p = np.column_stack([p, np.ones(len(p))]).astype(np.longdouble)
-    difference = result.weights.astype(np.longdouble) @ p[result.indices] - u.astype(np.longdouble) @ p
+    difference = (
+        result.weights.astype(np.longdouble) @ p[result.indices] - u.astype(np.longdouble) @ p
+    )
     largest = np.abs(difference).max(initial=0)
-    return float(largest * np.sqrt(((difference / largest)**2).sum())) if largest else 0.0
+    return float(largest * np.sqrt(((difference / largest) ** 2).sum())) if largest else 0.0
 
 
 def test_four_points_on_a_line():
     p = np.array([[0.0], [1.0], [2.0], [3.0]])
     result = caratheodory(p, np.ones(4))
-    assert isinstance(result, WeightedSubset) and len(result.indices) <= 2 and (result.weights > 0).all()
-    assert abs(result.weights @ p[result.indices, 0] - 6) < 1e-14 and abs(result.weights.sum() - 4) < 1e-14
+    assert (
+        isinstance(result, WeightedSubset)
+        and len(result.indices) <= 2
+        and (result.weights > 0).all()
+    )
+    assert (
+        abs(result.weights @ p[result.indices, 0] - 6) < 1e-14
+        and abs(result.weights.sum() - 4) < 1e-14
+    )
     assert result.error <= result.error_bound
 
 
@@ -58,7 +72,11 @@ def test_five_thousand_points(chunks):
     rng = np.random.default_rng(0)
     p, u = rng.standard_normal((5000, 4)), rng.random(5000)
     result = caratheodory(p, u, chunks=chunks)
-    assert len(result.indices) == 5 and (result.weights > 0).all() and (np.diff(result.indices) > 0).all()
+    assert (
+        len(result.indices) == 5
+        and (result.weights > 0).all()
+        and (np.diff(result.indices) > 0).all()
+    )
     scale = u.sum()  # 2471: the sums can be as near as the roundoff of numbers of this size
     assert np.abs(result.weights @ p[result.indices] - u @ p).max() < 1e-12
     assert abs(result.weights.sum() - u.sum()) < 1e-12 + 4 * np.finfo(float).eps * scale
@@ -82,9 +100,9 @@ def family(kind, rng):
     if kind == "far from the origin":
         p += 1e6
     elif kind == "columns of other scales":
-        p *= 10.0**rng.integers(-200, 200, t)
+        p *= 10.0 ** rng.integers(-200, 200, t)
     elif kind == "rank deficient" and t:
-        p[:, t // 2:] = p[:, :1]
+        p[:, t // 2 :] = p[:, :1]
     elif kind == "integers":
         p = np.round(p)
     elif kind == "one point":
@@ -92,7 +110,7 @@ def family(kind, rng):
     elif kind == "heavy tails":
         p *= np.exp(4 * rng.standard_normal((n, 1)))
     elif kind == "weights of other scales":
-        u = 10.0**rng.integers(-12, 12, n)
+        u = 10.0 ** rng.integers(-12, 12, n)
     elif kind == "the largest numbers":
         p, u = p * 1e307, u * 1e-9
     elif kind == "the smallest numbers":
@@ -102,25 +120,50 @@ def family(kind, rng):
     return p, u
 
 
-@pytest.mark.parametrize("kind", ["normal", "far from the origin", "columns of other scales", "rank deficient", "integers", "one point",
-                                  "heavy tails", "weights of other scales", "the largest numbers", "the smallest numbers"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "normal",
+        "far from the origin",
+        "columns of other scales",
+        "rank deficient",
+        "integers",
+        "one point",
+        "heavy tails",
+        "weights of other scales",
+        "the largest numbers",
+        "the smallest numbers",
+    ],
+)
 def test_any_points(kind):
     rng = np.random.default_rng(2)
     for trial in range(60):
         p, u = family(kind, rng)
         with np.errstate(all="raise"):
             result = caratheodory(p, u, chunks=2 + trial % 7)
-        assert len(result.indices) <= p.shape[1] + 1 and (result.weights > 0).all() and (np.diff(result.indices) > 0).all()
+        assert (
+            len(result.indices) <= p.shape[1] + 1
+            and (result.weights > 0).all()
+            and (np.diff(result.indices) > 0).all()
+        )
         assert (u[result.indices] > 0).all()
-        smallest = np.finfo(float).smallest_subnormal * len(p) * (p.shape[1] + 1)  # a unit of each product, where numbers are so small
-        assert result.error <= result.error_bound + smallest and wrong_by(p, u, result) <= result.error_bound + smallest
+        smallest = (
+            np.finfo(float).smallest_subnormal * len(p) * (p.shape[1] + 1)
+        )  # a unit of each product, where numbers are so small
+        assert (
+            result.error <= result.error_bound + smallest
+            and wrong_by(p, u, result) <= result.error_bound + smallest
+        )
 
 
 def test_as_exact_as_the_proof_of_the_theorem():
     rng = np.random.default_rng(3)
     p, u = rng.standard_normal((60, 5)), rng.random(60)
     rows, w = naive.eliminate_one_by_one(p, u)
-    assert wrong_by(p, u, caratheodory(p, u)) < 2 * wrong_by(p, u, WeightedSubset(rows, w, 0.0, 0.0)) + 1e-14
+    assert (
+        wrong_by(p, u, caratheodory(p, u))
+        < 2 * wrong_by(p, u, WeightedSubset(rows, w, 0.0, 0.0)) + 1e-14
+    )
 
 
 @pytest.mark.parametrize("size", [11, 12, 50, 997, 9000, 9999])
@@ -128,7 +171,10 @@ def test_as_many_points_as_asked_for(size):
     rng = np.random.default_rng(4)
     p = rng.standard_normal((10000, 10)).astype(np.float32)
     result = caratheodory(p, size=size)
-    assert 0.7 * size <= len(result.indices) <= size and wrong_by(p, None, result) <= result.error_bound
+    assert (
+        0.7 * size <= len(result.indices) <= size
+        and wrong_by(p, None, result) <= result.error_bound
+    )
     assert result.error_bound < 1e-3 * len(p)
 
 
@@ -146,15 +192,26 @@ def test_no_copy_of_the_points():
     caratheodory(p)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 0.3 * p.nbytes  # an eighth of the points, their weights and rows, and some of it twice
+    assert (
+        peak < 0.3 * p.nbytes
+    )  # an eighth of the points, their weights and rows, and some of it twice
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(p=np.ones(3)), "2 dimensions"), (dict(p=np.full((3, 1), np.nan)), "p and its weighted sums must be finite"),
-    (dict(p=np.full((3, 1), 1e308)), "finite"), (dict(weights=np.array([1.0, -1, 1])), "weights must be finite and >= 0"),
-    (dict(weights=np.array([1.0, np.inf, 1])), "weights must be finite"), (dict(weights=np.zeros(3)), "not all be zero"),
-    (dict(weights=np.ones(2)), r"shape \(3,\)"), (dict(size=0), "1 <= size <= 3"), (dict(size=4), "1 <= size <= 3"),
-    (dict(chunks=1), "chunks >= 2")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(p=np.ones(3)), "2 dimensions"),
+        (dict(p=np.full((3, 1), np.nan)), "p and its weighted sums must be finite"),
+        (dict(p=np.full((3, 1), 1e308)), "finite"),
+        (dict(weights=np.array([1.0, -1, 1])), "weights must be finite and >= 0"),
+        (dict(weights=np.array([1.0, np.inf, 1])), "weights must be finite"),
+        (dict(weights=np.zeros(3)), "not all be zero"),
+        (dict(weights=np.ones(2)), r"shape \(3,\)"),
+        (dict(size=0), "1 <= size <= 3"),
+        (dict(size=4), "1 <= size <= 3"),
+        (dict(chunks=1), "chunks >= 2"),
+    ],
+)
 def test_errors_of_caratheodory(options, message):
     with pytest.raises(ValueError, match=message):
         caratheodory(**{"p": np.ones((3, 1))} | options)
@@ -168,7 +225,7 @@ def test_other_types_are_refused():
         caratheodory(np.ones((3, 1)), np.ones(3, np.float32))
 
 
-# --- sums of rows -----------------------------------------------------------------------------------------------------------------
+# --- sums of rows ---------------------------------------------------------------------------------
 
 
 def test_constant_rows_are_exact_with_any_point():
@@ -197,23 +254,29 @@ def test_one_column_without_negative_entries_is_exact():
 @pytest.mark.parametrize("method", ["norm", "uniform"])
 def test_draws_are_right_on_average_and_as_wrong_as_the_formula_says(method):
     rng = np.random.default_rng(9)
-    f, w = rng.standard_normal((700, 3)) * np.exp(rng.standard_normal((700, 1))) + 0.5, rng.random(700)
+    f, w = (
+        rng.standard_normal((700, 3)) * np.exp(rng.standard_normal((700, 1))) + 0.5,
+        rng.random(700),
+    )
     results = [vector_sum_coreset(f, 30, weights=w, method=method, rng=rng) for _ in range(5000)]
     sums = np.array([r.weights @ f[r.indices] for r in results])
     assert (np.abs(sums.mean(axis=0) - w @ f) < 4 * sums.std(axis=0) / np.sqrt(len(sums))).all()
     square = np.mean([r.error**2 for r in results])
-    assert abs(square / results[0].error_bound**2 - 1) < 0.1
-    np.testing.assert_allclose([r.error for r in results], np.linalg.norm(sums - w @ f, axis=1), rtol=1e-9)
+    assert abs(square / results[0].error_bound ** 2 - 1) < 0.1
+    np.testing.assert_allclose(
+        [r.error for r in results], np.linalg.norm(sums - w @ f, axis=1), rtol=1e-9
+    )
     if method == "norm":
         norms = np.linalg.norm(f, axis=1)
-        expected = ((w @ norms)**2 - ((w @ f)**2).sum()) / 30
+        expected = ((w @ norms) ** 2 - ((w @ f) ** 2).sum()) / 30
     else:
-        expected = (w.sum() * (w * (f**2).sum(axis=1)).sum() - ((w @ f)**2).sum()) / 30
-    assert abs(results[0].error_bound**2 / expected - 1) < 1e-10
+        expected = (w.sum() * (w * (f**2).sum(axis=1)).sum() - ((w @ f) ** 2).sum()) / 30
+    assert abs(results[0].error_bound ** 2 / expected - 1) < 1e-10
 
 
 def test_rows_are_drawn_as_often_as_their_masses_say():
-    """Blocks have 256 rows: several of them, the last one short, and rows that must never be drawn."""
+    """Blocks have 256 rows: several of them, the last one short, and rows that must never be
+    drawn."""
     rng = np.random.default_rng(10)
     n, draws = 1000, 200_000
     f, w = rng.random((n, 1)), rng.random(n)
@@ -224,7 +287,7 @@ def test_rows_are_drawn_as_often_as_their_masses_say():
         seen[result.indices] += np.round(result.weights * 1000 * f[result.indices, 0] / mass.sum())
     expected = draws * mass / mass.sum()
     assert not seen[expected == 0].any() and seen.sum() == draws
-    chi = ((seen - expected)[expected > 0]**2 / expected[expected > 0]).sum()
+    chi = ((seen - expected)[expected > 0] ** 2 / expected[expected > 0]).sum()
     freedom = (expected > 0).sum() - 1
     assert abs(chi - freedom) < 5 * np.sqrt(2 * freedom)
 
@@ -232,20 +295,24 @@ def test_rows_are_drawn_as_often_as_their_masses_say():
 def test_thresholds_find_the_points_that_one_pass_over_all_finds():
     rng = np.random.default_rng(11)
     mass = rng.random(700) * (rng.random(700) < 0.5)
-    table = np.array([[mass[first:first + 256].sum()] for first in range(0, 700, 256)])
+    table = np.array([[mass[first : first + 256].sum()] for first in range(0, 700, 256)])
     thresholds, firsts, counts = _thresholds(table, np.array([40]), np.random.default_rng(5))
     expected = naive.draws(mass, np.sort(np.random.default_rng(5).random(40)) * mass.sum())
     found = []
     for b in range(3):
-        part = thresholds[firsts[b, 0]:firsts[b, 0] + counts[b, 0]]
-        found += [256 * b + i for i in naive.draws(mass[256 * b:256 * b + 256], part)]
+        part = thresholds[firsts[b, 0] : firsts[b, 0] + counts[b, 0]]
+        found += [256 * b + i for i in naive.draws(mass[256 * b : 256 * b + 256], part)]
     assert found == expected
 
 
 def test_the_best_of_many_samples():
     f = np.random.default_rng(12).standard_normal((2000, 5))
-    errors = {method: np.mean([vector_sum_coreset(f, 50, method=method, rng=seed).error for seed in range(30)])
-              for method in ("uniform", "mean_of_samples")}
+    errors = {
+        method: np.mean(
+            [vector_sum_coreset(f, 50, method=method, rng=seed).error for seed in range(30)]
+        )
+        for method in ("uniform", "mean_of_samples")
+    }
     assert errors["mean_of_samples"] < 0.6 * errors["uniform"]
     one = vector_sum_coreset(f, 50, method="mean_of_samples", num_trials=1, rng=4)
     np.testing.assert_allclose(one.weights.sum(), 2000, rtol=1e-12)
@@ -264,14 +331,28 @@ def test_huge_and_tiny_rows():
         with np.errstate(all="raise"):
             for method in ("norm", "uniform", "mean_of_samples", "caratheodory"):
                 result = vector_sum_coreset(f, 5, method=method, rng=0)
-                assert np.isfinite(result.weights).all() and np.isfinite(result.error_bound) and result.error < 100 * scale
+                assert (
+                    np.isfinite(result.weights).all()
+                    and np.isfinite(result.error_bound)
+                    and result.error < 100 * scale
+                )
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(f=np.ones(3)), "n > 0"), (dict(f=np.ones((0, 2))), "n > 0"), (dict(size=0), "1 <= size <= 6"), (dict(size=7), "1 <= size <= 6"),
-    (dict(method="other"), "method must be one of norm, mean_of_samples"), (dict(num_trials=0), "num_trials >= 1"),
-    (dict(f=np.full((6, 2), np.inf)), "f and its weighted sums must be finite"), (dict(weights=-np.ones(6)), "weights must be finite"),
-    (dict(weights=np.zeros(6)), "not all be zero"), (dict(method="caratheodory", size=2), "more than the number of columns of f, 2")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(f=np.ones(3)), "n > 0"),
+        (dict(f=np.ones((0, 2))), "n > 0"),
+        (dict(size=0), "1 <= size <= 6"),
+        (dict(size=7), "1 <= size <= 6"),
+        (dict(method="other"), "method must be one of norm, mean_of_samples"),
+        (dict(num_trials=0), "num_trials >= 1"),
+        (dict(f=np.full((6, 2), np.inf)), "f and its weighted sums must be finite"),
+        (dict(weights=-np.ones(6)), "weights must be finite"),
+        (dict(weights=np.zeros(6)), "not all be zero"),
+        (dict(method="caratheodory", size=2), "more than the number of columns of f, 2"),
+    ],
+)
 def test_errors_of_sums(options, message):
     with pytest.raises(ValueError, match=message):
         vector_sum_coreset(**{"f": np.ones((6, 2)), "size": 3} | options)
@@ -279,10 +360,16 @@ def test_errors_of_sums(options, message):
 
 def test_the_loss_of_a_coreset():
     subset = WeightedSubset(np.array([1, 3]), np.array([2.0, 0.5]), 0.0, 0.0)
-    assert coreset_loss(subset, np.array([9.0, 1, 9, 4])) == coreset_loss(subset, np.array([1.0, 4])) == 4
+    assert (
+        coreset_loss(subset, np.array([9.0, 1, 9, 4]))
+        == coreset_loss(subset, np.array([1.0, 4]))
+        == 4
+    )
     with pytest.raises(ValueError, match=r"losses must have shape \(2,\) or \(n >= 4,\)"):
         coreset_loss(subset, np.ones(3))
-    result = CoresetResult(subset.indices, subset.weights, None, 0.0, None, np.ones((5, 2)), 1, "patience")
+    result = CoresetResult(
+        subset.indices, subset.weights, None, 0.0, None, np.ones((5, 2)), 1, "patience"
+    )
     assert coreset_loss(result, np.ones(5)) == 2.5
     with pytest.raises(ValueError, match=r"\(2,\) or \(5,\)"):
         coreset_loss(result, np.ones(4))
@@ -290,7 +377,7 @@ def test_the_loss_of_a_coreset():
         coreset_loss((subset.indices, subset.weights), np.ones(2))
 
 
-# --- the search -------------------------------------------------------------------------------------------------------------------
+# --- the search -----------------------------------------------------------------------------------
 
 
 def mean(x, y, weights):
@@ -298,7 +385,7 @@ def mean(x, y, weights):
 
 
 def distances(x, y, center):
-    return ((x - center)**2).sum(axis=1)
+    return ((x - center) ** 2).sum(axis=1)
 
 
 def spread(n=3000, d=3, seed=0):
@@ -307,8 +394,12 @@ def spread(n=3000, d=3, seed=0):
 
 
 def same(a, b):
-    return (a.indices.tolist(), a.weights.tolist(), a.total_loss, a.stopped_by) == (b.indices.tolist(), b.weights.tolist(), b.total_loss,
-                                                                                    b.stopped_by)
+    return (a.indices.tolist(), a.weights.tolist(), a.total_loss, a.stopped_by) == (
+        b.indices.tolist(),
+        b.weights.tolist(),
+        b.total_loss,
+        b.stopped_by,
+    )
 
 
 @pytest.mark.parametrize("method", ["norm", "uniform", "mean_of_samples", "caratheodory"])
@@ -321,28 +412,59 @@ def test_what_is_reported_is_what_was_measured(method, weighted):
     best = result.loss_history.argmin()
     np.testing.assert_allclose(result.total_loss, result.loss_history[best], rtol=1e-15)
     np.testing.assert_allclose(w @ distances(x, y, result.model), result.total_loss, rtol=1e-12)
-    np.testing.assert_allclose(result.model, mean(x[result.indices], None, result.weights), rtol=1e-12)
+    np.testing.assert_allclose(
+        result.model, mean(x[result.indices], None, result.weights), rtol=1e-12
+    )
     np.testing.assert_allclose(w @ result.loss_matrix, result.loss_history, rtol=1e-12)
-    assert result.loss_matrix.shape == (3000, len(result.loss_history)) == (3000, 3 + result.num_iter)
+    assert (
+        result.loss_matrix.shape == (3000, len(result.loss_history)) == (3000, 3 + result.num_iter)
+    )
     np.testing.assert_array_equal(result.loss_matrix[:, best], distances(x, y, result.model))
-    assert (np.diff(result.indices) > 0).all() and len(result.indices) <= 60 and (result.weights > 0).all()
+    assert (
+        (np.diff(result.indices) > 0).all()
+        and len(result.indices) <= 60
+        and (result.weights > 0).all()
+    )
     assert set(y[result.indices]) == {0, 1, 2}
 
 
 def test_exact_summaries_keep_the_losses_of_all_models_so_far():
     x, seen, newest = spread(), [], 0
-    auto_coreset(x, mean, distances, size=30, method="caratheodory", max_iter=9, patience=9, rng=0, callback=seen.append)
+    auto_coreset(
+        x,
+        mean,
+        distances,
+        size=30,
+        method="caratheodory",
+        max_iter=9,
+        patience=9,
+        rng=0,
+        callback=seen.append,
+    )
     for before, after in itertools.pairwise(seen[2:]):
-        if after.total_loss == after.loss_history[-1]:  # the newest coreset is the best: it knew all columns but its own
+        if (
+            after.total_loss == after.loss_history[-1]
+        ):  # the newest coreset is the best: it knew all columns but its own
             known, newest = before.loss_matrix, newest + 1
-            np.testing.assert_allclose(after.weights @ known[after.indices], known.sum(axis=0), rtol=1e-10)
+            np.testing.assert_allclose(
+                after.weights @ known[after.indices], known.sum(axis=0), rtol=1e-10
+            )
     assert newest
 
 
 def test_exact_summaries_end_where_there_are_as_many_models_as_draws():
-    result = auto_coreset(spread(), mean, distances, size=6, method="caratheodory", patience=50, rng=0)
+    result = auto_coreset(
+        spread(), mean, distances, size=6, method="caratheodory", patience=50, rng=0
+    )
     assert result.stopped_by == "queries_exceed_size" and len(result.loss_history) == 6
-    assert len(auto_coreset(spread(), mean, distances, size=3, method="caratheodory", rng=0).loss_history) == 3
+    assert (
+        len(
+            auto_coreset(
+                spread(), mean, distances, size=3, method="caratheodory", rng=0
+            ).loss_history
+        )
+        == 3
+    )
 
 
 def test_reasons_for_the_end():
@@ -356,7 +478,15 @@ def test_reasons_for_the_end():
 
 def test_patience_counts_from_the_worst_initial_model():
     """A model that is always as bad as the first: every round waits."""
-    result = auto_coreset(spread(50), lambda *_: None, lambda x, y, m: np.ones(50), size=5, patience=4, num_initial=2, rng=0)
+    result = auto_coreset(
+        spread(50),
+        lambda *_: None,
+        lambda x, y, m: np.ones(50),
+        size=5,
+        patience=4,
+        num_initial=2,
+        rng=0,
+    )
     assert result.num_iter == 4 and result.stopped_by == "patience"
 
 
@@ -378,8 +508,10 @@ def test_calls_know_nothing_of_each_other():
         return mean(x, y, weights)
 
     assert same(auto_coreset(x, fit, distances, size=40, rng=5), alone) and same(inside[0], alone)
-    assert same(auto_coreset(x, mean, distances, size=40, rng=np.random.default_rng(5)),
-                auto_coreset(x, mean, distances, size=40, rng=np.random.default_rng(5)))
+    assert same(
+        auto_coreset(x, mean, distances, size=40, rng=np.random.default_rng(5)),
+        auto_coreset(x, mean, distances, size=40, rng=np.random.default_rng(5)),
+    )
 
 
 def test_the_number_of_threads_changes_nothing():
@@ -387,7 +519,9 @@ def test_the_number_of_threads_changes_nothing():
     try:
         for threads in (1, 3):
             numcore.set_num_threads(threads)
-            results.append(auto_coreset(x, mean, distances, size=200, y=np.arange(50_000) % 4, rng=0))
+            results.append(
+                auto_coreset(x, mean, distances, size=200, y=np.arange(50_000) % 4, rng=0)
+            )
     finally:
         numcore.set_num_threads(before)
     assert same(*results)
@@ -395,11 +529,25 @@ def test_the_number_of_threads_changes_nothing():
 
 def test_callback_ends_the_search():
     seen = []
-    result = auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: seen.append(r) or len(seen) == 5)
-    assert result.stopped_by == "callback" and result.num_iter == 2 and [len(r.loss_history) for r in seen] == [1, 2, 3, 4, 5]
+    result = auto_coreset(
+        spread(),
+        mean,
+        distances,
+        size=40,
+        rng=0,
+        callback=lambda r: seen.append(r) or len(seen) == 5,
+    )
+    assert (
+        result.stopped_by == "callback"
+        and result.num_iter == 2
+        and [len(r.loss_history) for r in seen] == [1, 2, 3, 4, 5]
+    )
     first = auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: True)
     assert first.num_iter == 0 and len(first.loss_history) == 1
-    assert auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: 1).stopped_by == "patience"  # True only
+    assert (
+        auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: 1).stopped_by
+        == "patience"
+    )  # True only
 
 
 def test_interrupts_keep_what_was_found():
@@ -413,7 +561,9 @@ def test_interrupts_keep_what_was_found():
 
     stop = 6
     result = auto_coreset(spread(), fit, distances, size=40, rng=0)
-    assert result.stopped_by == "interrupt" and len(result.loss_history) == 5 and result.num_iter == 2
+    assert (
+        result.stopped_by == "interrupt" and len(result.loss_history) == 5 and result.num_iter == 2
+    )
     calls, stop = [], 1
     with pytest.raises(KeyboardInterrupt):
         auto_coreset(spread(), fit, distances, size=40, rng=0)
@@ -433,7 +583,10 @@ def test_losses_that_come_in_one_buffer():
         buffer[:] = distances(x, y, center)
         return buffer
 
-    assert same(auto_coreset(x, mean, reused, size=40, rng=0), auto_coreset(x, mean, distances, size=40, rng=0))
+    assert same(
+        auto_coreset(x, mean, reused, size=40, rng=0),
+        auto_coreset(x, mean, distances, size=40, rng=0),
+    )
 
 
 def test_losses_of_zero():
@@ -444,7 +597,8 @@ def test_losses_of_zero():
 
 
 def test_one_class_without_loss():
-    """The points of the other class are drawn by their losses, those of this one by their weights."""
+    """The points of the other class are drawn by their losses, those of this one by their
+    weights."""
     x = np.concatenate([np.zeros((300, 1)), np.random.default_rng(0).gamma(0.3, size=(300, 1))])
     y, seen = np.repeat([0, 1], 300), []
 
@@ -456,12 +610,20 @@ def test_one_class_without_loss():
         np.testing.assert_allclose(weights[classes == 0].sum(), 300, rtol=1e-12)
 
 
-# --- classes
+# --- classes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mass, size, shares", [
-    ([100, 100], 10, (5, 5)), ([900, 99, 1], 10, (8, 1, 1)), ([1, 1, 1], 3, (1, 1, 1)), ([1000, 1, 1, 1, 1], 5, (1, 1, 1, 1, 1)),
-    ([50, 30, 20], 11, (6, 3, 2)), ([1e-300, 1], 2, (1, 1))])
+@pytest.mark.parametrize(
+    "mass, size, shares",
+    [
+        ([100, 100], 10, (5, 5)),
+        ([900, 99, 1], 10, (8, 1, 1)),
+        ([1, 1, 1], 3, (1, 1, 1)),
+        ([1000, 1, 1, 1, 1], 5, (1, 1, 1, 1, 1)),
+        ([50, 30, 20], 11, (6, 3, 2)),
+        ([1e-300, 1], 2, (1, 1)),
+    ],
+)
 def test_shares(mass, size, shares):
     assert _shares(np.array(mass, float), size) == shares
 
@@ -473,7 +635,16 @@ def drawn(y, **options):
     def fit(x, y, weights):
         seen.append((np.asarray(y), weights))
 
-    auto_coreset(spread(len(y)), fit, lambda x, y, m: np.ones(len(y)), y=y, rng=0, max_iter=20, patience=20, **options)
+    auto_coreset(
+        spread(len(y)),
+        fit,
+        lambda x, y, m: np.ones(len(y)),
+        y=y,
+        rng=0,
+        max_iter=20,
+        patience=20,
+        **options,
+    )
     return seen
 
 
@@ -502,40 +673,77 @@ def test_what_counts_as_classes():
     drawn(np.ones((1000, 2), int), size=20)  # several targets
 
 
-@pytest.mark.parametrize("y", [[3, 5, 3, -2], [True, False, True], np.array([2**63 + 5, 2**63 + 7], np.uint64), [-2**63, 2**63 - 1],
-                               ["b", "a", "b"], np.array([-128, 127], np.int8), [0, 1 << 40, 0]])
+@pytest.mark.parametrize(
+    "y",
+    [
+        [3, 5, 3, -2],
+        [True, False, True],
+        np.array([2**63 + 5, 2**63 + 7], np.uint64),
+        [-(2**63), 2**63 - 1],
+        ["b", "a", "b"],
+        np.array([-128, 127], np.int8),
+        [0, 1 << 40, 0],
+    ],
+)
 def test_numbers_of_classes(y):
     values, labels = _numbered(np, np.asarray(y))
     expected = np.unique(y, return_inverse=True)
     assert values == expected[0].tolist() and labels.tolist() == expected[1].tolist()
 
 
-# --- errors
+# --- errors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, options, message", [
-    (ValueError, dict(x=np.ones((0, 2))), "x must hold points"), (ValueError, dict(size=0), "1 <= size <= 6"),
-    (ValueError, dict(size=7), "1 <= size <= 6"), (ValueError, dict(method="best"), "method must be one of"),
-    (ValueError, dict(num_initial=0), "num_initial >= 1"), (ValueError, dict(patience=0), "patience >= 1"),
-    (ValueError, dict(max_iter=-1), "max_iter >= 0"), (ValueError, dict(stratify="yes"), "stratify must be one of"),
-    (ValueError, dict(stratify=True), r"needs y of shape \(6,\)"), (ValueError, dict(y=np.ones(5)), "y must have length 6"),
-    (ValueError, dict(y=[0, 1, 0, 1, 0, 1], size=1), "size must be at least the number of classes, 2"),
-    (ValueError, dict(y=np.arange(6) == 5, weights=np.array([1.0, 1, 1, 1, 1, 0])), "all be zero in a class .got class True"),
-    (ValueError, dict(weights=-np.ones(6)), "weights must be finite and >= 0"), (ValueError, dict(weights=np.zeros(6)), "not all be zero"),
-    (ValueError, dict(weights=np.full(6, np.nan)), "weights must be finite"),
-    (ValueError, dict(loss=lambda x, y, m: np.ones(5)), r"shape \(6,\) .got \(5,\) in initial model 1"),
-    (ValueError, dict(loss=lambda x, y, m: -np.ones(6)), "finite and >= 0 .*initial model 1"),
-    (ValueError, dict(loss=lambda x, y, m: np.full(6, np.nan)), "finite and >= 0"),
-    (ValueError, dict(loss=lambda x, y, m: np.full(6, np.inf)), "finite and >= 0"),
-    (TypeError, dict(loss=lambda x, y, m: np.ones(6, complex)), "real numbers"),
-    (TypeError, dict(loss=lambda x, y, m: None), "real numbers"),
-    (TypeError, dict(fit="fit"), "fit must be callable"), (TypeError, dict(loss=None), "loss must be callable"),
-    (TypeError, dict(callback=3), "callback must be callable"), (TypeError, dict(x=np.ones((6, 2), int)), "x must have dtype"),
-    (TypeError, dict(weights=np.ones(6, np.float32)), "one dtype"), (TypeError, dict(y=object()), "y must be an array"),
-    (TypeError, dict(size=2.5), "size must be an integer")])
+@pytest.mark.parametrize(
+    "kind, options, message",
+    [
+        (ValueError, dict(x=np.ones((0, 2))), "x must hold points"),
+        (ValueError, dict(size=0), "1 <= size <= 6"),
+        (ValueError, dict(size=7), "1 <= size <= 6"),
+        (ValueError, dict(method="best"), "method must be one of"),
+        (ValueError, dict(num_initial=0), "num_initial >= 1"),
+        (ValueError, dict(patience=0), "patience >= 1"),
+        (ValueError, dict(max_iter=-1), "max_iter >= 0"),
+        (ValueError, dict(stratify="yes"), "stratify must be one of"),
+        (ValueError, dict(stratify=True), r"needs y of shape \(6,\)"),
+        (ValueError, dict(y=np.ones(5)), "y must have length 6"),
+        (
+            ValueError,
+            dict(y=[0, 1, 0, 1, 0, 1], size=1),
+            "size must be at least the number of classes, 2",
+        ),
+        (
+            ValueError,
+            dict(y=np.arange(6) == 5, weights=np.array([1.0, 1, 1, 1, 1, 0])),
+            "all be zero in a class .got class True",
+        ),
+        (ValueError, dict(weights=-np.ones(6)), "weights must be finite and >= 0"),
+        (ValueError, dict(weights=np.zeros(6)), "not all be zero"),
+        (ValueError, dict(weights=np.full(6, np.nan)), "weights must be finite"),
+        (
+            ValueError,
+            dict(loss=lambda x, y, m: np.ones(5)),
+            r"shape \(6,\) .got \(5,\) in initial model 1",
+        ),
+        (ValueError, dict(loss=lambda x, y, m: -np.ones(6)), "finite and >= 0 .*initial model 1"),
+        (ValueError, dict(loss=lambda x, y, m: np.full(6, np.nan)), "finite and >= 0"),
+        (ValueError, dict(loss=lambda x, y, m: np.full(6, np.inf)), "finite and >= 0"),
+        (TypeError, dict(loss=lambda x, y, m: np.ones(6, complex)), "real numbers"),
+        (TypeError, dict(loss=lambda x, y, m: None), "real numbers"),
+        (TypeError, dict(fit="fit"), "fit must be callable"),
+        (TypeError, dict(loss=None), "loss must be callable"),
+        (TypeError, dict(callback=3), "callback must be callable"),
+        (TypeError, dict(x=np.ones((6, 2), int)), "x must have dtype"),
+        (TypeError, dict(weights=np.ones(6, np.float32)), "one dtype"),
+        (TypeError, dict(y=object()), "y must be an array"),
+        (TypeError, dict(size=2.5), "size must be an integer"),
+    ],
+)
 def test_errors_of_the_search(kind, options, message):
     with pytest.raises(kind, match=message):
-        auto_coreset(**{"x": spread(6, 2), "fit": mean, "loss": distances, "size": 3, "rng": 0} | options)
+        auto_coreset(
+            **{"x": spread(6, 2), "fit": mean, "loss": distances, "size": 3, "rng": 0} | options
+        )
 
 
 def test_errors_name_the_round():
@@ -552,8 +760,13 @@ def test_integers_and_single_precision():
     x = spread(500).astype(np.float32)
     result = auto_coreset(x, mean, distances, size=40, weights=np.ones(500, np.float32), rng=0)
     assert result.weights.dtype == result.loss_matrix.dtype == np.float32
-    np.testing.assert_allclose(result.total_loss, distances(x, None, result.model).astype(float).sum(), rtol=1e-6)
-    assert auto_coreset(x, mean, lambda x, y, m: x[:, 0] > 0, size=40, rng=0).loss_matrix.dtype == np.float32
+    np.testing.assert_allclose(
+        result.total_loss, distances(x, None, result.model).astype(float).sum(), rtol=1e-6
+    )
+    assert (
+        auto_coreset(x, mean, lambda x, y, m: x[:, 0] > 0, size=40, rng=0).loss_matrix.dtype
+        == np.float32
+    )
 
 
 def test_on_the_gpu():
@@ -565,14 +778,23 @@ def test_on_the_gpu():
         np.testing.assert_allclose(result.weights.get(), expected.weights, rtol=1e-12)
         np.testing.assert_allclose(result.loss_history, expected.loss_history, rtol=1e-12)
         for method in ("mean_of_samples", "caratheodory"):
-            there = auto_coreset(xp.asarray(x), mean, distances, size=50, y=xp.asarray(y), method=method, max_iter=2, rng=1)
+            there = auto_coreset(
+                xp.asarray(x),
+                mean,
+                distances,
+                size=50,
+                y=xp.asarray(y),
+                method=method,
+                max_iter=2,
+                rng=1,
+            )
             here = auto_coreset(x, mean, distances, size=50, y=y, method=method, max_iter=2, rng=1)
             np.testing.assert_allclose(there.loss_history, here.loss_history, rtol=1e-6)
         with pytest.raises(TypeError, match="x on simulated GPU, y on cpu"):
             auto_coreset(xp.asarray(x), mean, distances, size=50, y=y)
 
 
-# --- real data --------------------------------------------------------------------------------------------------------------------
+# --- real data ------------------------------------------------------------------------------------
 
 
 def uniform(rng, x, y, fit, size):
@@ -584,7 +806,8 @@ def uniform(rng, x, y, fit, size):
 
 
 def excesses(x, y, fit, loss, size, seeds):
-    """Excess of the total loss over that of training on all points, in its units: uniform, best of eleven, auto_coreset."""
+    """Excess of the total loss over that of training on all points, in its units: uniform, best of
+    eleven, auto_coreset."""
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's solvers warn on separable samples
@@ -592,7 +815,13 @@ def excesses(x, y, fit, loss, size, seeds):
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             tried = [loss(x, y, uniform(rng, x, y, fit, size)).sum() for _ in range(11)]
-            found.append((np.mean(tried), min(tried), auto_coreset(x, fit, loss, size=size, y=y, rng=seed).total_loss))
+            found.append(
+                (
+                    np.mean(tried),
+                    min(tried),
+                    auto_coreset(x, fit, loss, size=size, y=y, rng=seed).total_loss,
+                )
+            )
     return np.mean(found, axis=0) / least - 1
 
 
@@ -605,7 +834,9 @@ def test_logistic_regression_on_breast_cancer():
     x, y = StandardScaler().fit_transform(x), 2 * y - 1
 
     def fit(x, y, weights):
-        return sklearn.LogisticRegression(C=569 / weights.sum(), solver="newton-cholesky").fit(x, y, sample_weight=weights)
+        return sklearn.LogisticRegression(C=569 / weights.sum(), solver="newton-cholesky").fit(
+            x, y, sample_weight=weights
+        )
 
     once, best, auto = excesses(x, y, fit, partial(logistic_loss, penalty=1.0), 60, 10)
     assert auto < 0.25 and auto < once / 3 and auto < best / 3

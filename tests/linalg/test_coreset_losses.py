@@ -22,10 +22,12 @@ def test_the_sum_is_what_scikit_learn_minimises():
 
     x, y, _ = data()
     model = linear_model.LogisticRegression(C=0.5).fit(x, y)
-    expected = log_loss(y, model.predict_proba(x), normalize=False) + (model.coef_**2).sum() / 2 / 0.5
+    expected = (
+        log_loss(y, model.predict_proba(x), normalize=False) + (model.coef_**2).sum() / 2 / 0.5
+    )
     assert abs(logistic_loss(x, y, model, penalty=1 / 0.5).sum() - expected) < 1e-9 * expected
     model = linear_model.Ridge(alpha=3).fit(x, 1.0 * y)
-    expected = ((y - model.predict(x))**2).sum() + 3 * (model.coef_**2).sum()
+    expected = ((y - model.predict(x)) ** 2).sum() + 3 * (model.coef_**2).sum()
     assert abs(squared_loss(x, y, model, penalty=3).sum() - expected) < 1e-11 * expected
 
 
@@ -48,7 +50,9 @@ def test_the_sum_of_k_means():
 def test_steep_margins(dtype):
     x, w = np.array([[1000.0], [-1000.0], [0.0]], dtype), np.ones(1, dtype)
     with np.errstate(all="raise"):
-        np.testing.assert_array_equal(logistic_loss(x, np.ones(3), (w, 0.0)), np.array([0, 1000, np.log(2)], dtype))
+        np.testing.assert_array_equal(
+            logistic_loss(x, np.ones(3), (w, 0.0)), np.array([0, 1000, np.log(2)], dtype)
+        )
         np.testing.assert_array_equal(hinge_loss(x, np.ones(3), (w, 0.0)), [0, 1001, 1])
 
 
@@ -65,47 +69,85 @@ def test_any_labels_that_say_the_sign(loss):
 def test_any_form_of_a_linear_model(loss):
     x, y, (w, b) = data()
     expected = loss(x, y, (w, b))
-    for model in ([w.tolist(), b], (w[None], np.array([b])), types.SimpleNamespace(coef_=w[None], intercept_=np.array([b])),
-                  types.SimpleNamespace(coef_=w, intercept_=b)):
+    for model in (
+        [w.tolist(), b],
+        (w[None], np.array([b])),
+        types.SimpleNamespace(coef_=w[None], intercept_=np.array([b])),
+        types.SimpleNamespace(coef_=w, intercept_=b),
+    ):
         np.testing.assert_array_equal(loss(x, y, model), expected)
-    np.testing.assert_allclose(loss(x[::2, ::-1], y[::2], (w[::-1], b)), expected[::2], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(
+        loss(x[::2, ::-1], y[::2], (w[::-1], b)), expected[::2], rtol=1e-11, atol=1e-14
+    )
     factor = 1 if loss is squared_loss else 0.5
-    np.testing.assert_allclose(loss(x, y, (w, b), penalty=7.0).sum(), expected.sum() + factor * 7 * (w @ w), rtol=1e-12)
+    np.testing.assert_allclose(
+        loss(x, y, (w, b), penalty=7.0).sum(), expected.sum() + factor * 7 * (w @ w), rtol=1e-12
+    )
 
 
 def test_centres_far_from_the_origin():
-    """What is lost without taking off a mean: 1e6² = 1e12 has no digits left for a distance of 1e-4 in double, nor 1e3² in single."""
+    """What is lost without taking off a mean: 1e6² = 1e12 has no digits left for a distance of 1e-4
+    in double, nor 1e3² in single."""
     rng = np.random.default_rng(1)
     x, centers = rng.standard_normal((200, 3)), rng.standard_normal((4, 3))
-    expected = ((x[:, None] - centers)**2).sum(axis=2).min(axis=1)
-    np.testing.assert_allclose(kmeans_loss(x + 2.0**20, None, centers + 2.0**20), expected, atol=1e-8)
-    np.testing.assert_allclose(kmeans_loss((x + 1000).astype(np.float32), None, (centers + 1000).astype(np.float32)), expected, atol=2e-3)
-    assert (kmeans_loss(x, None, x[:50])[:50] < 1e-14).all() and (kmeans_loss(x, None, x[:50]) >= 0).all()
+    expected = ((x[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
+    np.testing.assert_allclose(
+        kmeans_loss(x + 2.0**20, None, centers + 2.0**20), expected, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        kmeans_loss((x + 1000).astype(np.float32), None, (centers + 1000).astype(np.float32)),
+        expected,
+        atol=2e-3,
+    )
+    assert (kmeans_loss(x, None, x[:50])[:50] < 1e-14).all() and (
+        kmeans_loss(x, None, x[:50]) >= 0
+    ).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 4095, 4096, 4097])
 def test_rows_beyond_a_block(n):
     rng = np.random.default_rng(2)
     x, centers = rng.standard_normal((n, 2)), rng.standard_normal((3, 2))
-    np.testing.assert_allclose(kmeans_loss(x, None, centers), ((x[:, None] - centers)**2).sum(axis=2).min(axis=1), atol=1e-13)
+    np.testing.assert_allclose(
+        kmeans_loss(x, None, centers),
+        ((x[:, None] - centers) ** 2).sum(axis=2).min(axis=1),
+        atol=1e-13,
+    )
 
 
 @pytest.mark.parametrize("loss", LINEAR)
-@pytest.mark.parametrize("kind, options, message", [
-    (ValueError, dict(x=np.ones(3)), "x must have 2 dimensions"), (ValueError, dict(y=np.ones(2)), r"y must have shape \(3,\)"),
-    (ValueError, dict(model=(np.ones(3), 0.0)), "model must hold 2 coefficients"),
-    (ValueError, dict(model=(np.ones((2, 2)), 0.0)), "2 coefficients"), (ValueError, dict(model=(np.ones(2), np.ones(2))), "one intercept"),
-    (ValueError, dict(penalty=-1.0), "penalty >= 0"), (TypeError, dict(penalty="much"), "penalty must be a number"),
-    (TypeError, dict(model=None), "model must be"), (TypeError, dict(model=(np.ones(2), 1j)), "model must hold real numbers"),
-    (TypeError, dict(y=None), "y must be an array"), (TypeError, dict(x=np.ones((3, 2), int)), "x must have dtype")])
+@pytest.mark.parametrize(
+    "kind, options, message",
+    [
+        (ValueError, dict(x=np.ones(3)), "x must have 2 dimensions"),
+        (ValueError, dict(y=np.ones(2)), r"y must have shape \(3,\)"),
+        (ValueError, dict(model=(np.ones(3), 0.0)), "model must hold 2 coefficients"),
+        (ValueError, dict(model=(np.ones((2, 2)), 0.0)), "2 coefficients"),
+        (ValueError, dict(model=(np.ones(2), np.ones(2))), "one intercept"),
+        (ValueError, dict(penalty=-1.0), "penalty >= 0"),
+        (TypeError, dict(penalty="much"), "penalty must be a number"),
+        (TypeError, dict(model=None), "model must be"),
+        (TypeError, dict(model=(np.ones(2), 1j)), "model must hold real numbers"),
+        (TypeError, dict(y=None), "y must be an array"),
+        (TypeError, dict(x=np.ones((3, 2), int)), "x must have dtype"),
+    ],
+)
 def test_errors_of_linear_losses(loss, kind, options, message):
     with pytest.raises(kind, match=message):
         loss(**{"x": np.ones((3, 2)), "y": np.ones(3), "model": (np.ones(2), 0.0)} | options)
 
 
-@pytest.mark.parametrize("kind, model, message", [
-    (ValueError, np.ones(2), r"shape \(k, 2\)"), (ValueError, np.ones((3, 3)), r"shape \(k, 2\)"), (ValueError, np.ones((0, 2)), "k > 0"),
-    (TypeError, None, "array of centres"), (TypeError, "text", "model must"), (TypeError, np.ones((1, 2), complex), "array of centres")])
+@pytest.mark.parametrize(
+    "kind, model, message",
+    [
+        (ValueError, np.ones(2), r"shape \(k, 2\)"),
+        (ValueError, np.ones((3, 3)), r"shape \(k, 2\)"),
+        (ValueError, np.ones((0, 2)), "k > 0"),
+        (TypeError, None, "array of centres"),
+        (TypeError, "text", "model must"),
+        (TypeError, np.ones((1, 2), complex), "array of centres"),
+    ],
+)
 def test_errors_of_k_means(kind, model, message):
     with pytest.raises(kind, match=message):
         kmeans_loss(np.ones((3, 2)), None, model)

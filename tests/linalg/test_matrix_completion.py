@@ -1,6 +1,8 @@
-"""Matrix completion against its definition, known rates of convergence, real data, what must be refused.
+"""Matrix completion against its definition, known rates of convergence, real data, what must be
+refused.
 
-The test of the linear growth of the time is slow: ``pytest -m slow tests/linalg/test_matrix_completion.py``.
+The test of the linear growth of the time is slow:
+``pytest -m slow tests/linalg/test_matrix_completion.py``.
 """
 
 import subprocess
@@ -12,7 +14,14 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.linalg import CSR, CompletionResult, alternating_step, complete_masked, complete_matrix, predict_entries
+from numcore.linalg import (
+    CSR,
+    CompletionResult,
+    alternating_step,
+    complete_masked,
+    complete_matrix,
+    predict_entries,
+)
 from numcore.testing import simulated_gpu
 from tests.naive.linalg import matrix_completion as naive
 
@@ -39,33 +48,60 @@ def sparse(x, mask):
 
 def rmse(result, x, mask):
     rows, cols = np.nonzero(mask)
-    return np.sqrt(np.mean((predict_entries(result, rows, cols) - x[mask])**2))
+    return np.sqrt(np.mean((predict_entries(result, rows, cols) - x[mask]) ** 2))
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_the_published_rate_of_convergence():
     x, mask = low_rank(np.random.default_rng(0), 300, 200, 3, 0.2)
     assert mask.sum() == 12022
-    expected = {1: 1.1e-1, 5: 5.0e-4, 9: 4.9e-6, 13: 6.3e-8, 17: 9.2e-10, 21: 1.5e-11, 25: 2.3e-13, 29: 3.9e-15}
+    expected = {
+        1: 1.1e-1,
+        5: 5.0e-4,
+        9: 4.9e-6,
+        13: 6.3e-8,
+        17: 9.2e-10,
+        21: 1.5e-11,
+        25: 2.3e-13,
+        29: 3.9e-15,
+    }
     for rounds, relative in expected.items():
         found = error(complete_masked(x, mask, rank=3, max_iter=rounds, tol=0, rng=0), x)
-        assert abs(found / relative - 1) < 0.1, rounds  # the figures have two digits; at 4e-15 rounding has its part
+        assert abs(found / relative - 1) < 0.1, (
+            rounds
+        )  # the figures have two digits; at 4e-15 rounding has its part
     assert error(complete_masked(x, mask, rank=3, max_iter=40, tol=0, rng=0), x) < 1e-15
 
 
-@pytest.mark.parametrize("m, n, k, fraction, expected", [
-    (300, 200, 3, 0.08, {1: 6.9e-1, 5: 9.4e-2, 10: 1.0e-2, 20: 1.9e-4, 30: 3.7e-6}), (500, 400, 5, 0.2, {1: 8e-2, 5: 1.7e-4, 10: 1.8e-7})])
+@pytest.mark.parametrize(
+    "m, n, k, fraction, expected",
+    [
+        (300, 200, 3, 0.08, {1: 6.9e-1, 5: 9.4e-2, 10: 1.0e-2, 20: 1.9e-4, 30: 3.7e-6}),
+        (500, 400, 5, 0.2, {1: 8e-2, 5: 1.7e-4, 10: 1.8e-7}),
+    ],
+)
 def test_rates_of_other_problems(m, n, k, fraction, expected):
     x, mask = low_rank(np.random.default_rng(0), m, n, k, fraction)
     for rounds, relative in expected.items():
         found = error(complete_masked(x, mask, rank=k, max_iter=rounds, tol=0, rng=0), x)
-        assert relative / 10 < found < 10 * relative, rounds  # another sample of the entries: the rate differs a little, its power more
+        assert relative / 10 < found < 10 * relative, (
+            rounds
+        )  # another sample of the entries: the rate differs a little, its power more
 
 
 def test_the_missing_entry_of_a_rank_one_matrix():
-    result = complete_matrix([0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, tol=1e-12, max_iter=200, rng=0)
+    result = complete_matrix(
+        [0, 0, 1],
+        [0, 1, 0],
+        np.array([1.0, 2.0, 3.0]),
+        (2, 2),
+        rank=1,
+        tol=1e-12,
+        max_iter=200,
+        rng=0,
+    )
     assert abs(predict_entries(result, [1], [1])[0] - 6) < 1e-9
     assert result.converged and result.status == "converged" and result.observed_rmse < 1e-9
 
@@ -104,10 +140,12 @@ def test_noise_is_averaged_as_well_as_an_oracle_does(seed):
     rng = np.random.default_rng(seed)
     x, mask = low_rank(rng, 300, 200, 3, 0.3)
     result = complete_masked(x + 0.1 * rng.standard_normal(x.shape), mask, rank=3, rng=0)
-    assert np.sqrt(np.mean((dense(result) - x)**2)) <= 1.1 * 0.1 * np.sqrt(3 * (300 + 200 - 3) / mask.sum())
+    assert np.sqrt(np.mean((dense(result) - x) ** 2)) <= 1.1 * 0.1 * np.sqrt(
+        3 * (300 + 200 - 3) / mask.sum()
+    )
 
 
-# --- against the definition --------------------------------------------------------------------------------------------------------
+# --- against the definition -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -116,10 +154,12 @@ def test_noise_is_averaged_as_well_as_an_oracle_does(seed):
 def test_half_steps(solver, ridge, k):
     """Rows without entries, with fewer than k, and with many more than 4 k."""
     rng = np.random.default_rng(k)
-    x, mask = rng.standard_normal((25, 200)), rng.random((25, 200)) < rng.random((25, 1))**2
+    x, mask = rng.standard_normal((25, 200)), rng.random((25, 200)) < rng.random((25, 1)) ** 2
     mask[0], mask[1], mask[2, 1:] = False, True, False
     factor = rng.standard_normal((200, k))
-    found = alternating_step(sparse(x, mask), factor, ridge=ridge, solver=solver, inner_tol=1e-14, rng=0)
+    found = alternating_step(
+        sparse(x, mask), factor, ridge=ridge, solver=solver, inner_tol=1e-14, rng=0
+    )
     expected = naive.half_step(x, mask, factor, ridge)
     # the Gram matrices of rows with about k entries have conditions up to 1e6
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
@@ -141,20 +181,28 @@ def test_directions_that_are_not_determined_stay_zero(solver):
 @pytest.mark.parametrize("exponent", [-160, 0, 160])
 def test_badly_scaled_and_badly_conditioned_factors(exponent):
     rng = np.random.default_rng(4)
-    factor = rng.standard_normal((80, 9)) * 10.0**(-np.arange(9) / 2)
+    factor = rng.standard_normal((80, 9)) * 10.0 ** (-np.arange(9) / 2)
     truth = rng.standard_normal((5, 9)) * 2.0**exponent
-    found = alternating_step(sparse(truth @ factor.T, np.ones((5, 80), bool)), factor, solver="cholesky")
-    assert np.abs(found - truth).max() < 1e-6 * 2.0**exponent  # the Gram matrix has condition 1e8 to 1e9
+    found = alternating_step(
+        sparse(truth @ factor.T, np.ones((5, 80), bool)), factor, solver="cholesky"
+    )
+    assert (
+        np.abs(found - truth).max() < 1e-6 * 2.0**exponent
+    )  # the Gram matrix has condition 1e8 to 1e9
 
 
 def test_an_ill_conditioned_row_leaves_plain_conjugate_gradients():
     rng = np.random.default_rng(5)
-    factor = rng.standard_normal((700, 50)) * 10.0**(-np.arange(50) / 12)
+    factor = rng.standard_normal((700, 50)) * 10.0 ** (-np.arange(50) / 12)
     csr = sparse(rng.standard_normal((3, 700)), np.ones((3, 700), bool))
     exact = alternating_step(csr, factor, solver="cholesky")
-    np.testing.assert_allclose(alternating_step(csr, factor, solver="auto", inner_tol=1e-14, rng=0), exact, rtol=1e-6)
+    np.testing.assert_allclose(
+        alternating_step(csr, factor, solver="auto", inner_tol=1e-14, rng=0), exact, rtol=1e-6
+    )
     few = alternating_step(csr, factor, solver="cg", inner_tol=1e-3)
-    assert np.abs(few - exact).max() > 1e-3 * np.abs(exact).max()  # small gradients alone would not do
+    assert (
+        np.abs(few - exact).max() > 1e-3 * np.abs(exact).max()
+    )  # small gradients alone would not do
 
 
 def test_a_warm_start_is_used():
@@ -162,7 +210,9 @@ def test_a_warm_start_is_used():
     x, mask = low_rank(rng, 40, 60, 4, 0.6)
     factor = np.linalg.qr(rng.standard_normal((60, 4)))[0]
     exact = alternating_step(sparse(x, mask), factor)
-    np.testing.assert_array_equal(alternating_step(sparse(x, mask), factor, x0=exact, solver="cg", inner_tol=1e-3), exact)
+    np.testing.assert_array_equal(
+        alternating_step(sparse(x, mask), factor, x0=exact, solver="cg", inner_tol=1e-3), exact
+    )
 
 
 def test_models_are_those_of_the_definition():
@@ -172,13 +222,22 @@ def test_models_are_those_of_the_definition():
     for rounds, model in enumerate(models, 1):
         result = complete_masked(x, mask, rank=2, max_iter=rounds, init=first, tol=0)
         np.testing.assert_allclose(dense(result), model, atol=1e-12)
-    changes = [np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip([0 * models[0], *models], models)]  # noqa: B905
+    changes = [
+        np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip([0 * models[0], *models], models)  # noqa: B905
+    ]
     np.testing.assert_allclose(result.relative_changes, changes, rtol=1e-10)
 
 
 def test_solvers_agree():
     x, mask = low_rank(np.random.default_rng(8), 200, 150, 4, 0.3)
-    models = [dense(complete_masked(x, mask, rank=4, max_iter=5, tol=0, solver=solver, inner_tol=1e-13, rng=0)) for solver in SOLVERS]
+    models = [
+        dense(
+            complete_masked(
+                x, mask, rank=4, max_iter=5, tol=0, solver=solver, inner_tol=1e-13, rng=0
+            )
+        )
+        for solver in SOLVERS
+    ]
     for model in models[1:]:
         np.testing.assert_allclose(model, models[0], atol=1e-9 * np.abs(x).max())
 
@@ -195,9 +254,17 @@ def test_coarse_half_steps_do_not_pass_for_convergence():
     rng = np.random.default_rng(27)
     x, mask = low_rank(rng, 300, 300, 20, 0.95)
     noisy = x + 0.1 * rng.standard_normal(x.shape)
-    for tol in (0.01, 1e-4):  # a tenth is what all gradients are below in the second round, so that no solution changes
-        result, exact = (complete_masked(noisy, mask, rank=20, tol=tol, solver=solver, rng=0) for solver in ("cg", "cholesky"))
-        assert result.converged and np.linalg.norm(dense(result) - dense(exact)) < 10 * tol * np.linalg.norm(x)
+    for tol in (
+        0.01,
+        1e-4,
+    ):  # a tenth is what all gradients are below in the second round, so that no solution changes
+        result, exact = (
+            complete_masked(noisy, mask, rank=20, tol=tol, solver=solver, rng=0)
+            for solver in ("cg", "cholesky")
+        )
+        assert result.converged and np.linalg.norm(
+            dense(result) - dense(exact)
+        ) < 10 * tol * np.linalg.norm(x)
 
 
 def test_a_rank_above_the_limit_of_the_direct_solver():
@@ -206,15 +273,19 @@ def test_a_rank_above_the_limit_of_the_direct_solver():
     assert result.converged and error(result, x) < 1e-6
 
 
-# --- properties --------------------------------------------------------------------------------------------------------------------
+# --- properties -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor, exact", [(2.0**40, True), (1e-200, False), (1e200, False), (-3.0, False)])
+@pytest.mark.parametrize(
+    "factor, exact", [(2.0**40, True), (1e-200, False), (1e200, False), (-3.0, False)]
+)
 def test_scaled_values_scale_the_singular_values(factor, exact):
     x, mask = low_rank(np.random.default_rng(11), 60, 50, 2, 0.5)
     one, other = (complete_masked(v, mask, rank=2, rng=0) for v in (x, factor * x))
     np.testing.assert_allclose(other.s, abs(factor) * one.s, rtol=0 if exact else 1e-7)
-    np.testing.assert_allclose(other.observed_rmse, abs(factor) * one.observed_rmse, rtol=0 if exact else 10)  # rounding errors, here
+    np.testing.assert_allclose(
+        other.observed_rmse, abs(factor) * one.observed_rmse, rtol=0 if exact else 10
+    )  # rounding errors, here
     if exact:
         np.testing.assert_array_equal(other.u, one.u)
 
@@ -222,7 +293,9 @@ def test_scaled_values_scale_the_singular_values(factor, exact):
 def test_permuted_rows_permute_u():
     x, mask = low_rank(np.random.default_rng(12), 60, 50, 2, 0.5)
     order = np.random.default_rng(13).permutation(60)
-    one, other = (complete_masked(x[p], mask[p], rank=2, tol=1e-12, rng=0) for p in (np.arange(60), order))
+    one, other = (
+        complete_masked(x[p], mask[p], rank=2, tol=1e-12, rng=0) for p in (np.arange(60), order)
+    )
     np.testing.assert_allclose(dense(other), dense(one)[order], atol=1e-9)
     np.testing.assert_allclose(np.abs(other.u), np.abs(one.u[order]), atol=1e-9)
 
@@ -230,14 +303,20 @@ def test_permuted_rows_permute_u():
 def test_order_and_repetition_of_entries_do_not_matter():
     x, mask = low_rank(np.random.default_rng(14), 30, 20, 2, 0.6)
     rows, cols = np.nonzero(mask)
-    order = np.random.default_rng(15).permutation(np.concatenate([np.arange(len(rows)), np.arange(30)]))
+    order = np.random.default_rng(15).permutation(
+        np.concatenate([np.arange(len(rows)), np.arange(30)])
+    )
     one = complete_matrix(rows, cols, x[mask], x.shape, rank=2, rng=0)
-    other = complete_matrix(rows[order], cols[order].astype(np.uint64), x[mask][order], x.shape, rank=2, rng=0)
+    other = complete_matrix(
+        rows[order], cols[order].astype(np.uint64), x[mask][order], x.shape, rank=2, rng=0
+    )
     np.testing.assert_array_equal(other.u, one.u)
     assert other.observed_rmse == one.observed_rmse
 
 
-@pytest.mark.parametrize("center, shape", [(False, (1, 1)), (True, (1, 1)), ("rows", (40, 1)), ("columns", (1, 30))])
+@pytest.mark.parametrize(
+    "center, shape", [(False, (1, 1)), (True, (1, 1)), ("rows", (40, 1)), ("columns", (1, 30))]
+)
 def test_centring(center, shape):
     rng = np.random.default_rng(16)
     x, mask = low_rank(rng, 40, 30, 2, 0.6)
@@ -247,12 +326,24 @@ def test_centring(center, shape):
     assert result.offset.shape == shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # means of rows without entries
-        mean = {False: 0, True: x[mask].mean(), "rows": np.nanmean(np.where(mask, x, np.nan), axis=1)[:, None],
-                "columns": np.nanmean(np.where(mask, x, np.nan), axis=0)}[center]
-    np.testing.assert_allclose(result.offset, np.broadcast_to(np.where(np.isnan(mean), x[mask].mean(), mean), shape), rtol=1e-13)
-    np.testing.assert_allclose(result.observed_rmse, np.sqrt(np.mean((dense(result) - x)[mask]**2)), rtol=1e-6)
+        mean = {
+            False: 0,
+            True: x[mask].mean(),
+            "rows": np.nanmean(np.where(mask, x, np.nan), axis=1)[:, None],
+            "columns": np.nanmean(np.where(mask, x, np.nan), axis=0),
+        }[center]
+    np.testing.assert_allclose(
+        result.offset,
+        np.broadcast_to(np.where(np.isnan(mean), x[mask].mean(), mean), shape),
+        rtol=1e-13,
+    )
+    np.testing.assert_allclose(
+        result.observed_rmse, np.sqrt(np.mean((dense(result) - x)[mask] ** 2)), rtol=1e-6
+    )
     assert "minimum-norm" in result.status  # row 3, column 4
-    np.testing.assert_allclose(dense(result)[3], np.broadcast_to(result.offset, x.shape)[3], atol=1e-9)
+    np.testing.assert_allclose(
+        dense(result)[3], np.broadcast_to(result.offset, x.shape)[3], atol=1e-9
+    )
     np.testing.assert_allclose(rmse(result, x, mask), result.observed_rmse, rtol=1e-6)
 
 
@@ -270,20 +361,27 @@ def test_split_samples():
     x, mask = low_rank(np.random.default_rng(18), 300, 250, 1, 0.9)
     result = complete_masked(x, mask, rank=1, split_samples=True, max_iter=4, tol=0, rng=0)
     # a ninth of the entries in each half-step: the error falls tenfold in a round
-    assert result.num_iter == 4 and all(b < a / 4 for a, b in zip(result.relative_changes, result.relative_changes[1:], strict=False))
+    assert result.num_iter == 4 and all(
+        b < a / 4
+        for a, b in zip(result.relative_changes, result.relative_changes[1:], strict=False)
+    )
     assert error(result, x) < 1e-3
     longer = complete_masked(x, mask, rank=1, split_samples=True, max_iter=8, tol=0, rng=0)
     assert error(longer, x) < error(result, x) / 10
     whole = complete_masked(x, mask, rank=1, max_iter=4, tol=0, rng=0)
-    assert error(whole, x) < error(result, x) / 100  # all entries in all half-steps are better in practice
+    assert (
+        error(whole, x) < error(result, x) / 100
+    )  # all entries in all half-steps are better in practice
 
 
 def test_clipping_removes_a_heavy_row():
     rng = np.random.default_rng(19)
     x, mask = low_rank(rng, 200, 100, 2, 0.3)
     x[7] *= 1000
-    unclipped, clipped = (complete_masked(x, mask, rank=2, max_iter=1, tol=0, clip=clip, rng=0, init=init)
-                          for clip, init in ((None, "spectral"), (5.0, "spectral")))
+    unclipped, clipped = (
+        complete_masked(x, mask, rank=2, max_iter=1, tol=0, clip=clip, rng=0, init=init)
+        for clip, init in ((None, "spectral"), (5.0, "spectral"))
+    )
     without = np.delete(np.arange(200), 7)
     wrong = [np.linalg.norm((dense(r) - x)[without]) for r in (unclipped, clipped)]
     assert wrong[1] < wrong[0]
@@ -296,10 +394,18 @@ def test_status_says_what_was_not_determined():
     assert complete_masked(x, mask, rank=3, rng=0).status == "converged"
     assert complete_masked(x, mask, rank=3, max_iter=1, rng=0).status == "max_iter"
     few = complete_matrix([0, 1, 2], [0, 1, 2], np.ones(3), (30, 20), rank=3, rng=0)
-    assert "underdetermined" in few.status and "minimum-norm" in few.status and np.isfinite(dense(few)).all()
+    assert (
+        "underdetermined" in few.status
+        and "minimum-norm" in few.status
+        and np.isfinite(dense(few)).all()
+    )
     seen = []
-    stopped = complete_masked(x, mask, rank=1, tol=0, rng=0, callback=lambda n, change: seen.append((n, change)) or n == 3)
-    assert stopped.status == "callback" and stopped.num_iter == 3 and [n for n, _ in seen] == [1, 2, 3]
+    stopped = complete_masked(
+        x, mask, rank=1, tol=0, rng=0, callback=lambda n, change: seen.append((n, change)) or n == 3
+    )
+    assert (
+        stopped.status == "callback" and stopped.num_iter == 3 and [n for n, _ in seen] == [1, 2, 3]
+    )
     assert tuple(change for _, change in seen) == stopped.relative_changes
 
 
@@ -311,13 +417,17 @@ def test_an_interrupt_gives_what_is_there():
     x, mask = low_rank(np.random.default_rng(21), 30, 20, 2, 0.7)
     result = complete_masked(x, mask, rank=2, rng=0, tol=0, callback=interrupt)
     assert result.status == "interrupt" and not result.converged and result.num_iter == 2
-    np.testing.assert_array_equal(result.u, complete_masked(x, mask, rank=2, rng=0, tol=0, max_iter=2).u)
+    np.testing.assert_array_equal(
+        result.u, complete_masked(x, mask, rank=2, rng=0, tol=0, max_iter=2).u
+    )
 
 
 def test_constant_and_zero_values():
     zero = complete_matrix([0, 1], [1, 0], np.zeros(2), (3, 3), rank=1, rng=0)
     assert zero.converged and not dense(zero).any() and zero.observed_rmse == 0
-    constant = complete_matrix([0, 1, 2], [1, 0, 2], np.full(3, 5.0), (3, 3), rank=1, center=True, rng=0)
+    constant = complete_matrix(
+        [0, 1, 2], [1, 0, 2], np.full(3, 5.0), (3, 3), rank=1, center=True, rng=0
+    )
     np.testing.assert_allclose(dense(constant), 5)
 
 
@@ -326,7 +436,16 @@ def test_constant_and_zero_values():
 def test_dtypes_on_both_devices(dtype, bound, solver):
     x, mask = low_rank(np.random.default_rng(22), 40, 30, 2, 0.7)
     x = x.astype(dtype)
-    options = dict(rank=2, solver=solver, inner_tol=1e-13, tol=0, max_iter=25, center="rows", holdout=0.1, rng=0)
+    options = dict(
+        rank=2,
+        solver=solver,
+        inner_tol=1e-13,
+        tol=0,
+        max_iter=25,
+        center="rows",
+        holdout=0.1,
+        rng=0,
+    )
     on_cpu = complete_masked(x, mask, **options)
     assert {part.dtype.name for part in on_cpu[:4]} == {dtype}
     with simulated_gpu() as xp:
@@ -341,12 +460,19 @@ def test_dtypes_on_both_devices(dtype, bound, solver):
 
 def test_a_large_rank_on_a_gpu_takes_conjugate_gradients():
     rng = np.random.default_rng(23)
-    csr, factor = sparse(rng.standard_normal((3, 120)), np.ones((3, 120), bool)), rng.standard_normal((120, 50))
+    csr, factor = (
+        sparse(rng.standard_normal((3, 120)), np.ones((3, 120), bool)),
+        rng.standard_normal((120, 50)),
+    )
     with simulated_gpu() as xp:
         on_gpu = CSR(*(xp.asarray(a) for a in (csr.indptr, csr.indices, csr.data)), csr.shape)
         for solver in ("cholesky", "sketch"):
-            found = alternating_step(on_gpu, xp.asarray(factor), solver=solver, inner_tol=1e-14).get()
-            np.testing.assert_allclose(found, alternating_step(csr, factor, solver="cholesky"), atol=1e-11)
+            found = alternating_step(
+                on_gpu, xp.asarray(factor), solver=solver, inner_tol=1e-14
+            ).get()
+            np.testing.assert_allclose(
+                found, alternating_step(csr, factor, solver="cholesky"), atol=1e-11
+            )
 
 
 def test_the_same_seed_gives_the_same_model_at_any_number_of_threads():
@@ -355,8 +481,20 @@ def test_the_same_seed_gives_the_same_model_at_any_number_of_threads():
     try:
         for threads in (1, 2, 5):
             numcore.set_num_threads(threads)
-            models.append([complete_masked(x, mask, rank=3, max_iter=3, solver=solver, holdout=0.1, rng=np.random.default_rng(1))
-                           for solver in SOLVERS])
+            models.append(
+                [
+                    complete_masked(
+                        x,
+                        mask,
+                        rank=3,
+                        max_iter=3,
+                        solver=solver,
+                        holdout=0.1,
+                        rng=np.random.default_rng(1),
+                    )
+                    for solver in SOLVERS
+                ]
+            )
     finally:
         numcore.set_num_threads(before)
     for results in models[1:]:
@@ -372,7 +510,7 @@ def test_scipy_matrices():
     np.testing.assert_array_equal(found, alternating_step(sparse(x, mask), factor))
 
 
-# --- real data ---------------------------------------------------------------------------------------------------------------------
+# --- real data ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -383,62 +521,86 @@ def digits():
 
 def test_hidden_pixels_of_digits(digits):
     x, mask = digits
-    assert abs(np.sqrt(np.mean((x - np.nanmean(np.where(mask, x, np.nan), axis=0))[~mask]**2)) - 4.336) < 0.005
-    # the published figures are of another sample of pixels: they agree to 0.01, but where the model is not determined
-    for rank, ridge, expected, within in ((3, 0.0, 3.81, 0.01), (5, 0.0, 3.72, 0.01), (5, 0.3, 3.51, 0.01), (8, 0.3, 3.35, 0.01),
-                                          (10, 0.0, 4.55, 0.1)):
-        result = complete_masked(x, mask, rank=rank, ridge=ridge, center="columns", max_iter=20, rng=0)
+    assert (
+        abs(
+            np.sqrt(np.mean((x - np.nanmean(np.where(mask, x, np.nan), axis=0))[~mask] ** 2))
+            - 4.336
+        )
+        < 0.005
+    )
+    # the published figures are of another sample of pixels: they agree to 0.01, but where the model
+    # is not determined
+    for rank, ridge, expected, within in (
+        (3, 0.0, 3.81, 0.01),
+        (5, 0.0, 3.72, 0.01),
+        (5, 0.3, 3.51, 0.01),
+        (8, 0.3, 3.35, 0.01),
+        (10, 0.0, 4.55, 0.1),
+    ):
+        result = complete_masked(
+            x, mask, rank=rank, ridge=ridge, center="columns", max_iter=20, rng=0
+        )
         assert abs(rmse(result, x, ~mask) - expected) < within, (rank, ridge)
 
 
 def test_a_ridge_is_relative_to_the_data(digits):
-    """Hundredfold ridges shrink the model to the mean; an absolute ridge of 1 would already do so at 3.51."""
+    """Hundredfold ridges shrink the model to the mean; an absolute ridge of 1 would already do so
+    at 3.51."""
     x, mask = digits
-    errors = [rmse(complete_masked(x, mask, rank=5, ridge=ridge, center="columns", max_iter=10, rng=0), x, ~mask) for ridge in (0.3, 30.0)]
+    errors = [
+        rmse(
+            complete_masked(x, mask, rank=5, ridge=ridge, center="columns", max_iter=10, rng=0),
+            x,
+            ~mask,
+        )
+        for ridge in (0.3, 30.0)
+    ]
     assert errors[0] < 3.6 and 4.1 < errors[1] < 4.4
 
 
 def test_hidden_pixels_of_a_photograph():
-    image = pytest.importorskip("sklearn.datasets").load_sample_image("china.jpg").mean(axis=2)[::2, ::2]
+    image = (
+        pytest.importorskip("sklearn.datasets")
+        .load_sample_image("china.jpg")
+        .mean(axis=2)[::2, ::2]
+    )
     mask = np.random.default_rng(0).random(image.shape) < 0.4
     assert abs(image.std() - 84.8) < 0.1
     for rank, expected in ((5, 33.1), (20, 38.6)):
-        result = complete_masked(image, mask, rank=rank, ridge=0.05, center=True, max_iter=30, rng=0)
+        result = complete_masked(
+            image, mask, rank=rank, ridge=0.05, center=True, max_iter=30, rng=0
+        )
         assert abs(rmse(result, image, ~mask) - expected) < 1.5, rank  # another sample of pixels
 
 
-# --- cost --------------------------------------------------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------
 
-MEMORY = """
-import resource, threading, tracemalloc
-import numpy as np
-from numcore.linalg import complete_matrix
-rng = np.random.default_rng(0)
-complete_matrix([0, 0, 1], [0, 1, 0], np.array([1.0, 2.0, 3.0]), (2, 2), rank=1, rng=0)
-rows, cols = rng.integers(0, 200_000, (2, 2_000_000), dtype=np.int32)
-rows, cols = map(np.ascontiguousarray, np.unravel_index(np.unique(rows.astype(np.int64) * 200_000 + cols), (200_000, 200_000)))
-values = rng.standard_normal(len(rows))
-def resident():
+MEMORY = """ import resource, threading, tracemalloc import numpy as np from numcore.linalg import
+complete_matrix rng = np.random.default_rng(0) complete_matrix([0, 0, 1], [0, 1, 0], np.array([1.0,
+2.0, 3.0]), (2, 2), rank=1, rng=0) rows, cols = rng.integers(0, 200_000, (2, 2_000_000),
+dtype=np.int32) rows, cols = map(np.ascontiguousarray,
+np.unravel_index(np.unique(rows.astype(np.int64) * 200_000 + cols), (200_000, 200_000))) values =
+rng.standard_normal(len(rows)) def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 before, most, done = resident(), [0], threading.Event()
 def watch():
     while not done.wait(0.002):
         most[0] = max(most[0], resident())
-watcher = threading.Thread(target=watch)
-watcher.start()
-tracemalloc.start()
-result = complete_matrix(rows, cols, values, (200_000, 200_000), rank=5, ridge=0.1, max_iter=2, holdout=0.1, rng=0)
-done.set()
-watcher.join()
-print((most[0] - before) / 1e6, tracemalloc.get_traced_memory()[1] / 1e6)
+watcher = threading.Thread(target=watch) watcher.start() tracemalloc.start() result =
+complete_matrix(rows, cols, values, (200_000, 200_000), rank=5, ridge=0.1, max_iter=2, holdout=0.1,
+rng=0) done.set() watcher.join() print((most[0] - before) / 1e6, tracemalloc.get_traced_memory()[1]
+/ 1e6)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_dense_matrix_is_ever_formed():
-    """200 000 × 200 000 would be 320 GB; what a process has, and allocates, beyond the entries themselves, in MB."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    """200 000 × 200 000 would be 320 GB; what a process has, and allocates, beyond the entries
+    themselves, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
+    )
     resident, allocated = map(float, done.stdout.split())
     assert 50 < resident < 400 and 50 < allocated < 400
 
@@ -448,7 +610,12 @@ def test_time_is_linear_in_the_number_of_entries():
     rng = np.random.default_rng(0)
     factor, times = rng.standard_normal((4000, 16)), []
     for count in (500_000, 2_000_000):
-        csr = CSR.from_coo(rng.integers(0, 2000, count), rng.integers(0, 4000, count), rng.standard_normal(count), (2000, 4000))
+        csr = CSR.from_coo(
+            rng.integers(0, 2000, count),
+            rng.integers(0, 4000, count),
+            rng.standard_normal(count),
+            (2000, 4000),
+        )
         taken = []
         for _ in range(7):
             start = time.process_time()
@@ -458,39 +625,59 @@ def test_time_is_linear_in_the_number_of_entries():
     assert 0.75 < times[1] / times[0] < 1.25  # per entry; on a machine that does other work as well
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 GOOD = dict(rows=[0, 0, 1], cols=[0, 1, 0], values=np.array([1.0, 2.0, 3.0]), shape=(2, 2), rank=1)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(rows=[0, 0, 2]), ValueError, r"rows must satisfy 0 <= index < 2 \(got 0 … 2\)"),
-    (dict(cols=[0, -1, 0]), ValueError, r"cols must satisfy 0 <= index < 2 \(got -1 … 0\)"),
-    (dict(rows=[0, 0]), ValueError, "rows must have one dimension"), (dict(cols=[[0, 1, 0]]), ValueError, "cols must have one dimension"),
-    (dict(rows=[0.0, 0.0, 1.0]), TypeError, "rows must be an array of integers"),
-    (dict(cols=None), TypeError, "cols must be an array"),
-    (dict(values=np.array([1, 2, 3])), TypeError, "values must have dtype"),
-    (dict(values=np.zeros(3, bool)), TypeError, "values must have"),
-    (dict(values=np.array([1.0, np.nan, 2.0])), ValueError, "values must be finite"),
-    (dict(values=np.array([1.0, -np.inf, 2.0])), ValueError, "values must be finite"),
-    (dict(rows=[], cols=[], values=np.zeros(0)), ValueError, "at least one known entry"),
-    (dict(rows=[0, 0, 0], cols=[1, 0, 1]), ValueError,
-     r"values must be the same where a place comes twice \(got 1.0 and 3.0 at \(0, 1\)\)"),
-    (dict(rank=0), ValueError, r"1 <= rank <= min\(m, n\) = 2 \(got 0\)"), (dict(rank=3), ValueError, r"\(got 3\)"),
-    (dict(rank=1.5), TypeError, "float"),
-    (dict(ridge=-0.1), ValueError, "0 <= ridge < inf"), (dict(ridge=np.nan), ValueError, "ridge"),
-    (dict(ridge="a"), TypeError, "ridge must be a number"),
-    (dict(holdout=1.0), ValueError, r"0 <= holdout < 1 \(got 1.0\)"), (dict(holdout=-0.1), ValueError, "holdout"),
-    (dict(tol=-1), ValueError, "0 <= tol"), (dict(max_iter=0), ValueError, "max_iter must be >= 1"),
-    (dict(inner_tol=1.0), ValueError, "0 <= inner_tol < 1"), (dict(inner_tol="often"), TypeError, "inner_tol must be a number"),
-    (dict(solver="lu"), ValueError, r"solver must be one of 'auto', 'cholesky', 'cg', 'sketch' \(got 'lu'\)"),
-    (dict(center="both"), ValueError, "center must be one of"), (dict(center=1), ValueError, "center must be one of"),
-    (dict(init="random"), ValueError, "init must be one of 'spectral'"),
-    (dict(init=np.ones((3, 1))), ValueError, r"have shape \(2, 1\)"),
-    (dict(init=np.ones((2, 1), np.float32)), TypeError, "one dtype"),
-    (dict(init=np.full((2, 1), np.nan)), ValueError, "init must be finite"),
-    (dict(shape=(2, -1)), ValueError, "shape must be >= 0"), (dict(shape=2), TypeError, "shape must be a pair"),
-    (dict(rng="seed"), TypeError, "rng must be"), (dict(callback=3), TypeError, "callback must be callable")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(rows=[0, 0, 2]), ValueError, r"rows must satisfy 0 <= index < 2 \(got 0 … 2\)"),
+        (dict(cols=[0, -1, 0]), ValueError, r"cols must satisfy 0 <= index < 2 \(got -1 … 0\)"),
+        (dict(rows=[0, 0]), ValueError, "rows must have one dimension"),
+        (dict(cols=[[0, 1, 0]]), ValueError, "cols must have one dimension"),
+        (dict(rows=[0.0, 0.0, 1.0]), TypeError, "rows must be an array of integers"),
+        (dict(cols=None), TypeError, "cols must be an array"),
+        (dict(values=np.array([1, 2, 3])), TypeError, "values must have dtype"),
+        (dict(values=np.zeros(3, bool)), TypeError, "values must have"),
+        (dict(values=np.array([1.0, np.nan, 2.0])), ValueError, "values must be finite"),
+        (dict(values=np.array([1.0, -np.inf, 2.0])), ValueError, "values must be finite"),
+        (dict(rows=[], cols=[], values=np.zeros(0)), ValueError, "at least one known entry"),
+        (
+            dict(rows=[0, 0, 0], cols=[1, 0, 1]),
+            ValueError,
+            r"values must be the same where a place comes twice \(got 1.0 and 3.0 at \(0, 1\)\)",
+        ),
+        (dict(rank=0), ValueError, r"1 <= rank <= min\(m, n\) = 2 \(got 0\)"),
+        (dict(rank=3), ValueError, r"\(got 3\)"),
+        (dict(rank=1.5), TypeError, "float"),
+        (dict(ridge=-0.1), ValueError, "0 <= ridge < inf"),
+        (dict(ridge=np.nan), ValueError, "ridge"),
+        (dict(ridge="a"), TypeError, "ridge must be a number"),
+        (dict(holdout=1.0), ValueError, r"0 <= holdout < 1 \(got 1.0\)"),
+        (dict(holdout=-0.1), ValueError, "holdout"),
+        (dict(tol=-1), ValueError, "0 <= tol"),
+        (dict(max_iter=0), ValueError, "max_iter must be >= 1"),
+        (dict(inner_tol=1.0), ValueError, "0 <= inner_tol < 1"),
+        (dict(inner_tol="often"), TypeError, "inner_tol must be a number"),
+        (
+            dict(solver="lu"),
+            ValueError,
+            r"solver must be one of 'auto', 'cholesky', 'cg', 'sketch' \(got 'lu'\)",
+        ),
+        (dict(center="both"), ValueError, "center must be one of"),
+        (dict(center=1), ValueError, "center must be one of"),
+        (dict(init="random"), ValueError, "init must be one of 'spectral'"),
+        (dict(init=np.ones((3, 1))), ValueError, r"have shape \(2, 1\)"),
+        (dict(init=np.ones((2, 1), np.float32)), TypeError, "one dtype"),
+        (dict(init=np.full((2, 1), np.nan)), ValueError, "init must be finite"),
+        (dict(shape=(2, -1)), ValueError, "shape must be >= 0"),
+        (dict(shape=2), TypeError, "shape must be a pair"),
+        (dict(rng="seed"), TypeError, "rng must be"),
+        (dict(callback=3), TypeError, "callback must be callable"),
+    ],
+)
 def test_errors(change, kind, message):
     with pytest.raises(kind, match=message):
         complete_matrix(**GOOD | change)
@@ -498,11 +685,15 @@ def test_errors(change, kind, message):
 
 def test_errors_of_masked_matrices():
     x, mask = np.ones((3, 2)), np.ones((3, 2), bool)
-    for arguments, kind, message in (((x, mask.astype(int)), TypeError, "mask must have dtype bool"),
-                                     ((x, None), TypeError, "mask must have"),
-                                     ((x, mask[:2]), ValueError, "one shape"), ((x[0], mask[0]), ValueError, "one shape"),
-                                     ((x > 0, mask), TypeError, "x must have dtype"), ((x * np.nan, mask), ValueError, "x must be finite"),
-                                     ((x, ~mask), ValueError, "at least one known entry")):
+    for arguments, kind, message in (
+        ((x, mask.astype(int)), TypeError, "mask must have dtype bool"),
+        ((x, None), TypeError, "mask must have"),
+        ((x, mask[:2]), ValueError, "one shape"),
+        ((x[0], mask[0]), ValueError, "one shape"),
+        ((x > 0, mask), TypeError, "x must have dtype"),
+        ((x * np.nan, mask), ValueError, "x must be finite"),
+        ((x, ~mask), ValueError, "at least one known entry"),
+    ):
         with pytest.raises(kind, match=message):
             complete_masked(*arguments, rank=1)
 
@@ -511,27 +702,36 @@ def test_errors_of_predictions_and_half_steps():
     result = complete_matrix(**GOOD, rng=0)
     wrong_vh, wrong_offset = result._replace(vh=np.ones((2, 2))), result._replace(offset=np.ones(2))
     for arguments, kind, message in (
-            (((1, 2), [0], [0]), TypeError, "result must be a CompletionResult"), ((result, [2], [0]), ValueError, "rows must satisfy"),
-            ((result, [0], [0, 1]), ValueError, "cols must have one dimension"), ((result, [0.5], [0]), TypeError, "rows must be"),
-            ((wrong_vh, [0], [0]), ValueError, r"result must have u \(m, k\)"),
-            ((wrong_offset, [0], [0]), ValueError, "result.offset must have shape")):
+        (((1, 2), [0], [0]), TypeError, "result must be a CompletionResult"),
+        ((result, [2], [0]), ValueError, "rows must satisfy"),
+        ((result, [0], [0, 1]), ValueError, "cols must have one dimension"),
+        ((result, [0.5], [0]), TypeError, "rows must be"),
+        ((wrong_vh, [0], [0]), ValueError, r"result must have u \(m, k\)"),
+        ((wrong_offset, [0], [0]), ValueError, "result.offset must have shape"),
+    ):
         with pytest.raises(kind, match=message):
             predict_entries(*arguments)
     csr, factor = CSR.from_dense(np.ones((3, 2))), np.ones((2, 1))
     for arguments, options, kind, message in (
-            ((np.ones((3, 2)), factor), {}, TypeError, "csr must be a CSR"), ((csr, factor.T), {}, ValueError, "factor must have shape"),
-            ((csr, np.ones((2, 0))), {}, ValueError, "k > 0"), ((csr, factor * np.inf), {}, ValueError, "factor must be finite"),
-            ((csr, factor), dict(x0=factor), ValueError, r"x0 must have shape \(3, 1\)"),
-            ((csr, factor), dict(x0=np.full((3, 1), np.nan)), ValueError, "x0 must be finite"),
-            ((csr, factor.astype(np.float32)), {}, TypeError, "one dtype"),
-            ((csr, factor), dict(solver=None), ValueError, "solver must be"),
-            ((csr, factor), dict(inner_tol=2), ValueError, "0 <= inner_tol < 1")):
+        ((np.ones((3, 2)), factor), {}, TypeError, "csr must be a CSR"),
+        ((csr, factor.T), {}, ValueError, "factor must have shape"),
+        ((csr, np.ones((2, 0))), {}, ValueError, "k > 0"),
+        ((csr, factor * np.inf), {}, ValueError, "factor must be finite"),
+        ((csr, factor), dict(x0=factor), ValueError, r"x0 must have shape \(3, 1\)"),
+        ((csr, factor), dict(x0=np.full((3, 1), np.nan)), ValueError, "x0 must be finite"),
+        ((csr, factor.astype(np.float32)), {}, TypeError, "one dtype"),
+        ((csr, factor), dict(solver=None), ValueError, "solver must be"),
+        ((csr, factor), dict(inner_tol=2), ValueError, "0 <= inner_tol < 1"),
+    ):
         with pytest.raises(kind, match=message):
             alternating_step(*arguments, **options)
 
 
 def test_empty_and_single():
-    assert alternating_step(CSR.from_coo([], [], np.zeros(0), (0, 3)), np.ones((3, 2))).shape == (0, 2)
+    assert alternating_step(CSR.from_coo([], [], np.zeros(0), (0, 3)), np.ones((3, 2))).shape == (
+        0,
+        2,
+    )
     assert not alternating_step(CSR.from_coo([], [], np.zeros(0), (4, 0)), np.ones((0, 2))).any()
     result = complete_matrix([0], [0], np.array([-3.0]), (1, 1), rank=1, rng=0)
     assert isinstance(result, CompletionResult) and abs(dense(result)[0, 0] + 3) < 1e-14

@@ -1,42 +1,77 @@
-"""Monarch matrices against their definition: products, gradients, the best approximation, transforms, the layer."""
+"""Monarch matrices against their definition: products, gradients, the best approximation,
+transforms, the layer."""
 
 import numpy as np
 import pytest
 
 import numcore
-from numcore.linalg import MonarchLinear, fwht, monarch_dft, monarch_matmul, monarch_matmul_vjp, monarch_project, monarch_to_dense
+from numcore.linalg import (
+    MonarchLinear,
+    fwht,
+    monarch_dft,
+    monarch_matmul,
+    monarch_matmul_vjp,
+    monarch_project,
+    monarch_to_dense,
+)
 from tests.naive.linalg import monarch as naive
 
 RIGHT = np.array([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])
 LEFT = np.array([[[1.0, 0], [0, 1]], [[1, 1], [1, -1]]])
 # k, q, p, l, s, r with l r = k q
-SHAPES = [(1, 1, 1, 1, 1, 1), (2, 2, 2, 2, 2, 2), (3, 4, 5, 2, 7, 6), (4, 6, 3, 3, 5, 8), (17, 3, 5, 17, 2, 3), (20, 9, 7, 6, 11, 30)]
+SHAPES = [
+    (1, 1, 1, 1, 1, 1),
+    (2, 2, 2, 2, 2, 2),
+    (3, 4, 5, 2, 7, 6),
+    (4, 6, 3, 3, 5, 8),
+    (17, 3, 5, 17, 2, 3),
+    (20, 9, 7, 6, 11, 30),
+]
 
 
 def factors(rng, shape, dtype=np.float64):
     k, q, p, count, s, r = shape
     right, left = rng.standard_normal((2, k, q, p)), rng.standard_normal((2, count, s, r))
-    return [(f[0] + 1j * f[1] if np.dtype(dtype).kind == "c" else f[0]).astype(dtype) for f in (right, left)]
+    return [
+        (f[0] + 1j * f[1] if np.dtype(dtype).kind == "c" else f[0]).astype(dtype)
+        for f in (right, left)
+    ]
 
 
 def test_known_product():
-    assert monarch_to_dense(RIGHT, LEFT).tolist() == [[1, 2, 0, 0], [3, 4, 7, 8], [0, 0, 5, 6], [3, 4, -7, -8]]
+    assert monarch_to_dense(RIGHT, LEFT).tolist() == [
+        [1, 2, 0, 0],
+        [3, 4, 7, 8],
+        [0, 0, 5, 6],
+        [3, 4, -7, -8],
+    ]
     assert monarch_matmul(np.ones(4), RIGHT, LEFT).tolist() == [3, 22, 11, -8]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-5), ("float64", 1e-13), ("complex64", 1e-5), ("complex128", 1e-13)])
+@pytest.mark.parametrize(
+    "dtype, rtol",
+    [("float32", 1e-5), ("float64", 1e-13), ("complex64", 1e-5), ("complex128", 1e-13)],
+)
 def test_products_and_dense_form(shape, dtype, rtol):
     rng = np.random.default_rng(0)
     right, left = factors(rng, shape, dtype)
     dense = naive.dense(right, left)
     scale = np.abs(dense).max()
     np.testing.assert_allclose(monarch_to_dense(right, left), dense, rtol=0, atol=rtol * scale)
-    for batch in ((), (0,), (5,), (3, 11), (130,)):  # none, one row at a time, a tile that is not full, several
+    for batch in (
+        (),
+        (0,),
+        (5,),
+        (3, 11),
+        (130,),
+    ):  # none, one row at a time, a tile that is not full, several
         x = rng.standard_normal((*batch, dense.shape[1])).astype(dtype)
         y = monarch_matmul(x, right, left)
         assert y.dtype == dtype and y.shape == (*batch, dense.shape[0])
-        np.testing.assert_allclose(y, x @ dense.T, rtol=0, atol=10 * rtol * scale * np.sqrt(dense.shape[1]))
+        np.testing.assert_allclose(
+            y, x @ dense.T, rtol=0, atol=10 * rtol * scale * np.sqrt(dense.shape[1])
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -44,15 +79,26 @@ def test_products_and_dense_form(shape, dtype, rtol):
 @pytest.mark.parametrize("b", [1, 9, 150])
 def test_gradients_by_central_differences(shape, dtype, b):
     rng = np.random.default_rng(1)
-    arguments = [rng.standard_normal((b, shape[0] * shape[2])).astype(dtype), *factors(rng, shape, dtype)]
-    g = rng.standard_normal((b, shape[3] * shape[4])).astype(dtype) * (1 if dtype == "float64" else 1 - 0.5j)
+    arguments = [
+        rng.standard_normal((b, shape[0] * shape[2])).astype(dtype),
+        *factors(rng, shape, dtype),
+    ]
+    g = rng.standard_normal((b, shape[3] * shape[4])).astype(dtype) * (
+        1 if dtype == "float64" else 1 - 0.5j
+    )
     grads = monarch_matmul_vjp(*arguments, g)
     h = 1e-4  # the product is a cubic in the step: a difference is exact up to h²
     for i, grad in enumerate(grads):
-        v = rng.standard_normal(arguments[i].shape).astype(dtype) * (1 if dtype == "float64" else 1 + 1j)
-        up, down = ([a + s * h * v if j == i else a for j, a in enumerate(arguments)] for s in (1, -1))
+        v = rng.standard_normal(arguments[i].shape).astype(dtype) * (
+            1 if dtype == "float64" else 1 + 1j
+        )
+        up, down = (
+            [a + s * h * v if j == i else a for j, a in enumerate(arguments)] for s in (1, -1)
+        )
         numeric = np.vdot(g, monarch_matmul(*up) - monarch_matmul(*down)).real / (2 * h)
-        assert abs(numeric - np.vdot(grad, v).real) < 1e-7 * np.linalg.norm(grad) * np.linalg.norm(v)
+        assert abs(numeric - np.vdot(grad, v).real) < 1e-7 * np.linalg.norm(grad) * np.linalg.norm(
+            v
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
@@ -61,14 +107,20 @@ def test_infinities_times_zero_are_nan_without_a_warning(dtype, b):
     left, x = LEFT.astype(dtype), np.ones((b, 4), dtype)
     left[0, 0, 0] = np.inf
     right = np.zeros_like(RIGHT, dtype=dtype)
-    assert np.isnan(monarch_to_dense(right, left)).any() and np.isnan(monarch_matmul(x, right, left)).any()
+    assert (
+        np.isnan(monarch_to_dense(right, left)).any()
+        and np.isnan(monarch_matmul(x, right, left)).any()
+    )
     assert np.isnan(monarch_matmul_vjp(x, right, left, np.zeros((b, 4), dtype)).x).any()
 
 
 def test_bits_do_not_depend_on_threads():
     rng = np.random.default_rng(2)
     right, left = factors(rng, (20, 9, 7, 6, 11, 30), np.float32)
-    x, g = rng.standard_normal((300, 140)).astype(np.float32), rng.standard_normal((300, 66)).astype(np.float32)
+    x, g = (
+        rng.standard_normal((300, 140)).astype(np.float32),
+        rng.standard_normal((300, 66)).astype(np.float32),
+    )
     results = []
     try:
         for threads in (1, 2, 5):
@@ -76,16 +128,24 @@ def test_bits_do_not_depend_on_threads():
             results.append((monarch_matmul(x, right, left), *monarch_matmul_vjp(x, right, left, g)))
     finally:
         numcore.set_num_threads(None)
-    assert all((a == b).all() for result in results[1:] for a, b in zip(results[0], result, strict=True))
+    assert all(
+        (a == b).all() for result in results[1:] for a, b in zip(results[0], result, strict=True)
+    )
 
 
-# --- projection ----------------------------------------------------------------------------------------------------------------------
+# --- projection -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("a, blocks, residual, relative", [
-    (np.arange(24.0).reshape(4, 6), (3, 2), 1.219421211793, None),
-    (1 / (np.arange(16)[:, None] + np.arange(16) + 1), (4, 4), 0.163854904505, 0.085680804987),
-    (np.eye(9), (3, 3), 0, 0), (np.eye(8), (4, 2), 0, 0), (np.eye(8), (2, 4), 0, 0)])
+@pytest.mark.parametrize(
+    "a, blocks, residual, relative",
+    [
+        (np.arange(24.0).reshape(4, 6), (3, 2), 1.219421211793, None),
+        (1 / (np.arange(16)[:, None] + np.arange(16) + 1), (4, 4), 0.163854904505, 0.085680804987),
+        (np.eye(9), (3, 3), 0, 0),
+        (np.eye(8), (4, 2), 0, 0),
+        (np.eye(8), (2, 4), 0, 0),
+    ],
+)
 def test_known_projections(a, blocks, residual, relative):
     result = monarch_project(a, num_blocks=blocks)
     assert abs(result.residual_norm - residual) < 1e-12
@@ -98,15 +158,28 @@ def test_hadamard_matrices_are_monarch(n, k):
     assert monarch_project(fwht(np.eye(n)), num_blocks=(k, n // k)).residual_norm < 1e-13
 
 
-@pytest.mark.parametrize("m, n, blocks, rank", [
-    (12, 20, (4, 3), 1), (12, 20, (4, 3), 2), (12, 20, (5, 2), 4), (7, 7, (1, 7), 1), (9, 9, (9, 1), 1), (64, 64, (8, 8), 1),
-    (30, 6, (2, 5), 3)])
+@pytest.mark.parametrize(
+    "m, n, blocks, rank",
+    [
+        (12, 20, (4, 3), 1),
+        (12, 20, (4, 3), 2),
+        (12, 20, (5, 2), 4),
+        (7, 7, (1, 7), 1),
+        (9, 9, (9, 1), 1),
+        (64, 64, (8, 8), 1),
+        (30, 6, (2, 5), 3),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("balance", [True, False])
 def test_projection_is_what_it_says(m, n, blocks, rank, dtype, balance):
     rng = np.random.default_rng(3)
-    a = rng.standard_normal((m, n)) + (1j * rng.standard_normal((m, n)) if dtype == "complex128" else 0)
-    right, left, residual, relative = monarch_project(a, num_blocks=blocks, rank=rank, balance=balance)
+    a = rng.standard_normal((m, n)) + (
+        1j * rng.standard_normal((m, n)) if dtype == "complex128" else 0
+    )
+    right, left, residual, relative = monarch_project(
+        a, num_blocks=blocks, rank=rank, balance=balance
+    )
     dense = naive.dense(right, left)
     assert abs(residual - np.linalg.norm(a - dense)) < 1e-12 * np.linalg.norm(a)
     assert abs(relative - residual / np.linalg.norm(a)) < 1e-14
@@ -114,22 +187,33 @@ def test_projection_is_what_it_says(m, n, blocks, rank, dtype, balance):
     missed = 0.0
     for kappa in range(k):
         for lam in range(count):
-            sigma = np.linalg.svd(a[lam::count, kappa * (n // k):(kappa + 1) * (n // k)])[1]
-            missed += (sigma[rank:]**2).sum()
-    assert abs(residual - np.sqrt(missed)) < 1e-12 * np.linalg.norm(a)  # Eckart and Young, block by block
+            sigma = np.linalg.svd(a[lam::count, kappa * (n // k) : (kappa + 1) * (n // k)])[1]
+            missed += (sigma[rank:] ** 2).sum()
+    assert abs(residual - np.sqrt(missed)) < 1e-12 * np.linalg.norm(
+        a
+    )  # Eckart and Young, block by block
     again = monarch_project(dense, num_blocks=blocks, rank=rank)
     assert again.residual_norm < 1e-12 * np.linalg.norm(a)
     if not balance:
         for block in left:
             for kappa in range(k):
-                part = block[:, kappa * rank:(kappa + 1) * rank]
+                part = block[:, kappa * rank : (kappa + 1) * rank]
                 np.testing.assert_allclose(part.conj().T @ part, np.eye(rank), atol=1e-12)
 
 
 def test_equal_singular_values_go_to_the_svd():
     a = np.kron(np.ones((2, 2)), np.eye(3))  # every block is the identity: no gap at all
-    assert abs(monarch_project(a, num_blocks=(2, 2)).residual_norm**2 - sum(
-        (np.linalg.svd(a[lam::2, 3 * kappa:3 * kappa + 3])[1][1:]**2).sum() for lam in range(2) for kappa in range(2))) < 1e-12
+    assert (
+        abs(
+            monarch_project(a, num_blocks=(2, 2)).residual_norm ** 2
+            - sum(
+                (np.linalg.svd(a[lam::2, 3 * kappa : 3 * kappa + 3])[1][1:] ** 2).sum()
+                for lam in range(2)
+                for kappa in range(2)
+            )
+        )
+        < 1e-12
+    )
     assert monarch_project(np.zeros((4, 4)), num_blocks=(2, 2)).relative_error == 0
 
 
@@ -152,17 +236,29 @@ def test_default_blocks_and_stacks():
     a = np.random.default_rng(6).standard_normal((2, 3, 12, 12))
     result = monarch_project(a)
     assert result.right.shape[-3] == 4 and result.residual_norm.shape == (2, 3)
-    np.testing.assert_allclose(result.residual_norm[1, 2], monarch_project(a[1, 2]).residual_norm, rtol=1e-12)
+    np.testing.assert_allclose(
+        result.residual_norm[1, 2], monarch_project(a[1, 2]).residual_norm, rtol=1e-12
+    )
 
 
-@pytest.mark.parametrize("n, k", [(1, None), (12, 4), (12, 3), (30, 6), (64, 8), (13, None), (360, None)])
+@pytest.mark.parametrize(
+    "n, k", [(1, None), (12, 4), (12, 3), (30, 6), (64, 8), (13, None), (360, None)]
+)
 def test_fourier(n, k):
     rng = np.random.default_rng(7)
     x = rng.standard_normal((3, n)) + 1j * rng.standard_normal((3, n))
     right, left, permutation = monarch_dft(n, num_blocks=k)
-    np.testing.assert_allclose(monarch_matmul(x[:, permutation], right, left), np.fft.fft(x, norm="ortho"), atol=1e-14 * n**0.5)
+    np.testing.assert_allclose(
+        monarch_matmul(x[:, permutation], right, left),
+        np.fft.fft(x, norm="ortho"),
+        atol=1e-14 * n**0.5,
+    )
     right, left, permutation = monarch_dft(n, num_blocks=k, inverse=True)
-    np.testing.assert_allclose(monarch_matmul(x[:, permutation], right, left), np.fft.ifft(x, norm="ortho"), atol=1e-14 * n**0.5)
+    np.testing.assert_allclose(
+        monarch_matmul(x[:, permutation], right, left),
+        np.fft.ifft(x, norm="ortho"),
+        atol=1e-14 * n**0.5,
+    )
 
 
 @pytest.mark.parametrize("n, k, expected", [(64, 8, 0.935414), (12, 4, 0.816497)])
@@ -173,7 +269,7 @@ def test_fourier_needs_its_permutation(n, k, expected):
     assert monarch_project(dft[:, permutation], num_blocks=(k, n // k)).residual_norm < 1e-15 * n
 
 
-# --- the layer -------------------------------------------------------------------------------------------------------------------------
+# --- the layer ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -193,48 +289,79 @@ def test_layer(bias):
 
 
 def test_a_monarch_layer_learns_a_transform_that_a_low_rank_layer_cannot():
-    """y = H x, n = 256, 16 × 16 blocks, Adam for 1000 steps; as many parameters in a product of rank 16."""
+    """y = H x, n = 256, 16 × 16 blocks, Adam for 1000 steps; as many parameters in a product of
+    rank 16."""
     rng = np.random.default_rng(9)
     hadamard = fwht(np.eye(256), norm="ortho").astype(np.float32)
     right, left = (rng.standard_normal((16, 16, 16)).astype(np.float32) / 4 for _ in range(2))
-    moments, test = [[np.zeros_like(f), np.zeros_like(f)] for f in (right, left)], rng.standard_normal((512, 256)).astype(np.float32)
+    moments, test = (
+        [[np.zeros_like(f), np.zeros_like(f)] for f in (right, left)],
+        rng.standard_normal((512, 256)).astype(np.float32),
+    )
     for t in range(1, 1001):
         x = rng.standard_normal((256, 256)).astype(np.float32)
-        grads = monarch_matmul_vjp(x, right, left, (monarch_matmul(x, right, left) - x @ hadamard) / 256)
+        grads = monarch_matmul_vjp(
+            x, right, left, (monarch_matmul(x, right, left) - x @ hadamard) / 256
+        )
         for f, g, m in zip((right, left), grads[1:], moments, strict=True):
             m[0] += 0.1 * (g - m[0])
             m[1] += 0.001 * (g * g - m[1])
             step = 1e-2 * (1 + np.cos(np.pi * t / 1000)) / 2
-            f -= np.float32(step) * (m[0] / (1 - 0.9**t)) / (np.sqrt(m[1] / (1 - 0.999**t)) + np.float32(1e-8))
-    error = np.linalg.norm(monarch_matmul(test, right, left) - test @ hadamard) / np.linalg.norm(test)
+            f -= (
+                np.float32(step)
+                * (m[0] / (1 - 0.9**t))
+                / (np.sqrt(m[1] / (1 - 0.999**t)) + np.float32(1e-8))
+            )
+    error = np.linalg.norm(monarch_matmul(test, right, left) - test @ hadamard) / np.linalg.norm(
+        test
+    )
     assert error <= 1e-3
     sigma = np.ones(256)  # of the orthogonal matrix: the best product of rank 16 leaves the others
-    assert np.sqrt((sigma[16:]**2).sum() / (sigma**2).sum()) >= 0.5
+    assert np.sqrt((sigma[16:] ** 2).sum() / (sigma**2).sum()) >= 0.5
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function, arguments, kind, message", [
-    (monarch_matmul, (np.ones(5), RIGHT, LEFT), ValueError, "n = k p = 4"),
-    (monarch_matmul, (np.ones(4), RIGHT, LEFT[:1]), ValueError, "l r"),
-    (monarch_matmul, (np.ones(4), RIGHT[0], LEFT), ValueError, "must have shapes"),
-    (monarch_matmul, (np.ones(4, int), RIGHT, LEFT), TypeError, "float32 or float64"),
-    (monarch_matmul, (np.ones(4, np.float32), RIGHT, LEFT), TypeError, "one dtype"),
-    (monarch_matmul, (np.ones(4, complex), RIGHT, LEFT), TypeError, "x must have dtype"),
-    (monarch_matmul_vjp, (np.ones(4), RIGHT, LEFT, np.ones(5)), ValueError, "grad_out must have shape"),
-    (monarch_to_dense, (RIGHT, LEFT[0]), ValueError, "must have shapes"), (monarch_to_dense, (RIGHT, LEFT[:1]), ValueError, "l r"),
-    (monarch_project, (np.ones(4),), ValueError, "without zeros"), (monarch_project, (np.full((4, 4), np.inf),), ValueError, "finite"),
-    (monarch_project, (np.ones((0, 4)),), ValueError, "without zeros"), (monarch_dft, (0,), ValueError, "1 <= n"),
-    (MonarchLinear, (0, 3), ValueError, "in_features >= 1")])
+@pytest.mark.parametrize(
+    "function, arguments, kind, message",
+    [
+        (monarch_matmul, (np.ones(5), RIGHT, LEFT), ValueError, "n = k p = 4"),
+        (monarch_matmul, (np.ones(4), RIGHT, LEFT[:1]), ValueError, "l r"),
+        (monarch_matmul, (np.ones(4), RIGHT[0], LEFT), ValueError, "must have shapes"),
+        (monarch_matmul, (np.ones(4, int), RIGHT, LEFT), TypeError, "float32 or float64"),
+        (monarch_matmul, (np.ones(4, np.float32), RIGHT, LEFT), TypeError, "one dtype"),
+        (monarch_matmul, (np.ones(4, complex), RIGHT, LEFT), TypeError, "x must have dtype"),
+        (
+            monarch_matmul_vjp,
+            (np.ones(4), RIGHT, LEFT, np.ones(5)),
+            ValueError,
+            "grad_out must have shape",
+        ),
+        (monarch_to_dense, (RIGHT, LEFT[0]), ValueError, "must have shapes"),
+        (monarch_to_dense, (RIGHT, LEFT[:1]), ValueError, "l r"),
+        (monarch_project, (np.ones(4),), ValueError, "without zeros"),
+        (monarch_project, (np.full((4, 4), np.inf),), ValueError, "finite"),
+        (monarch_project, (np.ones((0, 4)),), ValueError, "without zeros"),
+        (monarch_dft, (0,), ValueError, "1 <= n"),
+        (MonarchLinear, (0, 3), ValueError, "in_features >= 1"),
+    ],
+)
 def test_errors(function, arguments, kind, message):
     with pytest.raises(kind, match=message):
         function(*arguments)
 
 
-@pytest.mark.parametrize("options, kind, message", [
-    (dict(num_blocks=(3, 2)), ValueError, "divisors"), (dict(num_blocks=2), TypeError, "pair"), (dict(rank=0), ValueError, "1 <= rank"),
-    (dict(rank=3), ValueError, "<= 2"), (dict(num_blocks=(2, 0)), ValueError, "num_blocks >= 1")])
+@pytest.mark.parametrize(
+    "options, kind, message",
+    [
+        (dict(num_blocks=(3, 2)), ValueError, "divisors"),
+        (dict(num_blocks=2), TypeError, "pair"),
+        (dict(rank=0), ValueError, "1 <= rank"),
+        (dict(rank=3), ValueError, "<= 2"),
+        (dict(num_blocks=(2, 0)), ValueError, "num_blocks >= 1"),
+    ],
+)
 def test_projection_errors(options, kind, message):
     with pytest.raises(kind, match=message):
         monarch_project(np.ones((4, 4)), **options)

@@ -1,6 +1,8 @@
-"""Learners of omega: known probabilities, the fit of a whole history at once, total iterations over sequences, errors.
+"""Learners of omega: known probabilities, the fit of a whole history at once, total iterations over
+sequences, errors.
 
-The sequence of 5000 systems for three learners takes some time: pytest -m slow tests/linalg/test_omega_policies.py
+The sequence of 5000 systems for three learners takes some time: pytest -m slow
+tests/linalg/test_omega_policies.py
 """
 
 import functools
@@ -9,7 +11,16 @@ import numpy as np
 import pytest
 
 from numcore.examples.linalg.sparse import five_points
-from numcore.linalg import CSR, ChebCB, TsallisINF, optimal_omega, solve_sequence, sor, spmv, ssor_cg
+from numcore.linalg import (
+    CSR,
+    ChebCB,
+    TsallisINF,
+    optimal_omega,
+    solve_sequence,
+    sor,
+    spmv,
+    ssor_cg,
+)
 from numcore.linalg import omega_policies as module
 from numcore.testing import simulated_gpu
 from tests.naive.linalg import relaxation as naive
@@ -36,30 +47,44 @@ def probabilities(kappa, t, u=0.0, scale=1.0):
     return module.tsallis_round(scale * np.array(kappa, float), scale, t, u)
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kappa, t, expected", [
-    ([0, 1, 2], 1, [0.6955044, 0.20678349, 0.09771211]), ([0, 1, 2], 4, [0.53481434, 0.28676163, 0.17842404]),
-    ([0, 10, 20, 30], 9, [0.92270454, 0.0522598, 0.01683253, 0.00820313]), ([7, 7, 7, 7, 7], 3, [0.2] * 5), ([3], 1, [1])])
+@pytest.mark.parametrize(
+    "kappa, t, expected",
+    [
+        ([0, 1, 2], 1, [0.6955044, 0.20678349, 0.09771211]),
+        ([0, 1, 2], 4, [0.53481434, 0.28676163, 0.17842404]),
+        ([0, 10, 20, 30], 9, [0.92270454, 0.0522598, 0.01683253, 0.00820313]),
+        ([7, 7, 7, 7, 7], 3, [0.2] * 5),
+        ([3], 1, [1]),
+    ],
+)
 def test_tsallis_probabilities(kappa, t, expected):
     p, _ = probabilities(kappa, t, scale=37.0)
     np.testing.assert_allclose(p, expected, rtol=0, atol=6e-9)  # the digits given
     np.testing.assert_allclose(p, naive.tsallis(kappa, t), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kappa, t", [([0, 1000], 1), ([1e6, 1e6 + 1], 1), (np.arange(500.0), 7), ([0, 1e12], 10**6), ([-5, 3], 2)])
+@pytest.mark.parametrize(
+    "kappa, t",
+    [([0, 1000], 1), ([1e6, 1e6 + 1], 1), (np.arange(500.0), 7), ([0, 1e12], 10**6), ([-5, 3], 2)],
+)
 def test_newton_converges_wherever_the_losses_lie(kappa, t):
     p, _ = probabilities(kappa, t)
     assert abs(p.sum() - 1) < 1e-14 and (p > 0).all()
-    np.testing.assert_allclose(p, naive.tsallis(kappa, t), rtol=1e-9)  # 1e12 + 1 has lost four digits
+    np.testing.assert_allclose(
+        p, naive.tsallis(kappa, t), rtol=1e-9
+    )  # 1e12 + 1 has lost four digits
 
 
 def test_an_arm_is_drawn_by_its_share():
     kappa, t = [0, 10, 20, 30], 9
     edges = np.cumsum(probabilities(kappa, t)[0])
-    assert [probabilities(kappa, t, u)[1] for u in (0, edges[0] - 1e-9, edges[0] + 1e-9, edges[1] + 1e-9, edges[2] + 1e-9, 1 - 1e-16)] == \
-        [0, 0, 1, 2, 3, 3]
+    assert [
+        probabilities(kappa, t, u)[1]
+        for u in (0, edges[0] - 1e-9, edges[0] + 1e-9, edges[1] + 1e-9, edges[2] + 1e-9, 1 - 1e-16)
+    ] == [0, 0, 1, 2, 3, 3]
 
 
 def test_inverse_gap_weights():
@@ -69,7 +94,7 @@ def test_inverse_gap_weights():
     assert module.inverse_gap_weights(np.array([1.0, 0.0]), 1e308)[1] == 1
 
 
-# --- the learners' own formulas ------------------------------------------------------------------------------------------------------
+# --- the learners' own formulas -------------------------------------------------------------------
 
 
 def test_tsallis_follows_its_formula():
@@ -96,11 +121,17 @@ def test_chebyshev_fit_follows_from_all_rounds(degree):
         policy.update(cost)
         contexts.append(context)
         costs.append(cost)
-    theta = naive.chebyshev_rounds(np.array(contexts), np.array(arms), np.array(costs), 4, degree, SHIFTS)
+    theta = naive.chebyshev_rounds(
+        np.array(contexts), np.array(arms), np.array(costs), 4, degree, SHIFTS
+    )
     for context in (-0.15, -0.1, 0.2, 0.45):
         u = 2 * (context + 0.15) / 0.6 - 1
         # SciPy stops its bounded least squares earlier
-        np.testing.assert_allclose(policy.predict(context), theta @ np.cos(np.arange(degree) * np.arccos(min(u, 1))) + 1, atol=1e-4)
+        np.testing.assert_allclose(
+            policy.predict(context),
+            theta @ np.cos(np.arange(degree) * np.arccos(min(u, 1))) + 1,
+            atol=1e-4,
+        )
 
 
 def test_bounded_fits_are_optimal():
@@ -109,11 +140,25 @@ def test_bounded_fits_are_optimal():
     rng, met = np.random.default_rng(0), 0
     for _ in range(300):
         m, t = rng.integers(1, 7), rng.integers(1, 20)
-        f, y, box = np.cos(np.arccos(rng.uniform(-1, 1, (t, 1))) * np.arange(m)), 10 * rng.standard_normal(t) + 20, rng.uniform(0, 15, m)
+        f, y, box = (
+            np.cos(np.arccos(rng.uniform(-1, 1, (t, 1))) * np.arange(m)),
+            10 * rng.standard_normal(t) + 20,
+            rng.uniform(0, 15, m),
+        )
         theta, misfit = rng.standard_normal((1, m)), np.zeros(1)
-        module.bounded_least_squares((f.T @ f)[None], (f.T @ y)[None], np.array([y @ y]), box, theta, misfit, np.empty((1, m + 2, m)))
-        best = ((f @ lsq_linear(f, y, (-box - 1e-12, box + 1e-12), tol=1e-14).x - y)**2).sum()
-        assert (np.abs(theta[0]) <= box).all() and ((f @ theta[0] - y)**2).sum() <= best + 1e-9 * (1 + best)
+        module.bounded_least_squares(
+            (f.T @ f)[None],
+            (f.T @ y)[None],
+            np.array([y @ y]),
+            box,
+            theta,
+            misfit,
+            np.empty((1, m + 2, m)),
+        )
+        best = ((f @ lsq_linear(f, y, (-box - 1e-12, box + 1e-12), tol=1e-14).x - y) ** 2).sum()
+        assert (np.abs(theta[0]) <= box).all() and (
+            (f @ theta[0] - y) ** 2
+        ).sum() <= best + 1e-9 * (1 + best)
         assert misfit[0] == 0 or abs(misfit[0] - best) <= 1e-9 * (1 + best)
         met += misfit[0] > 0
     assert 50 < met < 300
@@ -126,23 +171,34 @@ def test_few_contexts_give_the_fit_of_minimum_norm():
         policy.update(cost)  # the second fit meets its bounds, the third one does not
     f = np.cos(np.arccos([[-0.5], [0.4], [0.9]]) * np.arange(6))
     theta = np.linalg.pinv(f) @ np.array([29, 49, 44])
-    np.testing.assert_allclose([policy.predict(z)[0] for z in (-1, 0, 1)], 1 + np.cos(np.arccos([[-1], [0], [1]]) * np.arange(6)) @ theta,
-                               rtol=2e-3)  # the ridge: roundings of 1e-4
+    np.testing.assert_allclose(
+        [policy.predict(z)[0] for z in (-1, 0, 1)],
+        1 + np.cos(np.arccos([[-1], [0], [1]]) * np.arange(6)) @ theta,
+        rtol=2e-3,
+    )  # the ridge: roundings of 1e-4
 
 
 def test_the_same_seed_plays_the_same():
     systems, contexts = shifted(100, 0.5, 1.5, 0)
-    for make in (lambda rng: TsallisINF(rng=rng), lambda rng: ChebCB(GRID, interval=SHIFTS, rng=rng)):
-        first, again, other = (solve_sequence(systems, make(seed), contexts=contexts).omegas for seed in (3, 3, 4))
+    for make in (
+        lambda rng: TsallisINF(rng=rng),
+        lambda rng: ChebCB(GRID, interval=SHIFTS, rng=rng),
+    ):
+        first, again, other = (
+            solve_sequence(systems, make(seed), contexts=contexts).omegas for seed in (3, 3, 4)
+        )
         assert np.array_equal(first, again) and not np.array_equal(first, other)
-        assert np.array_equal(first, solve_sequence(systems, make(np.random.default_rng(3)), contexts=contexts).omegas)
+        assert np.array_equal(
+            first, solve_sequence(systems, make(np.random.default_rng(3)), contexts=contexts).omegas
+        )
 
 
-# --- total iterations ----------------------------------------------------------------------------------------------------------------
+# --- total iterations -----------------------------------------------------------------------------
 
 
 def shifted(count, alpha, beta, seed):
-    """Diffusion on a grid of 10 × 10 points with a random multiple of the identity added; random right-hand sides in a ball."""
+    """Diffusion on a grid of 10 × 10 points with a random multiple of the identity added; random
+    right-hand sides in a ball."""
     a, rng = five_points(10, np.float64), np.random.default_rng(seed)
     shifts, systems = SHIFTS[0] + 0.6 * rng.beta(alpha, beta, count), []
     while len(systems) < count:
@@ -158,10 +214,18 @@ def per_round(systems, policy, contexts=None):
     return solve_sequence(systems, policy, contexts=contexts, keep_solutions=False).iterations
 
 
-# Seeds of the figures are not known: shifts and draws move the means of 3000 rounds by 3 % or so, those of learners by 6 %.
-@pytest.mark.parametrize("alpha, beta, fixed, uniform, tsallis, early, chebyshev, best", [
-    (0.5, 1.5, {1: 629, 1.2: 418, 1.4: 265, 1.6: 156, 1.8: 105}, 283, 127, 149, 78, 57), (2, 6, {1.6: 64}, 147, 69.5, 80, 57, 42)])
-def test_learners_come_near_the_best_omega(alpha, beta, fixed, uniform, tsallis, early, chebyshev, best):
+# Seeds of the figures are not known: shifts and draws move the means of 3000 rounds by 3 % or so,
+# those of learners by 6 %.
+@pytest.mark.parametrize(
+    "alpha, beta, fixed, uniform, tsallis, early, chebyshev, best",
+    [
+        (0.5, 1.5, {1: 629, 1.2: 418, 1.4: 265, 1.6: 156, 1.8: 105}, 283, 127, 149, 78, 57),
+        (2, 6, {1.6: 64}, 147, 69.5, 80, 57, 42),
+    ],
+)
+def test_learners_come_near_the_best_omega(
+    alpha, beta, fixed, uniform, tsallis, early, chebyshev, best
+):
     systems, shifts = shifted(3000, alpha, beta, 0)
     for omega, count in fixed.items():
         np.testing.assert_allclose(per_round(systems, omega).mean(), count, rtol=0.03)
@@ -169,11 +233,20 @@ def test_learners_come_near_the_best_omega(alpha, beta, fixed, uniform, tsallis,
     learnt = np.array([per_round(systems, TsallisINF(rng=seed)) for seed in range(2)])
     np.testing.assert_allclose(learnt.mean(axis=1), tsallis, rtol=0.06)
     np.testing.assert_allclose(learnt[:, :1000].mean(), early, rtol=0.06)
-    seen = np.array([per_round(systems[:1000], ChebCB(GRID, interval=SHIFTS, rng=seed), shifts) for seed in range(2)])
+    seen = np.array(
+        [
+            per_round(systems[:1000], ChebCB(GRID, interval=SHIFTS, rng=seed), shifts)
+            for seed in range(2)
+        ]
+    )
     np.testing.assert_allclose(seen.mean(axis=1), chebyshev, rtol=0.06)
     counts = [sor(a, b, omega=optimal_omega(a, tol=1e-4).omega).num_iter for a, b in systems[:500]]
     np.testing.assert_allclose(np.mean(counts), best, rtol=0.03)
-    assert np.mean(counts) < seen.mean() < min(per_round(systems[:1000], omega).mean() for omega in (1.6, 1.8))
+    assert (
+        np.mean(counts)
+        < seen.mean()
+        < min(per_round(systems[:1000], omega).mean() for omega in (1.6, 1.8))
+    )
 
 
 @pytest.mark.slow
@@ -186,7 +259,8 @@ def test_costs_fall_for_5000_rounds():
 
 
 class Heat:
-    """Heat on the unit square under a source that goes round, with a coefficient that changes with time, by the Crank–Nicolson rule."""
+    """Heat on the unit square under a source that goes round, with a coefficient that changes with
+    time, by the Crank–Nicolson rule."""
 
     def __init__(self, nx, steps, end):
         inner, self.steps, self.dt = nx - 1, steps, end / steps
@@ -202,7 +276,7 @@ class Heat:
 
     def source(self, t):
         center = 0.5 + np.array([np.cos(16 * np.pi * t), np.sin(16 * np.pi * t)]) / 4
-        r = np.minimum(1, 64 * ((self.points - center)**2).sum(axis=1))
+        r = np.minimum(1, 64 * ((self.points - center) ** 2).sum(axis=1))
         with np.errstate(divide="ignore"):
             return 32 * np.exp(1 - 1 / (1 - r))
 
@@ -210,29 +284,43 @@ class Heat:
         t, after = k * self.dt, (k + 1) * self.dt
         rate = self.dt / 2 * self.coefficient(t) * spmv(self.laplacian, self.u)
         b = self.u - rate + self.dt / 2 * (self.source(t) + self.source(after))
-        return self.laplacian.with_data(self.identity + self.dt / 2 * self.coefficient(after) * self.laplacian.data), b
+        return self.laplacian.with_data(
+            self.identity + self.dt / 2 * self.coefficient(after) * self.laplacian.data
+        ), b
 
     def keep(self, k, omega, found):
         self.u = found.x
 
     def total(self, policy, contexts=None):
         self.u = np.zeros(len(self.points))
-        return solve_sequence([functools.partial(self.system, k) for k in range(self.steps)], policy, method="ssor_cg", contexts=contexts,
-                              warm_start=True, keep_solutions=False, callback=self.keep).total_iterations
+        return solve_sequence(
+            [functools.partial(self.system, k) for k in range(self.steps)],
+            policy,
+            method="ssor_cg",
+            contexts=contexts,
+            warm_start=True,
+            keep_solutions=False,
+            callback=self.keep,
+        ).total_iterations
 
 
 def test_heat_equation():
     heat = Heat(25, 1000, 1.0)
     fixed = [heat.total(omega) for omega in (1, 1.3, 1.5, 1.75, 1.95)]
-    np.testing.assert_allclose(fixed, [6525, 5902, 6438, 8914, 12567], rtol=0.015)  # where the coefficient is taken in a step is not known
+    np.testing.assert_allclose(
+        fixed, [6525, 5902, 6438, 8914, 12567], rtol=0.015
+    )  # where the coefficient is taken in a step is not known
     for seed in range(3):
         seen = heat.total(ChebCB(CG_GRID, interval=(0, 10), rng=seed), heat.contexts)
-        learnt, uniform = heat.total(TsallisINF(CG_GRID, rng=seed)), heat.total(Uniform(CG_GRID, seed))
+        learnt, uniform = (
+            heat.total(TsallisINF(CG_GRID, rng=seed)),
+            heat.total(Uniform(CG_GRID, seed)),
+        )
         assert seen < min(fixed) < learnt < uniform
         assert abs(seen - 5370) < 270 and abs(learnt - 6000) < 400
 
 
-# --- sequences -----------------------------------------------------------------------------------------------------------------------
+# --- sequences ------------------------------------------------------------------------------------
 
 PATH = CSR.from_dense(2 * np.eye(8) - np.eye(8, k=1) - np.eye(8, k=-1))
 
@@ -241,14 +329,20 @@ PATH = CSR.from_dense(2 * np.eye(8) - np.eye(8, k=1) - np.eye(8, k=-1))
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_sequence_is_its_solves(method, solver, warm):
     rights = np.random.default_rng(0).standard_normal((5, 8)).cumsum(axis=0)
-    found = solve_sequence(((PATH, b) for b in rights), 1.4, method=method, warm_start=warm, tol=1e-6)
+    found = solve_sequence(
+        ((PATH, b) for b in rights), 1.4, method=method, warm_start=warm, tol=1e-6
+    )
     x, counts = None, []
     for b, solution in zip(rights, found.solutions, strict=True):
         one = solver(PATH, b, omega=1.4, x0=x, tol=1e-6)
         assert np.array_equal(one.x, solution)
         counts.append(one.num_iter)
         x = one.x if warm else None
-    assert found.iterations.tolist() == counts and found.total_iterations == sum(counts) and found.omegas.tolist() == [1.4] * 5
+    assert (
+        found.iterations.tolist() == counts
+        and found.total_iterations == sum(counts)
+        and found.omegas.tolist() == [1.4] * 5
+    )
 
 
 def test_systems_are_made_when_their_turn_comes():
@@ -258,9 +352,16 @@ def test_systems_are_made_when_their_turn_comes():
         made.append(k)
         return PATH, np.ones(8)
 
-    found = solve_sequence((functools.partial(system, k) for k in range(5)), 1.0, callback=lambda t, omega, result: t == 2)
+    found = solve_sequence(
+        (functools.partial(system, k) for k in range(5)),
+        1.0,
+        callback=lambda t, omega, result: t == 2,
+    )
     assert made == [0, 1, 2] and len(found.solutions) == 3
-    assert solve_sequence([], 1.0).total_iterations == 0 and solve_sequence([], 1.0, keep_solutions=False).solutions is None
+    assert (
+        solve_sequence([], 1.0).total_iterations == 0
+        and solve_sequence([], 1.0, keep_solutions=False).solutions is None
+    )
 
 
 def test_costs_that_a_policy_is_told():
@@ -276,8 +377,12 @@ def test_costs_that_a_policy_is_told():
 
     policy = Told()
     diverging = CSR.from_dense(np.array([[1.0, 3.0], [3.0, 1.0]]))
-    found = solve_sequence([(PATH, np.zeros(8)), (PATH, np.ones(8)), (diverging, np.ones(2)), (PATH, np.ones(8))], policy, max_iter=7,
-                           warm_start=True)
+    found = solve_sequence(
+        [(PATH, np.zeros(8)), (PATH, np.ones(8)), (diverging, np.ones(2)), (PATH, np.ones(8))],
+        policy,
+        max_iter=7,
+        warm_start=True,
+    )
     assert policy.costs == [1, 7, 7, 7] and found.iterations.tolist() == [0, 7, 7, 7]
 
 
@@ -298,8 +403,12 @@ def test_an_interrupt_leaves_a_policy_that_may_be_used():
 def test_a_sequence_on_the_gpu():
     with simulated_gpu() as xp:
         a = CSR(*map(xp.asarray, (PATH.indptr, PATH.indices, PATH.data)), PATH.shape)
-        found = solve_sequence([(a, xp.ones(8))] * 3, TsallisINF(rng=0), method="ssor_cg", tol=1e-12)
-        np.testing.assert_allclose(found.solutions[2].get(), np.linalg.solve(PATH.to_dense(), np.ones(8)), rtol=1e-9)
+        found = solve_sequence(
+            [(a, xp.ones(8))] * 3, TsallisINF(rng=0), method="ssor_cg", tol=1e-12
+        )
+        np.testing.assert_allclose(
+            found.solutions[2].get(), np.linalg.solve(PATH.to_dense(), np.ones(8)), rtol=1e-9
+        )
 
 
 def test_progress_is_shown_when_asked_for(capsys):
@@ -308,15 +417,25 @@ def test_progress_is_shown_when_asked_for(capsys):
     assert "3.00/3.00" in capsys.readouterr().err
 
 
-# --- errors --------------------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [TsallisINF, functools.partial(ChebCB, interval=(0, 1))])
-@pytest.mark.parametrize("grid, kind, message", [
-    ([], ValueError, "not empty"), ([[1.0]], ValueError, "one-dimensional"), ([1.5, 1.0], ValueError, "must ascend"),
-    ([1.0, 1.0], ValueError, "must ascend"), ([0.0, 1.0], ValueError, "0 < grid < 2"), ([1.0, 2.0], ValueError, "0 < grid < 2"),
-    ([1.0, np.nan], ValueError, "0 < grid < 2"), ("grid", TypeError, "grid must hold real numbers"), ([1j], TypeError, "real numbers"),
-    (None, TypeError, "real numbers")])
+@pytest.mark.parametrize(
+    "grid, kind, message",
+    [
+        ([], ValueError, "not empty"),
+        ([[1.0]], ValueError, "one-dimensional"),
+        ([1.5, 1.0], ValueError, "must ascend"),
+        ([1.0, 1.0], ValueError, "must ascend"),
+        ([0.0, 1.0], ValueError, "0 < grid < 2"),
+        ([1.0, 2.0], ValueError, "0 < grid < 2"),
+        ([1.0, np.nan], ValueError, "0 < grid < 2"),
+        ("grid", TypeError, "grid must hold real numbers"),
+        ([1j], TypeError, "real numbers"),
+        (None, TypeError, "real numbers"),
+    ],
+)
 def test_errors_of_grids(make, grid, kind, message):
     with pytest.raises(kind, match=message):
         make(grid)
@@ -329,12 +448,21 @@ def test_a_grid_is_copied():
     assert policy.grid.tolist() == [1.0, 1.5]
 
 
-@pytest.mark.parametrize("policy, arguments", [(TsallisINF(rng=0), ()), (ChebCB([1.0, 1.5], interval=(0, 1), rng=0), (0.5,))])
+@pytest.mark.parametrize(
+    "policy, arguments",
+    [(TsallisINF(rng=0), ()), (ChebCB([1.0, 1.5], interval=(0, 1), rng=0), (0.5,))],
+)
 def test_errors_of_rounds(policy, arguments):
     with pytest.raises(ValueError, match="update must follow sample"):
         policy.update(3)
     policy.sample(*arguments)
-    for cost, kind in ((0.5, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("3", TypeError), (None, TypeError)):
+    for cost, kind in (
+        (0.5, ValueError),
+        (np.nan, ValueError),
+        (np.inf, ValueError),
+        ("3", TypeError),
+        (None, TypeError),
+    ):
         with pytest.raises(kind, match="cost"):
             policy.update(cost)
     policy.update(np.int64(3))
@@ -342,9 +470,16 @@ def test_errors_of_rounds(policy, arguments):
         policy.update(3)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(interval=(1, 1)), ValueError, r"interval\[0\] < interval\[1\]"), (dict(interval=3), TypeError, "pair of numbers"),
-    (dict(interval=(0, np.inf)), ValueError, "interval"), (dict(degree=0), ValueError, "degree"), (dict(degree=2.5), TypeError, "degree")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(interval=(1, 1)), ValueError, r"interval\[0\] < interval\[1\]"),
+        (dict(interval=3), TypeError, "pair of numbers"),
+        (dict(interval=(0, np.inf)), ValueError, "interval"),
+        (dict(degree=0), ValueError, "degree"),
+        (dict(degree=2.5), TypeError, "degree"),
+    ],
+)
 def test_errors_of_options(change, kind, message):
     with pytest.raises(kind, match=message):
         ChebCB(**{"grid": GRID, "interval": (0, 1)} | change)
@@ -360,13 +495,22 @@ def test_contexts_may_leave_the_interval_by_rounding_only():
         policy.sample(None)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(policy=2.5), ValueError, "0 < policy < 2"), (dict(policy="fast"), TypeError, "policy must be a number or have"),
-    (dict(method="jacobi"), ValueError, "method must be one of sor, ssor_cg"),
-    (dict(contexts=[0.1]), ValueError, r"as many as systems \(got 1\)"),
-    (dict(systems=[3]), TypeError, "systems must be pairs"), (dict(systems=[(PATH,)]), TypeError, "systems must be pairs"),
-    (dict(max_iter=0), ValueError, "max_iter >= 1"), (dict(tol=-1.0), ValueError, "tol >= 0"), (dict(callback=1), TypeError, "callback"),
-    (dict(systems=[(PATH, np.ones(7))]), ValueError, "b must have shape"), (dict(systems=3), TypeError, "iterable")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(policy=2.5), ValueError, "0 < policy < 2"),
+        (dict(policy="fast"), TypeError, "policy must be a number or have"),
+        (dict(method="jacobi"), ValueError, "method must be one of sor, ssor_cg"),
+        (dict(contexts=[0.1]), ValueError, r"as many as systems \(got 1\)"),
+        (dict(systems=[3]), TypeError, "systems must be pairs"),
+        (dict(systems=[(PATH,)]), TypeError, "systems must be pairs"),
+        (dict(max_iter=0), ValueError, "max_iter >= 1"),
+        (dict(tol=-1.0), ValueError, "tol >= 0"),
+        (dict(callback=1), TypeError, "callback"),
+        (dict(systems=[(PATH, np.ones(7))]), ValueError, "b must have shape"),
+        (dict(systems=3), TypeError, "iterable"),
+    ],
+)
 def test_errors_of_sequences(change, kind, message):
     with pytest.raises(kind, match=message):
         solve_sequence(**{"systems": [(PATH, np.ones(8))] * 2, "policy": 1.0} | change)

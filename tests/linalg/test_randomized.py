@@ -1,4 +1,5 @@
-"""Randomised factorisations, leverage scores and the sketch: exact cases, error bounds that hold, what must be refused."""
+"""Randomised factorisations, leverage scores and the sketch: exact cases, error bounds that hold,
+what must be refused."""
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ def test_exact_rank_is_recovered(m, n, k):
 @pytest.mark.parametrize("n_iter", [0, 2])
 def test_the_bound_holds(n_iter):
     rng = np.random.default_rng(2)
-    a = (rng.standard_normal((30, 24)) * 0.8**np.arange(24)) @ np.linalg.qr(rng.standard_normal((24, 24)))[0]
+    a = (rng.standard_normal((30, 24)) * 0.8 ** np.arange(24)) @ np.linalg.qr(
+        rng.standard_normal((24, 24))
+    )[0]
     for seed in range(1000):
         u, s, vh, bound = randomized_svd(a, 5, n_iter=n_iter, oversample=2, rng=seed)
         assert np.linalg.norm(a - (u * s) @ vh, 2) <= bound
@@ -31,9 +34,11 @@ def test_the_bound_holds(n_iter):
 def test_power_steps_keep_small_singular_values():
     rng = np.random.default_rng(3)
     u, v = (np.linalg.qr(rng.standard_normal((60, 20)))[0] for _ in range(2))
-    a = (u * 10.0**-np.arange(20)) @ v.T
+    a = (u * 10.0 ** -np.arange(20)) @ v.T
     q = range_finder(a, 12, n_iter=3, oversample=4, rng=4)
-    assert np.linalg.norm(a - q @ (q.T @ a), 2) < 1e-11  # without the QR between products all below 1e-2 would be lost
+    assert (
+        np.linalg.norm(a - q @ (q.T @ a), 2) < 1e-11
+    )  # without the QR between products all below 1e-2 would be lost
 
 
 class Operator:
@@ -53,7 +58,9 @@ def test_sparse_matrices_and_operators():
     for form in (a, CSR.from_dense(a), Operator(a)):
         np.testing.assert_allclose(randomized_svd(form, 4, rng=0).s, expected, rtol=1e-12)
     scipy_sparse = pytest.importorskip("scipy.sparse")
-    np.testing.assert_allclose(randomized_svd(scipy_sparse.csr_array(a), 4, rng=0).s, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        randomized_svd(scipy_sparse.csr_array(a), 4, rng=0).s, expected, rtol=1e-12
+    )
 
 
 def test_a_stack_of_matrices():
@@ -63,10 +70,17 @@ def test_a_stack_of_matrices():
     np.testing.assert_allclose(q @ (q.swapaxes(1, 2) @ a), a, atol=1e-13)
 
 
-@pytest.mark.parametrize("function, arguments, message", [
-    (randomized_svd, (np.ones((3, 2)), 0), "1 <= rank <= 2"), (randomized_svd, (np.ones((3, 2)), 3), "1 <= rank <= 2"),
-    (randomized_svd, (np.ones((2, 3, 2)), 1), "2 dimensions"), (range_finder, (np.ones((3, 2)), 0), "size >= 1"),
-    (range_finder, (np.ones(3), 1), "2 dimensions"), (range_finder, (np.full((3, 2), np.nan), 1), "finite")])
+@pytest.mark.parametrize(
+    "function, arguments, message",
+    [
+        (randomized_svd, (np.ones((3, 2)), 0), "1 <= rank <= 2"),
+        (randomized_svd, (np.ones((3, 2)), 3), "1 <= rank <= 2"),
+        (randomized_svd, (np.ones((2, 3, 2)), 1), "2 dimensions"),
+        (range_finder, (np.ones((3, 2)), 0), "size >= 1"),
+        (range_finder, (np.ones(3), 1), "2 dimensions"),
+        (range_finder, (np.full((3, 2), np.nan), 1), "finite"),
+    ],
+)
 def test_factorisation_errors(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
@@ -74,12 +88,16 @@ def test_factorisation_errors(function, arguments, message):
         function(np.ones((3, 2)), 1, n_iter=-1)
 
 
-# --- leverage scores ---------------------------------------------------------------------------------------------------------------
+# --- leverage scores ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["qr", "gram"])
 def test_known_scores(method):
-    np.testing.assert_allclose(leverage_scores([[1.0, 0], [1, 0], [0, 1], [1, 1]], method=method), [0.4, 0.4, 0.6, 0.6], rtol=1e-14)
+    np.testing.assert_allclose(
+        leverage_scores([[1.0, 0], [1, 0], [0, 1], [1, 1]], method=method),
+        [0.4, 0.4, 0.6, 0.6],
+        rtol=1e-14,
+    )
     np.testing.assert_allclose(leverage_scores(np.eye(5), method=method), 1, rtol=1e-14)
 
 
@@ -116,19 +134,28 @@ def test_sketched_scores_are_within_their_factor():
     ratio = leverage_scores(a, method="sketch", rng=0) / leverage_scores(a)
     assert 0.4 < ratio.min() and ratio.max() < 2.5 and abs(ratio.mean() - 1) < 0.25
     few = a[:50]
-    np.testing.assert_allclose(leverage_scores(few, method="sketch", rng=0), leverage_scores(few), rtol=1e-9)  # no sketch is smaller
+    np.testing.assert_allclose(
+        leverage_scores(few, method="sketch", rng=0), leverage_scores(few), rtol=1e-9
+    )  # no sketch is smaller
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(method="lu"), "method must be"), (dict(a=np.full((2, 2), np.inf)), "finite"), (dict(a=np.ones(3)), "2 dimensions"),
-    (dict(rcond=1.5), "0 <= rcond < 1"), (dict(a=np.ones((2, 3, 2)), method="gram"), "one matrix"),
-    (dict(a=np.ones((3000, 2)), method="sketch", sketch_size=1), "sketch_size >= 2")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(method="lu"), "method must be"),
+        (dict(a=np.full((2, 2), np.inf)), "finite"),
+        (dict(a=np.ones(3)), "2 dimensions"),
+        (dict(rcond=1.5), "0 <= rcond < 1"),
+        (dict(a=np.ones((2, 3, 2)), method="gram"), "one matrix"),
+        (dict(a=np.ones((3000, 2)), method="sketch", sketch_size=1), "sketch_size >= 2"),
+    ],
+)
 def test_score_errors(options, message):
     with pytest.raises(ValueError, match=message):
         leverage_scores(**{"a": np.ones((4, 2))} | options)
 
 
-# --- the sketch --------------------------------------------------------------------------------------------------------------------
+# --- the sketch -----------------------------------------------------------------------------------
 
 
 def test_a_full_sketch_is_an_isometry():
@@ -152,8 +179,15 @@ def test_the_sketch_is_a_sample_of_the_transform():
     np.testing.assert_allclose(s, fwht(signs * x)[rows] / np.sqrt(5), atol=1e-14)
 
 
-@pytest.mark.parametrize("a, size, message", [(np.ones((5, 2)), 9, "1 <= sketch_size <= 8"), (np.ones((5, 2)), 0, "1 <= sketch_size"),
-                                              (np.ones((0, 2)), 1, "n, d > 0"), (np.ones((2, 2, 2)), 1, "n, d > 0")])
+@pytest.mark.parametrize(
+    "a, size, message",
+    [
+        (np.ones((5, 2)), 9, "1 <= sketch_size <= 8"),
+        (np.ones((5, 2)), 0, "1 <= sketch_size"),
+        (np.ones((0, 2)), 1, "n, d > 0"),
+        (np.ones((2, 2, 2)), 1, "n, d > 0"),
+    ],
+)
 def test_sketch_errors(a, size, message):
     with pytest.raises(ValueError, match=message):
         srht(a, size)

@@ -1,4 +1,5 @@
-"""SOR, conjugate gradients with symmetric SOR, the best omega: known counts of iterations, loops over dense matrices, limits, errors."""
+"""SOR, conjugate gradients with symmetric SOR, the best omega: known counts of iterations, loops
+over dense matrices, limits, errors."""
 
 import tracemalloc
 
@@ -8,7 +9,16 @@ import pytest
 import numcore
 from numcore.examples.linalg.relaxation import positive_definite
 from numcore.examples.linalg.sparse import five_points
-from numcore.linalg import CSR, Coloring, color_graph, optimal_omega, sor, spmv, ssor_cg, ssor_preconditioner
+from numcore.linalg import (
+    CSR,
+    Coloring,
+    color_graph,
+    optimal_omega,
+    sor,
+    spmv,
+    ssor_cg,
+    ssor_preconditioner,
+)
 from numcore.linalg import relaxation as module
 from numcore.testing import simulated_gpu
 from tests.naive.linalg import relaxation as naive
@@ -21,13 +31,26 @@ def grid(side, dtype=np.float64):
     return five_points(side, dtype), np.ones(side * side, dtype)
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 # A count may be off by one where a norm lies within rounding of the tolerance.
-@pytest.mark.parametrize("side, omega, count", [
-    (10, 1, 223), (10, 1.2, 145), (10, 1.4, 88), (10, BEST_10, 41), (10, 1.6, 43), (10, 1.8, 89), (10, 1.9, 187), (32, 1, 2011),
-    (32, 1.5, 661), (32, 1.82639054, 124), (32, 1.9, 198)])
+@pytest.mark.parametrize(
+    "side, omega, count",
+    [
+        (10, 1, 223),
+        (10, 1.2, 145),
+        (10, 1.4, 88),
+        (10, BEST_10, 41),
+        (10, 1.6, 43),
+        (10, 1.8, 89),
+        (10, 1.9, 187),
+        (32, 1, 2011),
+        (32, 1.5, 661),
+        (32, 1.82639054, 124),
+        (32, 1.9, 198),
+    ],
+)
 def test_sweeps_of_sor(side, omega, count):
     found = sor(*grid(side), omega=omega)
     assert abs(found.num_iter - count) <= 1 and found.converged and found.status == "converged"
@@ -42,9 +65,21 @@ def test_sweeps_of_sor_by_colors(omega, count):
     assert abs(sor(a, b, omega=omega, coloring=coloring).num_iter - count) <= 1
 
 
-@pytest.mark.parametrize("side, omega, count", [
-    (10, 1, 13), (10, 1.2, 12), (10, 1.5, 13), (10, 1.7, 14), (10, 1.9, 16), (32, 1, 34), (32, 1.2, 29), (32, 1.5, 23), (32, 1.7, 22),
-    (32, 1.9, 27)])
+@pytest.mark.parametrize(
+    "side, omega, count",
+    [
+        (10, 1, 13),
+        (10, 1.2, 12),
+        (10, 1.5, 13),
+        (10, 1.7, 14),
+        (10, 1.9, 16),
+        (32, 1, 34),
+        (32, 1.2, 29),
+        (32, 1.5, 23),
+        (32, 1.7, 22),
+        (32, 1.9, 27),
+    ],
+)
 def test_iterations_of_ssor_cg(side, omega, count):
     found = ssor_cg(*grid(side), omega=omega)
     assert abs(found.num_iter - count) <= 1 and found.converged
@@ -56,17 +91,28 @@ def test_iterations_of_plain_conjugate_gradients(side, count):
     assert abs(naive.cg(a.to_dense(), b, 0 * b, np.eye(len(b)), 1e-8, 1000)[1] - count) <= 1
 
 
-@pytest.mark.parametrize("omega, r, z, atol", [  # atol: half a unit of the last digit that is given
-    (1.0, [1, 0, 0], [0.26660156, 0.06640625, 0.015625], 5e-9), (1.2, [1, 2, 3], [0.485304, 0.81768, 0.8856], 5e-7)])
+@pytest.mark.parametrize(
+    "omega, r, z, atol",
+    [  # atol: half a unit of the last digit that is given
+        (1.0, [1, 0, 0], [0.26660156, 0.06640625, 0.015625], 5e-9),
+        (1.2, [1, 2, 3], [0.485304, 0.81768, 0.8856], 5e-7),
+    ],
+)
 def test_preconditioner_of_three_rows(omega, r, z, atol):
-    np.testing.assert_allclose(ssor_preconditioner(PATH, omega=omega)(np.array(r, float)), z, rtol=0, atol=atol)
+    np.testing.assert_allclose(
+        ssor_preconditioner(PATH, omega=omega)(np.array(r, float)), z, rtol=0, atol=atol
+    )
 
 
-@pytest.mark.parametrize("side, radius, omega", [(10, 0.9594929736, 1.5603879213), (32, np.cos(np.pi / 33), 1.82639054)])
+@pytest.mark.parametrize(
+    "side, radius, omega", [(10, 0.9594929736, 1.5603879213), (32, np.cos(np.pi / 33), 1.82639054)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_best_omega_of_a_grid(side, radius, omega, dtype):
     found = optimal_omega(five_points(side, dtype))
-    assert abs(found.jacobi_radius - radius) <= min(found.error_bound, 1e-6) + 1e-10  # what is given has ten digits
+    assert (
+        abs(found.jacobi_radius - radius) <= min(found.error_bound, 1e-6) + 1e-10
+    )  # what is given has ten digits
     assert abs(found.omega - omega) < 1e-8
 
 
@@ -75,10 +121,11 @@ def test_spectral_radius_of_sor(omega, radius):
     a = grid(10)[0].to_dense()
     d, lower = np.diag(np.diag(a)), np.tril(a, -1)
     iteration = np.eye(100) - np.linalg.solve(d / omega + lower, a)
-    # at the best omega eigenvalues of a Jordan block: rounding moves them by the root of the unit roundoff
+    # at the best omega eigenvalues of a Jordan block: rounding moves them by the root of the unit
+    # roundoff
     assert abs(np.abs(np.linalg.eigvals(iteration)).max() - radius) < 1e-4
     norms = sor(CSR.from_dense(a), np.ones(100), omega=omega, tol=1e-13).residual_norms
-    assert abs((norms[-1] / norms[-11])**0.1 - radius) < 0.07
+    assert abs((norms[-1] / norms[-11]) ** 0.1 - radius) < 0.07
 
 
 def test_best_omega_takes_fewest_sweeps():
@@ -89,15 +136,20 @@ def test_best_omega_takes_fewest_sweeps():
 
 
 def test_best_omega_without_consistent_order():
-    dense = np.full((6, 6), 0.9) + 0.1 * np.eye(6)  # λ_max of D⁻¹ A is 4.6: Jacobi diverges, the slowest mode decides
+    dense = np.full((6, 6), 0.9) + 0.1 * np.eye(
+        6
+    )  # λ_max of D⁻¹ A is 4.6: Jacobi diverges, the slowest mode decides
     found = optimal_omega(CSR.from_dense(dense))
-    assert abs(found.jacobi_radius - 4.5) < 1e-9 and abs(found.omega - (1 + (0.9 / (1 + np.sqrt(1 - 0.81)))**2)) < 1e-9
+    assert (
+        abs(found.jacobi_radius - 4.5) < 1e-9
+        and abs(found.omega - (1 + (0.9 / (1 + np.sqrt(1 - 0.81))) ** 2)) < 1e-9
+    )
     singular = CSR.from_dense(2 * np.eye(5) - np.roll(np.eye(5), 1, 0) - np.roll(np.eye(5), -1, 0))
     assert optimal_omega(singular).omega == 1.999
     assert optimal_omega(five_points(40, np.float64), max_iter=5).error_bound > 1e-3
 
 
-# --- against dense loops -----------------------------------------------------------------------------------------------------------
+# --- against dense loops --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype, tol, rtol", [("float32", 1e-4, 1e-4), ("float64", 1e-12, 1e-10)])
@@ -109,11 +161,20 @@ def test_sor_follows_the_loop(dtype, tol, rtol, n, start, colored):
     b, x0 = rng.standard_normal((2, n)).astype(dtype)
     coloring = color_graph(a) if colored else None
     found = sor(a, b, omega=1.3, x0=x0 if start else None, tol=tol, coloring=coloring)
-    x, count, norms = naive.sor(a.to_dense().astype(float), b.astype(float), x0 if start else 0 * b, 1.3, tol, 10_000,
-                                coloring.order if colored else None)
+    x, count, norms = naive.sor(
+        a.to_dense().astype(float),
+        b.astype(float),
+        x0 if start else 0 * b,
+        1.3,
+        tol,
+        10_000,
+        coloring.order if colored else None,
+    )
     assert found.x.dtype == dtype and found.num_iter == count
     # x and b are rounded to dtype: roundings weigh the more the smaller the residual
-    np.testing.assert_allclose(found.residual_norms, norms, rtol=0, atol=20 * np.finfo(dtype).eps * norms[0])
+    np.testing.assert_allclose(
+        found.residual_norms, norms, rtol=0, atol=20 * np.finfo(dtype).eps * norms[0]
+    )
     np.testing.assert_allclose(found.x, x, rtol=0, atol=rtol * np.abs(x).max())
     residual = np.linalg.norm(b - a.to_dense().astype(float) @ found.x)
     assert abs(residual - found.residual_norms[-1]) <= 1e-14 * norms[0]  # sums in float64
@@ -130,8 +191,14 @@ def test_ssor_cg_follows_the_textbook(dtype, tol, rtol, n, start, colored):
     order = coloring.order if colored else np.arange(n)
     found = ssor_cg(a, b, omega=1.3, x0=x0 if start else None, tol=tol, coloring=coloring)
     dense = a.to_dense().astype(float)[np.ix_(order, order)]
-    x, count, norms = naive.cg(dense, b[order].astype(float), (x0 if start else 0 * b)[order].astype(float),
-                               naive.ssor_inverse(dense, 1.3), tol, 100)
+    x, count, norms = naive.cg(
+        dense,
+        b[order].astype(float),
+        (x0 if start else 0 * b)[order].astype(float),
+        naive.ssor_inverse(dense, 1.3),
+        tol,
+        100,
+    )
     assert found.x.dtype == dtype and found.num_iter == count and found.converged
     # conjugate gradients amplify roundings: compared relative to the first norm
     np.testing.assert_allclose(found.residual_norms, norms, rtol=0, atol=rtol * norms[0])
@@ -150,11 +217,15 @@ def test_preconditioner_is_the_inverse(columns, colored, dtype, rtol):
     a = positive_definite(rng, np.dtype(dtype), 40)
     coloring = color_graph(a) if colored else Coloring(np.arange(40), tuple(range(41)), 40)
     r = rng.standard_normal((40,) if columns is None else (40, columns)).astype(dtype)
-    inverse = naive.ssor_inverse(a.to_dense().astype(float)[np.ix_(coloring.order, coloring.order)], 0.8)
+    inverse = naive.ssor_inverse(
+        a.to_dense().astype(float)[np.ix_(coloring.order, coloring.order)], 0.8
+    )
     z = ssor_preconditioner(a, omega=0.8, coloring=coloring if colored else None)(r)
     assert z.dtype == dtype and z.flags.c_contiguous
     expected = inverse @ r[coloring.order]
-    np.testing.assert_allclose(z[coloring.order], expected, rtol=0, atol=rtol * np.abs(expected).max())
+    np.testing.assert_allclose(
+        z[coloring.order], expected, rtol=0, atol=rtol * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("omega", [0.05, 1.0, 1.95])
@@ -174,11 +245,20 @@ def test_a_large_colored_system_is_solved_as_a_small_one(solver, monkeypatch):
     monkeypatch.setattr(module, "FEW_ROWS", 100)
     by_colors = solver(a, b, omega=1.5, x0=x0, coloring=coloring)
     assert by_colors.num_iter == whole.num_iter and by_colors.status == "converged"
-    np.testing.assert_allclose(by_colors.residual_norms, whole.residual_norms, rtol=1e-6, atol=1e-13 * whole.residual_norms[0])
+    np.testing.assert_allclose(
+        by_colors.residual_norms,
+        whole.residual_norms,
+        rtol=1e-6,
+        atol=1e-13 * whole.residual_norms[0],
+    )
     np.testing.assert_allclose(by_colors.x, whole.x, rtol=0, atol=1e-12 * np.abs(whole.x).max())
     with simulated_gpu() as xp:
-        on_gpu = solver(CSR(xp.asarray(a.indptr), xp.asarray(a.indices), xp.asarray(a.data), a.shape), xp.asarray(b), omega=1.5,
-                        x0=xp.asarray(x0))
+        on_gpu = solver(
+            CSR(xp.asarray(a.indptr), xp.asarray(a.indices), xp.asarray(a.data), a.shape),
+            xp.asarray(b),
+            omega=1.5,
+            x0=xp.asarray(x0),
+        )
     assert on_gpu.num_iter == whole.num_iter
     np.testing.assert_allclose(on_gpu.x.get(), whole.x, rtol=0, atol=1e-12 * np.abs(whole.x).max())
 
@@ -194,20 +274,27 @@ def test_bits_do_not_depend_on_threads(solver, monkeypatch):
             found.append(solver(a, b, omega=1.5, coloring=coloring, tol=1e-4))
     finally:
         numcore.set_num_threads(None)
-    assert all(np.array_equal(found[0].x, other.x) and np.array_equal(found[0].residual_norms, other.residual_norms) for other in found)
+    assert all(
+        np.array_equal(found[0].x, other.x)
+        and np.array_equal(found[0].residual_norms, other.residual_norms)
+        for other in found
+    )
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
 def test_calls_of_kernels_do_not_show(solver, monkeypatch):
-    """Kernels are called again and again for long solves, at points that leave no trace in the result."""
+    """Kernels are called again and again for long solves, at points that leave no trace in the
+    result."""
     a, b = grid(12)
     whole = solver(a, b, omega=1.3)
     monkeypatch.setattr(module, "MOST_SWEEPS", 3)
     parts = solver(a, b, omega=1.3)
-    assert np.array_equal(whole.x, parts.x) and np.array_equal(whole.residual_norms, parts.residual_norms)
+    assert np.array_equal(whole.x, parts.x) and np.array_equal(
+        whole.residual_norms, parts.residual_norms
+    )
 
 
-# --- ends of a solve ---------------------------------------------------------------------------------------------------------------
+# --- ends of a solve ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
@@ -217,7 +304,9 @@ def test_limits_of_iterations(solver):
     for most in (0, 1, 5, whole.num_iter - 1):
         found = solver(a, b, max_iter=most)
         assert not found.converged and found.status == "max_iter" and found.num_iter == most
-        np.testing.assert_allclose(found.residual_norms, whole.residual_norms[:most + 1], rtol=1e-9)
+        np.testing.assert_allclose(
+            found.residual_norms, whole.residual_norms[: most + 1], rtol=1e-9
+        )
         assert abs(np.linalg.norm(b - spmv(a, found.x)) - found.residual_norms[-1]) < 1e-12
         assert found.relative_residual == found.residual_norms[-1] / found.residual_norms[0]
     assert solver(a, b, max_iter=whole.num_iter).converged
@@ -227,7 +316,12 @@ def test_limits_of_iterations(solver):
 def test_zero_right_hand_side(solver):
     a, b = grid(4)
     found = solver(a, 0 * b)
-    assert found.converged and found.num_iter == 0 and not found.x.any() and found.residual_norms.tolist() == [0]
+    assert (
+        found.converged
+        and found.num_iter == 0
+        and not found.x.any()
+        and found.residual_norms.tolist() == [0]
+    )
     exact = solver(PATH, np.array([3.0, 2, 3]), x0=np.ones(3))
     assert exact.converged and exact.num_iter == 0 and exact.x.tolist() == [1, 1, 1]
     assert solver(a, 0 * b, x0=b).converged
@@ -271,8 +365,12 @@ def test_callback_sees_every_iteration_and_may_end_it(solver):
     a, b = grid(10)
     seen, whole = [], solver(a, b)
     watched = solver(a, b, callback=lambda k, norm: seen.append((k, norm)))
-    assert [k for k, _ in seen] == list(range(1, whole.num_iter + 1)) and watched.status == "converged"
-    assert np.array_equal(watched.x, whole.x) and np.array_equal(watched.residual_norms, whole.residual_norms)
+    assert [k for k, _ in seen] == list(
+        range(1, whole.num_iter + 1)
+    ) and watched.status == "converged"
+    assert np.array_equal(watched.x, whole.x) and np.array_equal(
+        watched.residual_norms, whole.residual_norms
+    )
     stopped = solver(a, b, callback=lambda k, norm: k == 7)
     assert stopped.status == "callback" and stopped.num_iter == 7 and not stopped.converged
     np.testing.assert_array_equal(stopped.residual_norms[:7], whole.residual_norms[:7])
@@ -308,22 +406,43 @@ def test_memory_is_five_vectors_besides_the_matrix():
         assert peak < 7.5 * b.nbytes, solver
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(omega=0), ValueError, "0 < omega < 2"), (dict(omega=2.0), ValueError, "0 < omega < 2"), (dict(omega=np.nan), ValueError, "omega"),
-    (dict(omega="1"), TypeError, "omega"), (dict(tol=-1), ValueError, "tol >= 0"), (dict(max_iter=-1), ValueError, "max_iter >= 0"),
-    (dict(max_iter=1.5), TypeError, "max_iter"), (dict(callback=3), TypeError, "callback must be callable"),
-    (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "a must be square"), (dict(a=np.eye(3)), TypeError, "a must be a CSR"),
-    (dict(a=CSR.from_dense(np.diag([1.0, -1, 1]))), ValueError, r"positive diagonal \(got -1.0 in row 1\)"),
-    (dict(a=CSR.from_dense(np.eye(3, k=1))), ValueError, r"positive diagonal \(got 0.0 in row 0\)"),
-    (dict(b=np.ones(2)), ValueError, r"b must have shape \(3,\)"), (dict(x0=np.ones((3, 1))), ValueError, r"x0 must have shape \(3,\)"),
-    (dict(b=np.ones(3, int)), TypeError, "b must have dtype float32 or float64"), (dict(b=np.ones(3, np.float32)), TypeError, "one dtype"),
-    (dict(b=np.array([1, np.nan, 1])), ValueError, "b must be finite"),
-    (dict(x0=np.array([1, np.inf, 1])), ValueError, "x0 must be finite"),
-    (dict(coloring=1), TypeError, "coloring must be a Coloring"), (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(omega=0), ValueError, "0 < omega < 2"),
+        (dict(omega=2.0), ValueError, "0 < omega < 2"),
+        (dict(omega=np.nan), ValueError, "omega"),
+        (dict(omega="1"), TypeError, "omega"),
+        (dict(tol=-1), ValueError, "tol >= 0"),
+        (dict(max_iter=-1), ValueError, "max_iter >= 0"),
+        (dict(max_iter=1.5), TypeError, "max_iter"),
+        (dict(callback=3), TypeError, "callback must be callable"),
+        (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "a must be square"),
+        (dict(a=np.eye(3)), TypeError, "a must be a CSR"),
+        (
+            dict(a=CSR.from_dense(np.diag([1.0, -1, 1]))),
+            ValueError,
+            r"positive diagonal \(got -1.0 in row 1\)",
+        ),
+        (
+            dict(a=CSR.from_dense(np.eye(3, k=1))),
+            ValueError,
+            r"positive diagonal \(got 0.0 in row 0\)",
+        ),
+        (dict(b=np.ones(2)), ValueError, r"b must have shape \(3,\)"),
+        (dict(x0=np.ones((3, 1))), ValueError, r"x0 must have shape \(3,\)"),
+        (dict(b=np.ones(3, int)), TypeError, "b must have dtype float32 or float64"),
+        (dict(b=np.ones(3, np.float32)), TypeError, "one dtype"),
+        (dict(b=np.array([1, np.nan, 1])), ValueError, "b must be finite"),
+        (dict(x0=np.array([1, np.inf, 1])), ValueError, "x0 must be finite"),
+        (dict(coloring=1), TypeError, "coloring must be a Coloring"),
+        (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows"),
+    ],
+)
 def test_errors_of_the_solvers(solver, change, kind, message):
     with pytest.raises(kind, match=message):
         solver(**{"a": PATH, "b": np.ones(3)} | change)
@@ -364,8 +483,15 @@ def test_matrices_of_scipy(solver):
 def test_matrices_of_one_pattern():
     a = five_points(7, np.float64)
     b = a.with_data(2 * a.data)
-    assert b.indices is a.indices and np.array_equal(b.to_dense(), 2 * a.to_dense()) and b.has_positive_diagonal
-    assert np.array_equal(b.inverse_diagonal, a.inverse_diagonal / 2) and a.with_data(a.data.astype(np.float32)).dtype == np.float32
+    assert (
+        b.indices is a.indices
+        and np.array_equal(b.to_dense(), 2 * a.to_dense())
+        and b.has_positive_diagonal
+    )
+    assert (
+        np.array_equal(b.inverse_diagonal, a.inverse_diagonal / 2)
+        and a.with_data(a.data.astype(np.float32)).dtype == np.float32
+    )
     assert not a.with_data(-a.data).has_positive_diagonal
     with pytest.raises(ValueError, match="data must have shape"):
         a.with_data(a.data[1:])

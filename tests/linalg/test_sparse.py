@@ -1,4 +1,5 @@
-"""Sparse products, sweeps and colourings against dense loops, SciPy, known answers; the container's checks."""
+"""Sparse products, sweeps and colourings against dense loops, SciPy, known answers; the container's
+checks."""
 
 import numpy as np
 import pytest
@@ -41,12 +42,20 @@ def test_entries_in_any_order_are_sorted_and_summed():
     assert indices.tolist() == [2, 0, 1, 1] and data.tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("arguments, kind, message", [
-    (([0, 1], [0], np.ones(1), (2, 2)), ValueError, "must have shapes"), (([0, 2, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"),
-    (([1, 1, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"), (([0, 1, 1], [2], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"),
-    (([0, 1, 1], [-1], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"), (([0, 1, 1], [0.5], np.ones(1), (2, 2)), TypeError, "integers"),
-    (([0, 1, 1], [0], np.ones(1, int), (2, 2)), TypeError, "float32 or float64"), (([0], [], np.ones(0), -1), TypeError, "shape"),
-    (([0], [], np.ones(0), (-1, 2)), ValueError, "shape")])
+@pytest.mark.parametrize(
+    "arguments, kind, message",
+    [
+        (([0, 1], [0], np.ones(1), (2, 2)), ValueError, "must have shapes"),
+        (([0, 2, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"),
+        (([1, 1, 1], [0], np.ones(1), (2, 2)), ValueError, "must ascend"),
+        (([0, 1, 1], [2], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"),
+        (([0, 1, 1], [-1], np.ones(1), (2, 2)), ValueError, "0 <= index < 2"),
+        (([0, 1, 1], [0.5], np.ones(1), (2, 2)), TypeError, "integers"),
+        (([0, 1, 1], [0], np.ones(1, int), (2, 2)), TypeError, "float32 or float64"),
+        (([0], [], np.ones(0), -1), TypeError, "shape"),
+        (([0], [], np.ones(0), (-1, 2)), ValueError, "shape"),
+    ],
+)
 def test_container_refuses(arguments, kind, message):
     with pytest.raises(kind, match=message):
         CSR(*arguments)
@@ -62,7 +71,9 @@ def test_products(columns, dtype, rtol):
     expected = dense.astype(float) @ x
     result = spmv(CSR.from_dense(dense), x)
     assert result.dtype == dtype
-    np.testing.assert_allclose(result, expected, rtol=0, atol=rtol * np.abs(expected).max(initial=1))
+    np.testing.assert_allclose(
+        result, expected, rtol=0, atol=rtol * np.abs(expected).max(initial=1)
+    )
 
 
 def test_long_rows_of_float32_are_summed_in_float64():
@@ -77,7 +88,10 @@ def test_products_of_float32_are_not_rounded_before_they_are_summed(columns):
     a, b = np.float32(1 / 3), np.float32(1 / 7)
     x = np.array([b, np.nextafter(b, np.float32(1))])
     exact = np.float32(float(a) * float(x[0]) - float(a) * float(x[1]))
-    product = spmv(CSR.from_dense(np.array([[a, -a]])), np.broadcast_to(x.reshape(2, *(1 for _ in columns)), (2, *columns)).copy())
+    product = spmv(
+        CSR.from_dense(np.array([[a, -a]])),
+        np.broadcast_to(x.reshape(2, *(1 for _ in columns)), (2, *columns)).copy(),
+    )
     assert (product == exact).all()
 
 
@@ -85,13 +99,18 @@ def test_scipy_matrices_are_taken():
     scipy_sparse = pytest.importorskip("scipy.sparse")
     dense = random_dense(np.random.default_rng(2), 12, 9)
     x = np.arange(9.0)
-    for make in (scipy_sparse.csr_array, scipy_sparse.csr_matrix, scipy_sparse.csc_array, scipy_sparse.coo_array):
+    for make in (
+        scipy_sparse.csr_array,
+        scipy_sparse.csr_matrix,
+        scipy_sparse.csc_array,
+        scipy_sparse.coo_array,
+    ):
         np.testing.assert_allclose(spmv(make(dense), x), dense @ x, atol=1e-13)
     with pytest.raises(TypeError, match="a must be a CSR"):
         as_csr(dense)
 
 
-# --- sweeps and colourings ---------------------------------------------------------------------------------------------------------
+# --- sweeps and colourings ------------------------------------------------------------------------
 
 
 def test_a_sweep_of_three_rows():
@@ -110,11 +129,22 @@ def test_sweeps_follow_the_loop(direction, columns, colored):
     coloring = color_graph(a) if colored else None
     order = list(coloring.order) if colored else list(range(30))
     expected = x
-    for rows in {"forward": [order], "backward": [order[::-1]], "symmetric": [order, order[::-1]]}[direction]:
-        expected = np.stack([sweep(dense, *pair, 1.3, rows) for pair in zip(b.reshape(30, -1).T, expected.reshape(30, -1).T, strict=True)],
-                            axis=-1).reshape(shape)
+    for rows in {"forward": [order], "backward": [order[::-1]], "symmetric": [order, order[::-1]]}[
+        direction
+    ]:
+        expected = np.stack(
+            [
+                sweep(dense, *pair, 1.3, rows)
+                for pair in zip(b.reshape(30, -1).T, expected.reshape(30, -1).T, strict=True)
+            ],
+            axis=-1,
+        ).reshape(shape)
     before = x.copy()
-    np.testing.assert_allclose(triangular_sweep(a, b, x, omega=1.3, direction=direction, coloring=coloring), expected, atol=1e-13)
+    np.testing.assert_allclose(
+        triangular_sweep(a, b, x, omega=1.3, direction=direction, coloring=coloring),
+        expected,
+        atol=1e-13,
+    )
     np.testing.assert_array_equal(x, before)
 
 
@@ -157,14 +187,24 @@ def test_bits_do_not_depend_on_threads():
     assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    (dict(omega=0.0), ValueError, "0 < omega < 2"), (dict(omega=2), ValueError, "0 < omega < 2"), (dict(omega="one"), TypeError, "omega"),
-    (dict(direction="up"), ValueError, "direction must be"), (dict(b=np.ones(2)), ValueError, "b and x must have one shape"),
-    (dict(x=np.ones(3, np.float32)), TypeError, "one dtype"), (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "square"),
-    (dict(a=CSR.from_dense(np.eye(3, k=1))), ValueError, "no zero on its diagonal"), (dict(a=np.eye(3)), TypeError, "must be a CSR"),
-    (dict(coloring=3), TypeError, "must be a Coloring"), (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows"),
-    (dict(coloring=Coloring(np.array([0, 1, 7]), (0, 3), 1)), ValueError, "permutation"),
-    (dict(coloring=Coloring(np.array([0, 1, 2]), (0, 9), 1)), ValueError, "starts")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (dict(omega=0.0), ValueError, "0 < omega < 2"),
+        (dict(omega=2), ValueError, "0 < omega < 2"),
+        (dict(omega="one"), TypeError, "omega"),
+        (dict(direction="up"), ValueError, "direction must be"),
+        (dict(b=np.ones(2)), ValueError, "b and x must have one shape"),
+        (dict(x=np.ones(3, np.float32)), TypeError, "one dtype"),
+        (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "square"),
+        (dict(a=CSR.from_dense(np.eye(3, k=1))), ValueError, "no zero on its diagonal"),
+        (dict(a=np.eye(3)), TypeError, "must be a CSR"),
+        (dict(coloring=3), TypeError, "must be a Coloring"),
+        (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows"),
+        (dict(coloring=Coloring(np.array([0, 1, 7]), (0, 3), 1)), ValueError, "permutation"),
+        (dict(coloring=Coloring(np.array([0, 1, 2]), (0, 9), 1)), ValueError, "starts"),
+    ],
+)
 def test_sweep_errors(change, kind, message):
     with pytest.raises(kind, match=message):
         triangular_sweep(**{"a": CSR.from_dense(PATH), "b": np.ones(3), "x": np.ones(3)} | change)

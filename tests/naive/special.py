@@ -1,4 +1,5 @@
-"""Elementary functions by mpmath, one value at a time, and the distance of a float from an exact value."""
+"""Elementary functions by mpmath, one value at a time, and the distance of a float from an exact
+value."""
 
 import math
 
@@ -40,7 +41,8 @@ LIMITS = {
 
 
 def exact(name, x):
-    """The value at a finite float of the domain, to 40 digits at least. Beyond |x| = 2000 an exponential stands for its limit."""
+    """The value at a finite float of the domain, to 40 digits at least. Beyond |x| = 2000 an
+    exponential stands for its limit."""
     value = mpmath.mpf(float(x))
     if abs(value) > 2000 and name not in ("log", "log2", "log1p", "sin", "cos"):
         value = mpmath.mpf(2000 if value > 0 else -2000)
@@ -53,7 +55,9 @@ def exact(name, x):
 def error_in_ulp(y, t):
     """|y - t| in units of the last place of t, for a float32 or float64 y and an mpf t."""
     info = np.finfo(y.dtype)
-    largest = mpmath.mpf(float(info.max)) + mpmath.mpf(2) ** (info.maxexp - info.nmant - 2)  # rounds to inf from here on
+    largest = mpmath.mpf(float(info.max)) + mpmath.mpf(2) ** (
+        info.maxexp - info.nmant - 2
+    )  # rounds to inf from here on
     if abs(t) >= largest or not np.isfinite(y):
         return 0.0 if abs(t) >= largest and y == (np.inf if t > 0 else -np.inf) else math.inf
     exponent = info.minexp if t == 0 else max(int(mpmath.floor(mpmath.log(abs(t), 2))), info.minexp)

@@ -1,4 +1,5 @@
-"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorised code.
+"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorised
+code.
 
 ``pytest -m slow tests/nn/test_activation.py`` fits the coefficients of GELU again.
 """
@@ -30,12 +31,16 @@ def options(kind):
 
 
 def points(dtype):
-    return np.array([-30, -8, -3.3, -1.5, -0.7, -0.1, -1e-5, 1e-5, 0.3, 0.69, 0.71, 1, 2.5, 5, 8, 30], dtype)
+    return np.array(
+        [-30, -8, -3.3, -1.5, -0.7, -0.1, -1e-5, 1e-5, 0.3, 0.69, 0.71, 1, 2.5, 5, 8, 30], dtype
+    )
 
 
 @pytest.mark.parametrize("kind, value", [("gelu", 0.8413447461), ("silu", 0.7310585786)])
 def test_known_answers(kind, value):
-    assert activation(np.ones(1), kind=kind)[0].item() == pytest.approx(value, abs=5e-11)  # ten digits are known
+    assert activation(np.ones(1), kind=kind)[0].item() == pytest.approx(
+        value, abs=5e-11
+    )  # ten digits are known
     assert activation(np.ones(1, "f4"), kind=kind)[0].item() == pytest.approx(value, abs=1e-7)
 
 
@@ -71,7 +76,10 @@ def test_lower_tail_of_gelu_keeps_its_digits_in_float32():
 def test_documented_error_of_float32_on_many_numbers(kind):
     x = np.random.default_rng(6).uniform(-15, 15, 200_000).astype("f4")
     exact = activation(x.astype("f8"), **options(kind))[0]
-    assert (np.abs(activation(x, **options(kind))[0] - exact) <= 3 * np.finfo("f4").eps * np.maximum(np.abs(x), 1)).all()
+    assert (
+        np.abs(activation(x, **options(kind))[0] - exact)
+        <= 3 * np.finfo("f4").eps * np.maximum(np.abs(x), 1)
+    ).all()
 
 
 @pytest.mark.slow
@@ -84,16 +92,25 @@ def test_coefficients_are_those_of_the_fit(fit, prefix):
 
 def test_tanh_in_layers_is_within_three_units_in_the_last_place():
     rng = np.random.default_rng(7)
-    x = np.concatenate([rng.uniform(-12, 12, 100_000), np.exp2(rng.uniform(-100, 0, 100_000)) * rng.choice([-1, 1], 100_000)]).astype("f4")
+    x = np.concatenate(
+        [
+            rng.uniform(-12, 12, 100_000),
+            np.exp2(rng.uniform(-100, 0, 100_000)) * rng.choice([-1, 1], 100_000),
+        ]
+    ).astype("f4")
     y, none = np.empty((1, x.size), "f4"), np.empty((0, x.size), "f4")
     network.FORWARD["tanh"](x.copy(), none, np.zeros(1, "f4"), y, none)
     exact = np.tanh(x.astype("f8"))
-    assert (np.abs(y[0] - exact) <= 3 * np.spacing(np.abs(exact).astype("f4"))).all() and np.abs(y).max() <= 1
+    assert (np.abs(y[0] - exact) <= 3 * np.spacing(np.abs(exact).astype("f4"))).all() and np.abs(
+        y
+    ).max() <= 1
 
 
 def test_approximation_of_gelu_is_close_to_it():
     x = np.linspace(-6, 6, 4001)
-    difference = np.abs(activation(x, kind="gelu", approximate="tanh")[0] - activation(x, kind="gelu")[0]).max()
+    difference = np.abs(
+        activation(x, kind="gelu", approximate="tanh")[0] - activation(x, kind="gelu")[0]
+    ).max()
     assert 4e-4 < difference < 5e-4
 
 
@@ -101,8 +118,16 @@ def test_approximation_of_gelu_is_close_to_it():
 def test_against_torch(kind):
     torch = pytest.importorskip("torch")
     functions = torch.nn.functional
-    theirs = {"relu": functions.relu, "tanh": torch.tanh, "gelu": functions.gelu, "silu": functions.silu, "sigmoid": torch.sigmoid,
-              "sin": torch.sin, "softplus": functions.softplus, "gelu_tanh": lambda x: functions.gelu(x, approximate="tanh")}[kind]
+    theirs = {
+        "relu": functions.relu,
+        "tanh": torch.tanh,
+        "gelu": functions.gelu,
+        "silu": functions.silu,
+        "sigmoid": torch.sigmoid,
+        "sin": torch.sin,
+        "softplus": functions.softplus,
+        "gelu_tanh": lambda x: functions.gelu(x, approximate="tanh"),
+    }[kind]
     rng = np.random.default_rng(0)
     x, g = 3 * rng.standard_normal((50, 31)), rng.standard_normal((50, 31))
     y, cache = activation(x, **options(kind))
@@ -111,7 +136,9 @@ def test_against_torch(kind):
     expected.backward(torch.from_numpy(g))
     tolerance = 3e-9 if kind == "softplus" else 1e-10  # torch's softplus is x itself above 20
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=tolerance)
-    np.testing.assert_allclose(activation_vjp(g, cache), on_torch.grad.numpy(), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        activation_vjp(g, cache), on_torch.grad.numpy(), rtol=0, atol=tolerance
+    )
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -120,7 +147,15 @@ def test_gradient_by_differences(kind, shape):
     x = np.random.default_rng(1).standard_normal(shape)
     x += np.sign(x) * 0.01  # away from the kink of relu
     assert check_vjp(lambda x: activation(x, **options(kind)), activation_vjp, (x,), rng=2) < 1e-7
-    assert check_vjp(lambda x: activation(x[..., ::-1], **options(kind)), lambda g, c: activation_vjp(g, c)[..., ::-1], (x,), rng=2) < 1e-7
+    assert (
+        check_vjp(
+            lambda x: activation(x[..., ::-1], **options(kind)),
+            lambda g, c: activation_vjp(g, c)[..., ::-1],
+            (x,),
+            rng=2,
+        )
+        < 1e-7
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -133,7 +168,10 @@ def test_limits(kind, dtype):
     assert np.isnan(y[-1])
     low, high, flat = {"tanh": (-1, 1, 0), "sigmoid": (0, 1, 0)}.get(kind, (0, None, 1))
     if kind != "sin":
-        assert y[:2].tolist() == [low, low] and y[2:4].tolist() == [huge if high is None else high, np.inf if high is None else high]
+        assert y[:2].tolist() == [low, low] and y[2:4].tolist() == [
+            huge if high is None else high,
+            np.inf if high is None else high,
+        ]
         assert np.abs(slope[:2]).max() < 1e-30 and slope[2:4].tolist() == [flat, flat]
     else:
         assert np.isnan(y[[0, 3]]).all() and (np.abs(y[1:3]) <= 1).all()
@@ -195,41 +233,93 @@ def test_cache_is_pure_and_holds_no_copy():
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("call, error, words", [
-    (lambda x: activation(x, kind="elu"), ValueError, "kind must be one of relu, tanh, gelu, silu, sigmoid, sin, softplus (got 'elu')"),
-    (lambda x: activation(x, kind=["relu"]), TypeError, "kind must be one of"),
-    (lambda x: activation(x, kind="gelu_tanh"), ValueError, "kind must be one of"),
-    (lambda x: activation(x, kind="tanh", approximate="tanh"), ValueError, "approximate must be 'none' but for kind='gelu'"),
-    (lambda x: activation(x, approximate=True), TypeError, "approximate must be one of none, tanh (got True)"),
-    (lambda x: activation(None), TypeError, "x must be a NumPy or CuPy array (got None)"),
-    (lambda x: activation(x.astype("f2")), TypeError, "x must have dtype float32 or float64 (got float16)"),
-    (lambda x: activation_vjp(x[:2], activation(x)[1]), ValueError, "grad_y must have the shape of the output, (3,) (got (2,))"),
-    (lambda x: activation_vjp(x.astype("f4"), activation(x)[1]), TypeError, "arguments must have one dtype"),
-    (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be the ActivationCache"),
-])
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (
+            lambda x: activation(x, kind="elu"),
+            ValueError,
+            "kind must be one of relu, tanh, gelu, silu, sigmoid, sin, softplus (got 'elu')",
+        ),
+        (lambda x: activation(x, kind=["relu"]), TypeError, "kind must be one of"),
+        (lambda x: activation(x, kind="gelu_tanh"), ValueError, "kind must be one of"),
+        (
+            lambda x: activation(x, kind="tanh", approximate="tanh"),
+            ValueError,
+            "approximate must be 'none' but for kind='gelu'",
+        ),
+        (
+            lambda x: activation(x, approximate=True),
+            TypeError,
+            "approximate must be one of none, tanh (got True)",
+        ),
+        (lambda x: activation(None), TypeError, "x must be a NumPy or CuPy array (got None)"),
+        (
+            lambda x: activation(x.astype("f2")),
+            TypeError,
+            "x must have dtype float32 or float64 (got float16)",
+        ),
+        (
+            lambda x: activation_vjp(x[:2], activation(x)[1]),
+            ValueError,
+            "grad_y must have the shape of the output, (3,) (got (2,))",
+        ),
+        (
+            lambda x: activation_vjp(x.astype("f4"), activation(x)[1]),
+            TypeError,
+            "arguments must have one dtype",
+        ),
+        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be the ActivationCache"),
+    ],
+)
 def test_errors(call, error, words):
     with pytest.raises(error) as info:
         call(np.ones(3))
     assert words in str(info.value)
 
 
-# --- compiled code -----------------------------------------------------------------------------------------------------------------
+# --- compiled code --------------------------------------------------------------------------------
 
-KERNELS = [*_activation.FORWARD.values(), *_activation.BACKWARD.values(), *network.FORWARD.values(), network.mlp_layer_vjp]
+KERNELS = [
+    *_activation.FORWARD.values(),
+    *_activation.BACKWARD.values(),
+    *network.FORWARD.values(),
+    network.mlp_layer_vjp,
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_loops_are_vectorised(kernel, dtype):
-    """Packed arithmetic, and no call of a function that works on one number; an angle in float64 may need the exact reduction."""
+    """Packed arithmetic, and no call of a function that works on one number; an angle in float64
+    may need the exact reduction."""
     features = llvm.get_host_cpu_features()
     if not (features.get("avx2") and features.get("fma")):
         pytest.skip("the CPU has no AVX2")
     unit = kernel.unit({"T": dtype})
     assembly = _native.assembly(unit.name, _bitcode.bitcode(unit), unit.entries)
     called = set(re.findall(r"(?:call|jmp|movabs)q?\s+\$?(\w+)", assembly))
-    assert not called & {"expf", "exp", "tanhf", "tanh", "erff", "erf", "fmaf", "fma", "sinf", "sin", "cosf", "cos"}
-    wide, single = (len(re.findall(rf"\bv(?:mul|add|sub|max|cmp\w*|fn?m\w+){kind}[sd]\s.*{registers}", assembly))
-                    for kind, registers in (("p", "%[yz]mm"), ("s", "%xmm")))
+    assert not called & {
+        "expf",
+        "exp",
+        "tanhf",
+        "tanh",
+        "erff",
+        "erf",
+        "fmaf",
+        "fma",
+        "sinf",
+        "sin",
+        "cosf",
+        "cos",
+    }
+    wide, single = (
+        len(
+            re.findall(rf"\bv(?:mul|add|sub|max|cmp\w*|fn?m\w+){kind}[sd]\s.*{registers}", assembly)
+        )
+        for kind, registers in (("p", "%[yz]mm"), ("s", "%xmm"))
+    )
     if dtype == "float32" or not kernel.name.endswith("_sin"):
-        assert wide and wide >= single / 2  # beside every packed loop there is one over what is left, which may be unrolled
+        assert (
+            wide and wide >= single / 2
+        )  # beside every packed loop there is one over what is left, which may be unrolled

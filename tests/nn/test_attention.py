@@ -1,4 +1,5 @@
-"""Attention against the whole matrix of scores, identities, known answers, bad input, memory and cost."""
+"""Attention against the whole matrix of scores, identities, known answers, bad input, memory and
+cost."""
 
 import itertools
 import time
@@ -32,24 +33,39 @@ def assert_close(result, expected, dtype, factor=1.0):
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.where(finite, 0, result), np.where(finite, 0, expected))
     scale = max(np.abs(expected[finite]).max(initial=0), 1e-2)
-    np.testing.assert_allclose(result[finite], expected[finite], rtol=0, atol=factor * TOLERANCE[np.dtype(dtype).name] * scale)
+    np.testing.assert_allclose(
+        result[finite],
+        expected[finite],
+        rtol=0,
+        atol=factor * TOLERANCE[np.dtype(dtype).name] * scale,
+    )
 
 
 def check(rng, dtype, q, k, v, factor=1.0, **options):
-    """Forward and backward against the naive versions, `factor` times the usual tolerance being granted."""
+    """Forward and backward against the naive versions, `factor` times the usual tolerance being
+    granted."""
     out, lse = attention(q, k, v, return_lse=True, **options)
     for result, expected in zip((out, lse), naive.attention(q, k, v, **options), strict=True):
         assert_close(result, expected, dtype, factor)
     np.testing.assert_array_equal(attention(q, k, v, **options), out)
-    grad_out, grad_lse = rng.standard_normal(out.shape).astype(dtype), rng.standard_normal(lse.shape).astype(dtype)
+    grad_out, grad_lse = (
+        rng.standard_normal(out.shape).astype(dtype),
+        rng.standard_normal(lse.shape).astype(dtype),
+    )
     grads = attention_vjp(grad_out, q, k, v, out, lse, grad_lse=grad_lse, **options)
-    for result, expected in zip(grads, naive.attention_vjp(grad_out, q, k, v, grad_lse=grad_lse, **options), strict=True):
+    for result, expected in zip(
+        grads, naive.attention_vjp(grad_out, q, k, v, grad_lse=grad_lse, **options), strict=True
+    ):
         assert_close(result, expected, dtype, 5 * factor)
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
-Q, K, V = np.array([[1.0, 0], [0, 1]]), np.array([[1.0, 0], [0, 1], [1, 1]]), np.array([[1.0, 2], [3, 4], [5, 6]])
+Q, K, V = (
+    np.array([[1.0, 0], [0, 1]]),
+    np.array([[1.0, 0], [0, 1], [1, 1]]),
+    np.array([[1.0, 2], [3, 4], [5, 6]]),
+)
 UNIT = {"atol": 1e-8, "rtol": 0}
 
 
@@ -60,26 +76,36 @@ def test_known_forward():
 
 
 def test_known_causal_stands_at_the_last_key():
-    np.testing.assert_allclose(attention(Q, K, V, causal=True), [[1.6604769, 2.6604769], [3.40667256, 4.40667256]], **UNIT)
+    np.testing.assert_allclose(
+        attention(Q, K, V, causal=True), [[1.6604769, 2.6604769], [3.40667256, 4.40667256]], **UNIT
+    )
 
 
 def test_known_gradients():
     out, lse = attention(Q, K, V, return_lse=True)
     grad_q, grad_k, grad_v = attention_vjp(np.eye(2), Q, K, V, out, lse)
     np.testing.assert_allclose((np.eye(2) * out).sum(axis=1), [3, 4.40667256], **UNIT)
-    np.testing.assert_allclose(grad_q, [[0, .56725816], [.11534416, .33656984]], **UNIT)
-    np.testing.assert_allclose(grad_k, [[-.56725816, -.33656984], [0, -.11534416], [.56725816, .451914]], **UNIT)
-    np.testing.assert_allclose(grad_v, [[.40111209, .19777581], [.19777581, .40111209], [.40111209, .40111209]], **UNIT)
+    np.testing.assert_allclose(grad_q, [[0, 0.56725816], [0.11534416, 0.33656984]], **UNIT)
+    np.testing.assert_allclose(
+        grad_k, [[-0.56725816, -0.33656984], [0, -0.11534416], [0.56725816, 0.451914]], **UNIT
+    )
+    np.testing.assert_allclose(
+        grad_v,
+        [[0.40111209, 0.19777581], [0.19777581, 0.40111209], [0.40111209, 0.40111209]],
+        **UNIT,
+    )
 
 
 def test_known_merge():
     out, lse = attention(Q, K, V, return_lse=True)
     parts = [attention(Q, K[part], V[part], return_lse=True) for part in (slice(0, 2), slice(2, 3))]
-    for result, expected in zip(merge_attention(*zip(*parts, strict=True)), (out, lse), strict=True):
+    for result, expected in zip(
+        merge_attention(*zip(*parts, strict=True)), (out, lse), strict=True
+    ):
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-15 * 8)
 
 
-# --- against the naive version -----------------------------------------------------------------------------------------------------
+# --- against the naive version --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -91,11 +117,19 @@ def test_shapes(dtype, nq, nk, d, dv):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("lead, heads, kv_heads", [((), 4, 2), ((2,), 6, 2), ((3,), 3, 1), ((2, 1, 2), 2, 2), ((), 16, 8), ((0,), 2, 1)])
+@pytest.mark.parametrize(
+    "lead, heads, kv_heads",
+    [((), 4, 2), ((2,), 6, 2), ((3,), 3, 1), ((2, 1, 2), 2, 2), ((), 16, 8), ((0,), 2, 1)],
+)
 @pytest.mark.parametrize("causal", [False, True])
 def test_grouped_heads_and_batches(dtype, lead, heads, kv_heads, causal):
     rng = np.random.default_rng(SEED)
-    check(rng, dtype, *arrays(rng, dtype, 50, 70, lead=lead, heads=heads, kv_heads=kv_heads), causal=causal)
+    check(
+        rng,
+        dtype,
+        *arrays(rng, dtype, 50, 70, lead=lead, heads=heads, kv_heads=kv_heads),
+        causal=causal,
+    )
 
 
 @pytest.mark.parametrize("nq, nk", [(0, 0), (0, 5), (5, 0)])
@@ -109,7 +143,9 @@ def test_nothing(nq, nk):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("window", [(0, 0), (5, 0), (0, 7), (None, 3), (40, None), (300, 300), (None, None)])
+@pytest.mark.parametrize(
+    "window", [(0, 0), (5, 0), (0, 7), (None, 3), (40, None), (300, 300), (None, None)]
+)
 @pytest.mark.parametrize("nq, nk", [(220, 220), (30, 310), (310, 30)])
 def test_windows(dtype, window, nq, nk):
     rng = np.random.default_rng(SEED)
@@ -118,7 +154,11 @@ def test_windows(dtype, window, nq, nk):
     check(rng, dtype, q, k, v, window=window, causal=True)
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"window": (9, 0)}, {"window": (None, 0)}, {"window": (200, 300)}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"causal": True}, {"window": (9, 0)}, {"window": (None, 0)}, {"window": (200, 300)}],
+    ids=str,
+)
 def test_one_query(options):
     """The next token beside a cache of keys."""
     rng = np.random.default_rng(SEED)
@@ -128,10 +168,18 @@ def test_one_query(options):
 def test_a_wide_window_is_no_window_and_causal_is_a_window():
     q, k, v = arrays(np.random.default_rng(SEED), "float64", 40, 40)
     np.testing.assert_array_equal(attention(q, k, v, window=(2**63, 10**30)), attention(q, k, v))
-    np.testing.assert_array_equal(attention(q, k, v, window=(None, 0)), attention(q, k, v, causal=True))
+    np.testing.assert_array_equal(
+        attention(q, k, v, window=(None, 0)), attention(q, k, v, causal=True)
+    )
 
 
-PATTERNS = list(itertools.product([1, 2], [1, 4], [1, 53], [1, 71])) + [(4, 1, 71), (53, 71), (71,), (1,), ()]
+PATTERNS = list(itertools.product([1, 2], [1, 4], [1, 53], [1, 71])) + [
+    (4, 1, 71),
+    (53, 71),
+    (71,),
+    (1,),
+    (),
+]
 
 
 @pytest.mark.parametrize("shape", PATTERNS, ids=str)
@@ -140,7 +188,9 @@ def test_a_bias_broadcasts_and_its_gradient_is_summed(shape, causal):
     rng = np.random.default_rng(SEED)
     for dtype in TOLERANCE:
         q, k, v = arrays(rng, dtype, 53, 71, heads=4)
-        check(rng, dtype, q, k, v, bias=np.asarray(rng.standard_normal(shape), dtype), causal=causal)
+        check(
+            rng, dtype, q, k, v, bias=np.asarray(rng.standard_normal(shape), dtype), causal=causal
+        )
 
 
 def test_a_bias_that_was_broadcast_already_is_not_written_out():
@@ -170,15 +220,36 @@ def test_block_masks(dtype, block_size, causal):
     rng = np.random.default_rng(SEED)
     q, k, v = arrays(rng, dtype, 230, 330, lead=(), kv_heads=1)
     shape = -(-230 // block_size[0]), -(-330 // block_size[1])
-    check(rng, dtype, q, k, v, block_mask=rng.random(shape) < 0.4, block_size=block_size, causal=causal)
+    check(
+        rng,
+        dtype,
+        q,
+        k,
+        v,
+        block_mask=rng.random(shape) < 0.4,
+        block_size=block_size,
+        causal=causal,
+    )
 
 
 def test_everything_at_once():
     rng = np.random.default_rng(SEED)
     for dtype in TOLERANCE:
         q, k, v = arrays(rng, dtype, 150, 170, heads=4)
-        check(rng, dtype, q, k, v, scale=-0.3, causal=True, window=(90, 4), bias=rng.standard_normal((2, 1, 150, 170)).astype(dtype),
-              mask=rng.random((4, 1, 170)) < 0.9, block_mask=rng.random((10, 9)) < 0.7, block_size=(16, 20))
+        check(
+            rng,
+            dtype,
+            q,
+            k,
+            v,
+            scale=-0.3,
+            causal=True,
+            window=(90, 4),
+            bias=rng.standard_normal((2, 1, 150, 170)).astype(dtype),
+            mask=rng.random((4, 1, 170)) < 0.9,
+            block_mask=rng.random((10, 9)) < 0.7,
+            block_size=(16, 20),
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -187,14 +258,26 @@ def test_memory_layouts(dtype):
     q, k, v = arrays(rng, dtype, 30, 40)
     bias, mask = rng.standard_normal((2, 30, 40)).astype(dtype), rng.random((30, 40)) < 0.8
     expected = attention(q, k, v, bias=bias, mask=mask)
-    for layout in (np.asfortranarray, lambda x: x[..., ::-1].copy()[..., ::-1], lambda x: np.repeat(x, 2, axis=-2)[..., ::2, :]):
+    for layout in (
+        np.asfortranarray,
+        lambda x: x[..., ::-1].copy()[..., ::-1],
+        lambda x: np.repeat(x, 2, axis=-2)[..., ::2, :],
+    ):
         changed = [layout(x) for x in (q, k, v, bias, mask)]
         for x in changed:
             x.flags.writeable = False
-        np.testing.assert_array_equal(attention(*changed[:3], bias=changed[3], mask=changed[4]), expected)
+        np.testing.assert_array_equal(
+            attention(*changed[:3], bias=changed[3], mask=changed[4]), expected
+        )
 
 
-LENGTHS = [([5], [9]), ([3, 0, 200, 1], [7, 4, 150, 0]), ([0, 0], [0, 3]), ([], []), ([1] * 40, [2] * 40)]
+LENGTHS = [
+    ([5], [9]),
+    ([3, 0, 200, 1], [7, 4, 150, 0]),
+    ([0, 0], [0, 3]),
+    ([], []),
+    ([1] * 40, [2] * 40),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -203,17 +286,25 @@ LENGTHS = [([5], [9]), ([3, 0, 200, 1], [7, 4, 150, 0]), ([0, 0], [0, 3]), ([], 
 def test_varlen(dtype, lengths_q, lengths_k, causal):
     rng = np.random.default_rng(SEED)
     ends_q, ends_k = np.cumsum([0, *lengths_q]), np.cumsum([0, *lengths_k], dtype=np.int32)
-    q, k, v = (rng.standard_normal(shape).astype(dtype) for shape in ((ends_q[-1], 4, 5), (ends_k[-1], 2, 5), (ends_k[-1], 2, 7)))
+    q, k, v = (
+        rng.standard_normal(shape).astype(dtype)
+        for shape in ((ends_q[-1], 4, 5), (ends_k[-1], 2, 5), (ends_k[-1], 2, 7))
+    )
     options = {"causal": causal}
     if lengths_q:
         options["bias"] = rng.standard_normal((len(lengths_q), 1, 1, max(lengths_k))).astype(dtype)
         options["mask"] = rng.random((4, max(lengths_q), 1)) < 0.8
-        options |= {"block_size": (20, 30), "block_mask": rng.random((-(-max(lengths_q) // 20), -(-max(lengths_k) // 30))) < 0.8}
+        options |= {
+            "block_size": (20, 30),
+            "block_mask": rng.random((-(-max(lengths_q) // 20), -(-max(lengths_k) // 30))) < 0.8,
+        }
     out, lse = attention_varlen(q, k, v, ends_q, ends_k, return_lse=True, **options)
     expected = naive.attention_varlen(q, k, v, ends_q, ends_k, **options)
     assert_close(out, expected[0], dtype)
     assert_close(lse, expected[1], dtype)
-    np.testing.assert_array_equal(attention_varlen(q, k, v, list(map(int, ends_q)), ends_k, **options), out)
+    np.testing.assert_array_equal(
+        attention_varlen(q, k, v, list(map(int, ends_q)), ends_k, **options), out
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -224,14 +315,17 @@ def test_merging_key_shards_is_exact(dtype):
     mask[:5], mask[5:9, :40] = False, False  # rows without keys, in all shards or in one
     expected = attention(q, k, v, mask=mask, return_lse=True)
     cuts = [0, 40, 41, 100]
-    parts = [attention(q, k[..., a:b, :], v[..., a:b, :], mask=mask[:, a:b], return_lse=True) for a, b in itertools.pairwise(cuts)]
+    parts = [
+        attention(q, k[..., a:b, :], v[..., a:b, :], mask=mask[:, a:b], return_lse=True)
+        for a, b in itertools.pairwise(cuts)
+    ]
     outs, lses = zip(*parts, strict=True)
     for merged in (merge_attention(outs, lses), merge_attention(np.stack(outs), np.stack(lses))):
         for result, whole in zip(merged, expected, strict=True):
             assert_close(result, whole, dtype, 0.1)
 
 
-# --- identities --------------------------------------------------------------------------------------------------------------------
+# --- identities -----------------------------------------------------------------------------------
 
 
 def test_identities():
@@ -240,15 +334,21 @@ def test_identities():
     out, lse = attention(q, k, v, return_lse=True)
     np.testing.assert_allclose(attention(q, k, np.ones_like(v)), 1, rtol=1e-14)
     mean, uniform = attention(0 * q, k, v, return_lse=True)
-    np.testing.assert_allclose(mean, np.broadcast_to(v.mean(axis=-2, keepdims=True), mean.shape), atol=1e-15)
+    np.testing.assert_allclose(
+        mean, np.broadcast_to(v.mean(axis=-2, keepdims=True), mean.shape), atol=1e-15
+    )
     np.testing.assert_allclose(uniform, np.log(310), rtol=1e-14)
     shifted, raised = attention(q, k, v, bias=np.array(3.0), return_lse=True)
     np.testing.assert_allclose(shifted, out, atol=1e-14)
     np.testing.assert_allclose(raised, lse + 3, rtol=1e-14)
     order = rng.permutation(310)
     np.testing.assert_allclose(attention(q, k[..., order, :], v[..., order, :]), out, atol=1e-14)
-    np.testing.assert_array_equal(attention(q, k, v, block_mask=np.ones((2, 4), bool), block_size=(64, 100)), out)
-    grad_bias = attention_vjp(rng.standard_normal(out.shape), q, k, v, out, lse, bias=np.zeros((2, 2, 120, 310)))[3]
+    np.testing.assert_array_equal(
+        attention(q, k, v, block_mask=np.ones((2, 4), bool), block_size=(64, 100)), out
+    )
+    grad_bias = attention_vjp(
+        rng.standard_normal(out.shape), q, k, v, out, lse, bias=np.zeros((2, 2, 120, 310))
+    )[3]
     np.testing.assert_allclose(grad_bias.sum(axis=-1), 0, atol=1e-14)  # rows of dS
 
 
@@ -261,7 +361,10 @@ def test_extreme_scores_stay_finite(dtype):
     assert all(np.isfinite(g).all() for g in attention_vjp(out, q, k, v, out, lse, scale=1e4))
     low, lower = attention(q, k, v, bias=np.array(-1e4, dtype), return_lse=True)
     assert_close(low, attention(q, k, v), dtype, 300 if dtype == "float32" else 1e4)
-    assert all(np.isfinite(g).all() for g in attention_vjp(out, q, k, v, low, lower, bias=np.array(-1e4, dtype)))
+    assert all(
+        np.isfinite(g).all()
+        for g in attention_vjp(out, q, k, v, low, lower, bias=np.array(-1e4, dtype))
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -280,34 +383,49 @@ def test_minus_infinity_in_a_bias_masks():
     q, k, v = arrays(rng, "float64", 33, 40, lead=())
     mask = rng.random((33, 40)) < 0.5
     mask[3] = False
-    for result, expected in zip(attention(q, k, v, bias=np.where(mask, 0, -np.inf), return_lse=True),
-                                attention(q, k, v, mask=mask, return_lse=True), strict=True):
+    for result, expected in zip(
+        attention(q, k, v, bias=np.where(mask, 0, -np.inf), return_lse=True),
+        attention(q, k, v, mask=mask, return_lse=True),
+        strict=True,
+    ):
         np.testing.assert_array_equal(result, expected)
 
 
 def test_more_queries_than_keys_leave_rows_without_keys():
     q, k, v = arrays(np.random.default_rng(SEED), "float64", 10, 4)
     out, lse = attention(q, k, v, causal=True, return_lse=True)
-    assert (out[..., :6, :] == 0).all() and (lse[..., :6] == -np.inf).all() and np.isfinite(lse[..., 6:]).all()
+    assert (
+        (out[..., :6, :] == 0).all()
+        and (lse[..., :6] == -np.inf).all()
+        and np.isfinite(lse[..., 6:]).all()
+    )
     grad_q = attention_vjp(np.ones_like(out), q, k, v, out, lse, causal=True)[0]
     assert (grad_q[..., :6, :] == 0).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True, "window": (3, 0)}, {"mask": np.tri(6, 5, dtype=bool)}],
-                         ids=["all", "window", "mask"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"causal": True, "window": (3, 0)}, {"mask": np.tri(6, 5, dtype=bool)}],
+    ids=["all", "window", "mask"],
+)
 def test_gradients_are_central_differences(options):
     rng = np.random.default_rng(SEED)
     q, k, v = arrays(rng, "float64", 6, 5, lead=(), kv_heads=1, d=3, dv=2)
     inputs = {"q": q, "k": k, "v": v, "bias": rng.standard_normal((2, 1, 5))}
     out, lse = attention(**inputs, return_lse=True, **options)
     reached = np.isfinite(lse)
-    grad_out, grad_lse = rng.standard_normal(out.shape), np.where(reached, rng.standard_normal(lse.shape), 0)
+    grad_out, grad_lse = (
+        rng.standard_normal(out.shape),
+        np.where(reached, rng.standard_normal(lse.shape), 0),
+    )
 
     def loss(changed):
         out, lse = attention(**changed, return_lse=True, **options)
         return (grad_out * out).sum() + (grad_lse * np.where(reached, lse, 0)).sum()
 
-    grads = attention_vjp(grad_out, q, k, v, out, lse, grad_lse=grad_lse, bias=inputs["bias"], **options)
+    grads = attention_vjp(
+        grad_out, q, k, v, out, lse, grad_lse=grad_lse, bias=inputs["bias"], **options
+    )
     for (name, x), grad in zip(inputs.items(), grads, strict=True):
         for at in np.ndindex(x.shape):
             step = np.zeros_like(x)
@@ -348,7 +466,7 @@ def test_panels_of_a_body_and_of_python_agree(dtype):
             np.testing.assert_allclose(a, b, rtol=1e-6 if dtype == "float32" else 1e-15)
 
 
-# --- any options -------------------------------------------------------------------------------------------------------------------
+# --- any options ----------------------------------------------------------------------------------
 
 
 @st.composite
@@ -357,11 +475,13 @@ def calls(draw):
     dtype = draw(st.sampled_from(["float32", "float64"]))
     nq, nk, d, dv = (draw(st.integers(1, n)) for n in (210, 300, 33, 33))
     kv_heads, group = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    q, k, v = arrays(rng, dtype, nq, nk, lead=(), heads=kv_heads * group, kv_heads=kv_heads, d=d, dv=dv)
+    q, k, v = arrays(
+        rng, dtype, nq, nk, lead=(), heads=kv_heads * group, kv_heads=kv_heads, d=d, dv=dv
+    )
     full, options = (kv_heads * group, nq, nk), {"causal": draw(st.booleans())}
 
     def shape():
-        return tuple(n if draw(st.booleans()) else 1 for n in full)[draw(st.integers(0, 2)):]
+        return tuple(n if draw(st.booleans()) else 1 for n in full)[draw(st.integers(0, 2)) :]
 
     if draw(st.booleans()):
         options["bias"] = rng.standard_normal(shape()).astype(dtype)
@@ -371,109 +491,223 @@ def calls(draw):
         options["window"] = draw(st.integers(0, nk)), draw(st.integers(0, nk))
     if draw(st.booleans()):
         block_q, block_k = draw(st.integers(1, 100)), draw(st.integers(1, 100))
-        options |= {"block_mask": rng.random((-(-nq // block_q), -(-nk // block_k))) < 0.5, "block_size": (block_q, block_k)}
+        options |= {
+            "block_mask": rng.random((-(-nq // block_q), -(-nk // block_k))) < 0.5,
+            "block_size": (block_q, block_k),
+        }
     return rng, dtype, (q, k, v), options
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(calls())
 def test_any_options(call):
     rng, dtype, (q, k, v), options = call
     check(rng, dtype, q, k, v, **options)
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 GOOD = {"q": np.ones((2, 4, 3)), "k": np.ones((2, 5, 3)), "v": np.ones((2, 5, 6))}
 
 
-@pytest.mark.parametrize("change, error, words", [
-    ({"k": np.ones((2, 5, 4))}, ValueError, ["k must have d >= 1 columns", "(2, 5, 4)"]),
-    ({"q": np.ones((2, 4, 0)), "k": np.ones((2, 5, 0))}, ValueError, ["d >= 1"]),
-    ({"v": np.ones((2, 6, 6))}, ValueError, ["v must have the heads and the Nk rows of k", "(2, 6, 6)"]),
-    ({"q": np.ones((3, 4, 3))}, ValueError, ["Hkv that divides Hq", "Hkv=2, Hq=3"]),
-    ({"q": np.ones((1, 2, 4, 3))}, ValueError, ["k must have at least 2 dimensions", "(1, 2, 4, 3)"]),
-    ({"q": np.ones(3)}, ValueError, ["q must have at least 2 dimensions"]),
-    ({"q": np.ones((7, 2, 4, 3)), "k": np.ones((6, 2, 5, 3)), "v": np.ones((6, 2, 5, 6))}, ValueError, ["k must have the batch axes of q"]),
-    ({"q": None}, TypeError, ["q must be"]), ({"v": "text"}, TypeError, ["v must be"]),
-    ({"q": np.ones((2, 4, 3), int)}, TypeError, ["q must have dtype float32 or float64", "int64"]),
-    ({"k": np.ones((2, 5, 3), "f4")}, TypeError, ["one dtype", "k float32"]),
-    ({"bias": np.ones((4, 4))}, ValueError, ["bias must broadcast to (2, 4, 5)", "(4, 4)"]),
-    ({"bias": np.ones((1, 2, 4, 5))}, ValueError, ["bias must broadcast"]),
-    ({"bias": np.ones((4, 5), "f4")}, TypeError, ["bias float32"]), ({"bias": np.ones((4, 5), bool)}, TypeError, ["bias", "bool"]),
-    ({"mask": np.ones((5, 5), bool)}, ValueError, ["mask must broadcast to (2, 4, 5)", "(5, 5)"]),
-    ({"mask": np.ones((4, 5))}, TypeError, ["mask must have dtype bool", "float64"]),
-    ({"block_mask": np.ones((2, 3), bool)}, ValueError, ["block_mask must be given with block_size"]),
-    ({"block_size": (2, 2)}, ValueError, ["block_size must be given with block_mask"]),
-    ({"block_mask": np.ones((2, 2), bool), "block_size": (2, 2)}, ValueError, ["block_mask must have shape (2, 3)", "(2, 2)"]),
-    ({"block_mask": np.ones((2, 3)), "block_size": (2, 2)}, TypeError, ["block_mask must have dtype bool"]),
-    ({"block_mask": np.ones((2, 3), bool), "block_size": (2, 0)}, ValueError, ["block_size must have entries >= 1", "(2, 0)"]),
-    ({"block_mask": np.ones((2, 3), bool), "block_size": 2}, TypeError, ["block_size must be a pair"]),
-    ({"block_mask": np.ones((2, 3), bool), "block_size": (2, None)}, TypeError, ["block_size must be a pair"]),
-    ({"window": (-1, 2)}, ValueError, ["window must have entries >= 0", "(-1, 2)"]), ({"window": 3}, TypeError, ["window must be a pair"]),
-    ({"window": (1.5, 2)}, TypeError, ["window must be a pair"]), ({"window": (1, 2, 3)}, TypeError, ["window must be a pair"]),
-    ({"scale": np.nan}, ValueError, ["scale must be finite", "nan"]), ({"scale": "1"}, TypeError, ["scale must be a number"]),
-    ({"scale": True}, TypeError, ["scale must be a number"]), ({"causal": 1}, TypeError, ["causal must be True or False", "1"]),
-    ({"return_lse": "yes"}, TypeError, ["return_lse must be True or False"]),
-])
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        ({"k": np.ones((2, 5, 4))}, ValueError, ["k must have d >= 1 columns", "(2, 5, 4)"]),
+        ({"q": np.ones((2, 4, 0)), "k": np.ones((2, 5, 0))}, ValueError, ["d >= 1"]),
+        (
+            {"v": np.ones((2, 6, 6))},
+            ValueError,
+            ["v must have the heads and the Nk rows of k", "(2, 6, 6)"],
+        ),
+        ({"q": np.ones((3, 4, 3))}, ValueError, ["Hkv that divides Hq", "Hkv=2, Hq=3"]),
+        (
+            {"q": np.ones((1, 2, 4, 3))},
+            ValueError,
+            ["k must have at least 2 dimensions", "(1, 2, 4, 3)"],
+        ),
+        ({"q": np.ones(3)}, ValueError, ["q must have at least 2 dimensions"]),
+        (
+            {"q": np.ones((7, 2, 4, 3)), "k": np.ones((6, 2, 5, 3)), "v": np.ones((6, 2, 5, 6))},
+            ValueError,
+            ["k must have the batch axes of q"],
+        ),
+        ({"q": None}, TypeError, ["q must be"]),
+        ({"v": "text"}, TypeError, ["v must be"]),
+        (
+            {"q": np.ones((2, 4, 3), int)},
+            TypeError,
+            ["q must have dtype float32 or float64", "int64"],
+        ),
+        ({"k": np.ones((2, 5, 3), "f4")}, TypeError, ["one dtype", "k float32"]),
+        ({"bias": np.ones((4, 4))}, ValueError, ["bias must broadcast to (2, 4, 5)", "(4, 4)"]),
+        ({"bias": np.ones((1, 2, 4, 5))}, ValueError, ["bias must broadcast"]),
+        ({"bias": np.ones((4, 5), "f4")}, TypeError, ["bias float32"]),
+        ({"bias": np.ones((4, 5), bool)}, TypeError, ["bias", "bool"]),
+        (
+            {"mask": np.ones((5, 5), bool)},
+            ValueError,
+            ["mask must broadcast to (2, 4, 5)", "(5, 5)"],
+        ),
+        ({"mask": np.ones((4, 5))}, TypeError, ["mask must have dtype bool", "float64"]),
+        (
+            {"block_mask": np.ones((2, 3), bool)},
+            ValueError,
+            ["block_mask must be given with block_size"],
+        ),
+        ({"block_size": (2, 2)}, ValueError, ["block_size must be given with block_mask"]),
+        (
+            {"block_mask": np.ones((2, 2), bool), "block_size": (2, 2)},
+            ValueError,
+            ["block_mask must have shape (2, 3)", "(2, 2)"],
+        ),
+        (
+            {"block_mask": np.ones((2, 3)), "block_size": (2, 2)},
+            TypeError,
+            ["block_mask must have dtype bool"],
+        ),
+        (
+            {"block_mask": np.ones((2, 3), bool), "block_size": (2, 0)},
+            ValueError,
+            ["block_size must have entries >= 1", "(2, 0)"],
+        ),
+        (
+            {"block_mask": np.ones((2, 3), bool), "block_size": 2},
+            TypeError,
+            ["block_size must be a pair"],
+        ),
+        (
+            {"block_mask": np.ones((2, 3), bool), "block_size": (2, None)},
+            TypeError,
+            ["block_size must be a pair"],
+        ),
+        ({"window": (-1, 2)}, ValueError, ["window must have entries >= 0", "(-1, 2)"]),
+        ({"window": 3}, TypeError, ["window must be a pair"]),
+        ({"window": (1.5, 2)}, TypeError, ["window must be a pair"]),
+        ({"window": (1, 2, 3)}, TypeError, ["window must be a pair"]),
+        ({"scale": np.nan}, ValueError, ["scale must be finite", "nan"]),
+        ({"scale": "1"}, TypeError, ["scale must be a number"]),
+        ({"scale": True}, TypeError, ["scale must be a number"]),
+        ({"causal": 1}, TypeError, ["causal must be True or False", "1"]),
+        ({"return_lse": "yes"}, TypeError, ["return_lse must be True or False"]),
+    ],
+)
 def test_bad_input(change, error, words):
     with pytest.raises(error) as info:
         attention(**GOOD | change)
     assert all(word in str(info.value) for word in words), str(info.value)
 
 
-PACKED = {"q": np.ones((4, 2, 3)), "k": np.ones((5, 2, 3)), "v": np.ones((5, 2, 6)), "cu_seqlens_q": np.array([0, 1, 4]),
-          "cu_seqlens_k": np.array([0, 2, 5])}
+PACKED = {
+    "q": np.ones((4, 2, 3)),
+    "k": np.ones((5, 2, 3)),
+    "v": np.ones((5, 2, 6)),
+    "cu_seqlens_q": np.array([0, 1, 4]),
+    "cu_seqlens_k": np.array([0, 2, 5]),
+}
 
 
-@pytest.mark.parametrize("change, error, words", [
-    ({"cu_seqlens_q": np.array([0, 3, 1, 4])}, ValueError, ["cu_seqlens_q must rise from 0 to the total, 4"]),
-    ({"cu_seqlens_q": np.array([0, 1, 3])}, ValueError, ["cu_seqlens_q must rise", "3]"]),
-    ({"cu_seqlens_k": np.array([1, 2, 5])}, ValueError, ["cu_seqlens_k must rise"]),
-    ({"cu_seqlens_k": np.array([0, 5])}, ValueError, ["cu_seqlens_k must have the length of cu_seqlens_q, 3", "2"]),
-    ({"cu_seqlens_k": np.array([], int)}, ValueError, ["cu_seqlens_k must have shape"]),
-    ({"cu_seqlens_q": np.array([[0, 4]])}, ValueError, ["cu_seqlens_q must have shape"]),
-    ({"cu_seqlens_q": np.array([0, 1.0, 4])}, TypeError, ["cu_seqlens_q must have dtype int32 or int64"]),
-    ({"cu_seqlens_q": "text"}, TypeError, ["cu_seqlens_q must be an array"]),
-    ({"q": np.ones((4, 3))}, ValueError, ["q must have 3 dimensions", "(4, 3)"]), ({"q": None}, TypeError, ["q must be"]),
-    ({"v": np.ones((4, 2, 6))}, ValueError, ["v must have"]), ({"k": np.ones((5, 2, 4))}, ValueError, ["k must have d"]),
-    ({"bias": np.ones((2, 2, 4, 3))}, ValueError, ["bias must broadcast to (2, 2, 3, 3)"]),
-])
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        (
+            {"cu_seqlens_q": np.array([0, 3, 1, 4])},
+            ValueError,
+            ["cu_seqlens_q must rise from 0 to the total, 4"],
+        ),
+        ({"cu_seqlens_q": np.array([0, 1, 3])}, ValueError, ["cu_seqlens_q must rise", "3]"]),
+        ({"cu_seqlens_k": np.array([1, 2, 5])}, ValueError, ["cu_seqlens_k must rise"]),
+        (
+            {"cu_seqlens_k": np.array([0, 5])},
+            ValueError,
+            ["cu_seqlens_k must have the length of cu_seqlens_q, 3", "2"],
+        ),
+        ({"cu_seqlens_k": np.array([], int)}, ValueError, ["cu_seqlens_k must have shape"]),
+        ({"cu_seqlens_q": np.array([[0, 4]])}, ValueError, ["cu_seqlens_q must have shape"]),
+        (
+            {"cu_seqlens_q": np.array([0, 1.0, 4])},
+            TypeError,
+            ["cu_seqlens_q must have dtype int32 or int64"],
+        ),
+        ({"cu_seqlens_q": "text"}, TypeError, ["cu_seqlens_q must be an array"]),
+        ({"q": np.ones((4, 3))}, ValueError, ["q must have 3 dimensions", "(4, 3)"]),
+        ({"q": None}, TypeError, ["q must be"]),
+        ({"v": np.ones((4, 2, 6))}, ValueError, ["v must have"]),
+        ({"k": np.ones((5, 2, 4))}, ValueError, ["k must have d"]),
+        ({"bias": np.ones((2, 2, 4, 3))}, ValueError, ["bias must broadcast to (2, 2, 3, 3)"]),
+    ],
+)
 def test_bad_input_of_varlen(change, error, words):
     with pytest.raises(error) as info:
         attention_varlen(**PACKED | change)
     assert all(word in str(info.value) for word in words), str(info.value)
 
 
-@pytest.mark.parametrize("change, error, words", [
-    ({"grad_out": np.ones((2, 4, 5))}, ValueError, ["grad_out must have shape (2, 4, 6)", "(2, 4, 5)"]),
-    ({"out": np.ones((2, 5, 6))}, ValueError, ["out must have shape"]),
-    ({"lse": np.ones((2, 5))}, ValueError, ["lse must have shape (2, 4)"]),
-    ({"grad_lse": np.ones((2, 1))}, ValueError, ["grad_lse must have shape"]), ({"lse": None}, TypeError, ["lse must be"]),
-    ({"out": np.ones((2, 4, 6), "f4")}, TypeError, ["out float32"]),
-    ({"grad_out": np.ones((2, 4, 6), int)}, TypeError, ["grad_out must have dtype"]),
-])
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        (
+            {"grad_out": np.ones((2, 4, 5))},
+            ValueError,
+            ["grad_out must have shape (2, 4, 6)", "(2, 4, 5)"],
+        ),
+        ({"out": np.ones((2, 5, 6))}, ValueError, ["out must have shape"]),
+        ({"lse": np.ones((2, 5))}, ValueError, ["lse must have shape (2, 4)"]),
+        ({"grad_lse": np.ones((2, 1))}, ValueError, ["grad_lse must have shape"]),
+        ({"lse": None}, TypeError, ["lse must be"]),
+        ({"out": np.ones((2, 4, 6), "f4")}, TypeError, ["out float32"]),
+        ({"grad_out": np.ones((2, 4, 6), int)}, TypeError, ["grad_out must have dtype"]),
+    ],
+)
 def test_bad_input_of_vjp(change, error, words):
     with pytest.raises(error) as info:
-        attention_vjp(**{"grad_out": np.ones((2, 4, 6)), **GOOD, "out": np.ones((2, 4, 6)), "lse": np.ones((2, 4))} | change)
+        attention_vjp(
+            **{
+                "grad_out": np.ones((2, 4, 6)),
+                **GOOD,
+                "out": np.ones((2, 4, 6)),
+                "lse": np.ones((2, 4)),
+            }
+            | change
+        )
     assert all(word in str(info.value) for word in words), str(info.value)
 
 
-@pytest.mark.parametrize("outs, lses, error, words", [
-    (np.ones((2, 3, 4)), np.ones((2, 4)), ValueError, ["lses must have the shape of outs but for its last axis", "(2, 4)"]),
-    (np.ones((0, 3, 4)), np.ones((0, 3)), ValueError, ["outs must hold at least one part"]),
-    ([np.ones((3, 4)), np.ones((2, 4))], np.ones((2, 3)), ValueError, ["outs must hold arrays of one shape"]),
-    (np.ones((2, 3, 4)), np.ones((2, 3), "f4"), TypeError, ["lses float32"]), (None, np.ones(3), TypeError, ["outs must be"]),
-    ([np.ones((3, 4)), "text"], np.ones((2, 3)), TypeError, ["outs[1] must be"]),
-    ([None, np.ones((3, 4))], np.ones((2, 3)), TypeError, ["outs[0] must be"]),
-])
+@pytest.mark.parametrize(
+    "outs, lses, error, words",
+    [
+        (
+            np.ones((2, 3, 4)),
+            np.ones((2, 4)),
+            ValueError,
+            ["lses must have the shape of outs but for its last axis", "(2, 4)"],
+        ),
+        (np.ones((0, 3, 4)), np.ones((0, 3)), ValueError, ["outs must hold at least one part"]),
+        (
+            [np.ones((3, 4)), np.ones((2, 4))],
+            np.ones((2, 3)),
+            ValueError,
+            ["outs must hold arrays of one shape"],
+        ),
+        (np.ones((2, 3, 4)), np.ones((2, 3), "f4"), TypeError, ["lses float32"]),
+        (None, np.ones(3), TypeError, ["outs must be"]),
+        ([np.ones((3, 4)), "text"], np.ones((2, 3)), TypeError, ["outs[1] must be"]),
+        ([None, np.ones((3, 4))], np.ones((2, 3)), TypeError, ["outs[0] must be"]),
+    ],
+)
 def test_bad_input_of_merge(outs, lses, error, words):
     with pytest.raises(error) as info:
         merge_attention(outs, lses)
     assert all(word in str(info.value) for word in words), str(info.value)
 
 
-# --- devices, threads, memory, cost ------------------------------------------------------------------------------------------------
+# --- devices, threads, memory, cost ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -481,25 +715,52 @@ def test_bad_input_of_merge(outs, lses, error, words):
 def test_every_option_on_the_simulated_gpu_in_any_thread_order(dtype, d, dv):
     rng = np.random.default_rng(SEED)
     q, k, v = arrays(rng, dtype, 70, 75, lead=(), kv_heads=1, d=d, dv=dv)
-    options = {"bias": rng.standard_normal((1, 75)).astype(dtype), "mask": rng.random((70, 75)) < 0.8,
-               "block_mask": rng.random((7, 5)) < 0.6}
+    options = {
+        "bias": rng.standard_normal((1, 75)).astype(dtype),
+        "mask": rng.random((70, 75)) < 0.8,
+        "block_mask": rng.random((7, 5)) < 0.6,
+    }
     rest = {"block_size": (10, 15), "window": (50, 9), "scale": 0.2}
     out, lse = attention(q, k, v, return_lse=True, **options, **rest)
-    grad_out, grad_lse = rng.standard_normal(out.shape).astype(dtype), rng.standard_normal(lse.shape).astype(dtype)
+    grad_out, grad_lse = (
+        rng.standard_normal(out.shape).astype(dtype),
+        rng.standard_normal(lse.shape).astype(dtype),
+    )
     grads = attention_vjp(grad_out, q, k, v, out, lse, grad_lse=grad_lse, **options, **rest)
     with simulated_gpu(checked=True) as xp:
         on_gpu = {name: xp.asarray(x) for name, x in options.items()}
-        gpu_q, gpu_k, gpu_v, gpu_grad_out, gpu_grad_lse = map(xp.asarray, (q, k, v, grad_out, grad_lse))
+        gpu_q, gpu_k, gpu_v, gpu_grad_out, gpu_grad_lse = map(
+            xp.asarray, (q, k, v, grad_out, grad_lse)
+        )
         gpu_out, gpu_lse = attention(gpu_q, gpu_k, gpu_v, return_lse=True, **on_gpu, **rest)
-        gpu_grads = attention_vjp(gpu_grad_out, gpu_q, gpu_k, gpu_v, gpu_out, gpu_lse, grad_lse=gpu_grad_lse, **on_gpu, **rest)
-        halves = [attention(gpu_q, gpu_k[:, part], gpu_v[:, part], return_lse=True) for part in (np.s_[:30], np.s_[30:])]
+        gpu_grads = attention_vjp(
+            gpu_grad_out,
+            gpu_q,
+            gpu_k,
+            gpu_v,
+            gpu_out,
+            gpu_lse,
+            grad_lse=gpu_grad_lse,
+            **on_gpu,
+            **rest,
+        )
+        halves = [
+            attention(gpu_q, gpu_k[:, part], gpu_v[:, part], return_lse=True)
+            for part in (np.s_[:30], np.s_[30:])
+        ]
         merged = merge_attention(*zip(*halves, strict=True))[0]
         ends_q, ends_k = np.array([0, 20, 70]), xp.asarray(np.array([0, 30, 75]))
-        packed = attention_varlen(*(x.swapaxes(0, 1) for x in (gpu_q, gpu_k, gpu_v)), ends_q, ends_k)
+        packed = attention_varlen(
+            *(x.swapaxes(0, 1) for x in (gpu_q, gpu_k, gpu_v)), ends_q, ends_k
+        )
     for result, expected in zip((gpu_out, gpu_lse, *gpu_grads), (out, lse, *grads), strict=True):
         assert_close(result.get(), expected.astype(float), dtype, 5)
     assert_close(merged.get(), attention(q, k, v).astype(float), dtype)
-    assert_close(packed.get()[:20].swapaxes(0, 1), attention(q[:, :20], k[:, :30], v[:, :30]).astype(float), dtype)
+    assert_close(
+        packed.get()[:20].swapaxes(0, 1),
+        attention(q[:, :20], k[:, :30], v[:, :30]).astype(float),
+        dtype,
+    )
 
 
 @pytest.mark.parametrize("kv_heads, nq", [(1, 700), (2, 700), (5, 100), (9, 60)])
@@ -546,7 +807,9 @@ def test_65536_tokens_run():
     q, k, v = arrays(rng, "float32", 1 << 16, 1 << 16, lead=(), heads=1, kv_heads=1, d=32, dv=32)
     assert scratch_of(lambda: attention(q, k, v)) < 1 << 25
     at = rng.integers(0, 1 << 16, 3)
-    np.testing.assert_allclose(attention(q, k, v)[:, at], naive.attention(q[:, at], k, v)[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        attention(q, k, v)[:, at], naive.attention(q[:, at], k, v)[0], rtol=0, atol=1e-6
+    )
 
 
 def least_seconds(calls, rounds=7):
@@ -565,9 +828,13 @@ def test_cost_follows_live_blocks():
     sparse = rng.permutation(16 * 16).reshape(16, 16) < 64  # a quarter
     numcore.set_num_threads(1)
     try:
-        dense, quarter, double = least_seconds([
-            lambda: attention(q, k, v), lambda: attention(q, k, v, block_mask=sparse, block_size=(128, 128)),
-            lambda: attention(*(np.concatenate((x, x), axis=-2) for x in (q, k, v)))])
+        dense, quarter, double = least_seconds(
+            [
+                lambda: attention(q, k, v),
+                lambda: attention(q, k, v, block_mask=sparse, block_size=(128, 128)),
+                lambda: attention(*(np.concatenate((x, x), axis=-2) for x in (q, k, v))),
+            ]
+        )
     finally:
         numcore.set_num_threads(None)
     assert quarter < 0.4 * dense
@@ -577,7 +844,9 @@ def test_cost_follows_live_blocks():
 @pytest.mark.parametrize("causal", [False, True])
 def test_torch_gives_the_same(causal):
     torch = pytest.importorskip("torch", reason="torch is the peer of attention: pip install torch")
-    q, k, v = arrays(np.random.default_rng(SEED), "float32", 130, 130, heads=3, kv_heads=3, d=64, dv=64)
+    q, k, v = arrays(
+        np.random.default_rng(SEED), "float32", 130, 130, heads=3, kv_heads=3, d=64, dv=64
+    )
     inputs = [torch.from_numpy(x).requires_grad_() for x in (q, k, v)]
     expected = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=causal)
     out, lse = attention(q, k, v, causal=causal, return_lse=True)
@@ -594,10 +863,21 @@ def test_tables_and_kernels_agree_on_their_columns():
     assert work in kernels.attention_forward.contract
     pairs = kernels.PAIR_QUERIES * kernels.PAIR_KEYS
     assert f"T weights[{pairs}]; scratch T slopes[{pairs}]" in kernels.attention_backward.contract
-    assert f"T rows_k[{kernels.PAIR_KEYS}*d+{kernels.PAIR_KEYS * widest}]" in kernels.attention_backward.contract
-    assert f"T part_q[{kernels.PAIR_QUERIES}*d+{kernels.PAIR_QUERIES * widest}]" in kernels.attention_backward.contract
+    assert (
+        f"T rows_k[{kernels.PAIR_KEYS}*d+{kernels.PAIR_KEYS * widest}]"
+        in kernels.attention_backward.contract
+    )
+    assert (
+        f"T part_q[{kernels.PAIR_QUERIES}*d+{kernels.PAIR_QUERIES * widest}]"
+        in kernels.attention_backward.contract
+    )
     source = kernels.attention_forward.cuda_source.read_text()
-    for prefix, name in (("ITEM", "ITEM_QUERY, ITEM_ROWS"), ("OPTION", "OPTION_Q_STEP, OPTION_K_STEP")):
-        names = sorted((value, key) for key, value in vars(kernels).items() if key.startswith(f"{prefix}_"))
+    for prefix, name in (
+        ("ITEM", "ITEM_QUERY, ITEM_ROWS"),
+        ("OPTION", "OPTION_Q_STEP, OPTION_K_STEP"),
+    ):
+        names = sorted(
+            (value, key) for key, value in vars(kernels).items() if key.startswith(f"{prefix}_")
+        )
         assert name in source
         assert ", ".join(key for _, key in names) in " ".join(source.split())

@@ -1,4 +1,5 @@
-"""Contextual sparsity: known answers, naive versions, selection, decoding with correction, bad input, memory, threads, simulated GPU."""
+"""Contextual sparsity: known answers, naive versions, selection, decoding with correction, bad
+input, memory, threads, simulated GPU."""
 
 import doctest
 import itertools
@@ -9,12 +10,23 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.nn import CorrectedDecode, NeuronCache, accept_prefix, corrected_decode, gated_mlp, select_neurons, sparse_gated_mlp
+from numcore.nn import (
+    CorrectedDecode,
+    NeuronCache,
+    accept_prefix,
+    corrected_decode,
+    gated_mlp,
+    select_neurons,
+    sparse_gated_mlp,
+)
 from numcore.nn import _contextual_sparsity_kernels as kernels
 from numcore.testing import simulated_gpu
 from tests.naive.nn import contextual_sparsity as naive
 
-TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # of sums of a few hundred products, relative to the largest result
+TOLERANCE = {
+    "float32": 1e-5,
+    "float64": 1e-13,
+}  # of sums of a few hundred products, relative to the largest result
 
 
 def layer(m, d, dtype=np.float64, seed=0, tokens=None):
@@ -26,18 +38,25 @@ def layer(m, d, dtype=np.float64, seed=0, tokens=None):
 
 def assert_close(result, expected, factor=1.0):
     scale = np.abs(expected).max(initial=0)
-    np.testing.assert_allclose(result, expected, rtol=0, atol=factor * TOLERANCE[result.dtype.name] * max(scale, 1e-30))
+    np.testing.assert_allclose(
+        result, expected, rtol=0, atol=factor * TOLERANCE[result.dtype.name] * max(scale, 1e-30)
+    )
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def table_layer():
-    """m = 256, d = 64: Wg, Wu ~ N(0, 1)/8, Wd ~ N(0, 1)/16, 100 rows of x ~ N(0, 1), in this order from seed 0."""
+    """m = 256, d = 64: Wg, Wu ~ N(0, 1)/8, Wd ~ N(0, 1)/16, 100 rows of x ~ N(0, 1), in this order
+    from seed 0."""
     rng = np.random.default_rng(0)
-    return (rng.standard_normal((256, 64)) / 8, rng.standard_normal((256, 64)) / 8, rng.standard_normal((64, 256)) / 16,
-            rng.standard_normal((100, 64)))
+    return (
+        rng.standard_normal((256, 64)) / 8,
+        rng.standard_normal((256, 64)) / 8,
+        rng.standard_normal((64, 256)) / 16,
+        rng.standard_normal((100, 64)),
+    )
 
 
 def hidden(w_gate, w_up, x):
@@ -46,7 +65,10 @@ def hidden(w_gate, w_up, x):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("density, fine, coarse", [(0.25, 0.32396, 0.74053), (0.5, 0.19163, 0.54296), (0.75, 0.07425, 0.34883)])
+@pytest.mark.parametrize(
+    "density, fine, coarse",
+    [(0.25, 0.32396, 0.74053), (0.5, 0.19163, 0.54296), (0.75, 0.07425, 0.34883)],
+)
 def test_errors_on_unstructured_data(table_layer, dtype, density, fine, coarse):
     w_gate, w_up, w_down, x = (a.astype(dtype) for a in table_layer)
     exact = gated_mlp(table_layer[3], *table_layer[:3])
@@ -59,8 +81,12 @@ def test_errors_on_unstructured_data(table_layer, dtype, density, fine, coarse):
     alone = np.stack([sparse_gated_mlp(row, w_gate, w_up, w_down_t, density=density) for row in x])
     cache = NeuronCache(w_gate, w_up, w_down)
     cache.select(hidden(w_gate, w_up, x), density=density)
-    for y, expected in ((together, fine), (alone, fine), (cache.apply(x), coarse),
-                        (np.stack([cache.apply(row) for row in x]), coarse)):
+    for y, expected in (
+        (together, fine),
+        (alone, fine),
+        (cache.apply(x), coarse),
+        (np.stack([cache.apply(row) for row in x]), coarse),
+    ):
         assert y.dtype == dtype
         assert abs(error(y) - expected) < 6e-6  # the digits that are known
 
@@ -70,8 +96,15 @@ def test_errors_on_unstructured_data(table_layer, dtype, density, fine, coarse):
 def test_density_one_is_the_whole_layer(dtype, tokens):
     w_gate, w_up, w_down, x = layer(300, 70, dtype, tokens=tokens)
     whole = gated_mlp(x, w_gate, w_up, w_down)
-    y, kept = sparse_gated_mlp(x, w_gate, w_up, np.ascontiguousarray(w_down.T), density=1.0, return_indices=True)
-    np.testing.assert_allclose(y, whole, rtol=0, atol={"float32": 1e-6, "float64": 1e-14}[dtype] * np.linalg.norm(whole, axis=1).max())
+    y, kept = sparse_gated_mlp(
+        x, w_gate, w_up, np.ascontiguousarray(w_down.T), density=1.0, return_indices=True
+    )
+    np.testing.assert_allclose(
+        y,
+        whole,
+        rtol=0,
+        atol={"float32": 1e-6, "float64": 1e-14}[dtype] * np.linalg.norm(whole, axis=1).max(),
+    )
     np.testing.assert_array_equal(kept, np.broadcast_to(np.arange(300), (tokens, 300)))
 
 
@@ -80,7 +113,14 @@ def test_relu_is_exact_where_all_other_gates_are_zero(tokens):
     w_gate, w_up, w_down, x = layer(200, 16, tokens=tokens)
     active = (x @ w_gate.T > 0).sum(axis=1).max()
     assert active < 150
-    y = sparse_gated_mlp(x, w_gate, w_up, np.ascontiguousarray(w_down.T), density=active / 200 + 1e-9, activation="relu")
+    y = sparse_gated_mlp(
+        x,
+        w_gate,
+        w_up,
+        np.ascontiguousarray(w_down.T),
+        density=active / 200 + 1e-9,
+        activation="relu",
+    )
     assert_close(y, gated_mlp(x, w_gate, w_up, w_down, activation="relu"))
 
 
@@ -93,11 +133,19 @@ def test_known_prefixes(threshold, accepted, dtype):
     assert result == accepted and type(result) is int
 
 
-@pytest.mark.parametrize("density, advance, effective, published", [
-    (0.65, 15.22, 0.7063, 0.706), (0.76, 15.37, 0.8068, 0.807), (0.58, 14.76, 0.6572, 0.657), (0.72, 15.66, 0.7535, 0.753),
-    (0.65, 14.67, 0.7328, 0.733)])
+@pytest.mark.parametrize(
+    "density, advance, effective, published",
+    [
+        (0.65, 15.22, 0.7063, 0.706),
+        (0.76, 15.37, 0.8068, 0.807),
+        (0.58, 14.76, 0.6572, 0.657),
+        (0.72, 15.66, 0.7535, 0.753),
+        (0.65, 14.67, 0.7328, 0.733),
+    ],
+)
 def test_published_effective_densities(density, advance, effective, published):
-    """A hundred checks with the mean advance of the table: the whole model rejects one token of each, where it is told to."""
+    """A hundred checks with the mean advance of the table: the whole model rejects one token of
+    each, where it is told to."""
     lengths = [int(advance) + (i < round(100 * (advance % 1))) for i in range(100)]
     script = iter(lengths)
 
@@ -105,18 +153,28 @@ def test_published_effective_densities(density, advance, effective, published):
         logits = np.zeros((len(tokens), 2))
         logits[:, 0] = 50.0
         if state is not None and (length := next(script)) < 16:
-            logits[length - 1:] = 0.0, 50.0
+            logits[length - 1 :] = 0.0, 50.0
         return logits, 0
 
-    result = corrected_decode(lambda state, token: (np.array([1.0, 0.0]), state), full_score, [0], max_new_tokens=sum(lengths) + 1,
-                              sparse_density=density, rollback=lambda state, n: state)
-    assert result.n_checks == 100 and result.accepted_lengths.tolist() == lengths and result.n_corrections == sum(n < 16 for n in lengths)
+    result = corrected_decode(
+        lambda state, token: (np.array([1.0, 0.0]), state),
+        full_score,
+        [0],
+        max_new_tokens=sum(lengths) + 1,
+        sparse_density=density,
+        rollback=lambda state, n: state,
+    )
+    assert (
+        result.n_checks == 100
+        and result.accepted_lengths.tolist() == lengths
+        and result.n_corrections == sum(n < 16 for n in lengths)
+    )
     assert abs(result.mean_accepted - advance) < 1e-12
     assert abs(result.effective_density - effective) < 5.1e-5
     assert abs(result.effective_density - published) < 0.52e-3  # 0.75351 is published as 0.753
 
 
-# --- gated layers ------------------------------------------------------------------------------------------------------------------
+# --- gated layers ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["silu", "relu", "gelu", "gelu_tanh"])
@@ -124,17 +182,27 @@ def test_published_effective_densities(density, advance, effective, published):
 def test_activations_against_neuron_by_neuron(activation, dtype):
     w_gate, w_up, w_down, x = layer(45, 11, dtype, seed=1, tokens=7)
     w_down_t = np.ascontiguousarray(w_down.T)
-    expected = np.stack([naive.gated_token(row, w_gate, w_up, w_down_t, activation=activation) for row in x])
+    expected = np.stack(
+        [naive.gated_token(row, w_gate, w_up, w_down_t, activation=activation) for row in x]
+    )
     assert_close(gated_mlp(x, w_gate, w_up, w_down, activation=activation), expected)
     cache = NeuronCache(w_gate, w_up, w_down)
     cache.select(hidden(w_gate, w_up, x), density=0.5)
     for rows in (x, x[:2]):
-        y, kept = sparse_gated_mlp(rows, w_gate, w_up, w_down_t, density=0.5, activation=activation, return_indices=True)
+        y, kept = sparse_gated_mlp(
+            rows, w_gate, w_up, w_down_t, density=0.5, activation=activation, return_indices=True
+        )
         coarse = cache.apply(rows, activation=activation)
         for t, row in enumerate(rows):
             assert kept[t].tolist() == naive.largest(naive.gates(row, w_gate, activation), 22)
-            assert_close(y[t], naive.gated_token(row, w_gate, w_up, w_down_t, kept[t], activation), 10)
-            assert_close(coarse[t], naive.gated_token(row, w_gate, w_up, w_down_t, cache.indices, activation), 10)
+            assert_close(
+                y[t], naive.gated_token(row, w_gate, w_up, w_down_t, kept[t], activation), 10
+            )
+            assert_close(
+                coarse[t],
+                naive.gated_token(row, w_gate, w_up, w_down_t, cache.indices, activation),
+                10,
+            )
 
 
 @pytest.mark.parametrize("m, d", [(1, 1), (7, 3), (8, 8), (9, 2048), (129, 2049), (1031, 5)])
@@ -143,17 +211,23 @@ def test_awkward_sizes(m, d, tokens):
     w_gate, w_up, w_down, x = layer(m, d, seed=m, tokens=tokens)
     w_down_t = np.ascontiguousarray(w_down.T)
     for k in sorted({1, (m + 1) // 2, m}):
-        y, kept = sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=(k + 0.5) / m if k < m else 1, return_indices=True)
+        y, kept = sparse_gated_mlp(
+            x, w_gate, w_up, w_down_t, density=(k + 0.5) / m if k < m else 1, return_indices=True
+        )
         assert kept.shape == (tokens, k)
         for t in range(tokens):
-            assert_close(y[t], naive.gated_token(x[t], w_gate, w_up, w_down_t, kept[t]), 100)  # single columns may cancel
+            assert_close(
+                y[t], naive.gated_token(x[t], w_gate, w_up, w_down_t, kept[t]), 100
+            )  # single columns may cancel
 
 
 def test_shapes():
     w_gate, w_up, w_down, _ = layer(12, 5)
     w_down_t = np.ascontiguousarray(w_down.T)
     cache = NeuronCache(w_gate, w_up, w_down)
-    cache.select(np.ones((0, 12)), density=0.5)  # no token: all are equal, the lower indices are kept
+    cache.select(
+        np.ones((0, 12)), density=0.5
+    )  # no token: all are equal, the lower indices are kept
     np.testing.assert_array_equal(cache.indices, np.arange(6))
     for shape in ((5,), (1, 5), (0, 5), (2, 3, 5), (2, 0, 5)):
         x = np.ones(shape)
@@ -187,13 +261,23 @@ def test_kept_neurons_do_not_depend_on_the_others():
 def test_the_largest_are_found_without_sorting(dtype):
     rng = np.random.default_rng(5)
     big, tiny = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
-    rows = [rng.standard_normal(500), np.zeros(40), np.where(rng.random(300) < 0.5, -0.0, 0.0), rng.integers(-2, 3, 301),
-            np.array([big, -big, np.inf, -np.inf, np.nan, -np.nan, 0.0, tiny, -tiny, 1.0]), np.full(33, 7.0), np.array([3.0]),
-            1 + np.finfo(dtype).eps * rng.integers(0, 5, 200), rng.standard_normal(400) * 10.0**rng.integers(-37, 37, 400)]
+    rows = [
+        rng.standard_normal(500),
+        np.zeros(40),
+        np.where(rng.random(300) < 0.5, -0.0, 0.0),
+        rng.integers(-2, 3, 301),
+        np.array([big, -big, np.inf, -np.inf, np.nan, -np.nan, 0.0, tiny, -tiny, 1.0]),
+        np.full(33, 7.0),
+        np.array([3.0]),
+        1 + np.finfo(dtype).eps * rng.integers(0, 5, 200),
+        rng.standard_normal(400) * 10.0 ** rng.integers(-37, 37, 400),
+    ]
     for row in rows:
         with np.errstate(over="ignore"):
             row = row.astype(dtype)
-        for k in sorted({1, 2, len(row) // 2, len(row) - 1, len(row)} & set(range(1, len(row) + 1))):
+        for k in sorted(
+            {1, 2, len(row) // 2, len(row) - 1, len(row)} & set(range(1, len(row) + 1))
+        ):
             kept = np.full((1, k), -1)
             kernels.select_largest(row[None], kept)
             assert kept[0].tolist() == naive.largest(row.tolist(), k)
@@ -211,7 +295,13 @@ def test_results_do_not_depend_on_the_number_of_threads():
         for threads in (1, 2, 3, 7):
             numcore.set_num_threads(threads)
             kernels.log_probabilities(logits, np.arange(50), log_q, 0.6)
-            results.append((sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=0.6), cache.apply(x), log_q.copy()))
+            results.append(
+                (
+                    sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=0.6),
+                    cache.apply(x),
+                    log_q.copy(),
+                )
+            )
     finally:
         numcore.set_num_threads(before)
     for other in results[1:]:
@@ -249,7 +339,10 @@ def peak(function):
 def test_no_copy_of_the_weights():
     w_gate, w_up, w_down, x = layer(2000, 256)
     w_down_t = np.ascontiguousarray(w_down.T)
-    assert peak(lambda: sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=0.5)) < 0.05 * w_gate.nbytes
+    assert (
+        peak(lambda: sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=0.5))
+        < 0.05 * w_gate.nbytes
+    )
 
 
 def test_one_compact_copy():
@@ -264,15 +357,17 @@ def test_one_compact_copy():
     assert peak(lambda: cache.apply(x)) < 0.02 * whole
 
 
-# --- selection for a prompt --------------------------------------------------------------------------------------------------------
+# --- selection for a prompt -----------------------------------------------------------------------
 
 
 def test_selection_by_the_statistic():
     rng = np.random.default_rng(2)
-    h = rng.standard_normal((15, 41)) * 10.0**rng.integers(-3, 4, (15, 1))
+    h = rng.standard_normal((15, 41)) * 10.0 ** rng.integers(-3, 4, (15, 1))
     h[4] = 0
     for scale in (1.0, 1e160, 1e-160):  # squares of these overflow and underflow
-        np.testing.assert_array_equal(select_neurons(scale * h, density=0.5), naive.largest(naive.statistic(h), 20))
+        np.testing.assert_array_equal(
+            select_neurons(scale * h, density=0.5), naive.largest(naive.statistic(h), 20)
+        )
 
 
 def test_equal_neurons_keep_the_lower_index():
@@ -281,17 +376,34 @@ def test_equal_neurons_keep_the_lower_index():
 
 
 def test_sampling_keeps_the_best_half_and_draws_in_proportion():
-    h = np.sqrt(np.array([[100.0, 90.0, 4.0, 1.0, 0.0]]))  # the statistic is in proportion to 10, 9.5, 2, 1, 0
-    draws = np.array([select_neurons(h, density=0.6, method="topk_sample", rng=seed) for seed in range(2000)])
-    assert draws.shape == (2000, 3) and (draws[:, 0] == 0).all() and (np.diff(draws) > 0).all() and draws.max() == 3
+    h = np.sqrt(
+        np.array([[100.0, 90.0, 4.0, 1.0, 0.0]])
+    )  # the statistic is in proportion to 10, 9.5, 2, 1, 0
+    draws = np.array(
+        [select_neurons(h, density=0.6, method="topk_sample", rng=seed) for seed in range(2000)]
+    )
+    assert (
+        draws.shape == (2000, 3)
+        and (draws[:, 0] == 0).all()
+        and (np.diff(draws) > 0).all()
+        and draws.max() == 3
+    )
     # k = 3: neuron 0, and two of 1, 2, 3 without replacement
     q = np.array([math.sqrt(90), 2.0, 1.0])
-    with_both = {(a, b): q[a] / q.sum() * q[b] / (q.sum() - q[a]) for a, b in itertools.permutations(range(3), 2)}
+    with_both = {
+        (a, b): q[a] / q.sum() * q[b] / (q.sum() - q[a])
+        for a, b in itertools.permutations(range(3), 2)
+    }
     for j in range(3):
         expected = sum(p for pair, p in with_both.items() if j in pair)
-        assert abs((draws == j + 1).any(axis=1).mean() - expected) < 4 * math.sqrt(expected * (1 - expected) / 2000) + 1e-9
-    np.testing.assert_array_equal(select_neurons(h, density=0.6, method="topk_sample", rng=np.random.default_rng(3)),
-                                  select_neurons(h, density=0.6, method="topk_sample", rng=3))
+        assert (
+            abs((draws == j + 1).any(axis=1).mean() - expected)
+            < 4 * math.sqrt(expected * (1 - expected) / 2000) + 1e-9
+        )
+    np.testing.assert_array_equal(
+        select_neurons(h, density=0.6, method="topk_sample", rng=np.random.default_rng(3)),
+        select_neurons(h, density=0.6, method="topk_sample", rng=3),
+    )
     assert select_neurons(h, density=1.0, method="topk_sample", rng=0).tolist() == [0, 1, 2, 3, 4]
     assert select_neurons(np.zeros((1, 6)), density=0.5, method="topk_sample", rng=0).shape == (3,)
 
@@ -302,7 +414,7 @@ def test_refreshed_statistic():
     cache.select(h[:7], density=0.4, refresh=True)  # nothing before
     np.testing.assert_allclose(cache.statistic, naive.statistic(h[:7]), rtol=1e-13)
     kept = cache.select(h[7:], density=0.4, refresh=True)
-    joint = np.sqrt(naive.statistic(h[:7])**2 + 8 * naive.statistic(h[7:])**2)
+    joint = np.sqrt(naive.statistic(h[:7]) ** 2 + 8 * naive.statistic(h[7:]) ** 2)
     np.testing.assert_allclose(cache.statistic, joint, rtol=1e-13)
     np.testing.assert_array_equal(kept, naive.largest(joint, 12))
     kept[:] = 0  # the caller's own
@@ -343,7 +455,7 @@ def test_cache_takes_read_only_and_strided_arrays():
     np.testing.assert_array_equal(cache.apply(arrays[4]), expected.apply(x))
 
 
-# --- decoding by tables of next tokens ---------------------------------------------------------------------------------------------
+# --- decoding by tables of next tokens ------------------------------------------------------------
 
 VOCAB = 12
 
@@ -366,22 +478,32 @@ def score_of(table):
 @pytest.mark.parametrize("period", [2, 3, 8, 16])
 def test_equal_models_roll_nothing_back(period):
     _, full = tables(0)
-    result = corrected_decode(step_of(full), score_of(full), [3], max_new_tokens=50, period=period, threshold=0.02)
+    result = corrected_decode(
+        step_of(full), score_of(full), [3], max_new_tokens=50, period=period, threshold=0.02
+    )
     assert result.tokens.tolist() == naive.greedy(full, [3], 50)
-    assert result.n_corrections == 0 and result.mean_accepted == period and (result.accepted_lengths == period).all()
+    assert (
+        result.n_corrections == 0
+        and result.mean_accepted == period
+        and (result.accepted_lengths == period).all()
+    )
     assert result.n_checks == -(-49 // period) and result.effective_density is None
 
 
 def test_threshold_one_is_the_whole_models_greedy_decoding():
     sparse, full = tables(2)
-    result = corrected_decode(step_of(sparse), score_of(full), [1, 2], max_new_tokens=40, threshold=1.0)
+    result = corrected_decode(
+        step_of(sparse), score_of(full), [1, 2], max_new_tokens=40, threshold=1.0
+    )
     assert result.tokens.tolist() == naive.greedy(full, [1, 2], 40)
     assert result.n_checks == result.n_corrections == 39 and result.mean_accepted == 1
 
 
 def test_threshold_zero_keeps_all_and_every_period_th_token_is_the_whole_models():
     sparse, full = tables(2)
-    result = corrected_decode(step_of(sparse), score_of(full), [1], max_new_tokens=41, period=5, threshold=0)
+    result = corrected_decode(
+        step_of(sparse), score_of(full), [1], max_new_tokens=41, period=5, threshold=0
+    )
     assert result.n_corrections == 0 and result.mean_accepted == 5
     before = [1, *result.tokens]
     for i, token in enumerate(result.tokens):
@@ -390,16 +512,27 @@ def test_threshold_zero_keeps_all_and_every_period_th_token_is_the_whole_models(
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
-@pytest.mark.parametrize("period, threshold, width", [
-    (2, 0.1, 1), (8, 0.1, 1), (16, 0.05, 1), (8, 0.4, 1), (4, 0.3, 3), (6, 0.2, 8), (3, 0.3, 40)])
+@pytest.mark.parametrize(
+    "period, threshold, width",
+    [(2, 0.1, 1), (8, 0.1, 1), (16, 0.05, 1), (8, 0.4, 1), (4, 0.3, 3), (6, 0.2, 8), (3, 0.3, 40)],
+)
 def test_against_the_naive_decoder(noise, period, threshold, width):
     sparse, full = tables(noise, seed=period)
 
     def full_score(state, tokens):
         return full[tokens], state
 
-    result = corrected_decode(step_of(sparse), full_score, [4], max_new_tokens=60, period=period, threshold=threshold, temperature=0.8,
-                              tree_width=width, sparse_density=0.5)
+    result = corrected_decode(
+        step_of(sparse),
+        full_score,
+        [4],
+        max_new_tokens=60,
+        period=period,
+        threshold=threshold,
+        temperature=0.8,
+        tree_width=width,
+        sparse_density=0.5,
+    )
     tokens, lengths = naive.corrected(sparse, full, [4], 60, period, threshold, 0.8, width)
     assert result.tokens.tolist() == tokens and result.accepted_lengths.tolist() == lengths
     assert result.mean_accepted == np.mean(lengths) and result.n_checks == len(lengths)
@@ -409,15 +542,28 @@ def test_against_the_naive_decoder(noise, period, threshold, width):
 
 def test_a_wider_tree_advances_further():
     """On average: among few beams the greedy one may be missing."""
+
     def advance(width):
-        return np.mean([corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=60, period=8, tree_width=width).mean_accepted
-                        for sparse, full in (tables(1.0, seed) for seed in range(15))])
+        return np.mean(
+            [
+                corrected_decode(
+                    step_of(sparse),
+                    score_of(full),
+                    [0],
+                    max_new_tokens=60,
+                    period=8,
+                    tree_width=width,
+                ).mean_accepted
+                for sparse, full in (tables(1.0, seed) for seed in range(15))
+            ]
+        )
 
     assert advance(1) + 0.3 < advance(4) < advance(8) - 0.3
 
 
 class History:
-    """A model whose logits depend on every token it has read, and which notes which model read it: "f" or "s"."""
+    """A model whose logits depend on every token it has read, and which notes which model read it:
+    "f" or "s"."""
 
     def __init__(self, seed=7, noise=1.0):
         self.rng_full, self.noise, self.scored = seed, noise, 0
@@ -425,8 +571,12 @@ class History:
     def logits(self, history, model):
         rng = np.random.default_rng([self.rng_full, *(token for token, _ in history[-3:])])
         full = 2 * rng.standard_normal(VOCAB)
-        sparse_reads = sum(reader == "s" for _, reader in history[-3:])  # what the sparse model has read misleads both
-        other = np.random.default_rng([1, *(token for token, _ in history[-3:])]).standard_normal(VOCAB)
+        sparse_reads = sum(
+            reader == "s" for _, reader in history[-3:]
+        )  # what the sparse model has read misleads both
+        other = np.random.default_rng([1, *(token for token, _ in history[-3:])]).standard_normal(
+            VOCAB
+        )
         return full + (self.noise * (model == "s") + 0.5 * sparse_reads) * other
 
     def sparse_step(self, state, token):
@@ -434,7 +584,9 @@ class History:
         return self.logits(state, "s"), state
 
     def full_score(self, state, tokens):
-        assert all(reader == "f" for _, reader in state or ())  # the whole model never builds on what the sparse one has read
+        assert all(
+            reader == "f" for _, reader in state or ()
+        )  # the whole model never builds on what the sparse one has read
         self.scored += 1
         if tokens.ndim == 2:
             rows = [History.full_score(self, state, row) for row in tokens]
@@ -448,10 +600,11 @@ class History:
 
 
 def check_states(states, result, prompt):
-    """Every block started from the prompt and the tokens accepted so far, read by the whole model."""
+    """Every block started from the prompt and the tokens accepted so far, read by the whole
+    model."""
     text = [*prompt, *result.tokens.tolist()]
     for state in states:
-        assert [token for token, _ in state] == text[:len(state)]
+        assert [token for token, _ in state] == text[: len(state)]
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -463,7 +616,9 @@ def test_the_state_holds_what_the_whole_model_has_read(width):
             starts.append(state)
         return model.sparse_step(state, token)
 
-    result = corrected_decode(sparse_step, model.full_score, [1, 2, 3], max_new_tokens=40, period=6, tree_width=width)
+    result = corrected_decode(
+        sparse_step, model.full_score, [1, 2, 3], max_new_tokens=40, period=6, tree_width=width
+    )
     assert result.n_corrections > 3 and len(starts) == result.n_checks
     check_states(starts, result, [1, 2, 3])
     again = result.n_corrections if width == 1 else result.n_checks
@@ -471,11 +626,18 @@ def test_the_state_holds_what_the_whole_model_has_read(width):
 
     def rollback(state, n, branch=None):
         state = state if branch is None else state[branch]
-        return state[:len(state) - n]
+        return state[: len(state) - n]
 
     other = History()
-    rolled = corrected_decode(other.sparse_step, other.full_score, [1, 2, 3], max_new_tokens=40, period=6, tree_width=width,
-                              rollback=rollback)
+    rolled = corrected_decode(
+        other.sparse_step,
+        other.full_score,
+        [1, 2, 3],
+        max_new_tokens=40,
+        period=6,
+        tree_width=width,
+        rollback=rollback,
+    )
     assert rolled.tokens.tolist() == result.tokens.tolist() and other.scored == 1 + rolled.n_checks
 
 
@@ -508,18 +670,34 @@ def test_states_that_change_in_place_with_rollback():
 
 def test_eos_ends_the_text():
     sparse, full = tables(1)
-    whole = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=60).tokens.tolist()
+    whole = corrected_decode(
+        step_of(sparse), score_of(full), [0], max_new_tokens=60
+    ).tokens.tolist()
     for eos in set(whole):
-        short = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=60, eos=eos).tokens.tolist()
-        assert short == whole[:whole.index(eos) + 1]
+        short = corrected_decode(
+            step_of(sparse), score_of(full), [0], max_new_tokens=60, eos=eos
+        ).tokens.tolist()
+        assert short == whole[: whole.index(eos) + 1]
     absent = next(t for t in range(VOCAB) if t not in whole)
-    assert corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=60, eos=absent).tokens.tolist() == whole
+    assert (
+        corrected_decode(
+            step_of(sparse), score_of(full), [0], max_new_tokens=60, eos=absent
+        ).tokens.tolist()
+        == whole
+    )
 
 
 def test_few_tokens():
     sparse, full = tables(1)
-    none = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=0, sparse_density=0.5)
-    assert none.tokens.shape == (0,) and none.tokens.dtype == np.int64 and none.n_checks == 0 and math.isnan(none.mean_accepted)
+    none = corrected_decode(
+        step_of(sparse), score_of(full), [0], max_new_tokens=0, sparse_density=0.5
+    )
+    assert (
+        none.tokens.shape == (0,)
+        and none.tokens.dtype == np.int64
+        and none.n_checks == 0
+        and math.isnan(none.mean_accepted)
+    )
     one = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=1)
     assert one.tokens.tolist() == naive.greedy(full, [0], 1) and one.n_checks == 0
     assert isinstance(one, CorrectedDecode)
@@ -527,14 +705,22 @@ def test_few_tokens():
 
 def test_callback_sees_tokens_and_can_stop():
     sparse, full = tables(1)
-    whole, seen = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=40).tokens, []
+    whole, seen = (
+        corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=40).tokens,
+        [],
+    )
 
     def callback(tokens):
         seen.append(tokens)
         return len(seen) == 3
 
-    result = corrected_decode(step_of(sparse), score_of(full), [0], max_new_tokens=40, callback=callback)
-    assert result.n_checks == 3 and result.tokens.tolist() == seen[-1].tolist() == whole[:len(result.tokens)].tolist()
+    result = corrected_decode(
+        step_of(sparse), score_of(full), [0], max_new_tokens=40, callback=callback
+    )
+    assert (
+        result.n_checks == 3
+        and result.tokens.tolist() == seen[-1].tolist() == whole[: len(result.tokens)].tolist()
+    )
 
 
 @pytest.mark.parametrize("width", [1, 4])
@@ -543,9 +729,16 @@ def test_decoding_with_logits_on_the_simulated_gpu(width):
     arguments = {"max_new_tokens": 30, "period": 5, "threshold": 0.2, "tree_width": width}
     here = corrected_decode(step_of(sparse), score_of(full), [2], **arguments)
     with simulated_gpu() as xp:
-        there = corrected_decode(lambda state, token: (xp.asarray(sparse[token]), state),
-                                 lambda state, tokens: (xp.asarray(full[tokens]), state), [2], **arguments)
-    assert there.tokens.tolist() == here.tokens.tolist() and there.accepted_lengths.tolist() == here.accepted_lengths.tolist()
+        there = corrected_decode(
+            lambda state, token: (xp.asarray(sparse[token]), state),
+            lambda state, tokens: (xp.asarray(full[tokens]), state),
+            [2],
+            **arguments,
+        )
+    assert (
+        there.tokens.tolist() == here.tokens.tolist()
+        and there.accepted_lengths.tolist() == here.accepted_lengths.tolist()
+    )
 
 
 @pytest.mark.parametrize("subject", [NeuronCache, corrected_decode])
@@ -554,16 +747,23 @@ def test_examples_of_the_documentation(subject):
         assert sample.examples and not doctest.DocTestRunner(verbose=False).run(sample).failed
 
 
-# --- acceptance --------------------------------------------------------------------------------------------------------------------
+# --- acceptance -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("vocab", [1, 2, 15, 16, 17, 33, 1000])
 def test_log_probabilities_against_float64(dtype, vocab):
     rng = np.random.default_rng(vocab)
-    logits, tokens, log_q = (8 * rng.standard_normal((9, vocab))).astype(dtype), rng.integers(0, vocab, 9), np.empty(9, dtype)
+    logits, tokens, log_q = (
+        (8 * rng.standard_normal((9, vocab))).astype(dtype),
+        rng.integers(0, vocab, 9),
+        np.empty(9, dtype),
+    )
     kernels.log_probabilities(logits, tokens, log_q, 0.6)
-    expected = [math.log(naive.probability(row, token, 0.6)) for row, token in zip(logits, tokens, strict=True)]
+    expected = [
+        math.log(naive.probability(row, token, 0.6))
+        for row, token in zip(logits, tokens, strict=True)
+    ]
     # the largest |logit| / temperature is about 60: so many units of rounding
     np.testing.assert_allclose(log_q, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
 
@@ -571,7 +771,9 @@ def test_log_probabilities_against_float64(dtype, vocab):
 def test_extreme_logits():
     logits = np.array([[1e38, -1e38], [-3e38, 3e38], [0.0, 0.0]], np.float32)
     assert accept_prefix([0, 1, 0], logits, threshold=0.5) == 3
-    assert accept_prefix([1, 1, 0], logits, threshold=0) == 3  # probabilities that underflow to 0 are not below 0
+    assert (
+        accept_prefix([1, 1, 0], logits, threshold=0) == 3
+    )  # probabilities that underflow to 0 are not below 0
     assert accept_prefix([1, 1, 0], logits, threshold=1e-300) == 0
     assert accept_prefix([0, 1, 0], logits, threshold=0.4, temperature=1e-300) == 3
     assert accept_prefix([0, 1, 0], logits, threshold=0.4, temperature=1e300) == 3
@@ -579,16 +781,21 @@ def test_extreme_logits():
 
 def test_batches():
     rng = np.random.default_rng(0)
-    logits, tokens = rng.standard_normal((4, 3, 6, 5)), rng.integers(0, 5, (4, 3, 6), dtype=np.int32)
+    logits, tokens = (
+        rng.standard_normal((4, 3, 6, 5)),
+        rng.integers(0, 5, (4, 3, 6), dtype=np.int32),
+    )
     result = accept_prefix(tokens, logits, threshold=0.1)
     assert result.shape == (4, 3) and result.dtype == np.int64
     for lead in np.ndindex(4, 3):
         assert result[lead] == accept_prefix(tokens[lead], logits[lead], threshold=0.1)
-    assert accept_prefix(tokens[:, :, :0], logits[:, :, :0], threshold=0.5).tolist() == [[0] * 3] * 4
+    assert (
+        accept_prefix(tokens[:, :, :0], logits[:, :, :0], threshold=0.5).tolist() == [[0] * 3] * 4
+    )
     assert accept_prefix(tokens[0, 0, :0], logits[0, 0, :0], threshold=0.5) == 0
 
 
-# --- a network that adds modulo 97, decoding Fibonacci's sequence --------------------------------------------------------------------
+# --- a network that adds modulo 97, decoding Fibonacci's sequence ---------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -598,7 +805,8 @@ def adder():
 
 @pytest.mark.parametrize("kind, density", [("fine", 0.5), ("fine", 0.25), ("coarse", 0.5)])
 def test_correction_recovers_the_accuracy(adder, kind, density):
-    """The whole network continues f[n] = f[n - 1] + f[n - 2] mod 97 without an error; the sparse one fails, correction mends that."""
+    """The whole network continues f[n] = f[n - 1] + f[n - 2] mod 97 without an error; the sparse
+    one fails, correction mends that."""
     embedding, w_gate, w_up, w_down, head = adder
     w_down_t, cache = np.ascontiguousarray(w_down.T), NeuronCache(w_gate, w_up, w_down)
 
@@ -614,7 +822,11 @@ def test_correction_recovers_the_accuracy(adder, kind, density):
 
     def sparse_step(before, token):
         x = states(before, token)
-        y = cache.apply(x) if kind == "coarse" else sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=density)
+        y = (
+            cache.apply(x)
+            if kind == "coarse"
+            else sparse_gated_mlp(x, w_gate, w_up, w_down_t, density=density)
+        )
         return head @ y, token
 
     def right(threshold):
@@ -624,8 +836,13 @@ def test_correction_recovers_the_accuracy(adder, kind, density):
             text = [int(a), int(b)]
             while len(text) < 32:
                 text.append((text[-1] + text[-2]) % naive.MODULUS)
-            result = corrected_decode(sparse_step, full_score, text[:8], max_new_tokens=24, period=8, threshold=threshold)
-            count, advance = count + (result.tokens.tolist() == text[8:]), [*advance, result.mean_accepted]
+            result = corrected_decode(
+                sparse_step, full_score, text[:8], max_new_tokens=24, period=8, threshold=threshold
+            )
+            count, advance = (
+                count + (result.tokens.tolist() == text[8:]),
+                [*advance, result.mean_accepted],
+            )
         return count, np.mean(advance)
 
     uncorrected, corrected, whole = right(0.0), right(0.1), right(1.0)
@@ -634,31 +851,52 @@ def test_correction_recovers_the_accuracy(adder, kind, density):
     assert corrected[1] > 1.5
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def good_layer():
     w_gate, w_up, w_down, x = layer(10, 4, tokens=2)
-    return {"x": x, "w_gate": w_gate, "w_up": w_up, "w_down_t": np.ascontiguousarray(w_down.T), "density": 0.5}
+    return {
+        "x": x,
+        "w_gate": w_gate,
+        "w_up": w_up,
+        "w_down_t": np.ascontiguousarray(w_down.T),
+        "density": 0.5,
+    }
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"density": 0}, ValueError, r"density must satisfy 0 < density <= 1 \(got 0\)"),
-    ({"density": -0.1}, ValueError, "0 < density <= 1"), ({"density": 1.01}, ValueError, "0 < density <= 1"),
-    ({"density": math.nan}, ValueError, "0 < density <= 1"),
-    ({"density": 0.09}, ValueError, r"density must keep at least one.*0.09, m=10"),
-    ({"density": "half"}, TypeError, "density must be a number"), ({"density": True}, TypeError, "density must be a number"),
-    ({"x": np.ones((2, 5))}, ValueError, r"x must have shape \(..., 4\) \(got \(2, 5\)\)"),
-    ({"x": np.float64(1)}, ValueError, "x must have"),
-    ({"w_gate": np.ones(4)}, ValueError, r"w_gate must have shape \(m, d\)"),
-    ({"w_up": np.ones((9, 4))}, ValueError, "w_up must have the shape"),
-    ({"w_down_t": np.ones((4, 10))}, ValueError, r"w_down_t must have shape \(10, 4\) \(got \(4, 10\)\)"),
-    ({"w_gate": np.ones((10, 4), int)}, TypeError, "w_gate must have dtype"),
-    ({"x": np.ones((2, 4), np.float32)}, TypeError, "one dtype"),
-    ({"w_up": None}, TypeError, "w_up must be"), ({"x": None}, TypeError, "x must be"),
-    ({"activation": "tanh"}, ValueError, "activation must be one of silu, relu, gelu, gelu_tanh"),
-    ({"activation": None}, TypeError, "activation"),
-    ({"return_indices": 1}, TypeError, "return_indices must be True or False")])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"density": 0}, ValueError, r"density must satisfy 0 < density <= 1 \(got 0\)"),
+        ({"density": -0.1}, ValueError, "0 < density <= 1"),
+        ({"density": 1.01}, ValueError, "0 < density <= 1"),
+        ({"density": math.nan}, ValueError, "0 < density <= 1"),
+        ({"density": 0.09}, ValueError, r"density must keep at least one.*0.09, m=10"),
+        ({"density": "half"}, TypeError, "density must be a number"),
+        ({"density": True}, TypeError, "density must be a number"),
+        ({"x": np.ones((2, 5))}, ValueError, r"x must have shape \(..., 4\) \(got \(2, 5\)\)"),
+        ({"x": np.float64(1)}, ValueError, "x must have"),
+        ({"w_gate": np.ones(4)}, ValueError, r"w_gate must have shape \(m, d\)"),
+        ({"w_up": np.ones((9, 4))}, ValueError, "w_up must have the shape"),
+        (
+            {"w_down_t": np.ones((4, 10))},
+            ValueError,
+            r"w_down_t must have shape \(10, 4\) \(got \(4, 10\)\)",
+        ),
+        ({"w_gate": np.ones((10, 4), int)}, TypeError, "w_gate must have dtype"),
+        ({"x": np.ones((2, 4), np.float32)}, TypeError, "one dtype"),
+        ({"w_up": None}, TypeError, "w_up must be"),
+        ({"x": None}, TypeError, "x must be"),
+        (
+            {"activation": "tanh"},
+            ValueError,
+            "activation must be one of silu, relu, gelu, gelu_tanh",
+        ),
+        ({"activation": None}, TypeError, "activation"),
+        ({"return_indices": 1}, TypeError, "return_indices must be True or False"),
+    ],
+)
 def test_bad_layers(change, error, message):
     with pytest.raises(error, match=message):
         sparse_gated_mlp(**good_layer() | change)
@@ -684,11 +922,17 @@ def test_bad_selections():
     with pytest.raises(ValueError, match="select must be called before apply"):
         cache.apply(x)
     for error, message, h_bad, options in [
-            (ValueError, "10 neurons", np.ones((2, 9)), {}), (ValueError, r"h must have shape \(t, m\)", np.ones(10), {}),
-            (ValueError, "h must be finite", np.full((2, 10), np.nan), {}), (ValueError, "h must be finite", np.full((2, 10), np.inf), {}),
-            (TypeError, "h", np.ones((2, 10), int), {}), (TypeError, "h", None, {}), (TypeError, "one dtype", h.astype(np.float32), {}),
-            (ValueError, "method must be one of topk, topk_sample", h, {"method": "best"}), (ValueError, "density", h, {"density": 0.05}),
-            (TypeError, "rng|seed|SeedSequence", h, {"method": "topk_sample", "rng": "x"})]:
+        (ValueError, "10 neurons", np.ones((2, 9)), {}),
+        (ValueError, r"h must have shape \(t, m\)", np.ones(10), {}),
+        (ValueError, "h must be finite", np.full((2, 10), np.nan), {}),
+        (ValueError, "h must be finite", np.full((2, 10), np.inf), {}),
+        (TypeError, "h", np.ones((2, 10), int), {}),
+        (TypeError, "h", None, {}),
+        (TypeError, "one dtype", h.astype(np.float32), {}),
+        (ValueError, "method must be one of topk, topk_sample", h, {"method": "best"}),
+        (ValueError, "density", h, {"density": 0.05}),
+        (TypeError, "rng|seed|SeedSequence", h, {"method": "topk_sample", "rng": "x"}),
+    ]:
         with pytest.raises(error, match=message):
             cache.select(h_bad, **{"density": 0.5} | options)
     cache.select(h, density=0.5)
@@ -700,22 +944,40 @@ def test_bad_selections():
         cache.apply(x.astype(np.float32))
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"threshold": -0.1}, ValueError, "threshold must satisfy 0 <= threshold <= 1"), ({"threshold": 1.1}, ValueError, "threshold must"),
-    ({"threshold": None}, TypeError, "threshold must be a number"), ({"temperature": 0}, ValueError, "temperature > 0"),
-    ({"temperature": -1.0}, ValueError, "temperature must satisfy temperature > 0"), ({"temperature": math.nan}, ValueError, "temperature"),
-    ({"temperature": math.inf}, ValueError, "temperature"), ({"tokens": [0, 5]}, ValueError, r"tokens must lie in \[0, 5\) \(got 0 to 5\)"),
-    ({"tokens": [-1, 0]}, ValueError, "tokens must lie in"), ({"tokens": [0, 1, 2]}, ValueError, "full_logits must have shape"),
-    ({"tokens": 3}, ValueError, "full_logits must have shape"),
-    ({"tokens": [0.0, 1.0]}, TypeError, "tokens must have a dtype of integers"),
-    ({"tokens": None}, TypeError, "tokens must be"), ({"full_logits": None}, TypeError, "full_logits must be"),
-    ({"full_logits": np.zeros((2, 0))}, ValueError, "tokens must lie in"),
-    ({"full_logits": np.zeros((2, 5), int)}, TypeError, "full_logits"),
-    *(({"full_logits": np.array([[0.0, bad, 0, 0, 0], [0] * 5])}, ValueError, "full_logits must be finite")
-      for bad in (np.nan, np.inf, -np.inf))])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"threshold": -0.1}, ValueError, "threshold must satisfy 0 <= threshold <= 1"),
+        ({"threshold": 1.1}, ValueError, "threshold must"),
+        ({"threshold": None}, TypeError, "threshold must be a number"),
+        ({"temperature": 0}, ValueError, "temperature > 0"),
+        ({"temperature": -1.0}, ValueError, "temperature must satisfy temperature > 0"),
+        ({"temperature": math.nan}, ValueError, "temperature"),
+        ({"temperature": math.inf}, ValueError, "temperature"),
+        ({"tokens": [0, 5]}, ValueError, r"tokens must lie in \[0, 5\) \(got 0 to 5\)"),
+        ({"tokens": [-1, 0]}, ValueError, "tokens must lie in"),
+        ({"tokens": [0, 1, 2]}, ValueError, "full_logits must have shape"),
+        ({"tokens": 3}, ValueError, "full_logits must have shape"),
+        ({"tokens": [0.0, 1.0]}, TypeError, "tokens must have a dtype of integers"),
+        ({"tokens": None}, TypeError, "tokens must be"),
+        ({"full_logits": None}, TypeError, "full_logits must be"),
+        ({"full_logits": np.zeros((2, 0))}, ValueError, "tokens must lie in"),
+        ({"full_logits": np.zeros((2, 5), int)}, TypeError, "full_logits"),
+        *(
+            (
+                {"full_logits": np.array([[0.0, bad, 0, 0, 0], [0] * 5])},
+                ValueError,
+                "full_logits must be finite",
+            )
+            for bad in (np.nan, np.inf, -np.inf)
+        ),
+    ],
+)
 def test_bad_drafts(change, error, message):
     with pytest.raises(error, match=message):
-        accept_prefix(**{"tokens": [0, 1], "full_logits": np.zeros((2, 5)), "threshold": 0.1} | change)
+        accept_prefix(
+            **{"tokens": [0, 1], "full_logits": np.zeros((2, 5)), "threshold": 0.1} | change
+        )
 
 
 def test_drafts_on_another_device():
@@ -726,34 +988,90 @@ def test_drafts_on_another_device():
             assert accept_prefix(tokens, xp.asarray(np.zeros((1, 5))), threshold=0.1) == 1
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"sparse_step": None}, TypeError, "sparse_step must be callable"), ({"full_score": 3}, TypeError, "full_score must be callable"),
-    ({"rollback": 3}, TypeError, "rollback must be callable"), ({"callback": "x"}, TypeError, "callback must be callable"),
-    ({"prompt": []}, ValueError, "prompt must hold at least one token"),
-    ({"prompt": [[1]]}, ValueError, "prompt must"),
-    ({"prompt": [1.0]}, TypeError, "prompt must hold integers"), ({"prompt": "text"}, TypeError, "prompt must be a sequence"),
-    ({"period": 1}, ValueError, r"period must satisfy period >= 2 \(got 1\)"),
-    ({"period": 2.0}, TypeError, "period must be an integer"),
-    ({"period": True}, TypeError, "period"), ({"tree_width": 0}, ValueError, "tree_width must satisfy tree_width >= 1"),
-    ({"threshold": 2}, ValueError, "threshold must"), ({"temperature": 0.0}, ValueError, "temperature must"),
-    ({"max_new_tokens": -1}, ValueError, "max_new_tokens must"), ({"max_new_tokens": None}, TypeError, "max_new_tokens"),
-    ({"eos": -1}, ValueError, "eos"), ({"eos": 1.5}, TypeError, "eos"),
-    ({"sparse_density": 0}, ValueError, "sparse_density must satisfy sparse_density > 0"),
-    ({"sparse_step": lambda state, token: np.zeros(5)}, TypeError, r"sparse_step must return \(logits, state\)"),
-    ({"sparse_step": lambda state, token: (np.zeros((1, 5)), state)}, ValueError, r"sparse_step must return logits of shape \(vocab\)"),
-    ({"sparse_step": lambda state, token: (np.zeros(0), state)}, ValueError, "sparse_step must return logits of shape"),
-    ({"sparse_step": lambda state, token: (np.full(5, np.nan), state)}, ValueError, "sparse_step must return finite logits"),
-    ({"sparse_step": lambda state, token: (np.zeros(5, int), state)}, TypeError, "logits of sparse_step"),
-    ({"sparse_step": lambda state, token: (None, state)}, TypeError, "sparse_step must return logits"),
-    ({"sparse_step": lambda state, token: (np.eye(9)[8], state)}, ValueError, "tokens must lie in"),
-    ({"full_score": lambda state, tokens: (np.zeros((1, 5)), state)}, ValueError, r"full_score must return logits of shape \(2, vocab\)"),
-    ({"full_score": lambda state, tokens: (np.full((len(tokens), 5), np.inf), state)}, ValueError, "full_score must return finite logits"),
-    ({"full_score": lambda state, tokens: (np.zeros((len(tokens), 5)), state), "tree_width": 2}, ValueError,
-     r"of shape \(2, 16, vocab\)")])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"sparse_step": None}, TypeError, "sparse_step must be callable"),
+        ({"full_score": 3}, TypeError, "full_score must be callable"),
+        ({"rollback": 3}, TypeError, "rollback must be callable"),
+        ({"callback": "x"}, TypeError, "callback must be callable"),
+        ({"prompt": []}, ValueError, "prompt must hold at least one token"),
+        ({"prompt": [[1]]}, ValueError, "prompt must"),
+        ({"prompt": [1.0]}, TypeError, "prompt must hold integers"),
+        ({"prompt": "text"}, TypeError, "prompt must be a sequence"),
+        ({"period": 1}, ValueError, r"period must satisfy period >= 2 \(got 1\)"),
+        ({"period": 2.0}, TypeError, "period must be an integer"),
+        ({"period": True}, TypeError, "period"),
+        ({"tree_width": 0}, ValueError, "tree_width must satisfy tree_width >= 1"),
+        ({"threshold": 2}, ValueError, "threshold must"),
+        ({"temperature": 0.0}, ValueError, "temperature must"),
+        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must"),
+        ({"max_new_tokens": None}, TypeError, "max_new_tokens"),
+        ({"eos": -1}, ValueError, "eos"),
+        ({"eos": 1.5}, TypeError, "eos"),
+        ({"sparse_density": 0}, ValueError, "sparse_density must satisfy sparse_density > 0"),
+        (
+            {"sparse_step": lambda state, token: np.zeros(5)},
+            TypeError,
+            r"sparse_step must return \(logits, state\)",
+        ),
+        (
+            {"sparse_step": lambda state, token: (np.zeros((1, 5)), state)},
+            ValueError,
+            r"sparse_step must return logits of shape \(vocab\)",
+        ),
+        (
+            {"sparse_step": lambda state, token: (np.zeros(0), state)},
+            ValueError,
+            "sparse_step must return logits of shape",
+        ),
+        (
+            {"sparse_step": lambda state, token: (np.full(5, np.nan), state)},
+            ValueError,
+            "sparse_step must return finite logits",
+        ),
+        (
+            {"sparse_step": lambda state, token: (np.zeros(5, int), state)},
+            TypeError,
+            "logits of sparse_step",
+        ),
+        (
+            {"sparse_step": lambda state, token: (None, state)},
+            TypeError,
+            "sparse_step must return logits",
+        ),
+        (
+            {"sparse_step": lambda state, token: (np.eye(9)[8], state)},
+            ValueError,
+            "tokens must lie in",
+        ),
+        (
+            {"full_score": lambda state, tokens: (np.zeros((1, 5)), state)},
+            ValueError,
+            r"full_score must return logits of shape \(2, vocab\)",
+        ),
+        (
+            {"full_score": lambda state, tokens: (np.full((len(tokens), 5), np.inf), state)},
+            ValueError,
+            "full_score must return finite logits",
+        ),
+        (
+            {
+                "full_score": lambda state, tokens: (np.zeros((len(tokens), 5)), state),
+                "tree_width": 2,
+            },
+            ValueError,
+            r"of shape \(2, 16, vocab\)",
+        ),
+    ],
+)
 def test_bad_decodings(change, error, message):
-    good = {"sparse_step": lambda state, token: (np.zeros(5), state),
-            "full_score": lambda state, tokens: (np.zeros((*tokens.shape, 5)), state),
-            "prompt": [1, 2], "max_new_tokens": 4}
+    good = {
+        "sparse_step": lambda state, token: (np.zeros(5), state),
+        "full_score": lambda state, tokens: (np.zeros((*tokens.shape, 5)), state),
+        "prompt": [1, 2],
+        "max_new_tokens": 4,
+    }
     corrected_decode(**good)
     with pytest.raises(error, match=message):
         corrected_decode(**good | change)

@@ -1,4 +1,5 @@
-"""Convolution against its definition, torch's gradients, finite differences, known answers, bad input, memory; a small network."""
+"""Convolution against its definition, torch's gradients, finite differences, known answers, bad
+input, memory; a small network."""
 
 import tracemalloc
 
@@ -12,7 +13,10 @@ from numcore.testing import simulated_gpu
 from tests.naive.nn import convolution as naive
 
 SEED = 1989
-TOLERANCE = {"float32": 5e-6, "float64": 1e-14}  # relative to the largest entry: sums of up to a hundred terms
+TOLERANCE = {
+    "float32": 5e-6,
+    "float64": 1e-14,
+}  # relative to the largest entry: sums of up to a hundred terms
 
 GEOMETRIES = [  # (n, c, h, w), (o, kh, kw), options
     ((2, 3, 7, 9), (4, 3, 3), {}),
@@ -20,7 +24,11 @@ GEOMETRIES = [  # (n, c, h, w), (o, kh, kw), options
     ((1, 1, 5, 5), (1, 1, 1), {}),
     ((3, 2, 6, 6), (5, 1, 1), {"stride": 2}),
     ((2, 4, 11, 8), (6, 3, 2), {"stride": (2, 3), "padding": (2, 1)}),
-    ((2, 4, 11, 8), (6, 3, 2), {"stride": (3, 2), "padding": (0, 3), "dilation": (2, 3), "groups": 2}),
+    (
+        (2, 4, 11, 8),
+        (6, 3, 2),
+        {"stride": (3, 2), "padding": (0, 3), "dilation": (2, 3), "groups": 2},
+    ),
     ((2, 6, 9, 9), (6, 3, 3), {"padding": 1, "groups": 6}),
     ((2, 2, 10, 10), (3, 3, 3), {"stride": 4, "dilation": 2, "padding": 2}),
     ((2, 2, 10, 10), (3, 2, 3), {"stride": (6, 9), "dilation": (4, 3), "padding": 1}),
@@ -44,11 +52,15 @@ def arrays(dtype, shape, kernels, options, seed=SEED):
 
 def assert_close(result, expected, factor=1.0):
     assert result.shape == expected.shape
-    np.testing.assert_allclose(result, expected, rtol=0,
-                               atol=factor * TOLERANCE[result.dtype.name] * max(1, np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(
+        result,
+        expected,
+        rtol=0,
+        atol=factor * TOLERANCE[result.dtype.name] * max(1, np.abs(expected).max(initial=0)),
+    )
 
 
-# --- known answers and definitions -------------------------------------------------------------------------------------------------
+# --- known answers and definitions ----------------------------------------------------------------
 
 
 def test_known_answer():
@@ -65,7 +77,9 @@ def test_like_the_definition(shape, kernels, options, dtype):
     assert_close(y, naive.conv2d(x, w, b, **options))
     assert_close(conv2d(x, w, **options)[0], naive.conv2d(x, w, **options))
     grad_y = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
-    for result, expected in zip(conv2d_vjp(grad_y, cache), naive.conv2d_vjp(grad_y, x, w, **options), strict=True):
+    for result, expected in zip(
+        conv2d_vjp(grad_y, cache), naive.conv2d_vjp(grad_y, x, w, **options), strict=True
+    ):
         assert result.dtype == dtype
         assert_close(result, expected, 2)
 
@@ -79,11 +93,15 @@ def test_like_torch_autograd(shape, kernels, options):
     theirs = [torch.from_numpy(a).requires_grad_() for a in inputs]
     their_y = torch.nn.functional.conv2d(*theirs, **options)
     their_grads = torch.autograd.grad(their_y, theirs, torch.from_numpy(grad_y))
-    for result, expected in zip((y, *conv2d_vjp(grad_y, cache)), (their_y, *their_grads), strict=True):
+    for result, expected in zip(
+        (y, *conv2d_vjp(grad_y, cache)), (their_y, *their_grads), strict=True
+    ):
         np.testing.assert_allclose(result, expected.detach().numpy(), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("shape, kernels, options", [*GEOMETRIES[:11], ((0, 2, 5, 5), (3, 3, 3), {"padding": 1})])
+@pytest.mark.parametrize(
+    "shape, kernels, options", [*GEOMETRIES[:11], ((0, 2, 5, 5), (3, 3, 3), {"padding": 1})]
+)
 def test_gradients_by_finite_differences(shape, kernels, options):
     x, w, b = arrays(np.float64, shape, kernels, options)
 
@@ -92,8 +110,17 @@ def test_gradients_by_finite_differences(shape, kernels, options):
 
     assert check_vjp(forward, conv2d_vjp, (x, w, b), rng=1) < 1e-7
     assert check_vjp(forward, conv2d_vjp, (x, w, None), rng=2) < 1e-7
-    assert check_vjp(lambda x, w, b: forward(np.asfortranarray(x)[:, ::-1], w[..., ::-1], b),
-                     lambda g, cache: (lambda gx, gw, gb: (gx[:, ::-1], gw[..., ::-1], gb))(*conv2d_vjp(g, cache)), (x, w, b), rng=3) < 1e-7
+    assert (
+        check_vjp(
+            lambda x, w, b: forward(np.asfortranarray(x)[:, ::-1], w[..., ::-1], b),
+            lambda g, cache: (lambda gx, gw, gb: (gx[:, ::-1], gw[..., ::-1], gb))(
+                *conv2d_vjp(g, cache)
+            ),
+            (x, w, b),
+            rng=3,
+        )
+        < 1e-7
+    )
 
 
 def test_the_gradient_in_x_is_the_adjoint():
@@ -116,20 +143,29 @@ def test_a_batch_is_its_images():
         x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, (o, shape[1], 3, 3)))
         y, _ = conv2d(x, w, padding=1)
         for i in (0, shape[0] // 2, shape[0] - 1):
-            assert_close(y[i:i + 1], conv2d(x[i:i + 1].astype(float), w.astype(float), padding=1)[0])
+            assert_close(
+                y[i : i + 1], conv2d(x[i : i + 1].astype(float), w.astype(float), padding=1)[0]
+            )
 
 
 def test_empty_inputs():
     w = np.ones((4, 2, 3, 3))
     y, cache = conv2d(np.ones((0, 2, 5, 5)), w)
     grads = conv2d_vjp(y, cache)
-    assert y.shape == (0, 4, 3, 3) and grads[0].shape == (0, 2, 5, 5) and not grads[1].any() and grads[1].shape == w.shape
+    assert (
+        y.shape == (0, 4, 3, 3)
+        and grads[0].shape == (0, 2, 5, 5)
+        and not grads[1].any()
+        and grads[1].shape == w.shape
+    )
     y, cache = conv2d(np.ones((2, 0, 5, 5)), np.ones((3, 0, 2, 2)), np.arange(3.0))
     assert (y == np.arange(3.0)[:, None, None]).all() and y.shape == (2, 3, 4, 4)
     assert [g.shape for g in conv2d_vjp(y, cache)] == [(2, 0, 5, 5), (3, 0, 2, 2), (3,)]
     y, cache = conv2d(np.ones((2, 3, 5, 5)), np.ones((0, 3, 2, 2)))
     assert y.shape == (2, 0, 4, 4) and not conv2d_vjp(y, cache)[0].any()
-    y, _ = conv2d(np.ones((1, 1, 0, 3)), np.ones((1, 1, 1, 1)), np.ones(1), padding=1)  # nothing but padding
+    y, _ = conv2d(
+        np.ones((1, 1, 0, 3)), np.ones((1, 1, 1, 1)), np.ones(1), padding=1
+    )  # nothing but padding
     assert y.shape == (1, 1, 2, 5) and (y == 1).all()
 
 
@@ -142,7 +178,7 @@ def test_nan_reaches_only_what_sees_it():
     np.testing.assert_array_equal(np.isnan(y[0, 0]), expected)
 
 
-# --- promises ----------------------------------------------------------------------------------------------------------------------
+# --- promises -------------------------------------------------------------------------------------
 
 
 def test_the_cache_holds_inputs_by_reference_and_serves_again():
@@ -180,7 +216,8 @@ def traced(function, *arguments, **options):
 
 
 def test_memory_does_not_grow_with_the_batch():
-    """All columns of this batch would take 300 MB; beyond the results there is room for a block of them."""
+    """All columns of this batch would take 300 MB; beyond the results there is room for a block of
+    them."""
     x, w, b = arrays(np.float32, (32, 64, 64, 64), (8, 3, 3), {})
     y, cache = conv2d(x[:1], w, b, padding=1)
     conv2d_vjp(y, cache)
@@ -205,32 +242,71 @@ def test_on_the_simulated_gpu_with_all_checks():
 X, W, B = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 3)), np.ones(6)
 
 
-@pytest.mark.parametrize("arguments, options, kind, message", [
-    ((X[0], W), {}, ValueError, r"x must have shape \(n, c, h, w\) \(got \(4, 5, 6\)\)"),
-    ((X, W[0]), {}, ValueError, r"w must have shape \(o, c / groups, kh, kw\) .* \(got \(4, 3, 3\)\)"),
-    ((X, W[:, :, :0]), {}, ValueError, r"kh, kw >= 1 \(got \(6, 4, 0, 3\)\)"),
-    ((X, W[:, :3]), {}, ValueError, r"w must have c / groups = 4 input channels \(got w \(6, 3, 3, 3\), x \(2, 4, 5, 6\)"),
-    ((X, W, B[:5]), {}, ValueError, r"b must have shape \(6,\) \(got \(5,\)\)"),
-    ((X, W), {"groups": 3}, ValueError, r"groups must divide the channels of x and of the output \(got groups=3"),
-    ((X, W[:5, :2]), {"groups": 2}, ValueError, "groups must divide"),
-    ((X, W), {"groups": 0}, ValueError, "groups must satisfy 1 <= groups"),
-    ((X, W), {"stride": 0}, ValueError, r"stride must satisfy 1 <= stride < 2\*\*31 \(got stride=0\)"),
-    ((X, W), {"stride": (1, -1)}, ValueError, r"stride must satisfy .* \(got stride=-1\)"),
-    ((X, W), {"stride": 2**31}, ValueError, r"got stride=2147483648"),
-    ((X, W), {"padding": -1}, ValueError, r"padding must satisfy 0 <= padding < 2\*\*31 \(got padding=-1\)"),
-    ((X, W), {"dilation": 0}, ValueError, "dilation must satisfy 1 <= dilation"),
-    ((X, W), {"stride": (1, 2, 3)}, ValueError, r"stride must be an int or a pair \(vertical, horizontal\) \(got \(1, 2, 3\)\)"),
-    ((X, W), {"dilation": (1, 3)}, ValueError, r"kernel must not be larger than the padded image \(got kernel \(3, 3\), dilation \(1, 3\)"),
-    ((X, np.ones((6, 4, 6, 3))), {}, ValueError, "kernel must not be larger"),
-    ((X, W), {"stride": 1.0}, TypeError, r"stride must be made of integers \(got 1.0\)"),
-    ((X, W), {"padding": True}, TypeError, "padding must be made of integers"),
-    ((X, W), {"groups": None}, TypeError, "groups must be made of integers"),
-    ((X, W.astype("f4")), {}, TypeError, "one dtype"),
-    ((X, W.astype("f2")), {}, TypeError, "w must have dtype float32 or float64"),
-    ((X, W, B.astype(int)), {}, TypeError, "b must have dtype float32 or float64"),
-    ((None, W), {}, TypeError, "x must be a NumPy or CuPy array"),
-    ((X, None), {}, TypeError, "w must be a NumPy or CuPy array"),
-])
+@pytest.mark.parametrize(
+    "arguments, options, kind, message",
+    [
+        ((X[0], W), {}, ValueError, r"x must have shape \(n, c, h, w\) \(got \(4, 5, 6\)\)"),
+        (
+            (X, W[0]),
+            {},
+            ValueError,
+            r"w must have shape \(o, c / groups, kh, kw\) .* \(got \(4, 3, 3\)\)",
+        ),
+        ((X, W[:, :, :0]), {}, ValueError, r"kh, kw >= 1 \(got \(6, 4, 0, 3\)\)"),
+        (
+            (X, W[:, :3]),
+            {},
+            ValueError,
+            r"w must have c / groups = 4 input channels \(got w \(6, 3, 3, 3\), x \(2, 4, 5, 6\)",
+        ),
+        ((X, W, B[:5]), {}, ValueError, r"b must have shape \(6,\) \(got \(5,\)\)"),
+        (
+            (X, W),
+            {"groups": 3},
+            ValueError,
+            r"groups must divide the channels of x and of the output \(got groups=3",
+        ),
+        ((X, W[:5, :2]), {"groups": 2}, ValueError, "groups must divide"),
+        ((X, W), {"groups": 0}, ValueError, "groups must satisfy 1 <= groups"),
+        (
+            (X, W),
+            {"stride": 0},
+            ValueError,
+            r"stride must satisfy 1 <= stride < 2\*\*31 \(got stride=0\)",
+        ),
+        ((X, W), {"stride": (1, -1)}, ValueError, r"stride must satisfy .* \(got stride=-1\)"),
+        ((X, W), {"stride": 2**31}, ValueError, r"got stride=2147483648"),
+        (
+            (X, W),
+            {"padding": -1},
+            ValueError,
+            r"padding must satisfy 0 <= padding < 2\*\*31 \(got padding=-1\)",
+        ),
+        ((X, W), {"dilation": 0}, ValueError, "dilation must satisfy 1 <= dilation"),
+        (
+            (X, W),
+            {"stride": (1, 2, 3)},
+            ValueError,
+            r"stride must be an int or a pair \(vertical, horizontal\) \(got \(1, 2, 3\)\)",
+        ),
+        (
+            (X, W),
+            {"dilation": (1, 3)},
+            ValueError,
+            r"kernel must not be larger than the padded image \(got kernel \(3, 3\), dilation \(1, "
+            r"3\)",
+        ),
+        ((X, np.ones((6, 4, 6, 3))), {}, ValueError, "kernel must not be larger"),
+        ((X, W), {"stride": 1.0}, TypeError, r"stride must be made of integers \(got 1.0\)"),
+        ((X, W), {"padding": True}, TypeError, "padding must be made of integers"),
+        ((X, W), {"groups": None}, TypeError, "groups must be made of integers"),
+        ((X, W.astype("f4")), {}, TypeError, "one dtype"),
+        ((X, W.astype("f2")), {}, TypeError, "w must have dtype float32 or float64"),
+        ((X, W, B.astype(int)), {}, TypeError, "b must have dtype float32 or float64"),
+        ((None, W), {}, TypeError, "x must be a NumPy or CuPy array"),
+        ((X, None), {}, TypeError, "w must be a NumPy or CuPy array"),
+    ],
+)
 def test_bad_input(arguments, options, kind, message):
     with pytest.raises(kind, match=message):
         conv2d(*arguments, **options)
@@ -240,7 +316,10 @@ def test_bad_gradients_and_caches():
     y, cache = conv2d(X, W, B)
     with pytest.raises(TypeError, match="cache must be the Conv2dCache"):
         conv2d_vjp(y, max_pool2d(X, 2)[1])
-    with pytest.raises(ValueError, match=r"grad_y must have the shape of the output, \(2, 6, 3, 4\) \(got \(2, 6, 3, 3\)\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"grad_y must have the shape of the output, \(2, 6, 3, 4\) \(got \(2, 6, 3, 3\)\)",
+    ):
         conv2d_vjp(y[..., 1:], cache)
     with pytest.raises(TypeError, match="one dtype"):
         conv2d_vjp(y.astype("f4"), cache)
@@ -250,11 +329,12 @@ def test_bad_gradients_and_caches():
         conv2d_vjp(xp.asarray(y), cache)
 
 
-# --- a network ---------------------------------------------------------------------------------------------------------------------
+# --- a network ------------------------------------------------------------------------------------
 
 
 def forward(parameters, x):
-    """Two convolutions with relu and pooling, and a matrix: the scores, and what the backward pass needs."""
+    """Two convolutions with relu and pooling, and a matrix: the scores, and what the backward pass
+    needs."""
     w1, b1, w2, b2, w3, b3 = parameters
     y1, cache1 = conv2d(x, w1, b1, padding=1)
     p1, pool1 = max_pool2d(np.maximum(y1, 0), 2)
@@ -280,7 +360,8 @@ def cross_entropy_gradient(scores, labels):
 
 
 def test_a_network_learns_to_read_digits():
-    """Two convolutions reach 98 to 99 % on images not seen; a wrong gradient anywhere leaves them far below. Takes a few seconds."""
+    """Two convolutions reach 98 to 99 % on images not seen; a wrong gradient anywhere leaves them
+    far below. Takes a few seconds."""
     load_digits = pytest.importorskip("sklearn.datasets").load_digits
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
@@ -289,16 +370,23 @@ def test_a_network_learns_to_read_digits():
     train, test = order[:1400], order[1400:]
     shapes = (16, 1, 3, 3), (16,), (32, 16, 3, 3), (32,), (128, 10), (10,)
     fans = 9, 0, 144, 0, 128, 0
-    parameters = [(rng.standard_normal(s) * np.sqrt(2 / fan if fan else 0)).astype(np.float32) for s, fan in zip(shapes, fans, strict=True)]
+    parameters = [
+        (rng.standard_normal(s) * np.sqrt(2 / fan if fan else 0)).astype(np.float32)
+        for s, fan in zip(shapes, fans, strict=True)
+    ]
     m, v = [np.zeros_like(p) for p in parameters], [np.zeros_like(p) for p in parameters]
     step = 0
     for _ in range(15):
         for batch in np.array_split(rng.permutation(train), 22):
             scores, saved = forward(parameters, images[batch])
             step += 1
-            for i, g in enumerate(backward(parameters, saved, cross_entropy_gradient(scores, labels[batch]))):
+            for i, g in enumerate(
+                backward(parameters, saved, cross_entropy_gradient(scores, labels[batch]))
+            ):
                 m[i] = 0.9 * m[i] + 0.1 * g
                 v[i] = 0.999 * v[i] + 0.001 * g * g
-                parameters[i] -= 3e-3 * (m[i] / (1 - 0.9**step)) / (np.sqrt(v[i] / (1 - 0.999**step)) + 1e-8)
+                parameters[i] -= (
+                    3e-3 * (m[i] / (1 - 0.9**step)) / (np.sqrt(v[i] / (1 - 0.999**step)) + 1e-8)
+                )
     accuracy = np.mean(forward(parameters, images[test])[0].argmax(axis=1) == labels[test])
     assert accuracy > 0.97

@@ -16,10 +16,16 @@ def arrays(shape, n_out=4, dtype="float64", seed=0):
 
 
 def test_known_answer():
-    y, cache = dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0]))
+    y, cache = dense(
+        np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0])
+    )
     assert y.tolist() == [[12, 26]]
     grad_x, grad_w, grad_b = dense_vjp(np.array([[1.0, -1.0]]), cache)
-    assert grad_x.tolist() == [[1, -2.5]] and grad_w.tolist() == [[1, -1], [2, -2]] and grad_b.tolist() == [1, -1]
+    assert (
+        grad_x.tolist() == [[1, -2.5]]
+        and grad_w.tolist() == [[1, -1], [2, -2]]
+        and grad_b.tolist() == [1, -1]
+    )
 
 
 @pytest.mark.parametrize("shape", [(3,), (7, 3), (2, 5, 3), (0, 3), (2, 0, 3), (7, 0), (1, 1)])
@@ -28,11 +34,17 @@ def test_shapes_and_gradients(shape, bias):
     x, w, b = arrays(shape)
     b = b if bias else None
     y, cache = dense(x, w, b)
-    np.testing.assert_allclose(y, np.einsum("...i,io->...o", x, w) + (b if bias else 0), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(
+        y, np.einsum("...i,io->...o", x, w) + (b if bias else 0), rtol=0, atol=1e-14
+    )
     grads = dense_vjp(np.ones_like(y), cache)
-    assert [g.shape for g in grads if g is not None] == [a.shape for a in (x, w, b) if a is not None]
+    assert [g.shape for g in grads if g is not None] == [
+        a.shape for a in (x, w, b) if a is not None
+    ]
     assert (grads[2] is None) is not bias
-    assert check_vjp(dense, dense_vjp, (x, w, b), rng=1) < 1e-9  # linear in each argument: differences are exact but for rounding
+    assert (
+        check_vjp(dense, dense_vjp, (x, w, b), rng=1) < 1e-9
+    )  # linear in each argument: differences are exact but for rounding
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (2, 5, 3)])
@@ -68,7 +80,9 @@ def test_cache_is_pure_and_holds_no_copy():
     y, cache = dense(x, w, b)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert cache.x is x and cache.w is w and most < y.nbytes + 100_000  # NumPy buffers what it broadcasts
+    assert (
+        cache.x is x and cache.w is w and most < y.nbytes + 100_000
+    )  # NumPy buffers what it broadcasts
     for first, second in zip(dense_vjp(y, cache), dense_vjp(y, cache), strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -93,20 +107,55 @@ def test_simulated_gpu():
             dense_vjp(y, cache_there)
 
 
-@pytest.mark.parametrize("call, error, words", [
-    (lambda x, w, b: dense(x, w[:2], b), ValueError,
-     "w must have shape (n_in, n_out), n_in being the last extent of x (got shape (2, 4), x has (5, 3))"),
-    (lambda x, w, b: dense(x, w[0], b), ValueError, "w must have shape (n_in, n_out)"),
-    (lambda x, w, b: dense(x[0, 0], w, b), ValueError, "w must have shape (n_in, n_out)"),
-    (lambda x, w, b: dense(x, w, b[:3]), ValueError, "b must have shape (4,), as w has shape (3, 4) (got (3,))"),
-    (lambda x, w, b: dense(x, w, b.astype("f4")), TypeError, "arguments must have one dtype (got x float64, w float64, b float32)"),
-    (lambda x, w, b: dense(x, None, b), TypeError, "w must be a NumPy or CuPy array (got None)"),
-    (lambda x, w, b: dense(x.astype("f2"), w, b), TypeError, "x must have dtype float32 or float64 (got float16)"),
-    (lambda x, w, b: dense_vjp(x, dense(x, w, b)[1]), ValueError, "grad_y must have the shape of the output, (5, 4) (got (5, 3))"),
-    (lambda x, w, b: dense_vjp(None, dense(x, w, b)[1]), ValueError, "grad_y must have the shape of the output, (5, 4) (got None)"),
-    (lambda x, w, b: dense_vjp(dense(x, w, b)[0].astype("f4"), dense(x, w, b)[1]), TypeError, "arguments must have one dtype"),
-    (lambda x, w, b: dense_vjp(x, None), TypeError, "cache must be the DenseCache"),
-])
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (
+            lambda x, w, b: dense(x, w[:2], b),
+            ValueError,
+            "w must have shape (n_in, n_out), n_in being the last extent of x (got shape (2, 4), x "
+            "has (5, 3))",
+        ),
+        (lambda x, w, b: dense(x, w[0], b), ValueError, "w must have shape (n_in, n_out)"),
+        (lambda x, w, b: dense(x[0, 0], w, b), ValueError, "w must have shape (n_in, n_out)"),
+        (
+            lambda x, w, b: dense(x, w, b[:3]),
+            ValueError,
+            "b must have shape (4,), as w has shape (3, 4) (got (3,))",
+        ),
+        (
+            lambda x, w, b: dense(x, w, b.astype("f4")),
+            TypeError,
+            "arguments must have one dtype (got x float64, w float64, b float32)",
+        ),
+        (
+            lambda x, w, b: dense(x, None, b),
+            TypeError,
+            "w must be a NumPy or CuPy array (got None)",
+        ),
+        (
+            lambda x, w, b: dense(x.astype("f2"), w, b),
+            TypeError,
+            "x must have dtype float32 or float64 (got float16)",
+        ),
+        (
+            lambda x, w, b: dense_vjp(x, dense(x, w, b)[1]),
+            ValueError,
+            "grad_y must have the shape of the output, (5, 4) (got (5, 3))",
+        ),
+        (
+            lambda x, w, b: dense_vjp(None, dense(x, w, b)[1]),
+            ValueError,
+            "grad_y must have the shape of the output, (5, 4) (got None)",
+        ),
+        (
+            lambda x, w, b: dense_vjp(dense(x, w, b)[0].astype("f4"), dense(x, w, b)[1]),
+            TypeError,
+            "arguments must have one dtype",
+        ),
+        (lambda x, w, b: dense_vjp(x, None), TypeError, "cache must be the DenseCache"),
+    ],
+)
 def test_errors(call, error, words):
     with pytest.raises(error) as info:
         call(*arrays((5, 3)))

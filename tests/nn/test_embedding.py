@@ -19,7 +19,9 @@ TABLE = np.array([[1.0, 2], [3, 4], [5, 6]])
 def test_known_rows_and_gradient():
     y, cache = embedding([[2, 0], [2, 2]], TABLE)
     np.testing.assert_array_equal(y, [[[5, 6], [1, 2]], [[5, 6], [5, 6]]])
-    np.testing.assert_array_equal(embedding_vjp(np.ones((2, 2, 2)), cache), [[1, 1], [0, 0], [3, 3]])
+    np.testing.assert_array_equal(
+        embedding_vjp(np.ones((2, 2, 2)), cache), [[1, 1], [0, 0], [3, 3]]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64, np.int64])
@@ -50,7 +52,7 @@ def test_torch_agrees():
     grad = rng.standard_normal((20, 30, 16))
     mine, cache = embedding(idx, table)
     np.testing.assert_array_equal(mine, y.detach().numpy())
-    expected, = torch.autograd.grad(y, there, torch.from_numpy(grad))
+    (expected,) = torch.autograd.grad(y, there, torch.from_numpy(grad))
     np.testing.assert_allclose(embedding_vjp(grad, cache), expected.numpy(), rtol=0, atol=1e-10)
 
 
@@ -65,7 +67,11 @@ def test_long_sums_are_rounded_once():
 
 def test_same_bits_at_any_number_of_threads_and_on_the_gpu():
     rng = np.random.default_rng(4)
-    idx, table, grad = rng.zipf(1.3, 3000) % 500, rng.standard_normal((500, 40)).astype(np.float32), rng.standard_normal((3000, 40))
+    idx, table, grad = (
+        rng.zipf(1.3, 3000) % 500,
+        rng.standard_normal((500, 40)).astype(np.float32),
+        rng.standard_normal((3000, 40)),
+    )
     grad = grad.astype(np.float32)
     results = []
     try:
@@ -93,7 +99,9 @@ def test_memory_is_the_table_s_and_the_places():
     embedding_vjp(y, cache)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < table.nbytes + 4 * idx.nbytes  # less than one copy of grad_y, which is 16 times as large
+    assert (
+        peak < table.nbytes + 4 * idx.nbytes
+    )  # less than one copy of grad_y, which is 16 times as large
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -101,13 +109,21 @@ def test_sums_are_made_of_vectors(dtype):
     assert vector_instructions(assembly(sum_places, dtype), "addpd") >= 1
 
 
-@pytest.mark.parametrize("idx, table, error, message", [
-    ([0, 3], TABLE, ValueError, r"idx must satisfy 0 <= idx < 3, the rows of table \(got 3\)"),
-    ([0, -1], TABLE, ValueError, r"got -1"), (np.array([2**63], np.uint64), TABLE, ValueError, r"idx must satisfy"),
-    ([0.0], TABLE, TypeError, r"idx must be integers \(got dtype float64\)"), ([True], TABLE, TypeError, "idx must be integers"),
-    (None, TABLE, TypeError, "idx must be a NumPy or CuPy array"), ([0], None, TypeError, "table must be a NumPy or CuPy array"),
-    ([0], TABLE[0], ValueError, r"table must have 2 dimensions, \(n, d\) \(got shape \(2,\)\)"),
-    ([0], TABLE.astype(int), TypeError, "table must have dtype float32 or float64"), ([0], TABLE[:0], ValueError, "0 <= idx < 0")])
+@pytest.mark.parametrize(
+    "idx, table, error, message",
+    [
+        ([0, 3], TABLE, ValueError, r"idx must satisfy 0 <= idx < 3, the rows of table \(got 3\)"),
+        ([0, -1], TABLE, ValueError, r"got -1"),
+        (np.array([2**63], np.uint64), TABLE, ValueError, r"idx must satisfy"),
+        ([0.0], TABLE, TypeError, r"idx must be integers \(got dtype float64\)"),
+        ([True], TABLE, TypeError, "idx must be integers"),
+        (None, TABLE, TypeError, "idx must be a NumPy or CuPy array"),
+        ([0], None, TypeError, "table must be a NumPy or CuPy array"),
+        ([0], TABLE[0], ValueError, r"table must have 2 dimensions, \(n, d\) \(got shape \(2,\)\)"),
+        ([0], TABLE.astype(int), TypeError, "table must have dtype float32 or float64"),
+        ([0], TABLE[:0], ValueError, "0 <= idx < 0"),
+    ],
+)
 def test_bad_input(idx, table, error, message):
     with pytest.raises(error, match=message):
         embedding(idx, table)
@@ -115,11 +131,16 @@ def test_bad_input(idx, table, error, message):
 
 def test_bad_gradient():
     y, cache = embedding([0, 1], TABLE)
-    with pytest.raises(ValueError, match=r"grad_y must have the shape of the output, \(2, 2\) \(got \(1, 2\)\)"):
+    with pytest.raises(
+        ValueError, match=r"grad_y must have the shape of the output, \(2, 2\) \(got \(1, 2\)\)"
+    ):
         embedding_vjp(y[:1], cache)
     with pytest.raises(TypeError, match="one dtype"):
         embedding_vjp(y.astype(np.float32), cache)
     with pytest.raises(TypeError, match="grad_y must be"):
         embedding_vjp(None, cache)
-    with pytest.raises(TypeError, match="cache must be the EmbeddingCache that the forward pass of Embedding returned"):
+    with pytest.raises(
+        TypeError,
+        match="cache must be the EmbeddingCache that the forward pass of Embedding returned",
+    ):
         embedding_vjp(y, tuple(cache))

@@ -1,4 +1,5 @@
-"""Bounds of ReLU networks against known answers, sampled points, fractions and linear programs; order, batches, errors, memory.
+"""Bounds of ReLU networks against known answers, sampled points, fractions and linear programs;
+order, batches, errors, memory.
 
 The long search for unsound bounds: ``pytest tests/nn/test_lipschitz.py -m slow``.
 """
@@ -10,13 +11,22 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.nn import Conv2d, LipschitzBound, jacobian_bounds, local_lipschitz, monotonicity, output_bounds
+from numcore.nn import (
+    Conv2d,
+    LipschitzBound,
+    jacobian_bounds,
+    local_lipschitz,
+    monotonicity,
+    output_bounds,
+)
 from numcore.nn._crown import relax, relax_rows
 from numcore.testing import simulated_gpu
 from tests.naive.nn import lipschitz as naive
 
 METHODS = ("interval", "recurjac", "linear")
-ROUNDED = 1e-11  # bounds are widened by some hundred units in the last place of what they are sums of
+ROUNDED = (
+    1e-11  # bounds are widened by some hundred units in the last place of what they are sums of
+)
 
 
 def network(rng, sizes, bias=0.1):
@@ -28,27 +38,40 @@ def entrywise(lower, upper):
     return np.maximum(-lower, upper).sum(axis=-1).max(axis=-1, initial=0.0)
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
-KINK = [np.array([[1.0, 1], [1, -1]]), np.array([[1.0, -1]])], [np.zeros(2), np.zeros(1)]  # relu(x1 + x2) - relu(x1 - x2)
+KINK = (
+    [np.array([[1.0, 1], [1, -1]]), np.array([[1.0, -1]])],
+    [np.zeros(2), np.zeros(1)],
+)  # relu(x1 + x2) - relu(x1 - x2)
 
 TABLE = [  # sizes, eps, interval, recurjac, linear entrywise, linear joint, sampled
-    ((4, 10, 10, 2), .01, 1.2677, 1.2677, 1.2677, 1.2677, 1.2677), ((4, 10, 10, 2), .1, 1.7658, 1.4267, 1.4267, 1.2677, 1.2677),
-    ((4, 10, 10, 2), .5, 3.6758, 2.4258, 2.2103, 1.8566, 1.4593), ((8, 20, 20, 20, 3), .01, 1.9462, .2774, .2774, .2654, .2654),
-    ((8, 20, 20, 20, 3), .1, 24.5853, 3.3693, 1.9019, 1.7804, .4650), ((8, 20, 20, 20, 3), .5, 49.4299, 49.4299, 20.5886, 20.3389, 1.3435)]
+    ((4, 10, 10, 2), 0.01, 1.2677, 1.2677, 1.2677, 1.2677, 1.2677),
+    ((4, 10, 10, 2), 0.1, 1.7658, 1.4267, 1.4267, 1.2677, 1.2677),
+    ((4, 10, 10, 2), 0.5, 3.6758, 2.4258, 2.2103, 1.8566, 1.4593),
+    ((8, 20, 20, 20, 3), 0.01, 1.9462, 0.2774, 0.2774, 0.2654, 0.2654),
+    ((8, 20, 20, 20, 3), 0.1, 24.5853, 3.3693, 1.9019, 1.7804, 0.4650),
+    ((8, 20, 20, 20, 3), 0.5, 49.4299, 49.4299, 20.5886, 20.3389, 1.3435),
+]
 
 
 @pytest.mark.parametrize("sizes, eps, interval, recurjac, linear, joint, sampled", TABLE)
 def test_table(sizes, eps, interval, recurjac, linear, joint, sampled):
     weights, biases = network(np.random.default_rng(0), sizes)
     x0 = np.linspace(-1, 1, sizes[0])
-    found = [entrywise(*jacobian_bounds(weights, biases, x0, eps, method=method)) for method in METHODS]
+    found = [
+        entrywise(*jacobian_bounds(weights, biases, x0, eps, method=method)) for method in METHODS
+    ]
     bound = local_lipschitz(weights, biases, x0, eps, n_lower_samples=20_000, rng=0)
-    np.testing.assert_allclose([*found, bound.upper], [interval, recurjac, linear, joint], rtol=0, atol=5.1e-5)  # four digits
+    np.testing.assert_allclose(
+        [*found, bound.upper], [interval, recurjac, linear, joint], rtol=0, atol=5.1e-5
+    )  # four digits
     assert 0.97 * sampled <= bound.lower <= bound.upper  # other points were sampled
 
 
-@pytest.mark.parametrize("sizes, product", [((4, 10, 10, 2), 19.6117), ((8, 20, 20, 20, 3), 277.094)])
+@pytest.mark.parametrize(
+    "sizes, product", [((4, 10, 10, 2), 19.6117), ((8, 20, 20, 20, 3), 277.094)]
+)
 def test_far_below_the_product_of_norms(sizes, product):
     weights, biases = network(np.random.default_rng(0), sizes)
     assert np.prod([abs(w).sum(axis=1).max() for w in weights]) == pytest.approx(product, rel=1e-5)
@@ -60,7 +83,9 @@ def test_kink():
     np.testing.assert_allclose([lower[0], upper[0]], [[-1, 0], [1, 2]], atol=ROUNDED)
     bound = local_lipschitz(*KINK, np.zeros(2), 1.0, rng=0)
     assert isinstance(bound, LipschitzBound) and not bound.converged and bound.n_domains == 1
-    np.testing.assert_allclose([bound.upper, bound.lower, bound.gap, entrywise(lower, upper)], [3, 2, 1, 3], atol=ROUNDED)
+    np.testing.assert_allclose(
+        [bound.upper, bound.lower, bound.gap, entrywise(lower, upper)], [3, 2, 1, 3], atol=ROUNDED
+    )
     bound = local_lipschitz(*KINK, np.zeros(2), 1.0, branch_and_bound=True, rng=0)
     np.testing.assert_allclose([bound.upper, bound.lower], 2, atol=ROUNDED)
     assert bound.n_domains <= 4 and bound.converged is True
@@ -70,7 +95,9 @@ def test_away_from_the_kink():
     for method in METHODS:
         bound = local_lipschitz(*KINK, np.array([2.0, 0]), 0.5, method=method)
         np.testing.assert_allclose([bound.upper, bound.lower], 2, atol=ROUNDED)
-        np.testing.assert_allclose([bound.jacobian_lower[0], bound.jacobian_upper[0]], [[0, 2], [0, 2]], atol=ROUNDED)
+        np.testing.assert_allclose(
+            [bound.jacobian_lower[0], bound.jacobian_upper[0]], [[0, 2], [0, 2]], atol=ROUNDED
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -81,7 +108,9 @@ def test_at_a_point_the_gradient(method):
         x0 = rng.normal(size=sizes[0])
         y, jacobian = naive.evaluate(weights, biases, x0)
         bound = local_lipschitz(weights, biases, x0, 0.0, method=method)
-        np.testing.assert_allclose([bound.upper, bound.lower], abs(jacobian).sum(axis=1).max(), rtol=1e-10)
+        np.testing.assert_allclose(
+            [bound.upper, bound.lower], abs(jacobian).sum(axis=1).max(), rtol=1e-10
+        )
         np.testing.assert_allclose(bound.jacobian_upper, jacobian, atol=1e-10)
         np.testing.assert_allclose(output_bounds(weights, biases, x0, 0.0), [y, y], atol=1e-10)
 
@@ -89,19 +118,27 @@ def test_at_a_point_the_gradient(method):
 def test_one_layer():
     weights, biases = network(np.random.default_rng(2), (5, 3))
     bound = local_lipschitz(weights, biases, np.ones(5), 2.0)
-    assert bound.upper == pytest.approx(abs(weights[0]).sum(axis=1).max(), rel=1e-12) and bound.converged
+    assert (
+        bound.upper == pytest.approx(abs(weights[0]).sum(axis=1).max(), rel=1e-12)
+        and bound.converged
+    )
     np.testing.assert_allclose(bound.jacobian_lower, weights[0], rtol=1e-12)
 
 
 def test_slopes_at_exactly_zero():
     """Both slopes of |x| and everything between, at x = 0."""
-    weights, biases = [np.array([[1.0], [-1.0]]), np.array([[1.0, 1.0]])], [np.zeros(2), np.zeros(1)]
+    weights, biases = (
+        [np.array([[1.0], [-1.0]]), np.array([[1.0, 1.0]])],
+        [np.zeros(2), np.zeros(1)],
+    )
     for method in METHODS:
         lower, upper = jacobian_bounds(weights, biases, np.zeros(1), 0.0, method=method)
         assert lower[0, 0] <= -1 and upper[0, 0] >= 1
     assert monotonicity(weights, biases, np.zeros(1), 0.0)[0, 0] == 0
     for shift, slope in ((1e-3, 1), (-1e-3, -1)):
-        np.testing.assert_allclose(jacobian_bounds(weights, biases, np.array([shift]), 0.0), slope, atol=ROUNDED)
+        np.testing.assert_allclose(
+            jacobian_bounds(weights, biases, np.array([shift]), 0.0), slope, atol=ROUNDED
+        )
 
 
 def test_a_sum_of_one_is_bounded_by_its_entries_where_that_is_better():
@@ -113,20 +150,28 @@ def test_a_sum_of_one_is_bounded_by_its_entries_where_that_is_better():
         assert bound.upper <= entrywise(bound.jacobian_lower, bound.jacobian_upper) * (1 + 1e-12)
 
 
-# --- soundness ---------------------------------------------------------------------------------------------------------------------
+# --- soundness ------------------------------------------------------------------------------------
 
 
 def check_sound(rng, networks):
-    """Random small networks, three boxes each: bounds hold at sampled points and corners, and are ordered."""
+    """Random small networks, three boxes each: bounds hold at sampled points and corners, and are
+    ordered."""
     for _ in range(networks):
         sizes = rng.integers(1, 7, rng.integers(2, 6))
         weights, biases = network(rng, sizes, bias=rng.choice([0, 0.1, 1]))
         x0 = rng.normal(size=(3, sizes[0])) * rng.choice([0, 1])
         eps = rng.choice([0, 0.01, 0.3, 2]) * rng.choice([np.ones(sizes[0]), rng.random(sizes[0])])
-        points = [x0, *(x0 + eps * rng.uniform(-1, 1, x0.shape) for _ in range(12)),
-                  *(x0 + eps * rng.choice([-1, 1], x0.shape) for _ in range(6))]
-        seen = [[naive.evaluate(weights, biases, x) for x in box] for box in np.swapaxes(points, 0, 1)]
-        y, jacobian = (np.array([[point[part] for point in box] for box in seen]) for part in (0, 1))
+        points = [
+            x0,
+            *(x0 + eps * rng.uniform(-1, 1, x0.shape) for _ in range(12)),
+            *(x0 + eps * rng.choice([-1, 1], x0.shape) for _ in range(6)),
+        ]
+        seen = [
+            [naive.evaluate(weights, biases, x) for x in box] for box in np.swapaxes(points, 0, 1)
+        ]
+        y, jacobian = (
+            np.array([[point[part] for point in box] for box in seen]) for part in (0, 1)
+        )
         for method in ("interval", "crown"):
             lower, upper = output_bounds(weights, biases, x0, eps, method=method)
             assert (lower[:, None] <= y).all() and (y <= upper[:, None]).all()
@@ -137,7 +182,11 @@ def check_sound(rng, networks):
             assert (entrywise(lower, upper) <= looser + ROUNDED).all()
             looser = entrywise(lower, upper)
         bound = local_lipschitz(weights, biases, x0, eps, n_lower_samples=10, rng=rng)
-        assert (largest <= bound.upper).all() and (bound.lower <= bound.upper).all() and (bound.upper <= looser + ROUNDED).all()
+        assert (
+            (largest <= bound.upper).all()
+            and (bound.lower <= bound.upper).all()
+            and (bound.upper <= looser + ROUNDED).all()
+        )
         yield weights, biases, x0, eps, largest, bound
 
 
@@ -153,7 +202,17 @@ def test_bounds_contain_what_is_sampled_for_long():
 @pytest.mark.parametrize("method", METHODS)
 def test_splitting_is_sound_and_never_looser(method):
     for weights, biases, x0, eps, largest, bound in check_sound(np.random.default_rng(6), 30):
-        split = local_lipschitz(weights, biases, x0, eps, method=method, branch_and_bound=True, max_domains=20, n_lower_samples=10, rng=0)
+        split = local_lipschitz(
+            weights,
+            biases,
+            x0,
+            eps,
+            method=method,
+            branch_and_bound=True,
+            max_domains=20,
+            n_lower_samples=10,
+            rng=0,
+        )
         assert (largest <= split.upper).all()
         if method == "linear":
             assert (split.upper <= bound.upper + ROUNDED).all()
@@ -178,30 +237,58 @@ def test_rounding_errors_are_allowed_for():
     for dtype in (np.float32, np.float64):
         for _ in range(60):
             weights, biases = network(rng, rng.integers(1, 6, 4))
-            weights = [np.concatenate([w, -w * (1 + 1e-15)]).astype(dtype) for w in weights[:-1]] + [weights[-1]]
-            weights = [weights[0], *(np.concatenate([w, w * (1 - 1e-14)], axis=1).astype(dtype) for w in weights[1:])]
+            weights = [
+                np.concatenate([w, -w * (1 + 1e-15)]).astype(dtype) for w in weights[:-1]
+            ] + [weights[-1]]
+            weights = [
+                weights[0],
+                *(np.concatenate([w, w * (1 - 1e-14)], axis=1).astype(dtype) for w in weights[1:]),
+            ]
             biases = [*(np.tile(b, 2).astype(dtype) for b in biases[:-1]), biases[-1].astype(dtype)]
             x0 = rng.normal(size=weights[0].shape[1]).astype(dtype)
             y, jacobian = naive.exactly(weights, biases, x0.tolist())
-            for (lower, upper), exact in ((output_bounds(weights, biases, x0, 0.0), y), *zip(
-                    zip(*jacobian_bounds(weights, biases, x0, 0.0), strict=True), jacobian, strict=True)):
+            for (lower, upper), exact in (
+                (output_bounds(weights, biases, x0, 0.0), y),
+                *zip(
+                    zip(*jacobian_bounds(weights, biases, x0, 0.0), strict=True),
+                    jacobian,
+                    strict=True,
+                ),
+            ):
                 assert lower.dtype == dtype
-                assert all(a <= e <= b for a, e, b in zip(lower.tolist(), exact, upper.tolist(), strict=True))
+                assert all(
+                    a <= e <= b
+                    for a, e, b in zip(lower.tolist(), exact, upper.tolist(), strict=True)
+                )
 
 
 def test_float32_bounds_enclose_those_of_float64():
     weights, biases = network(np.random.default_rng(9), (6, 12, 12, 3))
-    narrow = [w.astype(np.float32) for w in weights], [b.astype(np.float32) for b in biases], np.ones(6, np.float32), 0.25
-    wide = [w.astype(float) for w in narrow[0]], [b.astype(float) for b in narrow[1]], np.ones(6), 0.25
+    narrow = (
+        [w.astype(np.float32) for w in weights],
+        [b.astype(np.float32) for b in biases],
+        np.ones(6, np.float32),
+        0.25,
+    )
+    wide = (
+        [w.astype(float) for w in narrow[0]],
+        [b.astype(float) for b in narrow[1]],
+        np.ones(6),
+        0.25,
+    )
     for routine in (output_bounds, jacobian_bounds):
         (lower, upper), (low, high) = routine(*narrow), routine(*wide)
         assert (lower <= low).all() and (upper >= high).all() and lower.dtype == np.float32
     bound, other = local_lipschitz(*narrow, rng=0), local_lipschitz(*wide, rng=0)
-    assert bound.upper.dtype == np.float32 and bound.upper >= other.upper and bound.lower <= other.lower
+    assert (
+        bound.upper.dtype == np.float32
+        and bound.upper >= other.upper
+        and bound.lower <= other.lower
+    )
     assert bound.upper == pytest.approx(other.upper, rel=1e-6)
 
 
-# --- properties --------------------------------------------------------------------------------------------------------------------
+# --- properties -----------------------------------------------------------------------------------
 
 
 def test_scaling_the_last_layer_scales_the_bound():
@@ -209,7 +296,9 @@ def test_scaling_the_last_layer_scales_the_bound():
     once = local_lipschitz(weights, biases, np.zeros(4), 0.2, rng=0)
     for s in (-3.0, 0.25, 0.0):
         other = local_lipschitz([*weights[:-1], s * weights[-1]], biases, np.zeros(4), 0.2, rng=0)
-        np.testing.assert_allclose([other.upper, other.lower], [abs(s) * once.upper, abs(s) * once.lower], rtol=1e-11)
+        np.testing.assert_allclose(
+            [other.upper, other.lower], [abs(s) * once.upper, abs(s) * once.lower], rtol=1e-11
+        )
 
 
 def test_larger_boxes_have_larger_bounds():
@@ -218,7 +307,10 @@ def test_larger_boxes_have_larger_bounds():
         weights, biases = network(rng, (4, 8, 8, 2))
         x0 = rng.normal(size=4)
         for method in METHODS:
-            bounds = [local_lipschitz(weights, biases, x0, eps, method=method, n_lower_samples=0).upper for eps in (0, .02, .1, .5, 1, 3)]
+            bounds = [
+                local_lipschitz(weights, biases, x0, eps, method=method, n_lower_samples=0).upper
+                for eps in (0, 0.02, 0.1, 0.5, 1, 3)
+            ]
             assert all(b >= a * (1 - 1e-6) for a, b in itertools.pairwise(bounds))
 
 
@@ -226,15 +318,35 @@ def test_boxes_do_not_depend_on_each_other():
     rng = np.random.default_rng(12)
     weights, biases = network(rng, (4, 8, 8, 2))
     x0, eps = rng.normal(size=(2, 3, 4)), rng.random((3, 1))
-    bound = local_lipschitz(weights, biases, x0, eps, branch_and_bound=True, max_domains=10, n_lower_samples=50, rng=0)
-    assert bound.upper.shape == bound.n_domains.shape == bound.converged.shape == (2, 3) and bound.jacobian_lower.shape == (2, 3, 2, 4)
+    bound = local_lipschitz(
+        weights, biases, x0, eps, branch_and_bound=True, max_domains=10, n_lower_samples=50, rng=0
+    )
+    assert bound.upper.shape == bound.n_domains.shape == bound.converged.shape == (
+        2,
+        3,
+    ) and bound.jacobian_lower.shape == (2, 3, 2, 4)
     layers = output_bounds(weights, biases, x0, eps, return_layers=True)[2]
     for i, j in np.ndindex(2, 3):
         lower, upper = output_bounds(weights, biases, x0[i, j], eps[j])
-        alone = local_lipschitz(weights, biases, x0[i, j], eps[j], branch_and_bound=True, max_domains=10, n_lower_samples=0)
-        np.testing.assert_allclose([lower, upper], [part[i, j] for part in output_bounds(weights, biases, x0, eps)], rtol=1e-10)
+        alone = local_lipschitz(
+            weights,
+            biases,
+            x0[i, j],
+            eps[j],
+            branch_and_bound=True,
+            max_domains=10,
+            n_lower_samples=0,
+        )
+        np.testing.assert_allclose(
+            [lower, upper],
+            [part[i, j] for part in output_bounds(weights, biases, x0, eps)],
+            rtol=1e-10,
+        )
         np.testing.assert_allclose(bound.jacobian_upper[i, j], alone.jacobian_upper, atol=ROUNDED)
-        assert bound.upper[i, j] <= local_lipschitz(weights, biases, x0[i, j], eps[j], n_lower_samples=0).upper + ROUNDED
+        assert (
+            bound.upper[i, j]
+            <= local_lipschitz(weights, biases, x0[i, j], eps[j], n_lower_samples=0).upper + ROUNDED
+        )
         assert layers[0][0].shape == (2, 3, 8)
     assert len(layers) == 2
 
@@ -244,7 +356,9 @@ def test_layers_bound_what_enters_the_relus():
     lower, upper, layers = output_bounds(weights, biases, np.zeros(3), 0.3, return_layers=True)
     first = abs(weights[0]).sum(axis=1) * 0.3
     np.testing.assert_allclose(layers[0], [biases[0] - first, biases[0] + first], rtol=1e-12)
-    np.testing.assert_allclose(layers[1], output_bounds(weights[:2], biases[:2], np.zeros(3), 0.3), rtol=1e-12)
+    np.testing.assert_allclose(
+        layers[1], output_bounds(weights[:2], biases[:2], np.zeros(3), 0.3), rtol=1e-12
+    )
 
 
 def test_combinations_of_outputs():
@@ -253,22 +367,29 @@ def test_combinations_of_outputs():
     c = rng.normal(size=(2, 3))
     combined = [weights[0], c @ weights[1]], [biases[0], c @ biases[1]]
     for method in METHODS:
-        np.testing.assert_allclose(jacobian_bounds(weights, biases, np.ones(4), 0.5, c=c, method=method),
-                                   jacobian_bounds(*combined, np.ones(4), 0.5, method=method), atol=ROUNDED)
+        np.testing.assert_allclose(
+            jacobian_bounds(weights, biases, np.ones(4), 0.5, c=c, method=method),
+            jacobian_bounds(*combined, np.ones(4), 0.5, method=method),
+            atol=ROUNDED,
+        )
     options = {"branch_and_bound": True, "rng": 0}
     assert local_lipschitz(weights, biases, np.ones(4), 0.5, c=c, **options).upper == pytest.approx(
-        local_lipschitz(*combined, np.ones(4), 0.5, **options).upper, rel=1e-10)
+        local_lipschitz(*combined, np.ones(4), 0.5, **options).upper, rel=1e-10
+    )
 
 
 def test_monotone_network():
-    """Positive weights give outputs that rise in every input, whatever is rounded; turning an input turns its sign."""
+    """Positive weights give outputs that rise in every input, whatever is rounded; turning an input
+    turns its sign."""
     weights, biases = network(np.random.default_rng(15), (5, 20, 20, 3))
     weights = [abs(w) for w in weights]
     assert (monotonicity(weights, biases, np.zeros(5), 1.0) == 1).all()
     weights[0] = weights[0] * np.array([1, -1, 1, -1, 0])
     signs = monotonicity(weights, biases, np.zeros((2, 5)), 1.0)
     assert signs.dtype == np.int8 and (signs == [1, -1, 1, -1, 0]).all()
-    np.testing.assert_array_equal(monotonicity(weights, biases, np.zeros(5), 1.0, features=[3, 0]), signs[0][:, [3, 0]])
+    np.testing.assert_array_equal(
+        monotonicity(weights, biases, np.zeros(5), 1.0, features=[3, 0]), signs[0][:, [3, 0]]
+    )
     assert monotonicity(weights, biases, np.zeros(5), 1.0, features=[]).shape == (3, 0)
 
 
@@ -285,23 +406,50 @@ def test_certified_signs_agree_with_sampled_ones():
     assert certain > 100
 
 
-# --- splitting ---------------------------------------------------------------------------------------------------------------------
+# --- splitting ------------------------------------------------------------------------------------
 
 
 def test_more_parts_give_tighter_bounds():
     weights, biases = network(np.random.default_rng(0), (8, 20, 20, 20, 3))
     x0, calls = np.linspace(-1, 1, 8), []
-    bounds = [local_lipschitz(weights, biases, x0, 0.1, branch_and_bound=True, max_domains=n, batch_size=7, n_lower_samples=100, rng=0)
-              for n in (1, 2, 20, 100)]
+    bounds = [
+        local_lipschitz(
+            weights,
+            biases,
+            x0,
+            0.1,
+            branch_and_bound=True,
+            max_domains=n,
+            batch_size=7,
+            n_lower_samples=100,
+            rng=0,
+        )
+        for n in (1, 2, 20, 100)
+    ]
     uppers = [bound.upper for bound in bounds]
     assert [bound.n_domains for bound in bounds] == [1, 2, 20, 100]
     assert uppers[0] >= uppers[1] >= uppers[2] > uppers[3]
     assert uppers[0] == pytest.approx(1.7804, abs=1e-4)
-    stopped = local_lipschitz(weights, biases, x0, 0.1, branch_and_bound=True, n_lower_samples=100, rng=0, batch_size=5,
-                              callback=lambda *state: calls.append(state) or len(calls) == 3)
-    assert len(calls) == 3 and stopped.n_domains == calls[-1][2] == 14  # 3 outputs first, then 5 and 5
+    stopped = local_lipschitz(
+        weights,
+        biases,
+        x0,
+        0.1,
+        branch_and_bound=True,
+        n_lower_samples=100,
+        rng=0,
+        batch_size=5,
+        callback=lambda *state: calls.append(state) or len(calls) == 3,
+    )
+    assert (
+        len(calls) == 3 and stopped.n_domains == calls[-1][2] == 14
+    )  # 3 outputs first, then 5 and 5
     uppers, lowers, _ = zip(*calls, strict=True)
-    assert list(uppers) == sorted(uppers, reverse=True) and stopped.upper == uppers[-1] and set(lowers) == {stopped.lower}
+    assert (
+        list(uppers) == sorted(uppers, reverse=True)
+        and stopped.upper == uppers[-1]
+        and set(lowers) == {stopped.lower}
+    )
 
 
 def test_interruption_returns_what_holds():
@@ -309,7 +457,15 @@ def test_interruption_returns_what_holds():
         raise KeyboardInterrupt
 
     weights, biases = network(np.random.default_rng(0), (4, 10, 10, 2))
-    bound = local_lipschitz(weights, biases, np.linspace(-1, 1, 4), 0.5, branch_and_bound=True, rng=0, callback=interrupt)
+    bound = local_lipschitz(
+        weights,
+        biases,
+        np.linspace(-1, 1, 4),
+        0.5,
+        branch_and_bound=True,
+        rng=0,
+        callback=interrupt,
+    )
     assert 1.4 < bound.lower <= bound.upper <= 1.8567 and not bound.converged
 
 
@@ -324,10 +480,14 @@ def test_tolerance_ends_the_search():
     assert bound.n_domains == 1 and bound.converged
 
 
-# --- convolutions ------------------------------------------------------------------------------------------------------------------
+# --- convolutions ---------------------------------------------------------------------------------
 
-CONVOLUTIONS = [((3, 2, 3, 3), 1, 1, (2, 5, 4)), ((2, 3, 2, 3), (2, 1), (0, 2), (3, 6, 5)), ((1, 1, 1, 1), 3, 0, (1, 4, 4)),
-                ((2, 1, 3, 2), 2, (1, 0), (1, 6, 7))]
+CONVOLUTIONS = [
+    ((3, 2, 3, 3), 1, 1, (2, 5, 4)),
+    ((2, 3, 2, 3), (2, 1), (0, 2), (3, 6, 5)),
+    ((1, 1, 1, 1), 3, 0, (1, 4, 4)),
+    ((2, 1, 3, 2), 2, (1, 0), (1, 6, 7)),
+]
 
 
 @pytest.mark.parametrize("shape, stride, padding, image", CONVOLUTIONS)
@@ -339,30 +499,46 @@ def test_convolution_and_its_adjoint(shape, stride, padding, image):
     expected = np.array([naive.conv2d(row.reshape(image), operator.weight, *pair) for row in x])
     assert expected.shape[1:] == operator.output_shape
     np.testing.assert_allclose(operator.apply(x), expected.reshape(3, -1), atol=1e-13)
-    np.testing.assert_allclose(np.vdot(operator.apply(x), y), np.vdot(x, operator.adjoint(y)), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.vdot(operator.apply(x), y), np.vdot(x, operator.adjoint(y)), rtol=1e-12
+    )
 
 
 def _convolutional(rng, dtype=np.float64):
     first = Conv2d(rng.normal(size=(3, 2, 3, 3)).astype(dtype) / 4, 2, 1, (2, 6, 5))
     second = Conv2d(rng.normal(size=(2, 3, 2, 2)).astype(dtype) / 3, 1, 0, first.output_shape)
     last = rng.normal(size=(3, second.shape[0])).astype(dtype)
-    return [first, second, last], [rng.normal(size=n).astype(dtype) / 4 for n in (3, second.shape[0], 3)]
+    return [first, second, last], [
+        rng.normal(size=n).astype(dtype) / 4 for n in (3, second.shape[0], 3)
+    ]
 
 
 def test_a_convolution_is_its_matrix():
     rng = np.random.default_rng(18)
     weights, biases = _convolutional(rng)
-    dense = [w if isinstance(w, np.ndarray) else w.apply(np.eye(w.shape[1])).T.copy() for w in weights]
+    dense = [
+        w if isinstance(w, np.ndarray) else w.apply(np.eye(w.shape[1])).T.copy() for w in weights
+    ]
     flat = [np.repeat(biases[0], dense[0].shape[0] // 3), *biases[1:]]
     x0 = rng.normal(size=60)
     for method in METHODS:
-        np.testing.assert_allclose(jacobian_bounds(weights, biases, x0, 0.05, method=method),
-                                   jacobian_bounds(dense, flat, x0, 0.05, method=method), atol=ROUNDED)
-    np.testing.assert_allclose(output_bounds(weights, biases, x0, 0.05), output_bounds(dense, flat, x0, 0.05), atol=ROUNDED)
+        np.testing.assert_allclose(
+            jacobian_bounds(weights, biases, x0, 0.05, method=method),
+            jacobian_bounds(dense, flat, x0, 0.05, method=method),
+            atol=ROUNDED,
+        )
+    np.testing.assert_allclose(
+        output_bounds(weights, biases, x0, 0.05), output_bounds(dense, flat, x0, 0.05), atol=ROUNDED
+    )
     options = {"branch_and_bound": True, "max_domains": 8, "n_lower_samples": 50, "rng": 0}
-    ours, theirs = local_lipschitz(weights, biases, x0, 0.05, **options), local_lipschitz(dense, flat, x0, 0.05, **options)
+    ours, theirs = (
+        local_lipschitz(weights, biases, x0, 0.05, **options),
+        local_lipschitz(dense, flat, x0, 0.05, **options),
+    )
     np.testing.assert_allclose([ours.upper, ours.lower], [theirs.upper, theirs.lower], rtol=1e-9)
-    np.testing.assert_array_equal(monotonicity(weights, biases, x0, 0.01), monotonicity(dense, flat, x0, 0.01))
+    np.testing.assert_array_equal(
+        monotonicity(weights, biases, x0, 0.01), monotonicity(dense, flat, x0, 0.01)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -373,8 +549,13 @@ def test_everything_on_the_simulated_gpu(dtype):
     tolerance = 1e-6 if dtype == np.float32 else ROUNDED
     expected = local_lipschitz(weights, biases, x0, 0.05, **options)
     with simulated_gpu() as xp:
-        there = [xp.asarray(w) if isinstance(w, np.ndarray) else w.like(xp.asarray(w.weight)) for w in weights]
-        found = local_lipschitz(there, [xp.asarray(b) for b in biases], xp.asarray(x0), 0.05, **options)
+        there = [
+            xp.asarray(w) if isinstance(w, np.ndarray) else w.like(xp.asarray(w.weight))
+            for w in weights
+        ]
+        found = local_lipschitz(
+            there, [xp.asarray(b) for b in biases], xp.asarray(x0), 0.05, **options
+        )
         one = there[0].apply(xp.asarray(x0)).get()
         with pytest.raises(TypeError, match=r"weights\[0\] on simulated GPU"):
             local_lipschitz(there, biases, x0, 0.05)
@@ -393,7 +574,7 @@ def test_read_only_weights_stay_as_they_are():
     assert all((a == b).all() for a, b in zip(arrays, before, strict=True))
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 40])
@@ -404,8 +585,12 @@ def test_relaxation_is_the_largest_value_between_the_lines(n):
     relax_rows(w, *lines, 0, a, c)
     rows = np.stack([np.concatenate([w, -w])] * 2)
     su, sl, tu, tl = (line[:, None] for line in lines)
-    np.testing.assert_allclose(a.reshape(2, 6, n), np.where(rows > 0, rows * su, rows * sl), rtol=1e-14)
-    np.testing.assert_allclose(c.reshape(2, 6), np.where(rows > 0, rows * tu, rows * tl).sum(axis=-1), atol=1e-13)
+    np.testing.assert_allclose(
+        a.reshape(2, 6, n), np.where(rows > 0, rows * su, rows * sl), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        c.reshape(2, 6), np.where(rows > 0, rows * tu, rows * tl).sum(axis=-1), atol=1e-13
+    )
     again, constant = rows.reshape(12, n).copy(), np.ones(12)
     relax(again, constant, w[:0], *lines, 0)
     np.testing.assert_array_equal(again, a)
@@ -422,11 +607,14 @@ def test_relaxation_keeps_nan():
     assert np.isnan(a[0, 0]) and np.isnan(c[0])
 
 
-# --- limits ------------------------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def test_overflow_says_nothing_false():
-    weights, biases = [np.full((2, 2), 1e200), np.full((2, 2), 1e200), np.ones((1, 2))], [np.zeros(2), np.zeros(2), np.zeros(1)]
+    weights, biases = (
+        [np.full((2, 2), 1e200), np.full((2, 2), 1e200), np.ones((1, 2))],
+        [np.zeros(2), np.zeros(2), np.zeros(1)],
+    )
     lower, upper = output_bounds(weights, biases, np.ones(2), 0.5)
     assert lower[0] <= np.finfo(float).max and upper[0] == np.inf
     lower, upper = jacobian_bounds(weights, biases, np.ones(2), 2.0)
@@ -444,16 +632,28 @@ def test_layers_without_neurons(sizes):
         np.testing.assert_allclose(lower, upper, atol=ROUNDED)
     for method in METHODS:
         bound = local_lipschitz(weights, biases, x0, 0.5, method=method, branch_and_bound=True)
-        assert bound.jacobian_lower.shape == (2, sizes[-1], sizes[0]) and (bound.upper == 0).all() and bound.converged.all()
+        assert (
+            bound.jacobian_lower.shape == (2, sizes[-1], sizes[0])
+            and (bound.upper == 0).all()
+            and bound.converged.all()
+        )
 
 
 def test_memory():
-    """All rows of the last relaxation at once would be 15,680 × 256 numbers, twice: 64 MB; more outputs need no more."""
+    """All rows of the last relaxation at once would be 15,680 × 256 numbers, twice: 64 MB; more
+    outputs need no more."""
     weights, biases = network(np.random.default_rng(0), (784, 256, 256, 256, 10))
     tracemalloc.start()
     try:
         for c in (None, np.eye(10)[np.arange(40) % 10]):
-            local_lipschitz(weights, biases, np.random.default_rng(1).random(784), 0.01, c=c, n_lower_samples=100)
+            local_lipschitz(
+                weights,
+                biases,
+                np.random.default_rng(1).random(784),
+                0.01,
+                c=c,
+                n_lower_samples=100,
+            )
         assert tracemalloc.get_traced_memory()[1] < 64e6
     finally:
         tracemalloc.stop()
@@ -476,67 +676,176 @@ def test_same_bits_at_any_number_of_threads():
     try:
         for n in (1, 2, 5):
             numcore.set_num_threads(n)
-            found.append(local_lipschitz(weights, biases, np.linspace(0, 1, 60), 0.05, branch_and_bound=True, max_domains=30, rng=0))
+            found.append(
+                local_lipschitz(
+                    weights,
+                    biases,
+                    np.linspace(0, 1, 60),
+                    0.05,
+                    branch_and_bound=True,
+                    max_domains=30,
+                    rng=0,
+                )
+            )
     finally:
         numcore.set_num_threads(before)
     for other in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zeros(2)
 
 
-@pytest.mark.parametrize("error, match, call", [
-    (ValueError, r"weights\[1\] must take the 3 outputs of the layer before it", lambda: output_bounds([W[0], np.ones((1, 4))], B, X, 1)),
-    (ValueError, "weights must hold at least 1 layer", lambda: output_bounds([], [], X, 1)),
-    (ValueError, "biases must hold 2 arrays, as many as weights", lambda: output_bounds(W, B[:1], X, 1)),
-    (ValueError, r"biases\[0\] must have shape \(3,\)", lambda: output_bounds(W, [np.zeros(2), B[1]], X, 1)),
-    (ValueError, r"weights\[0\] must have shape \(n_out, n_in\)", lambda: output_bounds([np.ones(3)], B[:1], X, 1)),
-    (ValueError, r"x0 must have shape \(..., 2\)", lambda: output_bounds(W, B, np.zeros(3), 1)),
-    (ValueError, r"x0 must have shape", lambda: output_bounds(W, B, np.float64(0), 1)),
-    (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, -1)),
-    (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, np.nan)),
-    (ValueError, "eps must be >= 0", lambda: jacobian_bounds(W, B, X, np.array([1.0, -1]))),
-    (ValueError, r"eps must broadcast to the shape \(2,\)", lambda: jacobian_bounds(W, B, X, np.ones(3))),
-    (ValueError, r"eps must broadcast to the shape \(2,\)", lambda: jacobian_bounds(W, B, X, np.ones((1, 2)))),
-    (ValueError, "eps must be finite", lambda: jacobian_bounds(W, B, X, np.array([1.0, np.inf]))),
-    (ValueError, r"weights\[1\] must be finite", lambda: jacobian_bounds([W[0], np.full((1, 3), np.inf)], B, X, 1)),
-    (ValueError, r"biases\[1\] must be finite", lambda: jacobian_bounds(W, [B[0], np.array([np.nan])], X, 1)),
-    (ValueError, "x0 must be finite", lambda: jacobian_bounds(W, B, X + np.nan, 1)),
-    (ValueError, r"c must have shape \(q, 1\)", lambda: jacobian_bounds(W, B, X, 1, c=np.ones((1, 2)))),
-    (ValueError, "method must be one of interval, recurjac, linear", lambda: jacobian_bounds(W, B, X, 1, method="crown")),
-    (ValueError, "method must be one of interval, crown", lambda: output_bounds(W, B, X, 1, method="linear")),
-    (ValueError, "1 <= max_domains", lambda: local_lipschitz(W, B, X, 1, max_domains=0)),
-    (ValueError, "1 <= batch_size", lambda: local_lipschitz(W, B, X, 1, batch_size=0)),
-    (ValueError, "0 <= n_lower_samples", lambda: local_lipschitz(W, B, X, 1, n_lower_samples=-1)),
-    (ValueError, "tol >= 0", lambda: local_lipschitz(W, B, X, 1, tol=-1.0)),
-    (ValueError, "features must satisfy 0 <= feature < 2", lambda: monotonicity(W, B, X, 1, features=[2])),
-    (ValueError, "features must have one dimension", lambda: monotonicity(W, B, X, 1, features=[[0]])),
-    (TypeError, "features must be integers", lambda: monotonicity(W, B, X, 1, features=[0.5])),
-    (TypeError, "features must be a sequence", lambda: monotonicity(W, B, X, 1, features=1)),
-    (TypeError, "weights must be a list", lambda: output_bounds(np.ones((2, 2, 2)), B, X, 1)),
-    (TypeError, "biases must be a list", lambda: output_bounds(W, None, X, 1)),
-    (TypeError, r"weights\[0\] must be a NumPy", lambda: output_bounds([None, W[1]], B, X, 1)),
-    (TypeError, r"weights\[0\] must have dtype float32 or float64", lambda: output_bounds([W[0].astype(int), W[1]], B, X, 1)),
-    (TypeError, "arguments must have one dtype", lambda: output_bounds([W[0].astype(np.float32), W[1]], B, X, 1)),
-    (TypeError, "x0 must have dtype", lambda: output_bounds(W, B, [0, 0], 1)),
-    (TypeError, "eps must be a number", lambda: output_bounds(W, B, X, None)),
-    (TypeError, "eps must be", lambda: output_bounds(W, B, X, "wide")),
-    (TypeError, "max_domains must be an integer", lambda: local_lipschitz(W, B, X, 1, max_domains=2.5)),
-    (TypeError, "tol must be a number", lambda: local_lipschitz(W, B, X, 1, tol="small")),
-    (TypeError, "branch_and_bound must be True or False", lambda: local_lipschitz(W, B, X, 1, branch_and_bound=1)),
-    (TypeError, "callback must be callable", lambda: local_lipschitz(W, B, X, 1, callback=3)),
-    (ValueError, "weight must have shape", lambda: Conv2d(np.ones((3, 3)), 1, 0, (1, 3, 3))),
-    (ValueError, "input_shape must have the 2 channels", lambda: Conv2d(np.ones((1, 2, 3, 3)), 1, 0, (1, 3, 3))),
-    (ValueError, "weight must be no larger than the padded image", lambda: Conv2d(np.ones((1, 1, 5, 3)), 1, 0, (1, 4, 4))),
-    (ValueError, "1 <= stride", lambda: Conv2d(np.ones((1, 1, 1, 1)), 0, 0, (1, 4, 4))),
-    (ValueError, "0 <= padding", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, -1, (1, 4, 4))),
-    (TypeError, "input_shape must be 3 integers", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, 0, 5)),
-    (TypeError, "stride must be an integer", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1.5, 0, (1, 4, 4))),
-    (TypeError, "weight must have dtype", lambda: Conv2d(np.ones((1, 1, 1, 1), int), 1, 0, (1, 4, 4))),
-])
+@pytest.mark.parametrize(
+    "error, match, call",
+    [
+        (
+            ValueError,
+            r"weights\[1\] must take the 3 outputs of the layer before it",
+            lambda: output_bounds([W[0], np.ones((1, 4))], B, X, 1),
+        ),
+        (ValueError, "weights must hold at least 1 layer", lambda: output_bounds([], [], X, 1)),
+        (
+            ValueError,
+            "biases must hold 2 arrays, as many as weights",
+            lambda: output_bounds(W, B[:1], X, 1),
+        ),
+        (
+            ValueError,
+            r"biases\[0\] must have shape \(3,\)",
+            lambda: output_bounds(W, [np.zeros(2), B[1]], X, 1),
+        ),
+        (
+            ValueError,
+            r"weights\[0\] must have shape \(n_out, n_in\)",
+            lambda: output_bounds([np.ones(3)], B[:1], X, 1),
+        ),
+        (ValueError, r"x0 must have shape \(..., 2\)", lambda: output_bounds(W, B, np.zeros(3), 1)),
+        (ValueError, r"x0 must have shape", lambda: output_bounds(W, B, np.float64(0), 1)),
+        (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, -1)),
+        (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, np.nan)),
+        (ValueError, "eps must be >= 0", lambda: jacobian_bounds(W, B, X, np.array([1.0, -1]))),
+        (
+            ValueError,
+            r"eps must broadcast to the shape \(2,\)",
+            lambda: jacobian_bounds(W, B, X, np.ones(3)),
+        ),
+        (
+            ValueError,
+            r"eps must broadcast to the shape \(2,\)",
+            lambda: jacobian_bounds(W, B, X, np.ones((1, 2))),
+        ),
+        (
+            ValueError,
+            "eps must be finite",
+            lambda: jacobian_bounds(W, B, X, np.array([1.0, np.inf])),
+        ),
+        (
+            ValueError,
+            r"weights\[1\] must be finite",
+            lambda: jacobian_bounds([W[0], np.full((1, 3), np.inf)], B, X, 1),
+        ),
+        (
+            ValueError,
+            r"biases\[1\] must be finite",
+            lambda: jacobian_bounds(W, [B[0], np.array([np.nan])], X, 1),
+        ),
+        (ValueError, "x0 must be finite", lambda: jacobian_bounds(W, B, X + np.nan, 1)),
+        (
+            ValueError,
+            r"c must have shape \(q, 1\)",
+            lambda: jacobian_bounds(W, B, X, 1, c=np.ones((1, 2))),
+        ),
+        (
+            ValueError,
+            "method must be one of interval, recurjac, linear",
+            lambda: jacobian_bounds(W, B, X, 1, method="crown"),
+        ),
+        (
+            ValueError,
+            "method must be one of interval, crown",
+            lambda: output_bounds(W, B, X, 1, method="linear"),
+        ),
+        (ValueError, "1 <= max_domains", lambda: local_lipschitz(W, B, X, 1, max_domains=0)),
+        (ValueError, "1 <= batch_size", lambda: local_lipschitz(W, B, X, 1, batch_size=0)),
+        (
+            ValueError,
+            "0 <= n_lower_samples",
+            lambda: local_lipschitz(W, B, X, 1, n_lower_samples=-1),
+        ),
+        (ValueError, "tol >= 0", lambda: local_lipschitz(W, B, X, 1, tol=-1.0)),
+        (
+            ValueError,
+            "features must satisfy 0 <= feature < 2",
+            lambda: monotonicity(W, B, X, 1, features=[2]),
+        ),
+        (
+            ValueError,
+            "features must have one dimension",
+            lambda: monotonicity(W, B, X, 1, features=[[0]]),
+        ),
+        (TypeError, "features must be integers", lambda: monotonicity(W, B, X, 1, features=[0.5])),
+        (TypeError, "features must be a sequence", lambda: monotonicity(W, B, X, 1, features=1)),
+        (TypeError, "weights must be a list", lambda: output_bounds(np.ones((2, 2, 2)), B, X, 1)),
+        (TypeError, "biases must be a list", lambda: output_bounds(W, None, X, 1)),
+        (TypeError, r"weights\[0\] must be a NumPy", lambda: output_bounds([None, W[1]], B, X, 1)),
+        (
+            TypeError,
+            r"weights\[0\] must have dtype float32 or float64",
+            lambda: output_bounds([W[0].astype(int), W[1]], B, X, 1),
+        ),
+        (
+            TypeError,
+            "arguments must have one dtype",
+            lambda: output_bounds([W[0].astype(np.float32), W[1]], B, X, 1),
+        ),
+        (TypeError, "x0 must have dtype", lambda: output_bounds(W, B, [0, 0], 1)),
+        (TypeError, "eps must be a number", lambda: output_bounds(W, B, X, None)),
+        (TypeError, "eps must be", lambda: output_bounds(W, B, X, "wide")),
+        (
+            TypeError,
+            "max_domains must be an integer",
+            lambda: local_lipschitz(W, B, X, 1, max_domains=2.5),
+        ),
+        (TypeError, "tol must be a number", lambda: local_lipschitz(W, B, X, 1, tol="small")),
+        (
+            TypeError,
+            "branch_and_bound must be True or False",
+            lambda: local_lipschitz(W, B, X, 1, branch_and_bound=1),
+        ),
+        (TypeError, "callback must be callable", lambda: local_lipschitz(W, B, X, 1, callback=3)),
+        (ValueError, "weight must have shape", lambda: Conv2d(np.ones((3, 3)), 1, 0, (1, 3, 3))),
+        (
+            ValueError,
+            "input_shape must have the 2 channels",
+            lambda: Conv2d(np.ones((1, 2, 3, 3)), 1, 0, (1, 3, 3)),
+        ),
+        (
+            ValueError,
+            "weight must be no larger than the padded image",
+            lambda: Conv2d(np.ones((1, 1, 5, 3)), 1, 0, (1, 4, 4)),
+        ),
+        (ValueError, "1 <= stride", lambda: Conv2d(np.ones((1, 1, 1, 1)), 0, 0, (1, 4, 4))),
+        (ValueError, "0 <= padding", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, -1, (1, 4, 4))),
+        (
+            TypeError,
+            "input_shape must be 3 integers",
+            lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, 0, 5),
+        ),
+        (
+            TypeError,
+            "stride must be an integer",
+            lambda: Conv2d(np.ones((1, 1, 1, 1)), 1.5, 0, (1, 4, 4)),
+        ),
+        (
+            TypeError,
+            "weight must have dtype",
+            lambda: Conv2d(np.ones((1, 1, 1, 1), int), 1, 0, (1, 4, 4)),
+        ),
+    ],
+)
 def test_errors(error, match, call):
     with pytest.raises(error, match=match):
         call()

@@ -1,4 +1,5 @@
-"""Losses: known answers, one number at a time, torch, extremes, vectors in the machine code, bad input."""
+"""Losses: known answers, one number at a time, torch, extremes, vectors in the machine code, bad
+input."""
 
 import math
 import re
@@ -27,11 +28,15 @@ from numcore.testing import simulated_gpu
 from tests.naive.nn import losses as naive
 from tests.nn.assembly import assembly, vector_instructions
 
-PAIRS = {"mse": mse, "huber": huber, "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits}
+PAIRS = {
+    "mse": mse,
+    "huber": huber,
+    "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+}
 EPS = {np.float32: 1.2e-7, np.float64: 2.3e-16}
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_known_cross_entropy():
@@ -43,33 +48,52 @@ def test_known_cross_entropy():
 def test_known_pairs():
     assert mse(np.array([1.0, 2.0]), np.array([1.0, 4.0]))[0] == 2
     assert huber(np.array([3.0]), np.array([0.0]), delta=2.0) == (4.0, np.array([2.0]))
-    assert abs(binary_cross_entropy_with_logits(np.array([0.0]), np.array([1.0]))[0] - math.log(2)) < 1e-16
+    assert (
+        abs(binary_cross_entropy_with_logits(np.array([0.0]), np.array([1.0]))[0] - math.log(2))
+        < 1e-16
+    )
 
 
-# --- softmax cross entropy ---------------------------------------------------------------------------------------------------------
+# --- softmax cross entropy ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("classes", [1, 2, 3, 10, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 100, 300, 1000, 4096, 4097, 9000])
+@pytest.mark.parametrize(
+    "classes",
+    [1, 2, 3, 10, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 100, 300, 1000, 4096, 4097, 9000],
+)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_every_length_of_a_row(dtype, classes, smoothing):
     rng = np.random.default_rng(classes)
     z, labels = (3 * rng.standard_normal((3, classes))).astype(dtype), rng.integers(0, classes, 3)
     losses, grad = softmax_cross_entropy(z, labels, label_smoothing=smoothing, reduction="none")
     soft = np.array([naive.smoothed(label, classes, 0) for label in labels], dtype)
-    soft_losses, soft_grad = softmax_cross_entropy(z, soft, label_smoothing=smoothing, reduction="none")
+    soft_losses, soft_grad = softmax_cross_entropy(
+        z, soft, label_smoothing=smoothing, reduction="none"
+    )
     for i in range(3):
         row, target = z[i].astype(float), naive.smoothed(labels[i], classes, smoothing)
         expected = naive.softmax_cross_entropy(row, target)
         p = np.exp(row - row.max()) / math.fsum(np.exp(row - row.max()))
         for loss, g in ((losses[i], grad[i]), (soft_losses[i], soft_grad[i])):
-            # roundings of the largest |z - max z|, about 20, and of sums of 32 parts whose errors grow like a root
+            # roundings of the largest |z - max z|, about 20, and of sums of 32 parts whose errors
+            # grow like a root
             assert abs(loss - expected) < 60 * EPS[dtype] * max(1, expected)
             np.testing.assert_allclose(g, p - target, rtol=0, atol=10 * EPS[dtype])
 
 
-@pytest.mark.parametrize("options", [{}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.2}, {"ignore_index": 3},
-                                     {"ignore_index": -100, "label_smoothing": 0.1}, {"ignore_index": -100, "reduction": "none"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"reduction": "sum"},
+        {"reduction": "none"},
+        {"label_smoothing": 0.2},
+        {"ignore_index": 3},
+        {"ignore_index": -100, "label_smoothing": 0.1},
+        {"ignore_index": -100, "reduction": "none"},
+    ],
+)
 def test_torch_agrees_on_labels(options):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
@@ -77,7 +101,7 @@ def test_torch_agrees_on_labels(options):
     labels[::7] = options.get("ignore_index", 0)
     z = torch.from_numpy(logits).requires_grad_()
     there = torch.nn.functional.cross_entropy(z, torch.from_numpy(labels), **options)
-    expected, = torch.autograd.grad(there.sum(), z)
+    (expected,) = torch.autograd.grad(there.sum(), z)
     loss, grad = softmax_cross_entropy(logits, labels, **options)
     np.testing.assert_allclose(loss, there.detach().numpy(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(grad, expected.numpy(), rtol=0, atol=1e-10)
@@ -87,10 +111,15 @@ def test_torch_agrees_on_labels(options):
 def test_torch_agrees_on_distributions(smoothing):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(1)
-    logits, targets = 3 * rng.standard_normal((20, 37)), rng.random((20, 37))  # they need not sum to 1
+    logits, targets = (
+        3 * rng.standard_normal((20, 37)),
+        rng.random((20, 37)),
+    )  # they need not sum to 1
     z = torch.from_numpy(logits).requires_grad_()
-    there = torch.nn.functional.cross_entropy(z, torch.from_numpy(targets), label_smoothing=smoothing)
-    expected, = torch.autograd.grad(there, z)
+    there = torch.nn.functional.cross_entropy(
+        z, torch.from_numpy(targets), label_smoothing=smoothing
+    )
+    (expected,) = torch.autograd.grad(there, z)
     loss, grad = softmax_cross_entropy(logits, targets, label_smoothing=smoothing)
     np.testing.assert_allclose(loss, there.item(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(grad, expected.numpy(), rtol=0, atol=1e-10)
@@ -100,7 +129,9 @@ def test_more_than_one_leading_axis():
     rng = np.random.default_rng(2)
     logits, labels = rng.standard_normal((3, 4, 5)), rng.integers(0, 5, (3, 4))
     losses, grad = softmax_cross_entropy(logits, labels, reduction="none")
-    flat, flat_grad = softmax_cross_entropy(logits.reshape(12, 5), labels.reshape(12), reduction="none")
+    flat, flat_grad = softmax_cross_entropy(
+        logits.reshape(12, 5), labels.reshape(12), reduction="none"
+    )
     np.testing.assert_array_equal(losses.reshape(12), flat)
     np.testing.assert_array_equal(grad.reshape(12, 5), flat_grad)
 
@@ -110,16 +141,32 @@ def test_extreme_logits(dtype):
     big = dtype(1e30)
     logits = np.array([[big, 0, -big], [-big, -big, -big], [0, -np.inf, 0], [1e-30, 0, 0]], dtype)
     losses, grad = softmax_cross_entropy(logits, np.array([0, 1, 0, 2]), reduction="none")
-    np.testing.assert_allclose(losses, [0, math.log(3), math.log(2), math.log(3)], rtol=3 * EPS[dtype])
-    np.testing.assert_allclose(grad, [[0, 0, 0], [1 / 3, -2 / 3, 1 / 3], [-0.5, 0, 0.5], [1 / 3, 1 / 3, -2 / 3]], atol=3 * EPS[dtype])
+    np.testing.assert_allclose(
+        losses, [0, math.log(3), math.log(2), math.log(3)], rtol=3 * EPS[dtype]
+    )
+    np.testing.assert_allclose(
+        grad,
+        [[0, 0, 0], [1 / 3, -2 / 3, 1 / 3], [-0.5, 0, 0.5], [1 / 3, 1 / 3, -2 / 3]],
+        atol=3 * EPS[dtype],
+    )
     assert softmax_cross_entropy(logits[2], 1)[0] == np.inf
-    np.testing.assert_allclose(softmax_cross_entropy(np.array([0, 40], dtype), 1)[0], math.log1p(math.exp(-40)),
-                               atol=EPS[dtype])  # the loss is a logarithm of a number near 1
+    np.testing.assert_allclose(
+        softmax_cross_entropy(np.array([0, 40], dtype), 1)[0],
+        math.log1p(math.exp(-40)),
+        atol=EPS[dtype],
+    )  # the loss is a logarithm of a number near 1
     for k in range(3):
         row = np.array([1, 2, 3], dtype)
         row[k] = np.nan
-        loss, grad = softmax_cross_entropy(np.stack([row, logits[3]]), np.array([0, 2]), reduction="none")
-        assert np.isnan(loss[0]) and np.isnan(grad[0]).all() and np.isfinite(loss[1]) and np.isfinite(grad[1]).all()
+        loss, grad = softmax_cross_entropy(
+            np.stack([row, logits[3]]), np.array([0, 2]), reduction="none"
+        )
+        assert (
+            np.isnan(loss[0])
+            and np.isnan(grad[0]).all()
+            and np.isfinite(loss[1])
+            and np.isfinite(grad[1]).all()
+        )
 
 
 def test_ignored_rows_count_for_nothing():
@@ -141,7 +188,10 @@ def test_ignored_rows_count_for_nothing():
 def test_labels_of_any_integers(dtype):
     logits = np.random.default_rng(4).standard_normal((5, 7))
     labels = np.array([6, 0, 3, 2, 1])
-    assert softmax_cross_entropy(logits, labels.astype(dtype))[0] == softmax_cross_entropy(logits, labels.tolist())[0]
+    assert (
+        softmax_cross_entropy(logits, labels.astype(dtype))[0]
+        == softmax_cross_entropy(logits, labels.tolist())[0]
+    )
 
 
 def test_labels_beside_logits_on_a_gpu():
@@ -169,8 +219,14 @@ def test_threads_change_no_bit():
     try:
         for n in (1, 2, 7):
             numcore.set_num_threads(n)
-            results.append([*softmax_cross_entropy(logits, labels, label_smoothing=0.1), *mse(y, t), *huber(y, t),
-                            *binary_cross_entropy_with_logits(y, t)])
+            results.append(
+                [
+                    *softmax_cross_entropy(logits, labels, label_smoothing=0.1),
+                    *mse(y, t),
+                    *huber(y, t),
+                    *binary_cross_entropy_with_logits(y, t),
+                ]
+            )
     finally:
         numcore.set_num_threads(None)
     for other in results[1:]:
@@ -205,13 +261,20 @@ def only_exponentials(x, y, start, stop):
 
 @pytest.mark.parametrize("dtype, suffix", [("float32", "ps"), ("float64", "pd")])
 def test_maxima_sums_and_exponentials_are_made_of_vectors(dtype, suffix):
-    largest = "pmaxsd" if suffix == "ps" else "p(cmpgt|maxs)q"  # of integers that are ordered like the floats
+    largest = (
+        "pmaxsd" if suffix == "ps" else "p(cmpgt|maxs)q"
+    )  # of integers that are ordered like the floats
     assert vector_instructions(assembly(only_maxima, dtype), largest) >= 1
     assert vector_instructions(assembly(only_sums, dtype), f"add{suffix}") >= 1
-    assert vector_instructions(assembly(only_exponentials, dtype), rf"fn?m\w+{suffix}") >= 5  # the polynomial
+    assert (
+        vector_instructions(assembly(only_exponentials, dtype), rf"fn?m\w+{suffix}") >= 5
+    )  # the polynomial
     for made in (label_cross_entropy, distribution_cross_entropy):
         code = assembly(made, dtype)
-        assert vector_instructions(code, largest) >= 1 and vector_instructions(code, rf"fn?m\w+{suffix}") >= 5
+        assert (
+            vector_instructions(code, largest) >= 1
+            and vector_instructions(code, rf"fn?m\w+{suffix}") >= 5
+        )
         assert not re.search(r"\bexpf?\b", code)
 
 
@@ -219,11 +282,14 @@ def test_maxima_sums_and_exponentials_are_made_of_vectors(dtype, suffix):
 @pytest.mark.parametrize("kernel", [mse_pointwise, huber_pointwise, binary_pointwise])
 def test_pointwise_kernels_are_made_of_vectors(kernel, dtype, suffix):
     code = assembly(kernel, dtype)
-    assert vector_instructions(code, f"sub{suffix}") >= 1 and vector_instructions(code, f"mul{suffix}") >= 2
+    assert (
+        vector_instructions(code, f"sub{suffix}") >= 1
+        and vector_instructions(code, f"mul{suffix}") >= 2
+    )
     assert "call" not in code
 
 
-# --- pairs -------------------------------------------------------------------------------------------------------------------------
+# --- pairs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -231,14 +297,28 @@ def test_pairs_are_their_definitions(dtype):
     rng = np.random.default_rng(7)
     y, t = (5 * rng.standard_normal(300)).astype(dtype), rng.random(300).astype(dtype)
     for losses, expected in (
-            (mse(y, t, reduction="none")[0], [(float(a) - float(b))**2 for a, b in zip(y, t, strict=True)]),
-            (huber(y, t, delta=1.5, reduction="none")[0], [naive.huber(float(a), float(b), 1.5) for a, b in zip(y, t, strict=True)]),
-            (binary_cross_entropy_with_logits(y, t, reduction="none")[0],
-             [naive.binary_cross_entropy(float(a), float(b)) for a, b in zip(y, t, strict=True)])):
-        np.testing.assert_allclose(losses, expected, rtol=5 * EPS[dtype], atol=30 * EPS[dtype])  # y - t is rounded, and that squared
+        (
+            mse(y, t, reduction="none")[0],
+            [(float(a) - float(b)) ** 2 for a, b in zip(y, t, strict=True)],
+        ),
+        (
+            huber(y, t, delta=1.5, reduction="none")[0],
+            [naive.huber(float(a), float(b), 1.5) for a, b in zip(y, t, strict=True)],
+        ),
+        (
+            binary_cross_entropy_with_logits(y, t, reduction="none")[0],
+            [naive.binary_cross_entropy(float(a), float(b)) for a, b in zip(y, t, strict=True)],
+        ),
+    ):
+        np.testing.assert_allclose(
+            losses, expected, rtol=5 * EPS[dtype], atol=30 * EPS[dtype]
+        )  # y - t is rounded, and that squared
 
 
-@pytest.mark.parametrize("name, peer", [("mse", "mse_loss"), ("huber", "huber_loss"), ("binary_cross_entropy_with_logits",) * 2])
+@pytest.mark.parametrize(
+    "name, peer",
+    [("mse", "mse_loss"), ("huber", "huber_loss"), ("binary_cross_entropy_with_logits",) * 2],
+)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_torch_agrees_on_pairs(name, peer, reduction):
     torch = pytest.importorskip("torch")
@@ -246,8 +326,10 @@ def test_torch_agrees_on_pairs(name, peer, reduction):
     y, t = 3 * rng.standard_normal((9, 5)), rng.random((9, 5))
     options = {"delta": 0.7} if name == "huber" else {}
     there = torch.from_numpy(y).requires_grad_()
-    expected = getattr(torch.nn.functional, peer)(there, torch.from_numpy(t), reduction=reduction, **options)
-    grad, = torch.autograd.grad(expected.sum(), there)
+    expected = getattr(torch.nn.functional, peer)(
+        there, torch.from_numpy(t), reduction=reduction, **options
+    )
+    (grad,) = torch.autograd.grad(expected.sum(), there)
     loss, mine = PAIRS[name](y, t, reduction=reduction, **options)
     np.testing.assert_allclose(loss, expected.detach().numpy(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(mine, grad.numpy(), rtol=0, atol=1e-10)
@@ -258,8 +340,15 @@ def test_binary_loss_of_sure_predictions():
     for dtype in EPS:
         logits, targets = np.array([20, -20, 1e30, -1e30], dtype), np.array([1, 0, 0, 1], dtype)
         loss, grad = binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        np.testing.assert_allclose(loss, [math.log1p(math.exp(-20))] * 2 + [1e30] * 2, rtol=4 * EPS[dtype])
-        np.testing.assert_allclose(grad, [-2.061153618190204e-09, 2.061153618190204e-09, 1, -1], rtol=4 * EPS[dtype], atol=EPS[dtype])
+        np.testing.assert_allclose(
+            loss, [math.log1p(math.exp(-20))] * 2 + [1e30] * 2, rtol=4 * EPS[dtype]
+        )
+        np.testing.assert_allclose(
+            grad,
+            [-2.061153618190204e-09, 2.061153618190204e-09, 1, -1],
+            rtol=4 * EPS[dtype],
+            atol=EPS[dtype],
+        )
 
 
 def test_empty_pairs():
@@ -269,24 +358,51 @@ def test_empty_pairs():
         assert function(np.empty(0), np.empty(0), reduction="sum")[0] == 0
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labels, options, error, message", [
-    ([0, 3], {}, ValueError, r"labels must satisfy 0 <= label < 3 \(got 3\)"), ([0, -1], {}, ValueError, r"0 <= label < 3 \(got -1\)"),
-    ([0, -1], {"ignore_index": -2}, ValueError, r"got -1"), ([0, 1, 2], {}, ValueError, r"labels must have shape \(2,\).*got \(3,\)"),
-    ([True, False], {}, TypeError, "labels must be integers, or floats like logits"), ("ab", {}, TypeError, "labels must be"),
-    (None, {}, TypeError, r"labels must be a NumPy or CuPy array \(got None\)"),
-    ([[0, 0, 1], [0, 1, 0]], {}, TypeError, "labels must have the dtype of logits"),
-    ([0.5, 0.5], {}, ValueError, r"labels must have shape \(2,\), or \(2, 3\) if they are floats"),
-    ([[0.0, 0, 1], [0, 1, 0]], {"ignore_index": 1}, ValueError, "ignore_index must be None where labels are distributions"),
-    ([0, 1], {"label_smoothing": 1.5}, ValueError, r"label_smoothing must satisfy 0 <= label_smoothing <= 1 .*got 1.5"),
-    ([0, 1], {"label_smoothing": -0.1}, ValueError, "label_smoothing must satisfy"),
-    ([0, 1], {"label_smoothing": math.nan}, ValueError, "label_smoothing must satisfy"),
-    ([0, 1], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number"),
-    ([0, 1], {"reduction": "max"}, ValueError, r"reduction must be one of mean, sum, none \(got 'max'\)"),
-    ([0, 1], {"reduction": None}, TypeError, "reduction must be one of"),
-    ([0, 1], {"ignore_index": 1.0}, TypeError, "ignore_index must be")])
+@pytest.mark.parametrize(
+    "labels, options, error, message",
+    [
+        ([0, 3], {}, ValueError, r"labels must satisfy 0 <= label < 3 \(got 3\)"),
+        ([0, -1], {}, ValueError, r"0 <= label < 3 \(got -1\)"),
+        ([0, -1], {"ignore_index": -2}, ValueError, r"got -1"),
+        ([0, 1, 2], {}, ValueError, r"labels must have shape \(2,\).*got \(3,\)"),
+        ([True, False], {}, TypeError, "labels must be integers, or floats like logits"),
+        ("ab", {}, TypeError, "labels must be"),
+        (None, {}, TypeError, r"labels must be a NumPy or CuPy array \(got None\)"),
+        ([[0, 0, 1], [0, 1, 0]], {}, TypeError, "labels must have the dtype of logits"),
+        (
+            [0.5, 0.5],
+            {},
+            ValueError,
+            r"labels must have shape \(2,\), or \(2, 3\) if they are floats",
+        ),
+        (
+            [[0.0, 0, 1], [0, 1, 0]],
+            {"ignore_index": 1},
+            ValueError,
+            "ignore_index must be None where labels are distributions",
+        ),
+        (
+            [0, 1],
+            {"label_smoothing": 1.5},
+            ValueError,
+            r"label_smoothing must satisfy 0 <= label_smoothing <= 1 .*got 1.5",
+        ),
+        ([0, 1], {"label_smoothing": -0.1}, ValueError, "label_smoothing must satisfy"),
+        ([0, 1], {"label_smoothing": math.nan}, ValueError, "label_smoothing must satisfy"),
+        ([0, 1], {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number"),
+        (
+            [0, 1],
+            {"reduction": "max"},
+            ValueError,
+            r"reduction must be one of mean, sum, none \(got 'max'\)",
+        ),
+        ([0, 1], {"reduction": None}, TypeError, "reduction must be one of"),
+        ([0, 1], {"ignore_index": 1.0}, TypeError, "ignore_index must be"),
+    ],
+)
 def test_bad_labels_and_options(labels, options, error, message):
     with pytest.raises(error, match=message):
         softmax_cross_entropy(np.zeros((2, 3)), labels, **options)
@@ -313,20 +429,35 @@ def test_bad_pairs(name):
         function(np.zeros(2), np.zeros(2), reduction="maximum")
 
 
-@pytest.mark.parametrize("delta, error", [(0, ValueError), (-1, ValueError), (math.inf, ValueError), (math.nan, ValueError),
-                                          (None, TypeError), (1j, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    "delta, error",
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (math.inf, ValueError),
+        (math.nan, ValueError),
+        (None, TypeError),
+        (1j, TypeError),
+        (True, TypeError),
+    ],
+)
 def test_bad_delta(delta, error):
     with pytest.raises(error, match="delta must"):
         huber(np.zeros(2), np.zeros(2), delta=delta)
 
 
-# --- integers in the order of floats -----------------------------------------------------------------------------------------------
+# --- integers in the order of floats --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_integers_in_the_order_of_floats(dtype):
-    there, back = (numba.njit(_numba.jittable(f, numba.njit)) for f in (lambda x: ordered(x), lambda i: from_ordered(i)))
-    x = np.array([-np.inf, -1e30, -1, -1e-40, -0.0, 0.0, 1e-40, 0.5, 3, 1e30, np.inf, np.nan], dtype)
+    there, back = (
+        numba.njit(_numba.jittable(f, numba.njit))
+        for f in (lambda x: ordered(x), lambda i: from_ordered(i))
+    )
+    x = np.array(
+        [-np.inf, -1e30, -1, -1e-40, -0.0, 0.0, 1e-40, 0.5, 3, 1e30, np.inf, np.nan], dtype
+    )
     places = [ordered(v) for v in x]
     assert places == sorted(places) and len(set(places)) == len(x)
     for v, place in zip(x, places, strict=True):

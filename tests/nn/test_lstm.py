@@ -1,4 +1,5 @@
-"""The long short-term memory against one number at a time, finite differences and torch; a classifier that learns; bad input, memory."""
+"""The long short-term memory against one number at a time, finite differences and torch; a
+classifier that learns; bad input, memory."""
 
 import tracemalloc
 
@@ -17,40 +18,67 @@ NAMES = ("x", "h", "c", "w_x", "w_h", "b")
 
 
 def arguments(rng, steps=5, batch=3, features=4, hidden=6, dtype=np.float64):
-    shapes = (steps, batch, features), (batch, hidden), (batch, hidden), (features, 4 * hidden), (hidden, 4 * hidden), 4 * hidden
-    return [(rng.standard_normal(shape) / (np.sqrt(hidden) if i > 2 else 1)).astype(dtype) for i, shape in enumerate(shapes)]
+    shapes = (
+        (steps, batch, features),
+        (batch, hidden),
+        (batch, hidden),
+        (features, 4 * hidden),
+        (hidden, 4 * hidden),
+        4 * hidden,
+    )
+    return [
+        (rng.standard_normal(shape) / (np.sqrt(hidden) if i > 2 else 1)).astype(dtype)
+        for i, shape in enumerate(shapes)
+    ]
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_known_answer_with_zero_weights():
     zero = np.zeros((1, 4))
-    (h, c), cache = lstm_cell(np.array([[0.7]]), np.array([[0.3]]), np.array([[2.0]]), zero, zero, zero[0])
+    (h, c), cache = lstm_cell(
+        np.array([[0.7]]), np.array([[0.3]]), np.array([[2.0]]), zero, zero, zero[0]
+    )
     assert c == 1.0 and abs(h.item() - 0.3807970780) < 5e-11
     # h' = 0.5 tanh(c'), c' = 0.5 c: dh'/dc = 0.5 · (1 - tanh(1)²) · 0.5
-    assert abs(lstm_cell_vjp(np.ones((1, 1)), None, cache)[2].item() - 0.25 / np.cosh(1)**2) < 1e-16
+    assert (
+        abs(lstm_cell_vjp(np.ones((1, 1)), None, cache)[2].item() - 0.25 / np.cosh(1) ** 2) < 1e-16
+    )
 
 
 def test_a_memory_that_is_kept():
     keep = np.repeat([-50.0, 50, 0, 50], 3)
-    (outputs, h, c), cache = lstm(np.ones((1000, 2, 1)), np.zeros((2, 3)), np.full((2, 3), 1.5), np.zeros((1, 12)), np.zeros((3, 12)), keep)
+    (outputs, h, c), cache = lstm(
+        np.ones((1000, 2, 1)),
+        np.zeros((2, 3)),
+        np.full((2, 3), 1.5),
+        np.zeros((1, 12)),
+        np.zeros((3, 12)),
+        keep,
+    )
     np.testing.assert_array_equal(c, 1.5)
     np.testing.assert_allclose(outputs, np.tanh(1.5), rtol=1e-15)
-    np.testing.assert_array_equal(lstm_vjp(None, None, np.ones((2, 3)), cache)[2], 1)  # nothing is lost on the way back
+    np.testing.assert_array_equal(
+        lstm_vjp(None, None, np.ones((2, 3)), cache)[2], 1
+    )  # nothing is lost on the way back
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps, batch, features, hidden", [(1, 1, 1, 1), (5, 3, 4, 6), (3, 2, 1, 17), (2, 70, 3, 2)])
+@pytest.mark.parametrize(
+    "steps, batch, features, hidden", [(1, 1, 1, 1), (5, 3, 4, 6), (3, 2, 1, 17), (2, 70, 3, 2)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_forward_is_the_definition(dtype, steps, batch, features, hidden):
     args = arguments(np.random.default_rng(1), steps, batch, features, hidden, dtype)
     for result, expected in zip(lstm(*args)[0], naive.lstm(*args), strict=True):
         assert result.dtype == dtype
         # a few roundings of sums of size 3
-        np.testing.assert_allclose(result, expected, rtol=0, atol=2e-6 if dtype == np.float32 else 4e-15)
+        np.testing.assert_allclose(
+            result, expected, rtol=0, atol=2e-6 if dtype == np.float32 else 4e-15
+        )
 
 
 def test_a_sequence_is_its_cells():
@@ -76,22 +104,38 @@ def test_gradients_of_strided_arrays():
     assert check_vjp(lstm, lstm_vjp, tuple(args), rng=7) < 1e-7
 
 
-@pytest.mark.parametrize("steps, batch, features, hidden", [(7, 4, 5, 9), (1, 1, 3, 2), (20, 3, 8, 33)])
+@pytest.mark.parametrize(
+    "steps, batch, features, hidden", [(7, 4, 5, 9), (1, 1, 3, 2), (20, 3, 8, 33)]
+)
 def test_torch_agrees(steps, batch, features, hidden):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(8)
     args = arguments(rng, steps, batch, features, hidden)
-    grads = [rng.standard_normal(shape) for shape in ((steps, batch, hidden), (batch, hidden), (batch, hidden))]
+    grads = [
+        rng.standard_normal(shape)
+        for shape in ((steps, batch, hidden), (batch, hidden), (batch, hidden))
+    ]
     x, h, c, w_x, w_h, b = (torch.from_numpy(a).requires_grad_() for a in args)
     module = torch.nn.LSTM(features, hidden, dtype=torch.float64)
-    named = {"weight_ih_l0": w_x.T, "weight_hh_l0": w_h.T, "bias_ih_l0": b, "bias_hh_l0": torch.zeros_like(b)}
+    named = {
+        "weight_ih_l0": w_x.T,
+        "weight_hh_l0": w_h.T,
+        "bias_ih_l0": b,
+        "bias_hh_l0": torch.zeros_like(b),
+    }
     outputs, (last_h, last_c) = torch.func.functional_call(module, named, (x, (h[None], c[None])))
-    expected = torch.autograd.grad([outputs, last_h[0], last_c[0]], [x, h, c, w_x, w_h, b], [torch.from_numpy(g) for g in grads])
+    expected = torch.autograd.grad(
+        [outputs, last_h[0], last_c[0]],
+        [x, h, c, w_x, w_h, b],
+        [torch.from_numpy(g) for g in grads],
+    )
     results, cache = lstm(*args)
     for result, there in zip(results, (outputs, last_h[0], last_c[0]), strict=True):
         np.testing.assert_allclose(result, there.detach().numpy(), rtol=0, atol=1e-10)
     for result, there in zip(lstm_vjp(*grads, cache), expected, strict=True):
-        np.testing.assert_allclose(result, there.numpy(), rtol=0, atol=1e-10 * max(1, np.abs(there.numpy()).max()))
+        np.testing.assert_allclose(
+            result, there.numpy(), rtol=0, atol=1e-10 * max(1, np.abs(there.numpy()).max())
+        )
 
 
 def test_torch_cell_agrees():
@@ -116,7 +160,11 @@ def test_no_gradient_is_a_gradient_of_zeros():
     args = arguments(np.random.default_rng(10))
     (outputs, h, c), cache = lstm(*args)
     rng = np.random.default_rng(11)
-    g = rng.standard_normal(outputs.shape), rng.standard_normal(h.shape), rng.standard_normal(c.shape)
+    g = (
+        rng.standard_normal(outputs.shape),
+        rng.standard_normal(h.shape),
+        rng.standard_normal(c.shape),
+    )
     for which in range(3):
         with_none = lstm_vjp(*(a if i == which else None for i, a in enumerate(g)), cache)
         with_zeros = lstm_vjp(*(a if i == which else 0 * a for i, a in enumerate(g)), cache)
@@ -141,7 +189,9 @@ def test_saturated_gates():
         with np.errstate(all="raise", over="ignore"):
             (outputs, h, c), cache = lstm(*args)
         assert np.isfinite(outputs).all() and np.abs(outputs).max() <= 1
-        assert not np.any(lstm_vjp(np.ones_like(outputs), None, None, cache)[5][np.r_[0:6, 18:24]] > 1)
+        assert not np.any(
+            lstm_vjp(np.ones_like(outputs), None, None, cache)[5][np.r_[0:6, 18:24]] > 1
+        )
 
 
 def test_same_on_gpu_at_a_size_past_a_block():
@@ -170,19 +220,22 @@ def test_threads_change_no_bit():
             np.testing.assert_array_equal(a, b)
 
 
-# --- learning ----------------------------------------------------------------------------------------------------------------------
+# --- learning -------------------------------------------------------------------------------------
 
 
 def test_a_classifier_of_digits_by_rows():
-    """Images are read row by row; what is known after the last row names the digit. The seeds 0 to 4 give 0.960 to 0.970."""
+    """Images are read row by row; what is known after the last row names the digit. The seeds 0 to
+    4 give 0.960 to 0.970."""
     datasets = pytest.importorskip("sklearn.datasets")
     from numcore.nn import Adam, clip_grad_norm, softmax_cross_entropy
 
     rng, digits, hidden = np.random.default_rng(0), datasets.load_digits(), 48
     x, labels = (digits.images / 16).astype(np.float32).swapaxes(0, 1).copy(), digits.target
     train, test = np.split(rng.permutation(len(labels)), [1200])
-    w_x, w_h, b, w = ((rng.standard_normal(s) / np.sqrt(hidden)).astype(np.float32)
-                      for s in ((8, 4 * hidden), (hidden, 4 * hidden), 4 * hidden, (hidden, 10)))
+    w_x, w_h, b, w = (
+        (rng.standard_normal(s) / np.sqrt(hidden)).astype(np.float32)
+        for s in ((8, 4 * hidden), (hidden, 4 * hidden), 4 * hidden, (hidden, 10))
+    )
     adam = Adam([w_x, w_h, b, w], lr=5e-3)
 
     def forward(x):
@@ -199,11 +252,12 @@ def test_a_classifier_of_digits_by_rows():
     assert np.mean(forward(x[:, test])[0].argmax(axis=1) == labels[test]) > 0.94
 
 
-# --- promises ----------------------------------------------------------------------------------------------------------------------
+# --- promises -------------------------------------------------------------------------------------
 
 
 def test_memory_is_what_the_cache_holds():
-    """Gates, outputs and memories, six arrays of the outputs' size; on the way back the gates' gradients and those of x."""
+    """Gates, outputs and memories, six arrays of the outputs' size; on the way back the gates'
+    gradients and those of x."""
     args = arguments(np.random.default_rng(16), 200, 16, 64, 64, np.float32)
     size = args[0].nbytes
     lstm(*args)
@@ -222,23 +276,45 @@ def test_memory_is_what_the_cache_holds():
 @pytest.mark.parametrize("dtype, suffix", [("float32", "ps"), ("float64", "pd")])
 def test_kernels_are_made_of_vectors(kernel, dtype, suffix):
     code = assembly(kernel, dtype)
-    gates = 4 if kernel is lstm_steps else 1  # loops with a quotient: three kinds of gates and tanh(c)
+    gates = (
+        4 if kernel is lstm_steps else 1
+    )  # loops with a quotient: three kinds of gates and tanh(c)
     assert vector_instructions(code, f"div{suffix}") >= gates
-    assert vector_instructions(code, f"fmadd\\w+{suffix}") >= 8  # a register tile of the recurrent product
+    assert (
+        vector_instructions(code, f"fmadd\\w+{suffix}") >= 8
+    )  # a register tile of the recurrent product
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, shape, message", [
-    ("x", (5, 3), r"x must have 3 dimensions, \(time, batch, in\) \(got shape \(5, 3\)\)"),
-    ("h", (4, 6), r"h must have shape \(batch, H\), the batch being that of x \(got \(4, 6\), x has \(5, 3, 4\)\)"),
-    ("h", (6,), "h must have shape"),
-    ("c", (3, 5), r"c must have shape \(3, 6\) for x of shape \(5, 3, 4\) and h of shape \(3, 6\) \(got \(3, 5\)\)"),
-    ("w_x", (3, 24), r"w_x must have shape \(4, 24\)"), ("w_x", (4, 23), r"w_x must have shape \(4, 24\)"),
-    ("w_h", (24, 6), r"w_h must have shape \(6, 24\)"), ("b", (1, 24), r"b must have shape \(24,\)")])
+@pytest.mark.parametrize(
+    "name, shape, message",
+    [
+        ("x", (5, 3), r"x must have 3 dimensions, \(time, batch, in\) \(got shape \(5, 3\)\)"),
+        (
+            "h",
+            (4, 6),
+            r"h must have shape \(batch, H\), the batch being that of x \(got \(4, 6\), x has \(5, "
+            r"3, 4\)\)",
+        ),
+        ("h", (6,), "h must have shape"),
+        (
+            "c",
+            (3, 5),
+            r"c must have shape \(3, 6\) for x of shape \(5, 3, 4\) and h of shape \(3, 6\) \(got "
+            r"\(3, 5\)\)",
+        ),
+        ("w_x", (3, 24), r"w_x must have shape \(4, 24\)"),
+        ("w_x", (4, 23), r"w_x must have shape \(4, 24\)"),
+        ("w_h", (24, 6), r"w_h must have shape \(6, 24\)"),
+        ("b", (1, 24), r"b must have shape \(24,\)"),
+    ],
+)
 def test_shapes_that_do_not_fit(name, shape, message):
-    args = dict(zip(NAMES, arguments(np.random.default_rng(17)), strict=True)) | {name: np.zeros(shape)}
+    args = dict(zip(NAMES, arguments(np.random.default_rng(17)), strict=True)) | {
+        name: np.zeros(shape)
+    }
     with pytest.raises(ValueError, match=message):
         lstm(**args)
     if name != "x":
@@ -253,11 +329,16 @@ def test_other_bad_input():
             lstm(**args | {name: None})
         with pytest.raises(TypeError, match="arguments must have one dtype"):
             lstm(**args | {name: args[name].astype(np.float32)})
-    with pytest.raises(ValueError, match=r"x must have 2 dimensions, \(batch, in\) \(got shape \(5, 3, 4\)\)"):
+    with pytest.raises(
+        ValueError, match=r"x must have 2 dimensions, \(batch, in\) \(got shape \(5, 3, 4\)\)"
+    ):
         lstm_cell(**args)
     (outputs, h, c), cache = lstm(**args)
     _, cell_cache = lstm_cell(**args | {"x": args["x"][0]})
-    with pytest.raises(ValueError, match=r"grad_outputs must have the shape of the output, \(5, 3, 6\) \(got \(4, 3, 6\)\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"grad_outputs must have the shape of the output, \(5, 3, 6\) \(got \(4, 3, 6\)\)",
+    ):
         lstm_vjp(outputs[1:], h, c, cache)
     with pytest.raises(ValueError, match="grad_h must have the shape"):
         lstm_vjp(outputs, h[1:], c, cache)
@@ -266,7 +347,9 @@ def test_other_bad_input():
     with pytest.raises(TypeError, match="one dtype"):
         lstm_vjp(outputs.astype(np.float32), h, c, cache)
     for wrong in (None, cell_cache, tuple(cache)):
-        with pytest.raises(TypeError, match="cache must be the LSTMCache that the forward pass of LSTM returned"):
+        with pytest.raises(
+            TypeError, match="cache must be the LSTMCache that the forward pass of LSTM returned"
+        ):
             lstm_vjp(outputs, h, c, wrong)
     with pytest.raises(TypeError, match="cache must be the LSTMCellCache"):
         lstm_cell_vjp(h, c, cache)

@@ -1,4 +1,5 @@
-"""Multilayer perceptrons: known answers, 40-digit references, torch, differences, real problems, bad input, memory."""
+"""Multilayer perceptrons: known answers, 40-digit references, torch, differences, real problems,
+bad input, memory."""
 
 import doctest
 import threading
@@ -19,7 +20,10 @@ SMOOTH = tuple(kind for kind in KINDS if kind != "relu")
 
 def network_of(sizes, kind="tanh", dtype="float64", seed=0):
     """A network whose biases are not zero."""
-    network, rng = MLP(sizes, activation=kind, rng=seed, dtype=dtype), np.random.default_rng(seed + 1)
+    network, rng = (
+        MLP(sizes, activation=kind, rng=seed, dtype=dtype),
+        np.random.default_rng(seed + 1),
+    )
     for b in network.parameters[1::2]:
         b[:] = 0.3 * rng.standard_normal(b.shape)
     return network
@@ -27,6 +31,7 @@ def network_of(sizes, kind="tanh", dtype="float64", seed=0):
 
 def as_function(network, directions=None, order=0):
     """The network as a function of its input and its parameters, and its backward function."""
+
     def f(x, *parameters):
         network.parameters[:] = parameters
         return network.taylor(x, directions, order=order) if order else network.forward(x)
@@ -38,7 +43,7 @@ def as_function(network, directions=None, order=0):
     return f, vjp
 
 
-# --- known answers and references --------------------------------------------------------------------------------------------------
+# --- known answers and references -----------------------------------------------------------------
 
 
 def test_known_taylor_coefficients():
@@ -52,11 +57,16 @@ def test_known_taylor_coefficients():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 2e-13), ("float32", 2e-5)])  # sums of a few dozen terms of size 1 to 10
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float64", 2e-13), ("float32", 2e-5)]
+)  # sums of a few dozen terms of size 1 to 10
 def test_against_40_digits(kind, dtype, tolerance):
     order = 1 if kind == "relu" else 2
     network, rng = network_of((3, 6, 5, 2), kind, dtype), np.random.default_rng(2)
-    x, directions = rng.standard_normal((4, 3)).astype(dtype), rng.standard_normal((2, 3)).astype(dtype)
+    x, directions = (
+        rng.standard_normal((4, 3)).astype(dtype),
+        rng.standard_normal((2, 3)).astype(dtype),
+    )
     (y, *derivatives), _ = network.taylor(x, directions, order=order)
     assert y.dtype == dtype
     np.testing.assert_allclose(network.forward(x)[0], y, rtol=0, atol=tolerance)
@@ -70,12 +80,22 @@ def test_against_40_digits(kind, dtype, tolerance):
 
 def torch_network(torch, network):
     modules = torch.nn
-    kinds = {"tanh": modules.Tanh, "relu": modules.ReLU, "gelu": modules.GELU, "silu": modules.SiLU, "sigmoid": modules.Sigmoid,
-             "softplus": lambda: modules.Softplus(threshold=100), "sin": lambda: type("Sin", (modules.Module,), {"forward": _sin})()}
+    kinds = {
+        "tanh": modules.Tanh,
+        "relu": modules.ReLU,
+        "gelu": modules.GELU,
+        "silu": modules.SiLU,
+        "sigmoid": modules.Sigmoid,
+        "softplus": lambda: modules.Softplus(threshold=100),
+        "sin": lambda: type("Sin", (modules.Module,), {"forward": _sin})(),
+    }
     layers = []
     for w, b in zip(network.parameters[::2], network.parameters[1::2], strict=True):
         linear = modules.Linear(*w.shape)
-        linear.weight, linear.bias = modules.Parameter(torch.from_numpy(w.T.copy())), modules.Parameter(torch.from_numpy(b))
+        linear.weight, linear.bias = (
+            modules.Parameter(torch.from_numpy(w.T.copy())),
+            modules.Parameter(torch.from_numpy(b)),
+        )
         layers += [linear, kinds[network.activation]()]
     return modules.Sequential(*layers[:-1])
 
@@ -87,7 +107,12 @@ def _sin(self, x):
 def assert_same_gradients(grad_x, grads, x, there):
     np.testing.assert_allclose(grad_x, x.grad.numpy(), rtol=0, atol=1e-10)
     for i, (grad, parameter) in enumerate(zip(grads, there.parameters(), strict=True)):
-        np.testing.assert_allclose(grad, parameter.grad.numpy().T if i % 2 == 0 else parameter.grad.numpy(), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(
+            grad,
+            parameter.grad.numpy().T if i % 2 == 0 else parameter.grad.numpy(),
+            rtol=0,
+            atol=1e-10,
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,29 +137,50 @@ def test_taylor_against_differentiating_twice_in_torch(kind):
     (y, first, second), cache = network.taylor(x, np.eye(2))
     there, on_torch = torch_network(torch, network), torch.from_numpy(x).requires_grad_()
     value = there(on_torch)
-    slope, = torch.autograd.grad(value.sum(), on_torch, create_graph=True)
-    bend = torch.stack([torch.autograd.grad(slope[:, k].sum(), on_torch, create_graph=True)[0][:, k] for k in range(2)])
+    (slope,) = torch.autograd.grad(value.sum(), on_torch, create_graph=True)
+    bend = torch.stack(
+        [
+            torch.autograd.grad(slope[:, k].sum(), on_torch, create_graph=True)[0][:, k]
+            for k in range(2)
+        ]
+    )
     np.testing.assert_allclose(y, value.detach().numpy(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(first[..., 0], slope.detach().numpy().T, rtol=0, atol=1e-10)
     np.testing.assert_allclose(second[..., 0], bend.detach().numpy(), rtol=0, atol=1e-10)
-    loss = ((value * torch.from_numpy(g)).sum() + (slope.T[..., None] * torch.from_numpy(g_first)).sum()
-            + (bend[..., None] * torch.from_numpy(g_second)).sum())
+    loss = (
+        (value * torch.from_numpy(g)).sum()
+        + (slope.T[..., None] * torch.from_numpy(g_first)).sum()
+        + (bend[..., None] * torch.from_numpy(g_second)).sum()
+    )
     loss.backward()
     assert_same_gradients(*network.taylor_vjp(g, g_first, g_second, cache), on_torch, there)
 
 
-# --- differences -------------------------------------------------------------------------------------------------------------------
+# --- differences ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, order", [(kind, order) for kind in KINDS for order in (0, 1, 2) if (kind, order) != ("relu", 2)])
-@pytest.mark.parametrize("shape, d", [((7, 3), 2), ((1, 3), 1), ((0, 3), 2), ((2, 4, 3), 3), ((3,), 1), ((5, 3), 0)])
+@pytest.mark.parametrize(
+    "kind, order",
+    [(kind, order) for kind in KINDS for order in (0, 1, 2) if (kind, order) != ("relu", 2)],
+)
+@pytest.mark.parametrize(
+    "shape, d", [((7, 3), 2), ((1, 3), 1), ((0, 3), 2), ((2, 4, 3), 3), ((3,), 1), ((5, 3), 0)]
+)
 def test_gradients_by_differences(kind, order, shape, d):
     network, rng = network_of((3, 5, 4, 2), kind), np.random.default_rng(5)
     f, vjp = as_function(network, rng.standard_normal((d, 3)), order)
     x = rng.standard_normal(shape)
     assert check_vjp(f, vjp, (x, *network.parameters), rng=6) < (1e-5 if kind == "relu" else 1e-7)
     if x.ndim == 2:
-        assert check_vjp(lambda x, *p: f(np.repeat(x, 2, axis=1)[:, ::2], *p), vjp, (x, *network.parameters), rng=6) < 1e-5
+        assert (
+            check_vjp(
+                lambda x, *p: f(np.repeat(x, 2, axis=1)[:, ::2], *p),
+                vjp,
+                (x, *network.parameters),
+                rng=6,
+            )
+            < 1e-5
+        )
 
 
 @pytest.mark.parametrize("kind", SMOOTH)
@@ -152,22 +198,32 @@ def test_mixed_derivative_by_two_directions():
     network, h = network_of((2, 8, 1)), 1e-4
     x = np.random.default_rng(8).standard_normal((6, 2))
     (_, _, (plus, minus)), _ = network.taylor(x, np.array([[1.0, 1.0], [1.0, -1.0]]))
-    corners = [network.forward(x + h * np.array([a, b]))[0] * a * b for a in (1, -1) for b in (1, -1)]
+    corners = [
+        network.forward(x + h * np.array([a, b]))[0] * a * b for a in (1, -1) for b in (1, -1)
+    ]
     np.testing.assert_allclose((plus - minus) / 4, sum(corners) / (4 * h * h), rtol=0, atol=1e-6)
 
 
-# --- shapes, start, purity ----------------------------------------------------------------------------------------------------------
+# --- shapes, start, purity ------------------------------------------------------------------------
 
 
 def test_start():
     network = MLP((30, 50, 2), rng=0)
     shapes = [p.shape for p in network.parameters]
-    assert shapes == [(30, 50), (50,), (50, 2), (2,)] and all(p.dtype == np.float32 for p in network.parameters)
+    assert shapes == [(30, 50), (50,), (50, 2), (2,)] and all(
+        p.dtype == np.float32 for p in network.parameters
+    )
     w = network.parameters[0]
     bound = np.sqrt(6 / 80)
-    assert bound * 0.98 < np.abs(w).max() <= bound and abs(w.mean()) < 0.05 * bound and not network.parameters[1].any()
+    assert (
+        bound * 0.98 < np.abs(w).max() <= bound
+        and abs(w.mean()) < 0.05 * bound
+        and not network.parameters[1].any()
+    )
     again = MLP((30, 50, 2), rng=np.random.default_rng(0))
-    assert all(np.array_equal(p, q) for p, q in zip(network.parameters, again.parameters, strict=True))
+    assert all(
+        np.array_equal(p, q) for p, q in zip(network.parameters, again.parameters, strict=True)
+    )
     assert not np.array_equal(MLP((30, 50, 2), rng=1).parameters[0], w)
 
 
@@ -190,13 +246,18 @@ def test_leading_axes(lead, order):
     outputs, cache = network.taylor(x, np.eye(3)[:2], order=order)
     assert [part.shape for part in outputs] == [(*lead, 2)] + order * [(2, *lead, 2)]
     grad_x, grads = network.taylor_vjp(*outputs, cache)
-    assert grad_x.shape == x.shape and [g.shape for g in grads] == [p.shape for p in network.parameters]
+    assert grad_x.shape == x.shape and [g.shape for g in grads] == [
+        p.shape for p in network.parameters
+    ]
 
 
 def test_no_gradient_is_a_gradient_of_zeros():
     network, x = network_of((3, 4, 2)), np.random.default_rng(11).standard_normal((5, 3))
     (y, first, second), cache = network.taylor(x, np.eye(3))
-    some, all_given = network.taylor_vjp(None, None, second, cache), network.taylor_vjp(0 * y, 0 * first, second, cache)
+    some, all_given = (
+        network.taylor_vjp(None, None, second, cache),
+        network.taylor_vjp(0 * y, 0 * first, second, cache),
+    )
     for a, b in zip([some[0], *some[1]], [all_given[0], *all_given[1]], strict=True):
         np.testing.assert_array_equal(a, b)
     plain = network.vjp(y, network.forward(x)[1])
@@ -220,7 +281,10 @@ def test_caches_are_pure_and_inputs_stay():
     outputs, cache = network.taylor(x, directions)
     for part in outputs:
         part.flags.writeable = False
-    (a, first), (b, second) = network.taylor_vjp(*outputs, cache), network.taylor_vjp(*outputs, cache)
+    (a, first), (b, second) = (
+        network.taylor_vjp(*outputs, cache),
+        network.taylor_vjp(*outputs, cache),
+    )
     for one, other in zip([a, *first], [b, *second], strict=True):
         np.testing.assert_array_equal(one, other)
     y, cache = network.forward(x)
@@ -231,8 +295,14 @@ def test_strides_of_inputs_and_parameters():
     network, rng = network_of((3, 9, 2)), np.random.default_rng(13)
     x = rng.standard_normal((8, 3))
     expected = results_of(network, x, np.eye(3))
-    network.parameters[:] = [np.asfortranarray(p) if p.ndim == 2 else np.repeat(p, 2)[::2] for p in network.parameters]
-    for a, b in zip(results_of(network, np.asfortranarray(x), np.asfortranarray(np.eye(3))), expected, strict=True):
+    network.parameters[:] = [
+        np.asfortranarray(p) if p.ndim == 2 else np.repeat(p, 2)[::2] for p in network.parameters
+    ]
+    for a, b in zip(
+        results_of(network, np.asfortranarray(x), np.asfortranarray(np.eye(3))),
+        expected,
+        strict=True,
+    ):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
@@ -250,16 +320,31 @@ def test_simulated_gpu(kind, dtype):
         tolerance = 1e-5 if dtype == "float32" else 1e-13
         (y, cache), (y_there, cache_there) = here.forward(x), there.forward(xp.asarray(x))
         pairs = [(y, y_there)]
-        (grad_x, grads), (grad_x_there, grads_there) = here.vjp(y, cache), there.vjp(y_there, cache_there)
+        (grad_x, grads), (grad_x_there, grads_there) = (
+            here.vjp(y, cache),
+            there.vjp(y_there, cache_there),
+        )
         pairs += [(grad_x, grad_x_there), *zip(grads, grads_there, strict=True)]
-        (out, cache), (out_there, cache_there) = here.taylor(x, directions, order=order), there.taylor(
-            xp.asarray(x), xp.asarray(directions), order=order)
-        (grad_x, grads), (grad_x_there, grads_there) = here.taylor_vjp(*out, cache), there.taylor_vjp(*out_there, cache_there)
-        pairs += [*zip(out, out_there, strict=True), (grad_x, grad_x_there), *zip(grads, grads_there, strict=True)]
+        (out, cache), (out_there, cache_there) = (
+            here.taylor(x, directions, order=order),
+            there.taylor(xp.asarray(x), xp.asarray(directions), order=order),
+        )
+        (grad_x, grads), (grad_x_there, grads_there) = (
+            here.taylor_vjp(*out, cache),
+            there.taylor_vjp(*out_there, cache_there),
+        )
+        pairs += [
+            *zip(out, out_there, strict=True),
+            (grad_x, grad_x_there),
+            *zip(grads, grads_there, strict=True),
+        ]
         for a, b in pairs:
             np.testing.assert_allclose(b.get(), a, rtol=0, atol=tolerance * max(1, np.abs(a).max()))
-        for call in (lambda: there.forward(x), lambda: there.taylor(xp.asarray(x), directions, order=1),
-                     lambda: there.vjp(y, cache_there.layers)):
+        for call in (
+            lambda: there.forward(x),
+            lambda: there.taylor(xp.asarray(x), directions, order=1),
+            lambda: there.vjp(y, cache_there.layers),
+        ):
             with pytest.raises(TypeError, match="one device"):
                 call()
 
@@ -284,7 +369,11 @@ def test_sixteen_threads_at_once():
 
     def work():
         for _ in range(3):
-            wrong.extend(1 for a, b in zip(results_of(network, x, np.eye(3)), expected, strict=True) if not np.array_equal(a, b))
+            wrong.extend(
+                1
+                for a, b in zip(results_of(network, x, np.eye(3)), expected, strict=True)
+                if not np.array_equal(a, b)
+            )
 
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
@@ -302,15 +391,22 @@ def test_nan_reaches_the_result():
 
 
 def test_memory():
-    """A pass keeps 2 c + order numbers for each hidden unit and row, c = 1 + order D being the number of coefficients."""
-    network, x, c = network_of((2, 64, 64, 1)), np.random.default_rng(17).standard_normal((2048, 2)), 5
+    """A pass keeps 2 c + order numbers for each hidden unit and row, c = 1 + order D being the
+    number of coefficients."""
+    network, x, c = (
+        network_of((2, 64, 64, 1)),
+        np.random.default_rng(17).standard_normal((2048, 2)),
+        5,
+    )
     unit = 2 * 64 * 2048 * 8  # one number for each hidden unit and row
     tracemalloc.start()
     outputs, cache = network.taylor(x, np.eye(2))
     held, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     rows = 2048 * 8 * c * (2 + 1)  # what goes in and comes out
-    assert held < (2 * c + 2) * unit + rows + 50_000 and most < held + 200_000  # NumPy buffers what it broadcasts, kernels have scratch
+    assert (
+        held < (2 * c + 2) * unit + rows + 50_000 and most < held + 200_000
+    )  # NumPy buffers what it broadcasts, kernels have scratch
     assert np.shares_memory(network.forward(x)[1].inputs[0], x)
 
 
@@ -321,27 +417,40 @@ def test_examples_of_the_documentation_run():
         assert not doctest.DocTestRunner(verbose=False).run(t).failed
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments, error, words", [
-    (((3,),), ValueError, "sizes must be at least two numbers, each at least 1 (got [3])"),
-    (((3, 0, 1),), ValueError, "sizes must be at least two numbers, each at least 1 (got [3, 0, 1])"),
-    ((5,), TypeError, "sizes must be a sequence of integers (got 5)"), (((3, 2.0),), TypeError, "sizes must be a sequence of integers"),
-    (("ab",), TypeError, "sizes must be a sequence of integers"), ((None,), TypeError, "sizes must be a sequence of integers"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        (((3,),), ValueError, "sizes must be at least two numbers, each at least 1 (got [3])"),
+        (
+            ((3, 0, 1),),
+            ValueError,
+            "sizes must be at least two numbers, each at least 1 (got [3, 0, 1])",
+        ),
+        ((5,), TypeError, "sizes must be a sequence of integers (got 5)"),
+        (((3, 2.0),), TypeError, "sizes must be a sequence of integers"),
+        (("ab",), TypeError, "sizes must be a sequence of integers"),
+        ((None,), TypeError, "sizes must be a sequence of integers"),
+    ],
+)
 def test_bad_sizes(arguments, error, words):
     with pytest.raises(error) as info:
         MLP(*arguments)
     assert words in str(info.value)
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"activation": "elu"}, ValueError, "activation must be one of relu, tanh"),
-    ({"activation": None}, TypeError, "activation must be one of relu, tanh"),
-    ({"dtype": "float16"}, TypeError, "dtype must be float32 or float64 (got float16)"), ({"rng": "seed"}, TypeError, ""),
-    ({"rng": -1}, ValueError, ""),
-])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"activation": "elu"}, ValueError, "activation must be one of relu, tanh"),
+        ({"activation": None}, TypeError, "activation must be one of relu, tanh"),
+        ({"dtype": "float16"}, TypeError, "dtype must be float32 or float64 (got float16)"),
+        ({"rng": "seed"}, TypeError, ""),
+        ({"rng": -1}, ValueError, ""),
+    ],
+)
 def test_bad_options(options, error, words):
     with pytest.raises(error) as info:
         MLP((3, 2), **options)
@@ -351,32 +460,81 @@ def test_bad_options(options, error, words):
 X = np.ones((5, 3))
 
 
-@pytest.mark.parametrize("call, error, words", [
-    (lambda n: n.forward(X[:, :2]), ValueError, "x must have 3 as its last extent, as the network has (got shape (5, 2))"),
-    (lambda n: n.forward(X[0, 0]), ValueError, "x must have 3 as its last extent"),
-    (lambda n: n.forward(None), TypeError, "x must be a NumPy or CuPy array (got None)"),
-    (lambda n: n.forward(X.astype("f4")), TypeError, "arguments must have one dtype"),
-    (lambda n: n.forward(X.astype(int)), TypeError, "x must have dtype float32 or float64 (got int64)"),
-    (lambda n: n.vjp(X, n.forward(X)[1]), ValueError, "grad_y must have the shape of the output, (5, 2) (got (5, 3))"),
-    (lambda n: n.vjp(None, n.forward(X)[1]), ValueError, "grad_y must have the shape of the output"),
-    (lambda n: n.vjp(np.ones((5, 2), "f4"), n.forward(X)[1]), TypeError, "arguments must have one dtype"),
-    (lambda n: n.vjp(X[:, :2], n.taylor(X, X)[1]), TypeError, "cache must be the MLPCache"),
-    (lambda n: n.taylor(X, X[0]), ValueError, "directions must have shape (D, 3) (got (3,))"),
-    (lambda n: n.taylor(X, X[:, :2]), ValueError, "directions must have 3 as its last extent"),
-    (lambda n: n.taylor(X, None), TypeError, "directions must be a NumPy or CuPy array (got None)"),
-    (lambda n: n.taylor(X, X.astype("f4")), TypeError, "arguments must have one dtype"),
-    (lambda n: n.taylor(X, X, order=3), ValueError, "order must be 1 or 2 (got 3)"),
-    (lambda n: n.taylor(X, X, order=True), ValueError, "order must be 1 or 2 (got True)"),
-    (lambda n: n.taylor(X, X, order=2.0), ValueError, "order must be 1 or 2 (got 2.0)"),
-    (lambda n: n.taylor_vjp(None, None, n.taylor(X, X)[1]), TypeError, "takes 3 gradients and the cache after order=2 (got 2)"),
-    (lambda n: n.taylor_vjp(None, None, None, n.taylor(X, X, order=1)[1]), TypeError,
-     "takes 2 gradients and the cache after order=1 (got 3)"),
-    (lambda n: n.taylor_vjp(None, None, None, n.forward(X)[1]), TypeError, "cache must be the MLPTaylorCache"),
-    (lambda n: n.taylor_vjp(None, n.taylor(X, X)[1]), TypeError, "cache must be the MLPTaylorCache"),
-    (lambda n: n.taylor_vjp(None, X, None, n.taylor(X, X)[1]), ValueError,
-     "grad_first must have the shape of the output, (5, 5, 2) (got (5, 3))"),
-    (lambda n: n.taylor_vjp(None, None, np.ones((5, 5, 2), "f4"), n.taylor(X, X)[1]), TypeError, "arguments must have one dtype"),
-])
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (
+            lambda n: n.forward(X[:, :2]),
+            ValueError,
+            "x must have 3 as its last extent, as the network has (got shape (5, 2))",
+        ),
+        (lambda n: n.forward(X[0, 0]), ValueError, "x must have 3 as its last extent"),
+        (lambda n: n.forward(None), TypeError, "x must be a NumPy or CuPy array (got None)"),
+        (lambda n: n.forward(X.astype("f4")), TypeError, "arguments must have one dtype"),
+        (
+            lambda n: n.forward(X.astype(int)),
+            TypeError,
+            "x must have dtype float32 or float64 (got int64)",
+        ),
+        (
+            lambda n: n.vjp(X, n.forward(X)[1]),
+            ValueError,
+            "grad_y must have the shape of the output, (5, 2) (got (5, 3))",
+        ),
+        (
+            lambda n: n.vjp(None, n.forward(X)[1]),
+            ValueError,
+            "grad_y must have the shape of the output",
+        ),
+        (
+            lambda n: n.vjp(np.ones((5, 2), "f4"), n.forward(X)[1]),
+            TypeError,
+            "arguments must have one dtype",
+        ),
+        (lambda n: n.vjp(X[:, :2], n.taylor(X, X)[1]), TypeError, "cache must be the MLPCache"),
+        (lambda n: n.taylor(X, X[0]), ValueError, "directions must have shape (D, 3) (got (3,))"),
+        (lambda n: n.taylor(X, X[:, :2]), ValueError, "directions must have 3 as its last extent"),
+        (
+            lambda n: n.taylor(X, None),
+            TypeError,
+            "directions must be a NumPy or CuPy array (got None)",
+        ),
+        (lambda n: n.taylor(X, X.astype("f4")), TypeError, "arguments must have one dtype"),
+        (lambda n: n.taylor(X, X, order=3), ValueError, "order must be 1 or 2 (got 3)"),
+        (lambda n: n.taylor(X, X, order=True), ValueError, "order must be 1 or 2 (got True)"),
+        (lambda n: n.taylor(X, X, order=2.0), ValueError, "order must be 1 or 2 (got 2.0)"),
+        (
+            lambda n: n.taylor_vjp(None, None, n.taylor(X, X)[1]),
+            TypeError,
+            "takes 3 gradients and the cache after order=2 (got 2)",
+        ),
+        (
+            lambda n: n.taylor_vjp(None, None, None, n.taylor(X, X, order=1)[1]),
+            TypeError,
+            "takes 2 gradients and the cache after order=1 (got 3)",
+        ),
+        (
+            lambda n: n.taylor_vjp(None, None, None, n.forward(X)[1]),
+            TypeError,
+            "cache must be the MLPTaylorCache",
+        ),
+        (
+            lambda n: n.taylor_vjp(None, n.taylor(X, X)[1]),
+            TypeError,
+            "cache must be the MLPTaylorCache",
+        ),
+        (
+            lambda n: n.taylor_vjp(None, X, None, n.taylor(X, X)[1]),
+            ValueError,
+            "grad_first must have the shape of the output, (5, 5, 2) (got (5, 3))",
+        ),
+        (
+            lambda n: n.taylor_vjp(None, None, np.ones((5, 5, 2), "f4"), n.taylor(X, X)[1]),
+            TypeError,
+            "arguments must have one dtype",
+        ),
+    ],
+)
 def test_bad_input(call, error, words):
     with pytest.raises(error) as info:
         call(network_of((3, 4, 2)))
@@ -390,15 +548,19 @@ def test_relu_has_no_second_order():
     assert len(network.taylor(X, X, order=1)[0]) == 2
 
 
-# --- real problems -----------------------------------------------------------------------------------------------------------------
+# --- real problems --------------------------------------------------------------------------------
 
 
 class Adam:
-    """D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, as written there."""
+    """D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, as written
+    there."""
 
     def __init__(self, parameters, lr):
         self.parameters, self.lr, self.t = parameters, lr, 0
-        self.m, self.v = [np.zeros_like(p) for p in parameters], [np.zeros_like(p) for p in parameters]
+        self.m, self.v = (
+            [np.zeros_like(p) for p in parameters],
+            [np.zeros_like(p) for p in parameters],
+        )
 
     def step(self, grads):
         self.t += 1
@@ -413,12 +575,14 @@ def test_poisson_problem(seed):
     """u'' = -pi² sin(pi x), u(0) = u(1) = 0, whose solution is sin(pi x)."""
     network = MLP((1, 20, 20, 1), rng=seed, dtype=np.float64)
     x, ends, along = np.linspace(0, 1, 100)[:, None], np.array([[0.0], [1.0]]), np.ones((1, 1))
-    force, adam, least = -np.pi**2 * np.sin(np.pi * x), Adam(network.parameters, 3e-3), np.inf
+    force, adam, least = -(np.pi**2) * np.sin(np.pi * x), Adam(network.parameters, 3e-3), np.inf
     for _ in range(2000):
         (_, _, second), cache = network.taylor(x, along)
         u, ends_cache = network.forward(ends)
-        loss = np.mean((second - force)**2) + 10 * np.mean(u**2)
-        if loss < least:  # long steps make the loss rise now and then, at times that depend on rounding
+        loss = np.mean((second - force) ** 2) + 10 * np.mean(u**2)
+        if (
+            loss < least
+        ):  # long steps make the loss rise now and then, at times that depend on rounding
             least, best = loss, network.forward(x)[0]
         _, inside = network.taylor_vjp(None, None, 2 * (second - force) / len(x), cache)
         _, outside = network.vjp(10 * 2 * u / len(u), ends_cache)
@@ -437,7 +601,11 @@ def test_digits():
         for batch in np.array_split(rng.permutation(np.flatnonzero(train)), 21):
             logits, cache = network.forward(x[batch])
             weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-            _, grads = network.vjp((weights / weights.sum(axis=1, keepdims=True) - hot[batch]) / np.float32(len(batch)), cache)
+            _, grads = network.vjp(
+                (weights / weights.sum(axis=1, keepdims=True) - hot[batch])
+                / np.float32(len(batch)),
+                cache,
+            )
             adam.step(grads)
     right = network.forward(x[~train])[0].argmax(axis=1) == labels[~train]
     assert right.mean() > 0.95

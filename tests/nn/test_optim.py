@@ -1,4 +1,5 @@
-"""Adam against one number at a time and against torch; clipped gradients; what a class must keep as routines do."""
+"""Adam against one number at a time and against torch; clipped gradients; what a class must keep as
+routines do."""
 
 import math
 import pickle
@@ -14,22 +15,35 @@ from numcore.testing import simulated_gpu
 from tests.naive.nn import optim as naive
 from tests.nn.assembly import assembly, vector_instructions
 
-OPTIONS = [{}, {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3}, {"betas": (0.0, 0.0)}, {"weight_decay": 0.1}, {"amsgrad": True},
-           {"weight_decay": 0.1, "decoupled": False}, {"weight_decay": 0.1, "decoupled": False, "amsgrad": True}]
+OPTIONS = [
+    {},
+    {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3},
+    {"betas": (0.0, 0.0)},
+    {"weight_decay": 0.1},
+    {"amsgrad": True},
+    {"weight_decay": 0.1, "decoupled": False},
+    {"weight_decay": 0.1, "decoupled": False, "amsgrad": True},
+]
 
 
 def test_known_first_step():
     w = np.zeros(2)
     Adam([w], lr=1e-3).step([np.array([0.1, -20.0])])
-    np.testing.assert_allclose(w, [-1e-3, 1e-3], rtol=0, atol=1.001e-10)  # eps takes 1e-8 / 0.1 of the step
+    np.testing.assert_allclose(
+        w, [-1e-3, 1e-3], rtol=0, atol=1.001e-10
+    )  # eps takes 1e-8 / 0.1 of the step
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 3e-6), (np.float64, 1e-14)])  # a few roundings in 20 steps
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(np.float32, 3e-6), (np.float64, 1e-14)]
+)  # a few roundings in 20 steps
 def test_every_option_is_the_definition(dtype, tolerance, options):
     rng = np.random.default_rng(0)
     w, grads = rng.standard_normal(33).astype(dtype), rng.standard_normal((20, 33)).astype(dtype)
-    expected = [naive.adam(float(w[i]), grads[:, i].astype(float).tolist(), **options) for i in range(33)]
+    expected = [
+        naive.adam(float(w[i]), grads[:, i].astype(float).tolist(), **options) for i in range(33)
+    ]
     adam = Adam([w], **options)
     for g in grads:
         adam.step([g])
@@ -44,7 +58,9 @@ def test_torch_agrees(options):
     params = [rng.standard_normal(shape) for shape in ((5, 7), (3,), (2, 3, 4))]
     theirs = [torch.from_numpy(p.copy()).requires_grad_() for p in params]
     there = {k: v for k, v in options.items() if k != "decoupled"}
-    peer = (torch.optim.Adam if not options.get("decoupled", True) else torch.optim.AdamW)(theirs, **{"weight_decay": 0.0} | there)
+    peer = (torch.optim.Adam if not options.get("decoupled", True) else torch.optim.AdamW)(
+        theirs, **{"weight_decay": 0.0} | there
+    )
     adam = Adam(params, **options)
     for _ in range(30):
         grads = [rng.standard_normal(p.shape) for p in params]
@@ -64,7 +80,9 @@ def test_a_rate_that_changes():
         adam.step([np.ones(3)])
         other.lr = 0.1
         other.step([np.ones(3)])
-    np.testing.assert_allclose(w, -0.1 * sum(1 / k for k in range(1, 6)), rtol=1e-6)  # a constant gradient moves by lr
+    np.testing.assert_allclose(
+        w, -0.1 * sum(1 / k for k in range(1, 6)), rtol=1e-6
+    )  # a constant gradient moves by lr
     np.testing.assert_allclose(v, -0.5, rtol=1e-6)
 
 
@@ -72,7 +90,12 @@ def test_arrays_of_any_layout_and_no_gradient():
     rng = np.random.default_rng(2)
     plain, g = rng.standard_normal((6, 8)), rng.standard_normal((6, 8))
     wide = np.zeros((6, 16))
-    strided, fortran, untouched, empty = wide[:, ::2], np.asfortranarray(plain), np.ones(3), np.empty((0, 4))
+    strided, fortran, untouched, empty = (
+        wide[:, ::2],
+        np.asfortranarray(plain),
+        np.ones(3),
+        np.empty((0, 4)),
+    )
     strided[...] = plain
     adam = Adam([plain, strided, fortran, untouched, empty])
     for _ in range(3):
@@ -103,7 +126,10 @@ def test_nan_stays_where_it_is():
 def test_same_on_gpu(options):
     rng = np.random.default_rng(4)
     for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-15)):
-        w, grads = rng.standard_normal((20, 15)).astype(dtype), rng.standard_normal((3, 20, 15)).astype(dtype)
+        w, grads = (
+            rng.standard_normal((20, 15)).astype(dtype),
+            rng.standard_normal((3, 20, 15)).astype(dtype),
+        )
         with simulated_gpu(checked=True) as xp:
             there = xp.asarray(w)
             adam = Adam([there], **options)
@@ -119,7 +145,10 @@ def test_same_on_gpu(options):
 
 def test_threads_change_no_bit():
     rng = np.random.default_rng(5)
-    start, grads = rng.standard_normal(200_001).astype(np.float32), rng.standard_normal((3, 200_001)).astype(np.float32)
+    start, grads = (
+        rng.standard_normal(200_001).astype(np.float32),
+        rng.standard_normal((3, 200_001)).astype(np.float32),
+    )
     results = []
     try:
         for n in (1, 2, 7):
@@ -159,15 +188,24 @@ def test_it_can_be_stored():
     np.testing.assert_array_equal(other.params[0], w)
 
 
-@pytest.mark.parametrize("options, error, message", [
-    ({"lr": 0}, ValueError, r"lr must satisfy lr > 0 \(got 0\)"), ({"lr": -1}, ValueError, "lr must"),
-    ({"lr": math.nan}, ValueError, "lr must"), ({"lr": math.inf}, ValueError, "lr must"), ({"lr": None}, TypeError, "lr must be a number"),
-    ({"betas": (0.9, 1.0)}, ValueError, r"betas must satisfy 0 <= betas < 1 .*got 1.0"),
-    ({"betas": 0.9}, TypeError, "betas must be a pair"),
-    ({"betas": (-0.1, 0.9)}, ValueError, "betas must"), ({"betas": (0.9,)}, TypeError, "betas must be a pair"),
-    ({"eps": 0}, ValueError, r"eps must satisfy eps > 0"),
-    ({"weight_decay": -1}, ValueError, "weight_decay must satisfy weight_decay >= 0"),
-    ({"decoupled": 1}, TypeError, "decoupled must be True or False"), ({"amsgrad": None}, TypeError, "amsgrad must be True or False")])
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"lr": 0}, ValueError, r"lr must satisfy lr > 0 \(got 0\)"),
+        ({"lr": -1}, ValueError, "lr must"),
+        ({"lr": math.nan}, ValueError, "lr must"),
+        ({"lr": math.inf}, ValueError, "lr must"),
+        ({"lr": None}, TypeError, "lr must be a number"),
+        ({"betas": (0.9, 1.0)}, ValueError, r"betas must satisfy 0 <= betas < 1 .*got 1.0"),
+        ({"betas": 0.9}, TypeError, "betas must be a pair"),
+        ({"betas": (-0.1, 0.9)}, ValueError, "betas must"),
+        ({"betas": (0.9,)}, TypeError, "betas must be a pair"),
+        ({"eps": 0}, ValueError, r"eps must satisfy eps > 0"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must satisfy weight_decay >= 0"),
+        ({"decoupled": 1}, TypeError, "decoupled must be True or False"),
+        ({"amsgrad": None}, TypeError, "amsgrad must be True or False"),
+    ],
+)
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         Adam([np.zeros(2)], **options)
@@ -177,10 +215,14 @@ def test_bad_params():
     fixed = np.zeros(2)
     fixed.flags.writeable = False
     for params, error, message in (
-            (np.zeros(2), TypeError, "params must be a list of arrays"), ([1.0], TypeError, r"params\[0\] must be a NumPy or CuPy array"),
-            ([None], TypeError, r"params\[0\] must be"), ([np.zeros(2, int)], TypeError, r"params\[0\] must have dtype float32 or float64"),
-            ([np.zeros(2), np.zeros(2, np.float32)], TypeError, "one dtype"), ([fixed], ValueError, r"params\[0\] must be writeable"),
-            ([fixed.copy()] * 2, ValueError, "params must be different arrays")):
+        (np.zeros(2), TypeError, "params must be a list of arrays"),
+        ([1.0], TypeError, r"params\[0\] must be a NumPy or CuPy array"),
+        ([None], TypeError, r"params\[0\] must be"),
+        ([np.zeros(2, int)], TypeError, r"params\[0\] must have dtype float32 or float64"),
+        ([np.zeros(2), np.zeros(2, np.float32)], TypeError, "one dtype"),
+        ([fixed], ValueError, r"params\[0\] must be writeable"),
+        ([fixed.copy()] * 2, ValueError, "params must be different arrays"),
+    ):
         with pytest.raises(error, match=message):
             Adam(params)
 
@@ -190,10 +232,16 @@ def test_bad_gradients_change_nothing():
     adam = Adam(w)
     good = np.ones(2)
     for grads, error, message in (
-            ([good], ValueError, r"grads must hold one array for each of the 2 params \(got 1\)"),
-            (good, TypeError, "grads must be a list"),
-            ([good, good], ValueError, r"grads\[1\] must have the shape of its parameter, \(3,\) \(got \(2,\)\)"),
-            ([good, np.ones(3, np.float32)], TypeError, "one dtype"), ([good, [1.0, 1, 1]], TypeError, r"grads\[1\] must be a NumPy")):
+        ([good], ValueError, r"grads must hold one array for each of the 2 params \(got 1\)"),
+        (good, TypeError, "grads must be a list"),
+        (
+            [good, good],
+            ValueError,
+            r"grads\[1\] must have the shape of its parameter, \(3,\) \(got \(2,\)\)",
+        ),
+        ([good, np.ones(3, np.float32)], TypeError, "one dtype"),
+        ([good, [1.0, 1, 1]], TypeError, r"grads\[1\] must be a NumPy"),
+    ):
         with pytest.raises(error, match=message):
             adam.step(grads)
     assert adam.steps == 0 and not any(p.any() for p in w)
@@ -201,7 +249,7 @@ def test_bad_gradients_change_nothing():
         adam.lr = 0
 
 
-# --- clipping ----------------------------------------------------------------------------------------------------------------------
+# --- clipping -------------------------------------------------------------------------------------
 
 
 def test_known_clipping():
@@ -221,7 +269,7 @@ def test_norm_of_any_length(n, dtype):
     g = np.random.default_rng(n).standard_normal(n).astype(dtype)
     clipped, norm = clip_grad_norm([g], 1e9)
     assert norm.dtype == dtype and clipped[0] is g
-    expected = math.sqrt(math.fsum(float(x)**2 for x in g))
+    expected = math.sqrt(math.fsum(float(x) ** 2 for x in g))
     assert abs(norm - expected) <= (6e-8 if dtype == np.float32 else 4e-16) * expected
 
 
@@ -248,20 +296,34 @@ def test_torch_clips_alike():
         np.testing.assert_allclose(g, p.grad.numpy(), rtol=1e-6)  # torch adds 1e-6 to the norm
 
 
-@pytest.mark.parametrize("grads, max_norm, error, message", [
-    ([np.ones(2)], 0, ValueError, r"max_norm must satisfy max_norm > 0 \(got 0\)"),
-    ([np.ones(2)], math.nan, ValueError, "max_norm must"), ([np.ones(2)], None, TypeError, "max_norm must be a number"),
-    ([], 1, ValueError, "grads must hold at least one array"), ([None], 1, ValueError, "grads must hold at least one array"),
-    ([np.ones(2), np.ones(2, np.float32)], 1, TypeError, "one dtype"), (["a"], 1, TypeError, r"grads\[0\] must be"),
-    ([np.ones(2, int)], 1, TypeError, r"grads\[0\] must have dtype")])
+@pytest.mark.parametrize(
+    "grads, max_norm, error, message",
+    [
+        ([np.ones(2)], 0, ValueError, r"max_norm must satisfy max_norm > 0 \(got 0\)"),
+        ([np.ones(2)], math.nan, ValueError, "max_norm must"),
+        ([np.ones(2)], None, TypeError, "max_norm must be a number"),
+        ([], 1, ValueError, "grads must hold at least one array"),
+        ([None], 1, ValueError, "grads must hold at least one array"),
+        ([np.ones(2), np.ones(2, np.float32)], 1, TypeError, "one dtype"),
+        (["a"], 1, TypeError, r"grads\[0\] must be"),
+        ([np.ones(2, int)], 1, TypeError, r"grads\[0\] must have dtype"),
+    ],
+)
 def test_bad_clipping(grads, max_norm, error, message):
     with pytest.raises(error, match=message):
         clip_grad_norm(grads, max_norm)
 
 
-@pytest.mark.parametrize("kernel, float32, float64", [
-    (adam_update, "sqrtps", "sqrtpd"), (adam_update, "divps", "divpd"), (amsgrad_update, "sqrtps", "sqrtpd"),
-    (amsgrad_update, "pmaxsd", "p(cmpgt|maxs)q"), (squares_in_blocks, "addpd", "addpd")])
+@pytest.mark.parametrize(
+    "kernel, float32, float64",
+    [
+        (adam_update, "sqrtps", "sqrtpd"),
+        (adam_update, "divps", "divpd"),
+        (amsgrad_update, "sqrtps", "sqrtpd"),
+        (amsgrad_update, "pmaxsd", "p(cmpgt|maxs)q"),
+        (squares_in_blocks, "addpd", "addpd"),
+    ],
+)
 def test_kernels_are_made_of_vectors(kernel, float32, float64):
     for dtype, name in (("float32", float32), ("float64", float64)):
         code = assembly(kernel, dtype)
@@ -273,4 +335,7 @@ def test_the_example_of_the_class_runs():
     import doctest
 
     (test,) = doctest.DocTestFinder(recurse=False).find(Adam, "Adam", module=False, globs={})
-    assert test.examples and not doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed
+    assert (
+        test.examples
+        and not doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed
+    )

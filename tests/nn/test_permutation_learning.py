@@ -1,6 +1,8 @@
-"""Infinitely wide networks against integrals, linear systems and explicit training; known answers; bad input.
+"""Infinitely wide networks against integrals, linear systems and explicit training; known answers;
+bad input.
 
-The coefficients of the arc sine are fitted again by ``pytest tests/nn/test_permutation_learning.py -m slow``.
+The coefficients of the arc sine are fitted again by
+``pytest tests/nn/test_permutation_learning.py -m slow``.
 """
 
 import itertools
@@ -13,7 +15,15 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.nn import NTKRegressor, PermutationEnsemble, ensemble_size, nngp, ntk, permutation_mean, permutation_variance
+from numcore.nn import (
+    NTKRegressor,
+    PermutationEnsemble,
+    ensemble_size,
+    nngp,
+    ntk,
+    permutation_mean,
+    permutation_variance,
+)
 from numcore.nn import permutation_learning as method
 from numcore.testing import simulated_gpu
 from tests.naive.nn import permutation_learning as naive
@@ -24,14 +34,18 @@ DTYPES = [np.float32, np.float64]
 def permutation_data(k, rng, dtype=np.float64):
     """The basis, its images, and a function of rows of bits that gives theirs."""
     order = rng.permutation(k)
-    return np.eye(k, dtype=dtype), np.eye(k, dtype=dtype)[order], lambda bits: bits[:, np.argsort(order)]
+    return (
+        np.eye(k, dtype=dtype),
+        np.eye(k, dtype=dtype)[order],
+        lambda bits: bits[:, np.argsort(order)],
+    )
 
 
 def all_bits(k):
     return np.array([bits for bits in itertools.product((0, 1), repeat=k) if any(bits)], np.uint8)
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def test_kernels_of_the_basis():
@@ -46,7 +60,10 @@ def test_kernels_of_the_basis():
 @pytest.mark.parametrize("which, function", [(0, nngp), (1, ntk)])
 def test_kernels_are_the_integrals(which, function):
     rng = np.random.default_rng(1)
-    x1, x2 = rng.standard_normal((9, 4)), rng.standard_normal((11, 4)) * 10.0 ** rng.integers(-3, 4, (11, 1))
+    x1, x2 = (
+        rng.standard_normal((9, 4)),
+        rng.standard_normal((11, 4)) * 10.0 ** rng.integers(-3, 4, (11, 1)),
+    )
     expected = 1.3**4 * naive.gram(x1, x2, which)
     result = function(x1, x2, sigma_w=1.3)
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-14 * np.abs(expected).max())
@@ -54,11 +71,16 @@ def test_kernels_are_the_integrals(which, function):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_all_angles(dtype):
-    """Two unit vectors at every angle, close to 0 and π too, where the arc cosine of a product is useless."""
+    """Two unit vectors at every angle, close to 0 and π too, where the arc cosine of a product is
+    useless."""
     small = np.concatenate([[0.0], np.geomspace(1e-12, 1, 300)])
-    angle = np.unique(np.concatenate([small, np.pi - small, np.linspace(0, np.pi, 2001)])).astype(np.longdouble)
+    angle = np.unique(np.concatenate([small, np.pi - small, np.linspace(0, np.pi, 2001)])).astype(
+        np.longdouble
+    )
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(dtype)
-    angle = np.arctan2(x[:, 1].astype(np.longdouble), x[:, 0].astype(np.longdouble))  # of the rounded vectors
+    angle = np.arctan2(
+        x[:, 1].astype(np.longdouble), x[:, 0].astype(np.longdouble)
+    )  # of the rounded vectors
     length = np.hypot(*x.astype(np.longdouble).T)
     theta = length * (np.sin(angle) + 2 * (np.pi - angle) * np.cos(angle)) / (4 * np.pi)
     result = ntk(np.array([[1, 0]], dtype), x)[0]
@@ -69,16 +91,23 @@ def test_all_angles(dtype):
 def test_a_row_with_itself_is_exact_in_float32():
     """The product of a unit row with itself is 1 ± eps, whose arc cosine would be wrong by 3e-4."""
     x = np.random.default_rng(2).standard_normal((50, 784)).astype(np.float32)
-    lengths = (x.astype(float)**2).sum(axis=1)
+    lengths = (x.astype(float) ** 2).sum(axis=1)
     for other in (x, x.copy(), 3 * x):
-        np.testing.assert_allclose(np.diag(ntk(x, other)) * 784 / lengths, 3 if other[0, 0] == 3 * x[0, 0] else 1, rtol=1e-6)
+        np.testing.assert_allclose(
+            np.diag(ntk(x, other)) * 784 / lengths,
+            3 if other[0, 0] == 3 * x[0, 0] else 1,
+            rtol=1e-6,
+        )
 
 
 def test_arc_cosine_polynomials():
-    """|error| < 1e-7 with the coefficients of float32, full accuracy with those of float64; both in long double."""
+    """|error| < 1e-7 with the coefficients of float32, full accuracy with those of float64; both in
+    long double."""
     c = np.linspace(-1, 1, 100_001, dtype=np.longdouble)
     for dtype, bound in ((np.float32, 1e-7), (np.float64, 1e-16)):
-        coefficients = np.array(method.ASIN_FLOAT32 if dtype is np.float32 else method.ASIN_FLOAT64, dtype).astype(np.longdouble)
+        coefficients = np.array(
+            method.ASIN_FLOAT32 if dtype is np.float32 else method.ASIN_FLOAT64, dtype
+        ).astype(np.longdouble)
         z = np.where(abs(c) < 0.5, c * c, (1 - abs(c)) / 2)
         r = np.sqrt(z)
         asin = r + r * z * np.polyval(coefficients[::-1], z)
@@ -88,7 +117,10 @@ def test_arc_cosine_polynomials():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, coefficients", [("asin_float32", method.ASIN_FLOAT32), ("asin_float64", method.ASIN_FLOAT64)])
+@pytest.mark.parametrize(
+    "name, coefficients",
+    [("asin_float32", method.ASIN_FLOAT32), ("asin_float64", method.ASIN_FLOAT64)],
+)
 def test_coefficients_are_those_of_the_fit(name, coefficients):
     script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "derivations" / "minimax.py"))
     fitted, _, _ = script["fit"](*script["FITS"][name])
@@ -113,49 +145,72 @@ def test_symmetric_to_the_bit():
 
 
 def test_memory_is_the_result_and_the_directions():
-    x1, x2 = (np.random.default_rng(i).standard_normal((1500, 50)).astype(np.float32) for i in range(2))
+    x1, x2 = (
+        np.random.default_rng(i).standard_normal((1500, 50)).astype(np.float32) for i in range(2)
+    )
     ntk(x1[:10], x2[:10])
     tracemalloc.start()
     result = ntk(x1, x2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < result.nbytes + 5 * (x1.nbytes + x2.nbytes)  # all of these together are a third of the result
+    assert peak < result.nbytes + 5 * (
+        x1.nbytes + x2.nbytes
+    )  # all of these together are a third of the result
 
 
 @pytest.mark.parametrize("function", [ntk, nngp])
-@pytest.mark.parametrize("change, kind, message", [
-    ({"x1": np.ones(3)}, ValueError, r"x1 must have shape \(n, d\) with d >= 1"),
-    ({"x2": np.ones((2, 4))}, ValueError, "x2 must have the d=3 columns"),
-    ({"x2": np.ones((2, 0))}, ValueError, "x2 must have shape"),
-    ({"x2": np.array([[1, np.inf, 0]])}, ValueError, "x2 must have finite entries"),
-    ({"x1": np.full((1, 3), 1.7e308)}, ValueError, "x1 must have finite entries, and rows of finite length"),
-    ({"x1": None}, TypeError, "x1 must be"),
-    ({"x2": np.ones((2, 3), np.float32)}, TypeError, "must have one dtype"),
-    ({"sigma_w": 0}, ValueError, r"sigma_w must satisfy sigma_w > 0 \(got 0\)"),
-    ({"sigma_w": "1"}, TypeError, "sigma_w must be a number"),
-])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"x1": np.ones(3)}, ValueError, r"x1 must have shape \(n, d\) with d >= 1"),
+        ({"x2": np.ones((2, 4))}, ValueError, "x2 must have the d=3 columns"),
+        ({"x2": np.ones((2, 0))}, ValueError, "x2 must have shape"),
+        ({"x2": np.array([[1, np.inf, 0]])}, ValueError, "x2 must have finite entries"),
+        (
+            {"x1": np.full((1, 3), 1.7e308)},
+            ValueError,
+            "x1 must have finite entries, and rows of finite length",
+        ),
+        ({"x1": None}, TypeError, "x1 must be"),
+        ({"x2": np.ones((2, 3), np.float32)}, TypeError, "must have one dtype"),
+        ({"sigma_w": 0}, ValueError, r"sigma_w must satisfy sigma_w > 0 \(got 0\)"),
+        ({"sigma_w": "1"}, TypeError, "sigma_w must be a number"),
+    ],
+)
 def test_kernels_refuse(function, change, kind, message):
     with pytest.raises(kind, match=message):
         function(**({"x1": np.ones((2, 3)), "x2": np.ones((2, 3))} | change))
 
 
-# --- closed forms ------------------------------------------------------------------------------------------------------------------
+# --- closed forms ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n, k, expected", [
-    (2, 3, (0.557097, -0.018175)), (2, 8, (0.563939, -0.011333)), (3, 8, (0.418311, -0.024791)),
-    (2, 10, (0.5654217643, -0.0098503127)), (5, 10, (0.2837301866, -0.0407121841)), (2, 30, (0.5710053377, -0.0042667393))])
+@pytest.mark.parametrize(
+    "n, k, expected",
+    [
+        (2, 3, (0.557097, -0.018175)),
+        (2, 8, (0.563939, -0.011333)),
+        (3, 8, (0.418311, -0.024791)),
+        (2, 10, (0.5654217643, -0.0098503127)),
+        (5, 10, (0.2837301866, -0.0407121841)),
+        (2, 30, (0.5710053377, -0.0042667393)),
+    ],
+)
 def test_known_means(n, k, expected):
     digits = 6 if k < 10 else 10
     np.testing.assert_allclose(permutation_mean(n, k), expected, rtol=0, atol=0.51 * 10.0**-digits)
 
 
-@pytest.mark.parametrize("n, k, expected, digits", [(3, 3, 0.403346, 6), (8, 8, 0.173276, 6), (10, 10, 0.1403918751, 10)])
+@pytest.mark.parametrize(
+    "n, k, expected, digits", [(3, 3, 0.403346, 6), (8, 8, 0.173276, 6), (10, 10, 0.1403918751, 10)]
+)
 def test_known_means_of_all_ones(n, k, expected, digits):
     assert abs(permutation_mean(n, k)[0] - expected) < 0.51 * 10.0**-digits
 
 
-@pytest.mark.parametrize("n, k, expected", [(2, 10, 0.0065187311), (5, 10, 0.0125048456), (2, 30, 0.0021396904)])
+@pytest.mark.parametrize(
+    "n, k, expected", [(2, 10, 0.0065187311), (5, 10, 0.0125048456), (2, 30, 0.0021396904)]
+)
 def test_known_variances(n, k, expected):
     assert abs(permutation_variance(n, k) - expected) < 0.51e-10
 
@@ -181,14 +236,23 @@ def test_signs_are_those_of_the_theorem():
         n = np.unique(np.geomspace(1, k, 50).astype(int))
         mu_one, mu_zero = permutation_mean(n, k)
         assert mu_one[0] == 1 and mu_zero[0] == 0 and permutation_variance(n, k)[0] == 0
-        assert np.all(mu_one > 0) and np.all(mu_zero[1:] < 0) and np.all(permutation_variance(n[1:], k) > 0)
+        assert (
+            np.all(mu_one > 0)
+            and np.all(mu_zero[1:] < 0)
+            and np.all(permutation_variance(n[1:], k) > 0)
+        )
 
 
 def test_size_for_all_inputs_is_that_of_the_worst():
     k, delta = 12, 0.01
-    worst = max(permutation_variance(n, k) / min(permutation_mean(n, k)[0], -permutation_mean(n, k)[1] if n < k else 1)**2
-                for n in range(2, k + 1))
-    assert ensemble_size(k, delta=delta) == math.ceil(2 * worst * (math.log(k / delta) + k * math.log(2)))
+    worst = max(
+        permutation_variance(n, k)
+        / min(permutation_mean(n, k)[0], -permutation_mean(n, k)[1] if n < k else 1) ** 2
+        for n in range(2, k + 1)
+    )
+    assert ensemble_size(k, delta=delta) == math.ceil(
+        2 * worst * (math.log(k / delta) + k * math.log(2))
+    )
 
 
 def test_growth_of_sizes():
@@ -200,8 +264,8 @@ def test_growth_of_sizes():
 
 def test_the_midpoint_needs_hundreds_of_times_fewer():
     mu_one, mu_zero = permutation_mean(2, 10)
-    factor = ((mu_one - mu_zero) / (-2 * mu_zero))**2  # 853
-    exact = 2 * permutation_variance(2, 10) / ((mu_one - mu_zero) / 2)**2 * math.log(10 / 0.05)
+    factor = ((mu_one - mu_zero) / (-2 * mu_zero)) ** 2  # 853
+    exact = 2 * permutation_variance(2, 10) / ((mu_one - mu_zero) / 2) ** 2 * math.log(10 / 0.05)
     assert ensemble_size(10, delta=0.05, n_ones=2, threshold="midpoint") == math.ceil(exact) == 1
     assert factor > 800
 
@@ -214,39 +278,56 @@ def test_sizes_grow_with_the_variance_of_weights():
 def test_shapes_of_the_closed_forms():
     n = np.array([[1, 2], [3, 4]], np.int32)
     assert [x.shape for x in (*permutation_mean(n, 5), permutation_variance(n, 5))] == [(2, 2)] * 3
-    assert all(isinstance(x, np.float64) for x in (*permutation_mean(3, 5), permutation_variance(3, 5)))
+    assert all(
+        isinstance(x, np.float64) for x in (*permutation_mean(3, 5), permutation_variance(3, 5))
+    )
     assert permutation_mean(np.zeros(0, int), 5)[0].shape == (0,)
     with simulated_gpu() as xp:
         on_gpu = permutation_mean(xp.asarray(n), 5)
         np.testing.assert_array_equal(on_gpu[0].get(), permutation_mean(n, 5)[0])
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: permutation_mean(0, 5), ValueError, r"n_ones must satisfy 1 <= n_ones <= k \(got n_ones=0, k=5\)"),
-    (lambda: permutation_mean(6, 5), ValueError, "n_ones"),
-    (lambda: permutation_mean(2.0, 5), TypeError, "n_ones must be an integer"),
-    (lambda: permutation_mean(None, 5), TypeError, "n_ones"),
-    (lambda: permutation_mean("2", 5), TypeError, "n_ones"),
-    (lambda: permutation_mean(10**30, 10**31), TypeError, "n_ones"),
-    (lambda: permutation_variance(1, 1), ValueError, r"k must satisfy k >= 2 \(got 1\)"),
-    (lambda: permutation_variance(1, 5.0), TypeError, "k must be an integer"),
-    (lambda: permutation_variance(1, True), TypeError, "k must be an integer"),
-    (lambda: ensemble_size(5, delta=0.0), ValueError, r"delta must satisfy 0 < delta < 1 \(got 0.0\)"),
-    (lambda: ensemble_size(5, delta=1), ValueError, "delta"),
-    (lambda: ensemble_size(5, delta=float("nan")), ValueError, "delta"),
-    (lambda: ensemble_size(5, delta=None), TypeError, "delta"),
-    (lambda: ensemble_size(5, delta=0.1, n_ones=6), ValueError, "n_ones"),
-    (lambda: ensemble_size(5, delta=0.1, n_ones=[2]), TypeError, "n_ones"),
-    (lambda: ensemble_size(1, delta=0.1), ValueError, "k must"),
-    (lambda: ensemble_size(5, delta=0.1, threshold="half"), ValueError, "threshold must be one of zero, midpoint"),
-    (lambda: ensemble_size(5, delta=0.1, sigma_w=-1), ValueError, "sigma_w"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (
+            lambda: permutation_mean(0, 5),
+            ValueError,
+            r"n_ones must satisfy 1 <= n_ones <= k \(got n_ones=0, k=5\)",
+        ),
+        (lambda: permutation_mean(6, 5), ValueError, "n_ones"),
+        (lambda: permutation_mean(2.0, 5), TypeError, "n_ones must be an integer"),
+        (lambda: permutation_mean(None, 5), TypeError, "n_ones"),
+        (lambda: permutation_mean("2", 5), TypeError, "n_ones"),
+        (lambda: permutation_mean(10**30, 10**31), TypeError, "n_ones"),
+        (lambda: permutation_variance(1, 1), ValueError, r"k must satisfy k >= 2 \(got 1\)"),
+        (lambda: permutation_variance(1, 5.0), TypeError, "k must be an integer"),
+        (lambda: permutation_variance(1, True), TypeError, "k must be an integer"),
+        (
+            lambda: ensemble_size(5, delta=0.0),
+            ValueError,
+            r"delta must satisfy 0 < delta < 1 \(got 0.0\)",
+        ),
+        (lambda: ensemble_size(5, delta=1), ValueError, "delta"),
+        (lambda: ensemble_size(5, delta=float("nan")), ValueError, "delta"),
+        (lambda: ensemble_size(5, delta=None), TypeError, "delta"),
+        (lambda: ensemble_size(5, delta=0.1, n_ones=6), ValueError, "n_ones"),
+        (lambda: ensemble_size(5, delta=0.1, n_ones=[2]), TypeError, "n_ones"),
+        (lambda: ensemble_size(1, delta=0.1), ValueError, "k must"),
+        (
+            lambda: ensemble_size(5, delta=0.1, threshold="half"),
+            ValueError,
+            "threshold must be one of zero, midpoint",
+        ),
+        (lambda: ensemble_size(5, delta=0.1, sigma_w=-1), ValueError, "sigma_w"),
+    ],
+)
 def test_closed_forms_refuse(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
 
 
-# --- regression --------------------------------------------------------------------------------------------------------------------
+# --- regression -----------------------------------------------------------------------------------
 
 
 def test_regression_equals_the_closed_form():
@@ -254,15 +335,23 @@ def test_regression_equals_the_closed_form():
     X, Y, image = permutation_data(8, rng)
     bits = all_bits(8)
     model = NTKRegressor().fit(X, Y)
-    mean, covariance = model.predict(bits / np.sqrt(bits.sum(axis=1, keepdims=True)), return_cov=True)
+    mean, covariance = model.predict(
+        bits / np.sqrt(bits.sum(axis=1, keepdims=True)), return_cov=True
+    )
     n = bits.sum(axis=1)
     mu_one, mu_zero = (m[:, None] for m in permutation_mean(n.astype(int), 8))
-    np.testing.assert_allclose(mean, np.where(image(bits) == 1, mu_one, mu_zero), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(np.diag(covariance), permutation_variance(n.astype(int), 8), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        mean, np.where(image(bits) == 1, mu_one, mu_zero), rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        np.diag(covariance), permutation_variance(n.astype(int), 8), rtol=0, atol=1e-12
+    )
     several = n > 1
     assert np.array_equal(mean[several] > 0, image(bits)[several] == 1)
     assert np.abs(mean[~several][image(bits)[~several] == 0]).max() < 1e-15
-    assert covariance[bits.sum(axis=1) > 1].any(axis=1).all() and np.array_equal(covariance, covariance.T)
+    assert covariance[bits.sum(axis=1) > 1].any(axis=1).all() and np.array_equal(
+        covariance, covariance.T
+    )
 
 
 def test_known_answer_of_regression():
@@ -292,7 +381,9 @@ def test_times_at_the_ends():
     mean, covariance = model.predict(x, return_cov=True, time=0)
     assert not mean.any() and mean.shape == (4,)
     np.testing.assert_allclose(covariance, nngp(x, x, sigma_w=0.7), atol=1e-15)
-    for late, ever in zip(model.predict(x, return_cov=True, time=1e9), model.predict(x, return_cov=True), strict=True):
+    for late, ever in zip(
+        model.predict(x, return_cov=True, time=1e9), model.predict(x, return_cov=True), strict=True
+    ):
         np.testing.assert_allclose(late, ever, atol=1e-11)
     np.testing.assert_allclose(model.predict(x, time=math.inf), model.predict(x), atol=1e-11)
 
@@ -322,7 +413,11 @@ def test_regression_keeps_dtype_and_device(dtype):
         array.flags.writeable = False
     expected = NTKRegressor().fit(X, Y).predict(x, return_cov=True, time=3.0)
     assert [a.dtype for a in expected] == [dtype] * 2
-    exact = NTKRegressor().fit(X.astype(float), Y.astype(float)).predict(x.astype(float), return_cov=True, time=3.0)
+    exact = (
+        NTKRegressor()
+        .fit(X.astype(float), Y.astype(float))
+        .predict(x.astype(float), return_cov=True, time=3.0)
+    )
     with simulated_gpu() as xp:
         model = NTKRegressor().fit(xp.asarray(X), xp.asarray(Y))
         on_gpu = [a.get() for a in model.predict(xp.asarray(x), return_cov=True, time=3.0)]
@@ -330,33 +425,70 @@ def test_regression_keeps_dtype_and_device(dtype):
             model.predict(x)
     for a, b, c in zip(expected, on_gpu, exact, strict=True):
         np.testing.assert_allclose(a, b, atol=2 * np.finfo(dtype).eps)
-        np.testing.assert_allclose(a, c, atol=2 * np.finfo(dtype).eps)  # computed in float64 in any case
+        np.testing.assert_allclose(
+            a, c, atol=2 * np.finfo(dtype).eps
+        )  # computed in float64 in any case
 
 
 X3 = np.eye(3)
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: NTKRegressor(sigma_w=0), ValueError, "sigma_w"),
-    (lambda: NTKRegressor(ridge=-1.0), ValueError, r"ridge must satisfy ridge >= 0 \(got -1.0\)"),
-    (lambda: NTKRegressor(ridge="no"), TypeError, "ridge"),
-    (lambda: NTKRegressor().predict(X3), ValueError, "fit must be called"),
-    (lambda: NTKRegressor().fit(np.array([[1.0, 0], [0, 0]]), X3[:2]), ValueError, "X must have no row of zeros"),
-    (lambda: NTKRegressor().fit(np.array([[1.0, 2], [2, 4]]), X3[:2]), ValueError, "ridge must be > 0 where two rows of X have one"),
-    (lambda: NTKRegressor().fit(X3, X3[:2]), ValueError, "Y must have shape"),
-    (lambda: NTKRegressor().fit(X3, X3[None]), ValueError, "Y must have shape"),
-    (lambda: NTKRegressor().fit(X3[0], X3), ValueError, "X must have shape"),
-    (lambda: NTKRegressor().fit(X3[:0], X3[:0]), ValueError, "X must have shape"),
-    (lambda: NTKRegressor().fit(np.full((1, 2), np.nan), X3[:1]), ValueError, "X must be finite"),
-    (lambda: NTKRegressor().fit(X3, np.full((3, 1), np.inf)), ValueError, "Y must be finite"),
-    (lambda: NTKRegressor().fit(X3, X3.astype(np.float32)), TypeError, "one dtype"),
-    (lambda: NTKRegressor().fit(X3, X3.astype(int)), TypeError, "Y must have dtype"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(X3[:, :2]), ValueError, r"X must have shape \(t, 3\)"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(X3.astype(np.float32)), TypeError, "X must have the dtype of the training inputs"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(np.full((1, 3), np.nan)), ValueError, "finite"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(X3, time=-1.0), ValueError, r"time must satisfy time >= 0 \(got -1.0\)"),
-    (lambda: NTKRegressor().fit(X3, X3).predict(X3, time="1"), TypeError, "time must be a number"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (lambda: NTKRegressor(sigma_w=0), ValueError, "sigma_w"),
+        (
+            lambda: NTKRegressor(ridge=-1.0),
+            ValueError,
+            r"ridge must satisfy ridge >= 0 \(got -1.0\)",
+        ),
+        (lambda: NTKRegressor(ridge="no"), TypeError, "ridge"),
+        (lambda: NTKRegressor().predict(X3), ValueError, "fit must be called"),
+        (
+            lambda: NTKRegressor().fit(np.array([[1.0, 0], [0, 0]]), X3[:2]),
+            ValueError,
+            "X must have no row of zeros",
+        ),
+        (
+            lambda: NTKRegressor().fit(np.array([[1.0, 2], [2, 4]]), X3[:2]),
+            ValueError,
+            "ridge must be > 0 where two rows of X have one",
+        ),
+        (lambda: NTKRegressor().fit(X3, X3[:2]), ValueError, "Y must have shape"),
+        (lambda: NTKRegressor().fit(X3, X3[None]), ValueError, "Y must have shape"),
+        (lambda: NTKRegressor().fit(X3[0], X3), ValueError, "X must have shape"),
+        (lambda: NTKRegressor().fit(X3[:0], X3[:0]), ValueError, "X must have shape"),
+        (
+            lambda: NTKRegressor().fit(np.full((1, 2), np.nan), X3[:1]),
+            ValueError,
+            "X must be finite",
+        ),
+        (lambda: NTKRegressor().fit(X3, np.full((3, 1), np.inf)), ValueError, "Y must be finite"),
+        (lambda: NTKRegressor().fit(X3, X3.astype(np.float32)), TypeError, "one dtype"),
+        (lambda: NTKRegressor().fit(X3, X3.astype(int)), TypeError, "Y must have dtype"),
+        (
+            lambda: NTKRegressor().fit(X3, X3).predict(X3[:, :2]),
+            ValueError,
+            r"X must have shape \(t, 3\)",
+        ),
+        (
+            lambda: NTKRegressor().fit(X3, X3).predict(X3.astype(np.float32)),
+            TypeError,
+            "X must have the dtype of the training inputs",
+        ),
+        (lambda: NTKRegressor().fit(X3, X3).predict(np.full((1, 3), np.nan)), ValueError, "finite"),
+        (
+            lambda: NTKRegressor().fit(X3, X3).predict(X3, time=-1.0),
+            ValueError,
+            r"time must satisfy time >= 0 \(got -1.0\)",
+        ),
+        (
+            lambda: NTKRegressor().fit(X3, X3).predict(X3, time="1"),
+            TypeError,
+            "time must be a number",
+        ),
+    ],
+)
 def test_regression_refuses(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
@@ -367,39 +499,62 @@ def test_a_ridge_bears_rows_of_one_direction():
     assert np.isfinite(model.predict(np.ones((1, 2)))).all()
 
 
-# --- ensembles ---------------------------------------------------------------------------------------------------------------------
+# --- ensembles ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("basis", [True, False])
 @pytest.mark.parametrize("width", [1, 5, 192, 1000, 2001])
 def test_training_is_gradient_descent(basis, width):
-    """Against explicit gradients, from the same initial weights; widths that fill no block, one, and several parts."""
+    """Against explicit gradients, from the same initial weights; widths that fill no block, one,
+    and several parts."""
     rng = np.random.default_rng(10)
     X = np.eye(4) if basis else rng.standard_normal((5, 4))
     Y = rng.standard_normal((len(X), 3))
-    options = {"n_models": 2, "width": width, "sigma_w": 1.2, "learning_rate": 0.2, "tol": 0.0, "rng": 3}
+    options = {
+        "n_models": 2,
+        "width": width,
+        "sigma_w": 1.2,
+        "learning_rate": 0.2,
+        "tol": 0.0,
+        "rng": 3,
+    }
     start = PermutationEnsemble(max_iter=0, **options).fit(X, Y)
     model = PermutationEnsemble(max_iter=6, **options).fit(X, Y)
     assert start.n_iter_ == 0 and model.n_iter_ == 6
     x = rng.standard_normal((3, 4))
     for i in range(2):
-        hidden, output = naive.descend(start.members_.hidden[i], start.members_.output[i], X, Y, 0.2, 1.2, 6)
+        hidden, output = naive.descend(
+            start.members_.hidden[i], start.members_.output[i], X, Y, 0.2, 1.2, 6
+        )
         np.testing.assert_allclose(model.members_.hidden[i], hidden, atol=1e-12)
         np.testing.assert_allclose(model.members_.output[i], output, atol=1e-12)
-        np.testing.assert_allclose(model.member_outputs(x)[i], naive.outputs(hidden, output, x), atol=1e-12)
-        np.testing.assert_allclose(model.loss_[i], np.mean((naive.outputs(hidden, output, X) - Y)**2), rtol=1e-10)
-    np.testing.assert_allclose(model.decision_function(x), model.member_outputs(x).mean(axis=0), atol=1e-14)
+        np.testing.assert_allclose(
+            model.member_outputs(x)[i], naive.outputs(hidden, output, x), atol=1e-12
+        )
+        np.testing.assert_allclose(
+            model.loss_[i], np.mean((naive.outputs(hidden, output, X) - Y) ** 2), rtol=1e-10
+        )
+    np.testing.assert_allclose(
+        model.decision_function(x), model.member_outputs(x).mean(axis=0), atol=1e-14
+    )
 
 
 def test_initial_weights():
-    model = PermutationEnsemble(n_models=3, width=20_000, sigma_w=2.0, max_iter=0, rng=1).fit(np.eye(5), np.eye(5))
-    assert model.members_.hidden.shape == (3, 20_000, 5) and model.members_.output.shape == (3, 5, 20_000)
+    model = PermutationEnsemble(n_models=3, width=20_000, sigma_w=2.0, max_iter=0, rng=1).fit(
+        np.eye(5), np.eye(5)
+    )
+    assert model.members_.hidden.shape == (3, 20_000, 5) and model.members_.output.shape == (
+        3,
+        5,
+        20_000,
+    )
     assert model.members_.hidden.std() == pytest.approx(2 / math.sqrt(5), rel=0.01)
     assert model.members_.output.std() == pytest.approx(2 / math.sqrt(20_000), rel=0.01)
 
 
 def test_wide_networks_have_the_limit_s_moments():
-    """64 networks of 2000 units: mean and variance of their outputs within five standard errors, and what 1/width adds."""
+    """64 networks of 2000 units: mean and variance of their outputs within five standard errors,
+    and what 1/width adds."""
     X, Y, image = permutation_data(4, np.random.default_rng(11))
     model = PermutationEnsemble(n_models=64, width=2000, rng=2).fit(X, Y)
     assert model.n_iter_ < 200 and np.all(model.loss_ <= 1e-6)
@@ -409,17 +564,25 @@ def test_wide_networks_have_the_limit_s_moments():
         mu_one, mu_zero = permutation_mean(n, 4)
         variance = permutation_variance(n, 4)
         mean = np.where(image(bits)[row] == 1, mu_one, mu_zero)
-        np.testing.assert_allclose(outputs[:, row].mean(axis=0), mean, atol=5 * math.sqrt(variance / 64) + 0.01)
-        assert outputs[:, row].var(axis=0).mean() == pytest.approx(variance, rel=0.5)  # 256 numbers: 5 standard errors are 0.44
+        np.testing.assert_allclose(
+            outputs[:, row].mean(axis=0), mean, atol=5 * math.sqrt(variance / 64) + 0.01
+        )
+        assert outputs[:, row].var(axis=0).mean() == pytest.approx(
+            variance, rel=0.5
+        )  # 256 numbers: 5 standard errors are 0.44
 
 
 def test_trained_networks_decide_a_permutation():
     X, Y, image = permutation_data(3, np.random.default_rng(12), np.float32)
     n_models = ensemble_size(3, delta=0.01, threshold="midpoint")
-    model = PermutationEnsemble(n_models=n_models, width=3000, threshold="midpoint", rng=4).fit(X, Y)
+    model = PermutationEnsemble(n_models=n_models, width=3000, threshold="midpoint", rng=4).fit(
+        X, Y
+    )
     result = model.predict(all_bits(3))
     assert result.dtype == np.uint8 and np.array_equal(result, image(all_bits(3)))
-    assert model.agreement_.shape == (7,) and np.all((0.5 < model.agreement_) & (model.agreement_ <= 1))
+    assert model.agreement_.shape == (7,) and np.all(
+        (0.5 < model.agreement_) & (model.agreement_ <= 1)
+    )
     assert np.all(model.agreement_[all_bits(3).sum(axis=1) == 1] == 1)
 
 
@@ -427,13 +590,16 @@ def test_trained_networks_decide_a_permutation():
 def test_sampled_networks_decide_every_input(threshold):
     X, Y, image = permutation_data(6, np.random.default_rng(13))
     n_models = ensemble_size(6, delta=0.01, threshold=threshold)
-    model = PermutationEnsemble(n_models=n_models, width=1, mode="sample", threshold=threshold, rng=5).fit(X, Y)
+    model = PermutationEnsemble(
+        n_models=n_models, width=1, mode="sample", threshold=threshold, rng=5
+    ).fit(X, Y)
     assert np.array_equal(model.predict(all_bits(6)), image(all_bits(6)))
     assert model.members_ is None and model.loss_ is None and model.n_iter_ == 0
 
 
 def test_too_few_networks_fail():
-    """The bound is no empty one: with a hundredth of the networks some of the 255 inputs come out wrong."""
+    """The bound is no empty one: with a hundredth of the networks some of the 255 inputs come out
+    wrong."""
     X, Y, image = permutation_data(8, np.random.default_rng(14))
     n_models = ensemble_size(8, delta=0.05) // 100
     model = PermutationEnsemble(n_models=n_models, width=1, mode="sample", rng=6).fit(X, Y)
@@ -448,12 +614,16 @@ def test_sampled_variance():
         x[0, :n] = 1 / math.sqrt(n)
         outputs = model.member_outputs(x)
         assert outputs.shape == (20_000, 1, 10)
-        assert outputs[:, 0].var(axis=0).mean() == pytest.approx(permutation_variance(n, 10), rel=0.03)
+        assert outputs[:, 0].var(axis=0).mean() == pytest.approx(
+            permutation_variance(n, 10), rel=0.03
+        )
 
 
 def test_sampled_outputs_vary_together():
     X, Y, _ = permutation_data(4, np.random.default_rng(16))
-    x = np.array([[1.0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 0]]) / np.sqrt([[2], [3], [2], [1]])
+    x = np.array([[1.0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 0]]) / np.sqrt(
+        [[2], [3], [2], [1]]
+    )
     model = PermutationEnsemble(n_models=40_000, width=1, mode="sample", rng=8).fit(X, Y)
     _, covariance = NTKRegressor().fit(X, Y).predict(x, return_cov=True)
     outputs = model.member_outputs(x)
@@ -470,8 +640,15 @@ def test_ensembles_keep_dtype_device_and_results(mode, dtype):
     x = np.array([[1, 1, 0, 1], [1, 0, 0, 0]], dtype)
 
     def results(to=lambda a: a):
-        model = PermutationEnsemble(n_models=3, width=1100, max_iter=4, mode=mode, rng=9).fit(to(X), to(Y))
-        return [model.member_outputs(to(x)), model.decision_function(to(x)), model.predict(to(x)), model.agreement_]
+        model = PermutationEnsemble(n_models=3, width=1100, max_iter=4, mode=mode, rng=9).fit(
+            to(X), to(Y)
+        )
+        return [
+            model.member_outputs(to(x)),
+            model.decision_function(to(x)),
+            model.predict(to(x)),
+            model.agreement_,
+        ]
 
     expected = results()
     assert [a.dtype for a in expected] == [dtype, dtype, np.uint8, dtype]
@@ -485,14 +662,20 @@ def test_ensembles_keep_dtype_device_and_results(mode, dtype):
         numcore.set_num_threads(before)
     with simulated_gpu() as xp:
         on_gpu = results(xp.asarray)
-    tolerance = 1e-5 if dtype == np.float32 else 1e-12  # normal numbers differ by some roundings, and sums by their order
+    tolerance = (
+        1e-5 if dtype == np.float32 else 1e-12
+    )  # normal numbers differ by some roundings, and sums by their order
     for a, b in zip(expected[:2], on_gpu[:2], strict=True):
         np.testing.assert_allclose(a, b.get(), atol=tolerance)
 
 
 def test_seeds():
     def weights(rng):
-        return PermutationEnsemble(n_models=1, width=3, max_iter=0, rng=rng).fit(np.eye(2), np.eye(2)).members_.hidden
+        return (
+            PermutationEnsemble(n_models=1, width=3, max_iter=0, rng=rng)
+            .fit(np.eye(2), np.eye(2))
+            .members_.hidden
+        )
 
     assert np.array_equal(weights(1), weights(1)) and not np.array_equal(weights(1), weights(2))
     rng = np.random.default_rng(1)
@@ -524,7 +707,9 @@ def test_progress_is_shown_when_asked_for(capsys):
     pytest.importorskip("tqdm")
     PermutationEnsemble(n_models=1, width=10, max_iter=3, rng=1).fit(np.eye(2), np.eye(2))
     assert capsys.readouterr().err == ""
-    PermutationEnsemble(n_models=1, width=10, max_iter=3, rng=1).fit(np.eye(2), np.eye(2), progress=True)
+    PermutationEnsemble(n_models=1, width=10, max_iter=3, rng=1).fit(
+        np.eye(2), np.eye(2), progress=True
+    )
     assert "steps" in capsys.readouterr().err
 
 
@@ -533,51 +718,88 @@ def test_training_inputs_are_decided_at_one_half():
     X, Y, image = permutation_data(5, np.random.default_rng(18))
     for mode in ("train", "sample"):
         model = PermutationEnsemble(n_models=2, width=500, mode=mode, rng=1).fit(X, Y)
-        assert np.array_equal(model.predict(np.eye(5, dtype=bool)), image(np.eye(5)).astype(np.uint8))
+        assert np.array_equal(
+            model.predict(np.eye(5, dtype=bool)), image(np.eye(5)).astype(np.uint8)
+        )
 
 
 def test_no_inputs():
     for mode in ("train", "sample"):
         model = PermutationEnsemble(n_models=2, width=5, mode=mode, rng=1).fit(np.eye(3), np.eye(3))
         assert model.member_outputs(np.empty((0, 3))).shape == (2, 0, 3)
-        assert model.decision_function(np.empty((0, 3))).shape == model.predict(np.empty((0, 3))).shape == (0, 3)
+        assert (
+            model.decision_function(np.empty((0, 3))).shape
+            == model.predict(np.empty((0, 3))).shape
+            == (0, 3)
+        )
 
 
 def ensemble(**options):
     return PermutationEnsemble(**({"n_models": 2, "width": 5, "rng": 1} | options))
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: ensemble(n_models=0), ValueError, r"n_models must satisfy n_models >= 1 \(got 0\)"),
-    (lambda: ensemble(width=0), ValueError, "width"),
-    (lambda: ensemble(width=2.0), TypeError, "width must be an integer"),
-    (lambda: ensemble(max_iter=-1), ValueError, "max_iter"),
-    (lambda: ensemble(tol=-1.0), ValueError, "tol"),
-    (lambda: ensemble(tol=float("nan")), ValueError, "tol"),
-    (lambda: ensemble(learning_rate=0.0), ValueError, "learning_rate"),
-    (lambda: ensemble(sigma_w=None), TypeError, "sigma_w"),
-    (lambda: ensemble(mode="guess"), ValueError, "mode must be one of train, sample"),
-    (lambda: ensemble(threshold=0), TypeError, "threshold must be"),
-    (lambda: ensemble(rng="1").fit(X3, X3), TypeError, "rng must be"),
-    (lambda: ensemble(rng=-1).fit(X3, X3), ValueError, "rng must be"),
-    (lambda: ensemble().predict(X3), ValueError, "fit must be called"),
-    (lambda: ensemble().fit(X3[:, :1][:1], X3[:1]), ValueError, "X must have k >= 2 columns"),
-    (lambda: ensemble().fit(X3, X3[0]), ValueError, r"Y must have shape \(n, q\)"),
-    (lambda: ensemble().fit(X3, X3[:2]), ValueError, "Y must have shape"),
-    (lambda: ensemble().fit(0 * X3, X3), ValueError, "row of zeros"),
-    (lambda: ensemble().fit(X3 * np.nan, X3), ValueError, "X must be finite"),
-    (lambda: ensemble().fit(X3, X3, callback=3), TypeError, "callback must be callable"),
-    (lambda: ensemble(threshold="midpoint").fit(2 * X3, X3), ValueError, "threshold must be 'zero'"),
-    (lambda: ensemble(mode="sample").fit(np.ones((2, 3)), X3[:2]), ValueError, "one direction"),
-    (lambda: ensemble(learning_rate=3.0).fit(np.array([[5.0, 3, 1], [1, -7, 2]]), X3[:2]), ValueError, "learning_rate must be small"),
-    (lambda: ensemble().fit(X3, X3).predict(2 * X3), ValueError, "X must consist of zeros and ones"),
-    (lambda: ensemble().fit(X3, X3).predict(np.full((1, 3), np.nan)), ValueError, "zeros and ones"),
-    (lambda: ensemble().fit(X3, X3).predict(0 * X3), ValueError, "no row of zeros"),
-    (lambda: ensemble().fit(X3, X3).predict(X3[:, :2]), ValueError, r"X must have shape \(t, 3\)"),
-    (lambda: ensemble().fit(X3, X3).predict("101"), TypeError, "X must be"),
-    (lambda: ensemble().fit(X3, X3).decision_function(X3.astype(int)), TypeError, "X must have the dtype"),
-    (lambda: ensemble().fit(X3, X3).member_outputs(X3[0]), ValueError, "X must have shape"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (
+            lambda: ensemble(n_models=0),
+            ValueError,
+            r"n_models must satisfy n_models >= 1 \(got 0\)",
+        ),
+        (lambda: ensemble(width=0), ValueError, "width"),
+        (lambda: ensemble(width=2.0), TypeError, "width must be an integer"),
+        (lambda: ensemble(max_iter=-1), ValueError, "max_iter"),
+        (lambda: ensemble(tol=-1.0), ValueError, "tol"),
+        (lambda: ensemble(tol=float("nan")), ValueError, "tol"),
+        (lambda: ensemble(learning_rate=0.0), ValueError, "learning_rate"),
+        (lambda: ensemble(sigma_w=None), TypeError, "sigma_w"),
+        (lambda: ensemble(mode="guess"), ValueError, "mode must be one of train, sample"),
+        (lambda: ensemble(threshold=0), TypeError, "threshold must be"),
+        (lambda: ensemble(rng="1").fit(X3, X3), TypeError, "rng must be"),
+        (lambda: ensemble(rng=-1).fit(X3, X3), ValueError, "rng must be"),
+        (lambda: ensemble().predict(X3), ValueError, "fit must be called"),
+        (lambda: ensemble().fit(X3[:, :1][:1], X3[:1]), ValueError, "X must have k >= 2 columns"),
+        (lambda: ensemble().fit(X3, X3[0]), ValueError, r"Y must have shape \(n, q\)"),
+        (lambda: ensemble().fit(X3, X3[:2]), ValueError, "Y must have shape"),
+        (lambda: ensemble().fit(0 * X3, X3), ValueError, "row of zeros"),
+        (lambda: ensemble().fit(X3 * np.nan, X3), ValueError, "X must be finite"),
+        (lambda: ensemble().fit(X3, X3, callback=3), TypeError, "callback must be callable"),
+        (
+            lambda: ensemble(threshold="midpoint").fit(2 * X3, X3),
+            ValueError,
+            "threshold must be 'zero'",
+        ),
+        (lambda: ensemble(mode="sample").fit(np.ones((2, 3)), X3[:2]), ValueError, "one direction"),
+        (
+            lambda: ensemble(learning_rate=3.0).fit(np.array([[5.0, 3, 1], [1, -7, 2]]), X3[:2]),
+            ValueError,
+            "learning_rate must be small",
+        ),
+        (
+            lambda: ensemble().fit(X3, X3).predict(2 * X3),
+            ValueError,
+            "X must consist of zeros and ones",
+        ),
+        (
+            lambda: ensemble().fit(X3, X3).predict(np.full((1, 3), np.nan)),
+            ValueError,
+            "zeros and ones",
+        ),
+        (lambda: ensemble().fit(X3, X3).predict(0 * X3), ValueError, "no row of zeros"),
+        (
+            lambda: ensemble().fit(X3, X3).predict(X3[:, :2]),
+            ValueError,
+            r"X must have shape \(t, 3\)",
+        ),
+        (lambda: ensemble().fit(X3, X3).predict("101"), TypeError, "X must be"),
+        (
+            lambda: ensemble().fit(X3, X3).decision_function(X3.astype(int)),
+            TypeError,
+            "X must have the dtype",
+        ),
+        (lambda: ensemble().fit(X3, X3).member_outputs(X3[0]), ValueError, "X must have shape"),
+    ],
+)
 def test_ensembles_refuse(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

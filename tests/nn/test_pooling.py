@@ -1,4 +1,5 @@
-"""Pooling against its definition, torch's gradients, finite differences, ties and NaN, known answers, bad input."""
+"""Pooling against its definition, torch's gradients, finite differences, ties and NaN, known
+answers, bad input."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from numcore.nn.testing import check_vjp
 from numcore.testing import simulated_gpu
 from tests.naive.nn import convolution as naive
 
-BOTH = [pytest.param(max_pool2d, max_pool2d_vjp, "max", id="max"), pytest.param(avg_pool2d, avg_pool2d_vjp, "mean", id="avg")]
+BOTH = [
+    pytest.param(max_pool2d, max_pool2d_vjp, "max", id="max"),
+    pytest.param(avg_pool2d, avg_pool2d_vjp, "mean", id="avg"),
+]
 GEOMETRIES = [  # shape, size, options
     ((2, 3, 6, 8), 2, {}),
     ((2, 3, 7, 9), 2, {}),
@@ -35,8 +39,12 @@ def test_known_answers():
     x = np.arange(16.0).reshape(1, 1, 4, 4)
     assert max_pool2d(x, 2)[0].tolist() == [[[[5, 7], [13, 15]]]]
     assert avg_pool2d(x, 2)[0].tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
-    assert max_pool2d(-1 - x, 2, padding=1)[0].tolist() == [[[[-1, -2, -4], [-5, -6, -8], [-13, -14, -16]]]]  # padding never wins
-    assert avg_pool2d(np.ones((1, 1, 2, 2)), 2, padding=1)[0].tolist() == [[[[0.25, 0.25], [0.25, 0.25]]]]  # and counts in the mean
+    assert max_pool2d(-1 - x, 2, padding=1)[0].tolist() == [
+        [[[-1, -2, -4], [-5, -6, -8], [-13, -14, -16]]]
+    ]  # padding never wins
+    assert avg_pool2d(np.ones((1, 1, 2, 2)), 2, padding=1)[0].tolist() == [
+        [[[0.25, 0.25], [0.25, 0.25]]]
+    ]  # and counts in the mean
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -51,7 +59,12 @@ def test_like_the_definition(routine, vjp, kind, shape, size, options, dtype):
     grad_y = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
     grad_x = vjp(grad_y, cache)
     assert grad_x.dtype == dtype
-    np.testing.assert_allclose(grad_x, naive.pool2d_vjp(grad_y, x, size, **options, kind=kind), rtol=0, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(
+        grad_x,
+        naive.pool2d_vjp(grad_y, x, size, **options, kind=kind),
+        rtol=0,
+        atol=TOLERANCE[dtype],
+    )
     np.testing.assert_array_equal(vjp(grad_y, cache), grad_x)
 
 
@@ -64,7 +77,7 @@ def test_like_torch_autograd(routine, vjp, kind, shape, size, options):
     grad_y = np.random.default_rng(1).standard_normal(y.shape)
     their_x = torch.from_numpy(x).requires_grad_()
     their_y = getattr(torch.nn.functional, routine.__name__)(their_x, size, **options)
-    their_grad, = torch.autograd.grad(their_y, their_x, torch.from_numpy(grad_y))
+    (their_grad,) = torch.autograd.grad(their_y, their_x, torch.from_numpy(grad_y))
     np.testing.assert_allclose(y, their_y.detach().numpy(), rtol=0, atol=1e-10)
     np.testing.assert_allclose(vjp(grad_y, cache), their_grad.numpy(), rtol=0, atol=1e-10)
 
@@ -72,18 +85,31 @@ def test_like_torch_autograd(routine, vjp, kind, shape, size, options):
 @pytest.mark.parametrize("shape, size, options", [*GEOMETRIES, ((0, 2, 4, 4), 2, {})])
 @pytest.mark.parametrize("routine, vjp, kind", BOTH)
 def test_gradients_by_finite_differences(routine, vjp, kind, shape, size, options):
-    x = np.random.default_rng(2).permutation(np.prod(shape)).reshape(shape) / 7.0  # no two values are close to each other
+    x = (
+        np.random.default_rng(2).permutation(np.prod(shape)).reshape(shape) / 7.0
+    )  # no two values are close to each other
     assert check_vjp(lambda x: routine(x, size, **options), vjp, (x,), rng=3) < 1e-7
-    assert check_vjp(lambda x: routine(np.asfortranarray(x)[..., ::-1], size, **options), lambda g, cache: vjp(g, cache)[..., ::-1], (x,),
-                     rng=4) < 1e-7
+    assert (
+        check_vjp(
+            lambda x: routine(np.asfortranarray(x)[..., ::-1], size, **options),
+            lambda g, cache: vjp(g, cache)[..., ::-1],
+            (x,),
+            rng=4,
+        )
+        < 1e-7
+    )
 
 
 def test_the_first_of_equal_values_takes_the_gradient():
     y, cache = max_pool2d(np.zeros((1, 1, 3, 3)), 2, stride=1)
-    assert max_pool2d_vjp(np.array([[[[1.0, 2], [3, 4]]]]), cache).tolist() == [[[[1, 2, 0], [3, 4, 0], [0, 0, 0]]]]
+    assert max_pool2d_vjp(np.array([[[[1.0, 2], [3, 4]]]]), cache).tolist() == [
+        [[[1, 2, 0], [3, 4, 0], [0, 0, 0]]]
+    ]
     x = np.full((1, 1, 2, 2), -np.inf)
     y, cache = max_pool2d(x, 2)
-    assert y.item() == -np.inf and max_pool2d_vjp(np.ones_like(y), cache).tolist() == [[[[1, 0], [0, 0]]]]
+    assert y.item() == -np.inf and max_pool2d_vjp(np.ones_like(y), cache).tolist() == [
+        [[[1, 0], [0, 0]]]
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -95,14 +121,24 @@ def test_nan_wins(dtype):
         expected, _ = naive.pool2d(x, size, **options)
         np.testing.assert_array_equal(y, expected)
         grad_y = np.random.default_rng(6).standard_normal(y.shape).astype(dtype)
-        np.testing.assert_allclose(max_pool2d_vjp(grad_y, cache), naive.pool2d_vjp(grad_y, x, size, **options), rtol=0,
-                                   atol=TOLERANCE[dtype])
+        np.testing.assert_allclose(
+            max_pool2d_vjp(grad_y, cache),
+            naive.pool2d_vjp(grad_y, x, size, **options),
+            rtol=0,
+            atol=TOLERANCE[dtype],
+        )
 
 
 def test_same_bits_at_any_number_of_threads_and_on_the_gpu():
     x = images((5, 7, 33, 34), np.float32)
-    grad_y, before = np.random.default_rng(1).standard_normal((5, 7, 31, 32)).astype(np.float32), numcore.get_num_threads()
-    for routine, vjp, exact in ((max_pool2d, max_pool2d_vjp, True), (avg_pool2d, avg_pool2d_vjp, False)):
+    grad_y, before = (
+        np.random.default_rng(1).standard_normal((5, 7, 31, 32)).astype(np.float32),
+        numcore.get_num_threads(),
+    )
+    for routine, vjp, exact in (
+        (max_pool2d, max_pool2d_vjp, True),
+        (avg_pool2d, avg_pool2d_vjp, False),
+    ):
         results = []
         try:
             for threads in (1, 2, 5):
@@ -143,21 +179,36 @@ def test_empty_inputs():
 X = np.ones((2, 3, 5, 6))
 
 
-@pytest.mark.parametrize("x, size, options, kind, message", [
-    (X[0], 2, {}, ValueError, r"x must have shape \(n, c, h, w\) .* \(got \(3, 5, 6\)\)"),
-    (X[:, :, :0], 1, {}, ValueError, r"h, w >= 1"),
-    (X, 0, {}, ValueError, r"size must satisfy 1 <= size < 2\*\*31 \(got size=0\)"),
-    (X, 2, {"stride": 0}, ValueError, "stride must satisfy 1 <= stride"),
-    (X, 2, {"padding": -1}, ValueError, "padding must satisfy 0 <= padding"),
-    (X, 2, {"padding": 2}, ValueError, r"padding must be at most half of size \(got padding=\(2, 2\), size=\(2, 2\)\)"),
-    (X, (2, 7), {}, ValueError, r"kernel must not be larger than the padded image \(got kernel \(2, 7\)"),
-    (X, (2, 2, 2), {}, ValueError, "size must be an int or a pair"),
-    (X, 2.0, {}, TypeError, "size must be made of integers"),
-    (X, None, {}, TypeError, "size must be made of integers"),
-    (X, 2, {"padding": None}, TypeError, "padding must be made of integers"),
-    (X.astype(int), 2, {}, TypeError, "x must have dtype float32 or float64"),
-    (None, 2, {}, TypeError, "x must be a NumPy or CuPy array"),
-])
+@pytest.mark.parametrize(
+    "x, size, options, kind, message",
+    [
+        (X[0], 2, {}, ValueError, r"x must have shape \(n, c, h, w\) .* \(got \(3, 5, 6\)\)"),
+        (X[:, :, :0], 1, {}, ValueError, r"h, w >= 1"),
+        (X, 0, {}, ValueError, r"size must satisfy 1 <= size < 2\*\*31 \(got size=0\)"),
+        (X, 2, {"stride": 0}, ValueError, "stride must satisfy 1 <= stride"),
+        (X, 2, {"padding": -1}, ValueError, "padding must satisfy 0 <= padding"),
+        (
+            X,
+            2,
+            {"padding": 2},
+            ValueError,
+            r"padding must be at most half of size \(got padding=\(2, 2\), size=\(2, 2\)\)",
+        ),
+        (
+            X,
+            (2, 7),
+            {},
+            ValueError,
+            r"kernel must not be larger than the padded image \(got kernel \(2, 7\)",
+        ),
+        (X, (2, 2, 2), {}, ValueError, "size must be an int or a pair"),
+        (X, 2.0, {}, TypeError, "size must be made of integers"),
+        (X, None, {}, TypeError, "size must be made of integers"),
+        (X, 2, {"padding": None}, TypeError, "padding must be made of integers"),
+        (X.astype(int), 2, {}, TypeError, "x must have dtype float32 or float64"),
+        (None, 2, {}, TypeError, "x must be a NumPy or CuPy array"),
+    ],
+)
 @pytest.mark.parametrize("routine", [max_pool2d, avg_pool2d])
 def test_bad_input(routine, x, size, options, kind, message):
     with pytest.raises(kind, match=message):
@@ -165,11 +216,16 @@ def test_bad_input(routine, x, size, options, kind, message):
 
 
 def test_bad_gradients_and_caches():
-    for routine, vjp, other in ((max_pool2d, max_pool2d_vjp, avg_pool2d), (avg_pool2d, avg_pool2d_vjp, max_pool2d)):
+    for routine, vjp, other in (
+        (max_pool2d, max_pool2d_vjp, avg_pool2d),
+        (avg_pool2d, avg_pool2d_vjp, max_pool2d),
+    ):
         y, cache = routine(X, 2)
         with pytest.raises(TypeError, match="cache must be the"):
             vjp(y, other(X, 2)[1])
-        with pytest.raises(ValueError, match=r"grad_y must have the shape of the output, \(2, 3, 2, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"grad_y must have the shape of the output, \(2, 3, 2, 3\)"
+        ):
             vjp(y[:1], cache)
         with pytest.raises(TypeError, match="grad_y must have the dtype of the output, float64"):
             vjp(y.astype("f4"), cache)

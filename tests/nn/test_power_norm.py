@@ -1,4 +1,5 @@
-"""Power normalisation: known answers, a naive version step by step, its state, its claims, bad input and memory."""
+"""Power normalisation: known answers, a naive version step by step, its state, its claims, bad
+input and memory."""
 
 import copy
 import doctest
@@ -23,7 +24,8 @@ from numcore.testing import simulated_gpu
 from numcore.testing.device import SimulatedArray
 from tests.naive.nn import power_norm as naive
 
-# Relative to the largest entry: a few roundings each, sums of 32 rows in float32; corrections add up over some steps.
+# Relative to the largest entry: a few roundings each, sums of 32 rows in float32; corrections add
+# up over some steps.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 SEED = 2020
 NOTHING = 1e-300  # an eps that adds nothing to any quadratic mean in float64
@@ -31,7 +33,10 @@ X, GAMMA = np.array([[1.0, 2], [3, -4]]), np.array([0.5, -0.25])
 
 
 def layer_of(n_features, **options):
-    return PowerNorm(n_features, **{"dtype": "float64", "eps": NOTHING, "n_groups": None, "warmup_iters": 0} | options)
+    return PowerNorm(
+        n_features,
+        **{"dtype": "float64", "eps": NOTHING, "n_groups": None, "warmup_iters": 0} | options,
+    )
 
 
 def assert_close(result, expected, factor=1.0):
@@ -40,11 +45,16 @@ def assert_close(result, expected, factor=1.0):
     np.testing.assert_allclose(result, expected, rtol=0, atol=atol)
 
 
-# --- known answers -----------------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale, expected", [
-    ("used", [[0.95, 0.05], [-0.15, 0.9]]), ("batch", [[0.424853, 0.015811], [-0.067082, 0.284605]])])
+@pytest.mark.parametrize(
+    "scale, expected",
+    [
+        ("used", [[0.95, 0.05], [-0.15, 0.9]]),
+        ("batch", [[0.424853, 0.015811], [-0.067082, 0.284605]]),
+    ],
+)
 def test_known_step(scale, expected):
     """psi = (5, 10); phi from (1, 1)."""
     layer = layer_of(2, backward_scale=scale)
@@ -55,12 +65,16 @@ def test_known_step(scale, expected):
     layer.ema_gz_ = GAMMA.copy()
     grads = layer.backward(np.eye(2), cache)
     _, z = power_norm_forward(X, np.ones(2), np.zeros(2), np.ones(2), eps=NOTHING)
-    functional = power_norm_backward(np.eye(2), z, np.ones(2), GAMMA, np.ones(2), eps=NOTHING, backward_scale=scale)
+    functional = power_norm_backward(
+        np.eye(2), z, np.ones(2), GAMMA, np.ones(2), eps=NOTHING, backward_scale=scale
+    )
     for grad_x, grad_weight, grad_bias, gamma in ((*grads, layer.ema_gz_), functional):
         np.testing.assert_allclose(grad_x, expected, rtol=0, atol=6e-7)
         np.testing.assert_array_equal([grad_weight, grad_bias], [[1, -4], [1, 1]])
         np.testing.assert_allclose(gamma, [0.75, -2.0], rtol=1e-14)
-        np.testing.assert_allclose(gamma, GAMMA * (1 - 0.1 * np.array([5, 10])) + [0.5, -2], rtol=1e-14)
+        np.testing.assert_allclose(
+            gamma, GAMMA * (1 - 0.1 * np.array([5, 10])) + [0.5, -2], rtol=1e-14
+        )
 
 
 def test_phi_of_a_warm_up_is_the_plain_average():
@@ -83,7 +97,10 @@ def test_z_changes_after_the_warm_up_and_averaging_one_step_before():
     layer, x = layer_of(1, warmup_iters=2, alpha_fwd=0.5), np.array([[1.0]])
     assert layer.forward(x)[0].item() == 1 and layer.running_phi_ == 1
     assert layer.forward(3 * x)[0].item() == pytest.approx(1, rel=1e-15) and layer.running_phi_ == 5
-    assert layer.forward(3 * x)[0].item() == pytest.approx(3 / np.sqrt(5), rel=1e-15) and layer.running_phi_ == 7
+    assert (
+        layer.forward(3 * x)[0].item() == pytest.approx(3 / np.sqrt(5), rel=1e-15)
+        and layer.running_phi_ == 7
+    )
     assert layer.n_iter_ == 3
 
 
@@ -93,10 +110,16 @@ def test_without_correction_the_gradient_is_that_of_a_fixed_phi():
     phi = phi**2
 
     def backward(grad_y, cache):
-        return power_norm_backward(grad_y, cache, weight, rng.standard_normal(4), phi, alpha_bwd=1.0)[0]
+        return power_norm_backward(
+            grad_y, cache, weight, rng.standard_normal(4), phi, alpha_bwd=1.0
+        )[0]
 
-    np.testing.assert_allclose(backward(grad_y, x), weight * grad_y / np.sqrt(phi + 1e-5), rtol=1e-13)
-    assert check_vjp(lambda x: power_norm_forward(x, weight, bias, phi), backward, (x,), rng=1) < 1e-7
+    np.testing.assert_allclose(
+        backward(grad_y, x), weight * grad_y / np.sqrt(phi + 1e-5), rtol=1e-13
+    )
+    assert (
+        check_vjp(lambda x: power_norm_forward(x, weight, bias, phi), backward, (x,), rng=1) < 1e-7
+    )
 
 
 def test_stationary_gamma_makes_gradients_orthogonal_to_z():
@@ -105,7 +128,9 @@ def test_stationary_gamma_makes_gradients_orthogonal_to_z():
     z, grad_y, gamma = rng.standard_normal((40, 3)), rng.standard_normal((40, 3)), np.zeros(3)
     z /= np.sqrt((z**2).mean(axis=0))
     for _ in range(400):
-        grad_x, _, _, gamma = power_norm_backward(grad_y, z, np.ones(3), gamma, np.ones(3), eps=NOTHING)
+        grad_x, _, _, gamma = power_norm_backward(
+            grad_y, z, np.ones(3), gamma, np.ones(3), eps=NOTHING
+        )
     np.testing.assert_allclose(gamma, 10 * (grad_y * z).mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose((grad_x * z).mean(axis=0), 0, atol=1e-14)
 
@@ -121,8 +146,24 @@ def test_the_scale_of_the_input_does_not_matter():
 @pytest.mark.parametrize("n_groups", [1, 2, 5, 10])
 def test_gradient_of_group_scale_by_differences(n_groups):
     x = np.random.default_rng(SEED).standard_normal((3, 7, 10))
-    assert check_vjp(lambda x: group_scale(x, n_groups=n_groups, eps=1e-3, return_cache=True), group_scale_vjp, (x,), rng=1) < 1e-7
-    assert check_vjp(lambda x: group_scale(x, n_groups=n_groups, return_cache=True), group_scale_vjp, (x[:0],), rng=1) == 0
+    assert (
+        check_vjp(
+            lambda x: group_scale(x, n_groups=n_groups, eps=1e-3, return_cache=True),
+            group_scale_vjp,
+            (x,),
+            rng=1,
+        )
+        < 1e-7
+    )
+    assert (
+        check_vjp(
+            lambda x: group_scale(x, n_groups=n_groups, return_cache=True),
+            group_scale_vjp,
+            (x[:0],),
+            rng=1,
+        )
+        == 0
+    )
 
 
 def test_gradients_of_the_parameters_by_differences_and_that_of_x_is_of_no_function():
@@ -144,23 +185,37 @@ def test_gradients_of_the_parameters_by_differences_and_that_of_x_is_of_no_funct
         return forward(x, w, b)
 
     assert check_vjp(of_parameters, lambda g, c: backward(g, c)[1:], (weight, bias), rng=1) < 1e-7
-    assert check_vjp(lambda x: forward(x, weight, bias), lambda g, c: backward(g, c)[0], (x,), rng=1) > 1e-2
+    assert (
+        check_vjp(lambda x: forward(x, weight, bias), lambda g, c: backward(g, c)[0], (x,), rng=1)
+        > 1e-2
+    )
 
 
-# --- the naive version -------------------------------------------------------------------------------------------------------------
+# --- the naive version ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape, options", [
-    ((1, 1, 4), {"n_groups": None}), ((5, 7, 6), {"n_groups": 3}), ((4, 8, 33), {"n_groups": 1, "alpha_fwd": 0.5}),
-    ((33, 6), {"n_groups": 6, "alpha_bwd": 0.2}), ((67, 12), {"n_groups": None, "backward_scale": "batch"}),
-    ((3, 11, 8), {"n_groups": 2, "backward_scale": "batch", "warmup_iters": 0}), ((64, 65), {"n_groups": 5, "warmup_iters": 0})])
+@pytest.mark.parametrize(
+    "shape, options",
+    [
+        ((1, 1, 4), {"n_groups": None}),
+        ((5, 7, 6), {"n_groups": 3}),
+        ((4, 8, 33), {"n_groups": 1, "alpha_fwd": 0.5}),
+        ((33, 6), {"n_groups": 6, "alpha_bwd": 0.2}),
+        ((67, 12), {"n_groups": None, "backward_scale": "batch"}),
+        ((3, 11, 8), {"n_groups": 2, "backward_scale": "batch", "warmup_iters": 0}),
+        ((64, 65), {"n_groups": 5, "warmup_iters": 0}),
+    ],
+)
 @pytest.mark.parametrize("masked", [False, True])
 def test_ten_steps_against_naive(dtype, shape, options, masked):
     rng = np.random.default_rng(SEED)
     options = {"warmup_iters": 4, "eps": 0.01} | options
     weight, bias = (rng.standard_normal(shape[-1]).astype(dtype) for _ in range(2))
-    layer, right = PowerNorm(shape[-1], dtype=dtype, **options), naive.PowerNorm(shape[-1], weight=weight, bias=bias, **options)
+    layer, right = (
+        PowerNorm(shape[-1], dtype=dtype, **options),
+        naive.PowerNorm(shape[-1], weight=weight, bias=bias, **options),
+    )
     layer.weight_, layer.bias_ = weight, bias
     for _ in range(10):
         x, grad_y = ((rng.lognormal() * rng.standard_normal(shape)).astype(dtype) for _ in range(2))
@@ -169,7 +224,9 @@ def test_ten_steps_against_naive(dtype, shape, options, masked):
             mask = rng.random(shape[:-1]) < 0.5
             mask.flat[rng.integers(mask.size)] = False
         y, cache = layer.forward(x, mask=mask)
-        for result, expected in zip((y, *layer.backward(grad_y, cache)), right.step(x, grad_y, mask), strict=True):
+        for result, expected in zip(
+            (y, *layer.backward(grad_y, cache)), right.step(x, grad_y, mask), strict=True
+        ):
             assert_close(result, expected)
         assert_close(layer.running_phi_, right.phi)
         assert_close(layer.ema_gz_, right.gamma, 3)
@@ -194,20 +251,29 @@ def test_functions_and_layer_take_the_same_steps():
     layer.weight_, layer.bias_ = weight, bias
     phi, gamma = np.ones(5), np.zeros(5)
     for _ in range(5):
-        x, grad_y, mask = rng.standard_normal((8, 6, 5)), rng.standard_normal((8, 6, 5)), rng.random((8, 6)) < 0.3
+        x, grad_y, mask = (
+            rng.standard_normal((8, 6, 5)),
+            rng.standard_normal((8, 6, 5)),
+            rng.random((8, 6)) < 0.3,
+        )
         y, cache = layer.forward(x, mask=mask)
         same_y, z = power_norm_forward(x, weight, bias, phi, eps=1e-3)
         *same, gamma = power_norm_backward(grad_y, z, weight, gamma, phi, eps=1e-3, mask=mask)
-        phi = 0.9 * phi + 0.1 * (x[~mask]**2).mean(axis=0)
-        for a, b in zip((y, *layer.backward(grad_y, cache), layer.running_phi_, layer.ema_gz_), (same_y, *same, phi, gamma), strict=True):
+        phi = 0.9 * phi + 0.1 * (x[~mask] ** 2).mean(axis=0)
+        for a, b in zip(
+            (y, *layer.backward(grad_y, cache), layer.running_phi_, layer.ema_gz_),
+            (same_y, *same, phi, gamma),
+            strict=True,
+        ):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
-# --- claims ------------------------------------------------------------------------------------------------------------------------
+# --- claims ---------------------------------------------------------------------------------------
 
 
 def log_variance_ratio(alpha_fwd, seed):
-    """var(log psi) / var(log phi) over 500 steps, batches of 32 scaled by a log-normal factor, phi being no longer where it began."""
+    """var(log psi) / var(log phi) over 500 steps, batches of 32 scaled by a log-normal factor, phi
+    being no longer where it began."""
     rng, layer = np.random.default_rng(seed), layer_of(4, alpha_fwd=alpha_fwd)
     psis, phis = [], []
     for _ in range(1500):
@@ -218,13 +284,15 @@ def log_variance_ratio(alpha_fwd, seed):
 
 
 def test_running_statistics_fluctuate_less():
-    """Medians of many sequences are 9 and 87; over 500 steps one sequence gives half to twice that."""
+    """Medians of many sequences are 9 and 87; over 500 steps one sequence gives half to twice
+    that."""
     assert 5 < np.median([log_variance_ratio(0.9, seed) for seed in range(5)]) < 14
     assert 50 < np.median([log_variance_ratio(0.99, seed) for seed in range(5)]) < 150
 
 
 def test_gradients_stay_bounded_where_those_of_batch_norm_do_not():
-    """A batch of small numbers among many of the usual size: batch norm divides its gradient by their spread."""
+    """A batch of small numbers among many of the usual size: batch norm divides its gradient by
+    their spread."""
     rng = np.random.default_rng(SEED)
     layer, largest = layer_of(8, eps=1e-12), {}
     for t in range(300):
@@ -232,13 +300,15 @@ def test_gradients_stay_bounded_where_those_of_batch_norm_do_not():
         x, grad_y = spread * rng.standard_normal((32, 8)), rng.standard_normal((32, 8))
         _, cache = layer.forward(x)
         grad_power = layer.backward(grad_y, cache)[0]
-        grad_batch = batch_norm_vjp(grad_y, batch_norm(x, np.ones(8), np.zeros(8), None, eps=1e-12)[1])[0]
+        grad_batch = batch_norm_vjp(
+            grad_y, batch_norm(x, np.ones(8), np.zeros(8), None, eps=1e-12)[1]
+        )[0]
         for name, grad in (("power", grad_power), ("batch", grad_batch)):
             largest[name] = max(largest.get(name, 0), np.linalg.norm(grad) / np.linalg.norm(grad_y))
     assert largest["power"] < 3 and largest["batch"] > 5e3
 
 
-# --- the layer's state ---------------------------------------------------------------------------------------------------------------
+# --- the layer's state ----------------------------------------------------------------------------
 
 
 def test_inference_leaves_the_state_alone_and_folds_into_one_scale():
@@ -251,7 +321,9 @@ def test_inference_leaves_the_state_alone_and_folds_into_one_scale():
     y, cache = layer.forward(x, training=False)
     scale, shift = layer.fold()
     np.testing.assert_allclose(y, scale * group_scale(x, n_groups=2) + shift, rtol=1e-13)
-    np.testing.assert_allclose(scale, layer.weight_ / np.sqrt(layer.running_phi_ + 1e-5), rtol=1e-15)
+    np.testing.assert_allclose(
+        scale, layer.weight_ / np.sqrt(layer.running_phi_ + 1e-5), rtol=1e-15
+    )
 
     def inference(x):
         y, cache = layer.forward(x, training=False)
@@ -271,9 +343,17 @@ def test_a_state_can_be_saved_and_taken_over():
     state, weight = first.state_dict(), second.weight_
     state["weight_"] += 1
     second.load_state_dict(state)
-    assert second.weight_ is weight and weight.tolist() == [2, 2, 2] and first.weight_.tolist() == [1, 1, 1]
+    assert (
+        second.weight_ is weight
+        and weight.tolist() == [2, 2, 2]
+        and first.weight_.tolist() == [1, 1, 1]
+    )
     second.weight_ -= 1
-    for one, other in ((first.forward(x)[0], second.forward(x)[0]), (first.ema_gz_, second.ema_gz_), (first.n_iter_, second.n_iter_)):
+    for one, other in (
+        (first.forward(x)[0], second.forward(x)[0]),
+        (first.ema_gz_, second.ema_gz_),
+        (first.n_iter_, second.n_iter_),
+    ):
         np.testing.assert_array_equal(one, other)
     assert state["n_iter_"] == 1
 
@@ -291,13 +371,17 @@ def test_loading_a_state_leaves_caches_and_old_statistics_as_they_are():
 def test_a_cache_is_used_once():
     layer, other = layer_of(2), layer_of(2)
     _, cache = layer.forward(X)
-    with pytest.raises(ValueError, match=r"cache must be of this layer and used once \(got one of another layer\)"):
+    with pytest.raises(
+        ValueError, match=r"cache must be of this layer and used once \(got one of another layer\)"
+    ):
         other.backward(X, cache)
     with pytest.raises(ValueError, match="grad_y must have the shape of the output"):
         layer.backward(X[:1], cache)
     layer.backward(X, cache)
     gamma = layer.ema_gz_.copy()
-    with pytest.raises(ValueError, match=r"cache must be of this layer and used once \(got one used before\)"):
+    with pytest.raises(
+        ValueError, match=r"cache must be of this layer and used once \(got one used before\)"
+    ):
         layer.backward(X, cache)
     np.testing.assert_array_equal(layer.ema_gz_, gamma)
 
@@ -317,7 +401,11 @@ def test_without_affine_there_are_no_parameters():
 
 def test_padding_is_not_counted_but_normalised():
     rng = np.random.default_rng(SEED)
-    x, grad_y, mask = rng.standard_normal((6, 5, 3)), rng.standard_normal((6, 5, 3)), np.zeros((6, 5), bool)
+    x, grad_y, mask = (
+        rng.standard_normal((6, 5, 3)),
+        rng.standard_normal((6, 5, 3)),
+        np.zeros((6, 5), bool),
+    )
     mask[:, 3:] = True
     x[mask] = np.inf
     whole, part = layer_of(3), layer_of(3)
@@ -340,11 +428,19 @@ def test_an_empty_batch_changes_nothing():
     layer = layer_of(3)
     y, cache = layer.forward(np.ones((0, 5, 3)))
     grad_x, grad_weight, grad_bias = layer.backward(np.ones((0, 5, 3)), cache)
-    assert y.shape == grad_x.shape == (0, 5, 3) and grad_weight.tolist() == grad_bias.tolist() == [0, 0, 0]
-    assert layer.n_iter_ == 0 and layer.running_phi_.tolist() == [1, 1, 1] and layer.ema_gz_.tolist() == [0, 0, 0]
+    assert y.shape == grad_x.shape == (0, 5, 3) and grad_weight.tolist() == grad_bias.tolist() == [
+        0,
+        0,
+        0,
+    ]
+    assert (
+        layer.n_iter_ == 0
+        and layer.running_phi_.tolist() == [1, 1, 1]
+        and layer.ema_gz_.tolist() == [0, 0, 0]
+    )
 
 
-# --- manners -------------------------------------------------------------------------------------------------------------------------
+# --- manners --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -359,7 +455,13 @@ def test_a_simulated_gpu_gives_the_same(dtype, n_groups):
             y, cache = cpu.forward(x, mask=mask)
             on_cpu = (y, *cpu.backward(grad_y, cache), *cpu.fold(), cpu.running_phi_, cpu.ema_gz_)
             y, cache = gpu.forward(xp.asarray(x), mask=None if mask is None else xp.asarray(mask))
-            on_gpu = (y, *gpu.backward(xp.asarray(grad_y), cache), *gpu.fold(), gpu.running_phi_, gpu.ema_gz_)
+            on_gpu = (
+                y,
+                *gpu.backward(xp.asarray(grad_y), cache),
+                *gpu.fold(),
+                gpu.running_phi_,
+                gpu.ema_gz_,
+            )
             for a, b in zip(on_gpu, on_cpu, strict=True):
                 assert isinstance(a, SimulatedArray)
                 assert_close(a.get(), b)
@@ -383,7 +485,12 @@ def test_results_do_not_depend_on_threads_strides_or_writeability():
     x.flags.writeable = grad_y.flags.writeable = False
     mask = rng.random(20011) < 0.1
     try:
-        for threads, of in ((1, np.asarray), (2, np.asarray), (5, np.asfortranarray), (3, lambda a: np.repeat(a, 2, axis=0)[::2])):
+        for threads, of in (
+            (1, np.asarray),
+            (2, np.asarray),
+            (5, np.asfortranarray),
+            (3, lambda a: np.repeat(a, 2, axis=0)[::2]),
+        ):
             numcore.set_num_threads(threads)
             layer = layer_of(6, n_groups=2, warmup_iters=1)
             for _ in range(2):
@@ -400,18 +507,31 @@ def test_results_do_not_depend_on_threads_strides_or_writeability():
 def test_the_layer_keeps_the_dtype():
     layer = PowerNorm(4, n_groups=2)
     y, cache = layer.forward(np.ones((3, 4), np.float32))
-    for array in (y, *layer.backward(y, cache), *layer.fold(), layer.weight_, layer.bias_, layer.running_phi_, layer.ema_gz_):
+    for array in (
+        y,
+        *layer.backward(y, cache),
+        *layer.fold(),
+        layer.weight_,
+        layer.bias_,
+        layer.running_phi_,
+        layer.ema_gz_,
+    ):
         assert array.dtype == np.float32
 
 
 def test_the_example_of_the_layer_runs():
-    test, *_ = doctest.DocTestFinder().find(PowerNorm, "PowerNorm", module=False, globs={"PowerNorm": PowerNorm, "np": np})
+    test, *_ = doctest.DocTestFinder().find(
+        PowerNorm, "PowerNorm", module=False, globs={"PowerNorm": PowerNorm, "np": np}
+    )
     assert test.examples and not doctest.DocTestRunner(verbose=False).run(test).failed
 
 
-@pytest.mark.parametrize("options", [{"n_groups": None}, {"n_groups": 1}, {"n_groups": None, "warmup_iters": 100}])
+@pytest.mark.parametrize(
+    "options", [{"n_groups": None}, {"n_groups": 1}, {"n_groups": None, "warmup_iters": 100}]
+)
 def test_memory_is_the_result_and_little_else(options):
-    """One array of x's size may be made beside the results; none is: sums of each 32 rows and a number for each position are 10 %."""
+    """One array of x's size may be made beside the results; none is: sums of each 32 rows and a
+    number for each position are 10 %."""
     layer, x = layer_of(64, **options), np.random.default_rng(SEED).standard_normal((4000, 64))
     layer.backward(x, layer.forward(x)[1])
     tracemalloc.start()
@@ -428,7 +548,7 @@ def test_memory_is_the_result_and_little_else(options):
     assert cache.x is x
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 ONES = np.ones(2)
 
@@ -442,51 +562,151 @@ def loaded(**changes):
     layer.load_state_dict(layer.state_dict() | changes)
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: forward(np.ones((4, 3))), ValueError, r"x must have shape \(..., n_features\) with n_features=2 \(got \(4, 3\)\)"),
-    (lambda: forward(np.float64(1)), ValueError, r"x must have shape .*\(got \(\)\)"),
-    (lambda: forward(X.astype(int)), TypeError, r"x must have dtype float32 or float64 \(got int64\)"),
-    (lambda: forward(X.astype("f4")), TypeError, r"one dtype \(got x float32, running_phi_ float64\)"),
-    (lambda: forward(None), TypeError, r"x must be a NumPy or CuPy array \(got None\)"),
-    (lambda: forward("text"), TypeError, r"x must be a NumPy or CuPy array \(got str\)"),
-    (lambda: forward(mask=np.ones(2, bool)), ValueError, r"mask must leave a position \(got all 2 masked\)"),
-    (lambda: forward(mask=np.zeros((2, 2), bool)), ValueError, r"mask must have the shape of x .* \(2,\) \(got \(2, 2\)\)"),
-    (lambda: forward(mask=np.zeros(2)), TypeError, r"mask must have dtype bool \(got float64\)"),
-    (lambda: forward(training=None), TypeError, r"training must be True or False \(got None\)"),
-    (lambda: PowerNorm(6, n_groups=4), ValueError, r"n_groups must divide the number of features \(got n_groups=4, 6 features\)"),
-    (lambda: PowerNorm(6, n_groups=0), ValueError, r"n_groups must satisfy n_groups >= 1 \(got 0\)"),
-    (lambda: PowerNorm(0), ValueError, r"n_features must satisfy n_features >= 1 \(got 0\)"),
-    (lambda: PowerNorm(2.0), TypeError, r"n_features must be an integer \(got 2.0\)"),
-    (lambda: PowerNorm(True), TypeError, r"n_features must be an integer \(got True\)"),
-    (lambda: PowerNorm(2, alpha_fwd=1.1), ValueError, r"0 <= alpha_fwd <= 1 \(got 1.1\)"),
-    (lambda: PowerNorm(2, alpha_bwd=-0.1), ValueError, r"0 <= alpha_bwd <= 1 \(got -0.1\)"),
-    (lambda: PowerNorm(2, alpha_bwd=np.nan), ValueError, r"0 <= alpha_bwd <= 1"),
-    (lambda: PowerNorm(2, eps=0.0), ValueError, r"eps must satisfy eps > 0 \(got 0.0\)"),
-    (lambda: PowerNorm(2, warmup_iters=-1), ValueError, r"warmup_iters must satisfy warmup_iters >= 0 \(got -1\)"),
-    (lambda: PowerNorm(2, dtype="float16"), TypeError, r"dtype must be float32 or float64"),
-    (lambda: PowerNorm(2, affine="yes"), TypeError, r"affine must be True or False"),
-    (lambda: PowerNorm(2, backward_scale="paper"), ValueError, r"backward_scale must be one of used, batch \(got 'paper'\)"),
-    (lambda: layer_of(2).backward(X, layer_norm(X, ONES, ONES)[1]), TypeError, r"cache must be the PowerNormCache .*LayerNormCache"),
-    (lambda: loaded(weight_=np.ones(3)), ValueError, r"weight_ must have the shape \(2,\) \(got \(3,\)\)"),
-    (lambda: loaded(bias_=None), ValueError, r"bias_ must have the shape \(2,\) \(got None\)"),
-    (lambda: loaded(bias_=np.ones(2, "f4")), TypeError, r"bias_ must have dtype float64 \(got float32\)"),
-    (lambda: loaded(n_iter_=-1), ValueError, r"n_iter_ must satisfy n_iter_ >= 0"),
-    (lambda: loaded(extra=1), ValueError, r"state must have the entries weight_, bias_, running_phi_, ema_gz_, n_iter_ \(got .*extra\)"),
-    (lambda: layer_of(2).load_state_dict([]), TypeError, r"state must be a dict \(got list\)"),
-    (lambda: power_norm_forward(X, ONES, ONES, np.ones(3)), ValueError, r"phi must have shape \(d,\) with d=2.*\(got \(3,\)\)"),
-    (lambda: power_norm_forward(X, ONES, ONES, None), TypeError, r"phi must be a NumPy or CuPy array \(got None\)"),
-    (lambda: power_norm_forward(X, ONES, ONES, ONES, eps=0), ValueError, r"eps must satisfy eps > 0"),
-    (lambda: power_norm_backward(X[:1], X, ONES, ONES, ONES), ValueError, r"grad_y must have the shape of the output"),
-    (lambda: power_norm_backward(X, X, ONES, np.ones(3), ONES), ValueError, r"gamma must have shape"),
-    (lambda: power_norm_backward(X, X, ONES, ONES, ONES, alpha_bwd=2), ValueError, r"0 <= alpha_bwd <= 1 \(got 2\)"),
-    (lambda: power_norm_backward(X, X, ONES, ONES, ONES, mask=np.ones(2, bool)), ValueError, r"mask must leave a position"),
-    (lambda: power_norm_backward(X, X, ONES, ONES, ONES, backward_scale=None), TypeError, r"backward_scale must be one of used, batch"),
-    (lambda: group_scale(X, n_groups=3), ValueError, r"n_groups must divide the number of features \(got n_groups=3, 2 features\)"),
-    (lambda: group_scale(X, n_groups=1.0), TypeError, r"n_groups must be an integer"),
-    (lambda: group_scale(X, return_cache=1), TypeError, r"return_cache must be True or False"),
-    (lambda: group_scale_vjp(X, None), TypeError, r"cache must be the GroupScaleCache"),
-    (lambda: group_scale_vjp(X[:1], group_scale(X, return_cache=True)[1]), ValueError, r"grad must have the shape of the output"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (
+            lambda: forward(np.ones((4, 3))),
+            ValueError,
+            r"x must have shape \(..., n_features\) with n_features=2 \(got \(4, 3\)\)",
+        ),
+        (lambda: forward(np.float64(1)), ValueError, r"x must have shape .*\(got \(\)\)"),
+        (
+            lambda: forward(X.astype(int)),
+            TypeError,
+            r"x must have dtype float32 or float64 \(got int64\)",
+        ),
+        (
+            lambda: forward(X.astype("f4")),
+            TypeError,
+            r"one dtype \(got x float32, running_phi_ float64\)",
+        ),
+        (lambda: forward(None), TypeError, r"x must be a NumPy or CuPy array \(got None\)"),
+        (lambda: forward("text"), TypeError, r"x must be a NumPy or CuPy array \(got str\)"),
+        (
+            lambda: forward(mask=np.ones(2, bool)),
+            ValueError,
+            r"mask must leave a position \(got all 2 masked\)",
+        ),
+        (
+            lambda: forward(mask=np.zeros((2, 2), bool)),
+            ValueError,
+            r"mask must have the shape of x .* \(2,\) \(got \(2, 2\)\)",
+        ),
+        (
+            lambda: forward(mask=np.zeros(2)),
+            TypeError,
+            r"mask must have dtype bool \(got float64\)",
+        ),
+        (lambda: forward(training=None), TypeError, r"training must be True or False \(got None\)"),
+        (
+            lambda: PowerNorm(6, n_groups=4),
+            ValueError,
+            r"n_groups must divide the number of features \(got n_groups=4, 6 features\)",
+        ),
+        (
+            lambda: PowerNorm(6, n_groups=0),
+            ValueError,
+            r"n_groups must satisfy n_groups >= 1 \(got 0\)",
+        ),
+        (lambda: PowerNorm(0), ValueError, r"n_features must satisfy n_features >= 1 \(got 0\)"),
+        (lambda: PowerNorm(2.0), TypeError, r"n_features must be an integer \(got 2.0\)"),
+        (lambda: PowerNorm(True), TypeError, r"n_features must be an integer \(got True\)"),
+        (lambda: PowerNorm(2, alpha_fwd=1.1), ValueError, r"0 <= alpha_fwd <= 1 \(got 1.1\)"),
+        (lambda: PowerNorm(2, alpha_bwd=-0.1), ValueError, r"0 <= alpha_bwd <= 1 \(got -0.1\)"),
+        (lambda: PowerNorm(2, alpha_bwd=np.nan), ValueError, r"0 <= alpha_bwd <= 1"),
+        (lambda: PowerNorm(2, eps=0.0), ValueError, r"eps must satisfy eps > 0 \(got 0.0\)"),
+        (
+            lambda: PowerNorm(2, warmup_iters=-1),
+            ValueError,
+            r"warmup_iters must satisfy warmup_iters >= 0 \(got -1\)",
+        ),
+        (lambda: PowerNorm(2, dtype="float16"), TypeError, r"dtype must be float32 or float64"),
+        (lambda: PowerNorm(2, affine="yes"), TypeError, r"affine must be True or False"),
+        (
+            lambda: PowerNorm(2, backward_scale="paper"),
+            ValueError,
+            r"backward_scale must be one of used, batch \(got 'paper'\)",
+        ),
+        (
+            lambda: layer_of(2).backward(X, layer_norm(X, ONES, ONES)[1]),
+            TypeError,
+            r"cache must be the PowerNormCache .*LayerNormCache",
+        ),
+        (
+            lambda: loaded(weight_=np.ones(3)),
+            ValueError,
+            r"weight_ must have the shape \(2,\) \(got \(3,\)\)",
+        ),
+        (lambda: loaded(bias_=None), ValueError, r"bias_ must have the shape \(2,\) \(got None\)"),
+        (
+            lambda: loaded(bias_=np.ones(2, "f4")),
+            TypeError,
+            r"bias_ must have dtype float64 \(got float32\)",
+        ),
+        (lambda: loaded(n_iter_=-1), ValueError, r"n_iter_ must satisfy n_iter_ >= 0"),
+        (
+            lambda: loaded(extra=1),
+            ValueError,
+            r"state must have the entries weight_, bias_, running_phi_, ema_gz_, n_iter_ \(got "
+            r".*extra\)",
+        ),
+        (lambda: layer_of(2).load_state_dict([]), TypeError, r"state must be a dict \(got list\)"),
+        (
+            lambda: power_norm_forward(X, ONES, ONES, np.ones(3)),
+            ValueError,
+            r"phi must have shape \(d,\) with d=2.*\(got \(3,\)\)",
+        ),
+        (
+            lambda: power_norm_forward(X, ONES, ONES, None),
+            TypeError,
+            r"phi must be a NumPy or CuPy array \(got None\)",
+        ),
+        (
+            lambda: power_norm_forward(X, ONES, ONES, ONES, eps=0),
+            ValueError,
+            r"eps must satisfy eps > 0",
+        ),
+        (
+            lambda: power_norm_backward(X[:1], X, ONES, ONES, ONES),
+            ValueError,
+            r"grad_y must have the shape of the output",
+        ),
+        (
+            lambda: power_norm_backward(X, X, ONES, np.ones(3), ONES),
+            ValueError,
+            r"gamma must have shape",
+        ),
+        (
+            lambda: power_norm_backward(X, X, ONES, ONES, ONES, alpha_bwd=2),
+            ValueError,
+            r"0 <= alpha_bwd <= 1 \(got 2\)",
+        ),
+        (
+            lambda: power_norm_backward(X, X, ONES, ONES, ONES, mask=np.ones(2, bool)),
+            ValueError,
+            r"mask must leave a position",
+        ),
+        (
+            lambda: power_norm_backward(X, X, ONES, ONES, ONES, backward_scale=None),
+            TypeError,
+            r"backward_scale must be one of used, batch",
+        ),
+        (
+            lambda: group_scale(X, n_groups=3),
+            ValueError,
+            r"n_groups must divide the number of features \(got n_groups=3, 2 features\)",
+        ),
+        (lambda: group_scale(X, n_groups=1.0), TypeError, r"n_groups must be an integer"),
+        (lambda: group_scale(X, return_cache=1), TypeError, r"return_cache must be True or False"),
+        (lambda: group_scale_vjp(X, None), TypeError, r"cache must be the GroupScaleCache"),
+        (
+            lambda: group_scale_vjp(X[:1], group_scale(X, return_cache=True)[1]),
+            ValueError,
+            r"grad must have the shape of the output",
+        ),
+    ],
+)
 def test_bad_input(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

@@ -1,4 +1,5 @@
-"""Spectral convolution against its definition, torch's gradients, finite differences, known answers, bad input."""
+"""Spectral convolution against its definition, torch's gradients, finite differences, known
+answers, bad input."""
 
 import numpy as np
 import pytest
@@ -10,12 +11,25 @@ from tests.naive.nn import convolution as naive
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-14}  # relative to the largest entry
 ONE = [(8, 2), (8, 5), (9, 5), (9, 1), (1, 1), (2, 2), (31, 12)]
-TWO = [((8, 8), (2, 3)), ((8, 8), (4, 5)), ((9, 7), (4, 4)), ((2, 1), (1, 1)), ((6, 2), (1, 2)), ((5, 16), (2, 1))]
-CASES = [pytest.param((n,), (m,), id=f"{n}-{m}") for n, m in ONE] + [pytest.param(n, m, id=f"{n}-{m}") for n, m in TWO]
+TWO = [
+    ((8, 8), (2, 3)),
+    ((8, 8), (4, 5)),
+    ((9, 7), (4, 4)),
+    ((2, 1), (1, 1)),
+    ((6, 2), (1, 2)),
+    ((5, 16), (2, 1)),
+]
+CASES = [pytest.param((n,), (m,), id=f"{n}-{m}") for n, m in ONE] + [
+    pytest.param(n, m, id=f"{n}-{m}") for n, m in TWO
+]
 
 
 def call(sizes):
-    return (spectral_conv1d, spectral_conv1d_vjp) if len(sizes) == 1 else (spectral_conv2d, spectral_conv2d_vjp)
+    return (
+        (spectral_conv1d, spectral_conv1d_vjp)
+        if len(sizes) == 1
+        else (spectral_conv2d, spectral_conv2d_vjp)
+    )
 
 
 def option(n_modes):
@@ -26,8 +40,12 @@ def arrays(sizes, n_modes, dtype, seed=0, batch=3):
     """x, and complex weights."""
     rng = np.random.default_rng(seed)
     modes = n_modes if len(n_modes) == 1 else (2 * n_modes[0], n_modes[1])
-    x, re, im = (rng.standard_normal(s) for s in ((batch, 4, *sizes), (4, 2, *modes), (4, 2, *modes)))
-    return x.astype(dtype), (re + 1j * im).astype({"float32": np.complex64, "float64": np.complex128}[np.dtype(dtype).name])
+    x, re, im = (
+        rng.standard_normal(s) for s in ((batch, 4, *sizes), (4, 2, *modes), (4, 2, *modes))
+    )
+    return x.astype(dtype), (re + 1j * im).astype(
+        {"float32": np.complex64, "float64": np.complex128}[np.dtype(dtype).name]
+    )
 
 
 def as_pairs(w):
@@ -44,13 +62,16 @@ def test_known_answer():
 
 
 def test_known_answer_in_two_dimensions():
-    """exp(2πi (k i / h + l j / w)) with k in one corner, -k in the other: each weight acts on its own frequency."""
+    """exp(2πi (k i / h + l j / w)) with k in one corner, -k in the other: each weight acts on its
+    own frequency."""
     i, j = np.mgrid[:8, :6]
     w = np.zeros((1, 1, 4, 2), complex)
     w[0, 0, 1, 1], w[0, 0, 3, 1] = 2, 3  # frequencies (1, 1) and (-1, 1)
     for k, factor in ((1, 2), (-1, 3), (2, 0)):
         x = np.cos(2 * np.pi * (k * i / 8 + j / 6))
-        np.testing.assert_allclose(spectral_conv2d(x[None, None], w, n_modes=2)[0][0, 0], factor * x, atol=1e-14)
+        np.testing.assert_allclose(
+            spectral_conv2d(x[None, None], w, n_modes=2)[0][0, 0], factor * x, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -61,14 +82,18 @@ def test_like_the_definition(sizes, n_modes, dtype):
     for weights in (w, as_pairs(w)):
         y, _ = call(sizes)[0](x, weights, **option(n_modes))
         assert y.dtype == dtype
-        np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE[dtype] * np.abs(expected).max())
+        np.testing.assert_allclose(
+            y, expected, rtol=0, atol=TOLERANCE[dtype] * np.abs(expected).max()
+        )
 
 
 def torchs(torch, x, w, n_modes):
     sizes = x.shape[2:]
     if len(sizes) == 1:
         modes = torch.zeros((len(x), w.shape[1], sizes[0] // 2 + 1), dtype=w.dtype)
-        modes[..., :n_modes[0]] = torch.einsum("bik,iok->bok", torch.fft.rfft(x)[..., :n_modes[0]], w)
+        modes[..., : n_modes[0]] = torch.einsum(
+            "bik,iok->bok", torch.fft.rfft(x)[..., : n_modes[0]], w
+        )
         return torch.fft.irfft(modes, sizes[0])
     (k, m), read = n_modes, torch.fft.rfft2(x)
     modes = torch.zeros((len(x), w.shape[1], sizes[0], sizes[1] // 2 + 1), dtype=w.dtype)
@@ -104,9 +129,19 @@ def test_like_torch_autograd(sizes, n_modes):
 def test_gradients_by_finite_differences(sizes, n_modes, batch):
     x, w = arrays(sizes, n_modes, np.float64, batch=batch)
     forward, vjp = call(sizes)
-    assert check_vjp(lambda x, w: forward(x, w, **option(n_modes)), vjp, (x, as_pairs(w)), rng=1) < 1e-7
-    assert check_vjp(lambda x, w: forward(np.asfortranarray(x)[..., ::-1], w[::-1], **option(n_modes)),
-                     lambda g, cache: (vjp(g, cache)[0][..., ::-1], vjp(g, cache)[1][::-1]), (x, as_pairs(w)), rng=2) < 1e-7
+    assert (
+        check_vjp(lambda x, w: forward(x, w, **option(n_modes)), vjp, (x, as_pairs(w)), rng=1)
+        < 1e-7
+    )
+    assert (
+        check_vjp(
+            lambda x, w: forward(np.asfortranarray(x)[..., ::-1], w[::-1], **option(n_modes)),
+            lambda g, cache: (vjp(g, cache)[0][..., ::-1], vjp(g, cache)[1][::-1]),
+            (x, as_pairs(w)),
+            rng=2,
+        )
+        < 1e-7
+    )
 
 
 @pytest.mark.parametrize("sizes, n_modes", CASES)
@@ -115,9 +150,13 @@ def test_single_precision_gradients(sizes, n_modes):
     forward, vjp = call(sizes)
     y, cache = forward(x, w, **option(n_modes))
     _, exact = forward(x.astype(float), w.astype(complex), **option(n_modes))
-    for result, expected, dtype in zip(vjp(y, cache), vjp(y.astype(float), exact), (np.float32, np.complex64), strict=True):
+    for result, expected, dtype in zip(
+        vjp(y, cache), vjp(y.astype(float), exact), (np.float32, np.complex64), strict=True
+    ):
         assert result.dtype == dtype
-        np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE["float32"] * np.abs(expected).max())
+        np.testing.assert_allclose(
+            result, expected, rtol=0, atol=TOLERANCE["float32"] * np.abs(expected).max()
+        )
 
 
 def test_the_cache_holds_weights_by_reference_and_serves_again():
@@ -148,29 +187,93 @@ def test_complex_weights_on_the_simulated_gpu():
             np.testing.assert_allclose(result.get(), expected, rtol=0, atol=1e-13)
 
 
-X1, W1, X2, W2 = np.ones((2, 3, 8)), np.ones((3, 4, 2), complex), np.ones((2, 3, 8, 6)), np.ones((3, 4, 4, 2), complex)
+X1, W1, X2, W2 = (
+    np.ones((2, 3, 8)),
+    np.ones((3, 4, 2), complex),
+    np.ones((2, 3, 8, 6)),
+    np.ones((3, 4, 4, 2), complex),
+)
 
 
-@pytest.mark.parametrize("routine, x, w, n_modes, kind, message", [
-    (spectral_conv1d, X1, W1, 6, ValueError, r"n_modes must satisfy 1 <= n_modes <= n // 2 \+ 1 \(got n_modes=6, n=8\)"),
-    (spectral_conv1d, X1, W1, 0, ValueError, "n_modes must satisfy 1 <= n_modes"),
-    (spectral_conv1d, X1, W1, 3, ValueError, r"w must have shape \(in, out, 3\) with in = 3 \(got \(3, 4, 2\)\)"),
-    (spectral_conv1d, X1, W1[:2], 2, ValueError, r"w must have shape \(in, out, 2\) with in = 3"),
-    (spectral_conv1d, X1[0], W1, 2, ValueError, r"x must have shape \(batch, in, n\)"),
-    (spectral_conv1d, X1[..., :0], W1[..., :1], 1, ValueError, "with samples"),
-    (spectral_conv1d, X1, W1.real[..., None], 2, ValueError, r"w must have 4 axes, the last one for real and imaginary part"),
-    (spectral_conv1d, X1, W1, 2.0, TypeError, "n_modes must be made of integers"),
-    (spectral_conv1d, X1, W1.astype(np.complex64), 2, TypeError, "w must be complex128 with 3 axes, or float64 with 4 axes"),
-    (spectral_conv1d, X1, W1.real, 2, TypeError, r"\(got float64 with 3 axes\)"),
-    (spectral_conv1d, X1.astype(complex), W1, 2, TypeError, "x must have dtype float32 or float64"),
-    (spectral_conv1d, None, W1, 2, TypeError, "x must be a NumPy or CuPy array"),
-    (spectral_conv1d, X1, None, 2, TypeError, "w must be a NumPy or CuPy array"),
-    (spectral_conv2d, X2, W2, (5, 2), ValueError, r"m1 <= h // 2 and m2 <= w // 2 \+ 1 \(got n_modes=\(5, 2\), h=8, w=6\)"),
-    (spectral_conv2d, X2, W2, (2, 5), ValueError, "n_modes must satisfy m1 <="),
-    (spectral_conv2d, X2, W2, 1, ValueError, r"w must have shape \(in, out, 2, 1\) with in = 3 \(got \(3, 4, 4, 2\)\)"),
-    (spectral_conv2d, X2, W2, (2, 2, 2), ValueError, "n_modes must be an int or a pair"),
-    (spectral_conv2d, X1, W2, 2, ValueError, r"x must have shape \(batch, in, h, w\)"),
-])
+@pytest.mark.parametrize(
+    "routine, x, w, n_modes, kind, message",
+    [
+        (
+            spectral_conv1d,
+            X1,
+            W1,
+            6,
+            ValueError,
+            r"n_modes must satisfy 1 <= n_modes <= n // 2 \+ 1 \(got n_modes=6, n=8\)",
+        ),
+        (spectral_conv1d, X1, W1, 0, ValueError, "n_modes must satisfy 1 <= n_modes"),
+        (
+            spectral_conv1d,
+            X1,
+            W1,
+            3,
+            ValueError,
+            r"w must have shape \(in, out, 3\) with in = 3 \(got \(3, 4, 2\)\)",
+        ),
+        (
+            spectral_conv1d,
+            X1,
+            W1[:2],
+            2,
+            ValueError,
+            r"w must have shape \(in, out, 2\) with in = 3",
+        ),
+        (spectral_conv1d, X1[0], W1, 2, ValueError, r"x must have shape \(batch, in, n\)"),
+        (spectral_conv1d, X1[..., :0], W1[..., :1], 1, ValueError, "with samples"),
+        (
+            spectral_conv1d,
+            X1,
+            W1.real[..., None],
+            2,
+            ValueError,
+            r"w must have 4 axes, the last one for real and imaginary part",
+        ),
+        (spectral_conv1d, X1, W1, 2.0, TypeError, "n_modes must be made of integers"),
+        (
+            spectral_conv1d,
+            X1,
+            W1.astype(np.complex64),
+            2,
+            TypeError,
+            "w must be complex128 with 3 axes, or float64 with 4 axes",
+        ),
+        (spectral_conv1d, X1, W1.real, 2, TypeError, r"\(got float64 with 3 axes\)"),
+        (
+            spectral_conv1d,
+            X1.astype(complex),
+            W1,
+            2,
+            TypeError,
+            "x must have dtype float32 or float64",
+        ),
+        (spectral_conv1d, None, W1, 2, TypeError, "x must be a NumPy or CuPy array"),
+        (spectral_conv1d, X1, None, 2, TypeError, "w must be a NumPy or CuPy array"),
+        (
+            spectral_conv2d,
+            X2,
+            W2,
+            (5, 2),
+            ValueError,
+            r"m1 <= h // 2 and m2 <= w // 2 \+ 1 \(got n_modes=\(5, 2\), h=8, w=6\)",
+        ),
+        (spectral_conv2d, X2, W2, (2, 5), ValueError, "n_modes must satisfy m1 <="),
+        (
+            spectral_conv2d,
+            X2,
+            W2,
+            1,
+            ValueError,
+            r"w must have shape \(in, out, 2, 1\) with in = 3 \(got \(3, 4, 4, 2\)\)",
+        ),
+        (spectral_conv2d, X2, W2, (2, 2, 2), ValueError, "n_modes must be an int or a pair"),
+        (spectral_conv2d, X1, W2, 2, ValueError, r"x must have shape \(batch, in, h, w\)"),
+    ],
+)
 def test_bad_input(routine, x, w, n_modes, kind, message):
     with pytest.raises(kind, match=message):
         routine(x, w, n_modes=n_modes)

@@ -28,7 +28,12 @@ def test_a_right_gradient_passes(n, dtype):
 def test_a_gradient_off_by_a_thousandth_is_seen():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((7, 4)), rng.standard_normal((4, 3))
-    wrong = check_vjp(product, lambda g, cache: (product_vjp(g, cache)[0], 1.001 * product_vjp(g, cache)[1], None), (x, w), rng=2)
+    wrong = check_vjp(
+        product,
+        lambda g, cache: (product_vjp(g, cache)[0], 1.001 * product_vjp(g, cache)[1], None),
+        (x, w),
+        rng=2,
+    )
     assert 1e-5 < wrong < 1e-2
 
 
@@ -36,7 +41,10 @@ def test_several_outputs():
     def f(x):
         return (np.sin(x), x**2), x
 
-    assert check_vjp(f, lambda g, h, x: g * np.cos(x) + 2 * h * x, (np.linspace(-1, 1, 5),), rng=3) < 1e-8
+    assert (
+        check_vjp(f, lambda g, h, x: g * np.cos(x) + 2 * h * x, (np.linspace(-1, 1, 5),), rng=3)
+        < 1e-8
+    )
 
 
 def test_bad_input():

@@ -1,4 +1,5 @@
-"""Clarification questions: hashing word by word, gradients and lazy steps by hand, learning, devices, interruptions, bad input."""
+"""Clarification questions: hashing word by word, gradients and lazy steps by hand, learning,
+devices, interruptions, bad input."""
 
 import itertools
 import re
@@ -16,24 +17,37 @@ from tests.naive.retrieval import clarification as naive
 def texts(rng, count=60, classes=4):
     """Queries whose words depend on the question that would help, two words out of five of them."""
     labels = rng.integers(0, classes, count)
-    words = [np.concatenate([10 * c + rng.integers(0, 5, 2), 100 + rng.integers(0, 50, rng.integers(0, 4))]) for c in labels]
+    words = [
+        np.concatenate(
+            [10 * c + rng.integers(0, 5, 2), 100 + rng.integers(0, 50, rng.integers(0, 4))]
+        )
+        for c in labels
+    ]
     relevance = np.zeros((count, classes), int)
     relevance[np.arange(count), labels] = 1
-    return *hash_features(np.concatenate(words), np.array([len(w) for w in words]), n_buckets=512), relevance
+    return *hash_features(
+        np.concatenate(words), np.array([len(w) for w in words]), n_buckets=512
+    ), relevance
 
 
 def small(**options):
-    return ClarificationRanker(**{"dim": 8, "hidden": 6, "n_buckets": 512, "batch_size": 16, "n_epochs": 20, "rng": 0} | options)
+    return ClarificationRanker(
+        **{"dim": 8, "hidden": 6, "n_buckets": 512, "batch_size": 16, "n_epochs": 20, "rng": 0}
+        | options
+    )
 
 
-# --- hashing ---
+# --- hashing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ngrams", [(1, 2), (2,), (3, 1), (1, 1)])
 def test_hashing_word_by_word(ngrams):
     rng = np.random.default_rng(0)
     words = [rng.integers(0, 2**32, n).tolist() for n in (3, 0, 1, 7, 2, 0)]
-    flat, lengths = np.array([word for text in words for word in text]), np.array([len(text) for text in words])
+    flat, lengths = (
+        np.array([word for text in words for word in text]),
+        np.array([len(text) for text in words]),
+    )
     indices, offsets = hash_features(flat, lengths, n_buckets=97, ngrams=ngrams, seed=2**32 - 1)
     expected = naive.hashed(words, 97, ngrams, 2**32 - 1)
     assert [indices[a:b].tolist() for a, b in itertools.pairwise(offsets)] == expected
@@ -43,7 +57,9 @@ def test_hashing_word_by_word(ngrams):
 def test_hashes_are_spread():
     indices, _ = hash_features(np.arange(20000), np.array([20000]), n_buckets=100, ngrams=(1,))
     counts = np.bincount(indices, minlength=100)
-    assert ((counts - 200)**2 / 200).sum() < 160  # chi square of 99 degrees of freedom: more has a probability of 1e-4
+    assert (
+        (counts - 200) ** 2 / 200
+    ).sum() < 160  # chi square of 99 degrees of freedom: more has a probability of 1e-4
 
 
 def test_the_seed_counts():
@@ -51,31 +67,48 @@ def test_the_seed_counts():
     assert (a == b).mean() < 0.1
 
 
-@pytest.mark.parametrize("options, kind, message", [
-    ({"token_ids": np.array([0.5, 1, 2])}, TypeError, "token_ids must be integers"),
-    ({"token_ids": np.array([-1, 0, 0])}, ValueError, "token_ids must satisfy 0 <= value"),
-    ({"token_ids": np.zeros((3, 1), int)}, ValueError, "token_ids must have 1 dimension"),
-    ({"lengths": np.array([2, 2])}, ValueError, "lengths must sum to 3"),
-    ({"n_buckets": 0}, ValueError, "n_buckets must satisfy"), ({"ngrams": (0,)}, ValueError, "ngrams must satisfy"),
-    ({"ngrams": 2}, TypeError, "ngrams must be a tuple"), ({"seed": -1}, ValueError, "seed must satisfy")])
+@pytest.mark.parametrize(
+    "options, kind, message",
+    [
+        ({"token_ids": np.array([0.5, 1, 2])}, TypeError, "token_ids must be integers"),
+        ({"token_ids": np.array([-1, 0, 0])}, ValueError, "token_ids must satisfy 0 <= value"),
+        ({"token_ids": np.zeros((3, 1), int)}, ValueError, "token_ids must have 1 dimension"),
+        ({"lengths": np.array([2, 2])}, ValueError, "lengths must sum to 3"),
+        ({"n_buckets": 0}, ValueError, "n_buckets must satisfy"),
+        ({"ngrams": (0,)}, ValueError, "ngrams must satisfy"),
+        ({"ngrams": 2}, TypeError, "ngrams must be a tuple"),
+        ({"seed": -1}, ValueError, "seed must satisfy"),
+    ],
+)
 def test_bad_input_of_hashing(options, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
         hash_features(**{"token_ids": np.array([1, 2, 3]), "lengths": np.array([2, 1])} | options)
 
 
-# --- steps ---
+# --- steps ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["listnet", "ranknet", "hinge", "pointwise"])  # LambdaRank is the gradient of no loss
+@pytest.mark.parametrize(
+    "loss", ["listnet", "ranknet", "hinge", "pointwise"]
+)  # LambdaRank is the gradient of no loss
 def test_one_step_is_that_of_the_gradient(loss):
-    """The first step of Adam goes by the learning rate against the sign of every gradient, taken here by finite differences."""
+    """The first step of Adam goes by the learning rate against the sign of every gradient, taken
+    here by finite differences."""
     indices, offsets, relevance = texts(np.random.default_rng(1), 12)
-    ranker = small(loss=loss, n_epochs=1, batch_size=12, learning_rate=1e-12).fit(indices, offsets, relevance)
+    ranker = small(loss=loss, n_epochs=1, batch_size=12, learning_rate=1e-12).fit(
+        indices, offsets, relevance
+    )
     start = {name: p.astype(np.float64) for name, p in ranker.params_.items()}
-    stepped = small(loss=loss, n_epochs=1, batch_size=12, learning_rate=1e-2).fit(indices, offsets, relevance).params_
+    stepped = (
+        small(loss=loss, n_epochs=1, batch_size=12, learning_rate=1e-2)
+        .fit(indices, offsets, relevance)
+        .params_
+    )
 
     def value(params):
-        mean = np.array([params["table"][indices[a:b]].mean(0) for a, b in itertools.pairwise(offsets)])
+        mean = np.array(
+            [params["table"][indices[a:b]].mean(0) for a, b in itertools.pairwise(offsets)]
+        )
         h = mean + np.maximum(mean @ params["w1"] + params["b1"], 0) @ params["w2"] + params["b2"]
         return ranking_loss(h @ params["questions"].T, relevance, loss=loss).loss
 
@@ -96,7 +129,9 @@ def test_one_step_is_that_of_the_gradient(loss):
 
 def test_rows_that_no_batch_touches_stay():
     indices, offsets, relevance = texts(np.random.default_rng(3))
-    before = small(n_epochs=1, learning_rate=1e-30).fit(indices, offsets, relevance).params_["table"]
+    before = (
+        small(n_epochs=1, learning_rate=1e-30).fit(indices, offsets, relevance).params_["table"]
+    )
     after = small(n_epochs=3).fit(indices, offsets, relevance).params_["table"]
     touched = np.zeros(512, bool)
     touched[indices] = True
@@ -117,12 +152,25 @@ def test_lazy_steps_by_hand(dtype):
         expected[1][row] = BETA1 * expected[1][row] + (1 - BETA1) * g
         expected[2][row] = BETA2 * expected[2][row] + (1 - BETA2) * g**2
         expected[0][row] -= 0.01 * expected[1][row] / (np.sqrt(expected[2][row]) + EPS)
-    lazy_adam_rows(np.array([2, 7]), np.array([0, 3, 4]), np.array([0, 3, 3, 1]), weights, grad, table, m, s, BETA1, BETA2, 0.01, EPS)
+    lazy_adam_rows(
+        np.array([2, 7]),
+        np.array([0, 3, 4]),
+        np.array([0, 3, 3, 1]),
+        weights,
+        grad,
+        table,
+        m,
+        s,
+        BETA1,
+        BETA2,
+        0.01,
+        EPS,
+    )
     for got, want in zip((table, m, s), expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 if dtype == np.float32 else 1e-14)
 
 
-# --- learning ---
+# --- learning -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["listnet", "ranknet", "lambdarank", "hinge", "pointwise"])
@@ -193,7 +241,9 @@ def test_read_only_arrays_stay_as_they_are():
 
 def test_callbacks_end_training_and_interruptions_leave_it():
     data, seen = texts(np.random.default_rng(11)), []
-    ranker = small().fit(*data, callback=lambda epoch, loss: seen.append((epoch, loss)) or epoch == 2)
+    ranker = small().fit(
+        *data, callback=lambda epoch, loss: seen.append((epoch, loss)) or epoch == 2
+    )
     assert [loss for _, loss in seen] == ranker.loss_curve_
     assert len(seen) == 3
 
@@ -206,35 +256,81 @@ def test_callbacks_end_training_and_interruptions_leave_it():
     assert ranker.params_ is params
 
 
-# --- bad input ---
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option, kind", [
-    ({"dim": 0}, ValueError), ({"hidden": 0}, ValueError), ({"n_buckets": 0}, ValueError), ({"loss": "mse"}, ValueError),
-    ({"n_epochs": 0}, ValueError), ({"batch_size": 1.5}, TypeError), ({"learning_rate": 0.0}, ValueError), ({"dropout": 1.0}, ValueError)])
+@pytest.mark.parametrize(
+    "option, kind",
+    [
+        ({"dim": 0}, ValueError),
+        ({"hidden": 0}, ValueError),
+        ({"n_buckets": 0}, ValueError),
+        ({"loss": "mse"}, ValueError),
+        ({"n_epochs": 0}, ValueError),
+        ({"batch_size": 1.5}, TypeError),
+        ({"learning_rate": 0.0}, ValueError),
+        ({"dropout": 1.0}, ValueError),
+    ],
+)
 def test_bad_options(option, kind):
     with pytest.raises(kind, match=next(iter(option))):
         ClarificationRanker(**option)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"query_indices": np.array([512])}, ValueError, "query_indices must satisfy 0 <= value <= 511 (got 512 ... 512)"),
-    ({"query_indices": np.array([0.5])}, TypeError, "query_indices must be integers"),
-    ({"query_offsets": np.array([0, 2])}, ValueError, "query_offsets must satisfy 0 <= value <= 1"),
-    ({"query_offsets": np.array([1, 0])}, ValueError, "query_offsets must ascend"),
-    ({"query_offsets": np.array([], int)}, ValueError, "query_offsets must ascend"),
-    ({"relevance": np.array([[0, 0]])}, ValueError, "relevance must be above 0 somewhere"),
-    ({"relevance": np.array([[-1, 1]])}, ValueError, "relevance must be finite and >= 0"),
-    ({"relevance": np.array([[np.nan, 1]])}, ValueError, "relevance must be finite"),
-    ({"relevance": np.array([[1, 0], [0, 1]])}, ValueError, "relevance must have shape (Q, C) with Q=1"),
-    ({"relevance": None}, TypeError, "relevance must be"),
-    ({"question_features": np.ones((3, 2))}, ValueError, "question_features must have shape (C, F) with C=2"),
-    ({"question_features": np.ones((2, 2), int)}, TypeError, "question_features must have dtype"),
-    ({"question_features": np.full((2, 2), np.inf)}, ValueError, "question_features must be finite"),
-    ({"callback": 3}, TypeError, "callback must be callable"), ({"progress": 3}, TypeError, "progress must be True or False")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (
+            {"query_indices": np.array([512])},
+            ValueError,
+            "query_indices must satisfy 0 <= value <= 511 (got 512 ... 512)",
+        ),
+        ({"query_indices": np.array([0.5])}, TypeError, "query_indices must be integers"),
+        (
+            {"query_offsets": np.array([0, 2])},
+            ValueError,
+            "query_offsets must satisfy 0 <= value <= 1",
+        ),
+        ({"query_offsets": np.array([1, 0])}, ValueError, "query_offsets must ascend"),
+        ({"query_offsets": np.array([], int)}, ValueError, "query_offsets must ascend"),
+        ({"relevance": np.array([[0, 0]])}, ValueError, "relevance must be above 0 somewhere"),
+        ({"relevance": np.array([[-1, 1]])}, ValueError, "relevance must be finite and >= 0"),
+        ({"relevance": np.array([[np.nan, 1]])}, ValueError, "relevance must be finite"),
+        (
+            {"relevance": np.array([[1, 0], [0, 1]])},
+            ValueError,
+            "relevance must have shape (Q, C) with Q=1",
+        ),
+        ({"relevance": None}, TypeError, "relevance must be"),
+        (
+            {"question_features": np.ones((3, 2))},
+            ValueError,
+            "question_features must have shape (C, F) with C=2",
+        ),
+        (
+            {"question_features": np.ones((2, 2), int)},
+            TypeError,
+            "question_features must have dtype",
+        ),
+        (
+            {"question_features": np.full((2, 2), np.inf)},
+            ValueError,
+            "question_features must be finite",
+        ),
+        ({"callback": 3}, TypeError, "callback must be callable"),
+        ({"progress": 3}, TypeError, "progress must be True or False"),
+    ],
+)
 def test_bad_data(change, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
-        small().fit(**{"query_indices": np.array([3]), "query_offsets": np.array([0, 1]), "relevance": np.array([[1, 0]])} | change)
+        small().fit(
+            **{
+                "query_indices": np.array([3]),
+                "query_offsets": np.array([0, 1]),
+                "relevance": np.array([[1, 0]]),
+            }
+            | change
+        )
 
 
 def test_fit_comes_first():

@@ -1,4 +1,5 @@
-"""Splits by similarity, ranking metrics and reports, against loops, known answers and what must be refused."""
+"""Splits by similarity, ranking metrics and reports, against loops, known answers and what must be
+refused."""
 
 import math
 import tracemalloc
@@ -21,8 +22,21 @@ from numcore.retrieval.interpolation_extrapolation import assign_evenly
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import interpolation_extrapolation as naive
 
-METRICS = ("mrr@10", "mrr", "recall@2", "recall@100", "precision@5", "precision", "hit@1", "map", "map@6", "dcg@4", "dcg", "ndcg@10",
-           "ndcg")
+METRICS = (
+    "mrr@10",
+    "mrr",
+    "recall@2",
+    "recall@100",
+    "precision@5",
+    "precision",
+    "hit@1",
+    "map",
+    "map@6",
+    "dcg@4",
+    "dcg",
+    "ndcg@10",
+    "ndcg",
+)
 JUDGED = [[0, 7, 3], [0, 2, 2], [0, 9, 0], [0, 4, 1]]
 
 
@@ -30,18 +44,36 @@ def run(rng, nq=40, k=30, judged=12):
     """Lists of documents with repetitions and padding, and judgements of some of them."""
     lists = rng.integers(-1, 50, (nq, k))
     documents = rng.permuted(np.tile(np.arange(60), (nq, 1)), axis=1)[:, :judged]
-    qrels = np.stack([np.repeat(np.arange(nq), judged), documents.ravel(), rng.integers(-1, 4, nq * judged)], axis=1)
+    qrels = np.stack(
+        [np.repeat(np.arange(nq), judged), documents.ravel(), rng.integers(-1, 4, nq * judged)],
+        axis=1,
+    )
     return lists, rng.permutation(qrels)
 
 
-# --- metrics: known answers --------------------------------------------------------------------------------------------------------
+# --- metrics: known answers -----------------------------------------------------------------------
 
 
 def test_known_metrics_of_a_list():
     names = ("ndcg", "mrr", "recall@2", "map")
     found = ranking_metrics([[7, 2, 9, 4]], JUDGED, metrics=names)
-    assert [round(float(found[name][0]), 6) for name in names] == [0.985442, 1, round(2 / 3, 6), 0.916667]
-    assert round(float(ranking_metrics([[7, 2, 9, 4]], JUDGED, metrics=("ndcg",), gain="exponential")["ndcg"][0]), 6) == 0.992620
+    assert [round(float(found[name][0]), 6) for name in names] == [
+        0.985442,
+        1,
+        round(2 / 3, 6),
+        0.916667,
+    ]
+    assert (
+        round(
+            float(
+                ranking_metrics([[7, 2, 9, 4]], JUDGED, metrics=("ndcg",), gain="exponential")[
+                    "ndcg"
+                ][0]
+            ),
+            6,
+        )
+        == 0.992620
+    )
 
 
 def test_known_metrics_of_scores():
@@ -49,18 +81,30 @@ def test_known_metrics_of_scores():
     found = ranking_metrics(scores, relevance, metrics=("ndcg", "mrr"), gain="exponential")
     assert abs(found["ndcg"][0] - 0.6399093) < 5e-8  # the figure has seven digits
     assert found["mrr"][0] == 0.5
-    assert abs(ranking_metrics(np.array([[0.0, 1.0]]), [[1, 0]], metrics=("ndcg",))["ndcg"][0] - 0.6309298) < 5e-8
+    assert (
+        abs(
+            ranking_metrics(np.array([[0.0, 1.0]]), [[1, 0]], metrics=("ndcg",))["ndcg"][0]
+            - 0.6309298
+        )
+        < 5e-8
+    )
 
 
-# --- metrics: against loops --------------------------------------------------------------------------------------------------------
+# --- metrics: against loops -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by_cut", [False, True])
 def test_lists_of_documents_against_a_dict_loop(by_cut):
     lists, qrels = run(np.random.default_rng(0))
-    found = ranking_metrics(lists, qrels, metrics=METRICS, normalize_map="cut" if by_cut else "relevant")
+    found = ranking_metrics(
+        lists, qrels, metrics=METRICS, normalize_map="cut" if by_cut else "relevant"
+    )
     for name in METRICS:
-        np.testing.assert_allclose(found[name], naive.run_metrics(lists.tolist(), qrels.tolist(), name, by_cut=by_cut), rtol=1e-14)
+        np.testing.assert_allclose(
+            found[name],
+            naive.run_metrics(lists.tolist(), qrels.tolist(), name, by_cut=by_cut),
+            rtol=1e-14,
+        )
         assert found[name].dtype == np.float64
 
 
@@ -69,34 +113,65 @@ def test_exponential_gains_against_a_dict_loop():
     qrels[:, 2] = np.maximum(qrels[:, 2], 0)
     found = ranking_metrics(lists, qrels, metrics=METRICS, gain="exponential")
     for name in METRICS:
-        np.testing.assert_allclose(found[name], naive.run_metrics(lists.tolist(), qrels.tolist(), name, exponential=True), rtol=1e-14)
+        np.testing.assert_allclose(
+            found[name],
+            naive.run_metrics(lists.tolist(), qrels.tolist(), name, exponential=True),
+            rtol=1e-14,
+        )
 
 
-@pytest.mark.parametrize("k", [20, 400])  # by counting, and by sorting where many documents are relevant
+@pytest.mark.parametrize(
+    "k", [20, 400]
+)  # by counting, and by sorting where many documents are relevant
 @pytest.mark.parametrize("tie", ["stable", "trec"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scores_are_lists_in_their_order(k, tie, dtype):
     rng = np.random.default_rng(2)
-    scores, relevance = rng.integers(0, 5, (7, k)).astype(dtype), rng.integers(-1, 4, (7, k)) if k < 100 else rng.integers(1, 4, (7, k))
-    lists = np.array([sorted(range(k), key=lambda j: (-row[j], -j if tie == "trec" else j)) for row in scores])
+    scores, relevance = (
+        rng.integers(0, 5, (7, k)).astype(dtype),
+        rng.integers(-1, 4, (7, k)) if k < 100 else rng.integers(1, 4, (7, k)),
+    )
+    lists = np.array(
+        [sorted(range(k), key=lambda j: (-row[j], -j if tie == "trec" else j)) for row in scores]
+    )
     qrels = np.array([[q, j, relevance[q, j]] for q in range(7) for j in range(k)])
     expected = ranking_metrics(lists, qrels, metrics=METRICS)
-    for found in (ranking_metrics(scores, relevance, metrics=METRICS, tie=tie),
-                  ranking_metrics(scores, CSR.from_dense(relevance.astype(np.float64)), metrics=METRICS, tie=tie),
-                  ranking_metrics(scores.ravel(), relevance.ravel(), [k] * 7, metrics=METRICS, tie=tie)):
+    for found in (
+        ranking_metrics(scores, relevance, metrics=METRICS, tie=tie),
+        ranking_metrics(
+            scores, CSR.from_dense(relevance.astype(np.float64)), metrics=METRICS, tie=tie
+        ),
+        ranking_metrics(scores.ravel(), relevance.ravel(), [k] * 7, metrics=METRICS, tie=tie),
+    ):
         for name in METRICS:
             assert found[name].dtype == dtype
-            np.testing.assert_allclose(found[name], expected[name].astype(dtype), rtol=1e-6 if dtype == np.float32 else 1e-14)
+            np.testing.assert_allclose(
+                found[name],
+                expected[name].astype(dtype),
+                rtol=1e-6 if dtype == np.float32 else 1e-14,
+            )
 
 
 def test_a_mask_and_groups_leave_out_what_is_not_there():
     rng = np.random.default_rng(3)
-    scores, relevance, lengths = rng.integers(0, 4, (9, 12)).astype(float), rng.integers(0, 3, (9, 12)), rng.integers(1, 13, 9)
+    scores, relevance, lengths = (
+        rng.integers(0, 4, (9, 12)).astype(float),
+        rng.integers(0, 3, (9, 12)),
+        rng.integers(1, 13, 9),
+    )
     mask = np.arange(12) < lengths[:, None]
     hidden = np.where(mask, scores, np.nan)
-    by_mask, by_groups = (ranking_metrics(*call, metrics=METRICS, **options) for call, options in (
-        ((hidden, relevance), {"mask": mask}), ((scores[mask], relevance[mask], lengths), {})))
-    alone = [ranking_metrics(s[m][None], r[m][None], metrics=METRICS) for s, r, m in zip(scores, relevance, mask, strict=True)]
+    by_mask, by_groups = (
+        ranking_metrics(*call, metrics=METRICS, **options)
+        for call, options in (
+            ((hidden, relevance), {"mask": mask}),
+            ((scores[mask], relevance[mask], lengths), {}),
+        )
+    )
+    alone = [
+        ranking_metrics(s[m][None], r[m][None], metrics=METRICS)
+        for s, r, m in zip(scores, relevance, mask, strict=True)
+    ]
     for name in METRICS:
         np.testing.assert_array_equal(by_mask[name], by_groups[name])
         np.testing.assert_array_equal(by_mask[name], [a[name][0] for a in alone])
@@ -115,21 +190,38 @@ def test_the_same_as_scikit_learn_where_no_scores_are_equal():
 
     rng = np.random.default_rng(5)
     scores, relevance = rng.standard_normal((30, 50)), rng.integers(0, 4, (30, 50))
-    assert abs(ranking_metrics(scores, relevance, metrics=("ndcg@7",))["ndcg@7"].mean() - ndcg_score(relevance, scores, k=7)) < 1e-13
+    assert (
+        abs(
+            ranking_metrics(scores, relevance, metrics=("ndcg@7",))["ndcg@7"].mean()
+            - ndcg_score(relevance, scores, k=7)
+        )
+        < 1e-13
+    )
 
 
 def test_queries_without_relevant_documents_are_nan():
-    found = ranking_metrics([[1, 2], [1, 2], [1, 2]], [[0, 1, 1], [1, 1, 0], [2, 1, -3]], metrics=("mrr", "ndcg@5", "dcg", "recall"))
+    found = ranking_metrics(
+        [[1, 2], [1, 2], [1, 2]],
+        [[0, 1, 1], [1, 1, 0], [2, 1, -3]],
+        metrics=("mrr", "ndcg@5", "dcg", "recall"),
+    )
     for values in found.values():
         assert np.isnan(values).tolist() == [False, True, True]
     assert ranking_metrics(np.zeros((0, 3)), np.zeros((0, 3), int))["mrr@10"].shape == (0,)
-    assert np.isnan(ranking_metrics(np.zeros((2, 0)), np.zeros((2, 0), int), metrics=("map",))["map"]).all()
-    assert ranking_metrics(np.zeros((2, 0), int), [[0, 3, 1]], metrics=("recall", "ndcg"))["recall"][0] == 0
+    assert np.isnan(
+        ranking_metrics(np.zeros((2, 0)), np.zeros((2, 0), int), metrics=("map",))["map"]
+    ).all()
+    assert (
+        ranking_metrics(np.zeros((2, 0), int), [[0, 3, 1]], metrics=("recall", "ndcg"))["recall"][0]
+        == 0
+    )
 
 
 def test_large_numbers_of_documents_and_a_higher_threshold():
     big = 2**62
-    found = ranking_metrics([[big, -big, 5]], [[0, big, 2], [0, 5, 1]], metrics=("mrr", "recall"), min_relevance=2)
+    found = ranking_metrics(
+        [[big, -big, 5]], [[0, big, 2], [0, 5, 1]], metrics=("mrr", "recall"), min_relevance=2
+    )
     assert found["mrr"][0] == found["recall"][0] == 1
 
 
@@ -153,7 +245,9 @@ def test_metrics_on_the_gpu_and_at_any_number_of_threads():
 def test_memory_is_that_of_the_judgements_not_of_the_lists():
     rng = np.random.default_rng(7)
     lists = rng.permuted(np.tile(np.arange(2000), (500, 1)), axis=1)
-    qrels = np.stack([np.repeat(np.arange(500), 3), np.tile([1, 5, 9], 500), np.ones(1500, int)], axis=1)
+    qrels = np.stack(
+        [np.repeat(np.arange(500), 3), np.tile([1, 5, 9], 500), np.ones(1500, int)], axis=1
+    )
     ranking_metrics(lists, qrels)
     tracemalloc.start()
     ranking_metrics(lists, qrels)
@@ -162,7 +256,7 @@ def test_memory_is_that_of_the_judgements_not_of_the_lists():
     assert peak < lists.nbytes / 10
 
 
-# --- overlap of labels -------------------------------------------------------------------------------------------------------------
+# --- overlap of labels ----------------------------------------------------------------------------
 
 
 def test_known_overlap():
@@ -180,17 +274,24 @@ def test_overlap_against_sets():
     _, train = run(rng, nq=3)
     _, test = run(rng, nq=30)
     known = {d for _, d, r in train.tolist() if r >= 2}
-    expected = [sum(d in known and r >= 2 for q, d, r in test.tolist() if q == i) >= 2 for i in range(30)]
+    expected = [
+        sum(d in known and r >= 2 for q, d, r in test.tolist() if q == i) >= 2 for i in range(30)
+    ]
     found = label_overlap(train, test, min_relevance=2, min_shared=2)
     assert found.overlapped.tolist() == expected
     assert found.fraction == np.mean(expected)
     with simulated_gpu() as xp:
-        assert label_overlap(xp.asarray(train), xp.asarray(test), min_relevance=2, min_shared=2).overlapped.get().tolist() == expected
+        assert (
+            label_overlap(xp.asarray(train), xp.asarray(test), min_relevance=2, min_shared=2)
+            .overlapped.get()
+            .tolist()
+            == expected
+        )
         with pytest.raises(TypeError, match="train_qrels and test_qrels"):
             label_overlap(xp.asarray(train), test)
 
 
-# --- resampled training ------------------------------------------------------------------------------------------------------------
+# --- resampled training ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -208,9 +309,18 @@ def test_test_queries_among_the_training_queries_find_themselves(dtype):
 def test_extrapolation_is_less_similar_and_a_sample_depends_on_its_seed_alone():
     rng = np.random.default_rng(1)
     train, test = rng.standard_normal((200, 5)), rng.standard_normal((6, 5))
-    near, far = (train[resample_training(train, test, n_per_query=5, mode=mode)] for mode in ("interpolate", "extrapolate"))
-    assert nearest_training_similarity(far, test).mean() < nearest_training_similarity(near, test).mean() - 0.3
-    first, again, other = (resample_training(train, test, n_per_query=5, mode="extrapolate", rng=seed) for seed in (1, 1, 2))
+    near, far = (
+        train[resample_training(train, test, n_per_query=5, mode=mode)]
+        for mode in ("interpolate", "extrapolate")
+    )
+    assert (
+        nearest_training_similarity(far, test).mean()
+        < nearest_training_similarity(near, test).mean() - 0.3
+    )
+    first, again, other = (
+        resample_training(train, test, n_per_query=5, mode="extrapolate", rng=seed)
+        for seed in (1, 1, 2)
+    )
     assert first.tolist() == again.tolist() != other.tolist()
 
 
@@ -220,18 +330,24 @@ def test_another_search_gives_the_same(metric):
     train, test = rng.standard_normal((80, 5)), rng.standard_normal((4, 5))
 
     def search(train, test, k):
-        key = {"cosine": -(test @ train.T) / np.linalg.norm(train, axis=1), "ip": -(test @ train.T),
-               "l2": ((test[:, None] - train) ** 2).sum(2)}[metric]
+        key = {
+            "cosine": -(test @ train.T) / np.linalg.norm(train, axis=1),
+            "ip": -(test @ train.T),
+            "l2": ((test[:, None] - train) ** 2).sum(2),
+        }[metric]
         return np.argsort(key, axis=1)[:, :k]
 
-    ours, theirs = (resample_training(train, test, n_per_query=4, mode="interpolate", metric=metric, search=s) for s in (None, search))
+    ours, theirs = (
+        resample_training(train, test, n_per_query=4, mode="interpolate", metric=metric, search=s)
+        for s in (None, search)
+    )
     assert ours.tolist() == theirs.tolist()
     far = resample_training(train, test, n_per_query=4, mode="extrapolate", metric=metric)
     assert len(far) == len(ours)
     assert not set(far.tolist()) & set(ours.tolist())
 
 
-# --- buckets -----------------------------------------------------------------------------------------------------------------------
+# --- buckets --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("balance", [True, False])
@@ -262,9 +378,13 @@ def test_plain_buckets_are_nearest_and_as_tight_as_those_of_scikit_learn():
     x = np.concatenate([x[::2], x[1::2]])
     distances = ((x[:, None] - split.centers) ** 2).sum(2)
     bucket = np.concatenate([split.train_bucket, split.test_bucket])
-    assert np.mean(distances.argmin(axis=1) == bucket) > 0.99  # it ends when the distances hardly decrease, some may still move
+    assert (
+        np.mean(distances.argmin(axis=1) == bucket) > 0.99
+    )  # it ends when the distances hardly decrease, some may still move
     best = KMeans(5, n_init=5, random_state=0).fit(x).inertia_
-    assert distances[np.arange(len(x)), bucket].sum() < 1.05 * best  # one start against the best of five
+    assert (
+        distances[np.arange(len(x)), bucket].sum() < 1.05 * best
+    )  # one start against the best of five
     again = [resample_train_test(x[:900], x[900:], rng=4).train_bucket for _ in range(2)]
     assert np.array_equal(*again)
 
@@ -284,7 +404,7 @@ def test_equal_queries_still_fill_all_buckets():
     assert np.bincount(split.test_bucket).tolist() == [1] * 5
 
 
-# --- the claim ---------------------------------------------------------------------------------------------------------------------
+# --- the claim ------------------------------------------------------------------------------------
 
 
 def test_a_memory_of_queries_extrapolates_worse_than_a_linear_map():
@@ -300,9 +420,13 @@ def test_a_memory_of_queries_extrapolates_worse_than_a_linear_map():
     for i in range(5):
         kept = split.fold(i)[0]
         nearest = (train[kept] ** 2).sum(1) - 2 * test @ train[kept].T
-        memory[i] = ranking_metrics(kind[kept][nearest.argsort(axis=1)[:, :50]], qrels, metrics=("mrr@10",))["mrr@10"]
-        w = np.linalg.solve(train[kept].T @ train[kept] + np.eye(16), train[kept].T @ documents[kind[kept]])
-        scores = 2 * (test @ w) @ documents.T - (documents ** 2).sum(1)
+        memory[i] = ranking_metrics(
+            kind[kept][nearest.argsort(axis=1)[:, :50]], qrels, metrics=("mrr@10",)
+        )["mrr@10"]
+        w = np.linalg.solve(
+            train[kept].T @ train[kept] + np.eye(16), train[kept].T @ documents[kind[kept]]
+        )
+        scores = 2 * (test @ w) @ documents.T - (documents**2).sum(1)
         linear[i] = ranking_metrics(scores, np.eye(40)[answers], metrics=("mrr@10",))["mrr@10"]
     memory, linear = (split_report(values, split) for values in (memory, linear))
     assert memory.interpolation > 0.9
@@ -310,7 +434,9 @@ def test_a_memory_of_queries_extrapolates_worse_than_a_linear_map():
 
 
 def test_a_report_of_one_run_skips_nan():
-    report = split_report(np.array([1.0, 0.5, np.nan, 0.25, np.nan]), [True, True, True, False, False])
+    report = split_report(
+        np.array([1.0, 0.5, np.nan, 0.25, np.nan]), [True, True, True, False, False]
+    )
     assert report[:3] == (0.75, 0.25, 0.25 / 0.75)
     assert report.num_skipped == 2
     assert report.standard_error[0] == 0.25
@@ -318,71 +444,156 @@ def test_a_report_of_one_run_skips_nan():
     assert math.isnan(split_report(np.zeros(0), np.zeros(0, bool)).ratio)
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 X, Y = np.eye(6), np.eye(6)[:2]
 BUCKETS = BucketSplit(np.array([0, 1]), np.array([0, 1]), np.zeros((2, 1)))
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: resample_training(X, Y, n_per_query=7, mode="interpolate"), "n_per_query must satisfy 1 <= n_per_query <= 6"),
-    (lambda: resample_training(X, Y, n_per_query=4, mode="extrapolate"), "n_per_query must leave"),
-    (lambda: resample_training(X, Y, n_per_query=1, mode="both"), "mode must be one of interpolate, extrapolate"),
-    (lambda: resample_training(X, Y, n_per_query=1, mode="interpolate", search=lambda a, b, k: np.array([[6], [0]])), "search must return"),
-    (lambda: resample_training(X, Y[:0], n_per_query=1, mode="interpolate"), "test_queries must hold"),
-    (lambda: resample_train_test(X, Y), "n_buckets must satisfy 2 <= n_buckets <= 2"),
-    (lambda: resample_train_test(X, Y, n_buckets=1), "n_buckets must satisfy"),
-    (lambda: resample_train_test(X, 0 * Y, n_buckets=2), "test_queries must have no row of zeros"),
-    (lambda: nearest_training_similarity(np.full((2, 2), np.nan), np.eye(2)), "train_queries must be finite"),
-    (lambda: nearest_training_similarity(X, np.eye(5)), "must have the same d"),
-    (lambda: nearest_training_similarity(X, Y, k=7), "k must satisfy"),
-    (lambda: label_overlap([[0, 1, 1], [0, 1, 2]], [[0, 1, 1]]), "train_qrels must judge a document once"),
-    (lambda: label_overlap([[0, 1]], [[0, 1, 1]]), r"train_qrels must have shape \(r, 3\)"),
-    (lambda: label_overlap([[0, 1, 1]], [[0, 1, 1]], min_shared=0), "min_shared must satisfy"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics=("mrr@0",)), "metrics must be mrr, recall"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics=("bpref",)), "metrics must be mrr, recall"),
-    (lambda: ranking_metrics([[1]], [[0, 1, -1]], gain="exponential"), "relevance must satisfy 0 <= relevance <= 31"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 32]], gain="exponential"), "relevance must satisfy 0 <= relevance <= 31"),
-    (lambda: ranking_metrics([[1]], [[1, 1, 1]]), r"relevance must have queries in \[0, 1\)"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 1], [0, 1, 1]]), "relevance must judge a document once"),
-    (lambda: ranking_metrics(np.array([[np.inf]]), [[1]]), "scores_or_ranks must be finite"),
-    (lambda: ranking_metrics(np.array([[1.0]]), [[np.nan]]), "relevance must be finite"),
-    (lambda: ranking_metrics(np.array([[1.0]]), [[1, 2]]), "relevance must have the shape of the scores"),
-    (lambda: ranking_metrics(np.array([1.0, 2.0]), [1, 2], [1, 2]), "groups must be at least 1 and sum to"),
-    (lambda: ranking_metrics(np.array([1.0, 2.0]), [1, 2], [0, 2]), "groups must be at least 1 and sum to"),
-    (lambda: ranking_metrics(np.array([[1.0]]), [[1]], mask=np.ones((1, 2), bool)), "mask must be a bool array"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 1]], mask=np.ones((1, 1), bool)), "mask must be None"),
-    (lambda: split_report(np.zeros(3), np.ones(2, bool)), "metric_values must have shape"),
-    (lambda: split_report(np.zeros((1, 2)), BUCKETS), "metric_values must have a row for each bucket"),
-    (lambda: split_report(np.array([np.inf]), np.ones(1, bool)), "metric_values must be finite or nan"),
-    (lambda: BUCKETS.fold(2), "i must satisfy"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda: resample_training(X, Y, n_per_query=7, mode="interpolate"),
+            "n_per_query must satisfy 1 <= n_per_query <= 6",
+        ),
+        (
+            lambda: resample_training(X, Y, n_per_query=4, mode="extrapolate"),
+            "n_per_query must leave",
+        ),
+        (
+            lambda: resample_training(X, Y, n_per_query=1, mode="both"),
+            "mode must be one of interpolate, extrapolate",
+        ),
+        (
+            lambda: resample_training(
+                X, Y, n_per_query=1, mode="interpolate", search=lambda a, b, k: np.array([[6], [0]])
+            ),
+            "search must return",
+        ),
+        (
+            lambda: resample_training(X, Y[:0], n_per_query=1, mode="interpolate"),
+            "test_queries must hold",
+        ),
+        (lambda: resample_train_test(X, Y), "n_buckets must satisfy 2 <= n_buckets <= 2"),
+        (lambda: resample_train_test(X, Y, n_buckets=1), "n_buckets must satisfy"),
+        (
+            lambda: resample_train_test(X, 0 * Y, n_buckets=2),
+            "test_queries must have no row of zeros",
+        ),
+        (
+            lambda: nearest_training_similarity(np.full((2, 2), np.nan), np.eye(2)),
+            "train_queries must be finite",
+        ),
+        (lambda: nearest_training_similarity(X, np.eye(5)), "must have the same d"),
+        (lambda: nearest_training_similarity(X, Y, k=7), "k must satisfy"),
+        (
+            lambda: label_overlap([[0, 1, 1], [0, 1, 2]], [[0, 1, 1]]),
+            "train_qrels must judge a document once",
+        ),
+        (lambda: label_overlap([[0, 1]], [[0, 1, 1]]), r"train_qrels must have shape \(r, 3\)"),
+        (lambda: label_overlap([[0, 1, 1]], [[0, 1, 1]], min_shared=0), "min_shared must satisfy"),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics=("mrr@0",)),
+            "metrics must be mrr, recall",
+        ),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics=("bpref",)),
+            "metrics must be mrr, recall",
+        ),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, -1]], gain="exponential"),
+            "relevance must satisfy 0 <= relevance <= 31",
+        ),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, 32]], gain="exponential"),
+            "relevance must satisfy 0 <= relevance <= 31",
+        ),
+        (lambda: ranking_metrics([[1]], [[1, 1, 1]]), r"relevance must have queries in \[0, 1\)"),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, 1], [0, 1, 1]]),
+            "relevance must judge a document once",
+        ),
+        (lambda: ranking_metrics(np.array([[np.inf]]), [[1]]), "scores_or_ranks must be finite"),
+        (lambda: ranking_metrics(np.array([[1.0]]), [[np.nan]]), "relevance must be finite"),
+        (
+            lambda: ranking_metrics(np.array([[1.0]]), [[1, 2]]),
+            "relevance must have the shape of the scores",
+        ),
+        (
+            lambda: ranking_metrics(np.array([1.0, 2.0]), [1, 2], [1, 2]),
+            "groups must be at least 1 and sum to",
+        ),
+        (
+            lambda: ranking_metrics(np.array([1.0, 2.0]), [1, 2], [0, 2]),
+            "groups must be at least 1 and sum to",
+        ),
+        (
+            lambda: ranking_metrics(np.array([[1.0]]), [[1]], mask=np.ones((1, 2), bool)),
+            "mask must be a bool array",
+        ),
+        (
+            lambda: ranking_metrics([[1]], [[0, 1, 1]], mask=np.ones((1, 1), bool)),
+            "mask must be None",
+        ),
+        (lambda: split_report(np.zeros(3), np.ones(2, bool)), "metric_values must have shape"),
+        (
+            lambda: split_report(np.zeros((1, 2)), BUCKETS),
+            "metric_values must have a row for each bucket",
+        ),
+        (
+            lambda: split_report(np.array([np.inf]), np.ones(1, bool)),
+            "metric_values must be finite or nan",
+        ),
+        (lambda: BUCKETS.fold(2), "i must satisfy"),
+    ],
+)
 def test_errors_of_values(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: resample_training(X, Y, n_per_query=1, mode="interpolate", search=3), "search must be callable"),
-    (lambda: label_overlap("text", [[0, 1, 1]]), "train_qrels must be"),
-    (lambda: label_overlap([[0.5, 1, 1]], [[0, 1, 1]]), "train_qrels must hold integers"),
-    (lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics="mrr"), "metrics must be a sequence"),
-    (lambda: ranking_metrics(np.array([1.0]), [1], np.array([1.0])), "groups must be"),
-    (lambda: ranking_metrics(np.array([[True]]), [[1]]), "scores_or_ranks must hold"),
-    (lambda: split_report(np.zeros(2), np.zeros(2)), "split must be a BucketSplit or hold bool"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda: resample_training(X, Y, n_per_query=1, mode="interpolate", search=3),
+            "search must be callable",
+        ),
+        (lambda: label_overlap("text", [[0, 1, 1]]), "train_qrels must be"),
+        (lambda: label_overlap([[0.5, 1, 1]], [[0, 1, 1]]), "train_qrels must hold integers"),
+        (lambda: ranking_metrics([[1]], [[0, 1, 1]], metrics="mrr"), "metrics must be a sequence"),
+        (lambda: ranking_metrics(np.array([1.0]), [1], np.array([1.0])), "groups must be"),
+        (lambda: ranking_metrics(np.array([[True]]), [[1]]), "scores_or_ranks must hold"),
+        (
+            lambda: split_report(np.zeros(2), np.zeros(2)),
+            "split must be a BucketSplit or hold bool",
+        ),
+    ],
+)
 def test_errors_of_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
 
 
 def test_lists_are_looked_up_no_deeper_than_the_deepest_cut():
-    """Metrics with cuts are the same beside one that needs whole lists, and where judgements come in any order with huge numbers."""
+    """Metrics with cuts are the same beside one that needs whole lists, and where judgements come
+    in any order with huge numbers."""
     rng = np.random.default_rng(12)
     lists = np.argsort(rng.random((40, 300)), axis=1) * 2**50
-    qrels = np.array([(q, document, r) for q in range(40) for document, r in zip(
-        rng.choice(lists[q], 30, replace=False), rng.integers(0, 4, 30), strict=True)])
+    qrels = np.array(
+        [
+            (q, document, r)
+            for q in range(40)
+            for document, r in zip(
+                rng.choice(lists[q], 30, replace=False), rng.integers(0, 4, 30), strict=True
+            )
+        ]
+    )
     cut = ("mrr@3", "ndcg@10", "recall@100", "map@50", "precision@20", "hit@1", "dcg@7")
-    some, whole = ranking_metrics(lists, qrels, metrics=cut), ranking_metrics(lists, rng.permutation(qrels), metrics=(*cut, "map"))
+    some, whole = (
+        ranking_metrics(lists, qrels, metrics=cut),
+        ranking_metrics(lists, rng.permutation(qrels), metrics=(*cut, "map")),
+    )
     for name in cut:
         np.testing.assert_array_equal(some[name], whole[name])

@@ -1,4 +1,5 @@
-"""The inverted file: exact with all lists, recall with few, its layout, metrics, short lists, errors."""
+"""The inverted file: exact with all lists, recall with few, its layout, metrics, short lists,
+errors."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ METRICS = ("ip", "cosine", "l2")
 
 
 def clustered(rng, n, d, clusters, dtype=np.float32):
-    return (3 * rng.standard_normal((clusters, d))[rng.integers(0, clusters, n)] + rng.standard_normal((n, d))).astype(dtype)
+    return (
+        3 * rng.standard_normal((clusters, d))[rng.integers(0, clusters, n)]
+        + rng.standard_normal((n, d))
+    ).astype(dtype)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -19,14 +23,25 @@ def clustered(rng, n, d, clusters, dtype=np.float32):
 @pytest.mark.parametrize("d", [1, 16, 37])
 def test_with_all_lists_it_is_exact(metric, dtype, d):
     rng = np.random.default_rng(0)
-    database, queries = rng.integers(-4, 5, (300, d)).astype(dtype), rng.integers(-4, 5, (20, d)).astype(dtype)
+    database, queries = (
+        rng.integers(-4, 5, (300, d)).astype(dtype),
+        rng.integers(-4, 5, (20, d)).astype(dtype),
+    )
     if metric == "cosine":  # quotients are rounded: no ties
-        database, queries = rng.standard_normal((300, d)).astype(dtype), rng.standard_normal((20, d)).astype(dtype)
+        database, queries = (
+            rng.standard_normal((300, d)).astype(dtype),
+            rng.standard_normal((20, d)).astype(dtype),
+        )
     index = InvertedFileIndex(13, metric=metric, rng=0).fit(database)
-    found, exact = index.search(queries, 8, n_probe=13), topk_inner_product(queries, database, 8, metric=metric)
+    found, exact = (
+        index.search(queries, 8, n_probe=13),
+        topk_inner_product(queries, database, 8, metric=metric),
+    )
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5, atol=1e-5)
     assert found.scores.dtype == dtype and found.indices.dtype == np.int64
-    if metric == "ip" or metric == "cosine" and d > 1:  # equal distances are rounded to differ, and all cosines of numbers are 1 or -1
+    if (
+        metric == "ip" or metric == "cosine" and d > 1
+    ):  # equal distances are rounded to differ, and all cosines of numbers are 1 or -1
         assert (found.indices == exact.indices).all()
 
 
@@ -45,11 +60,13 @@ def test_the_layout():
     rng = np.random.default_rng(2)
     points = rng.standard_normal((500, 5))
     index = InvertedFileIndex(20, metric="l2", rng=3).fit(points)
-    assert index.centroids_.shape == (20, 5) and index.offsets_[0] == 0 and index.offsets_[-1] == 500
+    assert (
+        index.centroids_.shape == (20, 5) and index.offsets_[0] == 0 and index.offsets_[-1] == 500
+    )
     assert sorted(index.ids_.tolist()) == list(range(500))
     nearest = ((points[:, None] - index.centroids_) ** 2).sum(axis=2).argmin(axis=1)
     for i in range(20):
-        mine = index.ids_[index.offsets_[i]:index.offsets_[i + 1]]
+        mine = index.ids_[index.offsets_[i] : index.offsets_[i + 1]]
         assert mine.tolist() == np.nonzero(nearest == i)[0].tolist()
     again = InvertedFileIndex(20, metric="l2", rng=3).fit(points)
     assert (again.centroids_ == index.centroids_).all() and (again.ids_ == index.ids_).all()
@@ -59,14 +76,19 @@ def test_lists_with_less_than_k_rows():
     points = np.array([[0.0], [0.1], [5.0], [5.1], [5.2]])
     index = InvertedFileIndex(2, metric="l2", n_probe=1, rng=0).fit(points)
     found = index.search(np.array([[0.0]]), 4)
-    assert found.indices.tolist() == [[0, 1, -1, -1]] and found.scores[0, 2:].tolist() == [np.inf, np.inf]
+    assert found.indices.tolist() == [[0, 1, -1, -1]] and found.scores[0, 2:].tolist() == [
+        np.inf,
+        np.inf,
+    ]
     np.testing.assert_allclose(found.scores[0, :2], [0, 0.01])
 
 
 def test_equal_rows_and_one_row():
     index = InvertedFileIndex(metric="cosine", rng=0).fit(np.ones((60, 3)))
     assert index.search(np.ones((2, 3)), 2, n_probe=60).indices.tolist() == [[0, 1], [0, 1]]
-    assert InvertedFileIndex(rng=0).fit(np.ones((1, 3))).search(np.ones((0, 3)), 1).indices.shape == (0, 1)
+    assert InvertedFileIndex(rng=0).fit(np.ones((1, 3))).search(
+        np.ones((0, 3)), 1
+    ).indices.shape == (0, 1)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -77,10 +99,14 @@ def test_on_the_simulated_gpu(metric):
     with simulated_gpu(checked=True) as xp:
         there = InvertedFileIndex(12, metric=metric, rng=0).fit(xp.asarray(points))
         found = there.search(xp.asarray(points[:9]), 5, n_probe=3)
-        assert there.recall_at(xp.asarray(points[:9]), 5, n_probe=3) == index.recall_at(points[:9], 5, n_probe=3)
+        assert there.recall_at(xp.asarray(points[:9]), 5, n_probe=3) == index.recall_at(
+            points[:9], 5, n_probe=3
+        )
         with pytest.raises(TypeError, match="one device"):
             there.search(points, 2)
-    np.testing.assert_array_equal(found.indices.get(), index.search(points[:9], 5, n_probe=3).indices)
+    np.testing.assert_array_equal(
+        found.indices.get(), index.search(points[:9], 5, n_probe=3).indices
+    )
 
 
 def test_guest_manners():
@@ -95,13 +121,19 @@ def test_guest_manners():
     finally:
         numcore.set_num_threads(None)
     assert (points == before).all()
-    assert all((a == b).all() for result in results[1:] for a, b in zip(results[0], result, strict=True))
+    assert all(
+        (a == b).all() for result in results[1:] for a, b in zip(results[0], result, strict=True)
+    )
 
 
 def test_bad_input():
     points = np.ones((10, 2))
-    for arguments, text in (({"n_lists": 0}, "n_lists must satisfy n_lists >= 1"), ({"n_probe": 0}, "n_probe must satisfy n_probe >= 1"),
-                            ({"train_size": 0}, "train_size must satisfy"), ({"metric": "dot"}, "metric must be one of ip, cosine, l2")):
+    for arguments, text in (
+        ({"n_lists": 0}, "n_lists must satisfy n_lists >= 1"),
+        ({"n_probe": 0}, "n_probe must satisfy n_probe >= 1"),
+        ({"train_size": 0}, "train_size must satisfy"),
+        ({"metric": "dot"}, "metric must be one of ip, cosine, l2"),
+    ):
         with pytest.raises(ValueError, match=text):
             InvertedFileIndex(**arguments)
     with pytest.raises(ValueError, match=r"n_lists must satisfy 1 <= n_lists <= 10 \(got 11\)"):

@@ -1,4 +1,5 @@
-"""LambdaMART: known answers, the first split by trying all, order of rows, missing entries, stopping, devices, bad input."""
+"""LambdaMART: known answers, the first split by trying all, order of rows, missing entries,
+stopping, devices, bad input."""
 
 import re
 
@@ -23,7 +24,7 @@ def small(**options):
     return LambdaMART(**{"n_estimators": 8, "max_leaves": 6, "min_child_samples": 5} | options)
 
 
-# --- known answers ---
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_a_feature_that_is_the_relevance():
@@ -31,7 +32,10 @@ def test_a_feature_that_is_the_relevance():
     relevance = rng.integers(0, 3, 200)
     ranker = small(n_estimators=1).fit(relevance[:, None].astype(float), relevance, np.full(10, 20))
     assert ranker.train_ndcg_ == [1.0]
-    assert ranker.trees_[0].threshold[ranker.trees_[0].left >= 0].tolist() in ([0.5, 1.5], [1.5, 0.5])
+    assert ranker.trees_[0].threshold[ranker.trees_[0].left >= 0].tolist() in (
+        [0.5, 1.5],
+        [1.5, 0.5],
+    )
 
 
 def test_constant_features():
@@ -49,7 +53,7 @@ def test_the_order_of_rows_does_not_matter():
     np.testing.assert_array_equal(a.predict(x), b.predict(x))
 
 
-# --- the first tree by trying all splits ---
+# --- the first tree by trying all splits ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("l2, missing", [(0.0, False), (0.3, False), (0.0, True)])
@@ -66,17 +70,37 @@ def test_the_first_split(l2, missing):
     g, h = np.zeros(60), np.zeros(60)
     for rows in order.reshape(5, 12):
         g[rows], h[rows] = naive.list_gradient([0.0] * 12, relevance[rows].tolist(), "lambdarank")
-    best = max(((g[left].sum()**2 / (h[left].sum() + l2) + g[~left].sum()**2 / (h[~left].sum() + l2) - g.sum()**2 / (h.sum() + l2),
-                 f, left) for f in range(4) for cut in np.unique(x[~np.isnan(x[:, f]), f]) for nan_left in (False, True)
-                for left in [(x[:, f] <= cut) | (np.isnan(x[:, f]) & nan_left)] if 5 <= left.sum() <= 55), key=lambda found: found[0])
-    expected = np.where(best[2], -g[best[2]].sum() / (h[best[2]].sum() + l2), -g[~best[2]].sum() / (h[~best[2]].sum() + l2))
+    best = max(
+        (
+            (
+                g[left].sum() ** 2 / (h[left].sum() + l2)
+                + g[~left].sum() ** 2 / (h[~left].sum() + l2)
+                - g.sum() ** 2 / (h.sum() + l2),
+                f,
+                left,
+            )
+            for f in range(4)
+            for cut in np.unique(x[~np.isnan(x[:, f]), f])
+            for nan_left in (False, True)
+            for left in [(x[:, f] <= cut) | (np.isnan(x[:, f]) & nan_left)]
+            if 5 <= left.sum() <= 55
+        ),
+        key=lambda found: found[0],
+    )
+    expected = np.where(
+        best[2],
+        -g[best[2]].sum() / (h[best[2]].sum() + l2),
+        -g[~best[2]].sum() / (h[~best[2]].sum() + l2),
+    )
     assert ranker.trees_[0].feature[0] == best[1]
-    np.testing.assert_allclose(ranker.predict(x), expected, rtol=1e-9)  # gradients were rounded to about 1e-15 of the largest
+    np.testing.assert_allclose(
+        ranker.predict(x), expected, rtol=1e-9
+    )  # gradients were rounded to about 1e-15 of the largest
     np.testing.assert_allclose(ranker.feature_importances_[best[1]], best[0], rtol=1e-9)
 
 
 def test_bins_are_quantiles():
-    x = np.random.default_rng(3).standard_normal((1000, 1))**3
+    x = np.random.default_rng(3).standard_normal((1000, 1)) ** 3
     counts = np.bincount(_binned(np, x, [_edges(np, x[:, 0], 10)])[0])
     assert counts.tolist() == [100] * 10
     few = np.array([[1.0], [1.0], [2.0], [np.nan], [4.0]])
@@ -84,10 +108,12 @@ def test_bins_are_quantiles():
     assert edges.tolist() == [1.5, 3.0]
     assert _binned(np, few, [edges])[0].tolist() == [0, 0, 1, 255, 2]
     close = np.array([1.0, np.nextafter(1.0, 2)])
-    assert _edges(np, close, 10).tolist() == [1.0]  # the middle would round to one of them: the lower is the end
+    assert _edges(np, close, 10).tolist() == [
+        1.0
+    ]  # the middle would round to one of them: the lower is the end
 
 
-# --- learning ---
+# --- learning -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -97,13 +123,20 @@ def test_it_learns(dtype):
     ranker = small(n_estimators=30).fit(*train)
     scores = ranker.predict(held_out[0])
     assert scores.dtype == dtype
-    learned, chance = (np.nanmean(list_metrics(s, *held_out[1:], k=10).ndcg) for s in (scores, rng.standard_normal(1200).astype(dtype)))
+    learned, chance = (
+        np.nanmean(list_metrics(s, *held_out[1:], k=10).ndcg)
+        for s in (scores, rng.standard_normal(1200).astype(dtype))
+    )
     assert learned > 0.85 > 0.6 > chance
     assert ranker.train_ndcg_[-1] > ranker.train_ndcg_[0]
     assert ranker.feature_importances_.argmax() == 0
     assert ranker.feature_importances_[3] < 0.2 * ranker.feature_importances_[0]
     assert all((tree.left < 0).sum() <= 6 for tree in ranker.trees_)
-    np.testing.assert_allclose(np.nanmean(list_metrics(ranker.predict(train[0]), *train[1:], k=20).ndcg), ranker.train_ndcg_[-1], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.nanmean(list_metrics(ranker.predict(train[0]), *train[1:], k=20).ndcg),
+        ranker.train_ndcg_[-1],
+        rtol=1e-6,
+    )
 
 
 def test_missing_entries_go_to_the_better_side():
@@ -117,10 +150,16 @@ def test_missing_entries_go_to_the_better_side():
 def test_early_stopping():
     rng = np.random.default_rng(6)
     train, held_out = data(rng), data(rng)
-    ranker = small(n_estimators=200, early_stopping=3, learning_rate=0.5).fit(*train, eval_set=held_out)
+    ranker = small(n_estimators=200, early_stopping=3, learning_rate=0.5).fit(
+        *train, eval_set=held_out
+    )
     assert len(ranker.trees_) == np.argmax(ranker.eval_ndcg_) + 1 == len(ranker.eval_ndcg_) - 3
     scores = ranker.predict(held_out[0])
-    np.testing.assert_allclose(np.nanmean(list_metrics(scores, *held_out[1:], k=20).ndcg), max(ranker.eval_ndcg_), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.nanmean(list_metrics(scores, *held_out[1:], k=20).ndcg),
+        max(ranker.eval_ndcg_),
+        rtol=1e-9,
+    )
 
 
 def test_callbacks_end_training_and_interruptions_leave_it():
@@ -137,7 +176,7 @@ def test_callbacks_end_training_and_interruptions_leave_it():
     assert ranker.trees_ is trees
 
 
-# --- devices and threads ---
+# --- devices and threads --------------------------------------------------------------------------
 
 
 def test_on_the_simulated_gpu():
@@ -168,13 +207,24 @@ def test_the_same_at_any_number_of_threads_and_in_any_memory_layout():
     np.testing.assert_array_equal(results[0], results[2])
 
 
-# --- bad input ---
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option, kind", [
-    ({"n_estimators": 0}, ValueError), ({"max_leaves": 0}, ValueError), ({"learning_rate": 0.0}, ValueError),
-    ({"min_child_samples": 0}, ValueError), ({"l2": -1.0}, ValueError), ({"max_bins": 1}, ValueError), ({"max_bins": 256}, ValueError),
-    ({"k": 0}, ValueError), ({"early_stopping": 0}, ValueError), ({"max_leaves": 2.5}, TypeError)])
+@pytest.mark.parametrize(
+    "option, kind",
+    [
+        ({"n_estimators": 0}, ValueError),
+        ({"max_leaves": 0}, ValueError),
+        ({"learning_rate": 0.0}, ValueError),
+        ({"min_child_samples": 0}, ValueError),
+        ({"l2": -1.0}, ValueError),
+        ({"max_bins": 1}, ValueError),
+        ({"max_bins": 256}, ValueError),
+        ({"k": 0}, ValueError),
+        ({"early_stopping": 0}, ValueError),
+        ({"max_leaves": 2.5}, TypeError),
+    ],
+)
 def test_bad_options(option, kind):
     with pytest.raises(kind, match=next(iter(option))):
         LambdaMART(**option)
@@ -183,17 +233,30 @@ def test_bad_options(option, kind):
 X, Y, GROUPS = np.arange(6.0).reshape(3, 2), np.array([0, 1, 2]), np.array([3])
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"X": X[0]}, ValueError, "X must have shape (n, F)"), ({"X": None}, TypeError, "X must be"),
-    ({"X": X.astype(int)}, TypeError, "X must have dtype float32 or float64"), ({"X": X + np.inf}, ValueError, "X must not"),
-    ({"relevance": -Y}, ValueError, "relevance must be finite and >= 0"), ({"relevance": 20 * Y}, ValueError, "relevance must satisfy"),
-    ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
-    ({"relevance": Y[:2]}, ValueError, "relevance must have the shape"),
-    ({"groups": np.array([2])}, ValueError, "groups must sum to n=3"), ({"groups": np.array([3, 0])}, ValueError, "groups must satisfy"),
-    ({"groups": np.array([3.0])}, TypeError, "groups must be integers"), ({"groups": None}, TypeError, "groups must be"),
-    ({"eval_set": X}, TypeError, "eval_set must be a tuple"),
-    ({"eval_set": (X[:, :1], Y, GROUPS)}, ValueError, "eval_set must have as many features as X, 2 (got 1)"),
-    ({"callback": 3}, TypeError, "callback must be callable")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"X": X[0]}, ValueError, "X must have shape (n, F)"),
+        ({"X": None}, TypeError, "X must be"),
+        ({"X": X.astype(int)}, TypeError, "X must have dtype float32 or float64"),
+        ({"X": X + np.inf}, ValueError, "X must not"),
+        ({"relevance": -Y}, ValueError, "relevance must be finite and >= 0"),
+        ({"relevance": 20 * Y}, ValueError, "relevance must satisfy"),
+        ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
+        ({"relevance": Y[:2]}, ValueError, "relevance must have the shape"),
+        ({"groups": np.array([2])}, ValueError, "groups must sum to n=3"),
+        ({"groups": np.array([3, 0])}, ValueError, "groups must satisfy"),
+        ({"groups": np.array([3.0])}, TypeError, "groups must be integers"),
+        ({"groups": None}, TypeError, "groups must be"),
+        ({"eval_set": X}, TypeError, "eval_set must be a tuple"),
+        (
+            {"eval_set": (X[:, :1], Y, GROUPS)},
+            ValueError,
+            "eval_set must have as many features as X, 2 (got 1)",
+        ),
+        ({"callback": 3}, TypeError, "callback must be callable"),
+    ],
+)
 def test_bad_data(change, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
         LambdaMART(n_estimators=1).fit(**{"X": X, "relevance": Y, "groups": GROUPS} | change)

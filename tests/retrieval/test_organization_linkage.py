@@ -28,7 +28,13 @@ MEASURES = ("qgram_jaccard", "osa", "jaro_winkler")
 
 
 def as_dict(pairs):
-    found = dict(zip(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True), pairs.distance.tolist(), strict=True))
+    found = dict(
+        zip(
+            zip(pairs.left.tolist(), pairs.right.tolist(), strict=True),
+            pairs.distance.tolist(),
+            strict=True,
+        )
+    )
     assert len(found) == len(pairs.left)
     return found
 
@@ -38,39 +44,71 @@ def csr(a):
     return graph.indptr, graph.indices, graph.data
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_names_are_normalized():
     assert normalize_names(["  Procter &  Gamble, Inc. "]) == ["procter gamble inc"]
-    assert normalize_names(["ÉCOLE «Straße»\u2014\u3001Nº\u00a01", "", "...", "a\tb"]) == ["école straßenº 1", "", "", "a b"]
-    assert normalize_names(["A, b"], lower=False) == ["A b"] and normalize_names(["A, b"], strip_punctuation=False) == ["a, b"]
-    assert normalize_names([" a  b"], collapse_spaces=False) == [" a  b"] and normalize_names([]) == []
+    assert normalize_names(["ÉCOLE «Straße»\u2014\u3001Nº\u00a01", "", "...", "a\tb"]) == [
+        "école straßenº 1",
+        "",
+        "",
+        "a b",
+    ]
+    assert normalize_names(["A, b"], lower=False) == ["A b"] and normalize_names(
+        ["A, b"], strip_punctuation=False
+    ) == ["a, b"]
+    assert (
+        normalize_names([" a  b"], collapse_spaces=False) == [" a  b"] and normalize_names([]) == []
+    )
 
 
-@pytest.mark.parametrize("names, message", [(["a", None], "names must hold strings \\(got None at 1\\)"), ("text", "must be a sequence"),
-                                            ([float("nan")], "got nan at 0"), (None, "must be a sequence"), ([b"a"], "at 0")])
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["a", None], "names must hold strings \\(got None at 1\\)"),
+        ("text", "must be a sequence"),
+        ([float("nan")], "got nan at 0"),
+        (None, "must be a sequence"),
+        ([b"a"], "at 0"),
+    ],
+)
 def test_names_must_be_strings(names, message):
     with pytest.raises(TypeError, match=message):
         normalize_names(names)
 
 
-# --- links by strings ------------------------------------------------------------------------------------------------------------------
+# --- links by strings -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("a, b, value", [("apple", "apple corp", 0.555556), ("oracle", "oracle inc", 0.444444),
-                                         ("goldman sachs", "goldmn sachs", 0.230769)])
+@pytest.mark.parametrize(
+    "a, b, value",
+    [
+        ("apple", "apple corp", 0.555556),
+        ("oracle", "oracle inc", 0.444444),
+        ("goldman sachs", "goldmn sachs", 0.230769),
+    ],
+)
 def test_known_distances(a, b, value):
-    assert fuzzy_link([a], [b], max_distance=1).distance[0] == pytest.approx(value, abs=5e-7)  # six digits are known
+    assert fuzzy_link([a], [b], max_distance=1).distance[0] == pytest.approx(
+        value, abs=5e-7
+    )  # six digits are known
 
 
-@pytest.mark.parametrize("measure, most", [("qgram_jaccard", 0.6), ("osa", 4), ("jaro_winkler", 0.3)])
+@pytest.mark.parametrize(
+    "measure, most", [("qgram_jaccard", 0.6), ("osa", 4), ("jaro_winkler", 0.3)]
+)
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.4, 1.0])
 def test_links_are_those_of_all_pairs(measure, most, share):
     rng = np.random.default_rng(0)
-    left, right = ([*dict.fromkeys(random_strings(rng, count, 12, "abc é")), "ab", "a", ""] for count in (60, 45))
+    left, right = (
+        [*dict.fromkeys(random_strings(rng, count, 12, "abc é")), "ab", "a", ""]
+        for count in (60, 45)
+    )
     left, right = (list(dict.fromkeys(normalize_names(side))) for side in (left, right))
-    found = as_dict(fuzzy_link(left, right, measure=measure, max_distance=most, min_shared_trigrams=share))
+    found = as_dict(
+        fuzzy_link(left, right, measure=measure, max_distance=most, min_shared_trigrams=share)
+    )
     expected = naive.links(left, right, measure, most, share)
     assert found.keys() == expected.keys() and len(found) > 5
     assert found == pytest.approx(expected, abs=1e-15)
@@ -82,16 +120,26 @@ def test_links_by_rare_grams_are_those_of_all_pairs(q, most):
     rng = np.random.default_rng(q)
     left, right = (random_strings(rng, count, 14, "ab é木") for count in (80, 50))
     left += [name + "a" for name in right] + ["b"]
-    left, right = (list(dict.fromkeys(normalize_names(side))) for side in (left, right + ["b", "ab", "é木", ""]))
+    left, right = (
+        list(dict.fromkeys(normalize_names(side)))
+        for side in (left, right + ["b", "ab", "é木", ""])
+    )
     found = as_dict(fuzzy_link(left, right, q=q, max_distance=most))
-    assert found == pytest.approx(naive.links(left, right, "qgram_jaccard", most, 0.05, q), abs=1e-15) and found
+    assert (
+        found == pytest.approx(naive.links(left, right, "qgram_jaccard", most, 0.05, q), abs=1e-15)
+        and found
+    )
 
 
 @pytest.mark.parametrize("crowd", [7, 8, 9, 64, 65, 600])
 def test_many_names_near_one(crowd):
-    names = [f"the same name but for {chr(0x4e00 + i)}" for i in range(crowd)]
+    names = [f"the same name but for {chr(0x4E00 + i)}" for i in range(crowd)]
     pairs = fuzzy_link([*names, "another one"], names, max_distance=0.3)
-    assert len(pairs.left) == crowd**2 and (pairs.distance[:crowd] == 0).all() and (pairs.distance[crowd:] > 0).all()
+    assert (
+        len(pairs.left) == crowd**2
+        and (pairs.distance[:crowd] == 0).all()
+        and (pairs.distance[crowd:] > 0).all()
+    )
 
 
 @pytest.mark.parametrize("most", [0.35, 0.9])
@@ -99,31 +147,55 @@ def test_many_names_near_one(crowd):
 def test_longer_than_counters_count(most, share):
     """Names with more common grams than 16 bits hold, beside short ones."""
     long = "".join(map(chr, range(0x20000, 0x20000 + 70_000)))
-    found = as_dict(fuzzy_link([long, "abc"], ["abcd", long[:-1]], max_distance=most, min_shared_trigrams=share))
+    found = as_dict(
+        fuzzy_link([long, "abc"], ["abcd", long[:-1]], max_distance=most, min_shared_trigrams=share)
+    )
     assert found == pytest.approx({(0, 1): 1 / 69_999, (1, 0): 1 / 3}, abs=1e-15)
 
 
 def test_without_blocking_only_pairs_without_a_common_trigram_are_lost():
     rng = np.random.default_rng(1)
-    left, right = (list(dict.fromkeys(normalize_names(random_strings(rng, 50, 10, "abcd")))) for _ in range(2))
+    left, right = (
+        list(dict.fromkeys(normalize_names(random_strings(rng, 50, 10, "abcd")))) for _ in range(2)
+    )
     found = as_dict(fuzzy_link(left, right, max_distance=0.9, min_shared_trigrams=1e-9))
     for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)):
-        near = naive.distance(a, b, "qgram_jaccard") <= 0.9 and naive.trigrams(a) & naive.trigrams(b)
+        near = naive.distance(a, b, "qgram_jaccard") <= 0.9 and naive.trigrams(a) & naive.trigrams(
+            b
+        )
         assert ((i, j) in found) == bool(near)
 
 
 def test_pairs_are_sorted_and_repeated_names_expanded():
-    pairs = fuzzy_link(["x corp", "Acme", "acme!"], ["acme", "acme co", "ACME", "x corp"], max_distance=0.6)
-    assert pairs.left.tolist() == [0, 1, 1, 2, 2, 1, 2] and pairs.right.tolist() == [3, 0, 2, 0, 2, 1, 1]
-    assert pairs.distance.tolist() == [0, 0, 0, 0, 0, 0.5, 0.5] and pairs.left.dtype == pairs.right.dtype == np.int64
+    pairs = fuzzy_link(
+        ["x corp", "Acme", "acme!"], ["acme", "acme co", "ACME", "x corp"], max_distance=0.6
+    )
+    assert pairs.left.tolist() == [0, 1, 1, 2, 2, 1, 2] and pairs.right.tolist() == [
+        3,
+        0,
+        2,
+        0,
+        2,
+        1,
+        1,
+    ]
+    assert (
+        pairs.distance.tolist() == [0, 0, 0, 0, 0, 0.5, 0.5]
+        and pairs.left.dtype == pairs.right.dtype == np.int64
+    )
 
 
-@pytest.mark.parametrize("left, right", [([], []), ([], ["a"]), (["a"], []), (["", "..."], ["", "!"]), (["abc"], ["xyz"])])
+@pytest.mark.parametrize(
+    "left, right",
+    [([], []), ([], ["a"]), (["a"], []), (["", "..."], ["", "!"]), (["abc"], ["xyz"])],
+)
 @pytest.mark.parametrize("measure", MEASURES)
 def test_no_links(left, right, measure):
     for most in (None, 1.0):
         pairs = fuzzy_link(left, right, measure=measure, max_distance=most)
-        assert [part.dtype for part in pairs] == [np.int64, np.int64, np.float64] and all(part.shape == (0,) for part in pairs)
+        assert [part.dtype for part in pairs] == [np.int64, np.int64, np.float64] and all(
+            part.shape == (0,) for part in pairs
+        )
 
 
 def test_long_names_and_batches(monkeypatch):
@@ -132,18 +204,29 @@ def test_long_names_and_batches(monkeypatch):
     expected = [fuzzy_link(left, right, measure=m, max_distance=1000) for m in MEASURES]
     monkeypatch.setattr("numcore.retrieval.organization_linkage.WORKSPACE", 3000)
     for measure, before in zip(MEASURES, expected, strict=True):
-        for one, other in zip(fuzzy_link(left, right, measure=measure, max_distance=1000), before, strict=True):
+        for one, other in zip(
+            fuzzy_link(left, right, measure=measure, max_distance=1000), before, strict=True
+        ):
             np.testing.assert_array_equal(one, other)
 
 
 def test_edits_of_very_long_names():
     long = "".join(np.random.default_rng(6).choice(list("日本é\ud800a"), 50_000))
-    pairs = fuzzy_link([long, "shorten"], ["shroten", long[:100] + long[101:], long[1:]], measure="osa", max_distance=10)
+    pairs = fuzzy_link(
+        [long, "shorten"],
+        ["shroten", long[:100] + long[101:], long[1:]],
+        measure="osa",
+        max_distance=10,
+    )
     assert as_dict(pairs) == {(0, 1): 1, (0, 2): 1, (1, 0): 1}
 
 
 def test_threads_and_seeds():
-    names, results, before = random_strings(np.random.default_rng(3), 1500, 10, "abcdef"), [], numcore.get_num_threads()
+    names, results, before = (
+        random_strings(np.random.default_rng(3), 1500, 10, "abcdef"),
+        [],
+        numcore.get_num_threads(),
+    )
     try:
         for threads in (1, 3):
             numcore.set_num_threads(threads)
@@ -155,7 +238,7 @@ def test_threads_and_seeds():
 
 
 def test_memory_is_that_of_a_batch():
-    letters = [chr(0x4e00 + i) for i in range(3000)]
+    letters = [chr(0x4E00 + i) for i in range(3000)]
     names = ["".join(letters[(7 * i + k * k) % 3000] for k in range(5)) for i in range(3000)]
     fuzzy_link(names[:10], names[:10], max_distance=0.5)
     tracemalloc.start()
@@ -165,7 +248,7 @@ def test_memory_is_that_of_a_batch():
     assert peak < 40e6  # 16 MB of counters and the grams; all pairs would take 72 MB as float64
 
 
-# --- calibration -----------------------------------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def test_level_of_the_quantile():
@@ -180,36 +263,74 @@ def test_calibrated_distance_is_a_quantile():
         return np.where(np.abs(a[:, None] - b) < 50, np.abs(a[:, None] - b), np.inf)
 
     observed = np.sort([abs(i - j) for i in range(100) for j in range(100) if abs(i - j) < 50])
-    assert calibrate_distance(x, x, average_matches=20, distance=apart) == observed[int(np.ceil(0.2 * len(observed))) - 1]
-    everything = calibrate_distance(x, list(x), average_matches=20, observed_only=False, distance=lambda a, b: apart(a, np.array(b)))
+    assert (
+        calibrate_distance(x, x, average_matches=20, distance=apart)
+        == observed[int(np.ceil(0.2 * len(observed))) - 1]
+    )
+    everything = calibrate_distance(
+        x,
+        list(x),
+        average_matches=20,
+        observed_only=False,
+        distance=lambda a, b: apart(a, np.array(b)),
+    )
     assert everything == np.sort(np.abs(x[:, None] - x).ravel())[1999]
-    assert calibrate_distance(x, x, average_matches=1, distance=lambda a, b: np.full((len(a), len(b)), np.inf)) == 0.0
-    sampled = [calibrate_distance(x, x, average_matches=20, distance=apart, sample=30, rng=5) for _ in range(2)]
+    assert (
+        calibrate_distance(
+            x, x, average_matches=1, distance=lambda a, b: np.full((len(a), len(b)), np.inf)
+        )
+        == 0.0
+    )
+    sampled = [
+        calibrate_distance(x, x, average_matches=20, distance=apart, sample=30, rng=5)
+        for _ in range(2)
+    ]
     assert sampled[0] == sampled[1] == pytest.approx(9, abs=4)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"average_matches": 0}, ValueError, "average_matches > 0"), ({"sample": 0}, ValueError, "sample >= 1"), ({"left": []}, ValueError,
-    "left must not be"),
-    ({"distance": 3}, TypeError, "distance must be a function"), ({"observed_only": 1}, TypeError, "observed_only")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"average_matches": 0}, ValueError, "average_matches > 0"),
+        ({"sample": 0}, ValueError, "sample >= 1"),
+        ({"left": []}, ValueError, "left must not be"),
+        ({"distance": 3}, TypeError, "distance must be a function"),
+        ({"observed_only": 1}, TypeError, "observed_only"),
+    ],
+)
 def test_calibration_refuses(change, kind, message):
     with pytest.raises(kind, match=message):
-        calibrate_distance(**{"left": [1.0], "right": [2.0], "average_matches": 1, "distance": lambda a, b: np.zeros((1, 1))} | change)
+        calibrate_distance(
+            **{
+                "left": [1.0],
+                "right": [2.0],
+                "average_matches": 1,
+                "distance": lambda a, b: np.zeros((1, 1)),
+            }
+            | change
+        )
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"left": ["a", None]}, TypeError, "left must hold strings \\(got None at 1\\)"), ({"right": "a"}, TypeError,
-    "right must be a sequence"),
-    ({"right": ["a", float("nan")]}, TypeError, "right must hold strings \\(got nan at 1\\)"),
-    ({"average_matches": 0}, ValueError, "average_matches > 0 \\(got 0\\)"), ({"q": 0}, ValueError, "q >= 1"),
-    ({"max_distance": -1}, ValueError, "max_distance >= 0"), ({"measure": "jaro"}, ValueError, "qgram_jaccard, osa, jaro_winkler"),
-    ({"min_shared_trigrams": 2}, ValueError, "0 <= min_shared_trigrams <= 1"), ({"rng": "x"}, TypeError, "rng|SeedSequence")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"left": ["a", None]}, TypeError, "left must hold strings \\(got None at 1\\)"),
+        ({"right": "a"}, TypeError, "right must be a sequence"),
+        ({"right": ["a", float("nan")]}, TypeError, "right must hold strings \\(got nan at 1\\)"),
+        ({"average_matches": 0}, ValueError, "average_matches > 0 \\(got 0\\)"),
+        ({"q": 0}, ValueError, "q >= 1"),
+        ({"max_distance": -1}, ValueError, "max_distance >= 0"),
+        ({"measure": "jaro"}, ValueError, "qgram_jaccard, osa, jaro_winkler"),
+        ({"min_shared_trigrams": 2}, ValueError, "0 <= min_shared_trigrams <= 1"),
+        ({"rng": "x"}, TypeError, "rng|SeedSequence"),
+    ],
+)
 def test_fuzzy_link_refuses(change, kind, message):
     with pytest.raises(kind, match=message):
         fuzzy_link(**{"left": ["a"], "right": ["b"]} | change)
 
 
-# --- vectors and probabilities -----------------------------------------------------------------------------------------------------------
+# --- vectors and probabilities --------------------------------------------------------------------
 
 
 def test_vectors_in_blocks_and_with_missing_rows():
@@ -222,7 +343,9 @@ def test_vectors_in_blocks_and_with_missing_rows():
     left[3] = np.nan
     filled = left.copy()
     filled[3] = np.nanmean(left, axis=0)
-    assert as_dict(embedding_link(left, right, max_distance=1.0)) == pytest.approx(as_dict(embedding_link(filled, right, max_distance=1.0)))
+    assert as_dict(embedding_link(left, right, max_distance=1.0)) == pytest.approx(
+        as_dict(embedding_link(filled, right, max_distance=1.0))
+    )
 
 
 def test_vectors_of_a_side_may_not_all_be_missing():
@@ -231,7 +354,8 @@ def test_vectors_of_a_side_may_not_all_be_missing():
 
 
 def test_near_vectors_far_from_the_origin():
-    """The expansion of the squares loses all digits here; candidates are measured by their differences."""
+    """The expansion of the squares loses all digits here; candidates are measured by their
+    differences."""
     left = np.full((3, 2), 1e6, np.float32) + np.arange(3, dtype=np.float32)[:, None]
     found = as_dict(embedding_link(left, left, max_distance=1.0))
     assert found == {(i, i): 0.0 for i in range(3)}
@@ -239,19 +363,32 @@ def test_near_vectors_far_from_the_origin():
 
 def test_vectors_are_calibrated():
     x, y = np.random.default_rng(11).random((2, 200, 1))
-    assert len(embedding_link(x, y, average_matches=3).left) == 600  # no ties, and the sample is everything
+    assert (
+        len(embedding_link(x, y, average_matches=3).left) == 600
+    )  # no ties, and the sample is everything
     assert embedding_link(x[:0], x).left.shape == (0,)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"right_vectors": np.ones((2, 3))}, ValueError, "must have the same d"), ({"left_vectors": np.full((1, 2), np.inf)}, ValueError,
-    "left_vectors must be"),
-    ({"left_vectors": np.full((1, 2), 1e200)}, ValueError, "left_vectors must be finite and at most"), ({"block": 0}, ValueError,
-    "block >= 1"),
-    ({"average_matches": -1}, ValueError, "average_matches"), ({"right_vectors": None}, TypeError, "right_vectors must be an array")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"right_vectors": np.ones((2, 3))}, ValueError, "must have the same d"),
+        ({"left_vectors": np.full((1, 2), np.inf)}, ValueError, "left_vectors must be"),
+        (
+            {"left_vectors": np.full((1, 2), 1e200)},
+            ValueError,
+            "left_vectors must be finite and at most",
+        ),
+        ({"block": 0}, ValueError, "block >= 1"),
+        ({"average_matches": -1}, ValueError, "average_matches"),
+        ({"right_vectors": None}, TypeError, "right_vectors must be an array"),
+    ],
+)
 def test_vectors_refused(change, kind, message):
     with pytest.raises(kind, match=message):
-        embedding_link(**{"left_vectors": np.ones((1, 2)), "right_vectors": np.ones((3, 2))} | change)
+        embedding_link(
+            **{"left_vectors": np.ones((1, 2)), "right_vectors": np.ones((3, 2))} | change
+        )
 
 
 def test_probability_agrees_with_scikit_learn():
@@ -261,7 +398,9 @@ def test_probability_agrees_with_scikit_learn():
     d = rng.random((400, 2))
     match = rng.random(400) < 1 / (1 + np.exp(-3 + 8 * d[:, 0] + 2 * d[:, 1]))
     model = MatchProbability(features=("string", "vector"), l2=0.01).fit(d, match)
-    peer = LogisticRegression(C=1 / (0.01 * 400), tol=1e-10).fit(d, match)  # its penalty stands beside the sum, not the mean
+    peer = LogisticRegression(C=1 / (0.01 * 400), tol=1e-10).fit(
+        d, match
+    )  # its penalty stands beside the sum, not the mean
     np.testing.assert_allclose(model.predict(d), peer.predict_proba(d)[:, 1], rtol=0, atol=1e-5)
 
 
@@ -269,25 +408,34 @@ def test_probability_never_grows_with_distance():
     rng = np.random.default_rng(8)
     d = rng.random(300)
     against = MatchProbability().fit(d, d > 0.5)
-    assert against.coefficients_ == [0] and against.predict(d) == pytest.approx(np.full(300, (d > 0.5).mean()))
+    assert against.coefficients_ == [0] and against.predict(d) == pytest.approx(
+        np.full(300, (d > 0.5).mean())
+    )
     model = MatchProbability().fit(d, rng.random(300) > d)
     assert (np.diff(model.predict(np.linspace(0, 5, 50))) <= 0).all()
     separated = MatchProbability().fit(d, d < 0.5)
-    assert np.isfinite(separated.coefficients_).all() and ((separated.predict(d) > 0.5) == (d < 0.5)).mean() > 0.95
+    assert (
+        np.isfinite(separated.coefficients_).all()
+        and ((separated.predict(d) > 0.5) == (d < 0.5)).mean() > 0.95
+    )
 
 
 def test_probability_at_a_base_rate():
     d = np.zeros(10)
-    assert MatchProbability().fit(d, np.arange(10) < 5, base_rate=0.01).predict(d) == pytest.approx(np.full(10, 0.01))
+    assert MatchProbability().fit(d, np.arange(10) < 5, base_rate=0.01).predict(d) == pytest.approx(
+        np.full(10, 0.01)
+    )
 
 
 def test_probability_refuses():
     good = np.array([0.1, 0.9]), np.array([True, False])
-    for arguments, kind, message in [((good[0], good[1].astype(int)), TypeError, "is_match must be an array of 2 bool"),
-                                     ((good[0], np.array([True, True])), ValueError, "both matches and others"),
-                                     ((np.array([np.nan, 1]), good[1]), ValueError, "distances must be finite"),
-                                     ((np.ones((2, 2)), good[1]), ValueError, "one column for each of distance"),
-                                     ((np.array(["a", "b"]), good[1]), TypeError, "distances must hold numbers")]:
+    for arguments, kind, message in [
+        ((good[0], good[1].astype(int)), TypeError, "is_match must be an array of 2 bool"),
+        ((good[0], np.array([True, True])), ValueError, "both matches and others"),
+        ((np.array([np.nan, 1]), good[1]), ValueError, "distances must be finite"),
+        ((np.ones((2, 2)), good[1]), ValueError, "one column for each of distance"),
+        ((np.array(["a", "b"]), good[1]), TypeError, "distances must hold numbers"),
+    ]:
         with pytest.raises(kind, match=message):
             MatchProbability().fit(*arguments)
     with pytest.raises(ValueError, match="predict must come after fit"):
@@ -298,12 +446,14 @@ def test_probability_refuses():
         MatchProbability(l2=0)
 
 
-# --- networks --------------------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def test_transition_probabilities():
     t = name_network([0, 1, 1, 2], [0, 0, 1, 1], [2, 2, 2, 4])
-    np.testing.assert_allclose(t.to_dense(), [[0.5, 0.5, 0], [0.25, 5 / 12, 1 / 3], [0, 1 / 3, 2 / 3]], rtol=1e-14)
+    np.testing.assert_allclose(
+        t.to_dense(), [[0.5, 0.5, 0], [0.25, 5 / 12, 1 / 3], [0, 1 / 3, 2 / 3]], rtol=1e-14
+    )
     rng = np.random.default_rng(9)
     alias, profile, counts = rng.integers(0, 40, 300), rng.integers(0, 30, 300), rng.random(300)
     w = np.zeros((alias.max() + 1, profile.max() + 1))
@@ -330,43 +480,76 @@ def test_network_of_profiles_with_large_numbers_and_counts():
 @pytest.mark.parametrize("method", ["markov", "modularity"])
 @pytest.mark.filterwarnings("error")
 def test_clusters_of_the_largest_weights(method):
-    assert network_clusters(np.array([0, 1, 2, 2]), np.array([1, 0]), np.full(2, 1.7e308), method=method).tolist() == [0, 0, 1]
+    assert network_clusters(
+        np.array([0, 1, 2, 2]), np.array([1, 0]), np.full(2, 1.7e308), method=method
+    ).tolist() == [0, 0, 1]
 
 
 def test_rows_much_longer_than_most(monkeypatch):
-    """300 names of one profile beside 500 with their own, and names of two profiles; also in small batches."""
-    alias, profile = np.r_[np.arange(300), np.arange(300, 800), [3, 700]], np.r_[np.zeros(300, int), np.arange(1, 501), [5, 0]]
+    """300 names of one profile beside 500 with their own, and names of two profiles; also in small
+    batches."""
+    alias, profile = (
+        np.r_[np.arange(300), np.arange(300, 800), [3, 700]],
+        np.r_[np.zeros(300, int), np.arange(1, 501), [5, 0]],
+    )
     uses = np.zeros((800, 501))
     uses[alias, profile] = counts = np.random.default_rng(0).integers(1, 5, len(alias))
     expected = (uses / uses.sum(axis=1, keepdims=True)) @ (uses / uses.sum(axis=0)).T
     for workspace in (1 << 24, 5000):
         monkeypatch.setattr("numcore.retrieval.organization_linkage.WORKSPACE", workspace)
-        np.testing.assert_allclose(name_network(alias, profile, counts).to_dense(), expected, rtol=1e-13, atol=1e-16)
+        np.testing.assert_allclose(
+            name_network(alias, profile, counts).to_dense(), expected, rtol=1e-13, atol=1e-16
+        )
 
 
-@pytest.mark.parametrize("arguments, kind, message", [
-    (([0], [0, 1]), ValueError, "one length"), (([-1], [0]), ValueError, "alias_ids must satisfy"), (([0.5], [0]), TypeError, "alias_ids"),
-    (([0], [0], [-1.0]), ValueError, "counts must be finite and >= 0"), (([0], [0], [np.nan]), ValueError, "counts"),
-    (([0], [0], ["a"]), TypeError, "counts must be numbers")])
+@pytest.mark.parametrize(
+    "arguments, kind, message",
+    [
+        (([0], [0, 1]), ValueError, "one length"),
+        (([-1], [0]), ValueError, "alias_ids must satisfy"),
+        (([0.5], [0]), TypeError, "alias_ids"),
+        (([0], [0], [-1.0]), ValueError, "counts must be finite and >= 0"),
+        (([0], [0], [np.nan]), ValueError, "counts"),
+        (([0], [0], ["a"]), TypeError, "counts must be numbers"),
+    ],
+)
 def test_network_refuses(arguments, kind, message):
     with pytest.raises(kind, match=message):
         name_network(*arguments)
 
 
-TRIANGLES = np.array([[0, 1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1, 1, 0], [0, 0, 0, 1, 0, 1, 0],
-                      [0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
+TRIANGLES = np.array(
+    [
+        [0, 1, 1, 0, 0, 0, 0],
+        [1, 0, 1, 0, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0, 0],
+        [0, 0, 1, 0, 1, 1, 0],
+        [0, 0, 0, 1, 0, 1, 0],
+        [0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+    ]
+)
 
 
 @pytest.mark.parametrize("method", ["markov", "modularity"])
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 def test_two_triangles_and_a_node_alone(method, scale):
-    assert network_clusters(*csr(TRIANGLES * scale), method=method).tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert network_clusters(*csr(TRIANGLES * scale), method=method).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize("expansion", [2, 3])
 def test_expansions_keep_the_triangles(expansion):
-    assert network_clusters(*csr(TRIANGLES), inflation=2.0 if expansion == 2 else 3.0, expansion=expansion).tolist() == [0, 0, 0, 1, 1, 1,
-        2]
+    assert network_clusters(
+        *csr(TRIANGLES), inflation=2.0 if expansion == 2 else 3.0, expansion=expansion
+    ).tolist() == [0, 0, 0, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("inflation", [1.4, 2.0, 4.0])
@@ -375,38 +558,58 @@ def test_markov_agrees_with_dense_matrices(inflation):
     a = networkx.to_numpy_array(graph)
     labels = network_clusters(*csr(a), inflation=inflation)
     expected = naive.markov(a, inflation)
-    assert len(set(zip(labels.tolist(), expected, strict=True))) == len(set(expected)) == labels.max() + 1
+    assert (
+        len(set(zip(labels.tolist(), expected, strict=True)))
+        == len(set(expected))
+        == labels.max() + 1
+    )
 
 
 def test_modularity_agrees_with_networkx():
-    for graph in (networkx.karate_club_graph(), networkx.les_miserables_graph(), networkx.planted_partition_graph(4, 20, 0.5, 0.03,
-        seed=2)):
+    for graph in (
+        networkx.karate_club_graph(),
+        networkx.les_miserables_graph(),
+        networkx.planted_partition_graph(4, 20, 0.5, 0.03, seed=2),
+    ):
         a = networkx.to_numpy_array(graph)
         labels = network_clusters(*csr(a), method="modularity")
         theirs = networkx.community.greedy_modularity_communities(graph, weight="weight")
         # equal gains may be taken in another order, which leads a little elsewhere
-        assert naive.modularity(a, labels.tolist()) >= networkx.community.modularity(graph, theirs, weight="weight") - 0.03
+        assert (
+            naive.modularity(a, labels.tolist())
+            >= networkx.community.modularity(graph, theirs, weight="weight") - 0.03
+        )
 
 
 def test_clusters_of_nothing():
     for method in ("markov", "modularity"):
         assert network_clusters([0], np.zeros(0, int), np.zeros(0), method=method).shape == (0,)
-        assert network_clusters([0, 0, 0], np.zeros(0, int), np.zeros(0), method=method).tolist() == [0, 1]
+        assert network_clusters(
+            [0, 0, 0], np.zeros(0, int), np.zeros(0), method=method
+        ).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"inflation": 1.0}, ValueError, "inflation > 1"), ({"expansion": 1}, ValueError, "expansion >= 2"), ({"prune": 1.0}, ValueError,
-    "prune"),
-    ({"method": "louvain"}, ValueError, "markov, modularity"), ({"max_iter": 0}, ValueError, "max_iter"), ({"tol": 0}, ValueError,
-    "tol > 0"),
-    ({"data": -np.ones(2)}, ValueError, "data must be finite and >= 0"), ({"data": np.full(2, np.nan)}, ValueError, "data must be"),
-    ({"data": np.ones(2, int)}, TypeError, "data must have dtype"), ({"indices": [0, 2]}, ValueError, "indices must satisfy")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"inflation": 1.0}, ValueError, "inflation > 1"),
+        ({"expansion": 1}, ValueError, "expansion >= 2"),
+        ({"prune": 1.0}, ValueError, "prune"),
+        ({"method": "louvain"}, ValueError, "markov, modularity"),
+        ({"max_iter": 0}, ValueError, "max_iter"),
+        ({"tol": 0}, ValueError, "tol > 0"),
+        ({"data": -np.ones(2)}, ValueError, "data must be finite and >= 0"),
+        ({"data": np.full(2, np.nan)}, ValueError, "data must be"),
+        ({"data": np.ones(2, int)}, TypeError, "data must have dtype"),
+        ({"indices": [0, 2]}, ValueError, "indices must satisfy"),
+    ],
+)
 def test_clusters_refuse(change, kind, message):
     with pytest.raises(kind, match=message):
         network_clusters(**{"indptr": [0, 1, 2], "indices": [1, 0], "data": np.ones(2)} | change)
 
 
-# --- the directory and the quality -----------------------------------------------------------------------------------------------------
+# --- the directory and the quality ----------------------------------------------------------------
 
 
 DIRECTORY = ["fannie mae", "federal national mortgage association", "freddie mac"]
@@ -419,7 +622,9 @@ def test_linked_through_the_directory():
     assert links.distance[0] == pytest.approx(0.25, abs=1e-12)
     direct = fuzzy_link(*SIDES, max_distance=1)
     assert len(direct.left) == 0 or direct.distance[0] == pytest.approx(0.939394, abs=5e-7)
-    assert naive.distance("fannie mae", "federal national mortgage assn", "qgram_jaccard") == pytest.approx(0.939394, abs=5e-7)
+    assert naive.distance(
+        "fannie mae", "federal national mortgage assn", "qgram_jaccard"
+    ) == pytest.approx(0.939394, abs=5e-7)
 
 
 def test_the_smaller_of_both_distances_wins():
@@ -428,13 +633,17 @@ def test_the_smaller_of_both_distances_wins():
     direct = fuzzy_link(*names, max_distance=0.6)
     assert links.via.tolist() == [-1, 7] and links.distance.tolist() == [0, 0]
     assert direct.distance[1] > 0
-    alone = link_through_directory(*names, ["acme corp", "acme co"], [7, 7], max_distance=0.6, direct=False)
+    alone = link_through_directory(
+        *names, ["acme corp", "acme co"], [7, 7], max_distance=0.6, direct=False
+    )
     assert alone.via.tolist() == [7, 7] and alone.left.dtype == alone.via.dtype == np.int64
 
 
 def test_directory_against_loops():
     rng = np.random.default_rng(10)
-    left, right, names = ([*dict.fromkeys(normalize_names(random_strings(rng, n, 8, "abc")))] for n in (20, 25, 60))
+    left, right, names = (
+        [*dict.fromkeys(normalize_names(random_strings(rng, n, 8, "abc")))] for n in (20, 25, 60)
+    )
     ids, expected = rng.integers(0, 9, len(names)), {}
     legs = [naive.links(side, names, "qgram_jaccard", 0.6, 0.05) for side in (left, right)]
     for ((i, k), d), ((j, m), e) in itertools.product(legs[0].items(), legs[1].items()):
@@ -442,25 +651,46 @@ def test_directory_against_loops():
             expected[i, j] = min(expected.get((i, j), 9), 1.5 * max(d, e))
     for pair, d in naive.links(left, right, "qgram_jaccard", 0.6, 0.05).items():
         expected[pair] = min(expected.get(pair, 9), d)
-    assert as_dict(link_through_directory(left, right, names, ids, max_distance=0.6)) == pytest.approx(expected, abs=1e-15)
+    assert as_dict(
+        link_through_directory(left, right, names, ids, max_distance=0.6)
+    ) == pytest.approx(expected, abs=1e-15)
 
 
 def test_directory_without_names():
     for arguments in (([], [], [], []), (["a"], ["b"], [], []), ([], ["b"], ["b"], [0])):
         links = link_through_directory(*arguments)
-        assert [part.dtype for part in links] == [np.int64, np.int64, np.float64, np.int64] and len(links.left) == 0
+        assert [part.dtype for part in links] == [np.int64, np.int64, np.float64, np.int64] and len(
+            links.left
+        ) == 0
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"canonical_ids": [1]}, ValueError, "canonical_ids must have shape \\(3,\\) \\(got \\(1,\\)\\)"),
-    ({"canonical_ids": [1, -1, 2]}, ValueError, "canonical_ids must be >= 0"), ({"canonical_ids": [1.0, 1, 2]}, TypeError,
-    "canonical_ids must be integers"),
-    ({"directory_names": [1, 2, 3]}, TypeError, "directory_names must hold strings"), ({"relative_weight": 0}, ValueError,
-    "relative_weight > 0"),
-    ({"average_matches": 0}, ValueError, "average_matches"), ({"unknown": 0}, TypeError, "unknown")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        (
+            {"canonical_ids": [1]},
+            ValueError,
+            "canonical_ids must have shape \\(3,\\) \\(got \\(1,\\)\\)",
+        ),
+        ({"canonical_ids": [1, -1, 2]}, ValueError, "canonical_ids must be >= 0"),
+        ({"canonical_ids": [1.0, 1, 2]}, TypeError, "canonical_ids must be integers"),
+        ({"directory_names": [1, 2, 3]}, TypeError, "directory_names must hold strings"),
+        ({"relative_weight": 0}, ValueError, "relative_weight > 0"),
+        ({"average_matches": 0}, ValueError, "average_matches"),
+        ({"unknown": 0}, TypeError, "unknown"),
+    ],
+)
 def test_directory_refuses(change, kind, message):
     with pytest.raises(kind, match=message):
-        link_through_directory(**{"left": ["a"], "right": ["b"], "directory_names": DIRECTORY, "canonical_ids": [1, 1, 2]} | change)
+        link_through_directory(
+            **{
+                "left": ["a"],
+                "right": ["b"],
+                "directory_names": DIRECTORY,
+                "canonical_ids": [1, 1, 2],
+            }
+            | change
+        )
 
 
 def test_quality():
@@ -469,14 +699,21 @@ def test_quality():
     assert quality == (2, 1, 0, 3, 2 / 3, 1.0, pytest.approx(0.8))
     large = linkage_quality(([0, 0], [0, 0]), ([], []), n_left=10**5, n_right=10**5)
     assert large.tn == 10**10 - 1 and large.fp == 1 and large.recall == large.f_beta == 0
-    assert linkage_quality(([0], [0]), ([0, 1], [0, 1]), n_left=2, n_right=2, beta=2).f_beta == pytest.approx(5 / 9)
+    assert linkage_quality(
+        ([0], [0]), ([0, 1], [0, 1]), n_left=2, n_right=2, beta=2
+    ).f_beta == pytest.approx(5 / 9)
 
 
-@pytest.mark.parametrize("pairs, kind, message", [(([2], [0]), ValueError, "pairs must satisfy 0 <= row < 2"), (([0, 1], [0]),
-    ValueError, "as many left"),
-                                                  (([0.5], [0]), TypeError, "pairs must hold integers"), (np.array([[0, 0]]), ValueError,
-                                                  "pairs must be \\(left, right\\) \\(got 1 parts"), (([-1], [0]), ValueError,
-                                                  "0 <= row < 2")])
+@pytest.mark.parametrize(
+    "pairs, kind, message",
+    [
+        (([2], [0]), ValueError, "pairs must satisfy 0 <= row < 2"),
+        (([0, 1], [0]), ValueError, "as many left"),
+        (([0.5], [0]), TypeError, "pairs must hold integers"),
+        (np.array([[0, 0]]), ValueError, "pairs must be \\(left, right\\) \\(got 1 parts"),
+        (([-1], [0]), ValueError, "0 <= row < 2"),
+    ],
+)
 def test_quality_refuses(pairs, kind, message):
     with pytest.raises(kind, match=message):
         linkage_quality(pairs, ([], []), n_left=2, n_right=2)

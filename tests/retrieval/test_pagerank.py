@@ -30,7 +30,9 @@ def random_weights(rng, n, density=0.1):
 
 def test_path_from_its_end():
     result = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), tol=1e-15, max_iter=400)
-    np.testing.assert_allclose(result.scores, [0.302224, 0.358175, 0.238316, 0.101284], rtol=0, atol=5e-7)  # six digits are known
+    np.testing.assert_allclose(
+        result.scores, [0.302224, 0.358175, 0.238316, 0.101284], rtol=0, atol=5e-7
+    )  # six digits are known
     p = np.array([[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [0, 0, 1, 0]])
     exact = np.linalg.solve(np.eye(4) - 0.85 * p.T, [0.15, 0, 0, 0])
     np.testing.assert_allclose(result.scores, exact, rtol=1e-14)
@@ -39,18 +41,26 @@ def test_path_from_its_end():
 def test_dangling_node_leads_to_the_seeds():
     result = personalized_pagerank([0, 1, 2, 2], [1, 2], np.ones(2), np.array([1.0, 1, 0]))
     np.testing.assert_allclose(result.scores, [0.226116, 0.418315, 0.355568], rtol=0, atol=1e-6)
-    weightless = personalized_pagerank([0, 1, 2, 3], [1, 2, 0], np.array([1.0, 1, 0]), np.array([1.0, 1, 0]))
+    weightless = personalized_pagerank(
+        [0, 1, 2, 3], [1, 2, 0], np.array([1.0, 1, 0]), np.array([1.0, 1, 0])
+    )
     np.testing.assert_array_equal(weightless.scores, result.scores)
 
 
 @pytest.mark.parametrize("dangling", ["seeds", "uniform"])
-@pytest.mark.parametrize("n, density", [(1, 1), (2, 0.5), (40, 0.1), (255, 0.02), (256, 0.1), (300, 0.2)])
+@pytest.mark.parametrize(
+    "n, density", [(1, 1), (2, 0.5), (40, 0.1), (255, 0.02), (256, 0.1), (300, 0.2)]
+)
 def test_solves_the_linear_system(n, density, dangling):
     rng = np.random.default_rng(n)
     a, seeds = random_weights(rng, n, density), rng.random((11, n))
-    result = personalized_pagerank(**csr(a), seeds=seeds, damping=0.7, tol=1e-15, max_iter=300, dangling=dangling)
+    result = personalized_pagerank(
+        **csr(a), seeds=seeds, damping=0.7, tol=1e-15, max_iter=300, dangling=dangling
+    )
     for row, seed in zip(result.scores, seeds, strict=True):
-        np.testing.assert_allclose(row, pagerank(a, seed, 0.7, dangling == "uniform"), rtol=1e-12, atol=1e-16)
+        np.testing.assert_allclose(
+            row, pagerank(a, seed, 0.7, dangling == "uniform"), rtol=1e-12, atol=1e-16
+        )
 
 
 @pytest.mark.parametrize("graph", ["karate_club_graph", "les_miserables_graph"])
@@ -59,9 +69,13 @@ def test_agrees_with_networkx(graph):
     a = networkx.to_numpy_array(g)
     seeds = np.zeros(len(a))
     seeds[3] = 2.0
-    theirs = networkx.pagerank(g, personalization={list(g)[3]: 1}, tol=1e-13 / len(a), max_iter=1000)
+    theirs = networkx.pagerank(
+        g, personalization={list(g)[3]: 1}, tol=1e-13 / len(a), max_iter=1000
+    )
     ours = personalized_pagerank(**csr(a), seeds=seeds, tol=1e-13, max_iter=400).scores
-    np.testing.assert_allclose(ours, [theirs[node] for node in g], rtol=0, atol=2e-12)  # both stop at steps of 1e-13
+    np.testing.assert_allclose(
+        ours, [theirs[node] for node in g], rtol=0, atol=2e-12
+    )  # both stop at steps of 1e-13
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -72,20 +86,37 @@ def test_error_stays_within_its_bound(damping, tol, dtype):
     a, seeds = random_weights(rng, 60), rng.random((3, 60)).astype(dtype)
     arguments = csr(a)
     arguments["data"] = arguments["data"].astype(dtype)
-    result = personalized_pagerank(**arguments, seeds=seeds, damping=damping, tol=tol, max_iter=5000)
+    result = personalized_pagerank(
+        **arguments, seeds=seeds, damping=damping, tol=tol, max_iter=5000
+    )
     assert result.scores.dtype == dtype and (result.residual <= tol).all()
-    a = CSR(arguments["indptr"], arguments["indices"], arguments["data"].astype(float), a.shape).to_dense()
+    a = CSR(
+        arguments["indptr"], arguments["indices"], arguments["data"].astype(float), a.shape
+    ).to_dense()
     for row, seed, bound in zip(result.scores, seeds, result.error_bound, strict=True):
-        assert np.abs(row - pagerank(a, seed.astype(float), damping)).sum() <= bound <= (damping * tol + 1e-13) / (1 - damping) + 1e-7
-    np.testing.assert_allclose(result.scores.sum(axis=1, dtype=float), 1, rtol=0, atol=result.error_bound.max())
+        assert (
+            np.abs(row - pagerank(a, seed.astype(float), damping)).sum()
+            <= bound
+            <= (damping * tol + 1e-13) / (1 - damping) + 1e-7
+        )
+    np.testing.assert_allclose(
+        result.scores.sum(axis=1, dtype=float), 1, rtol=0, atol=result.error_bound.max()
+    )
 
 
 def test_steps_are_counted_and_limited():
     # the path has the eigenvalue -1: a step from its end shrinks the change by just the damping
     result = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]))
-    assert result.iterations == pytest.approx(np.log(1e-9) / np.log(0.85), abs=5) and result.residual <= 1e-9
+    assert (
+        result.iterations == pytest.approx(np.log(1e-9) / np.log(0.85), abs=5)
+        and result.residual <= 1e-9
+    )
     short = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), max_iter=3)
-    assert short.iterations == 3 and short.residual > 1e-9 and short.error_bound >= 0.85 / 0.15 * short.residual
+    assert (
+        short.iterations == 3
+        and short.residual > 1e-9
+        and short.error_bound >= 0.85 / 0.15 * short.residual
+    )
     still = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), damping=0)
     assert still.iterations == 1 and still.scores.tolist() == [1, 0, 0, 0]
 
@@ -97,21 +128,31 @@ def test_a_seed_vector_gives_what_it_gives_alone():
     for i in (0, 7, 8, 18):
         alone = personalized_pagerank(**csr(a), seeds=seeds[i], tol=1e-6)
         assert isinstance(alone, PageRankResult) and isinstance(alone.iterations, int)
-        np.testing.assert_allclose(alone.scores, together.scores[i], rtol=1e-13)  # sums over nodes are rounded in another order
+        np.testing.assert_allclose(
+            alone.scores, together.scores[i], rtol=1e-13
+        )  # sums over nodes are rounded in another order
         assert alone.iterations == together.iterations[i]
-        np.testing.assert_allclose([alone.residual, alone.error_bound], [together.residual[i], together.error_bound[i]], rtol=1e-6)
+        np.testing.assert_allclose(
+            [alone.residual, alone.error_bound],
+            [together.residual[i], together.error_bound[i]],
+            rtol=1e-6,
+        )
 
 
 def test_scale_order_and_repetition_do_not_matter():
     rng = np.random.default_rng(7)
     a, seed = random_weights(rng, 50), rng.random(50)
     expected = personalized_pagerank(**csr(a), seeds=seed).scores
-    np.testing.assert_allclose(personalized_pagerank(**csr(a * 1e200), seeds=seed * 1e-300).scores, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        personalized_pagerank(**csr(a * 1e200), seeds=seed * 1e-300).scores, expected, rtol=1e-12
+    )
     indptr, indices, data = csr(a).values()
     halves = np.repeat(data / 2, 2)
     shuffled = [np.repeat(indices[s:e], 2)[::-1] for s, e in itertools.pairwise(indptr)]
-    values = [halves[2 * s:2 * e][::-1] for s, e in itertools.pairwise(indptr)]
-    twice = personalized_pagerank(2 * indptr, np.concatenate(shuffled), np.concatenate(values), seed).scores
+    values = [halves[2 * s : 2 * e][::-1] for s, e in itertools.pairwise(indptr)]
+    twice = personalized_pagerank(
+        2 * indptr, np.concatenate(shuffled), np.concatenate(values), seed
+    ).scores
     np.testing.assert_allclose(twice, expected, rtol=1e-12)
 
 
@@ -125,7 +166,9 @@ def test_ring_larger_than_16_bits():
     n = 70_000
     seed = np.zeros(n)
     seed[n - 1] = 1
-    scores = personalized_pagerank(np.arange(n + 1), (np.arange(n) + 1) % n, np.ones(n), seed).scores
+    scores = personalized_pagerank(
+        np.arange(n + 1), (np.arange(n) + 1) % n, np.ones(n), seed
+    ).scores
     np.testing.assert_allclose(scores[:3], 0.15 * 0.85 ** np.arange(1, 4), rtol=0, atol=1e-9)
     assert scores[n - 1] == pytest.approx(0.15, abs=1e-9)
 
@@ -142,8 +185,14 @@ def test_empty_graphs_and_seeds():
 def test_threads_do_not_matter():
     rng = np.random.default_rng(9)
     n, count = 3000, 30_000
-    graph = CSR.from_coo(rng.integers(0, n, count), rng.integers(0, n, count), rng.random(count), (n, n))
-    arguments, results, before = (graph.indptr, graph.indices, graph.data, rng.random((2, n))), [], numcore.get_num_threads()
+    graph = CSR.from_coo(
+        rng.integers(0, n, count), rng.integers(0, n, count), rng.random(count), (n, n)
+    )
+    arguments, results, before = (
+        (graph.indptr, graph.indices, graph.data, rng.random((2, n))),
+        [],
+        numcore.get_num_threads(),
+    )
     try:
         for threads in (1, 3):
             numcore.set_num_threads(threads)
@@ -155,28 +204,53 @@ def test_threads_do_not_matter():
 
 def test_gpu_keeps_scores_there():
     with simulated_gpu() as xp:
-        result = personalized_pagerank(**{k: xp.asarray(v) for k, v in PATH.items()}, seeds=xp.asarray([1.0, 0, 0, 0]))
+        result = personalized_pagerank(
+            **{k: xp.asarray(v) for k, v in PATH.items()}, seeds=xp.asarray([1.0, 0, 0, 0])
+        )
         assert type(result.scores) is type(xp.ones(1)) and isinstance(result.error_bound, float)
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"seeds": np.array([1.0, -1, 0, 0])}, ValueError, "seeds must be >= 0 \\(got -1.0\\)"),
-    ({"seeds": np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]])}, ValueError, "seeds must not be all zero \\(got zeros in row 1\\)"),
-    ({"seeds": np.array([1.0, np.nan, 0, 0])}, ValueError, "seeds must be >= 0 \\(got nan\\)"),
-    ({"seeds": np.array([1.0, np.inf, 0, 0])}, ValueError, "seeds must be finite"),
-    ({"seeds": np.ones(3)}, ValueError, "seeds must have shape \\(4,\\) or \\(b, 4\\) \\(got \\(3,\\)\\)"),
-    ({"seeds": np.ones(4, int)}, TypeError, "seeds must have dtype float32 or float64"),
-    ({"seeds": np.ones(4, np.float32)}, TypeError, "one dtype"), ({"seeds": None}, TypeError, "seeds must be an array"),
-    ({"data": None}, TypeError, "data must be an array"), ({"data": np.ones(6, int)}, TypeError, "data must have dtype"),
-    ({"data": -np.ones(6)}, ValueError, "data must be >= 0 \\(got -1.0\\)"),
-    ({"data": np.full(6, np.nan)}, ValueError, "data must be >= 0 \\(got nan\\)"),
-    ({"data": np.full(6, np.inf)}, ValueError, "data must be finite"), ({"data": np.full(6, 1e308)}, ValueError, "its sum of every node"),
-    ({"indptr": [0, 3, 1, 5, 6]}, ValueError, "indptr must ascend"), ({"indptr": []}, ValueError, "indptr and data must have shapes"),
-    ({"indices": [1, 0, 2, 1, 4, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
-    ({"indices": [1, 0, 2, 1, -1, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
-    ({"damping": 1.0}, ValueError, "damping must satisfy 0 <= damping < 1 \\(got 1.0\\)"), ({"damping": -0.1}, ValueError, "damping"),
-    ({"tol": -1.0}, ValueError, "tol must satisfy"), ({"tol": "small"}, TypeError, "tol"), ({"max_iter": 0}, ValueError, "max_iter"),
-    ({"dangling": "self"}, ValueError, "dangling must be one of seeds, uniform \\(got 'self'\\)")])
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"seeds": np.array([1.0, -1, 0, 0])}, ValueError, "seeds must be >= 0 \\(got -1.0\\)"),
+        (
+            {"seeds": np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]])},
+            ValueError,
+            "seeds must not be all zero \\(got zeros in row 1\\)",
+        ),
+        ({"seeds": np.array([1.0, np.nan, 0, 0])}, ValueError, "seeds must be >= 0 \\(got nan\\)"),
+        ({"seeds": np.array([1.0, np.inf, 0, 0])}, ValueError, "seeds must be finite"),
+        (
+            {"seeds": np.ones(3)},
+            ValueError,
+            "seeds must have shape \\(4,\\) or \\(b, 4\\) \\(got \\(3,\\)\\)",
+        ),
+        ({"seeds": np.ones(4, int)}, TypeError, "seeds must have dtype float32 or float64"),
+        ({"seeds": np.ones(4, np.float32)}, TypeError, "one dtype"),
+        ({"seeds": None}, TypeError, "seeds must be an array"),
+        ({"data": None}, TypeError, "data must be an array"),
+        ({"data": np.ones(6, int)}, TypeError, "data must have dtype"),
+        ({"data": -np.ones(6)}, ValueError, "data must be >= 0 \\(got -1.0\\)"),
+        ({"data": np.full(6, np.nan)}, ValueError, "data must be >= 0 \\(got nan\\)"),
+        ({"data": np.full(6, np.inf)}, ValueError, "data must be finite"),
+        ({"data": np.full(6, 1e308)}, ValueError, "its sum of every node"),
+        ({"indptr": [0, 3, 1, 5, 6]}, ValueError, "indptr must ascend"),
+        ({"indptr": []}, ValueError, "indptr and data must have shapes"),
+        ({"indices": [1, 0, 2, 1, 4, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
+        ({"indices": [1, 0, 2, 1, -1, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
+        ({"damping": 1.0}, ValueError, "damping must satisfy 0 <= damping < 1 \\(got 1.0\\)"),
+        ({"damping": -0.1}, ValueError, "damping"),
+        ({"tol": -1.0}, ValueError, "tol must satisfy"),
+        ({"tol": "small"}, TypeError, "tol"),
+        ({"max_iter": 0}, ValueError, "max_iter"),
+        (
+            {"dangling": "self"},
+            ValueError,
+            "dangling must be one of seeds, uniform \\(got 'self'\\)",
+        ),
+    ],
+)
 def test_bad_input(change, kind, message):
     with pytest.raises(kind, match=message):
         personalized_pagerank(**PATH | {"seeds": np.array([1.0, 0, 0, 0])} | change)

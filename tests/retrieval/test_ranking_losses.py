@@ -1,4 +1,5 @@
-"""Losses and metrics of rankings: known answers, pair by pair, finite differences, extremes, masks and groups, memory, bad input."""
+"""Losses and metrics of rankings: known answers, pair by pair, finite differences, extremes, masks
+and groups, memory, bad input."""
 
 import re
 import tracemalloc
@@ -22,28 +23,37 @@ def lists(rng, queries=9, size=17, most=4, dtype=np.float64):
     return np.round(2 * rng.standard_normal((queries, size)), 1).astype(dtype), relevance
 
 
-# --- known answers ---
+# --- known answers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss, value, grad", [
-    ("ranknet", 1.0403211, [.3223711, -.2755081, -.2468630, .2]),
-    ("hinge", 1.4, [.4, -.4, -.4, .4]),
-    ("listnet", 1.8793397, [.5792585, -.4535694, -.2549392, .1292501]),
-    ("lambdarank", 0.8383994, [.3610354, -.2934352, -.1203264, .0527262])])
+@pytest.mark.parametrize(
+    "loss, value, grad",
+    [
+        ("ranknet", 1.0403211, [0.3223711, -0.2755081, -0.2468630, 0.2]),
+        ("hinge", 1.4, [0.4, -0.4, -0.4, 0.4]),
+        ("listnet", 1.8793397, [0.5792585, -0.4535694, -0.2549392, 0.1292501]),
+        ("lambdarank", 0.8383994, [0.3610354, -0.2934352, -0.1203264, 0.0527262]),
+    ],
+)
 def test_known_losses(loss, value, grad):
     result = ranking_loss(S, Y, loss=loss)
     assert abs(result.loss - value) < 6e-8  # the last digit that is known
     np.testing.assert_allclose(result.grad, [grad], rtol=0, atol=1.1e-7)
     if loss == "lambdarank":
-        np.testing.assert_allclose(result.hess, [[.0764174, .1070641, .0426367, .0299092]], rtol=0, atol=6e-8)
+        np.testing.assert_allclose(
+            result.hess, [[0.0764174, 0.1070641, 0.0426367, 0.0299092]], rtol=0, atol=6e-8
+        )
     assert (result.hess is None) == (loss in ("hinge", "listnet"))
 
 
 def test_known_metrics():
     metrics = list_metrics(S, Y, k=4)
-    assert abs(metrics.ndcg[0] - .6399093) < 6e-8
-    assert metrics.reciprocal_rank[0] == .5
-    assert abs(list_metrics(np.array([[0.0, 1.0]]), np.array([[1, 0]]), k=2).ndcg[0] - .6309298) < 6e-8
+    assert abs(metrics.ndcg[0] - 0.6399093) < 6e-8
+    assert metrics.reciprocal_rank[0] == 0.5
+    assert (
+        abs(list_metrics(np.array([[0.0, 1.0]]), np.array([[1, 0]]), k=2).ndcg[0] - 0.6309298)
+        < 6e-8
+    )
 
 
 def test_perfect_order():
@@ -52,13 +62,15 @@ def test_perfect_order():
     assert list_metrics(50.0 * y, y, k=(1, 3, 6)).ndcg.tolist() == [[1, 1, 1]]
 
 
-# --- against pairs and terms, one by one ---
+# --- against pairs and terms, one by one ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_term_by_term(loss, dtype):
-    scores, relevance = lists(np.random.default_rng(0), most=2 if loss == "pointwise" else 4, dtype=dtype)
+    scores, relevance = lists(
+        np.random.default_rng(0), most=2 if loss == "pointwise" else 4, dtype=dtype
+    )
     options = {"sigma": 1.7, "margin": 0.6, "k": 5 if loss == "lambdarank" else None}
     result = ranking_loss(scores, relevance, loss=loss, **options)
     kept = [q for q in range(len(scores)) if relevance[q].any()]
@@ -82,7 +94,12 @@ def test_finite_differences(loss):
     weights = naive.changes_of_ndcg(s.tolist(), y.tolist())
     grad = ranking_loss(s[None], y[None], loss=loss).grad[0]
     for i in range(8):
-        high, low = (naive.list_loss((s + sign * step * np.eye(8)[i]).tolist(), y.tolist(), loss, weights=weights) for sign in (1, -1))
+        high, low = (
+            naive.list_loss(
+                (s + sign * step * np.eye(8)[i]).tolist(), y.tolist(), loss, weights=weights
+            )
+            for sign in (1, -1)
+        )
         assert abs((high - low) / (2 * step) - grad[i]) < 1e-6
 
 
@@ -90,7 +107,10 @@ def test_finite_differences(loss):
 def test_shifts_change_nothing_and_gradients_sum_to_zero(loss):
     scores, relevance = lists(np.random.default_rng(2))
     scores = np.round(4 * scores) / 4  # shifts are then exact
-    a, b = ranking_loss(scores, relevance, loss=loss), ranking_loss(scores + 1024, relevance, loss=loss)
+    a, b = (
+        ranking_loss(scores, relevance, loss=loss),
+        ranking_loss(scores + 1024, relevance, loss=loss),
+    )
     assert a.loss == b.loss
     np.testing.assert_array_equal(a.grad, b.grad)
     np.testing.assert_allclose(a.grad.sum(1), 0, atol=1e-15)
@@ -114,7 +134,9 @@ def test_metrics_one_by_one(dtype):
             continue
         got = np.array([metrics.ndcg[q], metrics.precision[q], metrics.hit[q]]).T
         np.testing.assert_allclose(got, expected[0], rtol=1e-7 if dtype == np.float32 else 1e-14)
-        np.testing.assert_allclose([metrics.reciprocal_rank[q], metrics.average_precision[q]], expected[1:], rtol=1e-7)
+        np.testing.assert_allclose(
+            [metrics.reciprocal_rank[q], metrics.average_precision[q]], expected[1:], rtol=1e-7
+        )
 
 
 def test_scikit_learn_agrees():
@@ -124,11 +146,16 @@ def test_scikit_learn_agrees():
     scores, relevance = rng.standard_normal((6, 40)), rng.integers(0, 2, (6, 40))
     metrics = list_metrics(scores, relevance, k=7)
     for q in range(6):
-        assert abs(metrics.ndcg[q] - ndcg_score(relevance[q:q + 1], scores[q:q + 1], k=7)) < 1e-14  # gains of 0 and 1 are the same there
-        assert abs(metrics.average_precision[q] - average_precision_score(relevance[q], scores[q])) < 1e-14
+        assert (
+            abs(metrics.ndcg[q] - ndcg_score(relevance[q : q + 1], scores[q : q + 1], k=7)) < 1e-14
+        )  # gains of 0 and 1 are the same there
+        assert (
+            abs(metrics.average_precision[q] - average_precision_score(relevance[q], scores[q]))
+            < 1e-14
+        )
 
 
-# --- lists in three forms ---
+# --- lists in three forms -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -142,7 +169,11 @@ def test_masks_and_groups_say_the_same(loss):
     assert masked.loss == grouped.loss
     np.testing.assert_array_equal(masked.grad[mask], grouped.grad)
     assert not masked.grad[~mask].any()
-    for a, b in zip(list_metrics(scores, relevance, mask=mask), list_metrics(scores[mask], relevance[mask], lengths), strict=True):
+    for a, b in zip(
+        list_metrics(scores, relevance, mask=mask),
+        list_metrics(scores[mask], relevance[mask], lengths),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -150,7 +181,10 @@ def test_list_without_candidates():
     mask = np.array([[True, True], [False, False]])
     scores, relevance = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1, 0], [1, 1]])
     for loss in LOSSES:
-        assert ranking_loss(scores, relevance, loss=loss, mask=mask).loss == ranking_loss(scores[:1], relevance[:1], loss=loss).loss
+        assert (
+            ranking_loss(scores, relevance, loss=loss, mask=mask).loss
+            == ranking_loss(scores[:1], relevance[:1], loss=loss).loss
+        )
     assert np.isnan(list_metrics(scores, relevance, mask=mask).ndcg[1]).all()
 
 
@@ -166,9 +200,13 @@ def test_on_the_simulated_gpu(loss):
     mask = np.arange(17) < np.arange(5, 14)[:, None]
     expected = ranking_loss(scores, relevance, loss=loss, mask=mask)
     with simulated_gpu() as xp:
-        result = ranking_loss(xp.asarray(scores), xp.asarray(relevance), loss=loss, mask=xp.asarray(mask))
+        result = ranking_loss(
+            xp.asarray(scores), xp.asarray(relevance), loss=loss, mask=xp.asarray(mask)
+        )
         np.testing.assert_allclose(result.grad.get(), expected.grad, rtol=0, atol=1e-14)
-        flat = ranking_loss(xp.asarray(scores[mask]), xp.asarray(relevance[mask]), mask.sum(1), loss=loss)
+        flat = ranking_loss(
+            xp.asarray(scores[mask]), xp.asarray(relevance[mask]), mask.sum(1), loss=loss
+        )
         np.testing.assert_allclose(flat.grad.get(), expected.grad[mask], rtol=0, atol=1e-14)
 
 
@@ -187,49 +225,91 @@ def test_any_number_of_threads():
 
 def test_memory_is_that_of_the_lists():
     rng = np.random.default_rng(8)
-    scores, relevance = rng.standard_normal((2000, 200)).astype(np.float32), rng.integers(0, 2, (2000, 200)).astype(np.float32)
+    scores, relevance = (
+        rng.standard_normal((2000, 200)).astype(np.float32),
+        rng.integers(0, 2, (2000, 200)).astype(np.float32),
+    )
     ranking_loss(scores[:2], relevance[:2], loss="lambdarank")
     tracemalloc.start()
     ranking_loss(scores, relevance, loss="lambdarank")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * scores.nbytes  # gradient, second derivatives, ranks, and less than as much again for the checks
+    assert (
+        peak < 4 * scores.nbytes
+    )  # gradient, second derivatives, ranks, and less than as much again for the checks
 
 
-# --- bad input ---
+# --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options, kind, message", [
-    ({"relevance": -Y}, ValueError, "relevance must be finite and >= 0"),
-    ({"relevance": np.full((1, 4), np.nan)}, ValueError, "relevance must be finite"),
-    ({"relevance": np.full((1, 4), 32), "loss": "lambdarank"}, ValueError, "relevance must satisfy relevance <= 31 (got 32.0)"),
-    ({"relevance": Y, "loss": "pointwise"}, ValueError, "relevance must satisfy relevance <= 1 (got 2.0)"),
-    ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
-    ({"relevance": Y.astype(np.float32)}, TypeError, "arguments must have one dtype"),
-    ({"relevance": None}, TypeError, "relevance must be a NumPy or CuPy array"),
-    ({"scores": np.full((1, 4), np.nan)}, ValueError, "scores must not be NaN"),
-    ({"scores": np.full((1, 4), np.inf)}, ValueError, "scores must be finite"),
-    ({"scores": np.zeros((1, 3))}, ValueError, "relevance must have the shape of scores"),
-    ({"loss": "mse"}, ValueError, "loss must be one of"),
-    ({"k": 0}, ValueError, "k must satisfy k >= 1 (got 0)"),
-    ({"sigma": 0.0}, ValueError, "sigma must satisfy sigma > 0 (got 0.0)"),
-    ({"margin": -1.0}, ValueError, "margin must satisfy"),
-    ({"mask": np.ones((1, 4))}, TypeError, "mask must have dtype bool"),
-    ({"mask": np.ones((1, 3), bool)}, ValueError, "mask must have the shape of scores"),
-    ({"groups": np.array([4])}, ValueError, "scores must have shape (Q, D), or (n,) with groups"),
-    ({"scores": S[0], "relevance": Y[0], "groups": np.array([2, 1])}, ValueError, "groups must sum to n=4"),
-    ({"scores": S[0], "relevance": Y[0], "groups": np.array([4, 0])}, ValueError, "groups must satisfy 1 <= size <= n=4"),
-    ({"scores": S[0], "relevance": Y[0], "groups": np.array([4.0])}, TypeError, "groups must be integers"),
-    ({"scores": S[0], "relevance": Y[0], "groups": np.array([4]), "mask": np.ones(4, bool)}, ValueError, "mask must be None")])
+@pytest.mark.parametrize(
+    "options, kind, message",
+    [
+        ({"relevance": -Y}, ValueError, "relevance must be finite and >= 0"),
+        ({"relevance": np.full((1, 4), np.nan)}, ValueError, "relevance must be finite"),
+        (
+            {"relevance": np.full((1, 4), 32), "loss": "lambdarank"},
+            ValueError,
+            "relevance must satisfy relevance <= 31 (got 32.0)",
+        ),
+        (
+            {"relevance": Y, "loss": "pointwise"},
+            ValueError,
+            "relevance must satisfy relevance <= 1 (got 2.0)",
+        ),
+        ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
+        ({"relevance": Y.astype(np.float32)}, TypeError, "arguments must have one dtype"),
+        ({"relevance": None}, TypeError, "relevance must be a NumPy or CuPy array"),
+        ({"scores": np.full((1, 4), np.nan)}, ValueError, "scores must not be NaN"),
+        ({"scores": np.full((1, 4), np.inf)}, ValueError, "scores must be finite"),
+        ({"scores": np.zeros((1, 3))}, ValueError, "relevance must have the shape of scores"),
+        ({"loss": "mse"}, ValueError, "loss must be one of"),
+        ({"k": 0}, ValueError, "k must satisfy k >= 1 (got 0)"),
+        ({"sigma": 0.0}, ValueError, "sigma must satisfy sigma > 0 (got 0.0)"),
+        ({"margin": -1.0}, ValueError, "margin must satisfy"),
+        ({"mask": np.ones((1, 4))}, TypeError, "mask must have dtype bool"),
+        ({"mask": np.ones((1, 3), bool)}, ValueError, "mask must have the shape of scores"),
+        (
+            {"groups": np.array([4])},
+            ValueError,
+            "scores must have shape (Q, D), or (n,) with groups",
+        ),
+        (
+            {"scores": S[0], "relevance": Y[0], "groups": np.array([2, 1])},
+            ValueError,
+            "groups must sum to n=4",
+        ),
+        (
+            {"scores": S[0], "relevance": Y[0], "groups": np.array([4, 0])},
+            ValueError,
+            "groups must satisfy 1 <= size <= n=4",
+        ),
+        (
+            {"scores": S[0], "relevance": Y[0], "groups": np.array([4.0])},
+            TypeError,
+            "groups must be integers",
+        ),
+        (
+            {"scores": S[0], "relevance": Y[0], "groups": np.array([4]), "mask": np.ones(4, bool)},
+            ValueError,
+            "mask must be None",
+        ),
+    ],
+)
 def test_bad_input(options, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
         ranking_loss(**{"scores": S, "relevance": Y} | options)
 
 
-@pytest.mark.parametrize("options, kind, message", [
-    ({"k": 0}, ValueError, "k must satisfy k >= 1"), ({"k": ()}, ValueError, "k must hold at least one"),
-    ({"k": 1.5}, TypeError, "k must be"),
-    ({"relevance": 32 * Y}, ValueError, "relevance must satisfy relevance <= 31")])
+@pytest.mark.parametrize(
+    "options, kind, message",
+    [
+        ({"k": 0}, ValueError, "k must satisfy k >= 1"),
+        ({"k": ()}, ValueError, "k must hold at least one"),
+        ({"k": 1.5}, TypeError, "k must be"),
+        ({"relevance": 32 * Y}, ValueError, "relevance must satisfy relevance <= 31"),
+    ],
+)
 def test_bad_input_of_metrics(options, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
         list_metrics(**{"scores": S, "relevance": Y} | options)

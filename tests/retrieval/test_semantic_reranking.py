@@ -1,4 +1,5 @@
-"""SemRe-Rank: known answers, networkx, dense and counted references; what must not matter; bad input."""
+"""SemRe-Rank: known answers, networkx, dense and counted references; what must not matter; bad
+input."""
 
 import tracemalloc
 import warnings
@@ -36,46 +37,68 @@ def lists_of(rows):
 
 def statistics_of(f, df, documents):
     """Statistics with given counts; the lists of the documents play no part."""
-    return TermStatistics(np.array(f), np.array(df), documents, np.zeros(documents + 1, int), np.zeros(0, int), np.zeros(0, int))
+    return TermStatistics(
+        np.array(f),
+        np.array(df),
+        documents,
+        np.zeros(documents + 1, int),
+        np.zeros(0, int),
+        np.zeros(0, int),
+    )
 
 
 def random_rows(rng, count, ids, longest, least=0):
     return [rng.integers(0, ids, rng.integers(least, longest + 1)).tolist() for _ in range(count)]
 
 
-# --- known answers
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_path_of_four():
     result = semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=1e-15, max_iter=400)
-    np.testing.assert_allclose(result, [0.843790, 1, 0.665362, 0.282779], rtol=0, atol=5e-7)  # six digits are known
+    np.testing.assert_allclose(
+        result, [0.843790, 1, 0.665362, 0.282779], rtol=0, atol=5e-7
+    )  # six digits are known
     scores = np.array([0.302224, 0.358175, 0.238316, 0.101284])
     np.testing.assert_allclose(result, scores / scores.max(), rtol=0, atol=4e-6)
 
 
 def test_c_value():
     none = TermLists(np.zeros(2, int), np.zeros(0, int))
-    value = base_scores(statistics_of([984], [1], 1), "cvalue", term_lengths=[3], nested=none, length_offset=0)
+    value = base_scores(
+        statistics_of([984], [1], 1), "cvalue", term_lengths=[3], nested=none, length_offset=0
+    )
     np.testing.assert_allclose(value, [1559.603101], rtol=0, atol=5e-7)
     nested = TermLists(np.array([0, 2, 2, 2]), np.array([1, 2]))
     counts = statistics_of([400, 100, 50], [1, 1, 1], 1)
-    assert base_scores(counts, "cvalue", term_lengths=[2, 3, 3], nested=nested, length_offset=0)[0] == 325
+    assert (
+        base_scores(counts, "cvalue", term_lengths=[2, 3, 3], nested=nested, length_offset=0)[0]
+        == 325
+    )
     single = base_scores(statistics_of([10], [1], 1), "cvalue", term_lengths=[1], nested=none)
     np.testing.assert_allclose(single, 10 * np.log2(1.1), rtol=1e-15)
 
 
 def test_scores_of_counts():
-    np.testing.assert_allclose(base_scores(statistics_of([10], [2], 8), "tfidf"), [13.862944], rtol=0, atol=5e-7)
-    np.testing.assert_allclose(base_scores(statistics_of([10], [1], 100), "ridf"), [3.250394], rtol=0, atol=5e-7)
+    np.testing.assert_allclose(
+        base_scores(statistics_of([10], [2], 8), "tfidf"), [13.862944], rtol=0, atol=5e-7
+    )
+    np.testing.assert_allclose(
+        base_scores(statistics_of([10], [1], 100), "ridf"), [3.250394], rtol=0, atol=5e-7
+    )
     # of order log2(e) / (2 D)
-    np.testing.assert_allclose(base_scores(statistics_of([1], [1], 10**6), "ridf"), [0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        base_scores(statistics_of([1], [1], 10**6), "ridf"), [0], rtol=0, atol=1e-6
+    )
     assert base_scores(statistics_of([10, 0], [4, 0], 8), "ttf").tolist() == [10, 0]
     assert base_scores(statistics_of([10, 0], [4, 0], 8), "attf").tolist() == [2.5, 0]
 
 
 def test_three_words_one_without_importance():
     for combine, score in (("add", 1.3), ("multiply", 1.2)):
-        result = rerank_terms(np.array([0.8, 1.0]), [[0, 1, 2], [2]], np.array([1, 0.5, 0]), combine=combine)
+        result = rerank_terms(
+            np.array([0.8, 1.0]), [[0, 1, 2], [2]], np.array([1, 0.5, 0]), combine=combine
+        )
         assert result.semantic[0] == 0.5 and result.scores[0] == pytest.approx(score, rel=1e-15)
         assert result.order.tolist() == [0, 1]
 
@@ -90,20 +113,25 @@ def test_without_importance_the_order_is_that_of_the_base(combine):
 @pytest.mark.parametrize("seeds", [[], list(range(9))])
 def test_complete_graph_is_uniform(seeds):
     complete = lists_of([[j for j in range(9) if j != i] for i in range(9)])
-    np.testing.assert_allclose(semantic_importance(complete, [np.arange(9)], np.array(seeds, int)), 1, rtol=1e-12)
+    np.testing.assert_allclose(
+        semantic_importance(complete, [np.arange(9)], np.array(seeds, int)), 1, rtol=1e-12
+    )
 
 
-# --- importance
+# --- importance -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n, documents", [(5, 3), (64, 30), (65, 20), (200, 40)])
 def test_importance_agrees_with_networkx(n, documents):
     pytest.importorskip("networkx")
     rng = np.random.default_rng(n)
-    rows = [sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, n, n, 8))]  # one-sided lists too
+    rows = [
+        sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, n, n, 8))
+    ]  # one-sided lists too
     texts, seeds = random_rows(rng, documents, n, 15), rng.integers(0, n, max(n // 10, 1)).tolist()
     ours = semantic_importance(lists_of(rows), texts, seeds, tol=1e-13, max_iter=500)
-    # theirs stops at steps of 1e-12; its error is six times that, more after the division by maxima of about 1 / nodes
+    # theirs stops at steps of 1e-12; its error is six times that, more after the division by maxima
+    # of about 1 / nodes
     np.testing.assert_allclose(ours, naive.importance(rows, texts, seeds, n), rtol=0, atol=1e-9)
 
 
@@ -111,33 +139,52 @@ def test_one_graph_of_novel_characters():
     networkx = pytest.importorskip("networkx")
     graph = networkx.convert_node_labels_to_integers(networkx.les_miserables_graph())
     n = len(graph)
-    theirs = networkx.pagerank(graph, personalization={5: 1, 11: 1}, weight=None, tol=1e-13 / n, max_iter=2000)
+    theirs = networkx.pagerank(
+        graph, personalization={5: 1, 11: 1}, weight=None, tol=1e-13 / n, max_iter=2000
+    )
     rows = [list(graph[i]) for i in range(n)]
-    half = [[j for j in row if j > i] for i, row in enumerate(rows)]  # an edge that is listed once counts as one listed twice
+    half = [
+        [j for j in row if j > i] for i, row in enumerate(rows)
+    ]  # an edge that is listed once counts as one listed twice
     for lists in (rows, half):
-        ours = semantic_importance(lists_of(lists), [np.arange(n)], [5, 11], tol=1e-14, max_iter=300)
-        np.testing.assert_allclose(ours, np.array([theirs[i] for i in range(n)]) / max(theirs.values()), rtol=0, atol=1e-10)
+        ours = semantic_importance(
+            lists_of(lists), [np.arange(n)], [5, 11], tol=1e-14, max_iter=300
+        )
+        np.testing.assert_allclose(
+            ours, np.array([theirs[i] for i in range(n)]) / max(theirs.values()), rtol=0, atol=1e-10
+        )
 
 
 def test_batches_change_nothing_but_rounding(monkeypatch):
     rng = np.random.default_rng(1)
-    rows = [sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, 90, 90, 6))]
+    rows = [
+        sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, 90, 90, 6))
+    ]
     texts, seeds = random_rows(rng, 25, 90, 10), [1, 2, 3]
     together = semantic_importance(lists_of(rows), texts, seeds)
     monkeypatch.setattr(module, "EDGES", 40)
-    np.testing.assert_allclose(semantic_importance(lists_of(rows), texts, seeds), together, rtol=1e-13)
+    np.testing.assert_allclose(
+        semantic_importance(lists_of(rows), texts, seeds), together, rtol=1e-13
+    )
 
 
 @pytest.mark.parametrize("damping, tol", [(0.0, 1e-9), (0.5, 1e-4), (0.85, 1e-6), (0.99, 1e-9)])
 def test_error_keeps_its_bound(damping, tol):
     rng = np.random.default_rng(2)
-    rows = [sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, 40, 40, 5, least=1))]
+    rows = [
+        sorted({int(j) for j in row} - {i})
+        for i, row in enumerate(random_rows(rng, 40, 40, 5, least=1))
+    ]
     a = np.zeros((40, 40))
     for i, row in enumerate(rows):
         a[i, row] = a[row, i] = 1
     v = np.where(np.arange(40) < 4, 0.25, 0)
-    exact = np.linalg.solve(np.eye(40) - damping * (a / a.sum(axis=1)[:, None]).T, (1 - damping) * v)
-    ours = semantic_importance(lists_of(rows), [np.arange(40)], np.arange(4), damping=damping, tol=tol, max_iter=2000)
+    exact = np.linalg.solve(
+        np.eye(40) - damping * (a / a.sum(axis=1)[:, None]).T, (1 - damping) * v
+    )
+    ours = semantic_importance(
+        lists_of(rows), [np.arange(40)], np.arange(4), damping=damping, tol=tol, max_iter=2000
+    )
     allowed = damping / (1 - damping) * tol + 1e-14
     # both the scores and their maximum are wrong by at most so much
     assert np.abs(ours - exact / exact.max()).max() <= 2 * allowed / (exact.max() - allowed)
@@ -146,13 +193,24 @@ def test_error_keeps_its_bound(damping, tol):
 def test_few_steps_suffice():
     """Chebyshev's steps shrink the error by 0.557 each at a damping of 0.85, plain ones by 0.85."""
     exact = semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=0, max_iter=300)
-    assert np.abs(semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=0, max_iter=40) - exact).max() < 1e-8
-    assert np.abs(semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=0, max_iter=3) - exact).max() > 1e-4
+    assert (
+        np.abs(semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=0, max_iter=40) - exact).max()
+        < 1e-8
+    )
+    assert (
+        np.abs(semantic_importance(PATH, [[0, 1, 2, 3]], [0], tol=0, max_iter=3) - exact).max()
+        > 1e-4
+    )
 
 
 def test_only_words_with_neighbours_enter_a_graph():
     lists = lists_of([[1], [], [], []])  # 1 is named by 0 alone, 2 and 3 by none
-    assert semantic_importance(lists, [[0, 2, 3]], [3]).tolist() == [1, 1, 0, 0]  # the seed is in no graph: uniform
+    assert semantic_importance(lists, [[0, 2, 3]], [3]).tolist() == [
+        1,
+        1,
+        0,
+        0,
+    ]  # the seed is in no graph: uniform
     assert semantic_importance(lists, [[1, 2], []], [3]).tolist() == [0, 0, 0, 0]
     assert semantic_importance(lists, [], []).tolist() == [0, 0, 0, 0]
 
@@ -161,9 +219,15 @@ def test_repetition_order_and_weights_do_not_matter():
     rng = np.random.default_rng(3)
     expected = semantic_importance(PATH, [[0, 1], [2, 3]], [0])
     other = PATH._replace(weights=rng.random(6))
-    np.testing.assert_array_equal(semantic_importance(other, [[1, 0, 1], [3, 2, 2]], [0, 0]), expected)
-    shuffled = SimilarityLists(PATH.indptr, PATH.indices[[0, 2, 1, 4, 3, 5]], PATH.weights.astype(np.float32))
-    np.testing.assert_array_equal(semantic_importance(shuffled, [[0, 1], [2, 3]], [0]), expected.astype(np.float32))
+    np.testing.assert_array_equal(
+        semantic_importance(other, [[1, 0, 1], [3, 2, 2]], [0, 0]), expected
+    )
+    shuffled = SimilarityLists(
+        PATH.indptr, PATH.indices[[0, 2, 1, 4, 3, 5]], PATH.weights.astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        semantic_importance(shuffled, [[0, 1], [2, 3]], [0]), expected.astype(np.float32)
+    )
 
 
 def test_threads_do_not_matter():
@@ -179,12 +243,14 @@ def test_threads_do_not_matter():
     np.testing.assert_array_equal(*results)
 
 
-# --- related words
+# --- related words --------------------------------------------------------------------------------
 
 
 def test_limits_of_neighbours():
     rng = np.random.default_rng(5)
-    e = rng.standard_normal((60, 4)) * 10.0 ** rng.integers(-200, 200, (60, 1))  # lengths do not matter, however large
+    e = rng.standard_normal((60, 4)) * 10.0 ** rng.integers(
+        -200, 200, (60, 1)
+    )  # lengths do not matter, however large
     unit = e / np.abs(e).max(axis=1, keepdims=True)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     graph = semantic_graph(e, None, max_neighbors=0.15)
@@ -195,14 +261,20 @@ def test_limits_of_neighbours():
         these = slice(graph.indptr[i], graph.indptr[i + 1])
         assert graph.indices[these].tolist() == sorted(best)
         np.testing.assert_allclose(graph.weights[these], cosines[sorted(best)], rtol=1e-14)
-    assert np.diff(semantic_graph(e, None, max_neighbors=3, min_similarity=-1).indptr).tolist() == [3] * 60
+    assert (
+        np.diff(semantic_graph(e, None, max_neighbors=3, min_similarity=-1).indptr).tolist()
+        == [3] * 60
+    )
     assert len(semantic_graph(e, None, max_neighbors=0.001).indices) == 0  # rounds to none
 
 
 def test_words_of_no_document_and_without_embedding_take_no_part():
     e = np.array([[1.0, 0], [1, 0.1], [0, 0], [1, 0.2], [1, 0.3]])
     graph = semantic_graph(e, [[0, 2], [1, 3]], max_neighbors=10)
-    rows = [graph.indices[a:b].tolist() for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)]
+    rows = [
+        graph.indices[a:b].tolist()
+        for a, b in zip(graph.indptr[:-1], graph.indptr[1:], strict=True)
+    ]
     assert rows == [[1, 3], [0, 3], [], [0, 1], []]
 
 
@@ -222,7 +294,9 @@ def test_a_search_of_the_caller():
         def __call__(self, queries, k):
             return tuple(numcore.retrieval.topk_inner_product(queries, self.rows, k))
 
-    ours, theirs = (semantic_graph(e, None, max_neighbors=6, search=search) for search in (None, Search()))
+    ours, theirs = (
+        semantic_graph(e, None, max_neighbors=6, search=search) for search in (None, Search())
+    )
     np.testing.assert_array_equal(ours.indptr, theirs.indptr)
     np.testing.assert_array_equal(ours.indices, theirs.indices)
     np.testing.assert_allclose(ours.weights, theirs.weights, rtol=1e-13)
@@ -239,18 +313,25 @@ def test_related_words_take_no_square_of_memory():
     assert peak < 60e6 and len(graph.indices) < 1e6
 
 
-# --- counts and base scores
+# --- counts and base scores -----------------------------------------------------------------------
 
 
 def test_statistics_of_lists_and_of_a_sparse_matrix():
     texts = [[2, 0, 2], [], [0]]
     from_lists = term_statistics(texts, n_terms=4)
-    assert from_lists.term_frequency.tolist() == [2, 0, 2, 0] and from_lists.document_frequency.tolist() == [2, 0, 1, 0]
+    assert from_lists.term_frequency.tolist() == [
+        2,
+        0,
+        2,
+        0,
+    ] and from_lists.document_frequency.tolist() == [2, 0, 1, 0]
     assert from_lists.n_documents == 3 and from_lists.counts.tolist() == [1, 2, 1]
     matrix = CSR.from_dense(np.array([[1.0, 0, 2, 0], [0, 0, 0, 0], [1, 0, 0, 0]]))
     for a, b in zip(from_lists, term_statistics(matrix, n_terms=4), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert term_statistics([]).term_frequency.shape == (0,) and base_scores(term_statistics([]), "chi_square").shape == (0,)
+    assert term_statistics([]).term_frequency.shape == (0,) and base_scores(
+        term_statistics([]), "chi_square"
+    ).shape == (0,)
 
 
 def test_nested_terms_of_random_lists():
@@ -258,33 +339,62 @@ def test_nested_terms_of_random_lists():
     for ids, longest in ((2, 7), (3, 5), (10**9, 3)):
         terms = random_rows(rng, 120, ids, longest, least=1)
         ours = nested_terms(terms)
-        rows = [ours.indices[a:b].tolist() for a, b in zip(ours.indptr[:-1], ours.indptr[1:], strict=True)]
+        rows = [
+            ours.indices[a:b].tolist()
+            for a, b in zip(ours.indptr[:-1], ours.indptr[1:], strict=True)
+        ]
         assert rows == naive.containing(terms)
     assert nested_terms([[5, 5], [5, 5, 5, 5], [5], [5]]).indices.tolist() == [1, 0, 1, 0, 1]
 
 
 def test_scores_of_words():
     rng = np.random.default_rng(9)
-    terms, texts = random_rows(rng, 30, 12, 4, least=1), random_rows(rng, 20, 29, 20)  # the last term does not occur
+    terms, texts = (
+        random_rows(rng, 30, 12, 4, least=1),
+        random_rows(rng, 20, 29, 20),
+    )  # the last term does not occur
     counts = term_statistics(texts, n_terms=30)
     f = counts.term_frequency.tolist()
     nested = nested_terms(terms)
     longer = naive.containing(terms)
     reference = rng.integers(0, 50, 12)
-    np.testing.assert_allclose(base_scores(counts, "rake", term_words=terms), naive.rake(terms, f), rtol=1e-13)
-    expected = [len(t) * np.log(max(k, 1)) + 0.72 * len(b) if k else 0 for t, k, b in zip(terms, f, longer, strict=True)]
-    np.testing.assert_allclose(base_scores(counts, "basic", term_words=terms, nested=nested), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        base_scores(counts, "rake", term_words=terms), naive.rake(terms, f), rtol=1e-13
+    )
+    expected = [
+        len(t) * np.log(max(k, 1)) + 0.72 * len(b) if k else 0
+        for t, k, b in zip(terms, f, longer, strict=True)
+    ]
+    np.testing.assert_allclose(
+        base_scores(counts, "basic", term_words=terms, nested=nested), expected, rtol=1e-13
+    )
     inside = [sum(i in row for row in longer) for i in range(30)]
     expected = [e + 0.1 * i if k else 0 for e, i, k in zip(expected, inside, f, strict=True)]
     lengths = np.array([len(t) for t in terms])
-    np.testing.assert_allclose(base_scores(counts, "combo_basic", term_lengths=lengths, nested=nested), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        base_scores(counts, "combo_basic", term_lengths=lengths, nested=nested),
+        expected,
+        rtol=1e-13,
+    )
     strange, here = naive.weirdness(terms, f, reference.tolist())
     options = {"term_words": terms, "reference_frequency": reference}
-    np.testing.assert_allclose(base_scores(counts, "weirdness", **options), strange, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(base_scores(counts, "weirdness", word_frequency=here, **options), strange, rtol=1e-12, atol=1e-14)
-    cohesion = [len(t) * k * np.log10(k) / sum(here[w] for w in t) if k else 0 for t, k in zip(terms, f, strict=True)]
+    np.testing.assert_allclose(
+        base_scores(counts, "weirdness", **options), strange, rtol=1e-12, atol=1e-14
+    )
+    np.testing.assert_allclose(
+        base_scores(counts, "weirdness", word_frequency=here, **options),
+        strange,
+        rtol=1e-12,
+        atol=1e-14,
+    )
+    cohesion = [
+        len(t) * k * np.log10(k) / sum(here[w] for w in t) if k else 0
+        for t, k in zip(terms, f, strict=True)
+    ]
     expected = [0.9 * w + 0.1 * c if k else 0 for w, c, k in zip(strange, cohesion, f, strict=True)]
-    np.testing.assert_allclose(base_scores(counts, "glossex", **options), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        base_scores(counts, "glossex", **options), expected, rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0, 1e-9])
@@ -298,21 +408,32 @@ def test_chi_square(monkeypatch, share):
 
 
 def test_ranking_quality_of_a_known_ranking():
-    result = ranking_quality(np.array([3, 0, 1, 2]), np.array([True, False, True, True]), cutoffs=(1, 2, 4, 8))
+    result = ranking_quality(
+        np.array([3, 0, 1, 2]), np.array([True, False, True, True]), cutoffs=(1, 2, 4, 8)
+    )
     assert result.precision_at.tolist() == [1, 1, 0.75, 0.375]
-    np.testing.assert_allclose(result.average_precision_at, [1, 1, (1 + 1 + 3 / 4) / 3, (1 + 1 + 3 / 4) / 3])
+    np.testing.assert_allclose(
+        result.average_precision_at, [1, 1, (1 + 1 + 3 / 4) / 3, (1 + 1 + 3 / 4) / 3]
+    )
     assert result.f1_at_n_terms == pytest.approx(2 / 3)
     none = ranking_quality(np.arange(3), np.zeros(3, bool), cutoffs=[2])
-    assert none.precision_at.tolist() == none.average_precision_at.tolist() == [0] and none.f1_at_n_terms == 0
+    assert (
+        none.precision_at.tolist() == none.average_precision_at.tolist() == [0]
+        and none.f1_at_n_terms == 0
+    )
     assert len(ranking_quality(np.arange(3), np.ones(3, bool)).precision_at) == 11
 
 
-# --- the whole way, devices, bad input
+# --- the whole way, devices, bad input ------------------------------------------------------------
 
 
 def test_the_whole_way_on_the_gpu():
     rng = np.random.default_rng(11)
-    terms, texts, e = random_rows(rng, 40, 30, 3, least=1), random_rows(rng, 10, 40, 8), rng.standard_normal((30, 4))
+    terms, texts, e = (
+        random_rows(rng, 40, 30, 3, least=1),
+        random_rows(rng, 10, 40, 8),
+        rng.standard_normal((30, 4)),
+    )
 
     def scores(xp):
         words = [xp.asarray(np.array([w for t in text for w in terms[t]], int)) for text in texts]
@@ -321,13 +442,23 @@ def test_the_whole_way_on_the_gpu():
         nested = nested_terms(term_words)
         total = 0
         for method in module.METHODS:
-            total = total + base_scores(counts, method, term_words=term_words, nested=nested, reference_frequency=xp.asarray(np.ones(30)))
-        importance = semantic_importance(semantic_graph(xp.asarray(e), words), words, xp.asarray(np.array([0, 1])))
+            total = total + base_scores(
+                counts,
+                method,
+                term_words=term_words,
+                nested=nested,
+                reference_frequency=xp.asarray(np.ones(30)),
+            )
+        importance = semantic_importance(
+            semantic_graph(xp.asarray(e), words), words, xp.asarray(np.array([0, 1]))
+        )
         return rerank_terms(total, term_words, importance).scores
 
     with simulated_gpu() as xp:
         there = scores(xp).get()
-    np.testing.assert_allclose(there, scores(np), rtol=1e-10)  # sums in another order, then a division by a maximum
+    np.testing.assert_allclose(
+        there, scores(np), rtol=1e-10
+    )  # sums in another order, then a division by a maximum
 
 
 def test_base_without_positive_score_warns():
@@ -337,70 +468,263 @@ def test_base_without_positive_score_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert rerank_terms(np.zeros(0), [], np.zeros(0)).scores.shape == (0,)
-        assert rerank_terms(np.array([-1.0, 2.0]), [[0], [0]], np.array([0.5])).scores.tolist() == [0, 1.5]
+        assert rerank_terms(np.array([-1.0, 2.0]), [[0], [0]], np.array([0.5])).scores.tolist() == [
+            0,
+            1.5,
+        ]
 
 
-@pytest.mark.parametrize("function, arguments, kind, message", [
-    (rerank_terms, ([1.0], [[]], [0.5]), ValueError, "every term of term_words must have words \\(got none for term 0\\)"),
-    (rerank_terms, ([1.0], [[1]], [0.5]), ValueError, "ids of term_words must satisfy 0 <= id < 1 \\(got 1 … 1\\)"),
-    (rerank_terms, ([1.0, 2.0], [[0]], [0.5]), ValueError, "term_words must have 2 lists \\(got 1\\)"),
-    (rerank_terms, ([[1.0]], [[0]], [0.5]), ValueError, "base and importance must have shapes"),
-    (rerank_terms, ([np.nan], [[0]], [0.5]), ValueError, "base must be finite"),
-    (rerank_terms, ([1.0], [[0]], [1.5]), ValueError, "0 <= importance <= 1 \\(got 1.5 … 1.5\\)"),
-    (rerank_terms, ([1.0], [[0]], [np.nan]), ValueError, "0 <= importance <= 1"),
-    (rerank_terms, ([1.0], [[0.5]], [0.5]), TypeError, "term_words\\[0\\] must be a 1-d array of integers"),
-    (rerank_terms, ([1.0], "text", [0.5]), TypeError, "term_words must be a list of integer arrays"),
-    (term_statistics, ([[-1]],), ValueError, "ids of documents must satisfy 0 <= id < 0 \\(got -1"),
-    (term_statistics, (TermLists([0, 2, 1], [0]),), ValueError, "indptr of documents must ascend from 0 to 1"),
-    (term_statistics, (CSR([0, 1], [0], np.array([-1.0]), (1, 1)),), ValueError, "counts of documents must be >= 0"),
-    (term_statistics, (CSR([0, 1], [0], np.array([0.5]), (1, 1)),), ValueError, "whole numbers"),
-    (base_scores, (ONE, "bm25"), ValueError, "method must be one of ttf, .* \\(got 'bm25'\\)"),
-    (base_scores, (ONE, "cvalue"), ValueError, "nested must be given for cvalue"),
-    (base_scores, (ONE, "rake"), ValueError, "term_words must be given for rake"),
-    (base_scores, (None, "ttf"), TypeError, "statistics must be TermStatistics"),
-    (base_scores, (statistics_of([9], [3], 2), "ttf"), ValueError, "document_frequency must be <= n_documents=2 \\(got 3\\)"),
-    (base_scores, (statistics_of([1], [2], 2), "ttf"), ValueError, "document_frequency must be <= term_frequency"),
-    (base_scores, (statistics_of([-1], [0], 2), "ttf"), ValueError, "term_frequency must be >= 0 \\(got -1\\)"),
-    (nested_terms, ([[1], []],), ValueError, "must have words \\(got none for term 1\\)"),
-    (nested_terms, ([[-1]],), ValueError, "ids of term_words"),
-    (semantic_importance, (PATH, [[4]], [0]), ValueError, "ids of document_words must satisfy 0 <= id < 4"),
-    (semantic_importance, (PATH, [[0]], [-1]), ValueError, "ids of seeds must satisfy 0 <= id < 4"),
-    (semantic_importance, (PATH, [[0]], [0.5]), TypeError, "seeds must be an array of integers"),
-    (semantic_importance, (PATH, [[0]], [[0]]), ValueError, "seeds must have shape \\(k,\\)"),
-    (semantic_importance, (None, [[0]], [0]), TypeError, "similarity must be SimilarityLists"),
-    (semantic_importance, (lists_of([[0]]), [[0]], [0]), ValueError, "must not list a word as its own neighbour"),
-    (semantic_graph, (np.ones(3), None), ValueError, "embeddings must have shape \\(n_words, d\\)"),
-    (semantic_graph, (np.full((2, 2), np.nan), None), ValueError, "embeddings must be finite"),
-    (semantic_graph, (np.ones((2, 2)), [[2]]), ValueError, "ids of document_words must satisfy 0 <= id < 2"),
-    (ranking_quality, ([0, 0], [True, False]), ValueError, "order must have each candidate once"),
-    (ranking_quality, ([2], [True, False]), ValueError, "ids of order must satisfy 0 <= id < 2"),
-    (ranking_quality, ([0], [1]), TypeError, "is_term must be an array of bool")])
+@pytest.mark.parametrize(
+    "function, arguments, kind, message",
+    [
+        (
+            rerank_terms,
+            ([1.0], [[]], [0.5]),
+            ValueError,
+            "every term of term_words must have words \\(got none for term 0\\)",
+        ),
+        (
+            rerank_terms,
+            ([1.0], [[1]], [0.5]),
+            ValueError,
+            "ids of term_words must satisfy 0 <= id < 1 \\(got 1 … 1\\)",
+        ),
+        (
+            rerank_terms,
+            ([1.0, 2.0], [[0]], [0.5]),
+            ValueError,
+            "term_words must have 2 lists \\(got 1\\)",
+        ),
+        (rerank_terms, ([[1.0]], [[0]], [0.5]), ValueError, "base and importance must have shapes"),
+        (rerank_terms, ([np.nan], [[0]], [0.5]), ValueError, "base must be finite"),
+        (
+            rerank_terms,
+            ([1.0], [[0]], [1.5]),
+            ValueError,
+            "0 <= importance <= 1 \\(got 1.5 … 1.5\\)",
+        ),
+        (rerank_terms, ([1.0], [[0]], [np.nan]), ValueError, "0 <= importance <= 1"),
+        (
+            rerank_terms,
+            ([1.0], [[0.5]], [0.5]),
+            TypeError,
+            "term_words\\[0\\] must be a 1-d array of integers",
+        ),
+        (
+            rerank_terms,
+            ([1.0], "text", [0.5]),
+            TypeError,
+            "term_words must be a list of integer arrays",
+        ),
+        (
+            term_statistics,
+            ([[-1]],),
+            ValueError,
+            "ids of documents must satisfy 0 <= id < 0 \\(got -1",
+        ),
+        (
+            term_statistics,
+            (TermLists([0, 2, 1], [0]),),
+            ValueError,
+            "indptr of documents must ascend from 0 to 1",
+        ),
+        (
+            term_statistics,
+            (CSR([0, 1], [0], np.array([-1.0]), (1, 1)),),
+            ValueError,
+            "counts of documents must be >= 0",
+        ),
+        (
+            term_statistics,
+            (CSR([0, 1], [0], np.array([0.5]), (1, 1)),),
+            ValueError,
+            "whole numbers",
+        ),
+        (base_scores, (ONE, "bm25"), ValueError, "method must be one of ttf, .* \\(got 'bm25'\\)"),
+        (base_scores, (ONE, "cvalue"), ValueError, "nested must be given for cvalue"),
+        (base_scores, (ONE, "rake"), ValueError, "term_words must be given for rake"),
+        (base_scores, (None, "ttf"), TypeError, "statistics must be TermStatistics"),
+        (
+            base_scores,
+            (statistics_of([9], [3], 2), "ttf"),
+            ValueError,
+            "document_frequency must be <= n_documents=2 \\(got 3\\)",
+        ),
+        (
+            base_scores,
+            (statistics_of([1], [2], 2), "ttf"),
+            ValueError,
+            "document_frequency must be <= term_frequency",
+        ),
+        (
+            base_scores,
+            (statistics_of([-1], [0], 2), "ttf"),
+            ValueError,
+            "term_frequency must be >= 0 \\(got -1\\)",
+        ),
+        (nested_terms, ([[1], []],), ValueError, "must have words \\(got none for term 1\\)"),
+        (nested_terms, ([[-1]],), ValueError, "ids of term_words"),
+        (
+            semantic_importance,
+            (PATH, [[4]], [0]),
+            ValueError,
+            "ids of document_words must satisfy 0 <= id < 4",
+        ),
+        (
+            semantic_importance,
+            (PATH, [[0]], [-1]),
+            ValueError,
+            "ids of seeds must satisfy 0 <= id < 4",
+        ),
+        (
+            semantic_importance,
+            (PATH, [[0]], [0.5]),
+            TypeError,
+            "seeds must be an array of integers",
+        ),
+        (semantic_importance, (PATH, [[0]], [[0]]), ValueError, "seeds must have shape \\(k,\\)"),
+        (semantic_importance, (None, [[0]], [0]), TypeError, "similarity must be SimilarityLists"),
+        (
+            semantic_importance,
+            (lists_of([[0]]), [[0]], [0]),
+            ValueError,
+            "must not list a word as its own neighbour",
+        ),
+        (
+            semantic_graph,
+            (np.ones(3), None),
+            ValueError,
+            "embeddings must have shape \\(n_words, d\\)",
+        ),
+        (semantic_graph, (np.full((2, 2), np.nan), None), ValueError, "embeddings must be finite"),
+        (
+            semantic_graph,
+            (np.ones((2, 2)), [[2]]),
+            ValueError,
+            "ids of document_words must satisfy 0 <= id < 2",
+        ),
+        (
+            ranking_quality,
+            ([0, 0], [True, False]),
+            ValueError,
+            "order must have each candidate once",
+        ),
+        (
+            ranking_quality,
+            ([2], [True, False]),
+            ValueError,
+            "ids of order must satisfy 0 <= id < 2",
+        ),
+        (ranking_quality, ([0], [1]), TypeError, "is_term must be an array of bool"),
+    ],
+)
 def test_bad_input(function, arguments, kind, message):
-    arguments = [np.array(a) if function is rerank_terms and i != 1 else a for i, a in enumerate(arguments)]
+    arguments = [
+        np.array(a) if function is rerank_terms and i != 1 else a for i, a in enumerate(arguments)
+    ]
     with pytest.raises(kind, match=message):
         function(*arguments)
 
 
-@pytest.mark.parametrize("function, arguments, options, message", [
-    (semantic_importance, (PATH, [[0]], [0]), {"damping": 1.0}, "damping must satisfy 0 <= damping < 1 \\(got 1.0\\)"),
-    (semantic_importance, (PATH, [[0]], [0]), {"tol": -1.0}, "tol must satisfy"),
-    (semantic_importance, (PATH, [[0]], [0]), {"max_iter": 0}, "max_iter must satisfy"),
-    (semantic_graph, (np.ones((2, 2)), None), {"min_similarity": 1.5}, "-?1 <= min_similarity <= 1 \\(got 1.5\\)"),
-    (semantic_graph, (np.ones((2, 2)), None), {"max_neighbors": 0}, "max_neighbors > 0 \\(got 0\\)"),
-    (semantic_graph, (np.ones((2, 2)), None), {"max_neighbors": 1.5}, "a share below 1 or a whole number \\(got 1.5\\)"),
-    (semantic_graph, (np.ones((3, 2)), None), {"search": "faiss"}, "search must be a function \\(got str\\)"),
-    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: q, "max_neighbors": 1}, "must return \\(scores, indices\\)"),
-    (semantic_graph, (np.ones((3, 1)), None), {"search": lambda q, k: (q, q > 0), "max_neighbors": 1}, "indices of integers"),
-    (semantic_graph, (np.ones((3, 1)), None), {"search": lambda q, k: (q, q.astype(int)), "max_neighbors": 1}, "of shape \\(3, 2\\)"),
-    (semantic_graph, (np.ones((3, 2)), None), {"search": lambda q, k: (q, q.astype(int) + 5), "max_neighbors": 1}, "ids of search"),
-    (base_scores, (ONE, "weirdness"), {"term_words": [[0], [1]]}, "reference_frequency must be given for weirdness"),
-    (base_scores, (ONE, "cvalue"), {"nested": nested_terms([[0], [1]])}, "term_lengths or term_words must be given for cvalue"),
-    (base_scores, (ONE, "cvalue"), {"nested": nested_terms([[0], [1]]), "term_lengths": [1, 0]}, "term_lengths must have shape"),
-    (base_scores, (ONE, "rake"), {"term_words": [[0]]}, "term_words must have 2 lists"),
-    (base_scores, (ONE, "glossex"), {"term_words": [[0], [1]], "reference_frequency": [1, -1]}, "reference_frequency must .* >= 0"),
-    (ranking_quality, ([0], [True]), {"cutoffs": (0,)}, "cutoffs must satisfy"),
-    (rerank_terms, (np.ones(1), [[0]], np.ones(1)), {"combine": "max"}, "combine must be one of add, multiply \\(got 'max'\\)"),
-    (term_statistics, ([[3]],), {"n_terms": 3}, "ids of documents must satisfy 0 <= id < 3 \\(got 3 … 3\\)")])
+@pytest.mark.parametrize(
+    "function, arguments, options, message",
+    [
+        (
+            semantic_importance,
+            (PATH, [[0]], [0]),
+            {"damping": 1.0},
+            "damping must satisfy 0 <= damping < 1 \\(got 1.0\\)",
+        ),
+        (semantic_importance, (PATH, [[0]], [0]), {"tol": -1.0}, "tol must satisfy"),
+        (semantic_importance, (PATH, [[0]], [0]), {"max_iter": 0}, "max_iter must satisfy"),
+        (
+            semantic_graph,
+            (np.ones((2, 2)), None),
+            {"min_similarity": 1.5},
+            "-?1 <= min_similarity <= 1 \\(got 1.5\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((2, 2)), None),
+            {"max_neighbors": 0},
+            "max_neighbors > 0 \\(got 0\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((2, 2)), None),
+            {"max_neighbors": 1.5},
+            "a share below 1 or a whole number \\(got 1.5\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((3, 2)), None),
+            {"search": "faiss"},
+            "search must be a function \\(got str\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((3, 2)), None),
+            {"search": lambda q, k: q, "max_neighbors": 1},
+            "must return \\(scores, indices\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((3, 1)), None),
+            {"search": lambda q, k: (q, q > 0), "max_neighbors": 1},
+            "indices of integers",
+        ),
+        (
+            semantic_graph,
+            (np.ones((3, 1)), None),
+            {"search": lambda q, k: (q, q.astype(int)), "max_neighbors": 1},
+            "of shape \\(3, 2\\)",
+        ),
+        (
+            semantic_graph,
+            (np.ones((3, 2)), None),
+            {"search": lambda q, k: (q, q.astype(int) + 5), "max_neighbors": 1},
+            "ids of search",
+        ),
+        (
+            base_scores,
+            (ONE, "weirdness"),
+            {"term_words": [[0], [1]]},
+            "reference_frequency must be given for weirdness",
+        ),
+        (
+            base_scores,
+            (ONE, "cvalue"),
+            {"nested": nested_terms([[0], [1]])},
+            "term_lengths or term_words must be given for cvalue",
+        ),
+        (
+            base_scores,
+            (ONE, "cvalue"),
+            {"nested": nested_terms([[0], [1]]), "term_lengths": [1, 0]},
+            "term_lengths must have shape",
+        ),
+        (base_scores, (ONE, "rake"), {"term_words": [[0]]}, "term_words must have 2 lists"),
+        (
+            base_scores,
+            (ONE, "glossex"),
+            {"term_words": [[0], [1]], "reference_frequency": [1, -1]},
+            "reference_frequency must .* >= 0",
+        ),
+        (ranking_quality, ([0], [True]), {"cutoffs": (0,)}, "cutoffs must satisfy"),
+        (
+            rerank_terms,
+            (np.ones(1), [[0]], np.ones(1)),
+            {"combine": "max"},
+            "combine must be one of add, multiply \\(got 'max'\\)",
+        ),
+        (
+            term_statistics,
+            ([[3]],),
+            {"n_terms": 3},
+            "ids of documents must satisfy 0 <= id < 3 \\(got 3 … 3\\)",
+        ),
+    ],
+)
 def test_bad_options(function, arguments, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         function(*arguments, **options)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.retrieval import alphabet_profile, hamming_distances, hamming_distances_approx, hamming_within, text_hamming
+from numcore.retrieval import (
+    alphabet_profile,
+    hamming_distances,
+    hamming_distances_approx,
+    hamming_within,
+    text_hamming,
+)
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval.text_hamming import distances as naive
 
@@ -22,7 +28,7 @@ def random_call(n, m, sigma, seed=0, dtype=None):
     return rng.integers(0, sigma, n).astype(dtype), rng.integers(0, sigma, m).astype(dtype)
 
 
-# --- exact distances ---------------------------------------------------------------------------------------------------------------
+# --- exact distances ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -41,17 +47,31 @@ def test_equal_absent_and_periodic(method):
     assert (hamming_distances(periodic, periodic[:100], method=method)[::50] == 0).all()
 
 
-GRID = [(n, m, sigma) for n in (100, 4097, 70000) for m in (1, 7, 252, 253, 255, 256, 1000) for sigma in (1, 2, 4, 255, 256, 5000)
-        if m <= n]
+GRID = [
+    (n, m, sigma)
+    for n in (100, 4097, 70000)
+    for m in (1, 7, 252, 253, 255, 256, 1000)
+    for sigma in (1, 2, 4, 255, 256, 5000)
+    if m <= n
+]
 
 
-@pytest.mark.parametrize("n, m, sigma", [pytest.param(*c, marks=pytest.mark.slow) if c[0] == 70000 and (c[2] > 4 or c[1] > 256) else c
-                                         for c in GRID])
+@pytest.mark.parametrize(
+    "n, m, sigma",
+    [
+        pytest.param(*c, marks=pytest.mark.slow)
+        if c[0] == 70000 and (c[2] > 4 or c[1] > 256)
+        else c
+        for c in GRID
+    ],
+)
 def test_methods_agree(n, m, sigma):
     text, pattern = random_call(n, m, sigma)
     expected = naive(text, pattern)
     for method in METHODS:
-        np.testing.assert_array_equal(hamming_distances(text, pattern, method=method), expected, err_msg=method)
+        np.testing.assert_array_equal(
+            hamming_distances(text, pattern, method=method), expected, err_msg=method
+        )
 
 
 def test_pattern_of_one_symbol_counts_a_letter():
@@ -61,7 +81,9 @@ def test_pattern_of_one_symbol_counts_a_letter():
 
 def test_reversing_both_reverses_the_distances():
     text, pattern = random_call(5000, 300, 4)
-    np.testing.assert_array_equal(hamming_distances(text[::-1], pattern[::-1]), hamming_distances(text, pattern)[::-1])
+    np.testing.assert_array_equal(
+        hamming_distances(text[::-1], pattern[::-1]), hamming_distances(text, pattern)[::-1]
+    )
 
 
 @pytest.mark.parametrize("method", ["direct", "fft"])
@@ -76,7 +98,9 @@ def test_counters_do_not_overflow(method):
 def test_rows_of_a_batch(method):
     text, pattern = random_call(3 * 700, 40, 5)
     text = text.reshape(3, 700)
-    np.testing.assert_array_equal(hamming_distances(text, pattern, method=method), [naive(row, pattern) for row in text])
+    np.testing.assert_array_equal(
+        hamming_distances(text, pattern, method=method), [naive(row, pattern) for row in text]
+    )
     assert hamming_distances(text[:0], pattern, method=method).shape == (0, 661)
 
 
@@ -87,7 +111,9 @@ def test_extreme_symbols(dtype):
     rng = np.random.default_rng(0)
     text, pattern = alphabet[rng.integers(0, 5, 400)], alphabet[rng.integers(0, 4, 20)]
     for method in METHODS:
-        np.testing.assert_array_equal(hamming_distances(text, pattern, method=method), naive(text, pattern))
+        np.testing.assert_array_equal(
+            hamming_distances(text, pattern, method=method), naive(text, pattern)
+        )
 
 
 def test_more_letters_than_two_bytes_number():
@@ -96,7 +122,9 @@ def test_more_letters_than_two_bytes_number():
     pattern = text[5:69900].copy()
     pattern[::7] = -1
     for method in ("direct", "pairs", "mixed", "auto"):
-        np.testing.assert_array_equal(hamming_distances(text, pattern, method=method)[3:8], naive(text[3:69902], pattern)[:5])
+        np.testing.assert_array_equal(
+            hamming_distances(text, pattern, method=method)[3:8], naive(text[3:69902], pattern)[:5]
+        )
 
 
 def test_texts_of_any_alphabet():
@@ -104,24 +132,34 @@ def test_texts_of_any_alphabet():
     expected = naive(np.array(list(map(ord, text))), np.array(list(map(ord, pattern))))
     np.testing.assert_array_equal(hamming_distances(text, pattern), expected)
     assert hamming_distances("a\ud800b", "\ud800").tolist() == [1, 0, 1]
-    assert hamming_distances(b"abracadabra", b"abr").tolist() == hamming_distances("abracadabra", "abr").tolist()
+    assert (
+        hamming_distances(b"abracadabra", b"abr").tolist()
+        == hamming_distances("abracadabra", "abr").tolist()
+    )
 
 
-# --- convolutions ------------------------------------------------------------------------------------------------------------------
+# --- convolutions ---------------------------------------------------------------------------------
 
 
 def test_dtype_of_transforms_follows_the_bound():
     def dtype(n, m):
-        symbols = text_hamming.Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
+        symbols = text_hamming.Symbols(
+            np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True
+        )
         return text_hamming.transform_plan(symbols)[2]
 
     assert dtype(1 << 20, 16384) is np.float32
     assert dtype(1 << 20, 65536) is np.float64
 
 
-@pytest.mark.parametrize("n, m", [(1, 1), (7, 3), (1 << 14, 5), (200_000, 3000), (1 << 20, 1 << 16), (1 << 20, (1 << 20) - 3)])
+@pytest.mark.parametrize(
+    "n, m",
+    [(1, 1), (7, 3), (1 << 14, 5), (200_000, 3000), (1 << 20, 1 << 16), (1 << 20, (1 << 20) - 3)],
+)
 def test_blocks_of_transforms_cover_the_text(n, m):
-    symbols = text_hamming.Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
+    symbols = text_hamming.Symbols(
+        np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True
+    )
     length, step, _ = text_hamming.transform_plan(symbols)
     assert step == length - m + 1 >= 1 and length >= min(n, 4 * m)
 
@@ -137,9 +175,12 @@ def test_worst_case_of_float32_stays_within_its_bound(monkeypatch):
 
     monkeypatch.setattr(text_hamming, "transforms", lambda xp: (np.fft.rfft, recorded))
     text = np.zeros(1 << 16, np.uint8)
-    text[1 << 15:] = 1
+    text[1 << 15 :] = 1
     pattern = text[20000:36384]
-    np.testing.assert_array_equal(hamming_distances(text, pattern, method="fft"), hamming_distances(text, pattern, method="direct"))
+    np.testing.assert_array_equal(
+        hamming_distances(text, pattern, method="fft"),
+        hamming_distances(text, pattern, method="direct"),
+    )
     assert 0 < max(errors) < 0.25
 
 
@@ -149,7 +190,9 @@ def test_without_scipy_numpy_transforms(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.fft", None)
     assert text_hamming.transforms(np) == (np.fft.rfft, np.fft.irfft)
     text, pattern = random_call(40000, 500, 4)
-    np.testing.assert_array_equal(hamming_distances(text, pattern, method="fft"), naive(text, pattern))
+    np.testing.assert_array_equal(
+        hamming_distances(text, pattern, method="fft"), naive(text, pattern)
+    )
 
 
 def test_spans_and_groups_do_not_matter(monkeypatch):
@@ -159,7 +202,7 @@ def test_spans_and_groups_do_not_matter(monkeypatch):
     np.testing.assert_array_equal(hamming_distances(text, pattern, method="fft"), expected)
 
 
-# --- bounded distances -------------------------------------------------------------------------------------------------------------
+# --- bounded distances ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["early_exit", "auto", "direct", "fft", "pairs", "mixed"])
@@ -167,7 +210,7 @@ def test_spans_and_groups_do_not_matter(monkeypatch):
 def test_within_is_the_filtered_answer(method, m):
     text, pattern = random_call(9000, m, 4)
     for at in (0, 4000, 9000 - m):  # planted copies, one with mismatches at both ends
-        text[at:at + m] = pattern
+        text[at : at + m] = pattern
     text[[4000, 4000 + m - 1]] ^= 1
     expected = naive(text, pattern)
     for k in (0, 1, 2, m // 9, max(m - 1, 0), m, m + 5):
@@ -190,7 +233,7 @@ def test_within_takes_bounds_of_any_size():
     assert hamming_within("abab", "ab", 10**30).positions.tolist() == [0, 1, 2]
 
 
-# --- approximate distances ---------------------------------------------------------------------------------------------------------
+# --- approximate distances ------------------------------------------------------------------------
 
 
 def test_bounds_hold():
@@ -207,19 +250,28 @@ def test_bounds_hold():
 def test_estimates_are_unbiased():
     text, pattern = random_call(3000, 50, 20)
     text[::5] = 99  # never matches, and is counted apart
-    runs = [hamming_distances_approx(text, pattern, 0.9, failure=None, method="projection", rng=seed) for seed in range(400)]
+    runs = [
+        hamming_distances_approx(text, pattern, 0.9, failure=None, method="projection", rng=seed)
+        for seed in range(400)
+    ]
     assert runs[0].n_projections == 2
     errors = np.stack([r.distances for r in runs]) - naive(text, pattern)
     standard_error = errors.std(axis=0) / np.sqrt(len(runs))
-    assert (np.abs(errors.mean(axis=0)) < 5.5 * standard_error).all()  # 2951 windows: 5.5 sigma happens by chance once in 10^4 runs
+    assert (
+        np.abs(errors.mean(axis=0)) < 5.5 * standard_error
+    ).all()  # 2951 windows: 5.5 sigma happens by chance once in 10^4 runs
 
 
 def test_deficit_of_projections_is_one_in_the_buckets():
     text, pattern = random_call(1 << 17, 16384, 1000)
     exact = hamming_distances(text, pattern, method="pairs")
-    found = hamming_distances_approx(text, pattern, 2 / 16, failure=None, method="projection", rng=0)
+    found = hamming_distances_approx(
+        text, pattern, 2 / 16, failure=None, method="projection", rng=0
+    )
     deficit = 1 - found.lower / exact
-    assert found.buckets == 16 and 0.055 < deficit.mean() < 0.0625  # 1/16 on average; the larger of two projections misses less
+    assert (
+        found.buckets == 16 and 0.055 < deficit.mean() < 0.0625
+    )  # 1/16 on average; the larger of two projections misses less
     assert deficit.max() < 0.09
 
 
@@ -254,7 +306,7 @@ def test_projections_repeat_with_a_seed_at_any_thread_count():
     np.testing.assert_array_equal(results[0].distances, results[1].distances)
 
 
-# --- choice of a method ------------------------------------------------------------------------------------------------------------
+# --- choice of a method ---------------------------------------------------------------------------
 
 
 def test_profile_counts():
@@ -264,7 +316,9 @@ def test_profile_counts():
     text, pattern = random_call(1 << 17, 1 << 14, 2)
     text[::100], pattern[::100] = 9, 9
     assert alphabet_profile(text, pattern).heavy.tolist() == [0, 1]
-    assert alphabet_profile(text.astype(np.int64) - 5, pattern.astype(np.int64) - 5).heavy.tolist() == [-5, -4]
+    assert alphabet_profile(
+        text.astype(np.int64) - 5, pattern.astype(np.int64) - 5
+    ).heavy.tolist() == [-5, -4]
 
 
 def test_costs_follow_the_problem():
@@ -279,11 +333,16 @@ def test_costs_follow_the_problem():
 
 def test_sampled_counts_are_near_the_counts():
     symbols = text_hamming.as_symbols(*random_call(1 << 20, 100, 4))
-    exact, sampled = text_hamming.counts_of(symbols, symbols.text)[0], text_hamming.sampled_counts(symbols)[0]
-    np.testing.assert_allclose(sampled[:4], exact[:4], rtol=0.05)  # 65536 symbols: a standard deviation of 0.7 %
+    exact, sampled = (
+        text_hamming.counts_of(symbols, symbols.text)[0],
+        text_hamming.sampled_counts(symbols)[0],
+    )
+    np.testing.assert_allclose(
+        sampled[:4], exact[:4], rtol=0.05
+    )  # 65536 symbols: a standard deviation of 0.7 %
 
 
-# --- manners -----------------------------------------------------------------------------------------------------------------------
+# --- manners --------------------------------------------------------------------------------------
 
 
 def test_wide_blocks_and_options_on_the_simulated_gpu():
@@ -292,17 +351,25 @@ def test_wide_blocks_and_options_on_the_simulated_gpu():
     expected = np.stack([naive(row, pattern) for row in text])
     with simulated_gpu() as xp:
         for method in METHODS:
-            np.testing.assert_array_equal(hamming_distances(xp.asarray(text), xp.asarray(pattern), method=method).get(), expected)
-        found = hamming_distances_approx(xp.asarray(text), xp.asarray(pattern), 0.5, failure=None, method="projection", rng=3)
+            np.testing.assert_array_equal(
+                hamming_distances(xp.asarray(text), xp.asarray(pattern), method=method).get(),
+                expected,
+            )
+        found = hamming_distances_approx(
+            xp.asarray(text), xp.asarray(pattern), 0.5, failure=None, method="projection", rng=3
+        )
         within = hamming_within(xp.asarray(text[0]), xp.asarray(pattern), 280)
     on_cpu = hamming_distances_approx(text, pattern, 0.5, failure=None, method="projection", rng=3)
     np.testing.assert_array_equal(found.lower.get(), on_cpu.lower)
-    np.testing.assert_array_equal(within.positions.get(), hamming_within(text[0], pattern, 280).positions)
+    np.testing.assert_array_equal(
+        within.positions.get(), hamming_within(text[0], pattern, 280).positions
+    )
 
 
 @pytest.mark.parametrize("method, most", [("direct", 6), ("pairs", 40), ("fft", 60)])
 def test_memory_is_linear_in_the_text(method, most):
-    """int32 distances are four bytes for each symbol, wide codes four, counting eight; transforms hold two spans of spectra and buffers."""
+    """int32 distances are four bytes for each symbol, wide codes four, counting eight; transforms
+    hold two spans of spectra and buffers."""
     text, pattern = random_call(1 << 20, 4096, 100 if method == "pairs" else 4)
     hamming_distances(text[:9000], pattern, method=method)
     tracemalloc.start()
@@ -315,24 +382,82 @@ def test_memory_is_linear_in_the_text(method, most):
 BYTES = np.zeros(5, np.uint8)
 
 
-@pytest.mark.parametrize("error, message, call", [
-    (ValueError, r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 0, n=5\)", lambda: hamming_distances(BYTES, BYTES[:0])),
-    (ValueError, r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 6, n=5\)", lambda: hamming_distances("abcde", "abcdef")),
-    (ValueError, r"pattern must have 1 dimension \(got shape \(1, 5\)\)", lambda: hamming_distances(BYTES, BYTES[None])),
-    (ValueError, r"text must have 1 or 2 dimensions \(got shape \(1, 1, 5\)\)", lambda: hamming_distances(BYTES[None, None], BYTES)),
-    (ValueError, r"text must have 1 dimension \(got shape \(1, 5\)\)", lambda: hamming_within(BYTES[None], BYTES, 1)),
-    (TypeError, r"text must hold integers, or be str or bytes \(got dtype float64\)", lambda: hamming_distances(BYTES * 1.0, BYTES)),
-    (TypeError, r"pattern must hold integers, or be str or bytes \(got dtype complex128\)", lambda: hamming_distances(BYTES, BYTES * 1j)),
-    (TypeError, r"text and pattern must both be str, bytes or arrays \(got text str, pattern bytes\)",
-     lambda: hamming_distances("a", b"a")),
-    (TypeError, "text and pattern must have integers of a common dtype", lambda: hamming_distances(BYTES.astype("u8"), BYTES.astype("i8"))),
-    (ValueError, r"k must satisfy k >= 0 \(got -1\)", lambda: hamming_within(BYTES, BYTES, -1)),
-    (ValueError, r"eps must satisfy 0 < eps < 1 \(got 1\)", lambda: hamming_distances_approx(BYTES, BYTES, 1)),
-    (ValueError, r"eps must satisfy 0 < eps < 1 \(got 0\)", lambda: hamming_distances_approx(BYTES, BYTES, 0)),
-    (ValueError, r"failure must satisfy 0 < failure < 1 \(got 1.5\)", lambda: hamming_distances_approx(BYTES, BYTES, 0.5, failure=1.5)),
-    (ValueError, "method must be one of auto, direct, fft, pairs, mixed", lambda: hamming_distances(BYTES, BYTES, method="kangaroo")),
-    (ValueError, "method must be one of auto, projection", lambda: hamming_distances_approx(BYTES, BYTES, 0.5, method="fft")),
-])
+@pytest.mark.parametrize(
+    "error, message, call",
+    [
+        (
+            ValueError,
+            r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 0, n=5\)",
+            lambda: hamming_distances(BYTES, BYTES[:0]),
+        ),
+        (
+            ValueError,
+            r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 6, n=5\)",
+            lambda: hamming_distances("abcde", "abcdef"),
+        ),
+        (
+            ValueError,
+            r"pattern must have 1 dimension \(got shape \(1, 5\)\)",
+            lambda: hamming_distances(BYTES, BYTES[None]),
+        ),
+        (
+            ValueError,
+            r"text must have 1 or 2 dimensions \(got shape \(1, 1, 5\)\)",
+            lambda: hamming_distances(BYTES[None, None], BYTES),
+        ),
+        (
+            ValueError,
+            r"text must have 1 dimension \(got shape \(1, 5\)\)",
+            lambda: hamming_within(BYTES[None], BYTES, 1),
+        ),
+        (
+            TypeError,
+            r"text must hold integers, or be str or bytes \(got dtype float64\)",
+            lambda: hamming_distances(BYTES * 1.0, BYTES),
+        ),
+        (
+            TypeError,
+            r"pattern must hold integers, or be str or bytes \(got dtype complex128\)",
+            lambda: hamming_distances(BYTES, BYTES * 1j),
+        ),
+        (
+            TypeError,
+            r"text and pattern must both be str, bytes or arrays \(got text str, pattern bytes\)",
+            lambda: hamming_distances("a", b"a"),
+        ),
+        (
+            TypeError,
+            "text and pattern must have integers of a common dtype",
+            lambda: hamming_distances(BYTES.astype("u8"), BYTES.astype("i8")),
+        ),
+        (ValueError, r"k must satisfy k >= 0 \(got -1\)", lambda: hamming_within(BYTES, BYTES, -1)),
+        (
+            ValueError,
+            r"eps must satisfy 0 < eps < 1 \(got 1\)",
+            lambda: hamming_distances_approx(BYTES, BYTES, 1),
+        ),
+        (
+            ValueError,
+            r"eps must satisfy 0 < eps < 1 \(got 0\)",
+            lambda: hamming_distances_approx(BYTES, BYTES, 0),
+        ),
+        (
+            ValueError,
+            r"failure must satisfy 0 < failure < 1 \(got 1.5\)",
+            lambda: hamming_distances_approx(BYTES, BYTES, 0.5, failure=1.5),
+        ),
+        (
+            ValueError,
+            "method must be one of auto, direct, fft, pairs, mixed",
+            lambda: hamming_distances(BYTES, BYTES, method="kangaroo"),
+        ),
+        (
+            ValueError,
+            "method must be one of auto, projection",
+            lambda: hamming_distances_approx(BYTES, BYTES, 0.5, method="fft"),
+        ),
+    ],
+)
 def test_bad_input(error, message, call):
     with pytest.raises(error, match=message):
         call()

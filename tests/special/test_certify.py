@@ -10,7 +10,14 @@ import pytest
 
 from numcore import special
 from numcore.special import UlpContract, certify, max_ulp_error
-from numcore.special._certify import _from_row, _to_row, certify_float64, main, references, ulp_error
+from numcore.special._certify import (
+    _from_row,
+    _to_row,
+    certify_float64,
+    main,
+    references,
+    ulp_error,
+)
 from tests.naive.special import error_in_ulp
 
 
@@ -62,7 +69,9 @@ def test_finds_the_worst_input():
         y[x == 3] += 2 * np.spacing(np.float32(1))
         return y
 
-    contract = certify(off_by_two_at_three, np.sqrt, lo_bits=0x3F800000, hi_bits=0x41000000, chunk=2**19)
+    contract = certify(
+        off_by_two_at_three, np.sqrt, lo_bits=0x3F800000, hi_bits=0x41000000, chunk=2**19
+    )
     assert contract.worst_input == 3.0
     assert contract.max_ulp == pytest.approx(2, abs=0.5)
     assert contract.domain == (1.0, float(np.nextafter(np.float32(8), np.float32(0))))
@@ -73,16 +82,24 @@ def test_finds_the_worst_input():
 def test_infinities_belong_to_the_domain_and_nans_do_not():
     whole = certify(np.abs, np.abs, lo_bits=0x7F800000, hi_bits=0x7F800010)
     assert whole.domain == (np.inf, np.inf)
-    assert certify(np.abs, np.abs, lo_bits=0x7F000000, hi_bits=0x80000001, chunk=2**20).domain == (-0.0, np.inf)
+    assert certify(np.abs, np.abs, lo_bits=0x7F000000, hi_bits=0x80000001, chunk=2**20).domain == (
+        -0.0,
+        np.inf,
+    )
 
 
 def test_a_wrong_nan_is_an_infinite_error():
-    assert certify(np.abs, lambda x: np.sqrt(x) ** 2, lo_bits=0xBF800000, hi_bits=0xBF800010).max_ulp == np.inf
+    assert (
+        certify(np.abs, lambda x: np.sqrt(x) ** 2, lo_bits=0xBF800000, hi_bits=0xBF800010).max_ulp
+        == np.inf
+    )
 
 
 def test_callback_sees_every_chunk():
     calls = []
-    certify(np.sqrt, np.sqrt, lo_bits=0, hi_bits=1000, chunk=300, callback=lambda *a: calls.append(a))
+    certify(
+        np.sqrt, np.sqrt, lo_bits=0, hi_bits=1000, chunk=300, callback=lambda *a: calls.append(a)
+    )
     assert calls == [(300, 1000), (600, 1000), (900, 1000), (1000, 1000)]
 
 
@@ -130,7 +147,16 @@ def test_float64_sample_holds_the_special_values():
     certify_float64(lambda x: seen.append(x) or np.sqrt(x), np.sqrt, samples=1000, chunk=300)
     x = np.concatenate(seen)
     assert x.size == 2**12 * 8 + 1000
-    for value in (0.0, np.inf, -np.inf, np.finfo(float).max, np.finfo(float).tiny, np.finfo(float).smallest_subnormal, 1.0, -1.0):
+    for value in (
+        0.0,
+        np.inf,
+        -np.inf,
+        np.finfo(float).max,
+        np.finfo(float).tiny,
+        np.finfo(float).smallest_subnormal,
+        1.0,
+        -1.0,
+    ):
         assert (x == value).any()
     assert np.isnan(x).any()
 

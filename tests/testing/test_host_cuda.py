@@ -1,4 +1,5 @@
-"""The simulated device runs right kernels rightly, and finds every kind of fault that is planted here."""
+"""The simulated device runs right kernels rightly, and finds every kind of fault that is planted
+here."""
 
 import ctypes
 import importlib.util
@@ -13,25 +14,43 @@ import threading
 import numpy as np
 import pytest
 
-from numcore.testing.host_cuda import HostCompileError, In, InOut, KernelFault, Out, compile_host, host_compiler, run_checked
+from numcore.testing.host_cuda import (
+    HostCompileError,
+    In,
+    InOut,
+    KernelFault,
+    Out,
+    compile_host,
+    host_compiler,
+    run_checked,
+)
 from numcore.testing.nvrtc import compile_nvrtc, nvrtc_available
 
 INCLUDE = pathlib.Path(__file__).parents[2] / "gpu" / "include"
 ZIG = f"{sys.executable} -m ziglang cc -x c++"
-COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)] + ([ZIG] if importlib.util.find_spec("ziglang") else [])
+COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)] + (
+    [ZIG] if importlib.util.find_spec("ziglang") else []
+)
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the simulated device runs on Linux")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the simulated device runs on Linux"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("ZIG_GLOBAL_CACHE_DIR", os.environ.get("ZIG_GLOBAL_CACHE_DIR", os.path.expanduser("~/.cache/zig")))
+        patch.setenv(
+            "ZIG_GLOBAL_CACHE_DIR",
+            os.environ.get("ZIG_GLOBAL_CACHE_DIR", os.path.expanduser("~/.cache/zig")),
+        )
         yield
 
 
-@pytest.fixture(scope="module", params=COMPILERS, ids=lambda command: "zig" if command == ZIG else command)
+@pytest.fixture(
+    scope="module", params=COMPILERS, ids=lambda command: "zig" if command == ZIG else command
+)
 def compiler(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", request.param)
@@ -45,29 +64,18 @@ def build(source, **options):
 
 # -- Right kernels
 
-SOFTMAX = """
-template <typename T> __device__ T reduce_sum(T v) { for (int m = 16; m; m >>= 1) v += __shfl_xor_sync(0xffffffffu, v, m); return v; }
-template <typename T> __device__ T reduce_max(T v) { for (int m = 16; m; m /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; }
-extern "C" __global__ void softmax_rows(const REAL* __restrict__ x, REAL* __restrict__ out, int d) {
-  __shared__ REAL part[32];
-  const REAL* row = x + (size_t)blockIdx.x * d;
-  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
-  REAL m = row[0];
-  for (int j = threadIdx.x; j < d; j += blockDim.x) m = max(m, row[j]);
-  m = reduce_max(m);
-  if (lane == 0) part[warp] = m;
-  __syncthreads();
-  m = part[0];
-  for (int w = 1; w < warps; w++) m = max(m, part[w]);
-  __syncthreads();
-  REAL s = 0;
-  for (int j = threadIdx.x; j < d; j += blockDim.x) s += exp(row[j] - m);
-  s = reduce_sum(s);
-  if (lane == 0) part[warp] = s;
-  __syncthreads();
-  s = 0;
-  for (int w = 0; w < warps; w++) s += part[w];
-  for (int j = threadIdx.x; j < d; j += blockDim.x) out[(size_t)blockIdx.x * d + j] = exp(row[j] - m) / s;
+SOFTMAX = """ template <typename T> __device__ T reduce_sum(T v) { for (int m = 16; m; m >>= 1) v +=
+__shfl_xor_sync(0xffffffffu, v, m); return v; } template <typename T> __device__ T reduce_max(T v) {
+for (int m = 16; m; m /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; } extern "C"
+__global__ void softmax_rows(const REAL* __restrict__ x, REAL* __restrict__ out, int d) {
+  __shared__ REAL part[32]; const REAL* row = x + (size_t)blockIdx.x * d; int lane = threadIdx.x &
+  31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5; REAL m = row[0]; for (int j = threadIdx.x; j
+  < d; j += blockDim.x) m = max(m, row[j]); m = reduce_max(m); if (lane == 0) part[warp] = m;
+  __syncthreads(); m = part[0]; for (int w = 1; w < warps; w++) m = max(m, part[w]);
+  __syncthreads(); REAL s = 0; for (int j = threadIdx.x; j < d; j += blockDim.x) s += exp(row[j] -
+  m); s = reduce_sum(s); if (lane == 0) part[warp] = s; __syncthreads(); s = 0; for (int w = 0; w <
+  warps; w++) s += part[w]; for (int j = threadIdx.x; j < d; j += blockDim.x) out[(size_t)blockIdx.x
+  * d + j] = exp(row[j] - m) / s;
 }
 """
 
@@ -88,10 +96,15 @@ def test_softmax(compiler, real, dtype):
 @pytest.mark.parametrize("number", range(3))
 def test_missing_barrier_is_a_race(compiler, number):
     pieces = SOFTMAX.split("__syncthreads();")
-    source = "__syncthreads();".join(pieces[: number + 1]) + "__syncthreads();".join(["", *pieces[number + 1 :]])[len("__syncthreads();") :]
+    source = (
+        "__syncthreads();".join(pieces[: number + 1])
+        + "__syncthreads();".join(["", *pieces[number + 1 :]])[len("__syncthreads();") :]
+    )
     assert source.count("__syncthreads();") == 2
     args, _ = softmax_arguments()
-    with pytest.raises(KernelFault, match=r"argument 1 .* depends on the order of threads") as caught:
+    with pytest.raises(
+        KernelFault, match=r"argument 1 .* depends on the order of threads"
+    ) as caught:
         run_checked(build(source), "softmax_rows", 8, 128, args)
     assert caught.value.kind == "race"
     assert caught.value.argument == 1
@@ -121,10 +134,9 @@ extern "C" __global__ void transpose(const REAL* x, REAL* out, int n) {
   tile[threadIdx.y * n + threadIdx.x] = x[threadIdx.y * n + threadIdx.x];
   __syncthreads();
   out[threadIdx.y * n + threadIdx.x] = tile[threadIdx.x * n + threadIdx.y];
-}
-__constant__ float table[3] = {1.5f, 2.5f, 3.5f};
-extern "C" __global__ void __launch_bounds__(64) look_up(float* out) { out[threadIdx.x] = table[threadIdx.x % 3]; }
-extern "C" __global__ void count_down(const float* x, float* total, int* most, unsigned* tickets, int n) {
+} __constant__ float table[3] = {1.5f, 2.5f, 3.5f}; extern "C" __global__ void __launch_bounds__(64)
+look_up(float* out) { out[threadIdx.x] = table[threadIdx.x % 3]; } extern "C" __global__ void
+count_down(const float* x, float* total, int* most, unsigned* tickets, int n) {
   int i = thread_index();
   if (i >= n) return;
   atomicAdd(total, x[i]);
@@ -146,10 +158,19 @@ def test_shared_header(compiler, real, dtype):
 
     square = np.arange(64, dtype=dtype).reshape(8, 8)
     turned = np.zeros_like(square)
-    run_checked(module, "transpose", 1, (8, 8), [In(square), Out(turned), np.int32(8)], shared=square.nbytes)
+    run_checked(
+        module, "transpose", 1, (8, 8), [In(square), Out(turned), np.int32(8)], shared=square.nbytes
+    )
     np.testing.assert_array_equal(turned, square.T)
     with pytest.raises(KernelFault, match="of dynamic shared memory") as caught:
-        run_checked(module, "transpose", 1, (8, 8), [In(square), Out(turned), np.int32(8)], shared=square.nbytes - 16)
+        run_checked(
+            module,
+            "transpose",
+            1,
+            (8, 8),
+            [In(square), Out(turned), np.int32(8)],
+            shared=square.nbytes - 16,
+        )
     assert caught.value.kind == "out of bounds"
 
 
@@ -171,22 +192,15 @@ def test_constants_and_atomics(compiler):
 
 WARP = """
 extern "C" __global__ void warp(const int* x, int* out) {
-  int t = threadIdx.x, v = x[t], lane = t & 31, n = blockDim.x;
-  int* o = out + t;
-  o[0] = __shfl_sync(~0u, v, 3);
-  o[n] = __shfl_up_sync(~0u, v, 2);
-  o[2 * n] = __shfl_down_sync(~0u, v, 2);
-  o[3 * n] = __shfl_xor_sync(~0u, v, 5);
-  o[4 * n] = __shfl_sync(~0u, v, 9, 8);
-  o[5 * n] = __shfl_up_sync(~0u, v, 2, 8);
-  o[6 * n] = __shfl_down_sync(~0u, v, 2, 8);
-  o[7 * n] = __shfl_xor_sync(~0u, v, 12, 8);
-  o[8 * n] = __ballot_sync(~0u, v & 1);
-  o[9 * n] = __any_sync(~0u, v == x[0]) * 2 + __all_sync(~0u, v >= 0);
-  o[10 * n] = __reduce_add_sync(~0u, v);
-  o[11 * n] = lane < 8 ? (int)__shfl_sync(0x000000ffu, (double)v, 7) : (int)__shfl_sync(0xffffff00u, (long long)v, 8);
-  o[12 * n] = __match_any_sync(~0u, lane % 3);
-  o[13 * n] = __syncthreads_count(v & 1) * 4 + __syncthreads_or(t == 5) * 2 + __syncthreads_and(t == 5);
+  int t = threadIdx.x, v = x[t], lane = t & 31, n = blockDim.x; int* o = out + t; o[0] =
+  __shfl_sync(~0u, v, 3); o[n] = __shfl_up_sync(~0u, v, 2); o[2 * n] = __shfl_down_sync(~0u, v, 2);
+  o[3 * n] = __shfl_xor_sync(~0u, v, 5); o[4 * n] = __shfl_sync(~0u, v, 9, 8); o[5 * n] =
+  __shfl_up_sync(~0u, v, 2, 8); o[6 * n] = __shfl_down_sync(~0u, v, 2, 8); o[7 * n] =
+  __shfl_xor_sync(~0u, v, 12, 8); o[8 * n] = __ballot_sync(~0u, v & 1); o[9 * n] = __any_sync(~0u, v
+  == x[0]) * 2 + __all_sync(~0u, v >= 0); o[10 * n] = __reduce_add_sync(~0u, v); o[11 * n] = lane <
+  8 ? (int)__shfl_sync(0x000000ffu, (double)v, 7) : (int)__shfl_sync(0xffffff00u, (long long)v, 8);
+  o[12 * n] = __match_any_sync(~0u, lane % 3); o[13 * n] = __syncthreads_count(v & 1) * 4 +
+  __syncthreads_or(t == 5) * 2 + __syncthreads_and(t == 5);
 }
 """
 
@@ -207,7 +221,9 @@ def test_warp_operations(compiler):
         v[np.where(in8 >= 2, lanes - 2, lanes)],
         v[np.where(in8 < 6, lanes + 2, lanes)],
         v[np.where((lanes ^ 12) <= (lanes | 7), lanes ^ 12, lanes)],
-        np.repeat([sum(int(b) << i for i, b in enumerate(w & 1)) for w in v.reshape(2, 32)], 32).astype("u4").view("i4"),
+        np.repeat([sum(int(b) << i for i, b in enumerate(w & 1)) for w in v.reshape(2, 32)], 32)
+        .astype("u4")
+        .view("i4"),
         2 * np.repeat((v.reshape(2, 32) == v[0]).any(1), 32) + 1,
         np.repeat(v.reshape(2, 32).sum(1), 32),
         np.where(lane < 8, v[warp + 7], v[warp + 8]),
@@ -222,25 +238,25 @@ SCALARS = """
 #define NAN_BITS 0x7fffffff
 template <typename T> struct Store { T* p; __device__ void operator()(T v) { *p++ = v; } };
 extern "C" __global__ void integers(const unsigned* x, long long* out) {
-  unsigned a = x[0], b = x[1];
-  unsigned long long w = (unsigned long long)a << 32 | b;
-  Store<long long> put{out};
-  put(__popc(a)); put(__popcll(w)); put(__clz(b)); put(__clzll(b)); put(__clz(0)); put(__ffs(a)); put(__ffs(0)); put(__brev(a));
-  put(__umulhi(a, b)); put(__mulhi((int)a, (int)b)); put(__umul64hi(w, w)); put(__funnelshift_l(b, a, 8)); put(__funnelshift_r(b, a, 8));
-  put(__byte_perm(a, b, 0x7310)); put(max(-1, 3)); put(min(1u, 2u)); put(max(-5ll, -6ll)); put(abs(-7)); put(__float2int_rn(2.5f));
-  put(__float2int_rz(-2.7f)); put(__float2int_rn(1e20f)); put(__double2ll_rn(-3.5)); put(__float2uint_rz(-3.0f));
-  put(sizeof(float4) + alignof(float4)); put(sizeof(double2) + alignof(double2)); put(sizeof(float3) + alignof(float3)); put(alignof(int2));
-  put(isnan(__int_as_float(NAN_BITS)) + 2 * isinf(1 / 0.0f) + 4 * isfinite(1.0f)); put(warpSize);
+  unsigned a = x[0], b = x[1]; unsigned long long w = (unsigned long long)a << 32 | b; Store<long
+  long> put{out}; put(__popc(a)); put(__popcll(w)); put(__clz(b)); put(__clzll(b)); put(__clz(0));
+  put(__ffs(a)); put(__ffs(0)); put(__brev(a)); put(__umulhi(a, b)); put(__mulhi((int)a, (int)b));
+  put(__umul64hi(w, w)); put(__funnelshift_l(b, a, 8)); put(__funnelshift_r(b, a, 8));
+  put(__byte_perm(a, b, 0x7310)); put(max(-1, 3)); put(min(1u, 2u)); put(max(-5ll, -6ll));
+  put(abs(-7)); put(__float2int_rn(2.5f)); put(__float2int_rz(-2.7f)); put(__float2int_rn(1e20f));
+  put(__double2ll_rn(-3.5)); put(__float2uint_rz(-3.0f)); put(sizeof(float4) + alignof(float4));
+  put(sizeof(double2) + alignof(double2)); put(sizeof(float3) + alignof(float3));
+  put(alignof(int2)); put(isnan(__int_as_float(NAN_BITS)) + 2 * isinf(1 / 0.0f) + 4 *
+  isfinite(1.0f)); put(warpSize);
 }
 extern "C" __global__ void floats(const float* x, float* out) {
-  float a = x[0], b = x[1], c = x[2], nan = __int_as_float(NAN_BITS);
-  Store<float> put{out};
-  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b)); put(__fmul_rn(a, b)); put(max(nan, a));
-  put(min(a, nan));
-  put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f, -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f));
-  put(__uint_as_float(0x3f800000u));
-  put(sinpif(1.0f)); put(cospif(0.5f)); put(pow(a, 2)); put(sqrt(4.0f)); put(__saturatef(3.0f)); put(__ldg(x)); put(fma(a, b, c));
-  float4 v = make_float4(1, 2, 3, 4); put(v.w); put(normcdff(0.0f)); put(copysignf(2.0f, -1.0f));
+  float a = x[0], b = x[1], c = x[2], nan = __int_as_float(NAN_BITS); Store<float> put{out};
+  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b));
+  put(__fmul_rn(a, b)); put(max(nan, a)); put(min(a, nan)); put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f,
+  -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f));
+  put(__uint_as_float(0x3f800000u)); put(sinpif(1.0f)); put(cospif(0.5f)); put(pow(a, 2));
+  put(sqrt(4.0f)); put(__saturatef(3.0f)); put(__ldg(x)); put(fma(a, b, c)); float4 v =
+  make_float4(1, 2, 3, 4); put(v.w); put(normcdff(0.0f)); put(copysignf(2.0f, -1.0f));
 }
 """
 
@@ -250,10 +266,37 @@ def test_integer_functions(compiler):
     w = a << 32 | b
     out = np.zeros(29, "i8")
     run_checked(build(SCALARS), "integers", 1, 1, [In(np.array([a, b], "u4")), Out(out)])
-    expected = [a.bit_count(), w.bit_count(), 15, 47, 32, 1, 0, int(f"{a:032b}"[::-1], 2), a * b >> 32, ((a - 2**32) * b) >> 32,
-                w * w >> 64,
-                (a << 8 | b >> 24) & 0xFFFFFFFF, (w >> 8) & 0xFFFFFFFF, 0x00DEBEEF, 3, 1, -5, 7, 2, -2, 2**31 - 1, -4, 0, 32, 32, 16, 8, 7,
-                32]  # fmt: skip
+    expected = [
+        a.bit_count(),
+        w.bit_count(),
+        15,
+        47,
+        32,
+        1,
+        0,
+        int(f"{a:032b}"[::-1], 2),
+        a * b >> 32,
+        ((a - 2**32) * b) >> 32,
+        w * w >> 64,
+        (a << 8 | b >> 24) & 0xFFFFFFFF,
+        (w >> 8) & 0xFFFFFFFF,
+        0x00DEBEEF,
+        3,
+        1,
+        -5,
+        7,
+        2,
+        -2,
+        2**31 - 1,
+        -4,
+        0,
+        32,
+        32,
+        16,
+        8,
+        7,
+        32,
+    ]
     np.testing.assert_array_equal(out, [e - 2**64 if e >= 2**63 else e for e in expected])
 
 
@@ -263,45 +306,69 @@ def test_float_functions(compiler):
     run_checked(build(SCALARS), "floats", 1, 1, [In(x), Out(out)])
     a = x[0]
     fused = np.float32(2.0**-24)
-    expected = [fused, 0, fused, a + a, a * a, a, a, 0, -0.0, 0.5, 1, 8, 1, 0, 0, a * a, 2, 1, a, fused, 4, 0.5, -2]
+    expected = [
+        fused,
+        0,
+        fused,
+        a + a,
+        a * a,
+        a,
+        a,
+        0,
+        -0.0,
+        0.5,
+        1,
+        8,
+        1,
+        0,
+        0,
+        a * a,
+        2,
+        1,
+        a,
+        fused,
+        4,
+        0.5,
+        -2,
+    ]
     np.testing.assert_array_equal(out, np.array(expected, "f4"))
     np.testing.assert_array_equal(np.signbit(out[7:9]), [False, True])
 
 
 @pytest.mark.skipif(not nvrtc_available(), reason="no NVRTC")
-@pytest.mark.parametrize("source", [SOFTMAX, SHARED_HEADER, WARP, SCALARS], ids=["softmax", "header", "warp", "scalars"])
+@pytest.mark.parametrize(
+    "source", [SOFTMAX, SHARED_HEADER, WARP, SCALARS], ids=["softmax", "header", "warp", "scalars"]
+)
 def test_sources_are_cuda(source):
     compile_nvrtc(source, options=["-DREAL=float"], include_dirs=[INCLUDE])
 
 
 # -- Planted faults
 
-FAULTS = """
-extern "C" __global__ void write_at(float* x, long long at) { if (threadIdx.x == 0) x[at] = 1; }
-extern "C" __global__ void read_at(const float* x, float* out, long long at) { out[threadIdx.x] = x[threadIdx.x] + 0 * x[at]; }
-extern "C" __global__ void read_unused(const float* x, float* out, long long at) {
+FAULTS = """ extern "C" __global__ void write_at(float* x, long long at) { if (threadIdx.x == 0)
+x[at] = 1; } extern "C" __global__ void read_at(const float* x, float* out, long long at) {
+out[threadIdx.x] = x[threadIdx.x] + 0 * x[at]; } extern "C" __global__ void read_unused(const float*
+x, float* out, long long at) {
   volatile const float* v = x;
   float ignored = v[at];
   out[threadIdx.x] = 1;
-}
-extern "C" __global__ void write_input(float* x, float* out) { out[threadIdx.x] = x[threadIdx.x]; x[3] = 1; }
-extern "C" __global__ void skip_one(float* out) { if (threadIdx.x != 7) out[blockIdx.x * blockDim.x + threadIdx.x] = 1; }
-extern "C" __global__ void unwritten_shared(float* out) {
+} extern "C" __global__ void write_input(float* x, float* out) { out[threadIdx.x] = x[threadIdx.x];
+x[3] = 1; } extern "C" __global__ void skip_one(float* out) { if (threadIdx.x != 7) out[blockIdx.x *
+blockDim.x + threadIdx.x] = 1; } extern "C" __global__ void unwritten_shared(float* out) {
   __shared__ float s[64];
   if (threadIdx.x != 5) s[threadIdx.x] = 1;
   __syncthreads();
   out[threadIdx.x] = s[threadIdx.x ^ 1];
-}
-extern "C" __global__ void unwritten_dynamic(float* out) { DYNAMIC_SHARED(float, s); out[threadIdx.x] = s[threadIdx.x]; }
-extern "C" __global__ void shared_index(float* out, int at) {
+} extern "C" __global__ void unwritten_dynamic(float* out) { DYNAMIC_SHARED(float, s);
+out[threadIdx.x] = s[threadIdx.x]; } extern "C" __global__ void shared_index(float* out, int at) {
   __shared__ float s[2][32];
   s[0][threadIdx.x] = s[1][threadIdx.x] = 1;
   __syncthreads();
   out[threadIdx.x] = s[0][at];
-}
-extern "C" __global__ void dynamic_index(float* out, int at) { DYNAMIC_SHARED(float, s); s[at] = 1; out[threadIdx.x] = 1; }
-extern "C" __global__ void some_exit(float* out, int n) { if (threadIdx.x >= n) return; __syncthreads(); out[threadIdx.x] = 1; }
-extern "C" __global__ void two_barriers(float* out) {
+} extern "C" __global__ void dynamic_index(float* out, int at) { DYNAMIC_SHARED(float, s); s[at] =
+1; out[threadIdx.x] = 1; } extern "C" __global__ void some_exit(float* out, int n) { if (threadIdx.x
+>= n) return; __syncthreads(); out[threadIdx.x] = 1; } extern "C" __global__ void
+two_barriers(float* out) {
   if (threadIdx.x < 7) __syncthreads();
   else
     __syncthreads();
@@ -328,11 +395,10 @@ extern "C" __global__ void misaligned(const float* x, float* out, int at) {
 }
 extern "C" __global__ void divide(int* out, int by) { out[threadIdx.x] = 7 / by; }
 extern "C" __global__ void recurse(float* out, int n) {
-  struct Deep { static __noinline__ float f(float* p, int n) { float a[256]; a[n & 255] = n; return n ? f(a, n - 1) + a[n & 255] : *p; } };
-  out[threadIdx.x] = Deep::f(out, n);
-}
-extern "C" __global__ void trap(float* out) { __trap(); }
-extern "C" __global__ void null_pointer(float* out, long long address) { *reinterpret_cast<float*>(address) = 1; out[0] = 1; }
+  struct Deep { static __noinline__ float f(float* p, int n) { float a[256]; a[n & 255] = n; return
+  n ? f(a, n - 1) + a[n & 255] : *p; } }; out[threadIdx.x] = Deep::f(out, n);
+} extern "C" __global__ void trap(float* out) { __trap(); } extern "C" __global__ void
+null_pointer(float* out, long long address) { *reinterpret_cast<float*>(address) = 1; out[0] = 1; }
 extern "C" __global__ void race_in_warp(float* out) {
   __shared__ float s[32];
   s[threadIdx.x] = threadIdx.x;
@@ -362,12 +428,22 @@ def fault_of(module, entry, block, args, grid=1, **options):
 def test_out_of_bounds(faults, n, where):
     at = {"end": n, "page behind": n + 1023, "before": -1, "page before": -1024}[where]
     fault = fault_of(faults, "write_at", 32, [InOut(np.zeros(n, "f4")), np.int64(at)])
-    assert (fault.kind, fault.argument, fault.offset, fault.access) == ("out of bounds", 0, at, "write")
+    assert (fault.kind, fault.argument, fault.offset, fault.access) == (
+        "out of bounds",
+        0,
+        at,
+        "write",
+    )
     assert f"write at element {at} of argument 0 (InOut float32[{n}], {n} elements)" in str(fault)
     for entry in ("read_at", "read_unused"):
-        fault = fault_of(faults, entry, 32, [In(np.ones(n, "f4")), Out(np.zeros(32, "f4")), np.int64(at)])
-        # A value that came from behind the array, inside its alignment, shows as a result that depends on it.
-        assert fault.kind == "out of bounds" or (entry == "read_at" and fault.kind in ("unwritten", "race"))
+        fault = fault_of(
+            faults, entry, 32, [In(np.ones(n, "f4")), Out(np.zeros(32, "f4")), np.int64(at)]
+        )
+        # A value that came from behind the array, inside its alignment, shows as a result that
+        # depends on it.
+        assert fault.kind == "out of bounds" or (
+            entry == "read_at" and fault.kind in ("unwritten", "race")
+        )
         if fault.kind == "out of bounds":
             assert (fault.argument, fault.offset, fault.access) == (0, at, "read")
 
@@ -384,13 +460,21 @@ def test_empty_array(faults):
 
 def test_write_to_input(faults):
     fault = fault_of(faults, "write_input", 32, [In(np.zeros(32, "f4")), Out(np.zeros(32, "f4"))])
-    assert (fault.kind, fault.argument, fault.offset, fault.access) == ("writes input", 0, 3, "write")
+    assert (fault.kind, fault.argument, fault.offset, fault.access) == (
+        "writes input",
+        0,
+        3,
+        "write",
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f4", "i4", "u4"])
 def test_unwritten(compiler, dtype):
     c = {"f4": "float", "i4": "int", "u4": "unsigned"}[dtype]
-    module = build(f'extern "C" __global__ void skip_one({c}* out) {{ if (threadIdx.x != 7) out[blockIdx.x * 32 + threadIdx.x] = 1; }}')
+    module = build(
+        f'extern "C" __global__ void skip_one({c}* out) '
+        f"{{ if (threadIdx.x != 7) out[blockIdx.x * 32 + threadIdx.x] = 1; }}"
+    )
     fault = fault_of(module, "skip_one", 32, [Out(np.zeros(64, dtype))], grid=2)
     assert (fault.kind, fault.argument, fault.offset) == ("unwritten", 0, 7)
     assert "never written" in str(fault)
@@ -411,13 +495,20 @@ def test_shared_out_of_bounds(faults):
     assert "index 32 of an array of type 'float" in str(fault)
     assert "kernel.cu:" in str(fault)
     for at in (32, 64, -1):
-        fault = fault_of(faults, "dynamic_index", 32, [Out(np.zeros(32, "f4")), np.int32(at)], shared=100)
+        fault = fault_of(
+            faults, "dynamic_index", 32, [Out(np.zeros(32, "f4")), np.int32(at)], shared=100
+        )
         assert (fault.kind, fault.offset // 4, fault.access) == ("out of bounds", at, "write")
 
 
 def test_divergent_barriers(faults):
-    for entry, args in (("some_exit", [np.int32(40)]), ("two_barriers", []), ("barrier_and_warp", []), ("two_operations", []),
-                        ("foreign_mask", [])):  # fmt: skip
+    for entry, args in (
+        ("some_exit", [np.int32(40)]),
+        ("two_barriers", []),
+        ("barrier_and_warp", []),
+        ("two_operations", []),
+        ("foreign_mask", []),
+    ):
         fault = fault_of(faults, entry, 64, [Out(np.zeros(64, "f4")), *args])
         assert fault.kind == "barrier", entry
         assert "line" in str(fault), entry
@@ -440,16 +531,26 @@ def test_misaligned(faults, compiler):
     if compiler == "g++":
         fault = fault_of(faults, "misaligned", 32, [In(x), Out(np.zeros(32, "f4")), np.int32(2)])
         assert (fault.kind, fault.argument) == ("misaligned", 0)
-    run_checked(faults, "misaligned", 1, 32, [In(x[:35].copy()), Out(np.zeros(32, "f4")), np.int32(4)])  # aligned whatever the size
+    run_checked(
+        faults, "misaligned", 1, 32, [In(x[:35].copy()), Out(np.zeros(32, "f4")), np.int32(4)]
+    )  # aligned whatever the size
 
 
 def test_other_faults(faults):
-    assert fault_of(faults, "divide", 32, [Out(np.zeros(32, "i4")), np.int32(0)]).kind == "arithmetic"
+    assert (
+        fault_of(faults, "divide", 32, [Out(np.zeros(32, "i4")), np.int32(0)]).kind == "arithmetic"
+    )
     assert fault_of(faults, "trap", 32, [Out(np.zeros(32, "f4"))]).kind == "trap"
-    assert fault_of(faults, "recurse", 32, [InOut(np.zeros(32, "f4")), np.int32(10_000)]).kind == "stack overflow"
+    assert (
+        fault_of(faults, "recurse", 32, [InOut(np.zeros(32, "f4")), np.int32(10_000)]).kind
+        == "stack overflow"
+    )
     for address in (0, 8, 2**62):
         fault = fault_of(faults, "null_pointer", 1, [Out(np.zeros(1, "f4")), np.int64(address)])
-        assert (fault.kind, fault.argument) == ("out of bounds" if address % 4 == 0 else "misaligned", None)
+        assert (fault.kind, fault.argument) == (
+            "out of bounds" if address % 4 == 0 else "misaligned",
+            None,
+        )
 
 
 def test_races(faults):
@@ -465,7 +566,9 @@ def test_signal_handlers_are_restored(faults):
         for number in (4, 7, 8, 11):
             action = ctypes.create_string_buffer(256)
             assert libc.sigaction(number, None, action) == 0
-            found.append((action.raw[:16], action.raw[136:140]))  # handler, mask, flags; between them bytes that mean nothing
+            found.append(
+                (action.raw[:16], action.raw[136:140])
+            )  # handler, mask, flags; between them bytes that mean nothing
         stack = ctypes.create_string_buffer(24)
         libc.sigaltstack(None, stack)
         return found, stack.raw
@@ -477,17 +580,18 @@ def test_signal_handlers_are_restored(faults):
 
 
 def test_fault_of_another_thread_is_its_own(cache):
-    """While a kernel runs, a crash elsewhere in the process still ends it, as it would otherwise."""
+    """While a kernel runs, a crash elsewhere in the process still ends it, as it would
+    otherwise."""
     script = """if True:
-        import ctypes, threading, time
-        import numpy as np
-        from numcore.testing.host_cuda import InOut, compile_host
-        module = compile_host('extern "C" __global__ void spin(int* p) { volatile int* v = p; while (*v >= 0) {} }', entries=["spin"])
-        threading.Thread(target=module.launch, args=("spin", 1, 1, [InOut(np.zeros(1, "i4"))]), daemon=True).start()
-        time.sleep(0.5)
-        ctypes.string_at(8)
+        import ctypes, threading, time import numpy as np from numcore.testing.host_cuda import
+        InOut, compile_host module = compile_host('extern "C" __global__ void spin(int* p) {
+        volatile int* v = p; while (*v >= 0) {} }', entries=["spin"])
+        threading.Thread(target=module.launch, args=("spin", 1, 1, [InOut(np.zeros(1, "i4"))]),
+        daemon=True).start() time.sleep(0.5) ctypes.string_at(8)
     """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
     assert run.returncode == -11, run.stderr
 
 
@@ -532,14 +636,30 @@ def test_bad_arguments(faults):
             faults.launch(entry, 1, 32, args)
 
     refuse("read_at takes 3 arguments .got 2", "read_at", [In(x), Out(x)])
-    refuse("argument 2 of read_at: the parameter is a signed integer of 8 bytes .got int32", "read_at", [In(x), Out(x), np.int32(1)])
-    refuse("argument 2 .* signed integer of 8 bytes .got float64", "read_at", [In(x), Out(x), np.float64(1)])
+    refuse(
+        "argument 2 of read_at: the parameter is a signed integer of 8 bytes .got int32",
+        "read_at",
+        [In(x), Out(x), np.int32(1)],
+    )
+    refuse(
+        "argument 2 .* signed integer of 8 bytes .got float64",
+        "read_at",
+        [In(x), Out(x), np.float64(1)],
+    )
     refuse("argument 2 .* numpy scalar .got int", "read_at", [In(x), Out(x), 1])
     refuse("argument 2 .* signed integer of 8 bytes .got Out", "read_at", [In(x), Out(x), Out(x)])
     refuse("argument 1 .* is a pointer", "read_at", [In(x), np.float32(1), np.int64(1)])
     refuse("argument 0 .* points to const, .* must be In", "read_at", [Out(x), Out(x), np.int64(1)])
-    refuse("argument 0 .* points to floating points of 4 bytes .got In float64", "read_at", [In(x.astype("f8")), Out(x), np.int64(1)])
-    refuse("argument 0 .* points to floating points of 4 bytes", "read_at", [In(x.astype("i4")), Out(x), np.int64(1)])
+    refuse(
+        "argument 0 .* points to floating points of 4 bytes .got In float64",
+        "read_at",
+        [In(x.astype("f8")), Out(x), np.int64(1)],
+    )
+    refuse(
+        "argument 0 .* points to floating points of 4 bytes",
+        "read_at",
+        [In(x.astype("i4")), Out(x), np.int64(1)],
+    )
     refuse("entry must be one of", "nothing", [], ValueError)
     with pytest.raises(TypeError, match="C-contiguous"):
         In(x[::2])
@@ -596,7 +716,12 @@ def test_cache(tmp_path, monkeypatch):
 
 def test_many_threads_launch_at_once(faults):
     outs = [np.zeros(64, "f4") for _ in range(8)]
-    threads = [threading.Thread(target=run_checked, args=(faults, "some_exit", 1, 64, [Out(out), np.int32(64)])) for out in outs]
+    threads = [
+        threading.Thread(
+            target=run_checked, args=(faults, "some_exit", 1, 64, [Out(out), np.int32(64)])
+        )
+        for out in outs
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -606,19 +731,41 @@ def test_many_threads_launch_at_once(faults):
 
 def test_portable_context_switch():
     args, expected = softmax_arguments()
-    run_checked(build(SOFTMAX, options=["-DREAL=float", "-DNUMCORE_UCONTEXT"]), "softmax_rows", 8, 128, args)
+    run_checked(
+        build(SOFTMAX, options=["-DREAL=float", "-DNUMCORE_UCONTEXT"]), "softmax_rows", 8, 128, args
+    )
     np.testing.assert_allclose(args[1].array, expected, rtol=1e-5)
     module = build('#include "numcore.cuh"\n' + FAULTS, options=["-DNUMCORE_UCONTEXT"])
-    assert fault_of(module, "some_exit", 64, [Out(np.zeros(64, "f4")), np.int32(40)]).kind == "barrier"
-    assert fault_of(module, "write_at", 32, [InOut(np.zeros(32, "f4")), np.int64(32)]).kind == "out of bounds"
+    assert (
+        fault_of(module, "some_exit", 64, [Out(np.zeros(64, "f4")), np.int32(40)]).kind == "barrier"
+    )
+    assert (
+        fault_of(module, "write_at", 32, [InOut(np.zeros(32, "f4")), np.int64(32)]).kind
+        == "out of bounds"
+    )
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ziglang"), reason="no ziglang")
 def test_header_compiles_for_aarch64(tmp_path):
     header = pathlib.Path(sys.modules[compile_host.__module__].__file__).parent
     (tmp_path / "unit.cpp").write_text('#include "cuda_on_host.h"\n')
-    subprocess.run([*ZIG.split(), "-target", "aarch64-linux-gnu", "-std=c++17", "-O1", "-fPIC", "-c", "-I", header,
-                    tmp_path / "unit.cpp", "-o", tmp_path / "unit.o"], check=True)  # fmt: skip
+    subprocess.run(
+        [
+            *ZIG.split(),
+            "-target",
+            "aarch64-linux-gnu",
+            "-std=c++17",
+            "-O1",
+            "-fPIC",
+            "-c",
+            "-I",
+            header,
+            tmp_path / "unit.cpp",
+            "-o",
+            tmp_path / "unit.o",
+        ],
+        check=True,
+    )
 
 
 def test_orders_and_poison(faults):

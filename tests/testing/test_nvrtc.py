@@ -23,9 +23,8 @@ extern "C" __global__ void total(const REAL* x, REAL* out, index_t n) {
     sum += square(x[i]);
     most = max(most, x[i]);
     least = min(least, x[i]);
-  }
-  scratch[threadIdx.x] = block_sum(sum) + block_max(most) + block_min(least) + (isnan(x[0]) ? Limits<REAL>::nan() : NAN);
-  if (threadIdx.x == 0) out[blockIdx.x] = scratch[0] + ceil_div(n, 2);
+  } scratch[threadIdx.x] = block_sum(sum) + block_max(most) + block_min(least) + (isnan(x[0]) ?
+  Limits<REAL>::nan() : NAN); if (threadIdx.x == 0) out[blockIdx.x] = scratch[0] + ceil_div(n, 2);
 }
 extern "C" __global__ void __launch_bounds__(1024) spills(const double* x, double* out) {
   double a[64];
@@ -54,7 +53,9 @@ def test_compile(arch, real):
 
 def test_error_carries_the_log():
     with pytest.raises(NvrtcError, match=r"broken.cu does not compile for sm_80") as caught:
-        compile_nvrtc('extern "C" __global__ void k(float* x) { x[0] = missing; }', name="broken.cu")
+        compile_nvrtc(
+            'extern "C" __global__ void k(float* x) { x[0] = missing; }', name="broken.cu"
+        )
     assert 'broken.cu(1): error: identifier "missing" is undefined' in caught.value.log
 
 
@@ -80,7 +81,8 @@ def test_functions_that_are_not_inlined():
         "    48 bytes stack frame, 44 bytes spill stores, 40 bytes spill loads\n"
         "ptxas info    : Function properties for k\n"
         "    8 bytes stack frame, 4 bytes spill stores, 2 bytes spill loads\n"
-        "ptxas info    : Used 30 registers, used 1 barriers, 128 bytes smem, 376 bytes cmem[0], 8 bytes cmem[2]\n"
+        "ptxas info    : Used 30 registers, used 1 barriers, 128 bytes smem, 376 bytes cmem[0], 8 "
+        "bytes cmem[2]\n"
     )
     usage = nvrtc._usages(log)["k"]
     assert (usage.registers, usage.stack, usage.spill_stores, usage.spill_loads) == (30, 8, 4, 2)

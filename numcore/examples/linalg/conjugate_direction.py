@@ -1,4 +1,5 @@
-"""Example calls of conjugate directions. The references solve by elimination and take losses row by row."""
+"""Example calls of conjugate directions. The references solve by elimination and take losses row by
+row."""
 
 import numpy as np
 
@@ -19,8 +20,13 @@ def _spd(rng, dtype, n):
 
 
 def _solve_call(rng, dtype, n):
-    return {"a": _spd(rng, dtype, n), "b": rng.standard_normal(n).astype(dtype), "direction": identity,
-            "tol": 1e-6 if dtype == np.float32 else 1e-14, "max_iter": 60}
+    return {
+        "a": _spd(rng, dtype, n),
+        "b": rng.standard_normal(n).astype(dtype),
+        "direction": identity,
+        "tol": 1e-6 if dtype == np.float32 else 1e-14,
+        "max_iter": 60,
+    }
 
 
 def _solution(a, b, direction, tol, max_iter):
@@ -28,14 +34,24 @@ def _solution(a, b, direction, tol, max_iter):
 
 
 def _loss_call(rng, dtype, n):
-    return {"a": _spd(rng, dtype, 9), "prediction": rng.standard_normal((n, 9)).astype(dtype),
-            "target": rng.standard_normal((n, 9)).astype(dtype)}
+    return {
+        "a": _spd(rng, dtype, 9),
+        "prediction": rng.standard_normal((n, 9)).astype(dtype),
+        "target": rng.standard_normal((n, 9)).astype(dtype),
+    }
 
 
 def _loss(a, prediction, target):
-    """The loss in extended precision, and its gradient from the projector form: the derivative of e = b - (z·b / z·A z) A z."""
-    a, total, grads = a.to_dense().astype(np.longdouble), np.longdouble(0), np.zeros(prediction.shape, np.longdouble)
-    for i, (z, b) in enumerate(zip(prediction.astype(np.longdouble), target.astype(np.longdouble), strict=True)):
+    """The loss in extended precision, and its gradient from the projector form: the derivative of e
+    = b - (z·b / z·A z) A z."""
+    a, total, grads = (
+        a.to_dense().astype(np.longdouble),
+        np.longdouble(0),
+        np.zeros(prediction.shape, np.longdouble),
+    )
+    for i, (z, b) in enumerate(
+        zip(prediction.astype(np.longdouble), target.astype(np.longdouble), strict=True)
+    ):
         s, t = z @ b, z @ a @ z
         e = b - s / t * (a @ z)
         total += e @ e
@@ -46,24 +62,54 @@ def _loss(a, prediction, target):
 
 EXAMPLES = {
     "conjugate_direction_solve": Example(
-        lambda rng, dtype: _solve_call(rng, dtype, 30), ("b",), _solution, {"float32": 1e-5, "float64": 1e-12}, nan="raise",
-        result=lambda r: r.x, sizes=lambda rng, dtype, n: _solve_call(rng, dtype, min(n, 60))),
+        lambda rng, dtype: _solve_call(rng, dtype, 30),
+        ("b",),
+        _solution,
+        {"float32": 1e-5, "float64": 1e-12},
+        nan="raise",
+        result=lambda r: r.x,
+        sizes=lambda rng, dtype, n: _solve_call(rng, dtype, min(n, 60)),
+    ),
     "direction_loss": Example(
-        lambda rng, dtype: _loss_call(rng, dtype, 7), ("prediction", "target"), _loss, {"float32": 1e-4, "float64": 1e-12},
-        sizes=_loss_call),
+        lambda rng, dtype: _loss_call(rng, dtype, 7),
+        ("prediction", "target"),
+        _loss,
+        {"float32": 1e-4, "float64": 1e-12},
+        sizes=_loss_call,
+    ),
     "ritz_training_set": Example(
-        lambda rng, dtype: {"a": CSR.from_dense(np.diag(np.arange(1.0, 9.0))), "num_vectors": 8, "size": 5, "rng": 0}, (),
-        lambda **call: np.ones(5), {"float64": 1e-6}, result=lambda samples: (samples.astype(np.float64)**2).sum(axis=1),
-        dtypes=("float64",)),
+        lambda rng, dtype: {
+            "a": CSR.from_dense(np.diag(np.arange(1.0, 9.0))),
+            "num_vectors": 8,
+            "size": 5,
+            "rng": 0,
+        },
+        (),
+        lambda **call: np.ones(5),
+        {"float64": 1e-6},
+        result=lambda samples: (samples.astype(np.float64) ** 2).sum(axis=1),
+        dtypes=("float64",),
+    ),
 }
 
 
 def _rows_and_sums(rng, variant, size):
     n = 9 * size  # the largest of the sizes takes two blocks
-    a, (x, b) = random_csr(rng, variant["T"], n, n), rng.standard_normal((2, n)).astype(variant["T"])
-    b = b[:n * int(rng.integers(0, 2))]
-    return [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, x, b, -1.0, np.full(n, np.nan, variant["T"]),
-            np.full((-(-n // 2048), 3), np.nan)]
+    a, (x, b) = (
+        random_csr(rng, variant["T"], n, n),
+        rng.standard_normal((2, n)).astype(variant["T"]),
+    )
+    b = b[: n * int(rng.integers(0, 2))]
+    return [
+        a.indptr.astype(variant["INDEX"]),
+        a.indices.astype(variant["INDEX"]),
+        a.data,
+        x,
+        b,
+        -1.0,
+        np.full(n, np.nan, variant["T"]),
+        np.full((-(-n // 2048), 3), np.nan),
+    ]
 
 
 def _sums_of_products(rng, variant, size):

@@ -1,4 +1,5 @@
-"""Example calls of the Walsh–Hadamard transform. The reference multiplies by the matrix, in parts of at most 2^12."""
+"""Example calls of the Walsh–Hadamard transform. The reference multiplies by the matrix, in parts
+of at most 2^12."""
 
 import numpy as np
 
@@ -34,7 +35,9 @@ def butterflies(x):
     x = x.copy()
     while h < n:
         y = x.reshape(*x.shape[:-1], n // (2 * h), 2, h)
-        x = np.stack([y[..., 0, :] + y[..., 1, :], y[..., 0, :] - y[..., 1, :]], axis=-2).reshape(x.shape)
+        x = np.stack([y[..., 0, :] + y[..., 1, :], y[..., 0, :] - y[..., 1, :]], axis=-2).reshape(
+            x.shape
+        )
         h *= 2
     return x
 
@@ -43,24 +46,35 @@ def _real(dtype):
     """Pixels of the digits images, one after the other."""
     from sklearn.datasets import load_digits
 
-    pixels = load_digits().data.ravel()[:1 << 16]
+    pixels = load_digits().data.ravel()[: 1 << 16]
     return {"x": np.tile(pixels, (4, 1)).astype(dtype)}
 
 
 EXAMPLES = {
-    "fwht": Example(lambda rng, dtype: {"x": rng.standard_normal((3, 128, 5)).astype(dtype), "axis": 1, "norm": "ortho"}, ("x",),
-                    _fwht, {"float32": 2e-6, "float64": 4e-15}, also=("complex64", "complex128"), sizes=_call,
-                    data="pixels of the digits images", real=_real,
-                    peer=("butterflies in NumPy", butterflies)),
+    "fwht": Example(
+        lambda rng, dtype: {
+            "x": rng.standard_normal((3, 128, 5)).astype(dtype),
+            "axis": 1,
+            "norm": "ortho",
+        },
+        ("x",),
+        _fwht,
+        {"float32": 2e-6, "float64": 4e-15},
+        also=("complex64", "complex128"),
+        sizes=_call,
+        data="pixels of the digits images",
+        real=_real,
+        peer=("butterflies in NumPy", butterflies),
+    ),
 }
 
 
 def _rows(rng, variant, size):
-    return [rng.standard_normal((size, 2**int(rng.integers(0, 9)))).astype(variant["T"]), 0.5]
+    return [rng.standard_normal((size, 2 ** int(rng.integers(0, 9)))).astype(variant["T"]), 0.5]
 
 
 def _columns(rng, variant, size):
-    return [rng.standard_normal((2, 2**int(rng.integers(0, 6)), size)).astype(variant["T"]), 0.5]
+    return [rng.standard_normal((2, 2 ** int(rng.integers(0, 6)), size)).astype(variant["T"]), 0.5]
 
 
 KERNELS = {"hadamard_rows": _rows, "hadamard_columns": _columns}

@@ -1,4 +1,5 @@
-"""Example calls of leverage scores. The reference makes columns orthonormal one by one, in extended precision."""
+"""Example calls of leverage scores. The reference makes columns orthonormal one by one, in extended
+precision."""
 
 import numpy as np
 
@@ -32,11 +33,20 @@ def _real(dtype):
 
 
 def _qr(a):
-    return (np.linalg.qr(a)[0]**2).sum(axis=1)
+    return (np.linalg.qr(a)[0] ** 2).sum(axis=1)
 
 
 EXAMPLES = {
-    "leverage_scores": Example(lambda rng, dtype: {"a": rng.standard_normal((2, 50, 7)).astype(dtype)}, ("a",), _leverage,
-                               {"float32": 1e-5, "float64": 1e-13}, sizes=_call, data="digits images", real=_real,
-                               sample=lambda result, a: (result, {"a": a[:, a.any(axis=0)]}), peer=("numpy.linalg.qr", _qr), nan="raise"),
+    "leverage_scores": Example(
+        lambda rng, dtype: {"a": rng.standard_normal((2, 50, 7)).astype(dtype)},
+        ("a",),
+        _leverage,
+        {"float32": 1e-5, "float64": 1e-13},
+        sizes=_call,
+        data="digits images",
+        real=_real,
+        sample=lambda result, a: (result, {"a": a[:, a.any(axis=0)]}),
+        peer=("numpy.linalg.qr", _qr),
+        nan="raise",
+    ),
 }

@@ -1,4 +1,5 @@
-"""Example calls of matrix completion. The references solve every least-squares problem of dense matrices by NumPy's SVD."""
+"""Example calls of matrix completion. The references solve every least-squares problem of dense
+matrices by NumPy's SVD."""
 
 import numpy as np
 
@@ -18,22 +19,49 @@ def known_entries(rng, dtype, m, n, k, fraction):
 def _masked(rng, dtype):
     x, mask = known_entries(rng, dtype, 30, 20, 2, 0.7)
     x[~mask] = np.nan
-    return {"x": x, "mask": mask, "rank": 2, "ridge": 0.0, "center": False, "init": "spectral", "clip": None, "solver": "auto",
-            "inner_tol": "adaptive", "split_samples": False, "holdout": 0.0, "tol": 0.0, "max_iter": 60, "rng": 1, "callback": None}
+    return {
+        "x": x,
+        "mask": mask,
+        "rank": 2,
+        "ridge": 0.0,
+        "center": False,
+        "init": "spectral",
+        "clip": None,
+        "solver": "auto",
+        "inner_tol": "adaptive",
+        "split_samples": False,
+        "holdout": 0.0,
+        "tol": 0.0,
+        "max_iter": 60,
+        "rng": 1,
+        "callback": None,
+    }
 
 
 def _triplets(rng, dtype):
     x, mask = known_entries(rng, dtype, 30, 20, 2, 0.7)
     rows, cols = np.nonzero(mask)
-    return {"rows": rows, "cols": cols, "values": x[mask], "shape": (30, 20), "rank": 2, "tol": 0.0, "max_iter": 60, "rng": 1}
+    return {
+        "rows": rows,
+        "cols": cols,
+        "values": x[mask],
+        "shape": (30, 20),
+        "rank": 2,
+        "tol": 0.0,
+        "max_iter": 60,
+        "rng": 1,
+    }
 
 
 def least_squares(known, weights, factor, ridge):
-    """X that minimises |weights * (known - X factorᵀ)|² with the ridge that goes with the number of a row's entries."""
+    """X that minimises |weights * (known - X factorᵀ)|² with the ridge that goes with the number of
+    a row's entries."""
     result = np.zeros((len(known), factor.shape[1]))
     for i, (values, here) in enumerate(zip(known, weights, strict=True)):
         count = here.sum()
-        a = np.vstack([factor[here], np.sqrt(ridge * count / max(len(factor), 1)) * np.eye(factor.shape[1])])
+        a = np.vstack(
+            [factor[here], np.sqrt(ridge * count / max(len(factor), 1)) * np.eye(factor.shape[1])]
+        )
         b = np.concatenate([values[here], np.zeros(factor.shape[1])])
         result[i] = np.linalg.lstsq(a, b, rcond=1e-7)[0]
     return result
@@ -65,20 +93,40 @@ def dense(result):
 
 def _prediction(rng, dtype, z=50):
     m, n, k = 23, 31, 4
-    result = CompletionResult(rng.standard_normal((m, k)).astype(dtype), np.arange(k, 0, -1).astype(dtype),
-                              rng.standard_normal((k, n)).astype(dtype), rng.standard_normal((m, 1)).astype(dtype), 0.0, None, (), 0, True,
-                              "converged")
+    result = CompletionResult(
+        rng.standard_normal((m, k)).astype(dtype),
+        np.arange(k, 0, -1).astype(dtype),
+        rng.standard_normal((k, n)).astype(dtype),
+        rng.standard_normal((m, 1)).astype(dtype),
+        0.0,
+        None,
+        (),
+        0,
+        True,
+        "converged",
+    )
     return {"result": result, "rows": rng.integers(0, m, z), "cols": rng.integers(0, n, z)}
 
 
 def _predict(result, rows, cols):
-    return np.array([(result.u[i].astype(np.longdouble) * result.s) @ result.vh[:, j] + result.offset[i, 0]
-                     for i, j in zip(rows, cols, strict=True)]).reshape(-1)
+    return np.array(
+        [
+            (result.u[i].astype(np.longdouble) * result.s) @ result.vh[:, j] + result.offset[i, 0]
+            for i, j in zip(rows, cols, strict=True)
+        ]
+    ).reshape(-1)
 
 
 def _step_call(rng, dtype, m=40, n=30, k=3):
-    return {"csr": random_csr(rng, dtype, m, n, 8), "factor": rng.standard_normal((n, k)).astype(dtype), "ridge": 0.1, "x0": None,
-            "solver": "cholesky", "inner_tol": 1e-10, "rng": 0}
+    return {
+        "csr": random_csr(rng, dtype, m, n, 8),
+        "factor": rng.standard_normal((n, k)).astype(dtype),
+        "ridge": 0.1,
+        "x0": None,
+        "solver": "cholesky",
+        "inner_tol": 1e-10,
+        "rng": 0,
+    }
 
 
 def _step_of_size(rng, dtype, n):
@@ -100,17 +148,26 @@ def _digits(dtype):
     mask = np.random.default_rng(0).random(x.shape) < 0.5
     rows, cols = np.nonzero(mask)
     v = np.linalg.svd(x, full_matrices=False)[2][:10].T
-    return {"csr": CSR.from_coo(rows, cols, x[mask].astype(dtype), x.shape), "factor": np.ascontiguousarray(v).astype(dtype), "ridge": 0.3}
+    return {
+        "csr": CSR.from_coo(rows, cols, x[mask].astype(dtype), x.shape),
+        "factor": np.ascontiguousarray(v).astype(dtype),
+        "ridge": 0.3,
+    }
 
 
 def solve_loop(csr, factor, ridge):
     """np.linalg.solve for every row."""
     indptr, indices, data = csr.indptr.tolist(), csr.indices, csr.data
-    result, identity = np.empty((csr.shape[0], factor.shape[1]), factor.dtype), np.eye(factor.shape[1], dtype=factor.dtype)
+    result, identity = (
+        np.empty((csr.shape[0], factor.shape[1]), factor.dtype),
+        np.eye(factor.shape[1], dtype=factor.dtype),
+    )
     for i in range(csr.shape[0]):
         first, last = indptr[i], indptr[i + 1]
         a = factor[indices[first:last]]
-        result[i] = np.linalg.solve(a.T @ a + ridge * (last - first) / len(factor) * identity, a.T @ data[first:last])
+        result[i] = np.linalg.solve(
+            a.T @ a + ridge * (last - first) / len(factor) * identity, a.T @ data[first:last]
+        )
     return result
 
 
@@ -120,35 +177,74 @@ def _predict_dense(result, rows, cols):
 
 EXAMPLES = {
     "complete_matrix": Example(
-        _triplets, ("rows", "cols", "values"), _complete_matrix, {"float32": 1e-4, "float64": 1e-11}, result=dense, also=("int64",),
-        nan="ignore"),
+        _triplets,
+        ("rows", "cols", "values"),
+        _complete_matrix,
+        {"float32": 1e-4, "float64": 1e-11},
+        result=dense,
+        also=("int64",),
+        nan="ignore",
+    ),
     "complete_masked": Example(
-        _masked, ("x", "mask"), _complete_masked, {"float32": 1e-4, "float64": 1e-11}, result=dense, also=("bool",), nan="raise"),
+        _masked,
+        ("x", "mask"),
+        _complete_masked,
+        {"float32": 1e-4, "float64": 1e-11},
+        result=dense,
+        also=("bool",),
+        nan="raise",
+    ),
     "predict_entries": Example(
-        _prediction, ("rows", "cols"), _predict, {"float32": 1e-6, "float64": 1e-14}, also=("int64",), nan="ignore", sizes=_prediction,
-        data="100000 entries of a 23 × 31 matrix", real=lambda dtype: _prediction(np.random.default_rng(0), dtype, 100000),
-        peer=("the dense matrix, indexed", _predict_dense)),
+        _prediction,
+        ("rows", "cols"),
+        _predict,
+        {"float32": 1e-6, "float64": 1e-14},
+        also=("int64",),
+        nan="ignore",
+        sizes=_prediction,
+        data="100000 entries of a 23 × 31 matrix",
+        real=lambda dtype: _prediction(np.random.default_rng(0), dtype, 100000),
+        peer=("the dense matrix, indexed", _predict_dense),
+    ),
     "alternating_step": Example(
-        _step_call, ("factor",), _step, {"float32": 1e-5, "float64": 1e-11}, nan="raise", sizes=_step_of_size,
-        data="half of the pixels of the digits images", real=_digits, peer=("np.linalg.solve row by row", solve_loop)),
+        _step_call,
+        ("factor",),
+        _step,
+        {"float32": 1e-5, "float64": 1e-11},
+        nan="raise",
+        sizes=_step_of_size,
+        data="half of the pixels of the digits images",
+        real=_digits,
+        peer=("np.linalg.solve row by row", solve_loop),
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _problem(rng, variant, size, width=None):
-    """Rows with none to many entries, two directions of the factor being one where the rank is 3."""
+    """Rows with none to many entries, two directions of the factor being one where the rank is
+    3."""
     k, n = int(rng.integers(1, 20)), 60
     a = random_csr(rng, variant["T"], size, n, int(rng.integers(1, 50)))
     factor = rng.standard_normal((n, k)).astype(variant["T"])
     if k == 3:
         factor[:, 2] = factor[:, 0]
-    rows = rng.permutation(size)[:max(size - 1, 1) if size else 0]
+    rows = rng.permutation(size)[: max(size - 1, 1) if size else 0]
     if width:
         factor = np.pad(factor, ((0, 0), (0, width - k)))
-    x, found = np.pad(rng.standard_normal((size, k)), ((0, 0), (0, factor.shape[1] - k))).astype(variant["T"]), np.full(size, -7, np.int32)
-    return k, [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, factor], [rows, x, found]
+    x, found = (
+        np.pad(rng.standard_normal((size, k)), ((0, 0), (0, factor.shape[1] - k))).astype(
+            variant["T"]
+        ),
+        np.full(size, -7, np.int32),
+    )
+    return (
+        k,
+        [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, factor],
+        [rows, x, found],
+    )
 
 
 def _directly(rng, variant, size):
@@ -173,5 +269,9 @@ def _entry_products(rng, variant, size):
     return [u, v, rows, cols, np.full(size, np.nan, variant["T"])]
 
 
-KERNELS = {"solve_directly": _directly, "solve_by_gradients": _by_gradients, "solve_by_sketch": _by_sketch,
-           "entry_products": _entry_products}
+KERNELS = {
+    "solve_directly": _directly,
+    "solve_by_gradients": _by_gradients,
+    "solve_by_sketch": _by_sketch,
+    "entry_products": _entry_products,
+}

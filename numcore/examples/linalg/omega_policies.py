@@ -1,4 +1,5 @@
-"""Example calls of solving a sequence with one omega: the last solution, against a dense solve in extended precision."""
+"""Example calls of solving a sequence with one omega: the last solution, against a dense solve in
+extended precision."""
 
 import numpy as np
 
@@ -11,8 +12,11 @@ __all__ = ["EXAMPLES", "KERNELS"]
 
 def _sequence(rng, dtype, n=23):
     a = positive_definite(rng, dtype, n)
-    return {"systems": [[a, b] for b in rng.standard_normal((3, n)).astype(dtype)], "policy": 1.1,
-            "tol": 1e-6 if dtype == np.float32 else 1e-14}
+    return {
+        "systems": [[a, b] for b in rng.standard_normal((3, n)).astype(dtype)],
+        "policy": 1.1,
+        "tol": 1e-6 if dtype == np.float32 else 1e-14,
+    }
 
 
 def _last(systems, policy, tol):
@@ -26,8 +30,11 @@ def _shifted(dtype):
     pixels = load_digits().data.ravel()[:20_000].reshape(200, 100).astype(dtype)
     a = five_points(10, dtype)
     shifts = 0.2 * (1 + np.sin(np.arange(200.0)))
-    return {"systems": [[_with_shift(a, shift), b] for shift, b in zip(shifts, pixels, strict=True)], "policy": 1.5,
-            "tol": 1e-6 if dtype == "float32" else 1e-13}
+    return {
+        "systems": [[_with_shift(a, shift), b] for shift, b in zip(shifts, pixels, strict=True)],
+        "policy": 1.5,
+        "tol": 1e-6 if dtype == "float32" else 1e-13,
+    }
 
 
 def _with_shift(a, shift):
@@ -42,22 +49,43 @@ def _pyamg(systems, policy, tol):
 
 EXAMPLES = {
     "solve_sequence": Example(
-        _sequence, (), _last, SOLUTION, sizes=_sequence, result=lambda found: found.solutions[-1],
-        data="200 rows of pixels of the digits images on a grid of 10 × 10 points", real=_shifted,
-        peer=("pyamg sweeps and residual norms", _pyamg)),
+        _sequence,
+        (),
+        _last,
+        SOLUTION,
+        sizes=_sequence,
+        result=lambda found: found.solutions[-1],
+        data="200 rows of pixels of the digits images on a grid of 10 × 10 points",
+        real=_shifted,
+        peer=("pyamg sweeps and residual norms", _pyamg),
+    ),
 }
 
 
 def _tsallis_rows(rng, variant, size):
-    return [rng.exponential(300, (size, 20)), np.full((size, 20), np.nan), np.full(size, -1), 40.0, 5.0, rng.random()]
+    return [
+        rng.exponential(300, (size, 20)),
+        np.full((size, 20), np.nan),
+        np.full(size, -1),
+        40.0,
+        5.0,
+        rng.random(),
+    ]
 
 
 def _bounded_least_squares(rng, variant, size):
     """Fits of four polynomials to nine points, some of which meet their bounds."""
     features = np.cos(np.arccos(rng.uniform(-1, 1, (size, 9, 1))) * np.arange(4))
     y = 10 * rng.standard_normal((size, 9)) + 20
-    return [features.swapaxes(1, 2) @ features, (y[:, None] @ features)[:, 0], (y * y).sum(axis=1), rng.uniform(5, 25, 4),
-            np.zeros((size, 4)), np.zeros(size), np.zeros((size, 6, 4))]
+    return [
+        features.swapaxes(1, 2) @ features,
+        (y[:, None] @ features)[:, 0],
+        (y * y).sum(axis=1),
+        rng.uniform(5, 25, 4),
+        np.zeros((size, 4)),
+        np.zeros(size),
+        np.zeros((size, 6, 4)),
+    ]
 
 
 KERNELS = {"tsallis_rows": _tsallis_rows, "bounded_least_squares": _bounded_least_squares}

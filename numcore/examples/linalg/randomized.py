@@ -1,4 +1,5 @@
-"""Example calls of randomised factorisations. What is random is compared through what must not be: projections, exact factors."""
+"""Example calls of randomised factorisations. What is random is compared through what must not be:
+projections, exact factors."""
 
 import numpy as np
 
@@ -31,12 +32,32 @@ def _svd(a, rank, rng):
 def _sklearn(a, rank, rng):
     from sklearn.utils.extmath import randomized_svd
 
-    return randomized_svd(a, rank, n_oversamples=8, n_iter=2, random_state=0, power_iteration_normalizer="QR")
+    return randomized_svd(
+        a, rank, n_oversamples=8, n_iter=2, random_state=0, power_iteration_normalizer="QR"
+    )
 
 
 EXAMPLES = {
-    "range_finder": Example(lambda rng, dtype: {"a": low_rank(rng, dtype, 40, 30, 5), "size": 5, "oversample": 0, "rng": 1}, ("a",), _range,
-                            {"float32": 1e-5, "float64": 1e-13}, result=_projector, nan="raise"),
-    "randomized_svd": Example(lambda rng, dtype: {"a": low_rank(rng, dtype, 40, 30, 5), "rank": 5, "rng": 1}, ("a",), _svd,
-                              {"float32": 1e-5, "float64": 1e-13}, result=_product, nan="raise", peer=("sklearn randomized_svd", _sklearn)),
+    "range_finder": Example(
+        lambda rng, dtype: {
+            "a": low_rank(rng, dtype, 40, 30, 5),
+            "size": 5,
+            "oversample": 0,
+            "rng": 1,
+        },
+        ("a",),
+        _range,
+        {"float32": 1e-5, "float64": 1e-13},
+        result=_projector,
+        nan="raise",
+    ),
+    "randomized_svd": Example(
+        lambda rng, dtype: {"a": low_rank(rng, dtype, 40, 30, 5), "rank": 5, "rng": 1},
+        ("a",),
+        _svd,
+        {"float32": 1e-5, "float64": 1e-13},
+        result=_product,
+        nan="raise",
+        peer=("sklearn randomized_svd", _sklearn),
+    ),
 }

@@ -1,4 +1,5 @@
-"""Example calls of rank pruning. The references write the unfolded matrices entry by entry, and take their singular value decomposition.
+"""Example calls of rank pruning. The references write the unfolded matrices entry by entry, and
+take their singular value decomposition.
 
 Signs of factors are arbitrary: factors are compared by the kernel that they make.
 """
@@ -12,16 +13,20 @@ __all__ = ["EXAMPLES", "KERNELS"]
 SHAPE = (6, 4, 3, 2)
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def entries(shape, scheme):
-    """For each entry of a kernel, the matrix, row and column where it stands in its unfolding; and the sizes of these."""
+    """For each entry of a kernel, the matrix, row and column where it stands in its unfolding; and
+    the sizes of these."""
     n, c, kh, kw = shape
     places = np.empty((*shape, 3), int)
     for o, ch, i, j in np.ndindex(*shape):
-        places[o, ch, i, j] = {"channel": (0, o, (ch * kh + i) * kw + j), "spatial": (0, ch * kh + i, o * kw + j),
-                               "decouple": (o, ch, i * kw + j)}[scheme]
+        places[o, ch, i, j] = {
+            "channel": (0, o, (ch * kh + i) * kw + j),
+            "spatial": (0, ch * kh + i, o * kw + j),
+            "decouple": (o, ch, i * kw + j),
+        }[scheme]
     return places, tuple(places.reshape(-1, 3).max(axis=0) + 1)
 
 
@@ -31,9 +36,16 @@ def cut(w, scheme, rank):
     stack = np.zeros(sizes)
     stack[tuple(np.moveaxis(places, -1, 0))] = w
     u, s, vh = np.linalg.svd(stack, full_matrices=False)
-    best, direction = ((u[:, :, :rank] * scale[:, None, :rank]) @ vh[:, :rank] for scale in (s, np.ones_like(s)))
+    best, direction = (
+        (u[:, :, :rank] * scale[:, None, :rank]) @ vh[:, :rank] for scale in (s, np.ones_like(s))
+    )
     best, direction = (m[tuple(np.moveaxis(places, -1, 0))] for m in (best, direction))
-    return best, s if scheme == "decouple" else s[0], direction, np.linalg.norm(w - best) / np.linalg.norm(w)
+    return (
+        best,
+        s if scheme == "decouple" else s[0],
+        direction,
+        np.linalg.norm(w - best) / np.linalg.norm(w),
+    )
 
 
 def _truncate(w, scheme, rank):
@@ -45,10 +57,14 @@ def _apply(x, factors, stride, padding):
     """The convolution with the kernel of the factors, pixel by pixel."""
     w = kernel_of(factors).astype(np.float64)
     x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
-    high, wide = ((size - k) // stride + 1 for size, k in zip(x.shape[2:], w.shape[2:], strict=True))
+    high, wide = (
+        (size - k) // stride + 1 for size, k in zip(x.shape[2:], w.shape[2:], strict=True)
+    )
     y = np.zeros((len(x), len(w), high, wide))
     for i, j in np.ndindex(high, wide):
-        window = x[:, None, :, i * stride:i * stride + w.shape[2], j * stride:j * stride + w.shape[3]]
+        window = x[
+            :, None, :, i * stride : i * stride + w.shape[2], j * stride : j * stride + w.shape[3]
+        ]
         y[:, :, i, j] = (window * w).sum(axis=(2, 3, 4))
     return y
 
@@ -58,7 +74,9 @@ def kernel_of(factors):
     first, second = factors.first, factors.second
     if factors.scheme == "decouple":
         return (first[:, :, :, None, None] * second[:, :, None]).sum(axis=0)
-    product = first[None, :, :, :, :] * second[:, :, None, :, :]  # one of the two has height 1, and one width 1, or both
+    product = (
+        first[None, :, :, :, :] * second[:, :, None, :, :]
+    )  # one of the two has height 1, and one width 1, or both
     return product.sum(axis=1)
 
 
@@ -75,7 +93,11 @@ def _made(factors):
 def _decompose(w, scheme, rank):
     best, _, _, error = cut(w.astype(np.float64), scheme, rank)
     n, c, kh, kw = w.shape
-    numbers = {"channel": c * kh * kw + n, "spatial": c * kh + n * kw, "decouple": n * (c + kh * kw)}
+    numbers = {
+        "channel": c * kh * kw + n,
+        "spatial": c * kh + n * kw,
+        "decouple": n * (c + kh * kw),
+    }
     return best, error, rank * numbers[scheme]
 
 
@@ -84,7 +106,7 @@ def _nuclear(w, scheme):
     return s.sum(), direction
 
 
-# --- calls -------------------------------------------------------------------------------------------------------------------------
+# --- calls ----------------------------------------------------------------------------------------
 
 
 def _call(rng, dtype, scheme, **options):
@@ -95,19 +117,31 @@ def _apply_call(rng, dtype, b=2):
     from ...linalg import decompose_kernel
 
     factors = decompose_kernel(rng.standard_normal(SHAPE).astype(dtype), scheme="spatial", rank=5)
-    return {"x": rng.standard_normal((b, 4, 9, 8)).astype(dtype), "factors": factors, "stride": 2, "padding": 1}
+    return {
+        "x": rng.standard_normal((b, 4, 9, 8)).astype(dtype),
+        "factors": factors,
+        "stride": 2,
+        "padding": 1,
+    }
 
 
 def smooth_kernels(n, c, size, dtype):
-    """Oriented wavelets of many scales and angles, mixed at random over the channels: kernels of low rank, as trained ones are."""
+    """Oriented wavelets of many scales and angles, mixed at random over the channels: kernels of
+    low rank, as trained ones are."""
     rng, at = np.random.default_rng(0), np.linspace(-1, 1, size)
     down, right = np.meshgrid(at, at, indexing="ij")
     bank = []
     for angle in np.linspace(0, np.pi, 8, endpoint=False):
         along = np.cos(angle) * right + np.sin(angle) * down
-        bank += [np.exp(-(down**2 + right**2)) * np.cos(np.pi * f * along + phase) for f in (0.5, 1.0) for phase in (0, np.pi / 2)]
+        bank += [
+            np.exp(-(down**2 + right**2)) * np.cos(np.pi * f * along + phase)
+            for f in (0.5, 1.0)
+            for phase in (0, np.pi / 2)
+        ]
     channels = rng.standard_normal((len(bank), c))
-    pure = np.einsum("nb,bc,bij->ncij", rng.standard_normal((n, len(bank))) / 4, channels, np.stack(bank))
+    pure = np.einsum(
+        "nb,bc,bij->ncij", rng.standard_normal((n, len(bank))) / 4, channels, np.stack(bank)
+    )
     return (pure + 0.05 * rng.standard_normal(pure.shape)).astype(dtype)
 
 
@@ -140,7 +174,9 @@ def _numpy_nuclear(w, scheme):
 def _torch_conv2d(x, factors, stride, padding):
     import torch
 
-    y = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(factors.first), stride=stride, padding=padding)
+    y = torch.nn.functional.conv2d(
+        torch.from_numpy(x), torch.from_numpy(factors.first), stride=stride, padding=padding
+    )
     return torch.nn.functional.conv2d(y, torch.from_numpy(factors.second))
 
 
@@ -148,22 +184,52 @@ BOUND = {"float32": 2e-5, "float64": 1e-12}
 
 EXAMPLES = {
     "truncate_kernel": Example(
-        lambda rng, dtype: _call(rng, dtype, "channel", rank=3), ("w",), _truncate, BOUND, result=_floats, nan="raise",
-        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3", real=_real, peer=("numpy svd", _numpy_svd)),
+        lambda rng, dtype: _call(rng, dtype, "channel", rank=3),
+        ("w",),
+        _truncate,
+        BOUND,
+        result=_floats,
+        nan="raise",
+        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3",
+        real=_real,
+        peer=("numpy svd", _numpy_svd),
+    ),
     "decompose_kernel": Example(
-        lambda rng, dtype: _call(rng, dtype, "decouple", rank=2), ("w",), _decompose, BOUND, result=_made, nan="raise",
-        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3", real=_real, peer=("numpy svd", _numpy_svd)),
+        lambda rng, dtype: _call(rng, dtype, "decouple", rank=2),
+        ("w",),
+        _decompose,
+        BOUND,
+        result=_made,
+        nan="raise",
+        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3",
+        real=_real,
+        peer=("numpy svd", _numpy_svd),
+    ),
     "apply_factors": Example(
-        _apply_call, ("x",), _apply, BOUND, sizes=_apply_call, data="patches of a photograph, 64 kernels of rank 16", real=_real_images,
-        peer=("torch conv2d twice", _torch_conv2d)),
+        _apply_call,
+        ("x",),
+        _apply,
+        BOUND,
+        sizes=_apply_call,
+        data="patches of a photograph, 64 kernels of rank 16",
+        real=_real_images,
+        peer=("torch conv2d twice", _torch_conv2d),
+    ),
     "nuclear_norm": Example(
-        lambda rng, dtype: _call(rng, dtype, "spatial"), ("w",), _nuclear, BOUND, result=_floats, nan="raise",
-        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3", real=lambda dtype: {"w": _real(dtype)["w"], "scheme": "channel"},
-        peer=("numpy svd", _numpy_nuclear)),
+        lambda rng, dtype: _call(rng, dtype, "spatial"),
+        ("w",),
+        _nuclear,
+        BOUND,
+        result=_floats,
+        nan="raise",
+        data="mixtures of oriented wavelets, 256 × 256 × 3 × 3",
+        real=lambda dtype: {"w": _real(dtype)["w"], "scheme": "channel"},
+        peer=("numpy svd", _numpy_nuclear),
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _gram_eigh(rng, variant, size):

@@ -1,4 +1,5 @@
-"""Example calls of the solvers by relaxation. The references are dense solves, and dense triangular matrices, in extended precision."""
+"""Example calls of the solvers by relaxation. The references are dense solves, and dense triangular
+matrices, in extended precision."""
 
 import math
 
@@ -11,7 +12,10 @@ from .sparse import as_scipy, five_points
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
-SIDES = {"float32": 40, "float64": 100}  # of the grids of real data; on larger ones float32 cannot hold the solution
+SIDES = {
+    "float32": 40,
+    "float64": 100,
+}  # of the grids of real data; on larger ones float32 cannot hold the solution
 
 
 def positive_definite(rng, dtype, n):
@@ -22,12 +26,20 @@ def positive_definite(rng, dtype, n):
     values = rng.uniform(-1, 1, 2 * n)
     rows, cols = np.concatenate([i, j, np.arange(n)]), np.concatenate([j, i, np.arange(n)])
     row_sums = np.bincount(i, np.abs(values), n) + np.bincount(j, np.abs(values), n)
-    return CSR.from_coo(rows, cols, np.concatenate([values, values, 1.2 * row_sums + 1]).astype(dtype), (n, n))
+    return CSR.from_coo(
+        rows, cols, np.concatenate([values, values, 1.2 * row_sums + 1]).astype(dtype), (n, n)
+    )
 
 
 def _system(rng, dtype, n=37):
     b, x0 = rng.standard_normal((2, n)).astype(dtype)
-    return {"a": positive_definite(rng, dtype, n), "b": b, "x0": x0, "omega": 1.2, "tol": 1e-6 if dtype == np.float32 else 1e-14}
+    return {
+        "a": positive_definite(rng, dtype, n),
+        "b": b,
+        "x0": x0,
+        "omega": 1.2,
+        "tol": 1e-6 if dtype == np.float32 else 1e-14,
+    }
 
 
 def _sized(rng, dtype, n):
@@ -56,11 +68,19 @@ def _on_grid(b):
     angle = np.longdouble("3.14159265358979323846264338327950288") / (side + 1)
     sines = np.sqrt(np.longdouble(2) / (side + 1)) * np.sin(np.outer(i, i) * angle)
     eigenvalues = 4 - 2 * np.cos(i * angle)[:, None] - 2 * np.cos(i * angle)
-    return (sines @ ((sines @ b.astype(np.longdouble).reshape(side, side) @ sines) / eigenvalues) @ sines).reshape(-1)
+    return (
+        sines
+        @ ((sines @ b.astype(np.longdouble).reshape(side, side) @ sines) / eigenvalues)
+        @ sines
+    ).reshape(-1)
 
 
 def _reference(a, b, **options):
-    return _on_grid(b) if len(b) in {side * side for side in SIDES.values()} else solution(a, b, **options)
+    return (
+        _on_grid(b)
+        if len(b) in {side * side for side in SIDES.values()}
+        else solution(a, b, **options)
+    )
 
 
 def _grid(dtype, omega):
@@ -68,12 +88,17 @@ def _grid(dtype, omega):
     from sklearn.datasets import load_digits
 
     side = SIDES[dtype]
-    return {"a": five_points(side, dtype), "b": load_digits().data.ravel()[:side * side].astype(dtype), "omega": omega,
-            "tol": 1e-5 if dtype == "float32" else 3e-13}
+    return {
+        "a": five_points(side, dtype),
+        "b": load_digits().data.ravel()[: side * side].astype(dtype),
+        "omega": omega,
+        "tol": 1e-5 if dtype == "float32" else 3e-13,
+    }
 
 
 def pyamg(a, b, omega, tol):
-    """Sweeps until the residual is small, or for a hundred sweeps not smaller: its sums are not in float64 for float32."""
+    """Sweeps until the residual is small, or for a hundred sweeps not smaller: its sums are not in
+    float64 for float32."""
     from pyamg.relaxation.relaxation import sor
 
     a, x, least, since = as_scipy(a), np.zeros_like(b), np.inf, 0
@@ -105,7 +130,7 @@ def _preconditioned(a, omega, coloring):
         y[i] = (r[i] - lower[i, :i] @ y[:i]) / lower[i, i]
     y *= d
     for i in reversed(range(len(a))):
-        y[i] = (y[i] - upper[i, i + 1:] @ y[i + 1:]) / upper[i, i]
+        y[i] = (y[i] - upper[i, i + 1 :] @ y[i + 1 :]) / upper[i, i]
     z = np.empty_like(y)
     z[coloring.order] = omega * (2 - omega) * y
     return z
@@ -134,21 +159,51 @@ SOLUTION = {"float32": 1e-5, "float64": 1e-12}
 
 EXAMPLES = {
     "sor": Example(
-        _system, ("b", "x0"), _reference, SOLUTION, nan="raise", sizes=_sized, result=lambda found: found.x,
-        data="pixels of the digits images on a grid of five-point stencils", real=lambda dtype: _grid(dtype, 1.9),
-        peer=("pyamg sweeps and residual norms", pyamg)),
+        _system,
+        ("b", "x0"),
+        _reference,
+        SOLUTION,
+        nan="raise",
+        sizes=_sized,
+        result=lambda found: found.x,
+        data="pixels of the digits images on a grid of five-point stencils",
+        real=lambda dtype: _grid(dtype, 1.9),
+        peer=("pyamg sweeps and residual norms", pyamg),
+    ),
     "ssor_cg": Example(
-        _system, ("b", "x0"), _reference, SOLUTION, nan="raise", sizes=_sized, result=lambda found: found.x,
-        data="pixels of the digits images on a grid of five-point stencils", real=lambda dtype: _grid(dtype, 1.8),
-        peer=("scipy.sparse cg", _scipy_cg)),
+        _system,
+        ("b", "x0"),
+        _reference,
+        SOLUTION,
+        nan="raise",
+        sizes=_sized,
+        result=lambda found: found.x,
+        data="pixels of the digits images on a grid of five-point stencils",
+        real=lambda dtype: _grid(dtype, 1.8),
+        peer=("scipy.sparse cg", _scipy_cg),
+    ),
     "ssor_preconditioner": Example(
-        _preconditioner, (), _preconditioned, {"float32": 1e-6, "float64": 1e-14}, sizes=_preconditioner, result=_apply),
+        _preconditioner,
+        (),
+        _preconditioned,
+        {"float32": 1e-6, "float64": 1e-14},
+        sizes=_preconditioner,
+        result=_apply,
+    ),
     "optimal_omega": Example(
-        _best, (), _omega, {"float64": 1e-8}, error="absolute", dtypes=("float64",), sizes=_best, result=lambda found: found[:2]),
+        _best,
+        (),
+        _omega,
+        {"float64": 1e-8},
+        error="absolute",
+        dtypes=("float64",),
+        sizes=_best,
+        result=lambda found: found[:2],
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _by_colors(rng, variant, n):
@@ -165,13 +220,24 @@ def _pattern(a, variant):
 
 
 def _one_matrix(a, variant):
-    return [*_pattern(a, variant), a.data, a._diagonal_at.astype(variant["INDEX"]), a.inverse_diagonal]
+    return [
+        *_pattern(a, variant),
+        a.data,
+        a._diagonal_at.astype(variant["INDEX"]),
+        a.inverse_diagonal,
+    ]
 
 
 def _matrices(a, starts, variant, size):
     """Copies of a matrix, larger and larger."""
     scales = np.arange(1, size + 1, dtype=variant["T"])[:, None]
-    return [*_pattern(a, variant), scales * a.data, a._diagonal_at.astype(variant["INDEX"]), a.inverse_diagonal / scales, starts]
+    return [
+        *_pattern(a, variant),
+        scales * a.data,
+        a._diagonal_at.astype(variant["INDEX"]),
+        a.inverse_diagonal / scales,
+        starts,
+    ]
 
 
 def _limits(rng, size):
@@ -181,17 +247,43 @@ def _limits(rng, size):
 
 def _sor_rows(rng, variant, size):
     a, starts = _by_colors(rng, variant, 23)
-    b, x = rng.standard_normal((size, 23)).astype(variant["T"]), rng.standard_normal((size, 2, 23)).astype(variant["T"])
-    state = np.stack([np.zeros(size, np.int64), np.where(np.arange(size) % 3 == 2, CONVERGED, 0), rng.integers(0, 2, size)], axis=1)
-    return [*_matrices(a, starts, variant, size), b, x, _limits(rng, size), np.zeros((size, 5)), state]
+    b, x = (
+        rng.standard_normal((size, 23)).astype(variant["T"]),
+        rng.standard_normal((size, 2, 23)).astype(variant["T"]),
+    )
+    state = np.stack(
+        [
+            np.zeros(size, np.int64),
+            np.where(np.arange(size) % 3 == 2, CONVERGED, 0),
+            rng.integers(0, 2, size),
+        ],
+        axis=1,
+    )
+    return [
+        *_matrices(a, starts, variant, size),
+        b,
+        x,
+        _limits(rng, size),
+        np.zeros((size, 5)),
+        state,
+    ]
 
 
 def _ssor_cg_rows(rng, variant, size):
     a, starts = _by_colors(rng, variant, 23)
     vectors = rng.standard_normal((size, 5, 23)).astype(variant["T"])
     vectors[:, 2] = 0
-    state = np.stack([np.zeros(size, np.int64), np.where(np.arange(size) % 3 == 2, CONVERGED, FRESH)], axis=1)
-    return [*_matrices(a, starts, variant, size), vectors, _limits(rng, size), np.ones((size, 3)), np.zeros((size, 5)), state]
+    state = np.stack(
+        [np.zeros(size, np.int64), np.where(np.arange(size) % 3 == 2, CONVERGED, FRESH)], axis=1
+    )
+    return [
+        *_matrices(a, starts, variant, size),
+        vectors,
+        _limits(rng, size),
+        np.ones((size, 3)),
+        np.zeros((size, 5)),
+        state,
+    ]
 
 
 def _ssor_rows(rng, variant, size):
@@ -201,7 +293,8 @@ def _ssor_rows(rng, variant, size):
 
 
 def _colored(rng, variant, size):
-    """A matrix with a colour that has about `size` rows, the vectors, and the rows of this colour."""
+    """A matrix with a colour that has about `size` rows, the vectors, and the rows of this
+    colour."""
     a, starts = _by_colors(rng, variant, 3 * size + 1)
     first = int(starts[1]) if len(starts) > 2 else 0
     last = min(first + size, int(starts[2] if len(starts) > 2 else starts[1]))
@@ -220,8 +313,23 @@ def _backward_color(rng, variant, size):
 
 def _forward_color(rng, variant, size):
     a, (r, p, t, w), rows = _colored(rng, variant, size)
-    return [*_one_matrix(a, variant), r, p[rows], t[rows], w, np.empty_like(p[rows]), 1.3, rows.start]
+    return [
+        *_one_matrix(a, variant),
+        r,
+        p[rows],
+        t[rows],
+        w,
+        np.empty_like(p[rows]),
+        1.3,
+        rows.start,
+    ]
 
 
-KERNELS = {"sor_rows": _sor_rows, "ssor_cg_rows": _ssor_cg_rows, "ssor_rows": _ssor_rows, "sor_color": _sor_color,
-           "backward_color": _backward_color, "forward_color": _forward_color}
+KERNELS = {
+    "sor_rows": _sor_rows,
+    "ssor_cg_rows": _ssor_cg_rows,
+    "ssor_rows": _ssor_rows,
+    "sor_color": _sor_color,
+    "backward_color": _backward_color,
+    "forward_color": _forward_color,
+}

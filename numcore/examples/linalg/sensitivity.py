@@ -1,4 +1,5 @@
-"""Example calls of ℓp sensitivities, Lewis weights, row sampling and ℓp regression. The references minimise by SciPy, row by row."""
+"""Example calls of ℓp sensitivities, Lewis weights, row sampling and ℓp regression. The references
+minimise by SciPy, row by row."""
 
 import numpy as np
 
@@ -10,7 +11,7 @@ __all__ = ["EXAMPLES", "KERNELS"]
 
 def _norm_power(x, a, b, p):
     r = a @ x - b
-    return (np.abs(r)**p).sum(), p * a.T @ (np.sign(r) * np.abs(r)**(p - 1))
+    return (np.abs(r) ** p).sum(), p * a.T @ (np.sign(r) * np.abs(r) ** (p - 1))
 
 
 def _minimum(a, b, p, gtol=1e-11):
@@ -24,7 +25,13 @@ def _minimum(a, b, p, gtol=1e-11):
     start = u.T @ b / scale
     if len(start) in (0, len(b)):
         return back @ start * scale
-    return back @ minimize(_norm_power, start, (u, b / scale, p), jac=True, method="BFGS", options={"gtol": gtol}).x * scale
+    return (
+        back
+        @ minimize(
+            _norm_power, start, (u, b / scale, p), jac=True, method="BFGS", options={"gtol": gtol}
+        ).x
+        * scale
+    )
 
 
 def sensitivities(a, p, rows=None, tol=1e-9, gtol=1e-11):
@@ -32,10 +39,10 @@ def sensitivities(a, p, rows=None, tol=1e-9, gtol=1e-11):
     a = a.astype(np.float64)
     result = np.zeros(len(a))
     for i in range(len(a)) if rows is None else rows:
-        null = np.linalg.svd(a[i:i + 1])[2][1:].T
+        null = np.linalg.svd(a[i : i + 1])[2][1:].T
         start, free = a @ (a[i] / (a[i] @ a[i])), a @ null
         free[np.abs(free) < 1e-12] = 0
-        result[i] = 1 / (np.abs(start - free @ _minimum(free, start, p, gtol))**p).sum()
+        result[i] = 1 / (np.abs(start - free @ _minimum(free, start, p, gtol)) ** p).sum()
     result = result if rows is None else result[rows]
     return result, result
 
@@ -50,14 +57,14 @@ def _lewis(a, p):
     a = a.astype(np.float64)
     w = np.full(len(a), a.shape[1] / len(a))
     for _ in range(150):
-        inverse = np.linalg.pinv(a.T @ np.diag(w**(1 - 2 / p)) @ a, hermitian=True, rcond=1e-12)
-        w = np.diag(a @ inverse @ a.T)**(p / 2)
+        inverse = np.linalg.pinv(a.T @ np.diag(w ** (1 - 2 / p)) @ a, hermitian=True, rcond=1e-12)
+        w = np.diag(a @ inverse @ a.T) ** (p / 2)
     return w
 
 
 def _root_leverage(a, p):
     a = a.astype(np.float64)
-    return np.diag(a @ np.linalg.pinv(a))**(p / 2)
+    return np.diag(a @ np.linalg.pinv(a)) ** (p / 2)
 
 
 def _probabilities(scores, size, rng):
@@ -85,11 +92,16 @@ def _rows(rng, dtype, n):
 
 
 def _scored(rng, dtype, n):
-    return {"scores": rng.exponential(size=max(n, 1)).astype(dtype)**3, "size": 5, "rng": 3}
+    return {"scores": rng.exponential(size=max(n, 1)).astype(dtype) ** 3, "size": 5, "rng": 3}
 
 
 def _fitted(rng, dtype, n):
-    return {"a": _matrix(rng, dtype, n), "b": rng.standard_normal(max(n, 1)).astype(dtype), "p": 1.5, "tol": 1e-12}
+    return {
+        "a": _matrix(rng, dtype, n),
+        "b": rng.standard_normal(max(n, 1)).astype(dtype),
+        "p": 1.5,
+        "tol": 1e-12,
+    }
 
 
 def _diabetes(dtype):
@@ -114,39 +126,84 @@ def _real_regression(dtype):
 def _minimize(a, b, p, tol):
     from scipy.optimize import minimize
 
-    return minimize(_norm_power, np.zeros(a.shape[1]), (a.astype(np.float64), b.astype(np.float64), p), jac=True).x
+    return minimize(
+        _norm_power, np.zeros(a.shape[1]), (a.astype(np.float64), b.astype(np.float64), p), jac=True
+    ).x
 
 
 def _bounds(result):
     return result[:2]
 
 
-FIT = {"float32": 2e-5, "float64": 2e-5}  # the objective is flat near its minimum, for the reference too
+FIT = {
+    "float32": 2e-5,
+    "float64": 2e-5,
+}  # the objective is flat near its minimum, for the reference too
 
 EXAMPLES = {
     "lp_sensitivities": Example(
-        lambda rng, dtype: _rows(rng, dtype, 20), ("a",), sensitivities, {"float32": 2e-6, "float64": 2e-6}, result=_bounds, nan="raise",
-        sizes=_rows, data="diabetes patients", real=_real_rows, sample=_first_rows, peer=("scipy.optimize.minimize for each row", _loop)),
+        lambda rng, dtype: _rows(rng, dtype, 20),
+        ("a",),
+        sensitivities,
+        {"float32": 2e-6, "float64": 2e-6},
+        result=_bounds,
+        nan="raise",
+        sizes=_rows,
+        data="diabetes patients",
+        real=_real_rows,
+        sample=_first_rows,
+        peer=("scipy.optimize.minimize for each row", _loop),
+    ),
     "lewis_weights": Example(
-        lambda rng, dtype: {"a": _matrix(rng, dtype, 40), "p": 1.0}, ("a",), _lewis, {"float32": 1e-5, "float64": 1e-9}, nan="raise",
-        sizes=lambda rng, dtype, n: {"a": _matrix(rng, dtype, n), "p": 3.0}, data="diabetes patients", real=_real_rows),
+        lambda rng, dtype: {"a": _matrix(rng, dtype, 40), "p": 1.0},
+        ("a",),
+        _lewis,
+        {"float32": 1e-5, "float64": 1e-9},
+        nan="raise",
+        sizes=lambda rng, dtype, n: {"a": _matrix(rng, dtype, n), "p": 3.0},
+        data="diabetes patients",
+        real=_real_rows,
+    ),
     "sampling_scores": Example(
-        lambda rng, dtype: {"a": _matrix(rng, dtype, 40), "p": 1.0}, ("a",), _root_leverage, {"float32": 1e-4, "float64": 1e-11},
-        nan="raise", sizes=lambda rng, dtype, n: {"a": _matrix(rng, dtype, n), "p": 1.5}, data="diabetes patients", real=_real_rows),
+        lambda rng, dtype: {"a": _matrix(rng, dtype, 40), "p": 1.0},
+        ("a",),
+        _root_leverage,
+        {"float32": 1e-4, "float64": 1e-11},
+        nan="raise",
+        sizes=lambda rng, dtype, n: {"a": _matrix(rng, dtype, n), "p": 1.5},
+        data="diabetes patients",
+        real=_real_rows,
+    ),
     "sample_rows": Example(
-        lambda rng, dtype: _scored(rng, dtype, 60), ("scores",), _probabilities, {"float32": 1e-6, "float64": 1e-12}, nan="raise",
-        sizes=_scored, result=lambda sample: sample.probabilities),
+        lambda rng, dtype: _scored(rng, dtype, 60),
+        ("scores",),
+        _probabilities,
+        {"float32": 1e-6, "float64": 1e-12},
+        nan="raise",
+        sizes=_scored,
+        result=lambda sample: sample.probabilities,
+    ),
     "lp_regression": Example(
-        lambda rng, dtype: _fitted(rng, dtype, 40), ("a", "b"), _regression, FIT, result=lambda fit: fit.x, nan="raise", sizes=_fitted,
-        data="diabetes patients", real=_real_regression, peer=("scipy.optimize.minimize", _minimize)),
+        lambda rng, dtype: _fitted(rng, dtype, 40),
+        ("a", "b"),
+        _regression,
+        FIT,
+        result=lambda fit: fit.x,
+        nan="raise",
+        sizes=_fitted,
+        data="diabetes patients",
+        real=_real_regression,
+        peer=("scipy.optimize.minimize", _minimize),
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _constrained_norms(rng, variant, size):
-    """A few steps of problems as the routine gives them, with zeros to fill, one of them without an answer."""
+    """A few steps of problems as the routine gives them, with zeros to fill, one of them without an
+    answer."""
     n, d, cols = int(rng.integers(8, 90)), int(rng.integers(1, 8)), tile_cols(np.float64(0))
     q = np.zeros((-(-n // 32) * 32, -(-d // cols) * cols))
     q[:n, :d] = np.linalg.qr(rng.standard_normal((n, d)))[0]
@@ -168,4 +225,8 @@ def _quadratic_forms(rng, variant, size):
     return [rng.standard_normal((size, d)), rng.standard_normal((d, e)), np.full(size, np.nan)]
 
 
-KERNELS = {"constrained_norms": _constrained_norms, "weighted_grams": _weighted_grams, "quadratic_forms": _quadratic_forms}
+KERNELS = {
+    "constrained_norms": _constrained_norms,
+    "weighted_grams": _weighted_grams,
+    "quadratic_forms": _quadratic_forms,
+}

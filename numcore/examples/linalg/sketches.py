@@ -1,4 +1,5 @@
-"""Example calls of sketches. What is random is compared through what must not be: a full sketch keeps all inner products."""
+"""Example calls of sketches. What is random is compared through what must not be: a full sketch
+keeps all inner products."""
 
 import numpy as np
 
@@ -12,7 +13,8 @@ def _gram(a, sketch_size, rng):
 
 
 def _of_factors(factors, sketch_size, rng):
-    """A factor of one row has a transform of one row, so that nothing is left to chance but signs."""
+    """A factor of one row has a transform of one row, so that nothing is left to chance but
+    signs."""
     product = np.ones((1, 1))
     for a in factors:
         product = np.kron(product, a.astype(np.float64))
@@ -29,24 +31,44 @@ def _by_sums(a, sketch_size, rng):
     signs, c = 2.0 * rng.integers(0, 2, (2, n)) - 1
     rows = rng.choice(n, sketch_size, replace=False)
     a, signs = a.astype(np.float64), signs[:, None]
-    return np.array([(c[(i - np.arange(n)) % n, None] * signs * a).sum(axis=0) for i in rows]) / np.sqrt(sketch_size)
+    return np.array(
+        [(c[(i - np.arange(n)) % n, None] * signs * a).sum(axis=0) for i in rows]
+    ) / np.sqrt(sketch_size)
 
 
 def _sampled_hadamard(rng, variant, size):
-    dtype, h, length, m = variant["T"], 2**int(rng.integers(0, 4)), 2**int(rng.integers(0, 9)), int(rng.integers(1, 50))
-    panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)  # more groups than blocks do no harm
+    dtype, h, length, m = (
+        variant["T"],
+        2 ** int(rng.integers(0, 4)),
+        2 ** int(rng.integers(0, 9)),
+        int(rng.integers(1, 50)),
+    )
+    panels, groups = (
+        (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
+    )  # more groups than blocks do no harm
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))
     n = h * length - int(rng.integers(0, length))
     slots = np.zeros(h * length, np.int64)
-    slots[np.sort(rng.choice(h * length, n, replace=False))] = (2 * rng.integers(0, 2, n) - 1) * np.arange(1, n + 1)
-    return [rng.standard_normal((n, d)).astype(dtype), slots.reshape(h, length), rng.integers(0, h * length, m), panels,
-            np.full((groups * panels, m, w), np.nan, dtype)]
+    slots[np.sort(rng.choice(h * length, n, replace=False))] = (
+        2 * rng.integers(0, 2, n) - 1
+    ) * np.arange(1, n + 1)
+    return [
+        rng.standard_normal((n, d)).astype(dtype),
+        slots.reshape(h, length),
+        rng.integers(0, h * length, m),
+        panels,
+        np.full((groups * panels, m, w), np.nan, dtype),
+    ]
 
 
 def _full(rng, dtype, n):
     n = max(n, 1)
-    return {"a": rng.standard_normal((n, 5)).astype(dtype), "sketch_size": 1 << (n - 1).bit_length(), "rng": 1}
+    return {
+        "a": rng.standard_normal((n, 5)).astype(dtype),
+        "sketch_size": 1 << (n - 1).bit_length(),
+        "rng": 1,
+    }
 
 
 def _circulant(rng, dtype, n):
@@ -65,7 +87,7 @@ def _photograph(dtype):
 
 def _all_of_a_part(dtype):
     """A sketch of as many rows as there are."""
-    return _photograph(dtype) | {"a": _photograph(dtype)["a"][:1 << 13], "sketch_size": 1 << 13}
+    return _photograph(dtype) | {"a": _photograph(dtype)["a"][: 1 << 13], "sketch_size": 1 << 13}
 
 
 def _sparse(a, sketch_size, rng):
@@ -78,13 +100,49 @@ SCIPY = "scipy clarkson_woodruff_transform"
 BOUND = {"float32": 1e-5, "float64": 1e-13}
 
 EXAMPLES = {
-    "srht": Example(lambda rng, dtype: {"a": rng.standard_normal((64, 5)).astype(dtype), "sketch_size": 64, "rng": 1}, ("a",), _gram, BOUND,
-                    result=_product, sizes=_full, data="patches of a photograph", real=_all_of_a_part, peer=(SCIPY, _sparse)),
-    "src": Example(lambda rng, dtype: {"a": rng.standard_normal((61, 5)).astype(dtype), "sketch_size": 30, "rng": 1}, ("a",), _by_sums,
-                   BOUND, sizes=_circulant, data="patches of a photograph", real=_photograph, peer=(SCIPY, _sparse)),
+    "srht": Example(
+        lambda rng, dtype: {
+            "a": rng.standard_normal((64, 5)).astype(dtype),
+            "sketch_size": 64,
+            "rng": 1,
+        },
+        ("a",),
+        _gram,
+        BOUND,
+        result=_product,
+        sizes=_full,
+        data="patches of a photograph",
+        real=_all_of_a_part,
+        peer=(SCIPY, _sparse),
+    ),
+    "src": Example(
+        lambda rng, dtype: {
+            "a": rng.standard_normal((61, 5)).astype(dtype),
+            "sketch_size": 30,
+            "rng": 1,
+        },
+        ("a",),
+        _by_sums,
+        BOUND,
+        sizes=_circulant,
+        data="patches of a photograph",
+        real=_photograph,
+        peer=(SCIPY, _sparse),
+    ),
     "tensor_srht": Example(
-        lambda rng, dtype: {"factors": [rng.standard_normal((1, 3)).astype(dtype), rng.standard_normal((1, 4)).astype(dtype)],
-                            "sketch_size": 7, "rng": 1}, (), _of_factors, BOUND, result=_product),
+        lambda rng, dtype: {
+            "factors": [
+                rng.standard_normal((1, 3)).astype(dtype),
+                rng.standard_normal((1, 4)).astype(dtype),
+            ],
+            "sketch_size": 7,
+            "rng": 1,
+        },
+        (),
+        _of_factors,
+        BOUND,
+        result=_product,
+    ),
 }
 
 KERNELS = {"sampled_hadamard": _sampled_hadamard}

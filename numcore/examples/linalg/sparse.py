@@ -1,4 +1,5 @@
-"""Example calls with sparse matrices. The references are loops over the rows of dense matrices in extended precision."""
+"""Example calls with sparse matrices. The references are loops over the rows of dense matrices in
+extended precision."""
 
 import functools
 
@@ -17,7 +18,12 @@ def random_csr(rng, dtype, m, n, per_row=4):
     if not m or not n:
         return CSR.from_coo(np.zeros(0, int), np.zeros(0, int), np.zeros(0, dtype), (m, n))
     count = per_row * m
-    return CSR.from_coo(rng.integers(0, m, count), rng.integers(0, n, count), rng.standard_normal(count).astype(dtype), (m, n))
+    return CSR.from_coo(
+        rng.integers(0, m, count),
+        rng.integers(0, n, count),
+        rng.standard_normal(count).astype(dtype),
+        (m, n),
+    )
 
 
 def diagonally_dominant(rng, dtype, n):
@@ -29,9 +35,20 @@ def diagonally_dominant(rng, dtype, n):
 def five_points(side, dtype):
     """The five-point Laplacian on a grid of side × side points."""
     at = np.arange(side * side).reshape(side, side)
-    pairs = np.concatenate([np.stack([at[1:].ravel(), at[:-1].ravel()]), np.stack([at[:, 1:].ravel(), at[:, :-1].ravel()])], axis=1)
-    rows, cols = np.concatenate([pairs[0], pairs[1], at.ravel()]), np.concatenate([pairs[1], pairs[0], at.ravel()])
-    values = np.concatenate([np.full(2 * pairs.shape[1], -1.0), np.full(side * side, 4.0)]).astype(dtype)
+    pairs = np.concatenate(
+        [
+            np.stack([at[1:].ravel(), at[:-1].ravel()]),
+            np.stack([at[:, 1:].ravel(), at[:, :-1].ravel()]),
+        ],
+        axis=1,
+    )
+    rows, cols = (
+        np.concatenate([pairs[0], pairs[1], at.ravel()]),
+        np.concatenate([pairs[1], pairs[0], at.ravel()]),
+    )
+    values = np.concatenate([np.full(2 * pairs.shape[1], -1.0), np.full(side * side, 4.0)]).astype(
+        dtype
+    )
     return CSR.from_coo(rows, cols, values, (side * side, side * side))
 
 
@@ -60,7 +77,7 @@ def _grid(dtype):
     """A function on the grid, as from measured data: the pixels of digits, tiled."""
     from sklearn.datasets import load_digits
 
-    pixels = load_digits().data.ravel()[:GRID * GRID]
+    pixels = load_digits().data.ravel()[: GRID * GRID]
     return five_points(GRID, dtype), pixels.astype(dtype)
 
 
@@ -77,9 +94,12 @@ def _real_sweep(dtype):
 def _stencil(result, a, x):
     """The rows in the middle of the grid, by the five points themselves."""
     middle = slice(GRID * (GRID // 2), GRID * (GRID // 2) + GRID)
-    part = CSR.from_coo(a.rows[a.indptr[middle.start]:a.indptr[middle.stop]] - middle.start,
-                        a.indices[a.indptr[middle.start]:a.indptr[middle.stop]],
-                        a.data[a.indptr[middle.start]:a.indptr[middle.stop]], (GRID, GRID * GRID))
+    part = CSR.from_coo(
+        a.rows[a.indptr[middle.start] : a.indptr[middle.stop]] - middle.start,
+        a.indices[a.indptr[middle.start] : a.indptr[middle.stop]],
+        a.data[a.indptr[middle.start] : a.indptr[middle.stop]],
+        (GRID, GRID * GRID),
+    )
     return result[middle], {"a": part, "x": x}
 
 
@@ -88,7 +108,9 @@ def _first_rows(result, a, b, x, omega):
     n = 2 * GRID
     last = int(a.indptr[n])
     inside = a.indices[:last] < n
-    part = CSR.from_coo(a.rows[:last][inside], a.indices[:last][inside], a.data[:last][inside], (n, n))
+    part = CSR.from_coo(
+        a.rows[:last][inside], a.indices[:last][inside], a.data[:last][inside], (n, n)
+    )
     return result[:n], {"a": part, "b": b[:n], "x": x[:n], "omega": omega}
 
 
@@ -128,20 +150,45 @@ BOUND = {"float32": 1e-6, "float64": 1e-14}
 
 EXAMPLES = {
     "spmv": Example(
-        lambda rng, dtype: {"a": random_csr(rng, dtype, 41, 29), "x": rng.standard_normal((29, 3)).astype(dtype)}, ("x",), _product, BOUND,
-        sizes=lambda rng, dtype, n: {"a": random_csr(rng, dtype, n, n), "x": rng.standard_normal(n).astype(dtype)},
-        data="pixels of the digits images on a grid of five-point stencils", real=_real_product, sample=_stencil,
-        peer=("scipy.sparse product", _scipy)),
+        lambda rng, dtype: {
+            "a": random_csr(rng, dtype, 41, 29),
+            "x": rng.standard_normal((29, 3)).astype(dtype),
+        },
+        ("x",),
+        _product,
+        BOUND,
+        sizes=lambda rng, dtype, n: {
+            "a": random_csr(rng, dtype, n, n),
+            "x": rng.standard_normal(n).astype(dtype),
+        },
+        data="pixels of the digits images on a grid of five-point stencils",
+        real=_real_product,
+        sample=_stencil,
+        peer=("scipy.sparse product", _scipy),
+    ),
     "triangular_sweep": Example(
-        _colored_call, ("b", "x"), _sweep, BOUND, data="pixels of the digits images on a grid of five-point stencils", real=_real_sweep,
-        sample=_first_rows, peer=("scipy.sparse spsolve_triangular", _scipy_sweep), sizes=_one_column),
+        _colored_call,
+        ("b", "x"),
+        _sweep,
+        BOUND,
+        data="pixels of the digits images on a grid of five-point stencils",
+        real=_real_sweep,
+        sample=_first_rows,
+        peer=("scipy.sparse spsolve_triangular", _scipy_sweep),
+        sizes=_one_column,
+    ),
     "color_graph": Example(
-        lambda rng, dtype: {"a": random_csr(rng, dtype, 50, 50)}, (), _colors, {"float32": 0.0, "float64": 0.0}, error="equal",
-        sizes=lambda rng, dtype, n: {"a": random_csr(rng, dtype, n, n)}),
+        lambda rng, dtype: {"a": random_csr(rng, dtype, 50, 50)},
+        (),
+        _colors,
+        {"float32": 0.0, "float64": 0.0},
+        error="equal",
+        sizes=lambda rng, dtype, n: {"a": random_csr(rng, dtype, n, n)},
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _matrix(rng, variant, m, n):
@@ -150,19 +197,37 @@ def _matrix(rng, variant, m, n):
 
 
 def _times_vector(rng, variant, size):
-    return [*_matrix(rng, variant, size, 23), rng.standard_normal(23).astype(variant["T"]), np.full(size, np.nan, variant["T"])]
+    return [
+        *_matrix(rng, variant, size, 23),
+        rng.standard_normal(23).astype(variant["T"]),
+        np.full(size, np.nan, variant["T"]),
+    ]
 
 
 def _times_matrix(rng, variant, size):
     k = int(rng.integers(1, 40))
-    return [*_matrix(rng, variant, size, 23), rng.standard_normal((23, k)).astype(variant["T"]), np.full((size, k), np.nan, variant["T"])]
+    return [
+        *_matrix(rng, variant, size, 23),
+        rng.standard_normal((23, k)).astype(variant["T"]),
+        np.full((size, k), np.nan, variant["T"]),
+    ]
 
 
 def _system(rng, variant, n, k):
     a = diagonally_dominant(rng, variant["T"], n)
     b, x = rng.standard_normal((2, k, n)).astype(variant["T"])
-    return a, [a.indptr.astype(variant["INDEX"]), a.indices.astype(variant["INDEX"]), a.data, a._diagonal_at.astype(variant["INDEX"]),
-               a.inverse_diagonal], b, x
+    return (
+        a,
+        [
+            a.indptr.astype(variant["INDEX"]),
+            a.indices.astype(variant["INDEX"]),
+            a.data,
+            a._diagonal_at.astype(variant["INDEX"]),
+            a.inverse_diagonal,
+        ],
+        b,
+        x,
+    )
 
 
 def _sweep_rows(rng, variant, size):
@@ -173,15 +238,23 @@ def _sweep_rows(rng, variant, size):
 def _sweep_color(rng, variant, size):
     a, matrix, b, x = _system(rng, variant, 4 * size + 1, 2)
     coloring = color_graph(a)
-    rows = coloring.order[:coloring.starts[1]][:size]
+    rows = coloring.order[: coloring.starts[1]][:size]
     return [*matrix, rows, b, x, 1.3]
 
 
 def _color_rows(rng, variant, size):
     a = diagonally_dominant(rng, np.dtype(np.float64), 30)
-    return [np.tile(a.indptr.astype(np.int64), (size, 1)), np.tile(a.indices.astype(np.int64), (size, 1)),
-            np.full((size, 30), -7, np.int64)]
+    return [
+        np.tile(a.indptr.astype(np.int64), (size, 1)),
+        np.tile(a.indices.astype(np.int64), (size, 1)),
+        np.full((size, 30), -7, np.int64),
+    ]
 
 
-KERNELS = {"csr_times_vector": _times_vector, "csr_times_matrix": _times_matrix, "sweep_rows": _sweep_rows, "sweep_color": _sweep_color,
-           "color_rows": _color_rows}
+KERNELS = {
+    "csr_times_vector": _times_vector,
+    "csr_times_matrix": _times_matrix,
+    "sweep_rows": _sweep_rows,
+    "sweep_color": _sweep_color,
+    "color_rows": _color_rows,
+}

@@ -1,4 +1,5 @@
-"""Example calls of the nonlinearities, on GELU. The references take the normal distribution from the complementary error function."""
+"""Example calls of the nonlinearities, on GELU. The references take the normal distribution from
+the complementary error function."""
 
 import math
 
@@ -20,7 +21,9 @@ def _activation(x, kind):
 
 def _activation_vjp(grad_y, cache):
     x = cache.x.astype(float)
-    return grad_y.astype(float) * (_erfc(-x / math.sqrt(2)) / 2 + x * np.exp(-x**2 / 2) / math.sqrt(2 * math.pi))
+    return grad_y.astype(float) * (
+        _erfc(-x / math.sqrt(2)) / 2 + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    )
 
 
 def _call(rng, dtype, n=300):
@@ -56,8 +59,25 @@ def _torch_vjp(grad_y, cache):
 BOUND = {"float32": 3e-7, "float64": 1e-15}
 
 EXAMPLES = {
-    "activation": Example(_call, ("x",), _activation, BOUND, data=DATA, real=_real, sizes=_call, peer=("torch gelu", _torch),
-                          result=lambda result: result[0]),
-    "activation_vjp": Example(_vjp_call, ("grad_y",), _activation_vjp, BOUND, data=DATA, real=_real_vjp, sizes=_vjp_call,
-                              peer=("torch gelu_backward", _torch_vjp)),
+    "activation": Example(
+        _call,
+        ("x",),
+        _activation,
+        BOUND,
+        data=DATA,
+        real=_real,
+        sizes=_call,
+        peer=("torch gelu", _torch),
+        result=lambda result: result[0],
+    ),
+    "activation_vjp": Example(
+        _vjp_call,
+        ("grad_y",),
+        _activation_vjp,
+        BOUND,
+        data=DATA,
+        real=_real_vjp,
+        sizes=_vjp_call,
+        peer=("torch gelu_backward", _torch_vjp),
+    ),
 }

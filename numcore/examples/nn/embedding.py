@@ -27,7 +27,10 @@ def _embedding_vjp(grad_y, cache):
 
 
 def _call(rng, dtype, n):
-    return {"idx": rng.integers(0, ROWS, (n, 2)), "table": rng.standard_normal((ROWS, 5)).astype(dtype)}
+    return {
+        "idx": rng.integers(0, ROWS, (n, 2)),
+        "table": rng.standard_normal((ROWS, 5)).astype(dtype),
+    }
 
 
 def _vjp_call(rng, dtype, call):
@@ -38,7 +41,10 @@ def _vjp_call(rng, dtype, call):
 def _real(dtype):
     """The letters of a file of source, each by its number."""
     text = np.frombuffer((Path(os.__file__).parent / "argparse.py").read_bytes(), np.uint8)
-    return {"idx": text.astype(np.int64), "table": np.random.default_rng(0).standard_normal((256, WIDTH)).astype(dtype)}
+    return {
+        "idx": text.astype(np.int64),
+        "table": np.random.default_rng(0).standard_normal((256, WIDTH)).astype(dtype),
+    }
 
 
 def _add_at(grad_y, cache):
@@ -49,14 +55,26 @@ def _add_at(grad_y, cache):
 
 EXAMPLES = {
     "embedding": Example(
-        arguments=lambda rng, dtype: _call(rng, dtype, 40), arrays=("table",), reference=_embedding, bound={"float32": 0, "float64": 0},
-        result=lambda r: r[0], sizes=_call, data="letters of Python's argparse.py", real=_real,
-        peer=("indexing with numpy", lambda idx, table: table[idx])),
+        arguments=lambda rng, dtype: _call(rng, dtype, 40),
+        arrays=("table",),
+        reference=_embedding,
+        bound={"float32": 0, "float64": 0},
+        result=lambda r: r[0],
+        sizes=_call,
+        data="letters of Python's argparse.py",
+        real=_real,
+        peer=("indexing with numpy", lambda idx, table: table[idx]),
+    ),
     "embedding_vjp": Example(
-        arguments=lambda rng, dtype: _vjp_call(rng, dtype, _call(rng, dtype, 40)), arrays=("grad_y",), reference=_embedding_vjp,
-        bound={"float32": 1e-7, "float64": 1e-14}, sizes=lambda rng, dtype, n: _vjp_call(rng, dtype, _call(rng, dtype, n)),
-        data="letters of Python's argparse.py", real=lambda dtype: _vjp_call(np.random.default_rng(1), dtype, _real(dtype)),
-        peer=("numpy.add.at", _add_at)),
+        arguments=lambda rng, dtype: _vjp_call(rng, dtype, _call(rng, dtype, 40)),
+        arrays=("grad_y",),
+        reference=_embedding_vjp,
+        bound={"float32": 1e-7, "float64": 1e-14},
+        sizes=lambda rng, dtype, n: _vjp_call(rng, dtype, _call(rng, dtype, n)),
+        data="letters of Python's argparse.py",
+        real=lambda dtype: _vjp_call(np.random.default_rng(1), dtype, _real(dtype)),
+        peer=("numpy.add.at", _add_at),
+    ),
 }
 
 

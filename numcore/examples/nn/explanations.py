@@ -1,4 +1,5 @@
-"""Example calls of the explanations. The references go over all coalitions of features one by one."""
+"""Example calls of the explanations. The references go over all coalitions of features one by
+one."""
 
 import functools
 import importlib.util
@@ -26,7 +27,7 @@ def model(u):
         return (u * u).sum(axis=1) * (1 + u[:, 0]) + u[:, 0] * u[:, -1]
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _coalitions(d):
@@ -37,8 +38,12 @@ def _coalitions(d):
 def _values(x, baseline):
     """f of all coalitions (n, 2^d) and the coalitions."""
     present = _coalitions(x.shape[1])
-    return np.array([model(np.where(present, row, base)) for row, base in zip(x.astype(float), baseline.astype(float), strict=True)]
-                    ).reshape(len(x), len(present)), present
+    return np.array(
+        [
+            model(np.where(present, row, base))
+            for row, base in zip(x.astype(float), baseline.astype(float), strict=True)
+        ]
+    ).reshape(len(x), len(present)), present
 
 
 def _both(x, baseline):
@@ -46,19 +51,29 @@ def _both(x, baseline):
 
 
 def _shapley(f, x, baseline, method):
-    """Shapley values by their formula, and the weighted residual of the linear model that they make."""
+    """Shapley values by their formula, and the weighted residual of the linear model that they
+    make."""
     x, baseline = _both(x, baseline)
     (values, present), d = _values(x, baseline), x.shape[1]
-    size, place = present.sum(axis=1), 2**np.arange(d)[::-1]
+    size, place = present.sum(axis=1), 2 ** np.arange(d)[::-1]
     w = np.zeros(x.shape)
     for i in range(d):
         without = np.flatnonzero(~present[:, i])
-        weight = [math.factorial(s) * math.factorial(d - s - 1) / math.factorial(d) for s in size[without]]
+        weight = [
+            math.factorial(s) * math.factorial(d - s - 1) / math.factorial(d) for s in size[without]
+        ]
         w[:, i] = (values[:, without + place[i]] - values[:, without]) @ np.array(weight)
     inner = (size > 0) & (size < d)
     weight = np.array([1 / (math.comb(d, s) * s * (d - s)) for s in size[inner]])
     residual = values[:, inner] - values[:, :1] - w @ present[inner].T
-    return Explanation(w, values[:, 0], residual**2 @ weight / weight.sum(), np.zeros(x.shape), len(x) * 2**d, "multiplier")
+    return Explanation(
+        w,
+        values[:, 0],
+        residual**2 @ weight / weight.sum(),
+        np.zeros(x.shape),
+        len(x) * 2**d,
+        "multiplier",
+    )
 
 
 def _ridge(f, x, baseline, neighbourhood, kernel, ridge, n_samples):
@@ -67,11 +82,17 @@ def _ridge(f, x, baseline, neighbourhood, kernel, ridge, n_samples):
     (values, present), d = _values(x, baseline), x.shape[1]
     w, b, loss = np.zeros(x.shape), np.zeros(len(x)), np.zeros(len(x))
     for i, (row, base) in enumerate(zip(x.astype(float), baseline.astype(float), strict=True)):
-        weight = np.exp(-(~present @ (row - base)**2) / kernel**2)
-        design = np.vstack([np.column_stack([present, np.ones(len(present))]) * np.sqrt(weight)[:, None],
-                            math.sqrt(ridge) * np.eye(d, d + 1)])
-        *w[i], b[i] = np.linalg.lstsq(design, np.concatenate([values[i] * np.sqrt(weight), np.zeros(d)]))[0]
-        loss[i] = np.average((values[i] - present @ w[i] - b[i])**2, weights=weight)
+        weight = np.exp(-(~present @ (row - base) ** 2) / kernel**2)
+        design = np.vstack(
+            [
+                np.column_stack([present, np.ones(len(present))]) * np.sqrt(weight)[:, None],
+                math.sqrt(ridge) * np.eye(d, d + 1),
+            ]
+        )
+        *w[i], b[i] = np.linalg.lstsq(
+            design, np.concatenate([values[i] * np.sqrt(weight), np.zeros(d)])
+        )[0]
+        loss[i] = np.average((values[i] - present @ w[i] - b[i]) ** 2, weights=weight)
     return Explanation(w, b, loss, np.zeros(x.shape), len(x) * 2**d, "multiplier")
 
 
@@ -83,7 +104,7 @@ def _scores(f, x, baseline, explanations, neighbourhood, n_samples):
         w, b = e.attributions.astype(float), e.intercept.astype(float)
         if e.coordinates == "offset":
             w, b = w * (x - baseline), b + (w * (baseline - x)).sum(axis=1)
-        scores.append(((values - w @ present.T - b[:, None])**2).mean(axis=1))
+        scores.append(((values - w @ present.T - b[:, None]) ** 2).mean(axis=1))
     return np.array(scores)
 
 
@@ -93,7 +114,7 @@ def _weights_of_sizes(n_features):
     return np.array([np.inf, *inner, np.inf])
 
 
-# --- data --------------------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 class Pair(NamedTuple):
@@ -116,7 +137,11 @@ def _table():
 
 
 def _rows(rng, dtype, n=7, d=4):
-    return {"f": model, "x": rng.standard_normal((n, d)).astype(dtype), "baseline": rng.standard_normal(d).astype(dtype)}
+    return {
+        "f": model,
+        "x": rng.standard_normal((n, d)).astype(dtype),
+        "baseline": rng.standard_normal(d).astype(dtype),
+    }
 
 
 def _real(dtype):
@@ -129,46 +154,76 @@ def _explained(call):
 
 
 def _approximated(call):
-    return call | {"neighbourhood": "binary", "kernel": WIDTH, "ridge": RIDGE, "n_samples": 2**call["x"].shape[1]}
+    return call | {
+        "neighbourhood": "binary",
+        "kernel": WIDTH,
+        "ridge": RIDGE,
+        "n_samples": 2 ** call["x"].shape[1],
+    }
 
 
 def _scored(call):
     x, rng = call["x"], np.random.default_rng(1)
 
     def parts():
-        return [rng.standard_normal(shape).astype(x.dtype) for shape in (x.shape, len(x), len(x), x.shape)]
+        return [
+            rng.standard_normal(shape).astype(x.dtype)
+            for shape in (x.shape, len(x), len(x), x.shape)
+        ]
 
     pair = Pair(Explanation(*parts(), 0, "offset"), Explanation(*parts(), 0, "multiplier"))
-    return call | {"explanations": pair, "neighbourhood": "binary", "n_samples": 2**x.shape[1]}
+    return call | {"explanations": pair, "neighbourhood": "binary", "n_samples": 2 ** x.shape[1]}
 
 
 def _shap(f, x, baseline, method):
     import shap
 
-    return shap.KernelExplainer(f, baseline[None]).shap_values(x, nsamples=2**x.shape[1], l1_reg=False, silent=True)
+    return shap.KernelExplainer(f, baseline[None]).shap_values(
+        x, nsamples=2 ** x.shape[1], l1_reg=False, silent=True
+    )
 
 
 def _lime(f, x, baseline, neighbourhood, kernel, ridge, n_samples):
     from lime.lime_tabular import LimeTabularExplainer
 
-    explainer = LimeTabularExplainer(_table(), mode="regression", discretize_continuous=False, kernel_width=kernel)
-    return [explainer.explain_instance(row, f, num_features=x.shape[1], num_samples=n_samples) for row in x]
+    explainer = LimeTabularExplainer(
+        _table(), mode="regression", discretize_continuous=False, kernel_width=kernel
+    )
+    return [
+        explainer.explain_instance(row, f, num_features=x.shape[1], num_samples=n_samples)
+        for row in x
+    ]
 
 
 def _example(call, reference, peer=None):
-    return Example(lambda rng, dtype: call(_rows(rng, dtype)), ("x", "baseline"), reference, {"float32": 1e-4, "float64": 1e-11}, data=DATA,
-                   real=lambda dtype: call(_real(dtype)), nan="raise", sizes=lambda rng, dtype, n: call(_rows(rng, dtype, n)), peer=peer)
+    return Example(
+        lambda rng, dtype: call(_rows(rng, dtype)),
+        ("x", "baseline"),
+        reference,
+        {"float32": 1e-4, "float64": 1e-11},
+        data=DATA,
+        real=lambda dtype: call(_real(dtype)),
+        nan="raise",
+        sizes=lambda rng, dtype, n: call(_rows(rng, dtype, n)),
+        peer=peer,
+    )
 
 
 EXAMPLES = {
     "explain": _example(_explained, _shapley, ("shap.KernelExplainer", _shap)),
     "local_approximation": _example(_approximated, _ridge, ("lime.LimeTabularExplainer", _lime)),
     "faithfulness": _example(_scored, _scores),
-    "shapley_kernel_weights": Example(lambda rng, dtype: {"n_features": 9}, (), _weights_of_sizes, {"float64": 1e-14}, dtypes=("float64",)),
+    "shapley_kernel_weights": Example(
+        lambda rng, dtype: {"n_features": 9},
+        (),
+        _weights_of_sizes,
+        {"float64": 1e-14},
+        dtypes=("float64",),
+    ),
 }
 
 
-# --- kernels -----------------------------------------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
 
 
 def _shape(rng, size):
@@ -187,13 +242,29 @@ def _draw_arguments(rng, variant, size):
     n, samples, d = _shape(rng, size)
     count = max(samples, 1)
     width = np.where(rng.random(count) < 0.3, 0.0, 1 / count)
-    return [rng.integers(0, d + 1, count), np.arange(count) / count, width, np.full((size, -(-d // 64)), 7, np.uint64), d, 3, 11, 12]
+    return [
+        rng.integers(0, d + 1, count),
+        np.arange(count) / count,
+        width,
+        np.full((size, -(-d // 64)), 7, np.uint64),
+        d,
+        3,
+        11,
+        12,
+    ]
 
 
 def _points_arguments(rng, variant, size):
     n, samples, d = _shape(rng, size)
     x, baseline = rng.standard_normal((2, n, d)).astype(variant["T"])
-    return [_bits(rng, size, d), x, baseline, np.full((size, d), 7, variant["T"]), samples, (0, 2**64 - 1)[rng.integers(2)]]
+    return [
+        _bits(rng, size, d),
+        x,
+        baseline,
+        np.full((size, d), 7, variant["T"]),
+        samples,
+        (0, 2**64 - 1)[rng.integers(2)],
+    ]
 
 
 def _sums_arguments(rng, variant, size):
@@ -204,8 +275,21 @@ def _sums_arguments(rng, variant, size):
 def _gaussian_arguments(rng, variant, size):
     n, samples, d = _shape(rng, size)
     x = rng.standard_normal((n, d)).astype(variant["T"])
-    return [x, np.full((size, d), 7, variant["T"]), np.full((size, d), 7.0), 0.3, samples, 5, 11, 12]
+    return [
+        x,
+        np.full((size, d), 7, variant["T"]),
+        np.full((size, d), 7.0),
+        0.3,
+        samples,
+        5,
+        11,
+        12,
+    ]
 
 
-KERNELS = {kernels.draw_coalitions.name: _draw_arguments, kernels.mask_points.name: _points_arguments,
-           kernels.mask_sums.name: _sums_arguments, kernels.gaussian_points.name: _gaussian_arguments}
+KERNELS = {
+    kernels.draw_coalitions.name: _draw_arguments,
+    kernels.mask_points.name: _points_arguments,
+    kernels.mask_sums.name: _sums_arguments,
+    kernels.gaussian_points.name: _gaussian_arguments,
+}

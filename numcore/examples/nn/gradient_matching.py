@@ -1,4 +1,5 @@
-"""Example calls of gradient matching. The references loop over pairs and filters in long double, and over all groupings."""
+"""Example calls of gradient matching. The references loop over pairs and filters in long double,
+and over all groupings."""
 
 import itertools
 
@@ -10,13 +11,15 @@ from .. import Example
 __all__ = ["EXAMPLES", "KERNELS"]
 
 
-# --- distances ---------------------------------------------------------------------------------------------------------------------
+# --- distances ------------------------------------------------------------------------------------
 
 
 def _distance(a, b):
     """Sum of 1 - cosine over the rows of two arrays; a flat one is a row."""
     total = np.longdouble(0)
-    a, b = (x.astype(np.longdouble)[None] if x.ndim == 1 else x.astype(np.longdouble) for x in (a, b))
+    a, b = (
+        x.astype(np.longdouble)[None] if x.ndim == 1 else x.astype(np.longdouble) for x in (a, b)
+    )
     for x, y in zip(a, b, strict=True) if a.size else ():
         x, y = x.reshape(-1), y.reshape(-1)
         total += 1 - sum(x * y) / (np.sqrt(sum(x * x)) * np.sqrt(sum(y * y)) + np.longdouble(1e-6))
@@ -36,7 +39,8 @@ def _several(rng, dtype, n=70):
 
 
 def _digits_gradients(dtype):
-    """Gradients of a linear classifier's loss on the images of each digit: ten tasks that share a weight of ten filters."""
+    """Gradients of a linear classifier's loss on the images of each digit: ten tasks that share a
+    weight of ten filters."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -44,7 +48,11 @@ def _digits_gradients(dtype):
     x, y = load_digits(return_X_y=True)
     x = x / 16
     residual = np.full((len(x), 10), 0.1) - np.eye(10)[y]
-    return {"grads": np.stack([residual[y == digit].T @ x[y == digit] / (y == digit).sum() for digit in range(10)]).astype(dtype)}
+    return {
+        "grads": np.stack(
+            [residual[y == digit].T @ x[y == digit] / (y == digit).sum() for digit in range(10)]
+        ).astype(dtype)
+    }
 
 
 def _digits_pair(dtype):
@@ -60,10 +68,14 @@ def _numpy_pairs(grads):
 
 
 def _numpy_pair(grads_a, grads_b):
-    return (1 - (grads_a * grads_b).sum(axis=1) / (np.linalg.norm(grads_a, axis=1) * np.linalg.norm(grads_b, axis=1) + 1e-6)).sum()
+    return (
+        1
+        - (grads_a * grads_b).sum(axis=1)
+        / (np.linalg.norm(grads_a, axis=1) * np.linalg.norm(grads_b, axis=1) + 1e-6)
+    ).sum()
 
 
-# --- groupings ---------------------------------------------------------------------------------------------------------------------
+# --- groupings ------------------------------------------------------------------------------------
 
 
 def _symmetric(rng, dtype, *shape):
@@ -83,7 +95,9 @@ def _best_halves(distances):
                 best = (groups, within)
     groups, within = best
     between = sum(d[i, j] for i in groups[0] for j in groups[1])
-    return method.Partition(np.array([int(i in groups[1]) for i in range(k)]), within, between, groups)
+    return method.Partition(
+        np.array([int(i in groups[1]) for i in range(k)]), within, between, groups
+    )
 
 
 def _best_edge(distances):
@@ -112,23 +126,49 @@ GRADIENTS = "gradients of a linear classifier, one for each digit"
 
 EXAMPLES = {
     "gradient_distance": Example(
-        _pair, ("grads_a", "grads_b"), lambda grads_a, grads_b: np.float64(_distance(grads_a, grads_b)),
-        {"float32": 1e-5, "float64": 1e-13}, data=GRADIENTS, real=_digits_pair, peer=("NumPy expression", _numpy_pair), sizes=_pair,
-        error="absolute"),
+        _pair,
+        ("grads_a", "grads_b"),
+        lambda grads_a, grads_b: np.float64(_distance(grads_a, grads_b)),
+        {"float32": 1e-5, "float64": 1e-13},
+        data=GRADIENTS,
+        real=_digits_pair,
+        peer=("NumPy expression", _numpy_pair),
+        sizes=_pair,
+        error="absolute",
+    ),
     "gradient_distance_matrix": Example(
-        _several, ("grads",), _matrix, {"float32": 2e-6, "float64": 1e-14}, data=GRADIENTS, real=_digits_gradients,
+        _several,
+        ("grads",),
+        _matrix,
+        {"float32": 2e-6, "float64": 1e-14},
+        data=GRADIENTS,
+        real=_digits_gradients,
         peer=("NumPy loop over pairs", _numpy_pairs),
-        sizes=lambda rng, dtype, n: {"grads": rng.standard_normal((4, n, 7)).astype(dtype)}),
+        sizes=lambda rng, dtype, n: {"grads": rng.standard_normal((4, n, 7)).astype(dtype)},
+    ),
     "min_cut_partition": Example(
-        lambda rng, dtype: {"distances": _symmetric(rng, dtype, 9, 9)}, ("distances",), _best_halves, {"float32": 1e-6, "float64": 1e-14},
-        data=GRADIENTS, real=_real_distances, peer=("networkx kernighan_lin_bisection", _networkx), nan="raise"),
+        lambda rng, dtype: {"distances": _symmetric(rng, dtype, 9, 9)},
+        ("distances",),
+        _best_halves,
+        {"float32": 1e-6, "float64": 1e-14},
+        data=GRADIENTS,
+        real=_real_distances,
+        peer=("networkx kernighan_lin_bisection", _networkx),
+        nan="raise",
+    ),
     "select_split": Example(
-        lambda rng, dtype: {"distances": _symmetric(rng, dtype, 4, 5, 5)}, ("distances",), _best_edge, {"float32": 1e-6, "float64": 1e-14},
-        data=GRADIENTS, real=_real_edges, nan="raise"),
+        lambda rng, dtype: {"distances": _symmetric(rng, dtype, 4, 5, 5)},
+        ("distances",),
+        _best_edge,
+        {"float32": 1e-6, "float64": 1e-14},
+        data=GRADIENTS,
+        real=_real_edges,
+        nan="raise",
+    ),
 }
 
 
-# --- arguments of kernels ----------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 _kept = []  # kernels get addresses: the arrays behind them must stay
 
@@ -139,13 +179,23 @@ def _pairs_arguments(rng, variant, size):
     grads = [[rng.standard_normal(shape).astype(dtype) for shape in shapes] for _ in range(k)]
     _kept.append(grads)
     del _kept[:-8]
-    items = [[(0, 0, 3, 40), (1, 7, 2, 7), (0, 5, 1, 100), (1, 0, 4, 7)][i % 4] for i in range(size)]
+    items = [
+        [(0, 0, 3, 40), (1, 7, 2, 7), (0, 5, 1, 100), (1, 0, 4, 7)][i % 4] for i in range(size)
+    ]
     at = np.array([[g[t].ctypes.data for g in grads] for t in range(2)], np.uint64)
-    return [at, np.array(items, np.int64).reshape(-1, 4), np.empty(1, dtype), 1e-6, int(size % 3), np.full((size, k, k), np.nan)]
+    return [
+        at,
+        np.array(items, np.int64).reshape(-1, 4),
+        np.empty(1, dtype),
+        1e-6,
+        int(size % 3),
+        np.full((size, k, k), np.nan),
+    ]
 
 
 def _bisection_arguments(rng, variant, size):
-    """As many edges as there are items, of seven operations; or one of ten, whose segments are two."""
+    """As many edges as there are items, of seven operations; or one of ten, whose segments are
+    two."""
     k, edges = (10, size // 2) if size == 2 * (size // 2) else (7, size)
     d = rng.random((edges, k, k))
     allowed = np.array([abs(2 * s - k) < 2 for s in range(k + 1)], np.uint8)
@@ -156,9 +206,18 @@ def _cut_arguments(rng, variant, size):
     k = 6
     w = rng.random((size, k, k))
     w = (w + w.swapaxes(1, 2)) * (1 - np.eye(k))
-    return [w, np.full((size, k), np.nan), np.full((size, k), 9, np.uint8), np.full((size, k), -1, np.int64), np.full(size, np.nan),
-            np.full((size, k), 9, np.uint8)]
+    return [
+        w,
+        np.full((size, k), np.nan),
+        np.full((size, k), 9, np.uint8),
+        np.full((size, k), -1, np.int64),
+        np.full(size, np.nan),
+        np.full((size, k), 9, np.uint8),
+    ]
 
 
-KERNELS = {method.gradient_pairs.name: _pairs_arguments, method.all_bisections.name: _bisection_arguments,
-           method.smallest_cut.name: _cut_arguments}
+KERNELS = {
+    method.gradient_pairs.name: _pairs_arguments,
+    method.all_bisections.name: _bisection_arguments,
+    method.smallest_cut.name: _cut_arguments,
+}

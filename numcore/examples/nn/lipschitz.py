@@ -1,4 +1,5 @@
-"""Example calls of the bounds of ReLU networks. The references go back through the network for one neuron or one entry at a time."""
+"""Example calls of the bounds of ReLU networks. The references go back through the network for one
+neuron or one entry at a time."""
 
 import functools
 import itertools
@@ -11,11 +12,12 @@ from .. import Example
 __all__ = ["EXAMPLES", "KERNELS"]
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _support(a, lines):
-    """The largest of a · y over y_j between two lines of its own v_j, as coefficients of v and a constant."""
+    """The largest of a · y over y_j between two lines of its own v_j, as coefficients of v and a
+    constant."""
     coefficients, constant = np.zeros(len(a)), 0.0
     for j, value in enumerate(a):
         slope, intercept = lines[j][0] if value > 0 else lines[j][1]
@@ -24,7 +26,8 @@ def _support(a, lines):
 
 
 def _largest(a, weights, biases, lines, x0, eps):
-    """The largest value of a · (what comes out behind the layers that have lines) on a box, by the lines."""
+    """The largest value of a · (what comes out behind the layers that have lines) on a box, by the
+    lines."""
     constant = 0.0
     for w, b, line in zip(weights[::-1], biases[::-1], lines[::-1], strict=True):
         a, more = _support(a, line)
@@ -40,13 +43,16 @@ def _relu_line(low, high):
 
 
 def _neurons(weights, biases, x0, eps, method):
-    """Bounds of every layer, the output's too: [(lower, upper), ...], the tighter ones of interval arithmetic and CROWN."""
+    """Bounds of every layer, the output's too: [(lower, upper), ...], the tighter ones of interval
+    arithmetic and CROWN."""
     found, lines, low, high = [], [], x0 - eps, x0 + eps
     for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
         corners = np.stack([w * low, w * high])
         lower, upper = corners.min(axis=0).sum(axis=1) + b, corners.max(axis=0).sum(axis=1) + b
         if method != "interval":
-            back = functools.partial(_largest, weights=weights[:k], biases=biases[:k], lines=lines, x0=x0, eps=eps)
+            back = functools.partial(
+                _largest, weights=weights[:k], biases=biases[:k], lines=lines, x0=x0, eps=eps
+            )
             lower = np.maximum(lower, [c - back(-row) for row, c in zip(w, b, strict=True)])
             upper = np.minimum(upper, [c + back(row) for row, c in zip(w, b, strict=True)])
         found.append((lower, upper))
@@ -64,7 +70,10 @@ def _gradient_line(slope, low, high, method):
         return [(0.0, 0.0), (1.0, 0.0)]
     if method == "recurjac":
         return [(0.0, high), (0.0, low)]
-    return [(high / (high - low), -high * low / (high - low)), (-low / (high - low), low * high / (high - low))]
+    return [
+        (high / (high - low), -high * low / (high - low)),
+        (-low / (high - low), low * high / (high - low)),
+    ]
 
 
 def _products(slope, low, high):
@@ -74,18 +83,29 @@ def _products(slope, low, high):
 
 
 def _row(weights, found, last, method):
-    """Bounds of the derivatives of last · (what the last layer takes), and the lines of all nodes, outermost first."""
-    slopes = [[1.0 if low > 0 else 0.0 if high < 0 else None for low, high in zip(*ends, strict=True)] for ends in found[:-1]]
+    """Bounds of the derivatives of last · (what the last layer takes), and the lines of all nodes,
+    outermost first."""
+    slopes = [
+        [1.0 if low > 0 else 0.0 if high < 0 else None for low, high in zip(*ends, strict=True)]
+        for ends in found[:-1]
+    ]
     lower, upper, lines = last, last, []
     for i in range(len(slopes) - 1, -1, -1):
         nodes = list(zip(slopes[i], lower, upper, strict=True))
         lines.append([_gradient_line(*node, method) for node in nodes])
         if method == "interval":
-            ends = np.array([_products(*node) for node in nodes]).reshape(-1, 2, 1) * weights[i][:, None]
+            ends = (
+                np.array([_products(*node) for node in nodes]).reshape(-1, 2, 1)
+                * weights[i][:, None]
+            )
             lower, upper = ends.min(axis=1).sum(axis=0), ends.max(axis=1).sum(axis=0)
         else:
-            lower = -np.array([_derivative(-column, weights, lines, i, last) for column in weights[i].T])
-            upper = np.array([_derivative(column, weights, lines, i, last) for column in weights[i].T])
+            lower = -np.array(
+                [_derivative(-column, weights, lines, i, last) for column in weights[i].T]
+            )
+            upper = np.array(
+                [_derivative(column, weights, lines, i, last) for column in weights[i].T]
+            )
     return lower, upper, lines
 
 
@@ -107,19 +127,31 @@ def _norm(weights, lower, upper, lines, last):
         mixed = low < 0 < high
         slopes.append((high + low) / (high - low) if mixed else float(np.sign(high + low)))
         constant += -2 * high * low / (high - low) if mixed else 0.0
-    return min(entries, constant + _derivative(weights[0] @ np.array(slopes), weights, lines, 0, last))
+    return min(
+        entries, constant + _derivative(weights[0] @ np.array(slopes), weights, lines, 0, last)
+    )
 
 
 def _boxes(weights, biases, x0, eps, c=None):
     """Everything in float64, and x0 and eps as the middles and half widths of boxes."""
     weights, biases = [w.astype(float) for w in weights], [b.astype(float) for b in biases]
-    x0, eps = (np.broadcast_to(part, x0.shape).astype(float).reshape(-1, x0.shape[-1]) for part in (x0, eps))
-    return weights, biases, list(zip(x0, eps, strict=True)), weights[-1] if c is None else c.astype(float) @ weights[-1]
+    x0, eps = (
+        np.broadcast_to(part, x0.shape).astype(float).reshape(-1, x0.shape[-1])
+        for part in (x0, eps)
+    )
+    return (
+        weights,
+        biases,
+        list(zip(x0, eps, strict=True)),
+        weights[-1] if c is None else c.astype(float) @ weights[-1],
+    )
 
 
 def _output_bounds(weights, biases, x0, eps, method="crown"):
     lead, (weights, biases, boxes, _) = x0.shape[:-1], _boxes(weights, biases, x0, eps)
-    ends = np.array([_neurons(weights, biases, *box, method)[-1] for box in boxes]).reshape(-1, 2, len(weights[-1]))
+    ends = np.array([_neurons(weights, biases, *box, method)[-1] for box in boxes]).reshape(
+        -1, 2, len(weights[-1])
+    )
     return tuple(ends[:, side].reshape(*lead, len(weights[-1])) for side in (0, 1))
 
 
@@ -131,9 +163,14 @@ def _jacobians(weights, biases, x0, eps, c, method):
 
 
 def _jacobian_bounds(weights, biases, x0, eps, c=None, method="linear"):
-    found, q = list(_jacobians(weights, biases, x0, eps, c, method)), len(weights[-1] if c is None else c)
+    found, q = (
+        list(_jacobians(weights, biases, x0, eps, c, method)),
+        len(weights[-1] if c is None else c),
+    )
     shape = *x0.shape[:-1], q, x0.shape[-1]
-    return tuple(np.array([[row[side] for row in rows] for rows in found]).reshape(shape) for side in (0, 1))
+    return tuple(
+        np.array([[row[side] for row in rows] for rows in found]).reshape(shape) for side in (0, 1)
+    )
 
 
 def _local_lipschitz(weights, biases, x0, eps, c=None, method="linear", **options):
@@ -141,7 +178,10 @@ def _local_lipschitz(weights, biases, x0, eps, c=None, method="linear", **option
     wide = [w.astype(float) for w in weights]
     for rows in _jacobians(weights, biases, x0, eps, c, method):
         uppers.append(max((_norm(wide, *row) for row in rows), default=0.0))
-    return (np.array(uppers).reshape(x0.shape[:-1]), *_jacobian_bounds(weights, biases, x0, eps, c, method))
+    return (
+        np.array(uppers).reshape(x0.shape[:-1]),
+        *_jacobian_bounds(weights, biases, x0, eps, c, method),
+    )
 
 
 def _monotonicity(weights, biases, x0, eps, features=None):
@@ -150,12 +190,18 @@ def _monotonicity(weights, biases, x0, eps, features=None):
     return signs if features is None else signs[..., features]
 
 
-# --- data --------------------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def _network(rng, dtype, *sizes):
-    weights = [(rng.standard_normal((o, i)) / np.sqrt(i)).astype(dtype) for i, o in itertools.pairwise(sizes)]
-    return {"weights": weights, "biases": [(rng.standard_normal(o) / 4).astype(dtype) for o in sizes[1:]]}
+    weights = [
+        (rng.standard_normal((o, i)) / np.sqrt(i)).astype(dtype)
+        for i, o in itertools.pairwise(sizes)
+    ]
+    return {
+        "weights": weights,
+        "biases": [(rng.standard_normal(o) / 4).astype(dtype) for o in sizes[1:]],
+    }
 
 
 def _call(rng, dtype, n=3, **options):
@@ -172,13 +218,15 @@ def _lipschitz(rng, dtype, n=3):
 
 
 def _features(rng, dtype, n=3):
-    # one hidden layer: in deeper networks a bound of exactly 0 may come out as rounding error, and no sign is certain then
+    # one hidden layer: in deeper networks a bound of exactly 0 may come out as rounding error, and
+    # no sign is certain then
     return _call(rng, dtype, n, features=[2, 0]) | _network(rng, dtype, 3, 6, 2)
 
 
 @functools.cache
 def _digits():
-    """A network that reads digits' images, trained with scikit-learn, and an image that it has not seen; random ones without."""
+    """A network that reads digits' images, trained with scikit-learn, and an image that it has not
+    seen; random ones without."""
     try:
         import warnings
 
@@ -190,28 +238,48 @@ def _digits():
         return network["weights"], network["biases"], rng.random(64)
     data, labels = load_digits(return_X_y=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a network that could be trained longer is good enough here
-        model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(data[::2] / 16, labels[::2])
+        warnings.simplefilter(
+            "ignore"
+        )  # a network that could be trained longer is good enough here
+        model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(
+            data[::2] / 16, labels[::2]
+        )
     return [w.T for w in model.coefs_], model.intercepts_, data[1] / 16
 
 
 def _real(dtype, **options):
     weights, biases, x0 = _digits()
-    return {"weights": [np.ascontiguousarray(w, dtype) for w in weights], "biases": [b.astype(dtype) for b in biases],
-            "x0": x0.astype(dtype), "eps": 0.02} | options
+    return {
+        "weights": [np.ascontiguousarray(w, dtype) for w in weights],
+        "biases": [b.astype(dtype) for b in biases],
+        "x0": x0.astype(dtype),
+        "eps": 0.02,
+    } | options
 
 
 def _example(arguments, reference, **options):
-    options = {"arrays": ("x0",), "bound": {"float32": 1e-6, "float64": 1e-11}, "nan": "raise"} | options
+    options = {
+        "arrays": ("x0",),
+        "bound": {"float32": 1e-6, "float64": 1e-11},
+        "nan": "raise",
+    } | options
     return Example(arguments, reference=reference, sizes=arguments, **options)
 
 
 _DATA = "64-64-64-10 network, digits image"
 EXAMPLES = {
     "output_bounds": _example(_call, _output_bounds, data=_DATA, real=_real),
-    "jacobian_bounds": _example(_with_rows, _jacobian_bounds, arrays=("x0", "c"), data=_DATA, real=_real),
-    "local_lipschitz": _example(_lipschitz, _local_lipschitz, arrays=("x0", "c"), data=_DATA, real=functools.partial(_real, rng=0),
-                                result=lambda r: (r.upper, r.jacobian_lower, r.jacobian_upper)),
+    "jacobian_bounds": _example(
+        _with_rows, _jacobian_bounds, arrays=("x0", "c"), data=_DATA, real=_real
+    ),
+    "local_lipschitz": _example(
+        _lipschitz,
+        _local_lipschitz,
+        arrays=("x0", "c"),
+        data=_DATA,
+        real=functools.partial(_real, rng=0),
+        result=lambda r: (r.upper, r.jacobian_lower, r.jacobian_upper),
+    ),
     "monotonicity": _example(_features, _monotonicity, error="equal", data=_DATA, real=_real),
 }
 
@@ -223,13 +291,25 @@ def _lines(rng, size, g, n):
 def _relax_arguments(rng, variant, size):
     """Three rows for each pair of lines, or one; with rows to add or without."""
     g, n, r = (size // 3, 17, 5) if size % 3 == 0 else (size, 40, size % 2)
-    return [rng.standard_normal((size, n + 4)), rng.standard_normal(size), rng.standard_normal((r, n)), *_lines(rng, size, g, n), 3]
+    return [
+        rng.standard_normal((size, n + 4)),
+        rng.standard_normal(size),
+        rng.standard_normal((r, n)),
+        *_lines(rng, size, g, n),
+        3,
+    ]
 
 
 def _relax_rows_arguments(rng, variant, size):
     g, r, n = (1, size // 2, 21) if size % 2 == 0 else (size, 1, 9)
     m = 2 * g * r
-    return [rng.standard_normal((r, n)), *_lines(rng, size, g, n), 2, rng.standard_normal((m, n + 2)), np.full(m, np.nan)]
+    return [
+        rng.standard_normal((r, n)),
+        *_lines(rng, size, g, n),
+        2,
+        rng.standard_normal((m, n + 2)),
+        np.full(m, np.nan),
+    ]
 
 
 KERNELS = {kernels.relax.name: _relax_arguments, kernels.relax_rows.name: _relax_rows_arguments}

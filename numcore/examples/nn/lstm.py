@@ -1,4 +1,5 @@
-"""Example calls of the long short-term memory. The references go gate by gate and step by step, in more precision."""
+"""Example calls of the long short-term memory. The references go gate by gate and step by step, in
+more precision."""
 
 import numpy as np
 
@@ -13,7 +14,7 @@ __all__ = ["EXAMPLES", "KERNELS"]
 HIDDEN = 32
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _wide(*arrays):
@@ -28,7 +29,10 @@ def _gate(kind, which, x, h, w_x, w_h, b):
 
 def _lstm_cell(x, h, c, w_x, w_h, b):
     x, h, c, w_x, w_h, b = _wide(x, h, c, w_x, w_h, b)
-    i, f, g, o = (_gate(kind, which, x, h, w_x, w_h, b) for which, kind in enumerate(("sigmoid", "sigmoid", "tanh", "sigmoid")))
+    i, f, g, o = (
+        _gate(kind, which, x, h, w_x, w_h, b)
+        for which, kind in enumerate(("sigmoid", "sigmoid", "tanh", "sigmoid"))
+    )
     c = f * c + i * g
     return o * np.tanh(c), c
 
@@ -45,13 +49,25 @@ def _lstm(x, h, c, w_x, w_h, b):
 def _lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     """Each step's gates from the cache; the gradients of the weights added up step by step."""
     grad_outputs, dh, dc, x, w_x, w_h, gates, hs, cs = _wide(grad_outputs, grad_h, grad_c, *cache)
-    dx, dw_x, dw_h, db = np.empty_like(x), np.zeros_like(w_x), np.zeros_like(w_h), np.zeros_like(w_x[0] if len(w_x) else gates.sum((0, 1)))
+    dx, dw_x, dw_h, db = (
+        np.empty_like(x),
+        np.zeros_like(w_x),
+        np.zeros_like(w_h),
+        np.zeros_like(w_x[0] if len(w_x) else gates.sum((0, 1))),
+    )
     for t in reversed(range(len(x))):
         i, f, g, o = np.split(gates[t], 4, axis=1)
         dh = dh + grad_outputs[t]
-        dc = dc + dh * o / np.cosh(cs[t + 1])**2
-        da = np.concatenate([dc * g * (i - i**2), dc * cs[t] * (f - f**2), dc * i * (1 - g) * (1 + g),
-                             dh * np.tanh(cs[t + 1]) * (o - o**2)], axis=1)
+        dc = dc + dh * o / np.cosh(cs[t + 1]) ** 2
+        da = np.concatenate(
+            [
+                dc * g * (i - i**2),
+                dc * cs[t] * (f - f**2),
+                dc * i * (1 - g) * (1 + g),
+                dh * np.tanh(cs[t + 1]) * (o - o**2),
+            ],
+            axis=1,
+        )
         dx[t], dh, dc = da @ w_x.T, da @ w_h.T, dc * f
         dw_x, dw_h, db = dw_x + x[t].T @ da, dw_h + hs[t].T @ da, db + da.sum(axis=0)
     return dx, dh, dc, dw_x, dw_h, db
@@ -62,15 +78,20 @@ def _lstm_cell_vjp(grad_h, grad_c, cache):
     return dx[0], *others
 
 
-# --- calls -------------------------------------------------------------------------------------------------------------------------
+# --- calls ----------------------------------------------------------------------------------------
 
 
 def _arguments(rng, dtype, steps, batch, features=5, hidden=6, x=None):
     x = rng.standard_normal((steps, batch, features)) if x is None else x
     scale = 1 / np.sqrt(hidden)
-    arrays = {"x": x, "h": rng.uniform(-1, 1, (x.shape[1], hidden)), "c": rng.standard_normal((x.shape[1], hidden)),
-              "w_x": scale * rng.standard_normal((x.shape[2], 4 * hidden)), "w_h": scale * rng.standard_normal((hidden, 4 * hidden)),
-              "b": rng.standard_normal(4 * hidden)}
+    arrays = {
+        "x": x,
+        "h": rng.uniform(-1, 1, (x.shape[1], hidden)),
+        "c": rng.standard_normal((x.shape[1], hidden)),
+        "w_x": scale * rng.standard_normal((x.shape[2], 4 * hidden)),
+        "w_h": scale * rng.standard_normal((hidden, 4 * hidden)),
+        "b": rng.standard_normal(4 * hidden),
+    }
     return {name: np.ascontiguousarray(a, dtype) for name, a in arrays.items()}
 
 
@@ -82,13 +103,17 @@ def _cell_arguments(rng, dtype, batch):
 def _vjp_arguments(rng, dtype, call):
     (outputs, h, c), cache = forward(**call)
     grads = {"grad_outputs": outputs.shape, "grad_h": h.shape, "grad_c": c.shape}
-    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in grads.items()} | {"cache": cache}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in grads.items()} | {
+        "cache": cache
+    }
 
 
 def _cell_vjp_arguments(rng, dtype, batch):
     (h, c), cache = cell(**_cell_arguments(rng, dtype, batch))
     grads = {"grad_h": h.shape, "grad_c": c.shape}
-    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in grads.items()} | {"cache": cache}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in grads.items()} | {
+        "cache": cache
+    }
 
 
 def _real(dtype):
@@ -116,37 +141,75 @@ ROWS = DATA.replace("each a token", "a row of pixels a step")
 
 EXAMPLES = {
     "lstm_cell": Example(
-        arguments=lambda rng, dtype: _cell_arguments(rng, dtype, 7), arrays=ARRAYS, reference=_lstm_cell, bound=BOUND,
-        result=lambda r: r[0], sizes=_cell_arguments),
+        arguments=lambda rng, dtype: _cell_arguments(rng, dtype, 7),
+        arrays=ARRAYS,
+        reference=_lstm_cell,
+        bound=BOUND,
+        result=lambda r: r[0],
+        sizes=_cell_arguments,
+    ),
     "lstm_cell_vjp": Example(
-        arguments=lambda rng, dtype: _cell_vjp_arguments(rng, dtype, 7), arrays=("grad_h", "grad_c"), reference=_lstm_cell_vjp,
-        bound=VJP_BOUND, sizes=_cell_vjp_arguments),
+        arguments=lambda rng, dtype: _cell_vjp_arguments(rng, dtype, 7),
+        arrays=("grad_h", "grad_c"),
+        reference=_lstm_cell_vjp,
+        bound=VJP_BOUND,
+        sizes=_cell_vjp_arguments,
+    ),
     "lstm": Example(
-        arguments=lambda rng, dtype: _arguments(rng, dtype, 9, 7), arrays=ARRAYS, reference=_lstm, bound=BOUND, result=lambda r: r[0],
-        data=ROWS, real=_real, peer=("torch.lstm", _torch), sizes=lambda rng, dtype, n: _arguments(rng, dtype, min(n, 5), n)),
+        arguments=lambda rng, dtype: _arguments(rng, dtype, 9, 7),
+        arrays=ARRAYS,
+        reference=_lstm,
+        bound=BOUND,
+        result=lambda r: r[0],
+        data=ROWS,
+        real=_real,
+        peer=("torch.lstm", _torch),
+        sizes=lambda rng, dtype, n: _arguments(rng, dtype, min(n, 5), n),
+    ),
     "lstm_vjp": Example(
         arguments=lambda rng, dtype: _vjp_arguments(rng, dtype, _arguments(rng, dtype, 9, 7)),
-        arrays=("grad_outputs", "grad_h", "grad_c"), reference=_lstm_vjp, bound=VJP_BOUND, data=ROWS,
+        arrays=("grad_outputs", "grad_h", "grad_c"),
+        reference=_lstm_vjp,
+        bound=VJP_BOUND,
+        data=ROWS,
         real=lambda dtype: _vjp_arguments(np.random.default_rng(1), dtype, _real(dtype)),
-        sizes=lambda rng, dtype, n: _vjp_arguments(rng, dtype, _arguments(rng, dtype, min(n, 5), n))),
+        sizes=lambda rng, dtype, n: _vjp_arguments(
+            rng, dtype, _arguments(rng, dtype, min(n, 5), n)
+        ),
+    ),
 }
 
 
-# --- arguments of kernels: weights as they are in use, since large ones make rounding errors grow from step to step ----------------------
+# --- arguments of kernels: weights as they are in use, since large ones make rounding errors grow fro  # noqa: E501
 
 
 def _steps(rng, variant, size):
-    call = _arguments(rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40)))
-    hs, cs = (np.full((len(call["x"]) + 1, *call["h"].shape), np.nan, variant["T"]) for _ in range(2))
+    call = _arguments(
+        rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40))
+    )
+    hs, cs = (
+        np.full((len(call["x"]) + 1, *call["h"].shape), np.nan, variant["T"]) for _ in range(2)
+    )
     hs[0], cs[0] = call["h"], call["c"]
     return [call["w_h"], call["b"], call["x"] @ call["w_x"], hs, cs]
 
 
 def _steps_vjp(rng, variant, size):
-    call = _arguments(rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40)))
+    call = _arguments(
+        rng, variant["T"], int(rng.integers(1, 6)), size, hidden=int(rng.integers(1, 40))
+    )
     (outputs, h, c), cache = forward(**call)
-    grads = [rng.standard_normal(a.shape).astype(variant["T"]) for a in (outputs[:rng.integers(2) * len(outputs)], h, c)]
-    return [np.ascontiguousarray(call["w_h"].T), cache.gates, cache.cs, *grads, np.full_like(cache.gates, np.nan)]
+    grads = [
+        rng.standard_normal(a.shape).astype(variant["T"])
+        for a in (outputs[: rng.integers(2) * len(outputs)], h, c)
+    ]
+    return [
+        np.ascontiguousarray(call["w_h"].T),
+        cache.gates,
+        cache.cs,
+        *grads,
+        np.full_like(cache.gates, np.nan),
+    ]
 
 
 KERNELS = {"lstm_steps": _steps, "lstm_steps_vjp": _steps_vjp}

@@ -1,4 +1,5 @@
-"""Arguments of the kernels of multilayer perceptrons: the number of coefficients must fit the order."""
+"""Arguments of the kernels of multilayer perceptrons: the number of coefficients must fit the
+order."""
 
 import numpy as np
 
@@ -24,7 +25,12 @@ def _layer_arguments(rng, variant, size):
 
 def _vjp_arguments(rng, variant, size):
     c, order, more, _ = _shapes(rng, size)
-    return [rng.standard_normal(shape).astype(variant["T"]) for shape in (size, more, (order, size), (c, size))]
+    return [
+        rng.standard_normal(shape).astype(variant["T"])
+        for shape in (size, more, (order, size), (c, size))
+    ]
 
 
-KERNELS = {made.name: _layer_arguments for made in network.FORWARD.values()} | {network.mlp_layer_vjp.name: _vjp_arguments}
+KERNELS = {made.name: _layer_arguments for made in network.FORWARD.values()} | {
+    network.mlp_layer_vjp.name: _vjp_arguments
+}

@@ -1,4 +1,5 @@
-"""Example calls of layer, root-mean-square and batch normalisation. The references work in longdouble, gradients by the chain rule."""
+"""Example calls of layer, root-mean-square and batch normalisation. The references work in
+longdouble, gradients by the chain rule."""
 
 import numpy as np
 
@@ -13,7 +14,9 @@ ROWS = layers.ROWS
 
 
 def with_torch(function):
-    """``function(torch, **arguments)`` as a function of the arguments, run with as many threads as numcore has."""
+    """``function(torch, **arguments)`` as a function of the arguments, run with as many threads as
+    numcore has."""
+
     def call(**arguments):
         import torch
 
@@ -28,7 +31,7 @@ def with_torch(function):
     return call
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _long(array):
@@ -55,22 +58,32 @@ def _rms_norm(x, weight, eps):
 def _batch_norm(x, weight, bias, running, momentum, eps, training):
     rows = _long(x).reshape(-1, x.shape[-1])
     if not training:
-        return ((rows - running.mean) / np.sqrt(running.var + np.longdouble(eps)) * weight + bias).reshape(x.shape), running
+        return (
+            (rows - running.mean) / np.sqrt(running.var + np.longdouble(eps)) * weight + bias
+        ).reshape(x.shape), running
     if not len(rows):
         return x.astype(float), running
     z = (rows - rows.mean(axis=0)) / np.sqrt(rows.var(axis=0) + eps)
     batch = rows.mean(axis=0), rows.var(axis=0, ddof=1)
-    new = tuple((1 - momentum) * _long(old) + momentum * now for old, now in zip(running, batch, strict=True))
+    new = tuple(
+        (1 - momentum) * _long(old) + momentum * now
+        for old, now in zip(running, batch, strict=True)
+    )
     return (z * weight + bias).reshape(x.shape), new
 
 
 def _through(grad_z, x, scale, axis, centred):
-    """Back through z = (x - mean) scale, step by step: the scale as a function of the variance, the variance and the mean of x."""
+    """Back through z = (x - mean) scale, step by step: the scale as a function of the variance, the
+    variance and the mean of x."""
     n, x, scale = x.shape[axis], _long(x), _long(scale)
     difference = x - x.mean(axis=axis, keepdims=True) if centred else x
-    grad_variance = (grad_z * difference).sum(axis=axis, keepdims=True) * (-scale**3 / 2)
+    grad_variance = (grad_z * difference).sum(axis=axis, keepdims=True) * (-(scale**3) / 2)
     grad_difference = grad_z * scale + grad_variance * 2 * difference / n
-    return grad_difference - grad_difference.sum(axis=axis, keepdims=True) / n if centred else grad_difference
+    return (
+        grad_difference - grad_difference.sum(axis=axis, keepdims=True) / n
+        if centred
+        else grad_difference
+    )
 
 
 def _sums(grad_y, z):
@@ -94,10 +107,12 @@ def _batch_norm_vjp(grad_y, cache):
     if not len(rows):
         return cache.x, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     z, scale = _normal(rows, 1e-5, 0)
-    return _through(_long(flat) * cache.weight, rows, scale, 0, True).reshape(cache.x.shape), *_sums(grad_y, z)
+    return _through(_long(flat) * cache.weight, rows, scale, 0, True).reshape(
+        cache.x.shape
+    ), *_sums(grad_y, z)
 
 
-# --- calls -------------------------------------------------------------------------------------------------------------------------
+# --- calls ----------------------------------------------------------------------------------------
 
 
 def _arrays(rng, dtype, **shapes):
@@ -113,20 +128,32 @@ def _rms_call(rng, dtype, n=41):
 
 
 def _batch_call(rng, dtype, n=41):
-    running = layers.RunningStatistics(rng.standard_normal(37).astype(dtype), rng.random(37).astype(dtype))
-    return _arrays(rng, dtype, x=(n, 3, 37), weight=37, bias=37) | {"running": running, "momentum": 0.1, "eps": 1e-5, "training": True}
+    running = layers.RunningStatistics(
+        rng.standard_normal(37).astype(dtype), rng.random(37).astype(dtype)
+    )
+    return _arrays(rng, dtype, x=(n, 3, 37), weight=37, bias=37) | {
+        "running": running,
+        "momentum": 0.1,
+        "eps": 1e-5,
+        "training": True,
+    }
 
 
 def _real(call, layer=None):
     """The call with the tokens for x."""
+
     def make(dtype):
         rng, x = np.random.default_rng(0), np.ascontiguousarray(_tokens(), dtype)
         arguments = call(rng, np.dtype(dtype), 1)
         for name, value in arguments.items():
             if isinstance(value, np.ndarray):
-                arguments[name] = x if name == "x" else rng.standard_normal(x.shape[1]).astype(dtype)
+                arguments[name] = (
+                    x if name == "x" else rng.standard_normal(x.shape[1]).astype(dtype)
+                )
             elif isinstance(value, tuple):
-                arguments[name] = layers.RunningStatistics(np.zeros(x.shape[1], dtype), np.ones(x.shape[1], dtype))
+                arguments[name] = layers.RunningStatistics(
+                    np.zeros(x.shape[1], dtype), np.ones(x.shape[1], dtype)
+                )
         return arguments if layer is None else _gradient(rng, layer, arguments)
 
     return make
@@ -141,23 +168,29 @@ def _vjp_call(call, layer):
     return lambda rng, dtype, n=41: _gradient(rng, layer, call(rng, dtype, n))
 
 
-# --- peers -------------------------------------------------------------------------------------------------------------------------
+# --- peers ----------------------------------------------------------------------------------------
 
 
 @with_torch
 def _torch_layer_norm(torch, x, weight, bias, eps):
-    return torch.nn.functional.layer_norm(torch.from_numpy(x), x.shape[-1:], torch.from_numpy(weight), torch.from_numpy(bias), eps)
+    return torch.nn.functional.layer_norm(
+        torch.from_numpy(x), x.shape[-1:], torch.from_numpy(weight), torch.from_numpy(bias), eps
+    )
 
 
 @with_torch
 def _torch_layer_norm_vjp(torch, grad_y, cache):
     grad_y, x, weight, bias, mean, scale = map(torch.from_numpy, (grad_y, *cache))
-    return torch.ops.aten.native_layer_norm_backward(grad_y, x, x.shape[-1:], mean, scale, weight, bias, [True] * 3)
+    return torch.ops.aten.native_layer_norm_backward(
+        grad_y, x, x.shape[-1:], mean, scale, weight, bias, [True] * 3
+    )
 
 
 @with_torch
 def _torch_rms_norm(torch, x, weight, eps):
-    return torch.nn.functional.rms_norm(torch.from_numpy(x), x.shape[-1:], torch.from_numpy(weight), eps)
+    return torch.nn.functional.rms_norm(
+        torch.from_numpy(x), x.shape[-1:], torch.from_numpy(weight), eps
+    )
 
 
 def _numpy_rms_norm_vjp(grad_y, cache):
@@ -169,39 +202,92 @@ def _numpy_rms_norm_vjp(grad_y, cache):
 
 @with_torch
 def _torch_batch_norm(torch, x, weight, bias, running, momentum, eps, training):
-    x, weight, bias, mean, var = map(torch.from_numpy, (x, weight, bias, *(a.copy() for a in running)))
+    x, weight, bias, mean, var = map(
+        torch.from_numpy, (x, weight, bias, *(a.copy() for a in running))
+    )
     return torch.nn.functional.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
 
 
 @with_torch
 def _torch_batch_norm_vjp(torch, grad_y, cache):
-    grad_y, x, weight, mean, scale = map(torch.from_numpy, (grad_y, cache.x, cache.weight, *(a.astype(grad_y.dtype) for a in cache[3:5])))
-    return torch.ops.aten.native_batch_norm_backward(grad_y, x, weight, None, None, mean, scale, True, 1e-5, [True] * 3)
+    grad_y, x, weight, mean, scale = map(
+        torch.from_numpy,
+        (grad_y, cache.x, cache.weight, *(a.astype(grad_y.dtype) for a in cache[3:5])),
+    )
+    return torch.ops.aten.native_batch_norm_backward(
+        grad_y, x, weight, None, None, mean, scale, True, 1e-5, [True] * 3
+    )
 
 
-# Relative to the largest entry. Sums of blocks of 32 and rows of 37 or 64 in float32: a few units of 6e-8 times the root of these.
+# Relative to the largest entry. Sums of blocks of 32 and rows of 37 or 64 in float32: a few units
+# of 6e-8 times the root of these.
 BOUND, VJP_BOUND = {"float32": 2e-6, "float64": 4e-15}, {"float32": 4e-6, "float64": 1e-14}
 
 
 def _entries(name, call, layer, forward, backward, peer, peer_vjp, arrays, result):
     return {
-        name: Example(arguments=call, arrays=arrays, reference=forward, bound=BOUND, data=DATA, real=_real(call), peer=peer, sizes=call,
-                      result=result),
-        f"{name}_vjp": Example(arguments=_vjp_call(call, layer), arrays=("grad_y",), reference=backward, bound=VJP_BOUND, data=DATA,
-                               real=_real(call, layer), peer=peer_vjp, sizes=_vjp_call(call, layer))}
+        name: Example(
+            arguments=call,
+            arrays=arrays,
+            reference=forward,
+            bound=BOUND,
+            data=DATA,
+            real=_real(call),
+            peer=peer,
+            sizes=call,
+            result=result,
+        ),
+        f"{name}_vjp": Example(
+            arguments=_vjp_call(call, layer),
+            arrays=("grad_y",),
+            reference=backward,
+            bound=VJP_BOUND,
+            data=DATA,
+            real=_real(call, layer),
+            peer=peer_vjp,
+            sizes=_vjp_call(call, layer),
+        ),
+    }
 
 
 EXAMPLES = {
-    **_entries("layer_norm", _row_call, layers.layer_norm, _layer_norm, _layer_norm_vjp, ("torch layer_norm", _torch_layer_norm),
-               ("torch native_layer_norm_backward", _torch_layer_norm_vjp), ("x", "weight", "bias"), lambda r: r[0]),
-    **_entries("rms_norm", _rms_call, layers.rms_norm, _rms_norm, _rms_norm_vjp, ("torch rms_norm", _torch_rms_norm),
-               ("NumPy's expression", _numpy_rms_norm_vjp), ("x", "weight"), lambda r: r[0]),
-    **_entries("batch_norm", _batch_call, layers.batch_norm, _batch_norm, _batch_norm_vjp, ("torch batch_norm", _torch_batch_norm),
-               ("torch native_batch_norm_backward", _torch_batch_norm_vjp), ("x", "weight", "bias"), lambda r: (r[0], r[1].running)),
+    **_entries(
+        "layer_norm",
+        _row_call,
+        layers.layer_norm,
+        _layer_norm,
+        _layer_norm_vjp,
+        ("torch layer_norm", _torch_layer_norm),
+        ("torch native_layer_norm_backward", _torch_layer_norm_vjp),
+        ("x", "weight", "bias"),
+        lambda r: r[0],
+    ),
+    **_entries(
+        "rms_norm",
+        _rms_call,
+        layers.rms_norm,
+        _rms_norm,
+        _rms_norm_vjp,
+        ("torch rms_norm", _torch_rms_norm),
+        ("NumPy's expression", _numpy_rms_norm_vjp),
+        ("x", "weight"),
+        lambda r: r[0],
+    ),
+    **_entries(
+        "batch_norm",
+        _batch_call,
+        layers.batch_norm,
+        _batch_norm,
+        _batch_norm_vjp,
+        ("torch batch_norm", _torch_batch_norm),
+        ("torch native_batch_norm_backward", _torch_batch_norm_vjp),
+        ("x", "weight", "bias"),
+        lambda r: (r[0], r[1].running),
+    ),
 }
 
 
-# --- arguments of kernels: n rows for `size` blocks, k groups that divide the columns --------------------------------------------------
+# --- arguments of kernels: n rows for `size` blocks, k groups that divide the columns -------------
 
 
 def _unwritten(dtype, *shapes):
@@ -239,16 +325,24 @@ def _column_moments(rng, variant, size):
 
 def _column_products(rng, variant, size):
     dtype, d, n = variant["T"], int(rng.integers(1, 300)), rows_of(size)
-    return [*_arrays(rng, dtype, grad_y=(n, d), x=(n, d), centre=d).values(), *_unwritten(dtype, (size, 2, d))]
+    return [
+        *_arrays(rng, dtype, grad_y=(n, d), x=(n, d), centre=d).values(),
+        *_unwritten(dtype, (size, 2, d)),
+    ]
 
 
 def _join_moments(rng, variant, size):
     dtype, n = variant["T"], int(rng.integers(1, 200))
     parts = rng.standard_normal((-(-n // ROWS), 3, size)).astype(dtype)
-    parts[:, 2] = 100 * parts[:, 2]**2
+    parts[:, 2] = 100 * parts[:, 2] ** 2
     return [parts, n, *_unwritten(np.float64, size, size)]
 
 
-KERNELS = {layers.norm_rows.name: _norm_rows, layers.norm_rows_backward.name: _norm_rows_backward,
-           layers.scale_columns.name: _scale_columns, layers.column_moments.name: _column_moments,
-           layers.column_products.name: _column_products, layers.join_moments.name: _join_moments}
+KERNELS = {
+    layers.norm_rows.name: _norm_rows,
+    layers.norm_rows_backward.name: _norm_rows_backward,
+    layers.scale_columns.name: _scale_columns,
+    layers.column_moments.name: _column_moments,
+    layers.column_products.name: _column_products,
+    layers.join_moments.name: _join_moments,
+}

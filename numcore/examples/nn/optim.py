@@ -25,26 +25,40 @@ def _numpy(grads, max_norm):
 
 EXAMPLES = {
     "clip_grad_norm": Example(
-        arguments=lambda rng, dtype: _call(rng, dtype, 900), arrays=("grads",), reference=_clip_grad_norm,
-        bound={"float32": 3e-7, "float64": 5e-16}, sizes=_call, data=DATA.replace(", each a token", ""),
-        real=lambda dtype: {"grads": _tokens().astype(dtype), "max_norm": 1.0}, peer=("numpy.linalg.norm and a product", _numpy)),
+        arguments=lambda rng, dtype: _call(rng, dtype, 900),
+        arrays=("grads",),
+        reference=_clip_grad_norm,
+        bound={"float32": 3e-7, "float64": 5e-16},
+        sizes=_call,
+        data=DATA.replace(", each a token", ""),
+        real=lambda dtype: {"grads": _tokens().astype(dtype), "max_norm": 1.0},
+        peer=("numpy.linalg.norm and a product", _numpy),
+    ),
 }
 
 
-# --- arguments of kernels ----------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _update(rng, variant, size, squares=1):
     """Gradient, weights, mean and `squares` arrays of squares; rates as in the third step."""
     dtype = variant["T"]
-    arrays = [rng.standard_normal(size) for _ in range(3)] + [rng.standard_normal(size)**2 for _ in range(squares)]
+    arrays = [rng.standard_normal(size) for _ in range(3)] + [
+        rng.standard_normal(size) ** 2 for _ in range(squares)
+    ]
     return [a.astype(dtype) for a in arrays] + [0.9, 0.1, 0.999, 0.001, 2e-4, 1e-8, 0.99, 0.01]
 
 
 def _blocks(rng, variant, size):
     """Only two blocks and a half have entries."""
-    return [rng.standard_normal(min(10_000, 4096 * size)).astype(variant["T"]), np.full(size, np.nan)]
+    return [
+        rng.standard_normal(min(10_000, 4096 * size)).astype(variant["T"]),
+        np.full(size, np.nan),
+    ]
 
 
-KERNELS = {"adam_update": _update, "amsgrad_update": lambda rng, variant, size: _update(rng, variant, size, 2),
-           "squares_in_blocks": _blocks}
+KERNELS = {
+    "adam_update": _update,
+    "amsgrad_update": lambda rng, variant, size: _update(rng, variant, size, 2),
+    "squares_in_blocks": _blocks,
+}

@@ -15,13 +15,19 @@ DATA = "digits images, windows of 2 × 2" if HAVE_SKLEARN else "random images, w
 OPTIONS = {"size": (3, 2), "stride": (2, 1), "padding": (1, 1)}
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def _windows(x, size, stride, padding, outside):
     """(n, c, h', w', height · width): the pixels of each window."""
-    padded = np.pad(x.astype(np.longdouble), [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=outside)
-    view = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))[:, :, ::stride[0], ::stride[1]]
+    padded = np.pad(
+        x.astype(np.longdouble),
+        [(0, 0), (0, 0), *((p, p) for p in padding)],
+        constant_values=outside,
+    )
+    view = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))[
+        :, :, :: stride[0], :: stride[1]
+    ]
     return view.reshape(*view.shape[:4], size[0] * size[1])
 
 
@@ -50,20 +56,23 @@ def _avg_pool2d(x, size, stride, padding):
 
 
 def _max_pool2d_vjp(grad_y, cache):
-    window = [cache.window[i:i + 2] for i in (0, 2, 4)]
+    window = [cache.window[i : i + 2] for i in (0, 2, 4)]
     places = _places(cache.shape, *window)
     takes = places == cache.where[..., None]
     return _handed_out(takes * grad_y[..., None].astype(np.longdouble), places, cache.shape)
 
 
 def _avg_pool2d_vjp(grad_y, cache):
-    window = [cache.window[i:i + 2] for i in (0, 2, 4)]
+    window = [cache.window[i : i + 2] for i in (0, 2, 4)]
     places = _places(cache.shape, *window)
-    shares = np.repeat(grad_y[..., None].astype(np.longdouble), places.shape[-1], axis=-1) / places.shape[-1]
+    shares = (
+        np.repeat(grad_y[..., None].astype(np.longdouble), places.shape[-1], axis=-1)
+        / places.shape[-1]
+    )
     return _handed_out(shares, places, cache.shape)
 
 
-# --- data --------------------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def _call(rng, dtype, n, c=3, h=9, w=11):
@@ -82,7 +91,12 @@ def _real(dtype):
         images = load_digits().images[:, None]
     else:
         images = np.random.default_rng(0).standard_normal((1797, 1, 8, 8))
-    return {"x": np.repeat(images, 16, axis=1).astype(dtype), "size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+    return {
+        "x": np.repeat(images, 16, axis=1).astype(dtype),
+        "size": (2, 2),
+        "stride": (2, 2),
+        "padding": (0, 0),
+    }
 
 
 def _torch(name):
@@ -103,38 +117,70 @@ def _pair(name, routine, forward, backward, bound):
     """The examples of a routine and of its backward pass."""
     return {
         name: Example(
-            arguments=lambda rng, dtype: _call(rng, dtype, 5), arrays=("x",), reference=forward, bound=bound, data=DATA, real=_real,
-            peer=(f"torch {name}", _torch(name)), sizes=lambda rng, dtype, n: _call(rng, dtype, n, 2, 4, 5),
-            result=lambda result: result[0]),
+            arguments=lambda rng, dtype: _call(rng, dtype, 5),
+            arrays=("x",),
+            reference=forward,
+            bound=bound,
+            data=DATA,
+            real=_real,
+            peer=(f"torch {name}", _torch(name)),
+            sizes=lambda rng, dtype, n: _call(rng, dtype, n, 2, 4, 5),
+            result=lambda result: result[0],
+        ),
         f"{name}_vjp": Example(
-            arguments=lambda rng, dtype: _with_gradient(rng, routine, _call(rng, dtype, 5)), arrays=("grad_y",), reference=backward,
-            bound={"float32": 5e-7, "float64": 1e-15}, data=DATA,
+            arguments=lambda rng, dtype: _with_gradient(rng, routine, _call(rng, dtype, 5)),
+            arrays=("grad_y",),
+            reference=backward,
+            bound={"float32": 5e-7, "float64": 1e-15},
+            data=DATA,
             real=lambda dtype: _with_gradient(np.random.default_rng(1), routine, _real(dtype)),
-            sizes=lambda rng, dtype, n: _with_gradient(rng, routine, _call(rng, dtype, n, 2, 4, 5))),
+            sizes=lambda rng, dtype, n: _with_gradient(rng, routine, _call(rng, dtype, n, 2, 4, 5)),
+        ),
     }
 
 
-EXAMPLES = (_pair("max_pool2d", max_pool2d, _max_pool2d, _max_pool2d_vjp, {"float32": 0.0, "float64": 0.0})
-            | _pair("avg_pool2d", avg_pool2d, _avg_pool2d, _avg_pool2d_vjp, {"float32": 5e-7, "float64": 1e-15}))
+EXAMPLES = _pair(
+    "max_pool2d", max_pool2d, _max_pool2d, _max_pool2d_vjp, {"float32": 0.0, "float64": 0.0}
+) | _pair(
+    "avg_pool2d", avg_pool2d, _avg_pool2d, _avg_pool2d_vjp, {"float32": 5e-7, "float64": 1e-15}
+)
 
 
-# --- arguments of kernels: windows that overlap and reach into the padding ------------------------------------------------------------
+# --- arguments of kernels: windows that overlap and reach into the padding ------------------------
 
 
 def _sizes(rng):
     h, w, height, width = (int(n) for n in rng.integers(4, 9, 4) - [0, 0, 3, 3])
-    window = np.array([height, width, *rng.integers(1, 4, 2), rng.integers(0, height // 2 + 1), rng.integers(0, width // 2 + 1)])
-    rows, cols = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip((h, w), window[:2], window[2:4], window[4:], strict=True))
+    window = np.array(
+        [
+            height,
+            width,
+            *rng.integers(1, 4, 2),
+            rng.integers(0, height // 2 + 1),
+            rng.integers(0, width // 2 + 1),
+        ]
+    )
+    rows, cols = (
+        (n + 2 * p - k) // s + 1
+        for n, k, s, p in zip((h, w), window[:2], window[2:4], window[4:], strict=True)
+    )
     return h, w, window, int(rows), int(cols)
 
 
 def _forward_arguments(with_places):
     def make(rng, variant, size):
         h, w, window, rows, cols = _sizes(rng)
-        x = rng.integers(-2, 3, (size, h, w)).astype(variant["T"])  # of few values, so that some are equal
+        x = rng.integers(-2, 3, (size, h, w)).astype(
+            variant["T"]
+        )  # of few values, so that some are equal
         x[rng.random(x.shape) < (0.02 if with_places else 0)] = np.nan
         outputs = [np.full((size, rows, cols), np.nan, variant["T"])]
-        return [x, window, *outputs, *([np.full((size, rows, cols), -1, np.int32)] if with_places else [])]
+        return [
+            x,
+            window,
+            *outputs,
+            *([np.full((size, rows, cols), -1, np.int32)] if with_places else []),
+        ]
 
     return make
 
@@ -142,12 +188,28 @@ def _forward_arguments(with_places):
 def _backward_arguments(with_places):
     def make(rng, variant, size):
         h, w, window, rows, cols = _sizes(rng)
-        x, grad_y = (rng.standard_normal(shape).astype(variant["T"]) for shape in ((size, 1, h, w), (size, rows, cols)))
-        where = [max_pool2d(x, window[:2].tolist(), stride=window[2:4].tolist(), padding=window[4:].tolist())[1].where[:, 0]]
-        return [grad_y, *(where if with_places else []), window, np.full((size, h, w), np.nan, variant["T"])]
+        x, grad_y = (
+            rng.standard_normal(shape).astype(variant["T"])
+            for shape in ((size, 1, h, w), (size, rows, cols))
+        )
+        where = [
+            max_pool2d(
+                x, window[:2].tolist(), stride=window[2:4].tolist(), padding=window[4:].tolist()
+            )[1].where[:, 0]
+        ]
+        return [
+            grad_y,
+            *(where if with_places else []),
+            window,
+            np.full((size, h, w), np.nan, variant["T"]),
+        ]
 
     return make
 
 
-KERNELS = {_pooling.max_pool.name: _forward_arguments(True), _pooling.avg_pool.name: _forward_arguments(False),
-           _pooling.max_pool_backward.name: _backward_arguments(True), _pooling.avg_pool_backward.name: _backward_arguments(False)}
+KERNELS = {
+    _pooling.max_pool.name: _forward_arguments(True),
+    _pooling.avg_pool.name: _forward_arguments(False),
+    _pooling.max_pool_backward.name: _backward_arguments(True),
+    _pooling.avg_pool_backward.name: _backward_arguments(False),
+}

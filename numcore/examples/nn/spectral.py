@@ -1,4 +1,5 @@
-"""Example calls of spectral convolution. The references multiply by matrices of cosines and sines in long double."""
+"""Example calls of spectral convolution. The references multiply by matrices of cosines and sines
+in long double."""
 
 import importlib.util
 
@@ -14,9 +15,10 @@ HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "digits images, 16 channels" if HAVE_SKLEARN else "random images, 16 channels"
 
 
-# --- references --------------------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 #
-# The map from x to y is real and linear: for each mode, the outer product of the waves that read the mode and of those that write it.
+# The map from x to y is real and linear: for each mode, the outer product of the waves that read
+# the mode and of those that write it.
 
 
 def _waves(frequencies, n):
@@ -27,13 +29,16 @@ def _waves(frequencies, n):
 
 
 def _readers(n_modes, sizes):
-    """(modes, samples): how a mode reads a signal; and (modes,), how often it counts when written back."""
+    """(modes, samples): how a mode reads a signal; and (modes,), how often it counts when written
+    back."""
     along = np.arange(n_modes[-1])
     counts = np.where((along == 0) | (2 * along == sizes[-1]), 1, 2)
     waves = _waves(along, sizes[-1])
     if len(n_modes) == 2:
         k = np.concatenate((np.arange(n_modes[0]), np.arange(-n_modes[0], 0)))
-        waves = (_waves(k, sizes[0])[:, None, :, None] * waves[None, :, None, :]).reshape(len(k) * len(along), -1)
+        waves = (_waves(k, sizes[0])[:, None, :, None] * waves[None, :, None, :]).reshape(
+            len(k) * len(along), -1
+        )
         counts = np.tile(counts, len(k))
     return waves, counts
 
@@ -58,21 +63,29 @@ def _backward(grad_y, cache):
     """Through the derivatives of y by real and imaginary parts of w, and by x."""
     sizes = cache.shape[2:]
     waves, counts = _readers(cache.n_modes, sizes)
-    written = np.einsum("boj,k,kj->bok", _flat(grad_y), counts, waves, optimize=True) / np.prod(sizes)
+    written = np.einsum("boj,k,kj->bok", _flat(grad_y), counts, waves, optimize=True) / np.prod(
+        sizes
+    )
     modes = cache.modes.reshape(*cache.modes.shape[:2], len(counts)).astype(np.clongdouble)
     by_w = np.einsum("bik,bok->iok", modes.conj(), written)
-    by_x = np.einsum("bok,iok,kj->bij", written, _complex(cache.w).conj(), waves.conj(), optimize=True).real
-    return by_x.reshape(cache.shape), np.stack((by_w.real, by_w.imag), axis=-1).reshape(cache.w.shape)
+    by_x = np.einsum(
+        "bok,iok,kj->bij", written, _complex(cache.w).conj(), waves.conj(), optimize=True
+    ).real
+    return by_x.reshape(cache.shape), np.stack((by_w.real, by_w.imag), axis=-1).reshape(
+        cache.w.shape
+    )
 
 
-# --- data --------------------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def _call(rng, dtype, n, sizes, n_modes):
     rows = (2 * n_modes[0],) if len(sizes) == 2 else ()
     last = n_modes[-1] if rows else n_modes
     arrays = {"x": (n, 3, *sizes), "w": (3, 2, *rows, last, 2)}
-    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in arrays.items()} | {"n_modes": n_modes}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in arrays.items()} | {
+        "n_modes": n_modes
+    }
 
 
 def _with_gradient(rng, routine, call):
@@ -91,7 +104,11 @@ def _real(two):
             images = rng.standard_normal((1797, 8, 8))
         x = images[:, None] * rng.standard_normal((16, 1, 1))
         x, n_modes, modes = (x, (3, 4), (6, 4)) if two else (x.reshape(len(x), 16, 64), 12, (12,))
-        return {"x": x.astype(dtype), "w": (rng.standard_normal((16, 16, *modes, 2)) / 16).astype(dtype), "n_modes": n_modes}
+        return {
+            "x": x.astype(dtype),
+            "w": (rng.standard_normal((16, 16, *modes, 2)) / 16).astype(dtype),
+            "n_modes": n_modes,
+        }
 
     return make
 
@@ -108,7 +125,10 @@ def _torch(x, w, n_modes):
             modes[..., :n_modes] = torch.einsum("bik,iok->bok", torch.fft.rfft(x)[..., :n_modes], w)
             return torch.fft.irfft(modes, x.shape[2])
         k, m = n_modes
-        modes, read = torch.zeros((x.shape[0], w.shape[1], x.shape[2], x.shape[3] // 2 + 1), dtype=w.dtype), torch.fft.rfft2(x)
+        modes, read = (
+            torch.zeros((x.shape[0], w.shape[1], x.shape[2], x.shape[3] // 2 + 1), dtype=w.dtype),
+            torch.fft.rfft2(x),
+        )
         modes[..., :k, :m] = torch.einsum("bikm,iokm->bokm", read[..., :k, :m], w[:, :, :k])
         modes[..., -k:, :m] = torch.einsum("bikm,iokm->bokm", read[..., -k:, :m], w[:, :, k:])
         return torch.fft.irfft2(modes, x.shape[2:])
@@ -120,17 +140,34 @@ def _pair(name, routine, sizes, n_modes, small, few):
     """The examples of a routine and of its backward pass."""
     return {
         name: Example(
-            arguments=lambda rng, dtype: _call(rng, dtype, 4, sizes, n_modes), arrays=("x", "w"), reference=_forward,
-            bound={"float32": 2e-6, "float64": 4e-15}, data=DATA, real=_real(len(sizes) == 2),
-            peer=("torch.fft and einsum", _torch), sizes=lambda rng, dtype, n: _call(rng, dtype, n, small, few),
-            result=lambda result: result[0]),
+            arguments=lambda rng, dtype: _call(rng, dtype, 4, sizes, n_modes),
+            arrays=("x", "w"),
+            reference=_forward,
+            bound={"float32": 2e-6, "float64": 4e-15},
+            data=DATA,
+            real=_real(len(sizes) == 2),
+            peer=("torch.fft and einsum", _torch),
+            sizes=lambda rng, dtype, n: _call(rng, dtype, n, small, few),
+            result=lambda result: result[0],
+        ),
         f"{name}_vjp": Example(
-            arguments=lambda rng, dtype: _with_gradient(rng, routine, _call(rng, dtype, 4, sizes, n_modes)), arrays=("grad_y",),
-            reference=_backward, bound={"float32": 3e-6, "float64": 6e-15}, data=DATA,
-            real=lambda dtype: _with_gradient(np.random.default_rng(1), routine, _real(len(sizes) == 2)(dtype)),
-            sizes=lambda rng, dtype, n: _with_gradient(rng, routine, _call(rng, dtype, n, small, few))),
+            arguments=lambda rng, dtype: _with_gradient(
+                rng, routine, _call(rng, dtype, 4, sizes, n_modes)
+            ),
+            arrays=("grad_y",),
+            reference=_backward,
+            bound={"float32": 3e-6, "float64": 6e-15},
+            data=DATA,
+            real=lambda dtype: _with_gradient(
+                np.random.default_rng(1), routine, _real(len(sizes) == 2)(dtype)
+            ),
+            sizes=lambda rng, dtype, n: _with_gradient(
+                rng, routine, _call(rng, dtype, n, small, few)
+            ),
+        ),
     }
 
 
-EXAMPLES = (_pair("spectral_conv1d", spectral_conv1d, (21,), 8, (8,), 5)
-            | _pair("spectral_conv2d", spectral_conv2d, (10, 12), (3, 7), (5, 4), (2, 2)))
+EXAMPLES = _pair("spectral_conv1d", spectral_conv1d, (21,), 8, (8,), 5) | _pair(
+    "spectral_conv2d", spectral_conv2d, (10, 12), (3, 7), (5, 4), (2, 2)
+)

@@ -1,4 +1,5 @@
-"""Example calls of the mining of pairs. The references make whole matrices of cosines in extended precision, and choose in Python loops."""
+"""Example calls of the mining of pairs. The references make whole matrices of cosines in extended
+precision, and choose in Python loops."""
 
 import numpy as np
 
@@ -20,13 +21,20 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().images[:400] / 16
-    images = images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)  # no row is zero, no two cosines are equal
-    return {"source": images[:, :, :4].reshape(-1, 32).astype(dtype), "target": images[:, :, :3:-1].reshape(-1, 32).astype(dtype)}
+    images = images + 1e-3 * np.random.default_rng(0).standard_normal(
+        images.shape
+    )  # no row is zero, no two cosines are equal
+    return {
+        "source": images[:, :, :4].reshape(-1, 32).astype(dtype),
+        "target": images[:, :, :3:-1].reshape(-1, 32).astype(dtype),
+    }
 
 
 def _cosines(source, target):
     source, target = (x.astype(np.longdouble) for x in (source, target))
-    return (source / np.sqrt((source**2).sum(1))[:, None]) @ (target / np.sqrt((target**2).sum(1))[:, None]).T
+    return (source / np.sqrt((source**2).sum(1))[:, None]) @ (
+        target / np.sqrt((target**2).sum(1))[:, None]
+    ).T
 
 
 def _lists(s, k):
@@ -44,8 +52,13 @@ def _mine(source, target, k=4):
     s = _cosines(source, target)
     *_, a, b = _statistics(source, target, k)
     ratio = s / np.maximum((a[:, None] + b) / 2, 1e-6)
-    pairs = {(i, max(near, key=lambda j: ratio[i, j])) for i, near in enumerate(_lists(s, k)[1].tolist())}
-    pairs |= {(max(near, key=lambda i: ratio[i, j]), j) for j, near in enumerate(_lists(s.T, k)[1].tolist())}
+    pairs = {
+        (i, max(near, key=lambda j: ratio[i, j])) for i, near in enumerate(_lists(s, k)[1].tolist())
+    }
+    pairs |= {
+        (max(near, key=lambda i: ratio[i, j]), j)
+        for j, near in enumerate(_lists(s.T, k)[1].tolist())
+    }
     rows, columns, taken = set(), set(), []
     for i, j in sorted(pairs, key=lambda pair: (-ratio[pair], pair)):
         if i not in rows and j not in columns:
@@ -58,12 +71,21 @@ def _mine(source, target, k=4):
 
 def _numpy_mine(source, target, k=4):
     """Both searches, and scores, from the whole matrix of cosines."""
-    s = (source / np.linalg.norm(source, axis=1)[:, None]) @ (target / np.linalg.norm(target, axis=1)[:, None]).T
+    s = (source / np.linalg.norm(source, axis=1)[:, None]) @ (
+        target / np.linalg.norm(target, axis=1)[:, None]
+    ).T
     forward, backward = np.argpartition(-s, k, axis=1)[:, :k], np.argpartition(-s, k, axis=0)[:k]
-    a, b = np.take_along_axis(s, forward, 1).mean(axis=1), np.take_along_axis(s, backward, 0).mean(axis=0)
+    a, b = (
+        np.take_along_axis(s, forward, 1).mean(axis=1),
+        np.take_along_axis(s, backward, 0).mean(axis=0),
+    )
     ratio = s / ((a[:, None] + b) / 2)
-    y = np.take_along_axis(forward, np.take_along_axis(ratio, forward, 1).argmax(axis=1)[:, None], 1)[:, 0]
-    x = np.take_along_axis(backward, np.take_along_axis(ratio, backward, 0).argmax(axis=0)[None], 0)[0]
+    y = np.take_along_axis(
+        forward, np.take_along_axis(ratio, forward, 1).argmax(axis=1)[:, None], 1
+    )[:, 0]
+    x = np.take_along_axis(
+        backward, np.take_along_axis(ratio, backward, 0).argmax(axis=0)[None], 0
+    )[0]
     x, y = np.concatenate([np.arange(len(y)), x]), np.concatenate([y, np.arange(len(x))])
     used_x, used_y, taken = set(), set(), []
     for e in np.argsort(-ratio[x, y]).tolist():
@@ -77,13 +99,23 @@ def _numpy_mine(source, target, k=4):
 def _scored(rng, dtype, n):
     sides = _sides(rng, dtype, n)
     a, b = rng.uniform(0.1, 0.5, (2, len(sides["source"]))).astype(dtype)
-    return sides | {"pairs": rng.integers(0, len(a), (n, 2)), "source_neighbor_mean": a, "target_neighbor_mean": b}
+    return sides | {
+        "pairs": rng.integers(0, len(a), (n, 2)),
+        "source_neighbor_mean": a,
+        "target_neighbor_mean": b,
+    }
 
 
 def _scores(source, target, pairs, source_neighbor_mean, target_neighbor_mean):
     s = _cosines(source, target)
-    return np.array([s[i, j] / ((source_neighbor_mean[i].astype(np.longdouble) + target_neighbor_mean[j]) / 2) for i, j in pairs],
-                    np.longdouble)
+    return np.array(
+        [
+            s[i, j]
+            / ((source_neighbor_mean[i].astype(np.longdouble) + target_neighbor_mean[j]) / 2)
+            for i, j in pairs
+        ],
+        np.longdouble,
+    )
 
 
 def _documents(rng, dtype, n):
@@ -96,17 +128,33 @@ def _documents(rng, dtype, n):
 def _aligned(source, target, source_offsets, target_offsets, threshold):
     s, pairs = _cosines(source, target), []
     for g in range(len(source_offsets) - 1):
-        rows, columns = (range(offsets[g], offsets[g + 1]) for offsets in (source_offsets, target_offsets))
-        pairs += [(i, j) for i in rows for j in columns if s[i, j] >= threshold and all(s[i, j] >= s[i, c] for c in columns)
-                  and all(s[i, j] >= s[r, j] for r in rows)]
+        rows, columns = (
+            range(offsets[g], offsets[g + 1]) for offsets in (source_offsets, target_offsets)
+        )
+        pairs += [
+            (i, j)
+            for i in rows
+            for j in columns
+            if s[i, j] >= threshold
+            and all(s[i, j] >= s[i, c] for c in columns)
+            and all(s[i, j] >= s[r, j] for r in rows)
+        ]
     pairs.sort(key=lambda pair: (-s[pair], pair))
     x, y = np.array(pairs, np.int64).reshape(-1, 2).T
     return x, y, s[x, y], s[x, y], 0
 
 
 def _pivots(rng, dtype, n):
-    first, second = (np.stack([rng.permutation(n), rng.integers(0, max(1, n // 2), n)], axis=1).reshape(n, 2) for _ in range(2))
-    return {"first": first, "second": second, "first_score": rng.random(n).astype(dtype), "second_score": rng.random(n).astype(dtype)}
+    first, second = (
+        np.stack([rng.permutation(n), rng.integers(0, max(1, n // 2), n)], axis=1).reshape(n, 2)
+        for _ in range(2)
+    )
+    return {
+        "first": first,
+        "second": second,
+        "first_score": rng.random(n).astype(dtype),
+        "second_score": rng.random(n).astype(dtype),
+    }
 
 
 def _through_pivots(first, second, first_score, second_score):
@@ -128,9 +176,12 @@ def _through_pivots(first, second, first_score, second_score):
 def _pandas(first, second, first_score, second_score):
     import pandas
 
-    sides = [pandas.DataFrame({name: pairs[:, 0], "pivot": pairs[:, 1], f"{name}_score": score}).sort_values(
-        f"{name}_score", ascending=False, kind="stable").drop_duplicates("pivot")
-        for name, pairs, score in (("first", first, first_score), ("second", second, second_score))]
+    sides = [
+        pandas.DataFrame({name: pairs[:, 0], "pivot": pairs[:, 1], f"{name}_score": score})
+        .sort_values(f"{name}_score", ascending=False, kind="stable")
+        .drop_duplicates("pivot")
+        for name, pairs, score in (("first", first, first_score), ("second", second, second_score))
+    ]
     joined = sides[0].merge(sides[1], on="pivot")
     joined["score"] = joined[["first_score", "second_score"]].min(axis=1)
     return joined.sort_values("score", ascending=False).drop_duplicates(["first", "second"])
@@ -140,29 +191,68 @@ BOUND = {"float32": 1e-5, "float64": 1e-13}
 EQUAL = {"float32": 0.0, "float64": 0.0}
 
 EXAMPLES = {
-    "neighbor_statistics": Example(lambda rng, dtype: _sides(rng, dtype, 60), ("source", "target"), _statistics, BOUND, nan="raise",
-                                   sizes=_sides),
-    "mine_pairs": Example(lambda rng, dtype: _sides(rng, dtype, 60), ("source", "target"), _mine, BOUND, nan="raise", sizes=_sides,
-                          data="left against mirrored right halves of images of digits", real=_real,
-                          peer=("the whole matrix in NumPy", _numpy_mine)),
+    "neighbor_statistics": Example(
+        lambda rng, dtype: _sides(rng, dtype, 60),
+        ("source", "target"),
+        _statistics,
+        BOUND,
+        nan="raise",
+        sizes=_sides,
+    ),
+    "mine_pairs": Example(
+        lambda rng, dtype: _sides(rng, dtype, 60),
+        ("source", "target"),
+        _mine,
+        BOUND,
+        nan="raise",
+        sizes=_sides,
+        data="left against mirrored right halves of images of digits",
+        real=_real,
+        peer=("the whole matrix in NumPy", _numpy_mine),
+    ),
     "margin_scores": Example(
-        lambda rng, dtype: _scored(rng, dtype, 60), ("source", "target", "pairs", "source_neighbor_mean", "target_neighbor_mean"), _scores,
-        BOUND, nan="ignore", also=("int64",), sizes=_scored),
-    "align_documents": Example(lambda rng, dtype: _documents(rng, dtype, 60), ("source", "target", "source_offsets", "target_offsets"),
-                               _aligned, BOUND, nan="ignore", also=("int64",), sizes=_documents),
-    "pivot_pairs": Example(lambda rng, dtype: _pivots(rng, dtype, 90), ("first", "second", "first_score", "second_score"), _through_pivots,
-                           EQUAL, error="equal", nan="ignore", also=("int64",), sizes=_pivots,
-                           peer=("pandas merge", _pandas)),
+        lambda rng, dtype: _scored(rng, dtype, 60),
+        ("source", "target", "pairs", "source_neighbor_mean", "target_neighbor_mean"),
+        _scores,
+        BOUND,
+        nan="ignore",
+        also=("int64",),
+        sizes=_scored,
+    ),
+    "align_documents": Example(
+        lambda rng, dtype: _documents(rng, dtype, 60),
+        ("source", "target", "source_offsets", "target_offsets"),
+        _aligned,
+        BOUND,
+        nan="ignore",
+        also=("int64",),
+        sizes=_documents,
+    ),
+    "pivot_pairs": Example(
+        lambda rng, dtype: _pivots(rng, dtype, 90),
+        ("first", "second", "first_score", "second_score"),
+        _through_pivots,
+        EQUAL,
+        error="equal",
+        nan="ignore",
+        also=("int64",),
+        sizes=_pivots,
+        peer=("pandas merge", _pandas),
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def _scan_columns(rng, variant, size):
     k = int(rng.integers(1, 9))
-    return [rng.integers(-30, 30, (int(rng.integers(1, 50)), size)).astype(variant["T"]), np.full((size, k), -np.inf, variant["T"]),
-            np.full((size, k), -1, np.int64), 500]
+    return [
+        rng.integers(-30, 30, (int(rng.integers(1, 50)), size)).astype(variant["T"]),
+        np.full((size, k), -np.inf, variant["T"]),
+        np.full((size, k), -1, np.int64),
+        500,
+    ]
 
 
 def _cosines_of(rng, variant, size):
@@ -173,7 +263,12 @@ def _cosines_of(rng, variant, size):
 
 def _take_greedily(rng, variant, size):
     free = np.iinfo(np.int64).max
-    return [*rng.integers(0, 9, (2, size, 40)), np.full((size, 9), free), np.full((size, 9), free), np.full((size, 40), 7, np.uint8)]
+    return [
+        *rng.integers(0, 9, (2, size, 40)),
+        np.full((size, 9), free),
+        np.full((size, 9), free),
+        np.full((size, 40), 7, np.uint8),
+    ]
 
 
 def _nearest_of_range(rng, variant, size):
@@ -192,16 +287,30 @@ def _move_by_digit(rng, variant, size):
     counts = np.zeros((size, 16), np.int64)
     np.add.at(counts, (np.arange(n) // -(-n // size), keys >> shift & 15) if size else (), 1)
     places = np.cumsum(counts.T.reshape(-1)).reshape(16, size).T - counts
-    return [keys, rng.integers(0, 99, n), rng.random(n).astype(variant["T"]), places.copy(), *np.full((2, n), -7),
-            np.full(n, np.nan, variant["T"]), shift]
+    return [
+        keys,
+        rng.integers(0, 99, n),
+        rng.random(n).astype(variant["T"]),
+        places.copy(),
+        *np.full((2, n), -7),
+        np.full(n, np.nan, variant["T"]),
+        shift,
+    ]
 
 
 def _best_of_equal(rng, variant, size):
-    return [np.sort(rng.integers(0, size // 2 + 1, size)), rng.integers(0, 3, size).astype(variant["T"]), np.full(size, -7)]
+    return [
+        np.sort(rng.integers(0, size // 2 + 1, size)),
+        rng.integers(0, 3, size).astype(variant["T"]),
+        np.full(size, -7),
+    ]
 
 
 def _partners(rng, variant, size):
-    return [*(np.sort(rng.integers(0, size // 2 + 1, n)) for n in (size, 50)), *np.full((2, size), -7)]
+    return [
+        *(np.sort(rng.integers(0, size // 2 + 1, n)) for n in (size, 50)),
+        *np.full((2, size), -7),
+    ]
 
 
 def _join_sides(rng, variant, size):
@@ -209,10 +318,30 @@ def _join_sides(rng, variant, size):
     begins, ends = rng.integers(0, 27, size), np.cumsum(counts)
     first, second = (rng.integers(0, 1 << 31, n) for n in (size, 30))
     scores, results = rng.random(30 + size).astype(variant["T"]), np.full(int(counts.sum()), -7)
-    return [np.arange(size), first, scores[30:], begins, counts, ends, second, scores[:30], results, results.copy(),
-            results.astype(variant["T"]), 31]
+    return [
+        np.arange(size),
+        first,
+        scores[30:],
+        begins,
+        counts,
+        ends,
+        second,
+        scores[:30],
+        results,
+        results.copy(),
+        results.astype(variant["T"]),
+        31,
+    ]
 
 
-KERNELS = {"scan_columns": _scan_columns, "cosines_of": _cosines_of, "take_greedily": _take_greedily, "nearest_of_range": _nearest_of_range,
-           "count_digits": _count_digits, "move_by_digit": _move_by_digit, "best_of_equal": _best_of_equal, "partners": _partners,
-           "join_sides": _join_sides}
+KERNELS = {
+    "scan_columns": _scan_columns,
+    "cosines_of": _cosines_of,
+    "take_greedily": _take_greedily,
+    "nearest_of_range": _nearest_of_range,
+    "count_digits": _count_digits,
+    "move_by_digit": _move_by_digit,
+    "best_of_equal": _best_of_equal,
+    "partners": _partners,
+    "join_sides": _join_sides,
+}

@@ -7,8 +7,12 @@ EXAMPLES = {}
 
 def _histograms(rng, variant, size):
     n, r = 40, int(rng.integers(0, 100))
-    return [rng.integers(0, 256, (size, n)).astype(np.uint8), rng.integers(0, n, r), *rng.integers(-2**50, 2**50, (2, r)),
-            np.full((size, 768), -1)]
+    return [
+        rng.integers(0, 256, (size, n)).astype(np.uint8),
+        rng.integers(0, n, r),
+        *rng.integers(-(2**50), 2**50, (2, r)),
+        np.full((size, 768), -1),
+    ]
 
 
 def _splits(rng, variant, size):
@@ -16,7 +20,15 @@ def _splits(rng, variant, size):
     cells[:, :, 0] -= 2**19
     cells[:, :, 2] %= 50
     cells[::2, 255] = 0  # nothing missing
-    return [cells.reshape(size, 768), 2.0**-20, 2.0**-20, 0.5, 200, np.full(size, np.nan), *np.full((2, size), -1, np.int32)]
+    return [
+        cells.reshape(size, 768),
+        2.0**-20,
+        2.0**-20,
+        0.5,
+        200,
+        np.full(size, np.nan),
+        *np.full((2, size), -1, np.int32),
+    ]
 
 
 def _tree(rng, variant, size):
@@ -25,9 +37,16 @@ def _tree(rng, variant, size):
     x[rng.random(x.shape) < 0.2] = np.nan
     node = np.arange(7, dtype=np.int32)
     left = np.where(node < 3, 2 * node + 1, -1).astype(np.int32)
-    return [x, rng.integers(0, 5, 7).astype(np.int32), rng.standard_normal(7).astype(variant["T"]),
-            rng.integers(0, 2, 7).astype(np.int32), left, np.where(node < 3, 2 * node + 2, -1).astype(np.int32),
-            rng.standard_normal(7), rng.standard_normal(size)]
+    return [
+        x,
+        rng.integers(0, 5, 7).astype(np.int32),
+        rng.standard_normal(7).astype(variant["T"]),
+        rng.integers(0, 2, 7).astype(np.int32),
+        left,
+        np.where(node < 3, 2 * node + 2, -1).astype(np.int32),
+        rng.standard_normal(7),
+        rng.standard_normal(size),
+    ]
 
 
 KERNELS = {"gradient_histograms": _histograms, "best_splits": _splits, "add_tree": _tree}

@@ -11,7 +11,8 @@ ARRAYS = ("indptr", "indices", "data", "seeds")
 
 
 def random_graph(rng, dtype, n, per_node=4):
-    """A graph with random weights, in which some nodes have no outgoing edge and some edges no weight."""
+    """A graph with random weights, in which some nodes have no outgoing edge and some edges no
+    weight."""
     count = per_node * n
     rows = rng.integers(0, max(n - n // 5, 1), count)
     weights = (rng.random(count) * (rng.random(count) < 0.8)).astype(dtype)
@@ -20,16 +21,25 @@ def random_graph(rng, dtype, n, per_node=4):
 
 def _arguments(rng, dtype, n, seeds):
     graph = random_graph(rng, dtype, n)
-    return {"indptr": graph.indptr.astype(np.int64), "indices": graph.indices.astype(np.int64), "data": graph.data,
-            "seeds": seeds(rng, n).astype(dtype)}
+    return {
+        "indptr": graph.indptr.astype(np.int64),
+        "indices": graph.indices.astype(np.int64),
+        "data": graph.data,
+        "seeds": seeds(rng, n).astype(dtype),
+    }
 
 
 def _call(rng, dtype):
-    return _arguments(rng, dtype, 300, lambda rng, n: rng.random((3, n)) * (rng.random((3, n)) < 0.1)) | {"tol": 1e-14, "max_iter": 400}
+    return _arguments(
+        rng, dtype, 300, lambda rng, n: rng.random((3, n)) * (rng.random((3, n)) < 0.1)
+    ) | {"tol": 1e-14, "max_iter": 400}
 
 
 def _sizes(rng, dtype, n):
-    return _arguments(rng, dtype, n, lambda rng, n: rng.random(n) + 0.1) | {"tol": 1e-14, "max_iter": 400}
+    return _arguments(rng, dtype, n, lambda rng, n: rng.random(n) + 0.1) | {
+        "tol": 1e-14,
+        "max_iter": 400,
+    }
 
 
 def _solution(indptr, indices, data, seeds, tol, max_iter):
@@ -47,19 +57,39 @@ def _solution(indptr, indices, data, seeds, tol, max_iter):
 def _step(rng, variant, size):
     """The last block of nodes is not full."""
     n = 256 * size - int(rng.integers(1, 256)) if size else 0
-    k, most = (int(rng.choice([1, 8])), int(rng.choice([6, 40]))) if size < 10 else (1, 2)  # the simulated GPU is slow
+    k, most = (
+        (int(rng.choice([1, 8])), int(rng.choice([6, 40]))) if size < 10 else (1, 2)
+    )  # the simulated GPU is slow
     counts = rng.integers(0, most, n)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(variant["INDEX"])
     z = int(indptr[-1])
     probabilities = rng.random(z if rng.integers(2) else 0)
     stuck = (rng.random(n) < 0.2).astype(np.uint8)
-    return [indptr, rng.integers(0, max(n, 1), z).astype(variant["INDEX"]), probabilities, rng.random(n), stuck,
-            *rng.random((4, n, k)), rng.random(k), *np.full((2, n, k), np.nan), np.full((size, 2, k), np.nan), 0.85]
+    return [
+        indptr,
+        rng.integers(0, max(n, 1), z).astype(variant["INDEX"]),
+        probabilities,
+        rng.random(n),
+        stuck,
+        *rng.random((4, n, k)),
+        rng.random(k),
+        *np.full((2, n, k), np.nan),
+        np.full((size, 2, k), np.nan),
+        0.85,
+    ]
 
 
 EXAMPLES = {
     "personalized_pagerank": Example(
-        _call, ARRAYS, _solution, {"float32": 1e-6, "float64": 1e-12}, result=lambda r: r[0], sizes=_sizes, nan="ignore", also=("int64",)),
+        _call,
+        ARRAYS,
+        _solution,
+        {"float32": 1e-6, "float64": 1e-12},
+        result=lambda r: r[0],
+        sizes=_sizes,
+        nan="ignore",
+        also=("int64",),
+    ),
 }
 
 KERNELS = {"pagerank_step": _step}

@@ -15,31 +15,50 @@ EXACT, ROUNDED = {"float64": 0}, {"float32": 1e-6, "float64": 1e-12}
 
 def random_lists(rng, count, ids, longest, least=0):
     lengths = rng.integers(least, longest + 1, count) if ids else np.zeros(count, int)
-    return TermLists(np.concatenate([[0], np.cumsum(lengths)]), rng.integers(0, max(ids, 1), int(lengths.sum())))
+    return TermLists(
+        np.concatenate([[0], np.cumsum(lengths)]), rng.integers(0, max(ids, 1), int(lengths.sum()))
+    )
 
 
 def split(lists):
-    return [lists.indices[a:b].tolist() for a, b in zip(lists.indptr[:-1].tolist(), lists.indptr[1:].tolist(), strict=True)]
+    return [
+        lists.indices[a:b].tolist()
+        for a, b in zip(lists.indptr[:-1].tolist(), lists.indptr[1:].tolist(), strict=True)
+    ]
 
 
 def _statistics(documents, n_terms):
     counted = [Counter(d) for d in split(documents)]
     pairs = [sorted(c.items()) for c in counted]
-    return (np.array([sum(c[t] for c in counted) for t in range(n_terms)], int),
-            np.array([sum(t in c for c in counted) for t in range(n_terms)], int), len(counted),
-            np.cumsum([0, *map(len, pairs)]),
-            np.array([t for p in pairs for t, _ in p], int), np.array([c for p in pairs for _, c in p], int))
+    return (
+        np.array([sum(c[t] for c in counted) for t in range(n_terms)], int),
+        np.array([sum(t in c for c in counted) for t in range(n_terms)], int),
+        len(counted),
+        np.cumsum([0, *map(len, pairs)]),
+        np.array([t for p in pairs for t, _ in p], int),
+        np.array([c for p in pairs for _, c in p], int),
+    )
 
 
 def _tfidf(statistics, method):
-    f, df, n = statistics.term_frequency.tolist(), statistics.document_frequency.tolist(), statistics.n_documents
+    f, df, n = (
+        statistics.term_frequency.tolist(),
+        statistics.document_frequency.tolist(),
+        statistics.n_documents,
+    )
     return np.array([a * math.log(n / b) if b else 0.0 for a, b in zip(f, df, strict=True)])
 
 
 def _containing(term_words):
     terms = split(term_words)
-    rows = [[j for j, b in enumerate(terms) if len(b) > len(a) and any(b[i:i + len(a)] == a for i in range(len(b) - len(a) + 1))]
-            for a in terms]
+    rows = [
+        [
+            j
+            for j, b in enumerate(terms)
+            if len(b) > len(a) and any(b[i : i + len(a)] == a for i in range(len(b) - len(a) + 1))
+        ]
+        for a in terms
+    ]
     return np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j in row], int)
 
 
@@ -51,10 +70,17 @@ def _graph(embeddings, document_words, min_similarity, max_neighbors):
     rows = [[] for _ in e]
     for i in words:
         cosines = e[words] @ e[i] / np.linalg.norm(e[words], axis=1) / np.linalg.norm(e[i])
-        close = [(-c, j) for c, j in zip(cosines.tolist(), words.tolist(), strict=True) if c >= min_similarity and j != i]
+        close = [
+            (-c, j)
+            for c, j in zip(cosines.tolist(), words.tolist(), strict=True)
+            if c >= min_similarity and j != i
+        ]
         rows[i] = sorted((j, -c) for c, j in sorted(close)[:max_neighbors])
-    return (np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j, _ in row], int),
-            np.array([c for row in rows for _, c in row]))
+    return (
+        np.cumsum([0, *map(len, rows)]),
+        np.array([j for row in rows for j, _ in row], int),
+        np.array([c for row in rows for _, c in row]),
+    )
 
 
 def _importance(similarity, document_words, seeds, tol, max_iter):
@@ -85,20 +111,30 @@ def _quality(order, is_term, cutoffs):
     order, n = order.tolist(), int(is_term.sum())
     hits = [bool(is_term[t]) for t in order]
     precision = [sum(hits[:k]) / k for k in cutoffs]
-    average = [sum(sum(hits[:i + 1]) / (i + 1) for i in range(min(k, len(hits))) if hits[i]) / max(min(k, n), 1) for k in cutoffs]
+    average = [
+        sum(sum(hits[: i + 1]) / (i + 1) for i in range(min(k, len(hits))) if hits[i])
+        / max(min(k, n), 1)
+        for k in cutoffs
+    ]
     return np.array(precision), np.array(average), sum(hits[:n]) / max(n, 1)
 
 
 def _spread(rng, dtype, n):
     """Embeddings whose cosines are mostly small; one word has none."""
-    e = (rng.standard_normal((n, 6)) + 2 * rng.standard_normal((5, 6))[rng.integers(0, 5, n)]).astype(dtype)
-    e[n // 2:n // 2 + 1] = 0
+    e = (
+        rng.standard_normal((n, 6)) + 2 * rng.standard_normal((5, 6))[rng.integers(0, 5, n)]
+    ).astype(dtype)
+    e[n // 2 : n // 2 + 1] = 0
     return e
 
 
 def _graph_sizes(rng, dtype, n):
-    return {"embeddings": _spread(rng, dtype, n), "document_words": random_lists(rng, 6, n, n), "min_similarity": 0.4,
-            "max_neighbors": max(1, n // 8)}
+    return {
+        "embeddings": _spread(rng, dtype, n),
+        "document_words": random_lists(rng, 6, n, n),
+        "min_similarity": 0.4,
+        "max_neighbors": max(1, n // 8),
+    }
 
 
 def _graph_call(rng, dtype):
@@ -108,19 +144,32 @@ def _graph_call(rng, dtype):
 def _importance_call(rng, dtype, n=120, documents=40):
     e = _spread(rng, np.float64, n)
     graph = semantic_graph(e, None, max_neighbors=10)
-    return {"similarity": graph._replace(weights=graph.weights.astype(dtype)), "document_words": random_lists(rng, documents, n, 12),
-            "seeds": rng.integers(0, max(n, 1), n // 4), "tol": 1e-14, "max_iter": 500}
+    return {
+        "similarity": graph._replace(weights=graph.weights.astype(dtype)),
+        "document_words": random_lists(rng, documents, n, 12),
+        "seeds": rng.integers(0, max(n, 1), n // 4),
+        "tol": 1e-14,
+        "max_iter": 500,
+    }
 
 
 def _rerank_call(rng, dtype, n=300):
-    return {"base": rng.random(n).astype(dtype) + np.dtype(dtype).type(0.1), "term_words": random_lists(rng, n, 200, 4, least=1),
-            "importance": rng.random(200).astype(dtype)}
+    return {
+        "base": rng.random(n).astype(dtype) + np.dtype(dtype).type(0.1),
+        "term_words": random_lists(rng, n, 200, 4, least=1),
+        "importance": rng.random(200).astype(dtype),
+    }
 
 
 def _digits(dtype):
     from sklearn.datasets import load_digits
 
-    return {"embeddings": load_digits().data.astype(dtype), "document_words": None, "min_similarity": 0.8, "max_neighbors": 30}
+    return {
+        "embeddings": load_digits().data.astype(dtype),
+        "document_words": None,
+        "min_similarity": 0.8,
+        "max_neighbors": 30,
+    }
 
 
 def _image_by_image(embeddings, document_words, min_similarity, max_neighbors):
@@ -128,9 +177,11 @@ def _image_by_image(embeddings, document_words, min_similarity, max_neighbors):
     rows = []
     for i, row in enumerate(unit):
         cosines = unit @ row
-        best = np.argpartition(-cosines, max_neighbors + 1)[:max_neighbors + 1]
+        best = np.argpartition(-cosines, max_neighbors + 1)[: max_neighbors + 1]
         best = best[np.argsort(-cosines[best])]
-        rows.append([(j, cosines[j]) for j in best.tolist() if j != i and cosines[j] >= min_similarity])
+        rows.append(
+            [(j, cosines[j]) for j in best.tolist() if j != i and cosines[j] >= min_similarity]
+        )
     return rows
 
 
@@ -139,8 +190,13 @@ def _chapters(dtype):
     graph = semantic_graph(**_digits(np.float64))
     n = len(graph.indptr) - 1
     chapters = TermLists(np.append(np.arange(0, n, 60), n), np.random.default_rng(0).permutation(n))
-    return {"similarity": graph._replace(weights=graph.weights.astype(dtype)), "document_words": chapters, "seeds": np.arange(0, n, 40),
-            "tol": 1e-13, "max_iter": 500}
+    return {
+        "similarity": graph._replace(weights=graph.weights.astype(dtype)),
+        "document_words": chapters,
+        "seeds": np.arange(0, n, 40),
+        "tol": 1e-13,
+        "max_iter": 500,
+    }
 
 
 def _networkx(similarity, document_words, seeds, tol, max_iter):
@@ -152,7 +208,9 @@ def _networkx(similarity, document_words, seeds, tol, max_iter):
         for w in document:
             graph.add_edges_from((w, v) for v in rows[w])
         known = {s: 1 for s in seeds.tolist() if s in graph}
-        scores = networkx.pagerank(graph, personalization=known or None, tol=tol / max(len(graph), 1), max_iter=max_iter)
+        scores = networkx.pagerank(
+            graph, personalization=known or None, tol=tol / max(len(graph), 1), max_iter=max_iter
+        )
         most = max(scores.values(), default=1)
         for w, score in scores.items():
             total[w] = total.get(w, 0) + score / most
@@ -164,20 +222,30 @@ def _marks(rng, variant, size):
     lists = [np.unique(rng.integers(0, n, int(rng.integers(0, 50)))) for _ in range(n)]
     words = [np.unique(rng.integers(0, n, 9)) for _ in range(documents)]
     b = -(-n // 64)
-    arrays = [np.cumsum([0, *map(len, lists)]), np.concatenate(lists).astype(np.int32),
-              np.concatenate([np.zeros(0), *words]).astype(np.int32), np.cumsum([0, *map(len, words)])]
-    return [*arrays, np.zeros((documents, b), np.uint64), np.zeros((documents, b), np.uint64), np.zeros((documents, b + 1), np.int32)]
+    arrays = [
+        np.cumsum([0, *map(len, lists)]),
+        np.concatenate(lists).astype(np.int32),
+        np.concatenate([np.zeros(0), *words]).astype(np.int32),
+        np.cumsum([0, *map(len, words)]),
+    ]
+    return [
+        *arrays,
+        np.zeros((documents, b), np.uint64),
+        np.zeros((documents, b), np.uint64),
+        np.zeros((documents, b + 1), np.int32),
+    ]
 
 
 def _ranks(rng, variant, size):
-    """A fixed number of steps, as rounding decides where a tolerance is met; the graphs come from plain sets."""
+    """A fixed number of steps, as rounding decides where a tolerance is met; the graphs come from
+    plain sets."""
     indptr, neighbors, words, word_at, present, started, before = _marks(rng, variant, size)
     n = len(indptr) - 1
     own = [i for i in range(n) if indptr[i + 1] > indptr[i]]
     words = [np.unique(rng.choice(own, 9)) for _ in range(size)]
     word_at = np.cumsum([0, *map(len, words)])
     for g, mine in enumerate(words):
-        others = [neighbors[indptr[w]:indptr[w + 1]] for w in mine]
+        others = [neighbors[indptr[w] : indptr[w + 1]] for w in mine]
         for bits, marked in ((started, mine), (present, np.concatenate([mine, *others]))):
             flags = np.zeros(64 * present.shape[1], np.uint8)
             flags[marked] = 1
@@ -187,8 +255,24 @@ def _ranks(rng, variant, size):
     node_at = np.concatenate([[0], np.cumsum(before[:, -1])]).astype(np.int64)
     edge_at = np.concatenate([[0], np.cumsum(np.diff(indptr)[words])]).astype(np.int64)
     m, e, w = int(node_at[-1]), int(edge_at[-1]), len(words)
-    return [indptr, neighbors, (rng.random(n) < 0.1).astype(np.uint8), words, word_at, edge_at, node_at, present, started, before,
-            *(np.zeros(k, np.int32) for k in (m, m, w, e)), np.zeros(m), np.zeros((4, m)), 0.85, 0.0, 20]
+    return [
+        indptr,
+        neighbors,
+        (rng.random(n) < 0.1).astype(np.uint8),
+        words,
+        word_at,
+        edge_at,
+        node_at,
+        present,
+        started,
+        before,
+        *(np.zeros(k, np.int32) for k in (m, m, w, e)),
+        np.zeros(m),
+        np.zeros((4, m)),
+        0.85,
+        0.0,
+        20,
+    ]
 
 
 def _documents(rng, dtype, n=60):
@@ -196,26 +280,85 @@ def _documents(rng, dtype, n=60):
 
 
 EXAMPLES = {
-    "term_statistics": Example(_documents, (), _statistics, EXACT, error="equal", nan="ignore", dtypes=("float64",), sizes=_documents),
+    "term_statistics": Example(
+        _documents,
+        (),
+        _statistics,
+        EXACT,
+        error="equal",
+        nan="ignore",
+        dtypes=("float64",),
+        sizes=_documents,
+    ),
     "base_scores": Example(
-        lambda rng, dtype: {"statistics": term_statistics(random_lists(rng, 60, 40, 30), n_terms=40), "method": "tfidf"}, (), _tfidf,
-        {"float64": 1e-14}, nan="ignore", dtypes=("float64",),
-        sizes=lambda rng, dtype, n: {"statistics": term_statistics(random_lists(rng, n, n, 9), n_terms=n), "method": "tfidf"}),
+        lambda rng, dtype: {
+            "statistics": term_statistics(random_lists(rng, 60, 40, 30), n_terms=40),
+            "method": "tfidf",
+        },
+        (),
+        _tfidf,
+        {"float64": 1e-14},
+        nan="ignore",
+        dtypes=("float64",),
+        sizes=lambda rng, dtype, n: {
+            "statistics": term_statistics(random_lists(rng, n, n, 9), n_terms=n),
+            "method": "tfidf",
+        },
+    ),
     "nested_terms": Example(
-        lambda rng, dtype: {"term_words": random_lists(rng, 150, 4, 5, least=1)}, (), _containing, EXACT, error="equal", nan="ignore",
-        dtypes=("float64",), sizes=lambda rng, dtype, n: {"term_words": random_lists(rng, n, 3, 4, least=1)}),
+        lambda rng, dtype: {"term_words": random_lists(rng, 150, 4, 5, least=1)},
+        (),
+        _containing,
+        EXACT,
+        error="equal",
+        nan="ignore",
+        dtypes=("float64",),
+        sizes=lambda rng, dtype, n: {"term_words": random_lists(rng, n, 3, 4, least=1)},
+    ),
     "semantic_graph": Example(
-        _graph_call, ("embeddings",), _graph, ROUNDED, nan="raise", sizes=_graph_sizes, real=_digits, data="digits images",
-        peer=("one numpy product for each row", _image_by_image)),
+        _graph_call,
+        ("embeddings",),
+        _graph,
+        ROUNDED,
+        nan="raise",
+        sizes=_graph_sizes,
+        real=_digits,
+        data="digits images",
+        peer=("one numpy product for each row", _image_by_image),
+    ),
     "semantic_importance": Example(
-        _importance_call, ("seeds",), _importance, ROUNDED, nan="ignore", also=("int64",),
-        sizes=lambda rng, dtype, n: _importance_call(rng, dtype, n, min(n, 40)), real=_chapters, data="similar digits images",
-        peer=("networkx.pagerank for each document", _networkx)),
-    "rerank_terms": Example(_rerank_call, ("base", "importance"), _revised, ROUNDED, nan="raise", sizes=_rerank_call),
+        _importance_call,
+        ("seeds",),
+        _importance,
+        ROUNDED,
+        nan="ignore",
+        also=("int64",),
+        sizes=lambda rng, dtype, n: _importance_call(rng, dtype, n, min(n, 40)),
+        real=_chapters,
+        data="similar digits images",
+        peer=("networkx.pagerank for each document", _networkx),
+    ),
+    "rerank_terms": Example(
+        _rerank_call, ("base", "importance"), _revised, ROUNDED, nan="raise", sizes=_rerank_call
+    ),
     "ranking_quality": Example(
-        lambda rng, dtype: {"order": rng.permutation(300), "is_term": rng.random(300) < 0.3, "cutoffs": (1, 7, 50, 300, 400)},
-        ("order", "is_term"), _quality, {"float64": 1e-14}, nan="ignore", dtypes=("float64",), also=("int64", "bool"),
-        sizes=lambda rng, dtype, n: {"order": rng.permutation(n), "is_term": rng.random(n) < 0.3, "cutoffs": (1, 7, 50, 300, 400)}),
+        lambda rng, dtype: {
+            "order": rng.permutation(300),
+            "is_term": rng.random(300) < 0.3,
+            "cutoffs": (1, 7, 50, 300, 400),
+        },
+        ("order", "is_term"),
+        _quality,
+        {"float64": 1e-14},
+        nan="ignore",
+        dtypes=("float64",),
+        also=("int64", "bool"),
+        sizes=lambda rng, dtype, n: {
+            "order": rng.permutation(n),
+            "is_term": rng.random(n) < 0.3,
+            "cutoffs": (1, 7, 50, 300, 400),
+        },
+    ),
 }
 
 KERNELS = {"mark_nodes": _marks, "rank_nodes": _ranks}

@@ -14,14 +14,21 @@ def random_strings(rng, count, longest, letters="abcd"):
 
 
 def _sides(rng, size, left_longest):
-    return pack_strings(random_strings(rng, size, left_longest, "abcdé木")), pack_strings(random_strings(rng, 41, 9, "abcdé語"))
+    return pack_strings(random_strings(rng, size, left_longest, "abcdé木")), pack_strings(
+        random_strings(rng, 41, 9, "abcdé語")
+    )
 
 
 def _edit(rng, patterns, texts):
     """Distances are laid out by patterns or by texts."""
     alphabet, letters = np.unique(texts.codes, return_inverse=True)
     n, m = len(patterns.offsets) - 1, len(texts.offsets) - 1
-    return alphabet, letters.astype(np.uint32), np.full(n * m, -7, np.int32), (m, 1) if rng.integers(2) else (1, n)
+    return (
+        alphabet,
+        letters.astype(np.uint32),
+        np.full(n * m, -7, np.int32),
+        (m, 1) if rng.integers(2) else (1, n),
+    )
 
 
 def _lanes(rng, variant, size):
@@ -30,20 +37,44 @@ def _lanes(rng, variant, size):
     alphabet, letters, distance, steps = _edit(rng, patterns, texts)
     columns = rng.permutation(32 * size).reshape(size, 32)
     columns[rng.random(columns.shape) < 0.1] = -1
-    return [alphabet, *patterns, columns, letters, texts.offsets, distance, *steps, int(rng.integers(2))]
+    return [
+        alphabet,
+        *patterns,
+        columns,
+        letters,
+        texts.offsets,
+        distance,
+        *steps,
+        int(rng.integers(2)),
+    ]
 
 
 def _blocks(rng, variant, size):
     texts = pack_strings(random_strings(rng, 41, 9, "abcdé語"))
     patterns = pack_strings(random_strings(rng, size, 140, "abcdé木"))
     alphabet, letters, distance, steps = _edit(rng, patterns, texts)
-    return [alphabet, *patterns, rng.permutation(size), letters, texts.offsets, np.zeros((size, len(letters)), np.uint8), distance, *steps,
-            int(rng.integers(2))]
+    return [
+        alphabet,
+        *patterns,
+        rng.permutation(size),
+        letters,
+        texts.offsets,
+        np.zeros((size, len(letters)), np.uint8),
+        distance,
+        *steps,
+        int(rng.integers(2)),
+    ]
 
 
 def _jaro(rng, variant, size):
     left, right = _sides(rng, size, 45)
-    return [*left, *right, np.zeros((size, 60), np.uint8), np.full((size, len(right.offsets) - 1), np.nan), 0.1]
+    return [
+        *left,
+        *right,
+        np.zeros((size, 60), np.uint8),
+        np.full((size, len(right.offsets) - 1), np.nan),
+        0.1,
+    ]
 
 
 def _overlap(rng, variant, size):
@@ -54,8 +85,18 @@ def _overlap(rng, variant, size):
     starts, grams, counts = counted_grams(np, *theirs, nr, number)
     strings = np.repeat(np.arange(nr), np.diff(starts))
     order = np.argsort(grams, kind="stable")
-    return [*counted_grams(np, *ours, size, number), np.searchsorted(grams[order], np.arange(number + 1)), strings[order], counts[order],
-            np.full((size, nr), -7, np.int64)]
+    return [
+        *counted_grams(np, *ours, size, number),
+        np.searchsorted(grams[order], np.arange(number + 1)),
+        strings[order],
+        counts[order],
+        np.full((size, nr), -7, np.int64),
+    ]
 
 
-KERNELS = {"edit_distance_lanes": _lanes, "edit_distance_blocks": _blocks, "jaro_similarity": _jaro, "gram_overlap": _overlap}
+KERNELS = {
+    "edit_distance_lanes": _lanes,
+    "edit_distance_blocks": _blocks,
+    "jaro_similarity": _jaro,
+    "gram_overlap": _overlap,
+}

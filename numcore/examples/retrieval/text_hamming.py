@@ -1,4 +1,5 @@
-"""Example calls of Hamming distances: DNA-like texts, and the pixels of the digits. The references compare every window as it is."""
+"""Example calls of Hamming distances: DNA-like texts, and the pixels of the digits. The references
+compare every window as it is."""
 
 import numpy as np
 
@@ -27,11 +28,15 @@ def _digits(dtype):
     from sklearn.datasets import load_digits
 
     text = load_digits().data.ravel().astype(dtype)
-    return {"text": text, "pattern": text[6400:6400 + 256].copy()}
+    return {"text": text, "pattern": text[6400 : 6400 + 256].copy()}
 
 
 def _distances(text, pattern):
-    return (np.lib.stride_tricks.sliding_window_view(text, len(pattern)) != pattern).sum(axis=1).astype(np.int32)
+    return (
+        (np.lib.stride_tricks.sliding_window_view(text, len(pattern)) != pattern)
+        .sum(axis=1)
+        .astype(np.int32)
+    )
 
 
 def _within(text, pattern, k):
@@ -41,39 +46,72 @@ def _within(text, pattern, k):
 
 def _profile(text, pattern):
     equal = text[:, None] == pattern
-    return len(set(text.tolist()) & set(pattern.tolist())), int(equal.sum()), np.zeros(0, text.dtype)
+    return (
+        len(set(text.tolist()) & set(pattern.tolist())),
+        int(equal.sum()),
+        np.zeros(0, text.dtype),
+    )
 
 
 def _one_convolution_per_letter(text, pattern):
     from scipy.signal import fftconvolve
 
-    matches = sum(fftconvolve((text == c).astype(float), (pattern[::-1] == c).astype(float), "valid") for c in np.unique(pattern))
+    matches = sum(
+        fftconvolve((text == c).astype(float), (pattern[::-1] == c).astype(float), "valid")
+        for c in np.unique(pattern)
+    )
     return (len(pattern) - np.rint(matches)).astype(np.int32)
-
 
 
 def _approximate_peer(text, pattern, eps, rng):
     return _one_convolution_per_letter(text, pattern)
 
 
-OPTIONS = {"arrays": ("text", "pattern"), "bound": {"uint8": 0, "int64": 0}, "error": "equal", "data": "pixels of the digits images",
-           "nan": "ignore", "dtypes": ("uint8", "int64"), "also": ("int64",)}
+OPTIONS = {
+    "arrays": ("text", "pattern"),
+    "bound": {"uint8": 0, "int64": 0},
+    "error": "equal",
+    "data": "pixels of the digits images",
+    "nan": "ignore",
+    "dtypes": ("uint8", "int64"),
+    "also": ("int64",),
+}
 
 EXAMPLES = {
-    "hamming_distances": Example(_call, reference=_distances, real=_digits, sizes=_call,
-                                 peer=("scipy.signal.fftconvolve for each letter", _one_convolution_per_letter), **OPTIONS),
-    "hamming_within": Example(_bounded, reference=_within, real=lambda dtype: _digits(dtype) | {"k": 20}, sizes=_bounded,
-                              peer=("numpy.lib.stride_tricks.sliding_window_view", _within), **OPTIONS),
+    "hamming_distances": Example(
+        _call,
+        reference=_distances,
+        real=_digits,
+        sizes=_call,
+        peer=("scipy.signal.fftconvolve for each letter", _one_convolution_per_letter),
+        **OPTIONS,
+    ),
+    "hamming_within": Example(
+        _bounded,
+        reference=_within,
+        real=lambda dtype: _digits(dtype) | {"k": 20},
+        sizes=_bounded,
+        peer=("numpy.lib.stride_tricks.sliding_window_view", _within),
+        **OPTIONS,
+    ),
     "hamming_distances_approx": Example(
-        _approximate, reference=lambda text, pattern, eps, rng: _distances(text, pattern), sizes=_approximate,
-        real=lambda dtype: _digits(dtype) | {"eps": 0.25, "rng": 0}, result=lambda r: r.lower,
-        peer=("scipy.signal.fftconvolve for each letter", _approximate_peer), **OPTIONS),
-    "alphabet_profile": Example(_call, reference=_profile, sizes=_call, result=lambda r: r[:3], **OPTIONS),
+        _approximate,
+        reference=lambda text, pattern, eps, rng: _distances(text, pattern),
+        sizes=_approximate,
+        real=lambda dtype: _digits(dtype) | {"eps": 0.25, "rng": 0},
+        result=lambda r: r.lower,
+        peer=("scipy.signal.fftconvolve for each letter", _approximate_peer),
+        **OPTIONS,
+    ),
+    "alphabet_profile": Example(
+        _call, reference=_profile, sizes=_call, result=lambda r: r[:3], **OPTIONS
+    ),
 }
 
 
 def _windowed(rng, variant, size, width=5):
-    """`size` jobs of five windows each in one row; a pattern of more than one chunk where that is cheap."""
+    """`size` jobs of five windows each in one row; a pattern of more than one chunk where that is
+    cheap."""
     m = 300 if size <= 7 else 9
     dtype, w = variant.get("CODE", "uint32"), width * size
     text = rng.integers(0, 3, (1, w + m - 1)).astype(dtype)
@@ -94,5 +132,8 @@ def _pairs_kernel(rng, variant, size):
     return [text, bounds, np.argsort(pattern, kind="stable"), jobs, distances]
 
 
-KERNELS = {"direct_distances": lambda rng, variant, size: list(_windowed(rng, variant, size)), "bounded_distances": _bounded_kernel,
-           "distances_by_pairs": _pairs_kernel}
+KERNELS = {
+    "direct_distances": lambda rng, variant, size: list(_windowed(rng, variant, size)),
+    "bounded_distances": _bounded_kernel,
+    "distances_by_pairs": _pairs_kernel,
+}

@@ -8,8 +8,11 @@ __all__ = ["EXAMPLES", "KERNELS"]
 
 
 def _sizes(rng, dtype, n):
-    return {"queries": rng.standard_normal((n, 19)).astype(dtype), "database": rng.standard_normal((max(n, 1), 19)).astype(dtype),
-            "k": max(1, n // 20)}
+    return {
+        "queries": rng.standard_normal((n, 19)).astype(dtype),
+        "database": rng.standard_normal((max(n, 1), 19)).astype(dtype),
+        "k": max(1, n // 20),
+    }
 
 
 def _real(dtype):
@@ -17,13 +20,18 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().data / 16
-    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(dtype)  # no two products are equal
+    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(
+        dtype
+    )  # no two products are equal
     return {"queries": images, "database": images, "k": 10}
 
 
 def _one_by_one(queries, database, k):
     """Python's own sort of exact products, for each query."""
-    scores, indices = np.empty((len(queries), k), np.longdouble), np.empty((len(queries), k), np.int64)
+    scores, indices = (
+        np.empty((len(queries), k), np.longdouble),
+        np.empty((len(queries), k), np.int64),
+    )
     for i, query in enumerate(queries.astype(np.longdouble)):
         found = (database.astype(np.longdouble) * query).sum(axis=1)
         indices[i] = sorted(range(len(found)), key=lambda j: (-found[j], j))[:k]
@@ -44,12 +52,23 @@ def _argpartition(queries, database, k):
 
 
 def _words(rng, n, m=23, w=3):
-    return {"a": rng.integers(0, 2**64, (n, w), np.uint64), "b": rng.integers(0, 2**64, (m, w), np.uint64)}
+    return {
+        "a": rng.integers(0, 2**64, (n, w), np.uint64),
+        "b": rng.integers(0, 2**64, (m, w), np.uint64),
+    }
 
 
 def _count(a, b):
-    return np.array([[sum((int(x) ^ int(y)).bit_count() for x, y in zip(row, other, strict=True)) for other in b] for row in a],
-                    np.int32).reshape(len(a), len(b))
+    return np.array(
+        [
+            [
+                sum((int(x) ^ int(y)).bit_count() for x, y in zip(row, other, strict=True))
+                for other in b
+            ]
+            for row in a
+        ],
+        np.int32,
+    ).reshape(len(a), len(b))
 
 
 def _unpacked(a, b):
@@ -58,20 +77,39 @@ def _unpacked(a, b):
 
 EXAMPLES = {
     "topk_inner_product": Example(
-        lambda rng, dtype: _sizes(rng, dtype, 140) | {"k": 7}, ("queries", "database"), _one_by_one, {"float32": 1e-5, "float64": 1e-13},
-        nan="raise", sizes=_sizes, data="images of digits among themselves", real=_real, sample=_first_queries,
-        peer=("numpy.argpartition", _argpartition)),
+        lambda rng, dtype: _sizes(rng, dtype, 140) | {"k": 7},
+        ("queries", "database"),
+        _one_by_one,
+        {"float32": 1e-5, "float64": 1e-13},
+        nan="raise",
+        sizes=_sizes,
+        data="images of digits among themselves",
+        real=_real,
+        sample=_first_queries,
+        peer=("numpy.argpartition", _argpartition),
+    ),
     "packed_hamming": Example(
-        lambda rng, dtype: _words(rng, 31), ("a", "b"), _count, {"float32": 0.0, "float64": 0.0}, error="equal", nan="ignore",
-        sizes=lambda rng, dtype, n: _words(rng, n), peer=("numpy.bitwise_count", _unpacked)),
+        lambda rng, dtype: _words(rng, 31),
+        ("a", "b"),
+        _count,
+        {"float32": 0.0, "float64": 0.0},
+        error="equal",
+        nan="ignore",
+        sizes=lambda rng, dtype, n: _words(rng, n),
+        peer=("numpy.bitwise_count", _unpacked),
+    ),
 }
 
 
-# --- arguments of kernels ------------------------------------------------------------------------------------------------------------
+# --- arguments of kernels -------------------------------------------------------------------------
 
 
 def heaps(rng, size, k, dtype):
-    return np.full((size, k), -np.inf, dtype), np.full((size, k), -1, np.int64), np.zeros(size, np.uint8)
+    return (
+        np.full((size, k), -np.inf, dtype),
+        np.full((size, k), -1, np.int64),
+        np.zeros(size, np.uint8),
+    )
 
 
 def _scan_rows(rng, variant, size):
@@ -84,8 +122,16 @@ def _scan_rows(rng, variant, size):
 
 def _distances_of(rng, variant, size):
     d, k = rng.integers(1, 70, 2)
-    queries, database = rng.standard_normal((size, d)).astype(variant["T"]), rng.standard_normal((29, d)).astype(variant["T"])
-    return [queries, database, rng.integers(0, 29, (size, k)), np.full((size, k), np.nan, variant["T"])]
+    queries, database = (
+        rng.standard_normal((size, d)).astype(variant["T"]),
+        rng.standard_normal((29, d)).astype(variant["T"]),
+    )
+    return [
+        queries,
+        database,
+        rng.integers(0, 29, (size, k)),
+        np.full((size, k), np.nan, variant["T"]),
+    ]
 
 
 def _scan_lists(rng, variant, size):
@@ -93,9 +139,19 @@ def _scan_lists(rng, variant, size):
     d, rows, p = int(rng.integers(1, 40)), 60, int(rng.integers(1, 5))
     queries, stored = (rng.integers(-9, 9, (n, d)).astype(variant["T"]) for n in (size, rows))
     offsets = np.array([0, 7, 7, 25, 40, 60])
-    probes = np.array([rng.choice(5, p, replace=False) for _ in range(size)], np.int64).reshape(size, p)
-    return [queries, stored, offsets[:-1].copy(), offsets[1:].copy(), rng.permutation(rows), probes,
-            *heaps(rng, size, int(rng.integers(1, 30)), variant["T"]), int(rng.integers(2))]
+    probes = np.array([rng.choice(5, p, replace=False) for _ in range(size)], np.int64).reshape(
+        size, p
+    )
+    return [
+        queries,
+        stored,
+        offsets[:-1].copy(),
+        offsets[1:].copy(),
+        rng.permutation(rows),
+        probes,
+        *heaps(rng, size, int(rng.integers(1, 30)), variant["T"]),
+        int(rng.integers(2)),
+    ]
 
 
 KERNELS = {"scan_rows": _scan_rows, "distances_of": _distances_of, "scan_lists": _scan_lists}

@@ -4,7 +4,8 @@ import numpy as np
 
 
 def eliminate_one_by_one(p, u):
-    """Carathéodory's theorem as its proof goes: while there are more than t + 1 points, a null vector takes one away."""
+    """Carathéodory's theorem as its proof goes: while there are more than t + 1 points, a null
+    vector takes one away."""
     rows, u = np.flatnonzero(u), np.array(u, float)
     while True:
         a = np.column_stack([np.ones(len(rows)), p[rows]]).T

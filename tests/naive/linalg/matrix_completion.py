@@ -1,4 +1,5 @@
-"""Alternating minimisation as it is defined: dense matrices, one column after the other, normal equations by their pseudo-inverse."""
+"""Alternating minimisation as it is defined: dense matrices, one column after the other, normal
+equations by their pseudo-inverse."""
 
 import numpy as np
 

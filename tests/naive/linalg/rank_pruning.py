@@ -1,4 +1,5 @@
-"""Rank pruning as its definition reads: unfolding by loops, full singular value decompositions, rank by adding up; a network to train."""
+"""Rank pruning as its definition reads: unfolding by loops, full singular value decompositions,
+rank by adding up; a network to train."""
 
 import numpy as np
 
@@ -9,10 +10,28 @@ def matrices(w, scheme):
     """The unfolded matrices of w[n, c, i, j], as a list."""
     n, c, kh, kw = w.shape
     if scheme == "channel":
-        return [np.array([[w[o, ch, i, j] for ch in range(c) for i in range(kh) for j in range(kw)] for o in range(n)])]
+        return [
+            np.array(
+                [
+                    [w[o, ch, i, j] for ch in range(c) for i in range(kh) for j in range(kw)]
+                    for o in range(n)
+                ]
+            )
+        ]
     if scheme == "spatial":
-        return [np.array([[w[o, ch, i, j] for o in range(n) for j in range(kw)] for ch in range(c) for i in range(kh)])]
-    return [np.array([[w[o, ch, i, j] for i in range(kh) for j in range(kw)] for ch in range(c)]) for o in range(n)]
+        return [
+            np.array(
+                [
+                    [w[o, ch, i, j] for o in range(n) for j in range(kw)]
+                    for ch in range(c)
+                    for i in range(kh)
+                ]
+            )
+        ]
+    return [
+        np.array([[w[o, ch, i, j] for i in range(kh) for j in range(kw)] for ch in range(c)])
+        for o in range(n)
+    ]
 
 
 def kernel(stack, shape, scheme):
@@ -45,15 +64,28 @@ def truncate(w, scheme, rank=None, energy=None):
     best = kernel([u[:, :r] * s[:r] @ vh[:r] for u, s, vh in parts], w.shape, scheme)
     direction = kernel([u[:, :r] @ vh[:r] for u, _, vh in parts], w.shape, scheme)
     sigma = np.array([s for _, s, _ in parts])
-    return best, r, sigma if scheme == "decouple" else sigma[0], direction, np.linalg.norm(w - best) / np.linalg.norm(w)
+    return (
+        best,
+        r,
+        sigma if scheme == "decouple" else sigma[0],
+        direction,
+        np.linalg.norm(w - best) / np.linalg.norm(w),
+    )
 
 
 class DigitsNetwork:
-    """Convolutions 1 → 16 → 32, pooling, 32 → 32, pooling, and a matrix to ten scores; `max(x, 0)` after each convolution."""
+    """Convolutions 1 → 16 → 32, pooling, 32 → 32, pooling, and a matrix to ten scores; `max(x, 0)`
+    after each convolution."""
 
     def __init__(self, rng):
-        shapes, inputs = [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)], [9, 144, 288, 128]
-        self.weights = [(rng.standard_normal(s) * np.sqrt(1 / (3 * n))).astype(np.float32) for s, n in zip(shapes, inputs, strict=True)]
+        shapes, inputs = (
+            [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)],
+            [9, 144, 288, 128],
+        )
+        self.weights = [
+            (rng.standard_normal(s) * np.sqrt(1 / (3 * n))).astype(np.float32)
+            for s, n in zip(shapes, inputs, strict=True)
+        ]
         self.biases = [np.zeros(n, np.float32) for n in (16, 32, 32, 10)]
 
     def forward(self, x):
@@ -88,13 +120,15 @@ def train(network, x, labels, rng, pruner=None, epochs=25, rate=0.05, momentum=0
     for _ in range(epochs):
         order = rng.permutation(len(x))
         for start in range(0, len(x) - batch + 1, batch):
-            part = order[start:start + batch]
+            part = order[start : start + batch]
             if pruner and (pruned := pruner.step(network.weights[1:3])):
                 network.weights[1:3] = [kernel.weight for kernel in pruned]
             by_weights, by_biases = network.gradients(x[part], labels[part])
             if pruner:
                 by_weights[1:3] = pruner.add_subgradient(by_weights[1:3])
-            for p, v, g in zip(network.weights + network.biases, speeds, by_weights + by_biases, strict=True):
+            for p, v, g in zip(
+                network.weights + network.biases, speeds, by_weights + by_biases, strict=True
+            ):
                 v *= momentum
                 v += g
                 p -= np.float32(rate) * v

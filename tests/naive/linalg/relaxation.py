@@ -43,19 +43,23 @@ def tsallis(kappa, t):
     low, high = kappa.min() - 2 * np.sqrt(np.longdouble(len(kappa))) / eta, kappa.min() - 2 / eta
     for _ in range(200):
         x = (low + high) / 2
-        if (4 / (eta * (kappa - x))**2).sum() > 1:
+        if (4 / (eta * (kappa - x)) ** 2).sum() > 1:
             high = x
         else:
             low = x
-    return (4 / (eta * (kappa - x))**2).astype(float)
+    return (4 / (eta * (kappa - x)) ** 2).astype(float)
 
 
 def chebyshev_rounds(contexts, arms, costs, num_arms, degree, interval):
-    """What ChebCB predicts after these rounds, from all of them at once, with SciPy's bounded least squares where bounds are broken."""
+    """What ChebCB predicts after these rounds, from all of them at once, with SciPy's bounded least
+    squares where bounds are broken."""
     from scipy.optimize import lsq_linear
 
     low, high = interval
-    features = np.stack([np.cos(j * np.arccos(2 * (contexts - low) / (high - low) - 1)) for j in range(degree)], axis=1)
+    features = np.stack(
+        [np.cos(j * np.arccos(2 * (contexts - low) / (high - low) - 1)) for j in range(degree)],
+        axis=1,
+    )
     spread = costs.max() - costs.min()
     box = np.array([costs.max(), *(2 * spread / j for j in range(1, degree))])
     theta = np.zeros((num_arms, degree))

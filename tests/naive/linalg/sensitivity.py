@@ -1,4 +1,5 @@
-"""Slow versions of scores and fits: linear programs, general minimisers, leverage scores by the pseudo-inverse."""
+"""Slow versions of scores and fits: linear programs, general minimisers, leverage scores by the
+pseudo-inverse."""
 
 import numpy as np
 
@@ -10,7 +11,15 @@ def l1_sensitivity(a, i):
     n, d = a.shape
     cost = np.r_[np.zeros(d), np.ones(n)]
     rows = np.block([[a, -np.eye(n)], [-a, -np.eye(n)]])
-    fit = linprog(cost, A_ub=rows, b_ub=np.zeros(2 * n), A_eq=np.r_[a[i], np.zeros(n)][None], b_eq=[1], bounds=(None, None), method="highs")
+    fit = linprog(
+        cost,
+        A_ub=rows,
+        b_ub=np.zeros(2 * n),
+        A_eq=np.r_[a[i], np.zeros(n)][None],
+        b_eq=[1],
+        bounds=(None, None),
+        method="highs",
+    )
     return 1 / fit.fun
 
 
@@ -20,12 +29,18 @@ def l1_minimum(a, b):
 
     n, d = a.shape
     rows = np.block([[a, -np.eye(n)], [-a, -np.eye(n)]])
-    return linprog(np.r_[np.zeros(d), np.ones(n)], A_ub=rows, b_ub=np.r_[b, -b], bounds=(None, None), method="highs").fun
+    return linprog(
+        np.r_[np.zeros(d), np.ones(n)],
+        A_ub=rows,
+        b_ub=np.r_[b, -b],
+        bounds=(None, None),
+        method="highs",
+    ).fun
 
 
 def share(a, i, x, p):
     """What row i has of ‖Ax‖_p^p."""
-    return abs(a[i] @ x)**p / (np.abs(a @ x)**p).sum()
+    return abs(a[i] @ x) ** p / (np.abs(a @ x) ** p).sum()
 
 
 def leverage(a):

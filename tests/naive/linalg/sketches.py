@@ -1,4 +1,5 @@
-"""Sketches as matrices, entry by entry, from the same draws; least squares in extended precision."""
+"""Sketches as matrices, entry by entry, from the same draws; least squares in extended
+precision."""
 
 import numpy as np
 
@@ -61,5 +62,5 @@ def exact_solution(a, b):
         q[:, j] /= r[j, j]
     x = q.T @ b
     for j in range(d)[::-1]:
-        x[j] = (x[j] - r[j, j + 1:] @ x[j + 1:]) / r[j, j]
+        x[j] = (x[j] - r[j, j + 1 :] @ x[j + 1 :]) / r[j, j]
     return x

@@ -25,7 +25,9 @@ def scores(q, k, *, scale=None, bias=None, mask=None, **options):
     """(..., Hq, Nq, Nk) scaled, biased scores, -inf where masked."""
     group = q.shape[-3] // k.shape[-3]
     k = np.repeat(k.astype(float), group, axis=-3)
-    s = (1 / np.sqrt(q.shape[-1]) if scale is None else scale) * (q.astype(float) @ np.swapaxes(k, -1, -2))
+    s = (1 / np.sqrt(q.shape[-1]) if scale is None else scale) * (
+        q.astype(float) @ np.swapaxes(k, -1, -2)
+    )
     if bias is not None:
         s = s + bias.astype(float)
     keep = allowed(*s.shape[-2:], **options)
@@ -53,7 +55,8 @@ def attention(q, k, v, **options):
 
 
 def attention_vjp(grad_out, q, k, v, *, grad_lse=None, **options):
-    """grad_q, grad_k, grad_v and, with a bias, grad_bias: through the Jacobian of the softmax, row by row."""
+    """grad_q, grad_k, grad_v and, with a bias, grad_bias: through the Jacobian of the softmax, row
+    by row."""
     group = q.shape[-3] // k.shape[-3]
     scale = options.get("scale")
     scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
@@ -68,7 +71,11 @@ def attention_vjp(grad_out, q, k, v, *, grad_lse=None, **options):
     def summed(x):  # over the query heads of a key head
         return x.reshape(*k.shape[:-2], group, *x.shape[-2:]).sum(axis=-3)
 
-    grads = [scale * grad_s @ keys, summed(scale * np.swapaxes(grad_s, -1, -2) @ q), summed(np.swapaxes(p, -1, -2) @ grad_out)]
+    grads = [
+        scale * grad_s @ keys,
+        summed(scale * np.swapaxes(grad_s, -1, -2) @ q),
+        summed(np.swapaxes(p, -1, -2) @ grad_out),
+    ]
     if options.get("bias") is not None:
         bias = options["bias"]
         shape = (1,) * (grad_s.ndim - bias.ndim) + bias.shape
@@ -77,19 +84,28 @@ def attention_vjp(grad_out, q, k, v, *, grad_lse=None, **options):
     return tuple(grads)
 
 
-def attention_varlen(q, k, v, ends_q, ends_k, *, bias=None, mask=None, block_mask=None, block_size=None, **options):
+def attention_varlen(
+    q, k, v, ends_q, ends_k, *, bias=None, mask=None, block_mask=None, block_size=None, **options
+):
     """out (total, heads, dv), lse (total, heads): sequence by sequence."""
     outs, lses = [np.zeros((0, q.shape[1], v.shape[2]))], [np.zeros((0, q.shape[1]))]
     for s in range(len(ends_q) - 1):
-        (a, b), (c, d) = ends_q[s:s + 2], ends_k[s:s + 2]
+        (a, b), (c, d) = ends_q[s : s + 2], ends_k[s : s + 2]
         own = {}
         for name, array in (("bias", bias), ("mask", mask)):
             if array is not None:
-                shape = len(ends_q) - 1, q.shape[1], int(np.diff(ends_q).max()), int(np.diff(ends_k).max())
-                own[name] = np.broadcast_to(array, shape)[s, :, :b - a, :d - c]
+                shape = (
+                    len(ends_q) - 1,
+                    q.shape[1],
+                    int(np.diff(ends_q).max()),
+                    int(np.diff(ends_k).max()),
+                )
+                own[name] = np.broadcast_to(array, shape)[s, :, : b - a, : d - c]
         if block_mask is not None:
             own |= {"block_mask": block_mask, "block_size": block_size}
-        out, lse = attention(q[a:b].swapaxes(0, 1), k[c:d].swapaxes(0, 1), v[c:d].swapaxes(0, 1), **own, **options)
+        out, lse = attention(
+            q[a:b].swapaxes(0, 1), k[c:d].swapaxes(0, 1), v[c:d].swapaxes(0, 1), **own, **options
+        )
         outs.append(out.swapaxes(0, 1))
         lses.append(lse.swapaxes(0, 1))
     return np.concatenate(outs), np.concatenate(lses)

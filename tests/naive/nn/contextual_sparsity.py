@@ -1,4 +1,5 @@
-"""Gated layers neuron by neuron, decoding by tables of next tokens, and a gated network trained by plain NumPy."""
+"""Gated layers neuron by neuron, decoding by tables of next tokens, and a gated network trained by
+plain NumPy."""
 
 import math
 
@@ -13,8 +14,16 @@ ACTIVATIONS = {
 
 
 def largest(values, k):
-    """The indices of the k largest absolute values, of equal ones the lower, in increasing order; NaN is larger than all."""
-    order = sorted(range(len(values)), key=lambda j: (not math.isnan(values[j]), -abs(values[j]) if values[j] == values[j] else 0, j))
+    """The indices of the k largest absolute values, of equal ones the lower, in increasing order;
+    NaN is larger than all."""
+    order = sorted(
+        range(len(values)),
+        key=lambda j: (
+            not math.isnan(values[j]),
+            -abs(values[j]) if values[j] == values[j] else 0,
+            j,
+        ),
+    )
     return sorted(order[:k])
 
 
@@ -37,7 +46,7 @@ def statistic(h):
     for row in h.astype(float):
         length = math.sqrt(math.fsum(row**2))
         for j, value in enumerate(row):
-            total[j] += (value / length)**2 if length else 0.0
+            total[j] += (value / length) ** 2 if length else 0.0
     return np.sqrt(total)
 
 
@@ -51,7 +60,7 @@ def greedy(table, prompt, count):
     tokens = list(prompt)
     for _ in range(count):
         tokens.append(int(np.argmax(table[tokens[-1]])))
-    return tokens[len(prompt):]
+    return tokens[len(prompt) :]
 
 
 def corrected(sparse, full, prompt, count, period, threshold, temperature, width=1):
@@ -60,35 +69,49 @@ def corrected(sparse, full, prompt, count, period, threshold, temperature, width
     while len(tokens) < count:
         beams = [(0.0, [tokens[-1]])]
         for _ in range(period - 1):
-            longer = [(total + math.log(probability(sparse[path[-1]], t, 1.0)), [*path, t])
-                      for total, path in beams for t in range(len(full))]
+            longer = [
+                (total + math.log(probability(sparse[path[-1]], t, 1.0)), [*path, t])
+                for total, path in beams
+                for t in range(len(full))
+            ]
             beams = sorted(longer, key=lambda beam: -beam[0])[:width]
         best = None
         for _, path in beams:
             accepted = 0
-            while accepted < period - 1 and probability(full[path[accepted]], path[accepted + 1], temperature) >= threshold:
+            while (
+                accepted < period - 1
+                and probability(full[path[accepted]], path[accepted + 1], temperature) >= threshold
+            ):
                 accepted += 1
             if best is None or accepted > best[0]:
                 best = accepted, path
         accepted, path = best
-        tokens += [*path[1:accepted + 1], int(np.argmax(full[path[accepted]]))]
+        tokens += [*path[1 : accepted + 1], int(np.argmax(full[path[accepted]]))]
         lengths.append(accepted + 1)
     return tokens[:count], lengths
 
 
-# --- a network that adds modulo 97 -------------------------------------------------------------------------------------------------
+# --- a network that adds modulo 97 ----------------------------------------------------------------
 
 MODULUS = 97
 
 
 def trained_adder(m=64, frequencies=4, steps=300, batch=512, seed=0):
-    """(embedding, w_gate, w_up, w_down, head) that give the logits of (a + b) mod 97 from the embeddings of a and b, by Adam."""
+    """(embedding, w_gate, w_up, w_down, head) that give the logits of (a + b) mod 97 from the
+    embeddings of a and b, by Adam."""
     rng = np.random.default_rng(seed)
-    angles = 2 * np.pi / MODULUS * np.outer(np.arange(MODULUS), rng.choice(np.arange(1, 49), frequencies, replace=False))
+    angles = (
+        2
+        * np.pi
+        / MODULUS
+        * np.outer(np.arange(MODULUS), rng.choice(np.arange(1, 49), frequencies, replace=False))
+    )
     embedding = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     d = 2 * embedding.shape[1]
     shapes = (m, d), (m, d), (d, m), (MODULUS, d)
-    parameters = [(rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32) for shape in shapes]
+    parameters = [
+        (rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32) for shape in shapes
+    ]
     moments = [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
     for step in range(steps):
         w_gate, w_up, w_down, head = parameters
@@ -111,5 +134,10 @@ def trained_adder(m=64, frequencies=4, steps=300, batch=512, seed=0):
             first += 0.1 * (g - first)
             second += 0.01 * (g * g - second)
             rate = 1e-2 * (1 - step / steps)
-            p -= rate * first / (1 - 0.9**(step + 1)) / (np.sqrt(second / (1 - 0.99**(step + 1))) + 1e-8)
+            p -= (
+                rate
+                * first
+                / (1 - 0.9 ** (step + 1))
+                / (np.sqrt(second / (1 - 0.99 ** (step + 1))) + 1e-8)
+            )
     return embedding, *parameters

@@ -10,15 +10,26 @@ def pair(value):
 
 
 def padded(x, padding, value=0.0):
-    return np.pad(x.astype(float), [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=value)
+    return np.pad(
+        x.astype(float), [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=value
+    )
 
 
 def places(shape, size, stride, padding, dilation=(1, 1)):
     """(place, slices of the padded image under the kernel) for each place."""
-    counts = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(shape, size, stride, padding, dilation, strict=True)]
+    counts = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(shape, size, stride, padding, dilation, strict=True)
+    ]
     for i, j in itertools.product(*map(range, counts)):
-        yield (i, j), tuple(slice(at * s, at * s + d * (k - 1) + 1, d)
-                            for at, k, s, d in zip((i, j), size, stride, dilation, strict=True)), counts
+        yield (
+            (i, j),
+            tuple(
+                slice(at * s, at * s + d * (k - 1) + 1, d)
+                for at, k, s, d in zip((i, j), size, stride, dilation, strict=True)
+            ),
+            counts,
+        )
 
 
 def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
@@ -33,7 +44,9 @@ def _conv2d(x, w, b, stride, padding, dilation, groups):
             out = np.zeros((x.shape[0], w.shape[0], *counts))
         for o in range(w.shape[0]):
             first = o // (w.shape[0] // groups) * w.shape[1]
-            out[:, o, i, j] = (image[:, first:first + w.shape[1], rows, cols] * w[o]).sum(axis=(1, 2, 3))
+            out[:, o, i, j] = (image[:, first : first + w.shape[1], rows, cols] * w[o]).sum(
+                axis=(1, 2, 3)
+            )
     return out if b is None else out + b[:, None, None]
 
 
@@ -45,9 +58,11 @@ def conv2d_vjp(grad_y, x, w, *, stride=1, padding=0, dilation=1, groups=1):
     for (i, j), (rows, cols), _ in places(x.shape[2:], w.shape[2:], stride, padding, dilation):
         for n, o in itertools.product(range(x.shape[0]), range(w.shape[0])):
             first = o // (w.shape[0] // groups) * w.shape[1]
-            grad_w[o] += grad_y[n, o, i, j] * image[n, first:first + w.shape[1], rows, cols]
-            grad_image[n, first:first + w.shape[1], rows, cols] += grad_y[n, o, i, j] * w[o]
-    grad_x = grad_image[:, :, padding[0]:padding[0] + x.shape[2], padding[1]:padding[1] + x.shape[3]]
+            grad_w[o] += grad_y[n, o, i, j] * image[n, first : first + w.shape[1], rows, cols]
+            grad_image[n, first : first + w.shape[1], rows, cols] += grad_y[n, o, i, j] * w[o]
+    grad_x = grad_image[
+        :, :, padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]
+    ]
     return grad_x, grad_w, grad_y.astype(float).sum(axis=(0, 2, 3))
 
 
@@ -63,14 +78,17 @@ def pool2d(x, size, *, stride=None, padding=0, kind="max"):
             if kind == "mean":
                 y[n, c, i, j] = window.mean()
                 continue
-            r, m = first_largest(window, max(0, padding[0] - rows.start), max(0, padding[1] - cols.start))
+            r, m = first_largest(
+                window, max(0, padding[0] - rows.start), max(0, padding[1] - cols.start)
+            )
             y[n, c, i, j] = window[r, m]
             where[n, c, i, j] = rows.start + r - padding[0], cols.start + m - padding[1]
     return y, where
 
 
 def first_largest(window, top, left):
-    """Row and column of the first NaN, else of the first largest value, of the pixels from (top, left) on."""
+    """Row and column of the first NaN, else of the first largest value, of the pixels from (top,
+    left) on."""
     best = (top, left)
     for r, m in itertools.product(range(top, window.shape[0]), range(left, window.shape[1])):
         if np.isnan(window[best]):
@@ -91,7 +109,9 @@ def pool2d_vjp(grad_y, x, size, *, stride=None, padding=0, kind="max"):
             else:
                 r, m = where[n, c, i, j]
                 grad_image[n, c, r + padding[0], m + padding[1]] += grad_y[n, c, i, j]
-    return grad_image[:, :, padding[0]:padding[0] + x.shape[2], padding[1]:padding[1] + x.shape[3]]
+    return grad_image[
+        :, :, padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]
+    ]
 
 
 def spectral_conv(x, w, n_modes):

@@ -1,4 +1,5 @@
-"""Explanations in slow, obviously right versions: one row at a time, all orders of features, whole designs."""
+"""Explanations in slow, obviously right versions: one row at a time, all orders of features, whole
+designs."""
 
 import itertools
 import math
@@ -20,7 +21,8 @@ def shapley_by_orders(f, x, baseline):
 
 
 def least_squares(coordinates, y, weight=None, intercept=True, ridge=0.0):
-    """w, b, the weighted mean squared residual, and the sandwich estimate of the standard error of w."""
+    """w, b, the weighted mean squared residual, and the sandwich estimate of the standard error of
+    w."""
     m, d = coordinates.shape
     weight = np.ones(m) if weight is None else weight
     design = np.column_stack([coordinates, np.ones(m)]) if intercept else coordinates
@@ -29,8 +31,13 @@ def least_squares(coordinates, y, weight=None, intercept=True, ridge=0.0):
     bread = np.linalg.inv(design.T @ np.diag(weight) @ design + penalty)
     theta = bread @ (design.T @ (weight * y))
     r = y - design @ theta
-    covariance = bread @ (design.T @ np.diag((weight * r)**2) @ design) @ bread
-    return theta[:d], theta[d] if intercept else 0.0, np.average(r**2, weights=weight), np.sqrt(np.diag(covariance)[:d])
+    covariance = bread @ (design.T @ np.diag((weight * r) ** 2) @ design) @ bread
+    return (
+        theta[:d],
+        theta[d] if intercept else 0.0,
+        np.average(r**2, weights=weight),
+        np.sqrt(np.diag(covariance)[:d]),
+    )
 
 
 def kernel_shap(present, y, at_baseline, at_x, weight):

@@ -8,14 +8,25 @@ import numpy as np
 
 def filters(tensor):
     """Rows of a tensor of two axes or more; none of others."""
-    return [row.astype(np.longdouble).reshape(-1) for row in tensor] if tensor.ndim > 1 and tensor.size else []
+    return (
+        [row.astype(np.longdouble).reshape(-1) for row in tensor]
+        if tensor.ndim > 1 and tensor.size
+        else []
+    )
 
 
 def distance(a, b, metric="per_filter_cosine", eps=1e-6):
     if metric == "per_filter_cosine":
-        pairs = [(x, y) for s, t in zip(a, b, strict=True) for x, y in zip(filters(s), filters(t), strict=True)]
+        pairs = [
+            (x, y)
+            for s, t in zip(a, b, strict=True)
+            for x, y in zip(filters(s), filters(t), strict=True)
+        ]
         return float(sum(1 - cosine(x, y, eps) for x, y in pairs))
-    x, y = (np.concatenate([t.astype(np.longdouble).reshape(-1) for t in gradient]) for gradient in (a, b))
+    x, y = (
+        np.concatenate([t.astype(np.longdouble).reshape(-1) for t in gradient])
+        for gradient in (a, b)
+    )
     return float(1 - cosine(x, y, eps)) if metric == "cosine" else float(sum((x - y) ** 2))
 
 
@@ -25,7 +36,9 @@ def cosine(x, y, eps):
 
 
 def within(d, labels):
-    return sum(d[i, j] for i, j in itertools.combinations(range(len(d)), 2) if labels[i] == labels[j])
+    return sum(
+        d[i, j] for i, j in itertools.combinations(range(len(d)), 2) if labels[i] == labels[j]
+    )
 
 
 def best_labels(d, n_groups, sizes):
@@ -39,5 +52,8 @@ def best_labels(d, n_groups, sizes):
 
 def smallest_cut(w):
     k = len(w)
-    return min(sum(w[i, j] for i in side for j in range(k) if j not in side)
-               for size in range(1, k) for side in map(set, itertools.combinations(range(k), size)))
+    return min(
+        sum(w[i, j] for i in side for j in range(k) if j not in side)
+        for size in range(1, k)
+        for side in map(set, itertools.combinations(range(k), size))
+    )

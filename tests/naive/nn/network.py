@@ -1,4 +1,5 @@
-"""A multilayer perceptron with one loop for each sum, in 40 digits; derivatives along a direction by differences of many digits."""
+"""A multilayer perceptron with one loop for each sum, in 40 digits; derivatives along a direction
+by differences of many digits."""
 
 import mpmath
 
@@ -26,7 +27,12 @@ def taylor(parameters, kind, x, direction, order):
         start, step = [mpmath.mpf(float(v)) for v in x], [mpmath.mpf(float(v)) for v in direction]
 
         def along(j):
-            return lambda t: output(parameters, kind, [a + t * b for a, b in zip(start, step, strict=True)])[j]
+            return lambda t: output(
+                parameters, kind, [a + t * b for a, b in zip(start, step, strict=True)]
+            )[j]
 
         outputs = parameters[-1].shape[0]
-        return [[float(mpmath.diff(along(j), 0, k, h=mpmath.mpf(10) ** -8)) for j in range(outputs)] for k in range(order + 1)]
+        return [
+            [float(mpmath.diff(along(j), 0, k, h=mpmath.mpf(10) ** -8)) for j in range(outputs)]
+            for k in range(order + 1)
+        ]

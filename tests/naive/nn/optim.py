@@ -3,7 +3,17 @@
 import math
 
 
-def adam(w, gradients, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=True, amsgrad=False):
+def adam(
+    w,
+    gradients,
+    *,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    decoupled=True,
+    amsgrad=False,
+):
     m = v = top = 0.0
     for t, g in enumerate(gradients, 1):
         if decoupled:
@@ -13,6 +23,6 @@ def adam(w, gradients, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
         top = max(top, v)
-        square = (top if amsgrad else v) / (1 - betas[1]**t)
-        w -= lr * (m / (1 - betas[0]**t)) / (math.sqrt(square) + eps)
+        square = (top if amsgrad else v) / (1 - betas[1] ** t)
+        w -= lr * (m / (1 - betas[0] ** t)) / (math.sqrt(square) + eps)
     return w

@@ -1,4 +1,5 @@
-"""Wide ReLU networks in plain NumPy: kernels by numerical integration, regression by small steps, training with explicit gradients."""
+"""Wide ReLU networks in plain NumPy: kernels by numerical integration, regression by small steps,
+training with explicit gradients."""
 
 import math
 
@@ -6,9 +7,11 @@ import numpy as np
 
 
 def kernels(u, v):
-    """NNGP and NTK of two vectors in float64: E relu(a) relu(b) and E 1[a > 0] 1[b > 0] for the angle of u and v, by integration.
+    """NNGP and NTK of two vectors in float64: E relu(a) relu(b) and E 1[a > 0] 1[b > 0] for the
+    angle of u and v, by integration.
 
-    In the plane of u and v a normal vector has the direction φ, uniform, and a squared length of mean 2.
+    In the plane of u and v a normal vector has the direction φ, uniform, and a squared length of
+    mean 2.
     """
     lengths = math.sqrt(sum(x * x for x in u)) * math.sqrt(sum(x * x for x in v))
     cosine = max(-1.0, min(1.0, sum(x * y for x, y in zip(u, v, strict=True)) / lengths))
@@ -16,7 +19,13 @@ def kernels(u, v):
     low, high = angle - math.pi / 2, math.pi / 2  # both are positive between
     nodes, weights = np.polynomial.legendre.leggauss(60)
     phi = (low + high) / 2 + (high - low) / 2 * nodes
-    both = float(np.sum(weights * np.cos(phi) * np.cos(phi - angle))) * (high - low) / 2 * 2 / (2 * math.pi)
+    both = (
+        float(np.sum(weights * np.cos(phi) * np.cos(phi - angle)))
+        * (high - low)
+        / 2
+        * 2
+        / (2 * math.pi)
+    )
     positive = (high - low) / (2 * math.pi)
     nngp = lengths * both / len(u)
     return nngp, nngp + lengths * cosine * positive / len(u)
@@ -27,11 +36,15 @@ def gram(x1, x2, which):
 
 
 def gradient_flow(x, X, Y, time, steps, ridge=0.0):
-    """Mean and covariance at x after small steps of the linear dynamics: outputs are linear in Y and in the initial outputs."""
+    """Mean and covariance at x after small steps of the linear dynamics: outputs are linear in Y
+    and in the initial outputs."""
     theta, across = gram(X, X, 1), gram(x, X, 1)
     rate = time / steps
     n = len(X)
-    a, residual = np.zeros((len(x), n)), np.eye(n)  # dual weights and residuals as maps of Y - f_0(X)
+    a, residual = (
+        np.zeros((len(x), n)),
+        np.eye(n),
+    )  # dual weights and residuals as maps of Y - f_0(X)
     dual = np.zeros((n, n))
     for _ in range(steps):  # midpoint rule
         half = dual + rate / 2 * (np.eye(n) - (theta + ridge * np.eye(n)) @ dual)
@@ -43,7 +56,8 @@ def gradient_flow(x, X, Y, time, steps, ridge=0.0):
 
 
 def descend(hidden, output, X, Y, rate, sigma_w, steps):
-    """Gradient descent of one network, W1 (m, d) and W2 (q, m), on sum((f(X) - Y)**2) / 2, by its definition."""
+    """Gradient descent of one network, W1 (m, d) and W2 (q, m), on sum((f(X) - Y)**2) / 2, by its
+    definition."""
     (m, d), W1, W2 = hidden.shape, hidden.copy(), output.copy()
     for _ in range(steps):
         grad_1, grad_2 = np.zeros_like(W1), np.zeros_like(W2)
@@ -53,7 +67,9 @@ def descend(hidden, output, X, Y, rate, sigma_w, steps):
             residual = W2 @ after - y
             grad_2 += np.outer(residual, after)
             grad_1 += np.outer((W2.T @ residual) * (before > 0), x)
-        W1 -= rate * sigma_w**2 / d * grad_1  # weights are sigma_w / sqrt(inputs) times trained standard normal numbers
+        W1 -= (
+            rate * sigma_w**2 / d * grad_1
+        )  # weights are sigma_w / sqrt(inputs) times trained standard normal numbers
         W2 -= rate * sigma_w**2 / m * grad_2
     return W1, W2
 

@@ -4,7 +4,11 @@ import math
 
 
 def cosine(x, y):
-    return sum(a * b for a, b in zip(x, y, strict=True)) / math.sqrt(sum(a * a for a in x)) / math.sqrt(sum(b * b for b in y))
+    return (
+        sum(a * b for a, b in zip(x, y, strict=True))
+        / math.sqrt(sum(a * a for a in x))
+        / math.sqrt(sum(b * b for b in y))
+    )
 
 
 def margins(s, k, margin):
@@ -14,7 +18,11 @@ def margins(s, k, margin):
     backward = [sorted(rows, key=lambda i: (-s[i][j], i))[:k] for j in columns]
     a = [sum(s[i][j] for j in forward[i]) / len(forward[i]) for i in rows]
     b = [sum(s[i][j] for i in backward[j]) / len(backward[j]) for j in columns]
-    value = {"absolute": lambda c, mean: c, "ratio": lambda c, mean: c / max(mean, 1e-6), "distance": lambda c, mean: c - mean}[margin]
+    value = {
+        "absolute": lambda c, mean: c,
+        "ratio": lambda c, mean: c / max(mean, 1e-6),
+        "distance": lambda c, mean: c - mean,
+    }[margin]
     return [[value(s[i][j], (a[i] + b[j]) / 2) for j in columns] for i in rows], forward, backward
 
 
@@ -24,7 +32,9 @@ def mine(source, target, k, margin, retrieval, threshold=None):
     score, forward, backward = margins(s, k, margin)
     ahead = {(i, max(near, key=lambda j: score[i][j])) for i, near in enumerate(forward)}
     back = {(max(near, key=lambda i: score[i][j]), j) for j, near in enumerate(backward)}
-    pairs = {"forward": ahead, "backward": back, "intersect": ahead & back, "max": ahead | back}[retrieval]
+    pairs = {"forward": ahead, "backward": back, "intersect": ahead & back, "max": ahead | back}[
+        retrieval
+    ]
     found = sorted(((score[i][j], i, j) for i, j in pairs), key=lambda pair: (-pair[0], pair[1:]))
     found = [pair for pair in found if threshold is None or pair[0] >= threshold]
     if retrieval != "max":
@@ -43,7 +53,9 @@ def join(first, second, first_score, second_score, one_to_one):
     found = {}
     for pivot in sorted({p for _, p in first} & {p for _, p in second}):
         left = [(score, x) for (x, p), score in zip(first, first_score, strict=True) if p == pivot]
-        right = [(score, y) for (y, p), score in zip(second, second_score, strict=True) if p == pivot]
+        right = [
+            (score, y) for (y, p), score in zip(second, second_score, strict=True) if p == pivot
+        ]
         if one_to_one:
             left, right = ([max(side, key=lambda pair: pair[0])] for side in (left, right))
         for s, x in left:

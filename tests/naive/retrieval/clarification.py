@@ -1,4 +1,5 @@
-"""Losses and metrics of one list, pair by pair and term by term, in Python's own floats; hashing with Python's own integers."""
+"""Losses and metrics of one list, pair by pair and term by term, in Python's own floats; hashing
+with Python's own integers."""
 
 import math
 
@@ -21,7 +22,11 @@ def changes_of_ndcg(s, y, k=None):
     rank = ranks(s)
 
     def gain(places):
-        return sum((2.0**label - 1) / math.log2(2 + place) for label, place in zip(y, places, strict=True) if k is None or place < k)
+        return sum(
+            (2.0**label - 1) / math.log2(2 + place)
+            for label, place in zip(y, places, strict=True)
+            if k is None or place < k
+        )
 
     ideal = gain(ranks(y))
     changes = {}
@@ -33,7 +38,8 @@ def changes_of_ndcg(s, y, k=None):
 
 
 def list_loss(s, y, loss, sigma=1.0, margin=1.0, k=None, weights=None):
-    """Loss of one list of floats; `weights` holds LambdaRank's fixed, if they are not to follow the scores."""
+    """Loss of one list of floats; `weights` holds LambdaRank's fixed, if they are not to follow the
+    scores."""
     if loss == "pointwise":
         return sum(softplus(a) - b * a for a, b in zip(s, y, strict=True)) / len(s)
     if loss == "listnet":
@@ -43,7 +49,10 @@ def list_loss(s, y, loss, sigma=1.0, margin=1.0, k=None, weights=None):
     if loss == "lambdarank":
         weights = changes_of_ndcg(s, y, k) if weights is None else weights
         return sum(weight * softplus(-sigma * (s[i] - s[j])) for (i, j), weight in weights.items())
-    terms = [max(0.0, margin - (s[i] - s[j])) if loss == "hinge" else softplus(-sigma * (s[i] - s[j])) for i, j in pairs(y)]
+    terms = [
+        max(0.0, margin - (s[i] - s[j])) if loss == "hinge" else softplus(-sigma * (s[i] - s[j]))
+        for i, j in pairs(y)
+    ]
     return sum(terms) / max(len(terms), 1)
 
 
@@ -56,7 +65,11 @@ def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None):
     if loss == "listnet":
         mass = sum(math.exp(a - max(s)) for a in s)
         return [math.exp(a - max(s)) / mass - b / sum(y) for a, b in zip(s, y, strict=True)], h
-    weights = changes_of_ndcg(s, y, k) if loss == "lambdarank" else dict.fromkeys(chosen, 1 / max(len(chosen), 1))
+    weights = (
+        changes_of_ndcg(s, y, k)
+        if loss == "lambdarank"
+        else dict.fromkeys(chosen, 1 / max(len(chosen), 1))
+    )
     for (i, j), weight in weights.items():
         if loss == "hinge":
             slope = weight if margin - (s[i] - s[j]) > 0 else 0.0
@@ -72,7 +85,8 @@ def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None):
 
 
 def list_metrics(s, y, cuts):
-    """(ndcg, precision, hit) for each cut, reciprocal rank, average precision; None without a relevant item."""
+    """(ndcg, precision, hit) for each cut, reciprocal rank, average precision; None without a
+    relevant item."""
     if not any(b > 0 for b in y):
         return None
     ranked = [y[i] for i in sorted(range(len(s)), key=lambda i: -s[i])]
@@ -81,17 +95,28 @@ def list_metrics(s, y, cuts):
     def gain(labels):
         return math.fsum((2.0**b - 1) / math.log2(2 + r) for r, b in enumerate(labels))
 
-    at_cuts = [(gain(ranked[:k]) / gain(ideal[:k]), sum(b > 0 for b in ranked[:k]) / k, float(any(b > 0 for b in ranked[:k])))
-               for k in cuts]
+    at_cuts = [
+        (
+            gain(ranked[:k]) / gain(ideal[:k]),
+            sum(b > 0 for b in ranked[:k]) / k,
+            float(any(b > 0 for b in ranked[:k])),
+        )
+        for k in cuts
+    ]
     places = [r + 1 for r, b in enumerate(ranked) if b > 0]
-    return at_cuts, 1 / places[0], math.fsum((i + 1) / place for i, place in enumerate(places)) / len(places)
+    return (
+        at_cuts,
+        1 / places[0],
+        math.fsum((i + 1) / place for i, place in enumerate(places)) / len(places),
+    )
 
 
 def hashed(texts, n_buckets, ngrams, seed):
     """Buckets of every text, from lists of word numbers."""
+
     def mixed(h):
-        h = (h ^ (h >> 16)) * 0x85ebca6b % 2**32
-        h = (h ^ (h >> 13)) * 0xc2b2ae35 % 2**32
+        h = (h ^ (h >> 16)) * 0x85EBCA6B % 2**32
+        h = (h ^ (h >> 13)) * 0xC2B2AE35 % 2**32
         return h ^ (h >> 16)
 
     results = []
@@ -100,8 +125,8 @@ def hashed(texts, n_buckets, ngrams, seed):
         for n in ngrams:
             for first in range(len(text) - n + 1):
                 h = seed
-                for word in text[first:first + n]:
-                    h = mixed(h ^ (word + 1) * 0x9e3779b9 % 2**32)
+                for word in text[first : first + n]:
+                    h = mixed(h ^ (word + 1) * 0x9E3779B9 % 2**32)
                 buckets.append(h % n_buckets)
         results.append(buckets)
     return results

@@ -11,8 +11,12 @@ def score(mapping, raw, x):
     x = min(max(x, -1.0), 1.0)
     u = (1 + x) / 2
     a, b = softplus(raw[0]), raw[1]
-    z = {"linear": lambda: a * x + b, "sqrt": lambda: a * u**0.5 + b, "power": lambda: a * u ** (softplus(raw[2]) + 0.05) + b,
-         "quadratic": lambda: a * u * u + softplus(raw[2]) * u + b}[mapping]()
+    z = {
+        "linear": lambda: a * x + b,
+        "sqrt": lambda: a * u**0.5 + b,
+        "power": lambda: a * u ** (softplus(raw[2]) + 0.05) + b,
+        "quadratic": lambda: a * u * u + softplus(raw[2]) * u + b,
+    }[mapping]()
     return 1 / (1 + math.exp(-z))
 
 
@@ -25,7 +29,8 @@ def loss(mapping, raw, cosines, relevance, pos_weight=1.0):
 
 
 def precision_at_recall(scores, relevance, recall):
-    """The precision where lists of all scores above a threshold first reach a recall; no scores are equal."""
+    """The precision where lists of all scores above a threshold first reach a recall; no scores are
+    equal."""
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     total, found = sum(relevance), 0
     for kept, i in enumerate(order, 1):

@@ -21,19 +21,30 @@ def run_metrics(lists, qrels, metric, *, exponential=False, by_cut=False):
         total = sum(r >= 1 for r in rel.values())
 
         def dcg(rels):
-            return sum((2**r - 1 if exponential else max(r, 0)) / math.log2(j + 1) for j, r in enumerate(rels, 1))
+            return sum(
+                (2**r - 1 if exponential else max(r, 0)) / math.log2(j + 1)
+                for j, r in enumerate(rels, 1)
+            )
 
-        best = dcg(sorted(rel.values(), reverse=True)[:int(cut) if cut else None])
+        best = dcg(sorted(rel.values(), reverse=True)[: int(cut) if cut else None])
         if name in ("dcg", "ndcg"):
-            results.append(math.nan if not best else dcg(found[:k]) / (best if name == "ndcg" else 1))
+            results.append(
+                math.nan if not best else dcg(found[:k]) / (best if name == "ndcg" else 1)
+            )
         elif not total:
             results.append(math.nan)
         elif name == "map":
             precisions = [sum(i <= j for i in relevant) / j for j in relevant]
             results.append(sum(precisions) / (min(total, k) if by_cut else total))
         else:
-            results.append({"mrr": 1 / relevant[0] if relevant else 0, "recall": len(relevant) / total, "precision": len(relevant) / k,
-                            "hit": float(bool(relevant))}[name])
+            results.append(
+                {
+                    "mrr": 1 / relevant[0] if relevant else 0,
+                    "recall": len(relevant) / total,
+                    "precision": len(relevant) / k,
+                    "hit": float(bool(relevant)),
+                }[name]
+            )
     return results
 
 
@@ -43,7 +54,11 @@ def assign_evenly(distances, order, buckets):
     counts, result = [0] * buckets, [None] * n
     for i in order:
         larger = sum(c > n // buckets for c in counts)
-        open_ones = [b for b in range(buckets) if counts[b] < n // buckets or counts[b] == n // buckets and larger < n % buckets]
+        open_ones = [
+            b
+            for b in range(buckets)
+            if counts[b] < n // buckets or counts[b] == n // buckets and larger < n % buckets
+        ]
         result[i] = min(open_ones, key=lambda b: (distances[i][b], b))
         counts[result[i]] += 1
     return result

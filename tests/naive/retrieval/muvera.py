@@ -1,4 +1,5 @@
-"""Codes of sets by a loop over repetitions, cells and points, and Chamfer similarity by a loop over queries."""
+"""Codes of sets by a loop over repetitions, cells and points, and Chamfer similarity by a loop over
+queries."""
 
 from itertools import pairwise
 
@@ -6,7 +7,8 @@ import numpy as np
 
 
 def cell_of(bits):
-    """The place of a bit pattern in Gray's order, by going through that order: each cell is its reflection put behind what is there."""
+    """The place of a bit pattern in Gray's order, by going through that order: each cell is its
+    reflection put behind what is there."""
     order = [()]
     for _ in bits:
         order = [(0, *code) for code in order] + [(1, *code) for code in reversed(order)]
@@ -26,7 +28,9 @@ def encode(points, hyperplanes, projections, documents, fill=True):
             if mine:
                 value = sum(shorter[p] for p in mine) / (len(mine) if documents else 1)
             elif documents and fill:
-                value = shorter[min(range(len(points)), key=lambda p: (sum(bits[p].astype(int) != pattern), p))]
+                value = shorter[
+                    min(range(len(points)), key=lambda p: (sum(bits[p].astype(int) != pattern), p))
+                ]
             else:
                 value = np.zeros(shorter.shape[1])
             cells[cell_of(pattern)] = value

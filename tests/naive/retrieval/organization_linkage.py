@@ -1,4 +1,5 @@
-"""Linking names by loops over all pairs; Markov clustering by dense matrices; modularity by its definition."""
+"""Linking names by loops over all pairs; Markov clustering by dense matrices; modularity by its
+definition."""
 
 import math
 
@@ -8,12 +9,15 @@ from tests.naive.retrieval.strings import edit_distance, gram_distance, jaro
 
 
 def trigrams(name):
-    return {name[i:i + 3] for i in range(max(len(name) - 2, 1))} if name else set()
+    return {name[i : i + 3] for i in range(max(len(name) - 2, 1))} if name else set()
 
 
 def distance(a, b, measure, q=2):
-    return {"qgram_jaccard": lambda: gram_distance(a, b, q), "osa": lambda: edit_distance(a, b, swaps=True),
-            "jaro_winkler": lambda: 1 - jaro(a, b, 0.1)}[measure]()
+    return {
+        "qgram_jaccard": lambda: gram_distance(a, b, q),
+        "osa": lambda: edit_distance(a, b, swaps=True),
+        "jaro_winkler": lambda: 1 - jaro(a, b, 0.1),
+    }[measure]()
 
 
 def links(left, right, measure, max_distance, least_share, q=2):
@@ -22,7 +26,10 @@ def links(left, right, measure, max_distance, least_share, q=2):
     for i, a in enumerate(left):
         for j, b in enumerate(right):
             shared = len(trigrams(a) & trigrams(b))
-            if shared >= max(1, math.ceil(least_share * len(trigrams(a)))) and distance(a, b, measure, q) <= max_distance:
+            if (
+                shared >= max(1, math.ceil(least_share * len(trigrams(a))))
+                and distance(a, b, measure, q) <= max_distance
+            ):
                 found[i, j] = distance(a, b, measure, q)
     return found
 

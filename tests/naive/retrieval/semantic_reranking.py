@@ -7,7 +7,8 @@ import networkx
 
 
 def importance(lists, documents, seeds, n):
-    """Sums over documents of networkx's PageRank divided by its maximum, divided by their maximum."""
+    """Sums over documents of networkx's PageRank divided by its maximum, divided by their
+    maximum."""
     total = [0.0] * n
     for document in documents:
         graph = networkx.Graph()
@@ -16,7 +17,9 @@ def importance(lists, documents, seeds, n):
         if not len(graph):
             continue
         known = {s: 1 for s in seeds if s in graph}
-        scores = networkx.pagerank(graph, alpha=0.85, personalization=known or None, tol=1e-12 / len(graph), max_iter=2000)
+        scores = networkx.pagerank(
+            graph, alpha=0.85, personalization=known or None, tol=1e-12 / len(graph), max_iter=2000
+        )
         most = max(scores.values())
         for w, score in scores.items():
             total[w] += score / most
@@ -31,13 +34,16 @@ def rake(terms, frequency):
         for w in term:
             at[w] = at.get(w, 0) + f
             degree[w] = degree.get(w, 0) + f * len(term)
-    return [sum(degree[w] / at[w] if at[w] else 0 for w in term) if f else 0 for term, f in zip(terms, frequency, strict=True)]
+    return [
+        sum(degree[w] / at[w] if at[w] else 0 for w in term) if f else 0
+        for term, f in zip(terms, frequency, strict=True)
+    ]
 
 
 def chi_square(documents, n, share):
     """Of the co-occurrence of each term with the frequent ones in documents."""
     f = [sum(d.count(t) for d in documents) for t in range(n)]
-    frequent = sorted(range(n), key=lambda t: (-f[t], t))[:max(1, round(share * n))]
+    frequent = sorted(range(n), key=lambda t: (-f[t], t))[: max(1, round(share * n))]
     total, result = sum(f), []
     for t in range(n):
         addends = [0.0]
@@ -57,14 +63,18 @@ def weirdness(terms, frequency, reference):
         for w in term:
             here[w] += f
     v, w_all, r_all = len(reference), sum(here), sum(reference)
-    logs = [math.log((w + 1) / (w_all + v)) - math.log((r + 1) / (r_all + v)) for w, r in zip(here, reference, strict=True)]
+    logs = [
+        math.log((w + 1) / (w_all + v)) - math.log((r + 1) / (r_all + v))
+        for w, r in zip(here, reference, strict=True)
+    ]
     return [sum(logs[w] for w in term) / len(term) for term in terms], here
 
 
 def containing(terms):
     """The longer terms that contain each term, by comparing all windows."""
+
     def windows(b, size):
-        return [b[i:i + size] for i in range(len(b) - size + 1)]
+        return [b[i : i + size] for i in range(len(b) - size + 1)]
 
     found = [[] for _ in terms]
     for (i, a), (j, b) in itertools.product(enumerate(terms), repeat=2):

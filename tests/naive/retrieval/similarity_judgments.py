@@ -13,7 +13,7 @@ def similarity(x, y, metric):
     if metric == "dot":
         return np.dot(x, y)
     if metric == "neg_euclidean":
-        return -np.sqrt(np.sum((x - y)**2))
+        return -np.sqrt(np.sum((x - y) ** 2))
     if metric == "correlation":
         x, y = x - x.mean(), y - y.mean()
     length = np.sqrt(np.dot(x, x)) * np.sqrt(np.dot(y, y))
@@ -21,7 +21,9 @@ def similarity(x, y, metric):
 
 
 def similarity_matrix(features, metric="cosine"):
-    return np.array([[similarity(x, y, metric) for y in features] for x in features]).reshape(len(features), len(features))
+    return np.array([[similarity(x, y, metric) for y in features] for x in features]).reshape(
+        len(features), len(features)
+    )
 
 
 def bags(indptr, ids, weights=None):
@@ -37,7 +39,9 @@ def bags(indptr, ids, weights=None):
     return found
 
 
-def tag_similarity(indptr, ids, weights=None, method="embedding", embeddings=None, idf=True, k1=1.2, b=0.75):
+def tag_similarity(
+    indptr, ids, weights=None, method="embedding", embeddings=None, idf=True, k1=1.2, b=0.75
+):
     stimuli = bags(indptr, ids, weights)
     n, counts = len(stimuli), Counter(t for bag in stimuli for t in bag)
     rarity = {t: math.log(n / count) if idf else 1.0 for t, count in counts.items()}
@@ -47,7 +51,11 @@ def tag_similarity(indptr, ids, weights=None, method="embedding", embeddings=Non
         total = 0.0
         for t in query:
             weight = math.log(1 + (n - counts[t] + 0.5) / (counts[t] + 0.5)) if idf else 1.0
-            total += weight * text[t] * (k1 + 1) / (text[t] + k1 * (1 - b + b * text.total() / mean)) if t in text else 0.0
+            total += (
+                weight * text[t] * (k1 + 1) / (text[t] + k1 * (1 - b + b * text.total() / mean))
+                if t in text
+                else 0.0
+            )
         return total
 
     def pair(one, two):
@@ -56,14 +64,23 @@ def tag_similarity(indptr, ids, weights=None, method="embedding", embeddings=Non
         if method == "jaccard":
             return len(one.keys() & two.keys()) / len(one.keys() | two.keys())
         if method == "rouge1":
-            return 2 * sum(min(one[t], two[t]) for t in one.keys() & two.keys()) / (one.total() + two.total())
+            return (
+                2
+                * sum(min(one[t], two[t]) for t in one.keys() & two.keys())
+                / (one.total() + two.total())
+            )
         if method == "bm25":
             return (bm25(one, two) + bm25(two, one)) / 2
         tags = sorted(counts)
         if method == "cosine":
-            return similarity(*(np.array([bag[t] * rarity[t] for t in tags]) for bag in (one, two)), "cosine")
-        means = [sum(bag[t] * rarity[t] * embeddings[t].astype(np.float64) for t in bag) / max(sum(bag[t] * rarity[t] for t in bag), 1e-300)
-                 for bag in (one, two)]
+            return similarity(
+                *(np.array([bag[t] * rarity[t] for t in tags]) for bag in (one, two)), "cosine"
+            )
+        means = [
+            sum(bag[t] * rarity[t] * embeddings[t].astype(np.float64) for t in bag)
+            / max(sum(bag[t] * rarity[t] for t in bag), 1e-300)
+            for bag in (one, two)
+        ]
         return similarity(*means, "cosine")
 
     return np.array([[pair(one, two) for two in stimuli] for one in stimuli], float).reshape(n, n)
@@ -92,7 +109,11 @@ def split_half(ratings, count, rng):
     found = []
     for _ in range(count):
         order = rng.permutation(ratings.shape[1])
-        found.append(np.corrcoef(ratings[:, order[:half]].mean(1), ratings[:, order[half:2 * half]].mean(1))[0, 1])
+        found.append(
+            np.corrcoef(
+                ratings[:, order[:half]].mean(1), ratings[:, order[half : 2 * half]].mean(1)
+            )[0, 1]
+        )
     return np.array(found)
 
 
@@ -104,6 +125,6 @@ def split_half_missing(ratings, count, rng):
         for row in ratings:
             known = rng.permutation(row[~np.isnan(row)])
             half = len(known) // 2
-            halves.append((known[:half].mean(), known[half:2 * half].mean()))
+            halves.append((known[:half].mean(), known[half : 2 * half].mean()))
         found.append(np.corrcoef(np.array(halves).T)[0, 1])
     return np.array(found)

@@ -21,9 +21,14 @@ def scores(queries, database, metric):
 def topk(queries, database, k, metric):
     found = scores(queries, database, metric)
     sign = 1 if metric == "l2" else -1
-    indices = np.array([sorted(range(len(row)), key=lambda j: (sign * row[j], j))[:k] for row in found]).reshape(len(queries), k)
+    indices = np.array(
+        [sorted(range(len(row)), key=lambda j: (sign * row[j], j))[:k] for row in found]
+    ).reshape(len(queries), k)
     return np.take_along_axis(found, indices, 1), indices
 
 
 def hamming(a, b):
-    return [[sum((int(x) ^ int(y)).bit_count() for x, y in zip(row, other, strict=True)) for other in b] for row in a]
+    return [
+        [sum((int(x) ^ int(y)).bit_count() for x, y in zip(row, other, strict=True)) for other in b]
+        for row in a
+    ]
