@@ -191,7 +191,7 @@ _routines = {}
 
 
 def room_of(module):
-    """``numcore.special.elementary`` → ``special``; a module outside numcore is its own room."""
+    """``numcore.special._elementary`` → ``special``; a module outside numcore is its own room."""
     parts = module.split(".")
     return parts[1] if parts[0] == "numcore" and len(parts) > 1 else module
 

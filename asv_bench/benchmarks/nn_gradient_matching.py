@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from numcore._measure import median_seconds
+from numcore.nn import _gradient_matching as method
 from numcore.nn import gradient_distance_matrix, min_cut_partition
-from numcore.nn import gradient_matching as method
 
 SECONDS = 2
 

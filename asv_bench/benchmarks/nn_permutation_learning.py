@@ -5,7 +5,7 @@ import numpy as np
 import numcore
 from numcore._measure import median_seconds
 from numcore.nn import PermutationEnsemble, ntk, permutation_mean, permutation_variance
-from numcore.nn import permutation_learning as method
+from numcore.nn import _permutation_learning as method
 
 SECONDS = 2
 

@@ -1,5 +1,5 @@
 // Mismatches between a pattern (m) and the windows of each row of a text (b, n): CUDA bodies of
-// numcore/retrieval/text_hamming.py.
+// numcore/retrieval/_text_hamming.py.
 //
 // A job is a row and a range of windows; a block of 256 threads takes one. Symbols are 8, 16 or 32
 // bits wide.

@@ -1,13 +1,12 @@
 """Structured, low-rank and sketched linear algebra, and the solvers around it."""
 
-from ._sketched_lstsq import LstsqResult, SketchedLstsqResult, preconditioned_lstsq, sketched_lstsq
-from .conjugate_direction import (
+from ._conjugate_direction import (
     DirectionNetwork,
     conjugate_direction_solve,
     direction_loss,
     ritz_training_set,
 )
-from .coreset import (
+from ._coreset import (
     CoresetResult,
     WeightedSubset,
     auto_coreset,
@@ -15,17 +14,17 @@ from .coreset import (
     coreset_loss,
     vector_sum_coreset,
 )
-from .hadamard import fwht, next_power_of_two
-from .leverage import leverage_scores
-from .losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
-from .matrix_completion import (
+from ._hadamard import fwht, next_power_of_two
+from ._leverage import leverage_scores
+from ._losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
+from ._matrix_completion import (
     CompletionResult,
     alternating_step,
     complete_masked,
     complete_matrix,
     predict_entries,
 )
-from .monarch import (
+from ._monarch import (
     MonarchFactors,
     MonarchGrads,
     MonarchLinear,
@@ -36,9 +35,9 @@ from .monarch import (
     monarch_project,
     monarch_to_dense,
 )
-from .omega_policies import ChebCB, SequenceResult, TsallisINF, solve_sequence
-from .randomized import SVDResult, randomized_svd, range_finder
-from .rank_pruning import (
+from ._omega_policies import ChebCB, SequenceResult, TsallisINF, solve_sequence
+from ._randomized import SVDResult, randomized_svd, range_finder
+from ._rank_pruning import (
     ConvFactors,
     NuclearNorm,
     RankPruner,
@@ -48,8 +47,15 @@ from .rank_pruning import (
     nuclear_norm,
     truncate_kernel,
 )
-from .relaxation import OmegaEstimate, SolveResult, optimal_omega, sor, ssor_cg, ssor_preconditioner
-from .sensitivity import (
+from ._relaxation import (
+    OmegaEstimate,
+    SolveResult,
+    optimal_omega,
+    sor,
+    ssor_cg,
+    ssor_preconditioner,
+)
+from ._sensitivity import (
     LpResult,
     RowSample,
     Sensitivities,
@@ -59,8 +65,9 @@ from .sensitivity import (
     sample_rows,
     sampling_scores,
 )
-from .sketches import src, srht, tensor_srht
-from .sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
+from ._sketched_lstsq import LstsqResult, SketchedLstsqResult, preconditioned_lstsq, sketched_lstsq
+from ._sketches import src, srht, tensor_srht
+from ._sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
 
 __all__ = [
     "CSR",

@@ -17,8 +17,8 @@ from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import fma
 from ..kernel import kernel
 from ..progress import progress_bar
-from .hadamard import next_power_of_two
-from .sketches import (
+from ._hadamard import next_power_of_two
+from ._sketches import (
     TensorSketch,
     checked_matrices,
     circulant_sketch,

@@ -7,21 +7,7 @@ and shows a training loop.
 
 from ._activation import activation, activation_vjp
 from ._attention import attention, attention_varlen, attention_vjp, merge_attention
-from ._convolution import conv2d, conv2d_vjp
-from ._dense import dense, dense_vjp
-from ._embedding import embedding, embedding_vjp
-from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
-from ._normalization import (
-    batch_norm,
-    batch_norm_vjp,
-    layer_norm,
-    layer_norm_vjp,
-    rms_norm,
-    rms_norm_vjp,
-)
-from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
-from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
-from .contextual_sparsity import (
+from ._contextual_sparsity import (
     CorrectedDecode,
     NeuronCache,
     accept_prefix,
@@ -30,14 +16,17 @@ from .contextual_sparsity import (
     select_neurons,
     sparse_gated_mlp,
 )
-from .explanations import (
+from ._convolution import conv2d, conv2d_vjp
+from ._dense import dense, dense_vjp
+from ._embedding import embedding, embedding_vjp
+from ._explanations import (
     Explanation,
     explain,
     faithfulness,
     local_approximation,
     shapley_kernel_weights,
 )
-from .gradient_matching import (
+from ._gradient_matching import (
     Partition,
     gradient_distance,
     gradient_distance_matrix,
@@ -45,7 +34,7 @@ from .gradient_matching import (
     select_split,
     split_supernet,
 )
-from .lipschitz import (
+from ._lipschitz import (
     Conv2d,
     LipschitzBound,
     jacobian_bounds,
@@ -53,10 +42,19 @@ from .lipschitz import (
     monotonicity,
     output_bounds,
 )
-from .losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
-from .network import MLP
-from .optim import Adam, clip_grad_norm
-from .permutation_learning import (
+from ._losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
+from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
+from ._network import MLP
+from ._normalization import (
+    batch_norm,
+    batch_norm_vjp,
+    layer_norm,
+    layer_norm_vjp,
+    rms_norm,
+    rms_norm_vjp,
+)
+from ._optim import Adam, clip_grad_norm
+from ._permutation_learning import (
     NTKRegressor,
     PermutationEnsemble,
     ensemble_size,
@@ -65,13 +63,15 @@ from .permutation_learning import (
     permutation_mean,
     permutation_variance,
 )
-from .power_norm import (
+from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
+from ._power_norm import (
     PowerNorm,
     group_scale,
     group_scale_vjp,
     power_norm_backward,
     power_norm_forward,
 )
+from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 
 __all__ = [
     "MLP",

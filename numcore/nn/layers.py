@@ -35,6 +35,7 @@ from ._convolution import conv2d, conv2d_vjp
 from ._dense import dense, dense_vjp
 from ._embedding import embedding, embedding_vjp
 from ._lstm import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
+from ._network import MLP
 from ._normalization import (
     batch_norm,
     batch_norm_vjp,
@@ -45,7 +46,6 @@ from ._normalization import (
 )
 from ._pooling import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
-from .network import MLP
 
 __all__ = [
     "MLP",

@@ -1,17 +1,6 @@
 """Nearest vectors, strings, texts and links."""
 
-from ._metrics import ranking_metrics
-from ._threshold import (
-    FilteringCurve,
-    FilterResult,
-    IsotonicMap,
-    ThresholdChoice,
-    choose_threshold,
-    filter_by_score,
-    filtering_curve,
-    isotonic_adapter,
-)
-from .bitext_mining import (
+from ._bitext_mining import (
     MinedPairs,
     NeighborStatistics,
     PivotPairs,
@@ -21,10 +10,10 @@ from .bitext_mining import (
     neighbor_statistics,
     pivot_pairs,
 )
-from .bits import packed_hamming
-from .clarification import ClarificationRanker, hash_features
-from .cosine_adapter import CosineAdapter
-from .interpolation_extrapolation import (
+from ._bits import packed_hamming
+from ._clarification import ClarificationRanker, hash_features
+from ._cosine_adapter import CosineAdapter
+from ._interpolation_extrapolation import (
     BucketSplit,
     LabelOverlap,
     SplitReport,
@@ -34,16 +23,17 @@ from .interpolation_extrapolation import (
     resample_training,
     split_report,
 )
-from .inverted_file import InvertedFileIndex
-from .lambdamart import LambdaMART
-from .muvera import (
+from ._inverted_file import InvertedFileIndex
+from ._lambdamart import LambdaMART
+from ._metrics import ranking_metrics
+from ._muvera import (
     FixedDimensionalEncoder,
     MultiVectorResult,
     ProductQuantizer,
     chamfer_similarity,
     multi_vector_search,
 )
-from .organization_linkage import (
+from ._organization_linkage import (
     DirectoryLinks,
     LinkageQuality,
     LinkedPairs,
@@ -57,9 +47,9 @@ from .organization_linkage import (
     network_clusters,
     normalize_names,
 )
-from .pagerank import PageRankResult, personalized_pagerank
-from .ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
-from .semantic_reranking import (
+from ._pagerank import PageRankResult, personalized_pagerank
+from ._ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
+from ._semantic_reranking import (
     RankingQuality,
     RerankedTerms,
     SimilarityLists,
@@ -73,7 +63,7 @@ from .semantic_reranking import (
     semantic_importance,
     term_statistics,
 )
-from .similarity_judgments import (
+from ._similarity_judgments import (
     Reliability,
     RSAResult,
     SimilarityRegression,
@@ -83,8 +73,8 @@ from .similarity_judgments import (
     stack_features,
     tag_similarity,
 )
-from .strings import PackedStrings, pack_strings, string_similarity
-from .text_hamming import (
+from ._strings import PackedStrings, pack_strings, string_similarity
+from ._text_hamming import (
     AlphabetProfile,
     ApproximateDistances,
     BoundedMatches,
@@ -93,7 +83,17 @@ from .text_hamming import (
     hamming_distances_approx,
     hamming_within,
 )
-from .topk import TopK, topk_inner_product
+from ._threshold import (
+    FilteringCurve,
+    FilterResult,
+    IsotonicMap,
+    ThresholdChoice,
+    choose_threshold,
+    filter_by_score,
+    filtering_curve,
+    isotonic_adapter,
+)
+from ._topk import TopK, topk_inner_product
 
 __all__ = [
     "AlphabetProfile",

@@ -1,6 +1,6 @@
 """Special functions: certified elementary functions of float32 and float64."""
 
-from .elementary import cos, erf, exp, exp2, expm1, log, log1p, log2, sigmoid, sin, softplus, tanh
+from ._elementary import cos, erf, exp, exp2, expm1, log, log1p, log2, sigmoid, sin, softplus, tanh
 
 __all__ = [
     "Front",

@@ -378,7 +378,7 @@ def _erf_long_double(x):
 
 
 def main(arguments=None):
-    from . import elementary
+    from . import _elementary as elementary
 
     known = references()
     parser = argparse.ArgumentParser(

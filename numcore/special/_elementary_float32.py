@@ -1,4 +1,4 @@
-"""The float32 formulas of :mod:`numcore.special.elementary`, one scalar function each.
+"""The float32 formulas of :mod:`numcore.special._elementary`, one scalar function each.
 
 They are free of branches, so that a loop over them vectorises; a conditional expression becomes a
 select. ``LO if x < LO else x`` and its like pass NaN on. Products and sums are fused only where

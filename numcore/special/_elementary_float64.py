@@ -1,4 +1,4 @@
-"""The float64 formulas of :mod:`numcore.special.elementary`, one scalar function each.
+"""The float64 formulas of :mod:`numcore.special._elementary`, one scalar function each.
 
 The conventions are those of the float32 formulas. Where a loop should vectorise on CPUs with AVX2
 only, exponents are moved as unsigned integers and by addition to a large number, since these have

@@ -27,7 +27,7 @@ from numcore.linalg import (
     squared_loss,
     vector_sum_coreset,
 )
-from numcore.linalg.coreset import _numbered, _shares, _thresholds
+from numcore.linalg._coreset import _numbered, _shares, _thresholds
 from numcore.testing import simulated_gpu
 
 _spec = importlib.util.spec_from_file_location(

@@ -223,7 +223,8 @@ def test_models_are_those_of_the_definition():
         result = complete_masked(x, mask, rank=2, max_iter=rounds, init=first, tol=0)
         np.testing.assert_allclose(dense(result), model, atol=1e-12)
     changes = [
-        np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip([0 * models[0], *models], models)  # noqa: B905
+        np.linalg.norm(b - a) / np.linalg.norm(b)
+        for a, b in zip([0 * models[0], *models], models)  # noqa: B905
     ]
     np.testing.assert_allclose(result.relative_changes, changes, rtol=1e-10)
 

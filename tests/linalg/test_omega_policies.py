@@ -21,7 +21,7 @@ from numcore.linalg import (
     spmv,
     ssor_cg,
 )
-from numcore.linalg import omega_policies as module
+from numcore.linalg import _omega_policies as module
 from numcore.testing import simulated_gpu
 from tests.naive.linalg import relaxation as naive
 

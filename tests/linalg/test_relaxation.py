@@ -19,7 +19,7 @@ from numcore.linalg import (
     ssor_cg,
     ssor_preconditioner,
 )
-from numcore.linalg import relaxation as module
+from numcore.linalg import _relaxation as module
 from numcore.testing import simulated_gpu
 from tests.naive.linalg import relaxation as naive
 

@@ -9,7 +9,7 @@ import pytest
 
 from numcore.linalg import preconditioned_lstsq, sketched_lstsq
 from numcore.linalg._sketched_lstsq import _exact_product
-from numcore.linalg.sketches import gaussian_sketch
+from numcore.linalg._sketches import gaussian_sketch
 from numcore.testing import simulated_gpu
 from tests.naive.linalg.sketches import exact_solution, srht_matrix, tensor_srht_matrix
 

@@ -6,7 +6,7 @@ import pytest
 
 import numcore
 from numcore.linalg import CSR, Coloring, color_graph, spmv, triangular_sweep
-from numcore.linalg.sparse import as_csr
+from numcore.linalg._sparse import as_csr
 from tests.naive.linalg.kernels import sweep
 
 PATH = np.array([[4.0, -1, 0], [-1, 4, -1], [0, -1, 4]])

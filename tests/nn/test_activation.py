@@ -15,7 +15,8 @@ import pytest
 
 import numcore
 from numcore import _bitcode, _native
-from numcore.nn import _activation, activation, activation_vjp, network
+from numcore.nn import _activation, activation, activation_vjp
+from numcore.nn import _network as network
 from numcore.nn.testing import check_vjp
 from numcore.testing import simulated_gpu
 from tests.naive.nn import activation as naive

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.nn import _gradient_matching as method
 from numcore.nn import (
     gradient_distance,
     gradient_distance_matrix,
@@ -20,7 +21,6 @@ from numcore.nn import (
     select_split,
     split_supernet,
 )
-from numcore.nn import gradient_matching as method
 from numcore.nn._dots import dots_2_by_4, squares_2_by_4
 from numcore.testing import simulated_gpu
 from tests.naive.nn import gradient_matching as naive

@@ -13,8 +13,7 @@ import numcore
 from numcore import _numba
 from numcore.kernel import kernel
 from numcore.nn import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
-from numcore.nn._ordered import from_ordered, ordered
-from numcore.nn.losses import (
+from numcore.nn._losses import (
     binary_pointwise,
     distribution_cross_entropy,
     exp_rows,
@@ -24,6 +23,7 @@ from numcore.nn.losses import (
     shift_row,
     sum_row,
 )
+from numcore.nn._ordered import from_ordered, ordered
 from numcore.testing import simulated_gpu
 from tests.naive.nn import losses as naive
 from tests.nn.assembly import assembly, vector_instructions

@@ -10,7 +10,7 @@ import pytest
 
 import numcore
 from numcore.nn import Adam, clip_grad_norm
-from numcore.nn.optim import adam_update, amsgrad_update, squares_in_blocks
+from numcore.nn._optim import adam_update, amsgrad_update, squares_in_blocks
 from numcore.testing import simulated_gpu
 from tests.naive.nn import optim as naive
 from tests.nn.assembly import assembly, vector_instructions

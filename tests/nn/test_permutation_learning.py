@@ -24,7 +24,7 @@ from numcore.nn import (
     permutation_mean,
     permutation_variance,
 )
-from numcore.nn import permutation_learning as method
+from numcore.nn import _permutation_learning as method
 from numcore.testing import simulated_gpu
 from tests.naive.nn import permutation_learning as naive
 

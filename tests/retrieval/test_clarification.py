@@ -9,7 +9,7 @@ import pytest
 
 import numcore
 from numcore.retrieval import ClarificationRanker, hash_features, list_metrics, ranking_loss
-from numcore.retrieval.clarification import BETA1, BETA2, EPS, lazy_adam_rows
+from numcore.retrieval._clarification import BETA1, BETA2, EPS, lazy_adam_rows
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import clarification as naive
 

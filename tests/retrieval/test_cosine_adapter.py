@@ -16,7 +16,7 @@ from numcore.retrieval import (
     isotonic_adapter,
     ranking_metrics,
 )
-from numcore.retrieval.cosine_adapter import MAPPINGS, adapter_loss
+from numcore.retrieval._cosine_adapter import MAPPINGS, adapter_loss
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import cosine_adapter as naive
 
@@ -159,7 +159,7 @@ def test_the_whole_gradient_against_torch():
     torch.nn.functional.binary_cross_entropy_with_logits(z, torch.tensor(y)).backward()
     optimiser.step()
     from numcore.nn import Adam
-    from numcore.retrieval.cosine_adapter import _Results
+    from numcore.retrieval._cosine_adapter import _Results
 
     at = np.arange(len(q) + 1) * x.shape[1]
     adapter.batch_size = len(q)

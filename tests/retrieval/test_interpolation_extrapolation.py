@@ -18,7 +18,7 @@ from numcore.retrieval import (
     resample_training,
     split_report,
 )
-from numcore.retrieval.interpolation_extrapolation import assign_evenly
+from numcore.retrieval._interpolation_extrapolation import assign_evenly
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import interpolation_extrapolation as naive
 

@@ -8,8 +8,8 @@ import pytest
 
 import numcore
 from numcore.retrieval import LambdaMART, list_metrics
-from numcore.retrieval.lambdamart import _binned, _edges, _order
-from numcore.retrieval.ranking_losses import checked_lists
+from numcore.retrieval._lambdamart import _binned, _edges, _order
+from numcore.retrieval._ranking_losses import checked_lists
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import clarification as naive
 

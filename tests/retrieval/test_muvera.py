@@ -20,6 +20,7 @@ from numcore.retrieval import (
     topk_inner_product,
 )
 from numcore.retrieval._kmeans import kmeans, nearest_centroid
+from numcore.retrieval._muvera import gray_cells
 from numcore.retrieval._vectors import (
     WIDE,
     add_scaled,
@@ -29,7 +30,6 @@ from numcore.retrieval._vectors import (
     signed_sums,
     transpose8,
 )
-from numcore.retrieval.muvera import gray_cells
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import muvera as naive
 

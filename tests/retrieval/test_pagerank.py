@@ -9,7 +9,7 @@ import pytest
 import numcore
 from numcore.linalg import CSR
 from numcore.retrieval import PageRankResult, personalized_pagerank
-from numcore.retrieval.pagerank import _stable_order
+from numcore.retrieval._pagerank import _stable_order
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval.pagerank import pagerank
 

@@ -21,7 +21,7 @@ from numcore.retrieval import (
     semantic_importance,
     term_statistics,
 )
-from numcore.retrieval import semantic_reranking as module
+from numcore.retrieval import _semantic_reranking as module
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import semantic_reranking as naive
 

@@ -249,7 +249,7 @@ def test_missing_ratings_have_the_distribution_of_the_loop(rng):
 def test_halves_are_uniform(rng, count):
     """Every rating is as often in the one half as in the other; an odd one is left out as often as
     any. Words of bits run out at 40."""
-    from numcore.retrieval.similarity_judgments import half_means
+    from numcore.retrieval._similarity_judgments import half_means
 
     seen = np.zeros((count, 2))
     splits, half = 20_000, count // 2
@@ -434,7 +434,7 @@ def problem(rng, n=40, d=6, dtype="float64"):
 
 @pytest.mark.parametrize("centre", [True, False])
 def test_the_gram_matrix_is_that_of_the_design(rng, centre):
-    from numcore.retrieval.similarity_judgments import _normal_equations
+    from numcore.retrieval._similarity_judgments import _normal_equations
 
     f = rng.standard_normal((7, 5))
     s = similarity_matrix(rng.standard_normal((7, 3)))

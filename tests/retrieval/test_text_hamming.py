@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.retrieval import _text_hamming as text_hamming
 from numcore.retrieval import (
     alphabet_profile,
     hamming_distances,
     hamming_distances_approx,
     hamming_within,
-    text_hamming,
 )
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval.text_hamming import distances as naive

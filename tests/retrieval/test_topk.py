@@ -8,7 +8,7 @@ import pytest
 
 import numcore
 from numcore.retrieval import packed_hamming, topk_inner_product
-from numcore.retrieval.topk import unit
+from numcore.retrieval._topk import unit
 from numcore.testing import simulated_gpu
 from tests.naive.retrieval import topk as naive
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ...linalg import CSR, color_graph
-from ...linalg.relaxation import CONVERGED, FRESH
+from ...linalg._relaxation import CONVERGED, FRESH
 from .. import Example
 from .sparse import as_scipy, five_points
 
@@ -208,7 +208,7 @@ EXAMPLES = {
 
 def _by_colors(rng, variant, n):
     """A matrix in the order of its colours and the places where these start."""
-    from ...linalg.relaxation import _in_order
+    from ...linalg._relaxation import _in_order
 
     a = positive_definite(rng, variant["T"], n)
     a, _, starts = _in_order(np, a, color_graph(a))

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from ...nn import gradient_matching as method
+from ...nn import _gradient_matching as method
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

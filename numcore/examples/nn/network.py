@@ -3,7 +3,7 @@ order."""
 
 import numpy as np
 
-from ...nn import network
+from ...nn import _network as network
 
 __all__ = ["EXAMPLES", "KERNELS"]
 

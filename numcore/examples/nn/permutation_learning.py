@@ -5,7 +5,7 @@ import importlib.util
 
 import numpy as np
 
-from ...nn import permutation_learning as method
+from ...nn import _permutation_learning as method
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

@@ -3,7 +3,7 @@ position."""
 
 import numpy as np
 
-from ...nn import power_norm as layers
+from ...nn import _power_norm as layers
 from .. import Example
 from .attention import DATA, _tokens
 from .normalization import _arrays, _long, _unwritten, rows_of, with_torch

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ...linalg import CSR
-from ...retrieval.organization_linkage import _Grams
-from ...retrieval.strings import pack_strings
+from ...retrieval._organization_linkage import _Grams
+from ...retrieval._strings import pack_strings
 from .. import Example
 from .strings import random_strings
 

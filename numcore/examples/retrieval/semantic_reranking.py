@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from ...retrieval.semantic_reranking import TermLists, semantic_graph, term_statistics
+from ...retrieval._semantic_reranking import TermLists, semantic_graph, term_statistics
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...retrieval.strings import counted_grams, numbered_grams, pack_strings
+from ...retrieval._strings import counted_grams, numbered_grams, pack_strings
 
 __all__ = ["EXAMPLES", "KERNELS"]
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
-from .inverted_file import closeness
-from .topk import (
+from ._inverted_file import closeness
+from ._topk import (
     BLOCK_ROWS,
     GROUP,
     QUERY_ROWS,

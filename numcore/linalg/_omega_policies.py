@@ -18,7 +18,7 @@ from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import routine
 from ..kernel import kernel
 from ..progress import progress_bar
-from .relaxation import sor, ssor_cg
+from ._relaxation import sor, ssor_cg
 
 GRID = np.linspace(1, 1.95, 20)  # towards 2 SOR comes to a standstill
 # relative: contexts may lie so far outside of their interval, slopes into a box be so small

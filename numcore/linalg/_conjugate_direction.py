@@ -19,8 +19,8 @@ from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng
-from .relaxation import SolveResult
-from .sparse import CSR, INDICES, as_csr, row_product, spmv
+from ._relaxation import SolveResult
+from ._sparse import CSR, INDICES, as_csr, row_product, spmv
 
 BLOCK = 2048  # rows whose sums are added up to one
 SMALLEST_RITZ = 1e-8  # below it an eigenvalue is taken for 0

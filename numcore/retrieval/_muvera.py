@@ -26,6 +26,7 @@ from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..random import key_from_rng
 from ._kmeans import kmeans, nearest_centroid
+from ._topk import topk_inner_product
 from ._vectors import (
     LANES,
     WIDE,
@@ -36,7 +37,6 @@ from ._vectors import (
     signed_sums,
     transpose8,
 )
-from .topk import topk_inner_product
 
 POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
 PANEL = 48  # vectors that lie side by side for products with hyperplanes: columns of register tiles

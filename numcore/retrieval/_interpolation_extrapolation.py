@@ -19,7 +19,7 @@ from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 from ._metrics import judgements
-from .topk import topk_inner_product
+from ._topk import topk_inner_product
 
 STALLED = 1e-6  # relative decrease of the distances below which k-means ends
 

@@ -8,8 +8,8 @@ import numpy as np
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..random import key_from_rng, normal
-from .hadamard import next_power_of_two
-from .sketches import srht
+from ._hadamard import next_power_of_two
+from ._sketches import srht
 
 ROWS = 1 << 14  # rows whose products with a sketch are held at once
 WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: a worse Gram matrix is not used

@@ -19,8 +19,8 @@ from ..intrinsics import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, philox_uint32
-from .randomized import randomized_svd
-from .sparse import CSR, INDICES, as_csr, checked_shape
+from ._randomized import randomized_svd
+from ._sparse import CSR, INDICES, as_csr, checked_shape
 
 # ranks up to which factorising Gram matrices is as fast as conjugate gradients, all rounds together
 MOST_DIRECT = 32

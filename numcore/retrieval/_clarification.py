@@ -16,11 +16,11 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
+from ..nn._optim import Adam
 from ..nn.layers import dense, dense_vjp
-from ..nn.optim import Adam
 from ..progress import progress_bar
-from .ranking_losses import LOSSES, Lists, checked_lists, list_losses
-from .topk import topk_inner_product
+from ._ranking_losses import LOSSES, Lists, checked_lists, list_losses
+from ._topk import topk_inner_product
 
 __all__ = ["ClarificationRanker", "hash_features"]
 

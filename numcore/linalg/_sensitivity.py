@@ -23,6 +23,7 @@ from ..intrinsics import tile_cols
 from ..progress import progress_bar
 from ..random import key_from_rng, uniform
 from ..special import exp, log
+from ._leverage import leverage_scores
 from ._sensitivity_kernels import (
     CLOSE,
     FIRST_POWER,
@@ -38,7 +39,6 @@ from ._sensitivity_kernels import (
     smoothing,
     weighted_grams,
 )
-from .leverage import leverage_scores
 
 __all__ = [
     "LpResult",

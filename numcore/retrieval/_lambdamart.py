@@ -16,7 +16,7 @@ from ..checks import checked_bool, checked_count, checked_number
 from ..dispatch import float_dtype, on_device
 from ..kernel import kernel
 from ..progress import progress_bar
-from .ranking_losses import (
+from ._ranking_losses import (
     MOST_RELEVANT,
     checked_lists,
     count_relevant,

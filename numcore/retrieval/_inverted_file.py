@@ -11,7 +11,7 @@ from ..checks import checked_choice, checked_count
 from ..dispatch import float_dtype, on_device
 from ..kernel import kernel
 from ..linalg import CSR, spmv
-from .topk import (
+from ._topk import (
     TopK,
     best_first,
     checked_matrices,

@@ -20,7 +20,7 @@ from ..checks import checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
-from .sparse import (
+from ._sparse import (
     CSR,
     INDICES,
     _checked_coloring,

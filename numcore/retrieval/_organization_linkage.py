@@ -15,7 +15,7 @@ from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
-from .strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
+from ._strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
 
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
