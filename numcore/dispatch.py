@@ -6,7 +6,12 @@ goes on with ``xp.matmul``, ``xp.empty`` and kernels, which run on the device of
 they are given.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The subpackages of numcore whose routines the registry lists, one per field.
 ROOMS = ("linalg", "nn", "random", "retrieval", "special")
@@ -55,6 +60,7 @@ CUDA = Device(
 )
 _devices = [CPU, CUDA]
 _device_of_type = {np.ndarray: CPU}
+_namespace_of_type = {np.ndarray: np}
 
 
 def add_device(device):
@@ -176,18 +182,42 @@ def checked_dtype(dtype):
     return dtype
 
 
-class Routine:
-    """A public function in the registry."""
+def namespace_of(*arrays):
+    """The array namespace, numpy or cupy, of the first of `arrays` that is not None."""
+    for array in arrays:
+        if array is not None:
+            return _namespace_of_type.get(type(array)) or device_of(array).namespace()
+    return np
 
-    def __init__(self, function):
-        self.function, self.name = function, function.__name__
+
+def is_namespace(value):
+    """Whether `value` is numpy or the array namespace of another known device."""
+    kind = getattr(value, "ndarray", None)
+    return isinstance(kind, type) and any(device.owns(kind) for device in _devices)
+
+
+class Routine:
+    """A public function or model in the registry.
+
+    Attributes
+    ----------
+    function : callable
+        The function, or the class of the model.
+    name, room : str
+    host_only : str or None
+        Why it has no GPU form.
+    """
+
+    def __init__(self, function, host_only=None):
+        self.function, self.name, self.host_only = function, function.__name__, host_only
         self.room = room_of(function.__module__)
 
     def __repr__(self):
         return f"<routine {self.room}.{self.name}>"
 
 
-_routines = {}
+_routines: dict = {}
+_models: dict = {}
 
 
 def room_of(module):
@@ -196,28 +226,54 @@ def room_of(module):
     return parts[1] if parts[0] == "numcore" and len(parts) > 1 else module
 
 
-def routine(function):
-    """Enter a public function into the registry, which tests, benchmarks and ``python -m numcore``
-    run over."""
-    _routines[function.__module__, function.__name__] = Routine(function)
-    return function
+@overload
+def routine(function: F) -> F: ...
+@overload
+def routine(*, host_only: str) -> Callable[[F], F]: ...
+def routine(function=None, *, host_only=None):
+    """Enter a public function into the registry, and check its arguments as its signature declares.
+
+    Tests, benchmarks and ``python -m numcore`` run over the registry.
+
+    Parameters
+    ----------
+    function : callable
+    host_only : str, optional
+        Why the function has no GPU form, if so; arrays of a GPU are then refused.
+    """
+    if function is None:
+        return lambda function: routine(function, host_only=host_only)
+    from .arguments import checked
+
+    made = checked(function, host_only=host_only)
+    _routines[function.__module__, function.__name__] = Routine(made, host_only)
+    return made
 
 
 def import_rooms():
-    """Import every room, so that the registries are full."""
+    """Import every room with all its modules, so that the registries are full."""
     import importlib
     import pkgutil
 
     for room in ROOMS:
         module = importlib.import_module(f"numcore.{room}")
-        for _, name, _ in pkgutil.iter_modules(getattr(module, "__path__", ())):
-            if name not in ("_examples", "_certify"):
-                importlib.import_module(f"numcore.{room}.{name}")
+        path = getattr(module, "__path__", ())
+        for found in pkgutil.walk_packages(path, f"numcore.{room}."):
+            importlib.import_module(found.name)
 
 
 def routines():
     """Every public routine of numcore: a tuple of objects with `name`, `room` and `function`,
     sorted by room and name."""
+    return _registered(_routines)
+
+
+def models():
+    """Every model of numcore, a tuple like that of :func:`routines`."""
+    return _registered(_models)
+
+
+def _registered(registry):
     import_rooms()
-    ours = (r for (module, _), r in _routines.items() if module.startswith("numcore."))
+    ours = (r for (module, _), r in registry.items() if module.startswith("numcore."))
     return tuple(sorted(ours, key=lambda r: (r.room, r.name)))

@@ -1,0 +1,468 @@
+"""What one declared argument may be: kinds of values, their ranges, and what their errors say.
+
+The language that authors write these in is :mod:`numcore.arguments`.
+"""
+
+import inspect
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import dispatch
+
+# --- ranges and marks -----------------------------------------------------------------------------
+
+
+class Mark(str):
+    """A property of an array or number that is not a range."""
+
+
+finite = Mark("finite")  # no NaN, no infinity
+nonempty = Mark("without an axis of length zero")
+infinite = Mark("infinite")  # a number that may also be infinite
+any_device = Mark("on any device")  # an array that may be a NumPy array next to GPU arrays
+own_dtype = Mark("of its own dtype")  # a Float array that does not share the call's dtype
+
+
+class Bound(NamedTuple):
+    """The range of a number or of an array's entries; an end may be the name of a size."""
+
+    low: Any = -math.inf
+    high: Any = math.inf
+    closed_low: bool = True
+    closed_high: bool = True
+
+    @property
+    def text(self):
+        """``> 0``, ``in [0, 1)``, ``<= n``."""
+        if self.high == math.inf:
+            return f">{'=' * self.closed_low} {self.low}"
+        if self.low == -math.inf:
+            return f"<{'=' * self.closed_high} {self.high}"
+        ends = "(["[self.closed_low], ")]"[self.closed_high]
+        return f"in {ends[0]}{self.low}, {self.high}{ends[1]}"
+
+    def condition(self, value):
+        """The range as a Python condition on the expression `value`."""
+        low, high = (f"sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
+        above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
+        under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
+        return f"{above}{value}{under}" if above or under else "True"
+
+    def holds(self, value, sizes):
+        """Whether a number, or each entry of an array, lies in the range: a bool, or an array."""
+        low, high = (sizes[e] if isinstance(e, str) else e for e in self[:2])
+        above = value >= low if self.closed_low else value > low
+        return above & (value <= high if self.closed_high else value < high)
+
+    def where(self, sizes):
+        """``with n = 5`` for the sizes that are named, else nothing."""
+        named = [f"{e} = {sizes[e]}" for e in self[:2] if isinstance(e, str)]
+        return f" with {', '.join(named)}" if named else ""
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+def short(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class Kind:
+    """One alternative of a declaration. Packages may add their own: ``Annotated[Any, MyKind()]``.
+
+    Attributes
+    ----------
+    text : str
+        What the argument must be, after "must be" in messages and in docstrings.
+    sized : bool
+        Whether values have sizes, a dtype or a device, which a call's other arguments share.
+    """
+
+    text = "anything"
+    sized = False
+
+    def fits(self, value):
+        """Whether the type of `value` is one of this kind; its range is judged by `convert`."""
+        return True
+
+    def convert(self, name, value, call):
+        """The value as the body gets it; ValueError or TypeError with `name` if it is unfit."""
+        return value
+
+    def key(self):
+        """For sized kinds: a function of a value that gives a hashable key under which a checked
+        value may be remembered, or None if it must be checked each time."""
+        return lambda value: None
+
+    def unfit(self):
+        """Values that must be refused, for tests: pairs of a value and its exception type."""
+        return [(object(), TypeError)]
+
+
+class AnyKind(Kind):
+    def unfit(self):
+        return []
+
+
+class ArrayKind(Kind):
+    """Arrays of a family of dtypes, with named sizes and properties of their entries."""
+
+    sized = True
+
+    def __init__(self, family, sizes, notes):
+        self.family, self.notes = family, notes
+        sizes = sizes.split()
+        self.batch = sizes[0] if sizes and (sizes[0].startswith("*") or sizes[0] == "...") else None
+        self.sizes = tuple(sizes[1:] if self.batch else sizes)
+        self.bounds = tuple(n for n in notes if isinstance(n, Bound))
+        self.shared = family.shared and own_dtype not in notes
+        self.dtypes = tuple(np.dtype(d) for d in family.dtypes)
+
+    @property
+    def form(self):
+        """``(..., n, d)``"""
+        parts = [*(["..."] if self.batch else []), *self.sizes]
+        return f"({', '.join(parts)}{',' * (len(parts) == 1 and not self.batch)})"
+
+    @property
+    def text(self):
+        marks = [b.text for b in self.bounds]
+        marks += [m for m in self.notes if m in (finite, nonempty)]
+        of = "" if self.family.name == "Num" else f" of {self.family.text}"
+        return ", ".join([f"{self.form} array{of}", *marks])
+
+    def fits(self, value):
+        return dispatch.device_of(value) is not None or isinstance(
+            value, (np.ndarray, np.generic, list, tuple, int, float, complex)
+        )
+
+    def convert(self, name, value, call):
+        value = call.as_array(name, value, any_device in self.notes)
+        if value.dtype not in self.dtypes:
+            if not value.size and value.dtype == np.float64 and not self.shared:
+                value = value.astype(self.dtypes[0] if len(self.dtypes) == 1 else np.int64)
+            else:
+                raise TypeError(f"{name} must have dtype {self.family.text} (got {value.dtype})")
+        if self.shared:
+            if call.dtype not in (None, value.dtype):
+                like = f"{call.dtype} like {call.dtype_of}"
+                raise TypeError(f"{name} must have dtype {like} (got {value.dtype})")
+            call.dtype, call.dtype_of = value.dtype, call.dtype_of or name
+        call.match(name, self, value.shape)
+        if nonempty in self.notes and 0 in value.shape:
+            raise ValueError(f"{name} must have no axis of length zero (got shape {value.shape})")
+        return value
+
+    def entries(self, name, value, sizes):
+        """Raise for the first entry that is not finite or out of range."""
+        if finite in self.notes and value.dtype.kind in "fc" and not bool(_all_finite(value)):
+            _bad_entry(name, value, np.isfinite(value), "finite")
+        for bound in self.bounds:
+            good = bound.holds(value, sizes)
+            if not bool(good.all()):
+                _bad_entry(name, value, good, f"{bound.text}{bound.where(sizes)}")
+
+    def unfit(self):
+        wrong = [(v, TypeError) for v in ("text", object(), {1.0: 2.0}, ["a"])]
+        return wrong + [(np.ma.masked_array([1.0], [True]), TypeError)]
+
+
+def _all_finite(value):
+    return np.isfinite(value).all()
+
+
+def _bad_entry(name, value, good, must):
+    good, value = (a.get() if hasattr(a, "get") else a for a in (good, value))
+    at = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0])
+    where = f" at {list(at)}" if at else ""
+    raise ValueError(f"{name} must be {must} (got {value[at]}{where})")
+
+
+class NumberKind(Kind):
+    """An int or a float in a range; floats are finite unless declared `infinite`."""
+
+    def __init__(self, kind, notes):
+        self.kind, self.infinite = kind, infinite in notes
+        self.bounds = tuple(n for n in notes if isinstance(n, Bound))
+        self.text = " and ".join([kind.__name__, *(b.text for b in self.bounds)])
+        self.text = self.text.replace(" and ", " ", 1)
+
+    def fits(self, value):
+        kinds = (int, np.integer) if self.kind is int else (int, float, np.integer, np.floating)
+        return isinstance(value, kinds) and not isinstance(value, (bool, np.bool_))
+
+    def convert(self, name, value, call):
+        try:
+            value = operator.index(value) if self.kind is int else float(value)
+        except OverflowError:
+            value = math.inf
+        if (
+            self.kind is float
+            and not (self.infinite and value == value)
+            and not math.isfinite(value)
+        ):
+            raise ValueError(f"{name} must be finite (got {value})")
+        for bound in self.bounds:
+            if not bound.holds(value, call.sizes):
+                got = f"got {value}"
+                raise ValueError(f"{name} must be {bound.text}{bound.where(call.sizes)} ({got})")
+        return value
+
+    def condition(self, name):
+        """A Python condition under which the value needs no conversion."""
+        parts = [f"{name}.__class__ is {self.kind.__name__}"]
+        parts += [b.condition(name) for b in self.bounds]
+        if self.kind is float:
+            parts.append(f"{name} == {name}" if self.infinite else f"-inf < {name} < inf")
+        return " and ".join(parts)
+
+    def unfit(self):
+        wrong = [("1", TypeError), (True, TypeError), (object(), TypeError), ([1, 2], TypeError)]
+        if self.kind is int:
+            wrong.append((1.5, TypeError))
+        else:
+            wrong.append((math.nan, ValueError))
+            wrong += [] if self.infinite else [(math.inf, ValueError)]
+        for bound in self.bounds:
+            for end, closed, step in ((bound[0], bound[2], -1), (bound[1], bound[3], 1)):
+                if not isinstance(end, str) and math.isfinite(end):
+                    wrong.append((end + step if closed else end, ValueError))
+        return wrong
+
+
+class BoolKind(Kind):
+    text = "bool"
+
+    def fits(self, value):
+        return isinstance(value, (bool, np.bool_))
+
+    def convert(self, name, value, call):
+        return bool(value)
+
+    def unfit(self):
+        return [("yes", TypeError), (1, TypeError), (object(), TypeError)]
+
+
+class ChoiceKind(Kind):
+    """One of a few values, nearly always strings."""
+
+    def __init__(self, choices):
+        self.choices = choices
+        self.text = f"{{{', '.join(map(quoted, choices))}}}"
+
+    def fits(self, value):
+        kinds = tuple({type(choice) for choice in self.choices})
+        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+    def convert(self, name, value, call):
+        if value not in self.choices:
+            choices = ", ".join(map(quoted, self.choices))
+            raise ValueError(f"{name} must be one of {choices} (got {short(value)})")
+        return value
+
+    def unfit(self):
+        return [("no such choice", ValueError), (object(), TypeError), (["a"], TypeError)]
+
+
+def quoted(value):
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+class InstanceKind(Kind):
+    """An instance of a class, a callable, a string."""
+
+    NAMES = {str: "str", Callable: "callable"}  # noqa: RUF012
+
+    def __init__(self, kind):
+        self.kind, self.text = kind, self.NAMES.get(kind) or kind.__name__
+
+    def fits(self, value):
+        return isinstance(value, self.kind)
+
+    def unfit(self):
+        return [] if self.kind is object else [(object(), TypeError)]
+
+
+class SequenceKind(Kind):
+    """A list or tuple whose items are of one kind, or a tuple of given kinds."""
+
+    def __init__(self, items, each=None):
+        self.items, self.each = items, each
+        self.sized = any(
+            k.sized for k in (each.kinds if each else [k for i in items for k in i.kinds])
+        )
+        self.text = f"sequence of {each.text}" if each else f"({', '.join(i.text for i in items)})"
+
+    def fits(self, value):
+        return isinstance(value, (list, tuple))
+
+    def convert(self, name, value, call):
+        if self.each is None and len(value) != len(self.items):
+            raise ValueError(f"{name} must have {len(self.items)} items (got {len(value)})")
+        items = [self.each] * len(value) if self.each else self.items
+        converted = []
+        for at, (item, v) in enumerate(zip(items, value, strict=True)):
+            converted.append(item._replace(name=f"{name}[{at}]").convert(v, call))
+            for kind in item.kinds:
+                if isinstance(kind, ArrayKind):
+                    kind.entries(f"{name}[{at}]", converted[-1], call.sizes)
+        if all(a is b for a, b in zip(value, converted, strict=True)):
+            return value
+        return converted if isinstance(value, list) else tuple(converted)
+
+    def unfit(self):
+        return [(object(), TypeError)]
+
+
+class NamespaceKind(Kind):
+    text = "module, numpy or cupy"
+
+    def fits(self, value):
+        return dispatch.is_namespace(value)
+
+    def unfit(self):
+        return [("numpy", TypeError), (3, TypeError), (None, TypeError)]
+
+
+class DTypeKind(Kind):
+    text = "dtype, float32 or float64"
+
+    def convert(self, name, value, call):
+        try:
+            dtype = np.dtype(value)
+        except TypeError:
+            dtype = None
+        if value is None or dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name} must be float32 or float64 (got {short(value)})")
+        return dtype
+
+    def unfit(self):
+        return [(np.int64, TypeError), ("no dtype", TypeError), (object(), TypeError)]
+
+
+class ShapeKind(Kind):
+    text = "int >= 0 or tuple of these"
+
+    def fits(self, value):
+        return isinstance(value, (int, np.integer, list, tuple)) and not isinstance(value, bool)
+
+    def convert(self, name, value, call):
+        value = value if isinstance(value, (list, tuple)) else (value,)
+        try:
+            shape = tuple(operator.index(n) for n in value)
+        except TypeError:
+            raise TypeError(f"{name} must consist of integers (got {short(value)})") from None
+        if any(n < 0 for n in shape):
+            raise ValueError(f"{name} must be >= 0 (got {shape})")
+        return shape
+
+    def unfit(self):
+        return [("text", TypeError), ([1.5], TypeError), (-1, ValueError), (object(), TypeError)]
+
+
+class RNGKind(Kind):
+    text = "None, int >= 0, SeedSequence, BitGenerator or Generator"
+
+    def fits(self, value):
+        kinds = (int, np.integer, np.random.SeedSequence, np.random.BitGenerator)
+        return value is None or (
+            isinstance(value, (*kinds, np.random.Generator))
+            and not isinstance(value, (bool, np.bool_))
+        )
+
+    def convert(self, name, value, call):
+        if isinstance(value, (int, np.integer)) and value < 0:
+            raise ValueError(f"{name} must be a seed >= 0 (got {value})")
+        return value
+
+    def unfit(self):
+        return [("seed", TypeError), (1.5, TypeError), ([1, 2], TypeError), (-1, ValueError)]
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+class Parameter(NamedTuple):
+    """One declared argument.
+
+    Attributes
+    ----------
+    name : str
+    kinds : tuple of Kind
+        Its alternatives.
+    optional : bool
+        Whether None is one of them.
+    default : object
+        ``inspect.Parameter.empty`` if the argument is required.
+    """
+
+    name: str
+    kinds: tuple
+    optional: bool = False
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def text(self):
+        """The alternatives in words: ``int >= 1 or {"auto"}``."""
+        return " or ".join(k.text for k in self.kinds)
+
+    @property
+    def type_line(self):
+        """What the docstring says after ``name :``."""
+        if self.default is inspect.Parameter.empty:
+            return self.text + (" or None" if self.optional else "")
+        if self.default is None:
+            return f"{self.text}, optional"
+        default = getattr(self.default, "__name__", None) or quoted(self.default)
+        return f"{self.text}{' or None' if self.optional else ''}, default {default}"
+
+    def convert(self, value, call):
+        """The value as the body gets it, or the error that says what is wrong with it."""
+        if value is None and self.optional:
+            return None
+        error = None
+        for kind in self.kinds:
+            if kind.fits(value):
+                try:
+                    return kind.convert(self.name, value, call)
+                except (TypeError, ValueError) as caught:
+                    error = error or caught
+        if error is None:
+            got = _got(value, self)
+            error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
+        raise error
+
+
+def _expected(kinds):
+    """``an array``, ``True or False``, ``an integer or one of "auto"``."""
+    words = {
+        ArrayKind: "an array",
+        BoolKind: "True or False",
+        InstanceKind: "a",
+        SequenceKind: "a list or tuple",
+    }
+    parts = []
+    for kind in kinds:
+        if isinstance(kind, NumberKind):
+            parts.append("an integer" if kind.kind is int else "a number")
+        elif isinstance(kind, ChoiceKind):
+            parts.append(f"one of {', '.join(map(quoted, kind.choices))}")
+        elif isinstance(kind, InstanceKind):
+            article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
+            parts.append(article if kind.kind is str else f"{article}{kind.text}")
+        else:
+            parts.append(words.get(type(kind), kind.text))
+    return " or ".join(dict.fromkeys(parts))
+
+
+def _got(value, parameter):
+    if value is None:
+        return "None"
+    if any(k.sized for k in parameter.kinds):
+        return type(value).__name__
+    return short(value)
