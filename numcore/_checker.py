@@ -41,7 +41,7 @@ def checker(function, declaration, *, host_only=None, fitted=None, keeps=""):
 
 
 def _first_call(*arguments, **options):
-    return compiled()(*arguments, **options)  # noqa: F821
+    return compiled()(*arguments, **options)
 
 
 def _compile(function, declaration, checking, host_only, fitted, keeps):

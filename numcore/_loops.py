@@ -49,12 +49,12 @@ at_byte.__name__, same_address.__name__ = "at_byte", "same_address"
 
 def contiguous(x, y):
     for i in range(x.size):
-        y[i] = body(x[i])  # noqa: F821
+        y[i] = body(x[i])
 
 
 def in_place(y):
     for i in range(y.size):
-        y[i] = body(y[i])  # noqa: F821
+        y[i] = body(y[i])
 
 
 def contiguous_with_rare(x, y):
@@ -62,13 +62,13 @@ def contiguous_with_rare(x, y):
         stop = min(start + BLOCK, x.size)
         rare = np.int32(0)
         for i in range(start, stop):
-            rare |= np.int32(is_rare(x[i]))  # noqa: F821
+            rare |= np.int32(is_rare(x[i]))
         if rare:
             for i in range(start, stop):
-                y[i] = body(x[i])  # noqa: F821
+                y[i] = body(x[i])
         else:
             for i in range(start, stop):
-                y[i] = fast(x[i])  # noqa: F821
+                y[i] = fast(x[i])
 
 
 def in_place_with_rare(y):
@@ -76,36 +76,36 @@ def in_place_with_rare(y):
         stop = min(start + BLOCK, y.size)
         rare = np.int32(0)
         for i in range(start, stop):
-            rare |= np.int32(is_rare(y[i]))  # noqa: F821
+            rare |= np.int32(is_rare(y[i]))
         if rare:
             for i in range(start, stop):
-                y[i] = body(y[i])  # noqa: F821
+                y[i] = body(y[i])
         else:
             for i in range(start, stop):
-                y[i] = fast(y[i])  # noqa: F821
+                y[i] = fast(y[i])
 
 
 def loop(arguments, dims, steps, data):
     n, x, y = dims[0], arguments[0], arguments[1]
-    if steps[0] == ITEMSIZE and steps[1] == ITEMSIZE:  # noqa: F821
+    if steps[0] == ITEMSIZE and steps[1] == ITEMSIZE:
         if same_address(
             x, y
         ):  # apart, or LLVM's check for overlap would send it to the scalar loop
-            run_in_place(carray(y, (n,)))  # noqa: F821
+            run_in_place(carray(y, (n,)))
         else:
-            run_contiguous(carray(x, (n,)), carray(y, (n,)))  # noqa: F821
+            run_contiguous(carray(x, (n,)), carray(y, (n,)))
     else:
         for i in range(n):
-            at_byte(y, i * steps[1])[0] = body(at_byte(x, i * steps[0])[0])  # noqa: F821
-    feclearexcept(FE_ALL_EXCEPT)  # noqa: F821
+            at_byte(y, i * steps[1])[0] = body(at_byte(x, i * steps[0])[0])
+    feclearexcept(FE_ALL_EXCEPT)
 
 
 def scalar(x):
-    return body(x)  # noqa: F821
+    return body(x)
 
 
 def rare_or_fast(x):
-    return slow(x) if is_rare(x) else fast(x)  # noqa: F821
+    return slow(x) if is_rare(x) else fast(x)
 
 
 def filled(template, **names):

@@ -352,7 +352,7 @@ def forward(x, y, start, stop):
     real = x.dtype.type
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
-        y[i] = derivatives(x[i], real)[0]  # noqa: F821
+        y[i] = derivatives(x[i], real)[0]
 
 
 def backward(grad_y, x, grad_x, start, stop):
@@ -360,7 +360,7 @@ def backward(grad_y, x, grad_x, start, stop):
     real = x.dtype.type
     grad_y, x, grad_x = grad_y[start:stop], x[start:stop], grad_x[start:stop]
     for i in range(x.size):
-        grad_x[i] = grad_y[i] * derivatives(x[i], real)[1]  # noqa: F821
+        grad_x[i] = grad_y[i] * derivatives(x[i], real)[1]
 
 
 FORWARD = {

@@ -430,7 +430,7 @@ def expand(u, s, s2, s3):
     """s, s'' and s''' of u; u becomes s'(u)."""
     real = u.dtype.type
     for i in range(u.size):
-        s[i], u[i], s2[i], s3[i] = derivatives(u[i], real)  # noqa: F821
+        s[i], u[i], s2[i], s3[i] = derivatives(u[i], real)
 
 
 def chain_1(s1, u_k, y_k):
