@@ -84,8 +84,10 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
     TypeError
         Other or mixed dtypes or devices.
 
-    Notes ----- O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times.
-    Null vectors come from a Householder factorisation of 2 (t + 1) points, and are kept orthonormal
+    Notes
+    -----
+    O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times. Null
+    vectors come from a Householder factorisation of 2 (t + 1) points, and are kept orthonormal
     while points leave: no step needs a well-conditioned or full-rank `p`.
 
     References

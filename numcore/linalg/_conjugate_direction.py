@@ -82,14 +82,18 @@ def conjugate_direction_solve(
     TypeError
         Other or mixed dtypes or devices, `direction` or `callback` not callable.
 
-    Notes ----- With p the last directions: ``d ← d - p (d·A p) / (p·A p)``, one after the other,
+    Notes
+    -----
+    With p the last directions: ``d ← d - p (d·A p) / (p·A p)``, one after the other,
     ``α = (r·d) / (d·A d)``, ``x ← x + α d``, ``r ← b - A x``. The step minimises the error along d,
     so that ‖x - x*‖_A never grows, whatever d is, and neither scaling d nor changing its sign has
     an effect. Each iteration takes two products with A, one direction, and O(n num_orthogonal)
     operations; memory: 2 num_orthogonal + 6 vectors.
 
-    References ---------- A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala, D. Hyde, J. Teran, "A
-    Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML 2023, algorithm 1.
+    References
+    ----------
+    A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala, D. Hyde, J. Teran, "A Deep Conjugate Direction
+    Method for Iteratively Solving Linear Systems", ICML 2023, algorithm 1.
 
     Examples
     --------
@@ -290,11 +294,15 @@ def ritz_training_set(a, num_vectors, size, *, amplify=9.0, low_fraction=0.5, th
     TypeError
         `a` is no matrix of float64.
 
-    Notes ----- m products with A and O(m² n) operations, as the vectors are made orthogonal to all
-    before; memory m n numbers.
+    Notes
+    -----
+    m products with A and O(m² n) operations, as the vectors are made orthogonal to all before;
+    memory m n numbers.
 
-    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
-    Solving Linear Systems", ICML 2023, section 4.
+    References
+    ----------
+    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems",
+    ICML 2023, section 4.
 
     Examples
     --------
@@ -393,12 +401,16 @@ def direction_loss(a, prediction, target):
     TypeError
         Other or mixed dtypes or devices.
 
-    Notes ----- With w = A z, s = z·b, t = z·w, α = s / t and e = b - α w:
+    Notes
+    -----
+    With w = A z, s = z·b, t = z·w, α = s / t and e = b - α w:
     ``∂‖e‖²/∂z = -2 α A e - 2 (e·w) (b / t - 2 (s / t²) w)``. A row with t = 0, for which there is
     no best step, counts with α = 0 and the gradient 0. Two products with A.
 
-    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
-    Solving Linear Systems", ICML 2023, section 4.
+    References
+    ----------
+    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems",
+    ICML 2023, section 4.
 
     Examples
     --------
@@ -464,15 +476,19 @@ class DirectionNetwork:
     ValueError
         A shape of other dimensions, sides that are no such multiples, options out of range.
 
-    Notes ----- Convolutions are three wide, with zeros around. Residual pairs
-    ``a + relu(conv(relu(conv(a))))`` work on the halved grid, and on one halved again, whose result
-    is interpolated linearly and added; the whole grid's features are added at last. A residual goes
-    in scaled to a root mean square of 1, so that the network sees numbers of one size on every
-    grid: it may be used on other grids than its own, of sides that are such multiples. A
-    three-dimensional convolution is three two-dimensional ones of shifted planes, added.
+    Notes
+    -----
+    Convolutions are three wide, with zeros around. Residual pairs ``a + relu(conv(relu(conv(a))))``
+    work on the halved grid, and on one halved again, whose result is interpolated linearly and
+    added; the whole grid's features are added at last. A residual goes in scaled to a root mean
+    square of 1, so that the network sees numbers of one size on every grid: it may be used on other
+    grids than its own, of sides that are such multiples. A three-dimensional convolution is three
+    two-dimensional ones of shifted planes, added.
 
-    References ---------- A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively
-    Solving Linear Systems", ICML 2023, section 4.
+    References
+    ----------
+    A. Kaneda et al., "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems",
+    ICML 2023, section 4.
 
     Examples
     --------

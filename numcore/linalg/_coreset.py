@@ -158,12 +158,16 @@ def auto_coreset(
     TypeError
         `fit`, `loss` or `callback` cannot be called, other dtypes, or arrays on different devices.
 
-    Notes ----- A round takes one fit on `size` points, one loss of all points, and O(n) for "norm",
-    O(n t) for the others with t models so far. All losses are kept: up to n (num_initial +
-    max_iter) numbers. The patience counts from the worst initial model, as in the paper.
+    Notes
+    -----
+    A round takes one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for
+    the others with t models so far. All losses are kept: up to n (num_initial + max_iter) numbers.
+    The patience counts from the worst initial model, as in the paper.
 
-    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
-    Practical Coreset Construction Framework", ICML 2023.
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset
+    Construction Framework", ICML 2023.
 
     Examples
     --------
@@ -273,8 +277,10 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     -----
     O(n t) operations, and one number for each draw: a draw looks into a block of 256 rows.
 
-    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
-    Practical Coreset Construction Framework", ICML 2023.
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset
+    Construction Framework", ICML 2023.
 
     Examples
     --------
@@ -353,8 +359,10 @@ def coreset_loss(result, losses):
     TypeError
         `result` is no coreset, `losses` has another dtype or is on another device.
 
-    References ---------- A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic
-    Practical Coreset Construction Framework", ICML 2023.
+    References
+    ----------
+    A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical Coreset
+    Construction Framework", ICML 2023.
 
     Examples
     --------

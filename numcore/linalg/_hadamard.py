@@ -77,8 +77,10 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     TypeError
         `x` has another dtype, integers for one: convert them first.
 
-    Notes ----- O(N log N) additions for each vector; memory: the result, and one more copy where
-    `axis` must be moved.
+    Notes
+    -----
+    O(N log N) additions for each vector; memory: the result, and one more copy where `axis` must be
+    moved.
 
     References
     ----------

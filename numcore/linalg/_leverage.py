@@ -51,11 +51,15 @@ def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes ----- "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work
-    on d × d matrices is done in float64.
+    Notes
+    -----
+    "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work on d × d
+    matrices is done in float64.
 
-    References ---------- P. Drineas, M. Magdon-Ismail, M. W. Mahoney, D. P. Woodruff, "Fast
-    approximation of matrix coherence and statistical leverage", JMLR, 2012.
+    References
+    ----------
+    P. Drineas, M. Magdon-Ismail, M. W. Mahoney, D. P. Woodruff, "Fast approximation of matrix
+    coherence and statistical leverage", JMLR, 2012.
 
     Examples
     --------

@@ -49,8 +49,10 @@ def logistic_loss(x, y, model, *, penalty=0.0):
     -----
     O(n d); one read of `x`.
 
-    References ---------- T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical
-    Learning", 2nd edition, Springer 2009, section 4.4.
+    References
+    ----------
+    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd edition,
+    Springer 2009, section 4.4.
 
     Examples
     --------
@@ -137,8 +139,10 @@ def squared_loss(x, y, model, *, penalty=0.0):
     -----
     O(n d); one read of `x`.
 
-    References ---------- T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical
-    Learning", 2nd edition, Springer 2009, section 3.4.
+    References
+    ----------
+    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd edition,
+    Springer 2009, section 3.4.
 
     Examples
     --------
@@ -174,8 +178,10 @@ def kmeans_loss(x, y, model):
     TypeError
         Other dtypes or mixed devices, or a model of another form.
 
-    Notes ----- O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centres has
-    been taken off.
+    Notes
+    -----
+    O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centres has been taken
+    off.
 
     References
     ----------

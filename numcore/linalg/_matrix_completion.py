@@ -148,17 +148,21 @@ def complete_matrix(
     TypeError
         Other dtypes, integer values for one, or dtypes or devices mixed.
 
-    Notes ----- For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n
-    log(k ‖M‖ / ε) entries known at random, the error is below ε after O(log(‖M‖ / ε)) rounds.
-    Relative errors ε_t of the half-steps add up to no more than a small multiple of the last one.
+    Notes
+    -----
+    For an incoherent matrix (μ) of condition κ and |Ω| of the order κ⁴ μ² n k^4.5 log n log(k ‖M‖ /
+    ε) entries known at random, the error is below ε after O(log(‖M‖ / ε)) rounds. Relative errors
+    ε_t of the half-steps add up to no more than a small multiple of the last one.
 
     A round takes O(|Ω| k² + (m + n) k³) operations by "cholesky", O(|Ω| k) for each step of "cg",
     and (m + n) k² for orthonormal factors. Memory: the known entries twice, by rows and by columns,
     and three copies of the factors. Least-squares problems are solved in float64.
 
-    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
-    alternating minimization in nearly linear time", ICLR 2024; P. Jain, P. Netrapalli, S. Sanghavi,
-    "Low-rank matrix completion using alternating minimization", STOC 2013.
+    References
+    ----------
+    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating
+    minimization in nearly linear time", ICLR 2024; P. Jain, P. Netrapalli, S. Sanghavi, "Low-rank
+    matrix completion using alternating minimization", STOC 2013.
 
     Examples
     --------
@@ -244,8 +248,10 @@ def complete_masked(
     TypeError
         `x` has another dtype, `mask` is not of bool, or devices are mixed.
 
-    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
-    alternating minimization in nearly linear time", ICLR 2024.
+    References
+    ----------
+    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating
+    minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------
@@ -310,8 +316,10 @@ def predict_entries(result, rows, cols):
     TypeError
         `result` is no CompletionResult, places are not integers, or devices are mixed.
 
-    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
-    alternating minimization in nearly linear time", ICLR 2024.
+    References
+    ----------
+    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating
+    minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------
@@ -382,8 +390,10 @@ def alternating_step(csr, factor, *, ridge=0.0, x0=None, solver="auto", inner_to
     TypeError
         `csr` is no sparse matrix, or dtypes or devices are mixed.
 
-    References ---------- Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust
-    alternating minimization in nearly linear time", ICLR 2024.
+    References
+    ----------
+    Y. Gu, Z. Song, J. Yin, L. Zhang, "Low rank matrix completion via robust alternating
+    minimization in nearly linear time", ICLR 2024.
 
     Examples
     --------

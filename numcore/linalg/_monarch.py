@@ -81,11 +81,15 @@ def monarch_matmul(x, right, left):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    Notes ----- 2 (k q p + l s r) operations for each vector, 4 n^1.5 where all blocks are √n × √n.
-    Memory: the result, and n numbers a vector.
+    Notes
+    -----
+    2 (k q p + l s r) operations for each vector, 4 n^1.5 where all blocks are √n × √n. Memory: the
+    result, and n numbers a vector.
 
-    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
-    accurate training", ICML 2022.
+    References
+    ----------
+    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training",
+    ICML 2022.
 
     Examples
     --------
@@ -125,11 +129,15 @@ def monarch_matmul_vjp(x, right, left, grad_out):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    Notes ----- Five products of the size of the two that the forward pass takes: what lies between
-    its blocks is computed again.
+    Notes
+    -----
+    Five products of the size of the two that the forward pass takes: what lies between its blocks
+    is computed again.
 
-    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
-    accurate training", ICML 2022.
+    References
+    ----------
+    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training",
+    ICML 2022.
 
     Examples
     --------
@@ -178,8 +186,10 @@ def monarch_to_dense(right, left):
     TypeError
         Other dtypes, or dtypes or devices mixed.
 
-    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
-    accurate training", ICML 2022.
+    References
+    ----------
+    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training",
+    ICML 2022.
 
     Examples
     --------
@@ -323,12 +333,16 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
     TypeError
         Another dtype.
 
-    Notes ----- One singular value decomposition of each of k l blocks. For rank 1 and real numbers
-    the leading pair comes from repeated squaring of the blocks' Gram matrices, where a gap between
-    the two largest singular values lets it converge.
+    Notes
+    -----
+    One singular value decomposition of each of k l blocks. For rank 1 and real numbers the leading
+    pair comes from repeated squaring of the blocks' Gram matrices, where a gap between the two
+    largest singular values lets it converge.
 
-    References ---------- T. Dao et al., "Monarch: expressive structured matrices for efficient and
-    accurate training", ICML 2022, section 3.3; C. Eckart, G. Young, Psychometrika, 1936.
+    References
+    ----------
+    T. Dao et al., "Monarch: expressive structured matrices for efficient and accurate training",
+    ICML 2022, section 3.3; C. Eckart, G. Young, Psychometrika, 1936.
 
     Examples
     --------
@@ -475,12 +489,16 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     TypeError
         Another dtype.
 
-    Notes ----- The factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i
-    k + κ) / n) is exp(-2πi σ κ / k) times exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of
-    n: a matrix of rank one.
+    Notes
+    -----
+    The factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i k + κ) / n)
+    is exp(-2πi σ κ / k) times exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of n: a matrix
+    of rank one.
 
-    References ---------- J. W. Cooley, J. W. Tukey, "An algorithm for the machine calculation of
-    complex Fourier series", 1965.
+    References
+    ----------
+    J. W. Cooley, J. W. Tukey, "An algorithm for the machine calculation of complex Fourier series",
+    1965.
 
     Examples
     --------

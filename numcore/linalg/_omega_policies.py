@@ -100,15 +100,19 @@ class TsallisINF(_Policy):
         The grid is empty, does not ascend, or leaves (0, 2); `update` before `sample`; a cost that
         is below 1 or not finite.
 
-    Notes ----- Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²``
-    with the x below min κ for which they sum to 1. κ_i are estimates of the sum of what omega i
-    would have cost, each cost less one divided by the probability of seeing it, in units of the
-    mean cost, and η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean
-    costs, without knowing t. A round costs some 10 microseconds.
+    Notes
+    -----
+    Follows the regularised leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x
+    below min κ for which they sum to 1. κ_i are estimates of the sum of what omega i would have
+    cost, each cost less one divided by the probability of seeing it, in units of the mean cost, and
+    η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean costs, without
+    knowing t. A round costs some 10 microseconds.
 
-    References ---------- J. Zimmert, Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic
-    and adversarial bandits", JMLR, 2021. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning
-    to relax", ICLR 2024.
+    References
+    ----------
+    J. Zimmert, Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic and adversarial
+    bandits", JMLR, 2021. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR
+    2024.
 
     Examples
     --------
@@ -180,15 +184,19 @@ class ChebCB(_Policy):
         The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`;
         `update` before `sample`; a cost that is below 1 or not finite.
 
-    Notes ----- Costs less one are fitted by least squares for each omega, of minimum norm where
-    contexts are few, with coefficients bounded as those of a function with the Lipschitz constant Λ
-    that has been seen, |θ_j| <= 2 Λ (b - a) / j. The omega with the least predicted cost is played
-    most, another one with the probability ``1 / (d + η gap)``. Sums over the rounds are kept, so
-    that a round costs O(d + m³) for m = `degree`, whatever their number.
+    Notes
+    -----
+    Costs less one are fitted by least squares for each omega, of minimum norm where contexts are
+    few, with coefficients bounded as those of a function with the Lipschitz constant Λ that has
+    been seen, |θ_j| <= 2 Λ (b - a) / j. The omega with the least predicted cost is played most,
+    another one with the probability ``1 / (d + η gap)``. Sums over the rounds are kept, so that a
+    round costs O(d + m³) for m = `degree`, whatever their number.
 
-    References ---------- M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR
-    2024. D. Foster, A. Rakhlin, "Beyond UCB: optimal and efficient contextual bandits with
-    regression oracles", ICML 2020.
+    References
+    ----------
+    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR 2024. D. Foster, A.
+    Rakhlin, "Beyond UCB: optimal and efficient contextual bandits with regression oracles", ICML
+    2020.
 
     Examples
     --------
@@ -359,11 +367,15 @@ def solve_sequence(
     TypeError
         `policy` is none of the above, or a system is no pair.
 
-    Notes ----- An interrupt passes through; the policy keeps what it has learnt, and may be used
-    again. Costs are iterations, never times, which are noise for small systems.
+    Notes
+    -----
+    An interrupt passes through; the policy keeps what it has learnt, and may be used again. Costs
+    are iterations, never times, which are noise for small systems.
 
-    References ---------- M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax:
-    setting solver parameters across a sequence of linear system instances", ICLR 2024.
+    References
+    ----------
+    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters
+    across a sequence of linear system instances", ICLR 2024.
 
     Examples
     --------

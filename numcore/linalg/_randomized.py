@@ -54,8 +54,10 @@ class _Products:
 def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
     """An orthonormal basis of nearly the range of A, by products with random vectors.
 
-    Parameters ---------- a : (..., m, n) array of float32 or float64, CSR, sparse matrix of SciPy
-    or CuPy, or an object with matmat, rmatmat, shape and dtype size : int
+    Parameters
+    ----------
+    a : (..., m, n) array of float32 or float64, CSR, sparse matrix of SciPy or CuPy, or an object with matmat, rmatmat, shape and dtype
+    size : int
         Directions that are wanted.
     n_iter : int
         Power steps, each two products; they help where singular values fall slowly. Q is made
@@ -89,7 +91,7 @@ def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
     >>> q = range_finder(a, 1, oversample=0, rng=0)
     >>> bool(np.allclose(q @ (q.T @ a), a))
     True
-    """
+    """  # noqa: E501
     products = _Products(a)
     *lead, m, n = products.shape
     size = checked_count("size", size, least=1)
@@ -113,8 +115,10 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     """The largest singular values and vectors, by products with random vectors, and a bound on the
     error.
 
-    Parameters ---------- a : (m, n) array of float32 or float64, CSR, sparse matrix of SciPy or
-    CuPy, or an object with matmat, rmatmat, shape and dtype rank : int
+    Parameters
+    ----------
+    a : (m, n) array of float32 or float64, CSR, sparse matrix of SciPy or CuPy, or an object with matmat, rmatmat, shape and dtype
+    rank : int
         k, with 1 <= k <= min(m, n).
     n_iter, oversample, rng
         As in `range_finder`.
@@ -135,8 +139,10 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     TypeError
         `a` is none of the above.
 
-    References ---------- N. Halko, P.-G. Martinsson, J. A. Tropp, "Finding structure with
-    randomness", SIAM Review, 2011, sections 4.3 and 5.1.
+    References
+    ----------
+    N. Halko, P.-G. Martinsson, J. A. Tropp, "Finding structure with randomness", SIAM Review, 2011,
+    sections 4.3 and 5.1.
 
     Examples
     --------
@@ -144,7 +150,7 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     >>> result = randomized_svd(a, 1, rng=0)
     >>> bool(np.isclose(result.s[0], np.linalg.norm(a))), result.error_bound < 1e-12
     (True, True)
-    """
+    """  # noqa: E501
     products = _Products(a)
     if len(products.shape) != 2:
         raise ValueError(f"a must have 2 dimensions (got shape {products.shape})")

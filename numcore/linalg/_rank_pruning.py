@@ -116,16 +116,20 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     TypeError
         Another dtype, or an option of another type.
 
-    Notes ----- m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of
-    M Mᵀ, in float64. Singular values have absolute errors of about 1e-16 m σ₁² / σ, so that those
-    below 1e-8 σ₁ may be off by so much. Where one that is kept is too small for this (below 1e-5 σ₁
-    in float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their
-    energy, the decomposition is the slower one of M itself, which is exact to roundoff. Memory: the
-    two results, some MB, and M Mᵀ with its eigenvectors in float64, which for square unfoldings, as
+    Notes
+    -----
+    m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of M Mᵀ, in
+    float64. Singular values have absolute errors of about 1e-16 m σ₁² / σ, so that those below 1e-8
+    σ₁ may be off by so much. Where one that is kept is too small for this (below 1e-5 σ₁ in
+    float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their energy,
+    the decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two
+    results, some MB, and M Mᵀ with its eigenvectors in float64, which for square unfoldings, as
     those of "spatial" nearly are, are as large as w each.
 
-    References ---------- Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks",
-    IJCAI 2020; C. Eckart, G. Young, Psychometrika, 1936.
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020; C. Eckart,
+    G. Young, Psychometrika, 1936.
 
     Examples
     --------
@@ -242,8 +246,10 @@ def apply_factors(x, factors, *, stride=1, padding=0):
     TypeError
         `factors` are none, other or mixed dtypes or devices, options that are no integers.
 
-    Notes ----- For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh +
-    n kw) by "spatial", r n (c + kh kw) by "decouple", in place of n c kh kw.
+    Notes
+    -----
+    For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh + n kw) by
+    "spatial", r n (c + kh kw) by "decouple", in place of n c kh kw.
 
     References
     ----------
@@ -291,8 +297,10 @@ def nuclear_norm(w, *, scheme="channel"):
     TypeError
         Another dtype.
 
-    References ---------- G. A. Watson, "Characterization of the subdifferential of some matrix
-    norms", Linear Algebra and its Applications, 1992.
+    References
+    ----------
+    G. A. Watson, "Characterization of the subdifferential of some matrix norms", Linear Algebra and
+    its Applications, 1992.
 
     Examples
     --------
@@ -360,8 +368,10 @@ class RankPruner:
     Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The
     first layer and the last one are better left alone.
 
-    References ---------- Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks",
-    IJCAI 2020, algorithm 1.
+    References
+    ----------
+    Y. Xu et al., "Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020, algorithm
+    1.
 
     Examples
     --------
@@ -395,8 +405,10 @@ class RankPruner:
         grads : list or tuple of arrays, optional
             Gradients, where they are known already and taken as those at the truncated weights.
 
-        Returns ------- list of TruncatedKernel, or None on the steps between; with `grads`, a pair
-        of this and the list of new gradients.
+        Returns
+        -------
+        list of TruncatedKernel, or None on the steps between; with `grads`, a pair of this and the
+        list of new gradients.
 
         Raises
         ------

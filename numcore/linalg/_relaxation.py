@@ -135,12 +135,16 @@ def sor(
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes ----- num_iter + 1 reads of the matrix; five arrays of n numbers besides it. With the best
-    omega, see `optimal_omega`, a grid of s × s points takes O(s) sweeps, with omega = 1 O(s²).
+    Notes
+    -----
+    num_iter + 1 reads of the matrix; five arrays of n numbers besides it. With the best omega, see
+    `optimal_omega`, a grid of s × s points takes O(s) sweeps, with omega = 1 O(s²).
 
-    References ---------- D. M. Young, "Iterative Solution of Large Linear Systems", Academic Press,
-    1971. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver
-    parameters across a sequence of linear system instances", ICLR 2024.
+    References
+    ----------
+    D. M. Young, "Iterative Solution of Large Linear Systems", Academic Press, 1971. M. Khodak, E.
+    Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters across a
+    sequence of linear system instances", ICLR 2024.
 
     Examples
     --------
@@ -201,13 +205,17 @@ def ssor_cg(
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes ----- An iteration reads the matrix once, as one of plain conjugate gradients does; five
-    arrays of n numbers besides it.
+    Notes
+    -----
+    An iteration reads the matrix once, as one of plain conjugate gradients does; five arrays of n
+    numbers besides it.
 
-    References ---------- S. C. Eisenstat, "Efficient implementation of a class of preconditioned
-    conjugate gradient methods", SIAM Journal on Scientific and Statistical Computing, 1981. M.
-    Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters
-    across a sequence of linear system instances", ICLR 2024.
+    References
+    ----------
+    S. C. Eisenstat, "Efficient implementation of a class of preconditioned conjugate gradient
+    methods", SIAM Journal on Scientific and Statistical Computing, 1981. M. Khodak, E. Chow, M.-F.
+    Balcan, A. Talwalkar, "Learning to relax: setting solver parameters across a sequence of linear
+    system instances", ICLR 2024.
 
     Examples
     --------
@@ -327,9 +335,11 @@ def optimal_omega(a, *, tol=1e-6, max_iter=500):
     TypeError
         `a` is no sparse matrix.
 
-    Notes ----- Lanczos' method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which
-    finds both ends of the spectrum. The bound is the residual of the extreme eigenvectors; the
-    error is rather its square.
+    Notes
+    -----
+    Lanczos' method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which finds both
+    ends of the spectrum. The bound is the residual of the extreme eigenvectors; the error is rather
+    its square.
 
     References
     ----------

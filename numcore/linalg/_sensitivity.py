@@ -150,15 +150,19 @@ def lp_sensitivities(
     TypeError
         `a` has another dtype, `rows` are no integers.
 
-    Notes ----- A step takes O(n d²) operations, so that all rows take O(n² d²) times the steps, of
-    which there are about 3 to 8 for p >= 1.5 and 10 to 30 for p = 1, and "sketch" takes O(n m d²)
-    with a sample of m rows. For p > 6 and rows of very different size, and for p = 1 with a
-    tolerance below 1e-7, steps may end with a gap that is wider than `tol`. The work is done in
-    float64, in memory for 4 n d numbers.
+    Notes
+    -----
+    A step takes O(n d²) operations, so that all rows take O(n² d²) times the steps, of which there
+    are about 3 to 8 for p >= 1.5 and 10 to 30 for p = 1, and "sketch" takes O(n m d²) with a sample
+    of m rows. For p > 6 and rows of very different size, and for p = 1 with a tolerance below 1e-7,
+    steps may end with a gap that is wider than `tol`. The work is done in float64, in memory for 4
+    n d numbers.
 
-    References ---------- D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling",
-    ICML 2023; S. Padmanabhan, D. P. Woodruff, Q. R. Zhang, "Computing Approximate ℓp
-    Sensitivities", NeurIPS 2023.
+    References
+    ----------
+    D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023; S.
+    Padmanabhan, D. P. Woodruff, Q. R. Zhang, "Computing Approximate ℓp Sensitivities", NeurIPS
+    2023.
 
     Examples
     --------
@@ -292,11 +296,13 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     TypeError
         `a` has another dtype.
 
-    Notes ----- For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then scaled to the sum that
-    they must have; ρ is at most 1 - p/2, and far below it where many rows share the weight. For p >
-    2 the logarithms go 4 / (p + 2) of the way, so that ρ = (p - 2) / (p + 2) near the solution. A
-    step takes O(n d²) operations. The work is done in float64, in memory for n d numbers and a few
-    times n.
+    Notes
+    -----
+    For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then scaled to the sum that they must
+    have; ρ is at most 1 - p/2, and far below it where many rows share the weight. For p > 2 the
+    logarithms go 4 / (p + 2) of the way, so that ρ = (p - 2) / (p + 2) near the solution. A step
+    takes O(n d²) operations. The work is done in float64, in memory for n d numbers and a few times
+    n.
 
     References
     ----------
@@ -355,8 +361,7 @@ def sampling_scores(a, p, *, kind="auto"):
         Finite, n >= 1. For a regression these are the rows of [A, b].
     p : float
         1 <= p < ∞.
-    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity",
-    "uniform"}
+    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform"}
         Leverage scores τ, their powers τ^(p/2), upper bounds of the sensitivities within a factor
         1.001 (those of "bound" for more than 5000 rows), Lewis weights, the sum of the first and
         the third, or ones. "auto" is "root_leverage" for p < 2, "leverage" for p = 2,
@@ -374,15 +379,19 @@ def sampling_scores(a, p, *, kind="auto"):
     TypeError
         `a` has another dtype.
 
-    Notes ----- Up to logarithms and a factor ε⁻², these many rows keep all norms within 1 ± ε, with
-    S the sum of the sensitivities: by sensitivities S^(2/p) for p < 2, or d^(1-p/2) S by comparison
-    with Lewis weights, and S^(2-2/p) for p > 2; by root leverage scores d for p < 2, when applied
-    again and again, a round leaving n^(1-p/2) d^(p/2) of n rows; by "leverage+sensitivity" d^(2/p)
+    Notes
+    -----
+    Up to logarithms and a factor ε⁻², these many rows keep all norms within 1 ± ε, with S the sum
+    of the sensitivities: by sensitivities S^(2/p) for p < 2, or d^(1-p/2) S by comparison with
+    Lewis weights, and S^(2-2/p) for p > 2; by root leverage scores d for p < 2, when applied again
+    and again, a round leaving n^(1-p/2) d^(p/2) of n rows; by "leverage+sensitivity" d^(2/p)
     S^(2-4/p) for p > 2.
 
-    References ---------- D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling",
-    ICML 2023; X. Chen, M. Dereziński, "Query Complexity of Least Absolute Deviation Regression via
-    Robust Uniform Convergence", COLT 2021.
+    References
+    ----------
+    D. P. Woodruff, T. Yasuda, "Sharper Bounds for ℓp Sensitivity Sampling", ICML 2023; X. Chen, M.
+    Dereziński, "Query Complexity of Least Absolute Deviation Regression via Robust Uniform
+    Convergence", COLT 2021.
 
     Examples
     --------
@@ -390,7 +399,7 @@ def sampling_scores(a, p, *, kind="auto"):
     ...     np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1, kind="root_leverage"
     ... ).round(4)
     array([0.6325, 0.6325, 0.7746, 0.7746])
-    """
+    """  # noqa: E501
     xp, a, p = _checked_matrix(a, p)
     kind = checked_choice("kind", kind, KINDS)
     if kind == "auto":
@@ -567,9 +576,11 @@ def lp_regression(
     TypeError
         Other or mixed dtypes, arrays on different devices, a callback that cannot be called.
 
-    Notes ----- A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p
-    = 1. A residual of rounding errors counts as zero. With `sample`, passes over all rows remain
-    for the scores and the objective, and one to four steps for the lower bound. The work is done in
+    Notes
+    -----
+    A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p = 1. A
+    residual of rounding errors counts as zero. With `sample`, passes over all rows remain for the
+    scores and the objective, and one to four steps for the lower bound. The work is done in
     float64, in memory for n d numbers and a few times n.
 
     References

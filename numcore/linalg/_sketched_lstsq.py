@@ -104,20 +104,24 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     TypeError
         Other or mixed dtypes, or arrays on several devices.
 
-    Notes ----- The errors are those of the sketch, measured against x*, not against a truth behind
-    noisy data. The error bars model S b - S A x* as noise that does not depend on S A. They hold
-    where the random signs and the transform spread rows evenly; for factors, where the residual has
-    no product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few
-    rows are left to measure the noise by and errors of many standard deviations are common, it
-    makes up for these.
+    Notes
+    -----
+    The errors are those of the sketch, measured against x*, not against a truth behind noisy data.
+    The error bars model S b - S A x* as noise that does not depend on S A. They hold where the
+    random signs and the transform spread rows evenly; for factors, where the residual has no
+    product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few rows
+    are left to measure the noise by and errors of many standard deviations are common, it makes up
+    for these.
 
     O(n d log m) additions for "srht" and O(m d²) operations on the sketch. Up to about 64 columns
     ``numpy.linalg.solve(a.T @ a, a.T @ b)`` takes as long or less, where A is well-conditioned.
     Memory: the sketch, and at most 64 N numbers.
 
-    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
-    regression with ℓ∞ guarantee", ICML 2023. E. Price, Z. Song, D. P. Woodruff, "Fast regression
-    with an ℓ∞ guarantee", ICALP 2017.
+    References
+    ----------
+    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞
+    guarantee", ICML 2023. E. Price, Z. Song, D. P. Woodruff, "Fast regression with an ℓ∞
+    guarantee", ICALP 2017.
 
     Examples
     --------
@@ -209,12 +213,16 @@ def preconditioned_lstsq(
     ImportError
         If `progress` is asked for and tqdm is missing.
 
-    Notes ----- O(n d log m + m d²) operations, and one read of A and 4 n d operations for each
-    iteration. Memory: as `sketched_lstsq`, and n c.
+    Notes
+    -----
+    O(n d log m + m d²) operations, and one read of A and 4 n d operations for each iteration.
+    Memory: as `sketched_lstsq`, and n c.
 
-    References ---------- H. Avron, P. Maymounkov, S. Toledo, "Blendenpik: supercharging LAPACK's
-    least-squares solver", SIAM J. Sci. Comput., 2010. C. C. Paige, M. A. Saunders, "LSQR: an
-    algorithm for sparse linear equations and sparse least squares", ACM TOMS, 1982.
+    References
+    ----------
+    H. Avron, P. Maymounkov, S. Toledo, "Blendenpik: supercharging LAPACK's least-squares solver",
+    SIAM J. Sci. Comput., 2010. C. C. Paige, M. A. Saunders, "LSQR: an algorithm for sparse linear
+    equations and sparse least squares", ACM TOMS, 1982.
 
     Examples
     --------

@@ -51,15 +51,19 @@ def srht(a, sketch_size, *, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes ----- With the zeros at the end, rows of H would agree on most of A where n is little more
-    than a power of two, and a sketch with m of about n rows would lose rank.
+    Notes
+    -----
+    With the zeros at the end, rows of H would agree on most of A where n is little more than a
+    power of two, and a sketch with m of about n rows would lose rank.
 
     About log2(l) + m / l additions for each entry of `a`, with blocks of l rows, 1024 for 64
     columns of float64. Memory: the result, at most 64 N numbers more, and copies of 64 columns at
     once where `a` is not C-contiguous.
 
-    References ---------- J. A. Tropp, "Improved analysis of the subsampled randomized Hadamard
-    transform", Advances in Adaptive Data Analysis, 2011.
+    References
+    ----------
+    J. A. Tropp, "Improved analysis of the subsampled randomized Hadamard transform", Advances in
+    Adaptive Data Analysis, 2011.
 
     Examples
     --------
@@ -104,11 +108,15 @@ def src(a, sketch_size, *, rng=None):
     TypeError
         `a` has another dtype.
 
-    Notes ----- Two Fourier transforms for each column, O(n log n) also where n is prime; memory:
-    the result, and a few times 64 n numbers.
+    Notes
+    -----
+    Two Fourier transforms for each column, O(n log n) also where n is prime; memory: the result,
+    and a few times 64 n numbers.
 
-    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
-    regression with ℓ∞ guarantee", ICML 2023.
+    References
+    ----------
+    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞
+    guarantee", ICML 2023.
 
     Examples
     --------
@@ -156,8 +164,10 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     -----
     Each factor is transformed once: O(n_j d_j log n_j), and the result.
 
-    References ---------- Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast
-    regression with ℓ∞ guarantee", ICML 2023.
+    References
+    ----------
+    Z. Song, M. Ye, J. Yin, L. Zhang, "A nearly-optimal bound for fast regression with ℓ∞
+    guarantee", ICML 2023.
 
     Examples
     --------

@@ -429,8 +429,10 @@ def color_graph(a):
     TypeError
         `a` is no sparse matrix.
 
-    Notes ----- Rows are taken in their natural order, each gets the least colour that no neighbour
-    has: O(nnz) on one thread.
+    Notes
+    -----
+    Rows are taken in their natural order, each gets the least colour that no neighbour has: O(nnz)
+    on one thread.
 
     References
     ----------
@@ -528,8 +530,10 @@ def triangular_sweep(a, b, x, *, omega=1.0, direction="forward", coloring=None):
     TypeError
         `a` is no sparse matrix, or dtypes or devices are mixed.
 
-    Notes ----- One read of the matrix. In natural order a sweep is sequential: only right-hand
-    sides are shared out among the threads.
+    Notes
+    -----
+    One read of the matrix. In natural order a sweep is sequential: only right-hand sides are shared
+    out among the threads.
 
     References
     ----------

@@ -82,14 +82,18 @@ def attention(
         Shapes that do not fit, `block_mask` without `block_size`, a negative window, a scale that
         is not finite.
 
-    Notes ----- With S = scale · q kᵀ + bias, masked entries -inf, ``lse_i = log Σ_j exp S_ij`` and
+    Notes
+    -----
+    With S = scale · q kᵀ + bias, masked entries -inf, ``lse_i = log Σ_j exp S_ij`` and
     ``out_i = Σ_j exp(S_ij - lse_i) v_j``. Scores are rounded as any product is: errors relative to
     the largest value are below eps · (s + 10), s the largest score. 4 Nq Nk d operations for d =
     dv, half of it if causal. Keys are masked by weights that are exactly 0; values of masked keys
     must be finite.
 
-    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
-    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
+    References
+    ----------
+    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact
+    Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -170,8 +174,10 @@ def attention_varlen(
         As for :func:`attention`, and prefix sums that do not start at 0, decrease, do not end at
         the total or differ in length.
 
-    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
-    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
+    References
+    ----------
+    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact
+    Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -289,14 +295,18 @@ def attention_vjp(
     ValueError
         Shapes that do not fit, and what :func:`attention` refuses.
 
-    Notes ----- With P = exp(S - lse), D_i = Σ_e grad_out_ie out_ie - grad_lse_i and dS = P ∘
-    (grad_out vᵀ - D): grad_v = Pᵀ grad_out, grad_q = scale · dS k, grad_k = scale · dSᵀ q,
-    grad_bias = dS. P is computed again from q and k; nothing of size Nq × Nk is stored but a
-    `grad_bias` of that size. 10 Nq Nk d operations for d = dv, 14 with `bias`. Results do not
-    depend on the number of threads.
+    Notes
+    -----
+    With P = exp(S - lse), D_i = Σ_e grad_out_ie out_ie - grad_lse_i and dS = P ∘ (grad_out vᵀ - D):
+    grad_v = Pᵀ grad_out, grad_q = scale · dS k, grad_k = scale · dSᵀ q, grad_bias = dS. P is
+    computed again from q and k; nothing of size Nq × Nk is stored but a `grad_bias` of that size.
+    10 Nq Nk d operations for d = dv, 14 with `bias`. Results do not depend on the number of
+    threads.
 
-    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
-    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
+    References
+    ----------
+    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact
+    Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------
@@ -370,8 +380,10 @@ def merge_attention(outs, lses):
     -----
     ``lse = log Σ_s exp lse_s`` and ``out = Σ_s exp(lse_s - lse) out_s``.
 
-    References ---------- T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and
-    Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
+    References
+    ----------
+    T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fast and Memory-Efficient Exact
+    Attention with IO-Awareness", NeurIPS 2022.
 
     Examples
     --------

@@ -78,8 +78,10 @@ def gated_mlp(x, w_gate, w_up, w_down, *, activation="silu", out=None):
     ValueError
         Shapes that do not fit, an unknown activation, `out` of another shape.
 
-    Notes ----- 6 m d operations and 3 m d weights read. Errors relative to the largest result are
-    below about (d + m) eps, and far smaller usually.
+    Notes
+    -----
+    6 m d operations and 3 m d weights read. Errors relative to the largest result are below about
+    (d + m) eps, and far smaller usually.
 
     References
     ----------
@@ -143,15 +145,19 @@ def sparse_gated_mlp(
         Shapes that do not fit, a density outside of (0, 1] or too small to keep a neuron, an
         unknown activation.
 
-    Notes ----- With g = act(W_gate x), y = Σ g_j (w_up[j]·x) w_down_t[j] over the k neurons of the
-    largest \\|g_j\\|; of equal ones the lower index is kept. NaN counts as larger than any number.
-    One token reads (1 + 2 density) m d weights, against 3 m d of the whole layer, and takes 2 m d +
-    4 k d operations. Up to 4 tokens read only the rows that they keep; more use dense products with
-    the other gates set to 0. With density 1 the result is that of :func:`gated_mlp`, to rounding.
+    Notes
+    -----
+    With g = act(W_gate x), y = Σ g_j (w_up[j]·x) w_down_t[j] over the k neurons of the largest
+    \\|g_j\\|; of equal ones the lower index is kept. NaN counts as larger than any number. One
+    token reads (1 + 2 density) m d weights, against 3 m d of the whole layer, and takes 2 m d + 4 k
+    d operations. Up to 4 tokens read only the rows that they keep; more use dense products with the
+    other gates set to 0. With density 1 the result is that of :func:`gated_mlp`, to rounding.
     Rounding may also decide between gates that are almost equal.
 
-    References ---------- Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity
-    with Correction for Efficient LLMs", NeurIPS 2024.
+    References
+    ----------
+    Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity with Correction for
+    Efficient LLMs", NeurIPS 2024.
 
     Examples
     --------
@@ -215,12 +221,16 @@ def select_neurons(h, *, density, method="topk", rng=None):
         Another number of dimensions, numbers that are not finite, a density outside of (0, 1] or
         too small to keep a neuron, an unknown method.
 
-    Notes ----- Every token's row is scaled to length 1, and the statistic of a neuron is the length
-    of its column. Of equal neurons the lower index is kept. Rows of zeros count for nothing. O(t m)
+    Notes
+    -----
+    Every token's row is scaled to length 1, and the statistic of a neuron is the length of its
+    column. Of equal neurons the lower index is kept. Rows of zeros count for nothing. O(t m)
     operations.
 
-    References ---------- H. Dong, B. Chen, Y. Chi, "Prompt-prompted Adaptive Structured Pruning for
-    Efficient LLM Generation", COLM 2024.
+    References
+    ----------
+    H. Dong, B. Chen, Y. Chi, "Prompt-prompted Adaptive Structured Pruning for Efficient LLM
+    Generation", COLM 2024.
 
     Examples
     --------
@@ -517,14 +527,18 @@ def corrected_decode(
         `sparse_density` that is not positive, a tree width below 1, logits of another shape or not
         finite.
 
-    Notes ----- Without `rollback`, states are values: a state may be used again after later ones
-    were made from it. A check that rejects tokens then calls `full_score` once more, with the
-    accepted ones, so that the state holds them as the whole model reads them; the effective density
-    leaves this call out. Blocks are always whole, also at the end: the models may be asked for up
-    to period tokens beyond `max_new_tokens` or `eos`.
+    Notes
+    -----
+    Without `rollback`, states are values: a state may be used again after later ones were made from
+    it. A check that rejects tokens then calls `full_score` once more, with the accepted ones, so
+    that the state holds them as the whole model reads them; the effective density leaves this call
+    out. Blocks are always whole, also at the end: the models may be asked for up to period tokens
+    beyond `max_new_tokens` or `eos`.
 
-    References ---------- Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity
-    with Correction for Efficient LLMs", NeurIPS 2024.
+    References
+    ----------
+    Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity with Correction for
+    Efficient LLMs", NeurIPS 2024.
 
     Examples
     --------
@@ -705,11 +719,15 @@ def accept_prefix(tokens, full_logits, *, threshold, temperature=0.6):
         Shapes that do not fit, tokens outside of [0, vocab), a threshold outside of [0, 1], a
         temperature that is not positive, logits that are not finite.
 
-    Notes ----- Logarithms of probabilities are compared, which are off by a few eps · (1 + \\|log
-    q\\| + \\|logit\\| / temperature). Memory: a number for each row; the softmax is not stored.
+    Notes
+    -----
+    Logarithms of probabilities are compared, which are off by a few eps · (1 + \\|log q\\| +
+    \\|logit\\| / temperature). Memory: a number for each row; the softmax is not stored.
 
-    References ---------- Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity
-    with Correction for Efficient LLMs", NeurIPS 2024.
+    References
+    ----------
+    Y. Zhou, Z. Chen, Z. Xu, V. Lin, B. Chen, "Sirius: Contextual Sparsity with Correction for
+    Efficient LLMs", NeurIPS 2024.
 
     Examples
     --------

@@ -106,16 +106,19 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
         Shapes that do not fit, `stride`, `dilation` or `groups` below 1, `padding` below 0,
         `groups` that does not divide c and o, a kernel larger than the padded image.
 
-    Notes -----
+    Notes
+    -----
     ``y[n, o, i, j] = b[o] + Σ w[o, c, k, l] x[n, c, stride i + dilation k - padding, stride j + dilation l - padding]``,
     pixels outside the image being 0. Sums are rounded as those of any product of matrices: errors
     are below K eps times the sum of the terms' absolute values, K = c / groups · kh · kw. 2 K
     operations for an entry of y. Memory beyond the result: less than 1 MB for each thread, unless
     rows of y have more than some thousand entries.
 
-    References ---------- V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep
-    learning", arXiv:1603.07285. K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional
-    Neural Networks for Document Processing", IWFHR 2006.
+    References
+    ----------
+    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
+    K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Networks for Document
+    Processing", IWFHR 2006.
 
     Examples
     --------
@@ -168,7 +171,8 @@ def conv2d_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes -----
+    Notes
+    -----
     ``grad_w[o, c, k, l] = Σ grad_y[n, o, i, j] x[n, c, stride i + dilation k - padding, ...]``;
     grad_x is the adjoint of the convolution in x alone (a transposed convolution of `grad_y`);
     ``grad_b[o] = Σ grad_y[n, o, i, j]``. 4 K operations for an entry of `grad_y`, K as for
@@ -176,8 +180,10 @@ def conv2d_vjp(grad_y, cache):
     larger than `x` or `grad_y`, and as for :func:`conv2d`. The result does not depend on the number
     of threads.
 
-    References ---------- V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep
-    learning", arXiv:1603.07285, chapter 4.
+    References
+    ----------
+    V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285,
+    chapter 4.
 
     Examples
     --------

@@ -42,11 +42,15 @@ def dense(x, w, b=None):
     ValueError
         Shapes that do not fit.
 
-    Notes ----- 2 n n_in n_out operations for n rows. Errors are those of a matrix product: at most
-    about n_in eps Σ abs(x_i w_ij).
+    Notes
+    -----
+    2 n n_in n_out operations for n rows. Errors are those of a matrix product: at most about n_in
+    eps Σ abs(x_i w_ij).
 
-    References ---------- D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations
-    by back-propagating errors", Nature 323, 1986.
+    References
+    ----------
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating
+    errors", Nature 323, 1986.
 
     Examples
     --------
@@ -100,11 +104,15 @@ def dense_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes ----- grad_x = G wᵀ, grad_w = xᵀ G, grad_b = Σ G over the rows, with G = grad_y; 4 n n_in
-    n_out operations.
+    Notes
+    -----
+    grad_x = G wᵀ, grad_w = xᵀ G, grad_b = Σ G over the rows, with G = grad_y; 4 n n_in n_out
+    operations.
 
-    References ---------- D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations
-    by back-propagating errors", Nature 323, 1986.
+    References
+    ----------
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating
+    errors", Nature 323, 1986.
 
     Examples
     --------

@@ -52,8 +52,10 @@ def embedding(idx, table):
     -----
     Rows are copied: there is no error.
 
-    References ---------- Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic
-    language model", Journal of Machine Learning Research 3, 2003.
+    References
+    ----------
+    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal
+    of Machine Learning Research 3, 2003.
 
     Examples
     --------
@@ -109,12 +111,16 @@ def embedding_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes ----- Sums are made in float64, one place after the other: a float32 result has the error
-    of one rounding, a float64 result one that grows with the number of places of a row. O(N log N +
-    (N + n) d) for N indices.
+    Notes
+    -----
+    Sums are made in float64, one place after the other: a float32 result has the error of one
+    rounding, a float64 result one that grows with the number of places of a row. O(N log N + (N +
+    n) d) for N indices.
 
-    References ---------- Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic
-    language model", Journal of Machine Learning Research 3, 2003.
+    References
+    ----------
+    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal
+    of Machine Learning Research 3, 2003.
 
     Examples
     --------

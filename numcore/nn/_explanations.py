@@ -151,17 +151,21 @@ def local_approximation(
         n_samples < d + 2 for a squared loss without ridge, scale <= 0, f returns another shape, all
         weights are 0.
 
-    Notes ----- Squared loss: normal equations in float64, centred. Features whose attribution the
-    samples leave open get the smallest one. n · n_samples evaluations of f and O(n · n_samples ·
-    d²) operations besides. Memory: less than three float64 arrays of batch_size × d, however many
-    samples; a neighbourhood that is a function holds what it returns for one row. "uniform_path"
-    takes the midpoints of n_samples equal parts of [0, 1] and no random numbers: for smooth f the
-    error of the mean gradient is O(n_samples⁻²). Standard errors are those of the sandwich
-    estimate; they want a batch_size of several times d. Distances are in the units of x:
-    standardise features before a kernel of theirs, or choose its width by them.
+    Notes
+    -----
+    Squared loss: normal equations in float64, centred. Features whose attribution the samples leave
+    open get the smallest one. n · n_samples evaluations of f and O(n · n_samples · d²) operations
+    besides. Memory: less than three float64 arrays of batch_size × d, however many samples; a
+    neighbourhood that is a function holds what it returns for one row. "uniform_path" takes the
+    midpoints of n_samples equal parts of [0, 1] and no random numbers: for smooth f the error of
+    the mean gradient is O(n_samples⁻²). Standard errors are those of the sandwich estimate; they
+    want a batch_size of several times d. Distances are in the units of x: standardise features
+    before a kernel of theirs, or choose its width by them.
 
-    References ---------- T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A
-    Function Approximation Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
+    References
+    ----------
+    T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A Function Approximation
+    Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
 
     Examples
     --------
@@ -215,8 +219,7 @@ def explain(
         Points (m, d) to values (m,), on the device of `x`. Must not change the points.
     x : (d,) or (n, d) array, float32 or float64
         What is to be explained.
-    method : {"lime", "c_lime", "kernel_shap", "occlusion", "gradient", "gradient_times_input",
-    "smooth_grad", "integrated_gradients"}
+    method : {"lime", "c_lime", "kernel_shap", "occlusion", "gradient", "gradient_times_input", "smooth_grad", "integrated_gradients"}
         See Notes.
     grad : callable, optional
         Gradients of f, points (m, d) to (m, d); needed for the last four methods.
@@ -267,16 +270,18 @@ def explain(
     the Shapley values. It draws pairs of a coalition and its complement, an even number of points,
     sizes of few coalitions completely, and the standard error goes to 0 as n_samples nears 2^d.
 
-    References ---------- T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A
-    Function Approximation Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022. S. M.
-    Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017.
+    References
+    ----------
+    T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A Function Approximation
+    Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022. S. M. Lundberg, S.-I. Lee,
+    "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017.
 
     Examples
     --------
     >>> f = lambda u: np.sin(u[:, 0]) + u[:, 1] * u[:, 2]
     >>> explain(f, np.array([1.0, 2.0, -0.5]), method="kernel_shap").attributions.round(6)
     array([ 0.841471, -0.5     , -0.5     ])
-    """
+    """  # noqa: E501
     xp, x, baseline, single = _checked_rows(x, baseline)
     method = checked_choice("method", method, METHODS)
     box = _checked_box(f, grad, batch_size, method in WITH_GRADIENT, f"method {method!r}")
@@ -360,13 +365,17 @@ def faithfulness(
     ValueError
         As for :func:`local_approximation`, and explanations of other shapes.
 
-    Notes ----- An explanation whose coordinates are not those of the neighbourhood is the same
-    function g in other coordinates: a slope times x - baseline is a contribution. A contribution of
-    a feature that is at its baseline says nothing about its slope, which is taken as 0. No
-    explanation is best in all neighbourhoods: a method is best, of all linear models, in its own.
+    Notes
+    -----
+    An explanation whose coordinates are not those of the neighbourhood is the same function g in
+    other coordinates: a slope times x - baseline is a contribution. A contribution of a feature
+    that is at its baseline says nothing about its slope, which is taken as 0. No explanation is
+    best in all neighbourhoods: a method is best, of all linear models, in its own.
 
-    References ---------- T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A
-    Function Approximation Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
+    References
+    ----------
+    T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation Should I Choose? A Function Approximation
+    Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
 
     Examples
     --------

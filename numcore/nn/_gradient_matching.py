@@ -89,13 +89,17 @@ def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6)
     ValueError
         Shapes that differ, another metric, `eps` negative or not finite.
 
-    Notes ----- ``D = sum over filters r of 1 - <a_r, b_r> / (|a_r| |b_r| + eps)``. Products are
-    summed in pieces of at most 1024 entries in the arrays' dtype, the rest in float64: the error is
-    below 2e-6 (float32) and 1e-14 (float64) for each filter. A filter without entries adds nothing.
+    Notes
+    -----
+    ``D = sum over filters r of 1 - <a_r, b_r> / (|a_r| |b_r| + eps)``. Products are summed in
+    pieces of at most 1024 entries in the arrays' dtype, the rest in float64: the error is below
+    2e-6 (float32) and 1e-14 (float64) for each filter. A filter without entries adds nothing.
     Squares must not overflow.
 
-    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
-    Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References
+    ----------
+    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient
+    Matching", ICLR 2022.
 
     Examples
     --------
@@ -134,8 +138,10 @@ def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
     -----
     k (k + 1) P operations for P weights. Arrays that are not C-contiguous are copied.
 
-    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
-    Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References
+    ----------
+    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient
+    Matching", ICLR 2022.
 
     Examples
     --------
@@ -281,15 +287,19 @@ def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
         Distances not square, not symmetric, negative or not finite; k < 2; n_groups > k; min_size *
         n_groups > k.
 
-    Notes ----- Two groups of at most 16 operations are the best there are, by trial of all 2**(k -
-    1) groupings. Beyond that the grouping is a local optimum: cut at a place of the Fiedler vector
-    of the similarities max(D) - D, or where unbalanced the smallest cut of these by Stoer and
-    Wagner's algorithm, whichever is better; more groups come from groups cut again; then operations
-    change places, two at a time, as long as that helps. O(k³) operations.
+    Notes
+    -----
+    Two groups of at most 16 operations are the best there are, by trial of all 2**(k - 1)
+    groupings. Beyond that the grouping is a local optimum: cut at a place of the Fiedler vector of
+    the similarities max(D) - D, or where unbalanced the smallest cut of these by Stoer and Wagner's
+    algorithm, whichever is better; more groups come from groups cut again; then operations change
+    places, two at a time, as long as that helps. O(k³) operations.
 
-    References ---------- S. Hu et al., "Generalizing Few-Shot NAS with Gradient Matching", ICLR
-    2022; M. Stoer, F. Wagner, "A simple min-cut algorithm", 1997; B. W. Kernighan, S. Lin, "An
-    efficient heuristic procedure for partitioning graphs", 1970.
+    References
+    ----------
+    S. Hu et al., "Generalizing Few-Shot NAS with Gradient Matching", ICLR 2022; M. Stoer, F.
+    Wagner, "A simple min-cut algorithm", 1997; B. W. Kernighan, S. Lin, "An efficient heuristic
+    procedure for partitioning graphs", 1970.
 
     Examples
     --------
@@ -330,8 +340,10 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     TypeError, ValueError
         As for :func:`min_cut_partition`; no edges; another criterion.
 
-    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
-    Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References
+    ----------
+    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient
+    Matching", ICLR 2022.
 
     Examples
     --------
@@ -565,11 +577,15 @@ def split_supernet(
         Shapes that do not fit, an edge without operations, n_repeats < 1, n_splits < 0, fewer than
         n_splits edges with n_groups operations, or what :func:`gradient_distance_matrix` refuses.
 
-    Notes ----- Edges are split once at most. Each split costs n_repeats gradients for each allowed
-    operation of the edges left.
+    Notes
+    -----
+    Edges are split once at most. Each split costs n_repeats gradients for each allowed operation of
+    the edges left.
 
-    References ---------- S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing
-    Few-Shot NAS with Gradient Matching", ICLR 2022.
+    References
+    ----------
+    S. Hu, R. Wang, L. Hong, Z. Li, C.-J. Hsieh, J. Feng, "Generalizing Few-Shot NAS with Gradient
+    Matching", ICLR 2022.
 
     Examples
     --------

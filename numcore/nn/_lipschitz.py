@@ -102,12 +102,16 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     ValueError
         No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method.
 
-    Notes ----- The bounds hold for exact arithmetic: they are computed in float64 and widened by a
-    bound of all rounding errors, then rounded outward to the dtype. With L layers of n neurons
-    CROWN takes O(L² n³) operations for each box, and O(n) memory for each neuron.
+    Notes
+    -----
+    The bounds hold for exact arithmetic: they are computed in float64 and widened by a bound of all
+    rounding errors, then rounded outward to the dtype. With L layers of n neurons CROWN takes O(L²
+    n³) operations for each box, and O(n) memory for each neuron.
 
-    References ---------- H. Zhang, T.-W. Weng, P.-Y. Chen, C.-J. Hsieh, L. Daniel, "Efficient
-    Neural Network Robustness Certification with General Activation Functions", NeurIPS 2018.
+    References
+    ----------
+    H. Zhang, T.-W. Weng, P.-Y. Chen, C.-J. Hsieh, L. Daniel, "Efficient Neural Network Robustness
+    Certification with General Activation Functions", NeurIPS 2018.
 
     Examples
     --------
@@ -154,13 +158,17 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     ValueError
         No layers, shapes that do not fit, eps < 0, numbers that are not finite, an unknown method.
 
-    Notes ----- Widened and rounded outward as in :func:`output_bounds`. O(q L² n³) operations for
-    each box, in blocks of rows that need a few MB.
+    Notes
+    -----
+    Widened and rounded outward as in :func:`output_bounds`. O(q L² n³) operations for each box, in
+    blocks of rows that need a few MB.
 
-    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
-    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022. For
-    method="recurjac": H. Zhang, P. Zhang, C.-J. Hsieh, "RecurJac: An Efficient Recursive Algorithm
-    for Bounding Jacobian Matrix of Neural Networks and Its Applications", AAAI 2019.
+    References
+    ----------
+    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz
+    Constants of Neural Networks via Bound Propagation", NeurIPS 2022. For method="recurjac": H.
+    Zhang, P. Zhang, C.-J. Hsieh, "RecurJac: An Efficient Recursive Algorithm for Bounding Jacobian
+    Matrix of Neural Networks and Its Applications", AAAI 2019.
 
     Examples
     --------
@@ -244,11 +252,15 @@ def local_lipschitz(
     ImportError
         The progress bar is asked for and tqdm is not installed.
 
-    Notes ----- Widened and rounded outward as in :func:`output_bounds`. The cost is that of
+    Notes
+    -----
+    Widened and rounded outward as in :func:`output_bounds`. The cost is that of
     :func:`jacobian_bounds`, again for each two parts.
 
-    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
-    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
+    References
+    ----------
+    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz
+    Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
 
     Examples
     --------
@@ -341,8 +353,10 @@ def monotonicity(weights, biases, x0, eps, *, features=None):
     -----
     The signs of the bounds of :func:`jacobian_bounds`, rounding errors allowed for.
 
-    References ---------- Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently
-    Computing Local Lipschitz Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
+    References
+    ----------
+    Z. Shi, Y. Wang, H. Zhang, J. Z. Kolter, C.-J. Hsieh, "Efficiently Computing Local Lipschitz
+    Constants of Neural Networks via Bound Propagation", NeurIPS 2022.
 
     Examples
     --------

@@ -69,12 +69,16 @@ def softmax_cross_entropy(
         `ignore_index` with distributions, `label_smoothing` outside of [0, 1], an unknown
         `reduction`.
 
-    Notes ----- With p = softmax(z) and the target t, the loss is ``log sum exp z - t·z`` and the
-    gradient ``p - t``. The errors of a row are a few roundings of the largest ``|z - max z|`` that
-    has a weight. A NaN in a row makes its loss and gradient NaN. One pass over memory.
+    Notes
+    -----
+    With p = softmax(z) and the target t, the loss is ``log sum exp z - t·z`` and the gradient
+    ``p - t``. The errors of a row are a few roundings of the largest ``|z - max z|`` that has a
+    weight. A NaN in a row makes its loss and gradient NaN. One pass over memory.
 
-    References ---------- C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the
-    Inception architecture for computer vision", CVPR 2016.
+    References
+    ----------
+    C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception architecture
+    for computer vision", CVPR 2016.
 
     Examples
     --------
@@ -172,8 +176,10 @@ def huber(y, t, *, delta=1.0, reduction="mean"):
     ValueError
         Different shapes, ``delta <= 0``, an unknown `reduction`.
 
-    References ---------- P. J. Huber, "Robust estimation of a location parameter", Annals of
-    Mathematical Statistics 35, 1964.
+    References
+    ----------
+    P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35,
+    1964.
 
     Examples
     --------
@@ -210,11 +216,15 @@ def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     ValueError
         Different shapes, an unknown `reduction`.
 
-    Notes ----- Computed as ``softplus(-|z|) + |z| |step(z) - t|``, whose two terms are not
-    negative: nothing cancels, and nothing overflows.
+    Notes
+    -----
+    Computed as ``softplus(-|z|) + |z| |step(z) - t|``, whose two terms are not negative: nothing
+    cancels, and nothing overflows.
 
-    References ---------- D. R. Cox, "The regression analysis of binary sequences", Journal of the
-    Royal Statistical Society B 20, 1958.
+    References
+    ----------
+    D. R. Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical
+    Society B 20, 1958.
 
     Examples
     --------

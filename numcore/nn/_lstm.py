@@ -67,12 +67,16 @@ def lstm_cell(x, h, c, w_x, w_h, b):
     ValueError
         Shapes that do not fit.
 
-    Notes ----- With ``a = x w_x + h w_h + b`` in four parts: ``i, f, o = sigmoid(a_i, a_f, a_o)``,
+    Notes
+    -----
+    With ``a = x w_x + h w_h + b`` in four parts: ``i, f, o = sigmoid(a_i, a_f, a_o)``,
     ``g = tanh(a_g)``, ``c' = f c + i g`` and ``h' = o tanh(c')``. A NaN in an array reaches the
     results. Errors are a few roundings of the products.
 
-    References ---------- F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual
-    prediction with LSTM", Neural Computation 12, 2000.
+    References
+    ----------
+    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM",
+    Neural Computation 12, 2000.
 
     Examples
     --------
@@ -113,8 +117,10 @@ def lstm_cell_vjp(grad_h, grad_c, cache):
     ValueError
         Shapes that do not fit.
 
-    References ---------- F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual
-    prediction with LSTM", Neural Computation 12, 2000.
+    References
+    ----------
+    F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to forget: continual prediction with LSTM",
+    Neural Computation 12, 2000.
 
     Examples
     --------
@@ -159,9 +165,11 @@ def lstm(x, h, c, w_x, w_h, b):
     ValueError
         Shapes that do not fit.
 
-    Notes ----- 8 (in + H) H operations for each step and row of the batch; threads share the batch,
-    each with a copy of `w_h`. The cache holds six arrays of the size of the outputs; the outputs
-    are one of them, so that writing into these spoils the gradients.
+    Notes
+    -----
+    8 (in + H) H operations for each step and row of the batch; threads share the batch, each with a
+    copy of `w_h`. The cache holds six arrays of the size of the outputs; the outputs are one of
+    them, so that writing into these spoils the gradients.
 
     References
     ----------
@@ -208,7 +216,9 @@ def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     ValueError
         Shapes that do not fit.
 
-    Notes ----- With t = tanh(c'), the gradient dh in h' and dc in c': ``do = dh t o (1 - o)``,
+    Notes
+    -----
+    With t = tanh(c'), the gradient dh in h' and dc in c': ``do = dh t o (1 - o)``,
     ``dc += dh o (1 - t²)``, ``di = dc g i (1 - i)``, ``df = dc c f (1 - f)``,
     ``dg = dc i (1 - g²)``, and f dc goes to the step before.
 

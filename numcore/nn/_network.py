@@ -75,10 +75,12 @@ class MLP:
     ValueError
         Fewer than two sizes, a size below 1, or an unknown activation.
 
-    Notes ----- Weights start uniform in ±√(6 / (in + out)), biases at 0 (X. Glorot, Y. Bengio,
-    AISTATS 2010). A cache holds inputs and weights by reference: compute gradients before the
-    weights are updated. Besides, it keeps 2 c + order numbers for each row and hidden unit, c being
-    1 for :meth:`forward`, of order 0, and 1 + order D for :meth:`taylor` in D directions.
+    Notes
+    -----
+    Weights start uniform in ±√(6 / (in + out)), biases at 0 (X. Glorot, Y. Bengio, AISTATS 2010). A
+    cache holds inputs and weights by reference: compute gradients before the weights are updated.
+    Besides, it keeps 2 c + order numbers for each row and hidden unit, c being 1 for
+    :meth:`forward`, of order 0, and 1 + order D for :meth:`taylor` in D directions.
 
     References
     ----------
@@ -189,9 +191,10 @@ class MLP:
             Shapes that do not fit, another order, or order 2 of a network with relu, whose second
             derivative is 0 but for kinks.
 
-        Notes ----- One matrix product of (1 + order D) n rows in each layer but the first, for n
-        rows of x. A mixed derivative is (∂_{v+w}² - ∂_{v-w}²) / 4, by the directions v + w and v -
-        w.
+        Notes
+        -----
+        One matrix product of (1 + order D) n rows in each layer but the first, for n rows of x. A
+        mixed derivative is (∂_{v+w}² - ∂_{v-w}²) / 4, by the directions v + w and v - w.
 
         Examples
         --------
@@ -253,9 +256,11 @@ class MLP:
         ValueError
             A gradient has not the shape of its output.
 
-        Notes ----- With cotangents g, g_k, g_kk of s, s_k, s_kk in a nonlinear layer, those of u,
-        u_k, u_kk are s' g + Σ_k (s'' u_k g_k + (s''' u_k² + s'' u_kk) g_kk), s' g_k + 2 s'' u_k
-        g_kk and s' g_kk. `directions` is taken as constant.
+        Notes
+        -----
+        With cotangents g, g_k, g_kk of s, s_k, s_kk in a nonlinear layer, those of u, u_k, u_kk are
+        s' g + Σ_k (s'' u_k g_k + (s''' u_k² + s'' u_kk) g_kk), s' g_k + 2 s'' u_k g_kk and s' g_kk.
+        `directions` is taken as constant.
         """
         *grad_second, cache = grad_second_and_cache or (None,)
         checked_cache(cache, MLPTaylorCache)

@@ -101,15 +101,19 @@ def layer_norm(x, weight, bias, *, eps=1e-5):
     ValueError
         `weight` or `bias` has not the length d, `x` has no axis, `eps` is not positive.
 
-    Notes ----- ``y = weight (x - m) / sqrt(v + eps) + bias`` with the mean m and the biased
-    variance v over the last axis. The variance is that of differences from a first mean, corrected
-    for what rounding that mean has done: errors relative to the largest entry of y stay below a few
-    units of rounding times ``1 + |m| / sqrt(v + eps)``. 4 n d operations for n rows; memory: y and
-    two numbers for each row.
+    Notes
+    -----
+    ``y = weight (x - m) / sqrt(v + eps) + bias`` with the mean m and the biased variance v over the
+    last axis. The variance is that of differences from a first mean, corrected for what rounding
+    that mean has done: errors relative to the largest entry of y stay below a few units of rounding
+    times ``1 + |m| / sqrt(v + eps)``. 4 n d operations for n rows; memory: y and two numbers for
+    each row.
 
-    References ---------- J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", arXiv
-    1607.06450, 2016. T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for Computing the Sample
-    Variance", The American Statistician 37, 1983.
+    References
+    ----------
+    J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", arXiv 1607.06450, 2016. T. F. Chan,
+    G. H. Golub, R. J. LeVeque, "Algorithms for Computing the Sample Variance", The American
+    Statistician 37, 1983.
 
     Examples
     --------
@@ -161,10 +165,11 @@ def layer_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes ----- With z = (x - m) s and s = 1/sqrt(v + eps):
-    ``grad_x = s (w g - mean(w g) - z mean(w g z))``, means over a row; ``grad_weight = sum g z``,
-    ``grad_bias = sum g`` over all rows, in float64 from blocks of 32 rows. One pass over `grad_y`
-    and `x`.
+    Notes
+    -----
+    With z = (x - m) s and s = 1/sqrt(v + eps): ``grad_x = s (w g - mean(w g) - z mean(w g z))``,
+    means over a row; ``grad_weight = sum g z``, ``grad_bias = sum g`` over all rows, in float64
+    from blocks of 32 rows. One pass over `grad_y` and `x`.
 
     References
     ----------
@@ -209,8 +214,10 @@ def rms_norm(x, weight, *, eps=1e-6):
     ValueError
         `weight` has not the length d, `x` has no axis, `eps` is not positive.
 
-    Notes ----- ``y = weight x / sqrt(mean(x²) + eps)``, within a few units of rounding. 3 n d
-    operations for n rows.
+    Notes
+    -----
+    ``y = weight x / sqrt(mean(x²) + eps)``, within a few units of rounding. 3 n d operations for n
+    rows.
 
     References
     ----------
@@ -266,7 +273,9 @@ def rms_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes ----- With s = 1/sqrt(mean(x²) + eps): ``grad_x = s (w g - x s² mean(w g x))``,
+    Notes
+    -----
+    With s = 1/sqrt(mean(x²) + eps): ``grad_x = s (w g - x s² mean(w g x))``,
     ``grad_weight = sum g x s``.
 
     References
@@ -324,16 +333,20 @@ def batch_norm(x, weight, bias, running, *, momentum=0.1, eps=1e-5, training=Tru
         `weight`, `bias` or a running statistic has not the length d, `x` has no axis, `eps` is not
         positive, `momentum` is outside [0, 1], `running` is None without training.
 
-    Notes ----- ``y = weight (x - m) / sqrt(v + eps) + bias`` with m and v over the batch, v biased
-    (divided by n). New running statistics are ``(1 - momentum) mean + momentum m`` and
+    Notes
+    -----
+    ``y = weight (x - m) / sqrt(v + eps) + bias`` with m and v over the batch, v biased (divided by
+    n). New running statistics are ``(1 - momentum) mean + momentum m`` and
     ``(1 - momentum) var + momentum v n/(n - 1)``, the variance unbiased. A batch of one position
     says nothing about variance and an empty one nothing at all: what they do not tell stays as it
     is. Sums of differences from the mean of 32 rows are joined in float64, which keeps the
     precision of two passes with one reading of `x`; then one more to write y.
 
-    References ---------- S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network
-    Training by Reducing Internal Covariate Shift", ICML 2015. T. F. Chan, G. H. Golub, R. J.
-    LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983.
+    References
+    ----------
+    S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift", ICML 2015. T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for
+    Computing the Sample Variance", The American Statistician 37, 1983.
 
     Examples
     --------
@@ -400,13 +413,16 @@ def batch_norm_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of y.
 
-    Notes ----- With z = (x - m) s and s = 1/sqrt(v + eps):
-    ``grad_x = w s (g - mean(g) - z mean(g z))`` in training, means over the batch, else
-    ``grad_x = w s g``; ``grad_weight = sum g z``, ``grad_bias = sum g``. Two passes over `grad_y`
-    and `x`.
+    Notes
+    -----
+    With z = (x - m) s and s = 1/sqrt(v + eps): ``grad_x = w s (g - mean(g) - z mean(g z))`` in
+    training, means over the batch, else ``grad_x = w s g``; ``grad_weight = sum g z``,
+    ``grad_bias = sum g``. Two passes over `grad_y` and `x`.
 
-    References ---------- S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network
-    Training by Reducing Internal Covariate Shift", ICML 2015.
+    References
+    ----------
+    S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift", ICML 2015.
 
     Examples
     --------

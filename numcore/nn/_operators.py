@@ -100,8 +100,10 @@ class Conv2d(_Operator):
         Shapes that do not fit, a stride below 1, a negative padding, a kernel larger than the
         padded image.
 
-    References ---------- Goodfellow, Bengio and Courville, "Deep Learning", MIT Press 2016, section
-    9.1: what is called a convolution is a correlation.
+    References
+    ----------
+    Goodfellow, Bengio and Courville, "Deep Learning", MIT Press 2016, section 9.1: what is called a
+    convolution is a correlation.
 
     Examples
     --------

@@ -61,7 +61,9 @@ class Adam:
     ValueError
         A read-only array, the same array twice, an option outside of its range.
 
-    Notes ----- Step t, with gradient g: ``m = β₁ m + (1 - β₁) g``, ``v = β₂ v + (1 - β₂) g²``,
+    Notes
+    -----
+    Step t, with gradient g: ``m = β₁ m + (1 - β₁) g``, ``v = β₂ v + (1 - β₂) g²``,
     ``w -= lr m / (1 - β₁ᵗ) / (sqrt(v / (1 - β₂ᵗ)) + eps)``, in one pass over memory; m and v take
     as much of it as the parameters, and the maximum of `amsgrad` once more. A NaN in a gradient
     stays in its entry's m, v and w for ever.
@@ -212,12 +214,16 @@ def clip_grad_norm(grads, max_norm):
     ValueError
         ``max_norm <= 0``, or no array at all.
 
-    Notes ----- No array is modified. Squares are summed in float64, in an order that does not
-    depend on the number of threads; norms above 1e154 overflow. A NaN makes all gradients NaN;
-    beside an infinity, which becomes NaN, other entries become 0.
+    Notes
+    -----
+    No array is modified. Squares are summed in float64, in an order that does not depend on the
+    number of threads; norms above 1e154 overflow. A NaN makes all gradients NaN; beside an
+    infinity, which becomes NaN, other entries become 0.
 
-    References ---------- R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training
-    recurrent neural networks", ICML 2013.
+    References
+    ----------
+    R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks",
+    ICML 2013.
 
     Examples
     --------

@@ -71,15 +71,19 @@ def ntk(x1, x2, *, sigma_w=1.0):
         Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
         positive and finite.
 
-    Notes ----- With θ the angle between u and v,
+    Notes
+    -----
+    With θ the angle between u and v,
     ``Θ = sigma_w**4 |u| |v| (sin θ + 2 (π - θ) cos θ) / (2 π d)``. Where abs(cos θ) > 0.999, θ
     comes from the difference of the directions, θ = 2 arcsin(|u/|u| - v/|v|| / 2), since the arc
     cosine is of no use there. The error is below 2e-6 of the largest entry in float32 and 1e-14 in
     float64. One product of 2 n1 n2 d operations, then about 40 for each entry, in place; memory:
     the result, and the directions of the rows.
 
-    References ---------- A. Jacot, F. Gabriel, C. Hongler, "Neural Tangent Kernel: Convergence and
-    Generalization in Neural Networks", NeurIPS 2018.
+    References
+    ----------
+    A. Jacot, F. Gabriel, C. Hongler, "Neural Tangent Kernel: Convergence and Generalization in
+    Neural Networks", NeurIPS 2018.
 
     Examples
     --------
@@ -118,9 +122,10 @@ def nngp(x1, x2, *, sigma_w=1.0):
         Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
         positive and finite.
 
-    Notes ----- With θ the angle between u and v,
-    ``K = sigma_w**4 |u| |v| (sin θ + (π - θ) cos θ) / (2 π d)``. Errors and cost as for
-    :func:`ntk`.
+    Notes
+    -----
+    With θ the angle between u and v, ``K = sigma_w**4 |u| |v| (sin θ + (π - θ) cos θ) / (2 π d)``.
+    Errors and cost as for :func:`ntk`.
 
     References
     ----------
@@ -186,13 +191,17 @@ class NTKRegressor:
         Weight of a penalty on the distance from the initial weights, added to the diagonal of Θ; >=
         0.
 
-    Notes ----- With A = Θ(x, X) (Θ(X, X) + ridge)⁻¹ (1 - exp(-t (Θ(X, X) + ridge))) the mean is A
-    Y, the covariance of two inputs ``K(x, x') + A K(X, X) A'ᵀ - A K(X, x') - K(x, X) A'ᵀ``, the
-    same for every output; outputs are independent. Everything is computed in float64, and returned
-    in the dtype of the inputs. O(n³) operations for n training inputs.
+    Notes
+    -----
+    With A = Θ(x, X) (Θ(X, X) + ridge)⁻¹ (1 - exp(-t (Θ(X, X) + ridge))) the mean is A Y, the
+    covariance of two inputs ``K(x, x') + A K(X, X) A'ᵀ - A K(X, x') - K(x, X) A'ᵀ``, the same for
+    every output; outputs are independent. Everything is computed in float64, and returned in the
+    dtype of the inputs. O(n³) operations for n training inputs.
 
-    References ---------- J. Lee, L. Xiao, S. Schoenholz, et al., "Wide Neural Networks of Any Depth
-    Evolve as Linear Models Under Gradient Descent", NeurIPS 2019.
+    References
+    ----------
+    J. Lee, L. Xiao, S. Schoenholz, et al., "Wide Neural Networks of Any Depth Evolve as Linear
+    Models Under Gradient Descent", NeurIPS 2019.
 
     Examples
     --------
@@ -346,10 +355,12 @@ def permutation_mean(n_ones, k):
     ValueError
         k < 2, or n_ones outside [1, k].
 
-    Notes ----- Θ of the basis is a 1 + b 11ᵀ, whose inverse is known: with c = 1/sqrt(n_ones), t =
-    k (c) the kernel of a one and b that of a zero, mu = (t - b S/(a + b k))/a with S the sum of all
-    kernels. O(1) for each entry of `n_ones`; no difference of nearly equal numbers is taken, the
-    relative error is below 1e-13.
+    Notes
+    -----
+    Θ of the basis is a 1 + b 11ᵀ, whose inverse is known: with c = 1/sqrt(n_ones), t = k (c) the
+    kernel of a one and b that of a zero, mu = (t - b S/(a + b k))/a with S the sum of all kernels.
+    O(1) for each entry of `n_ones`; no difference of nearly equal numbers is taken, the relative
+    error is below 1e-13.
 
     References
     ----------
@@ -546,11 +557,13 @@ class PermutationEnsemble:
     loss_ : (n_models,) array
         Mean squared errors at the end; None for ``mode="sample"``.
 
-    Notes ----- A step of a network costs about 6 n q operations for each hidden unit if X is the
-    basis, which is recognised: a hidden unit's activations are then its own weights, and there is
-    no product in the first layer. In the parameterisation of :func:`ntk` both layers move at rates
-    that keep their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the
-    learning rate. Equal seeds give equal results at any number of threads.
+    Notes
+    -----
+    A step of a network costs about 6 n q operations for each hidden unit if X is the basis, which
+    is recognised: a hidden unit's activations are then its own weights, and there is no product in
+    the first layer. In the parameterisation of :func:`ntk` both layers move at rates that keep
+    their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the learning rate.
+    Equal seeds give equal results at any number of threads.
 
     References
     ----------

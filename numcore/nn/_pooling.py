@@ -73,8 +73,10 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     -----
     The result is exact. The cache holds one int32 for each entry of y, and no reference to `x`.
 
-    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
-    Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document
+    Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -124,8 +126,10 @@ def max_pool2d_vjp(grad_y, cache):
     -----
     Windows that overlap are added in row-major order, at any number of threads.
 
-    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
-    Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document
+    Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -180,11 +184,15 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
         `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger
         than the padded image, `padding` below 0 or above half of `size`.
 
-    Notes ----- Sums run along the window's rows: errors are below k eps times the mean of the
-    absolute values, k the pixels of a window. The cache holds no array.
+    Notes
+    -----
+    Sums run along the window's rows: errors are below k eps times the mean of the absolute values,
+    k the pixels of a window. The cache holds no array.
 
-    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
-    Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document
+    Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------
@@ -227,8 +235,10 @@ def avg_pool2d_vjp(grad_y, cache):
     -----
     The result does not depend on the number of threads.
 
-    References ---------- Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning
-    Applied to Document Recognition", Proc. IEEE 86 (1998).
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document
+    Recognition", Proc. IEEE 86 (1998).
 
     Examples
     --------

@@ -107,8 +107,10 @@ def power_norm_forward(x, weight, bias, phi, *, eps=1e-5):
     -----
     ``z = x / sqrt(phi + eps)``, ``y = weight z + bias``, within a few units of rounding.
 
-    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
-    Rethinking Batch Normalization in Transformers", ICML 2020.
+    References
+    ----------
+    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
+    Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -184,14 +186,18 @@ def power_norm_backward(
         Shapes that do not fit, `eps` not positive, `alpha_bwd` outside [0, 1], all positions
         masked.
 
-    Notes ----- With g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``,
+    Notes
+    -----
+    With g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``,
     ``grad_x = t / sqrt(phi_used + eps)``, ``gamma_new = gamma + mean(t z)``, the mean over all
     positions that are no padding. `grad_weight` = sum grad_y z and `grad_bias` = sum grad_y over
     all positions, in float64 from blocks of 32. One pass over `grad_y` and `z`, for "batch" one
     more over `z`.
 
-    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
-    Rethinking Batch Normalization in Transformers", ICML 2020.
+    References
+    ----------
+    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
+    Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -268,8 +274,10 @@ def group_scale(x, *, n_groups=1, eps=1e-5, return_cache=False):
     -----
     ``y = x / sqrt(mean(x²) + eps)``, the mean over the group, within a few units of rounding.
 
-    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
-    Rethinking Batch Normalization in Transformers", ICML 2020.
+    References
+    ----------
+    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
+    Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -323,8 +331,10 @@ def group_scale_vjp(grad, cache):
     -----
     With r = 1/sqrt(mean(x²) + eps) of a group: ``r (g - x r² mean(g x))``, means over the group.
 
-    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
-    Rethinking Batch Normalization in Transformers", ICML 2020.
+    References
+    ----------
+    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
+    Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -403,12 +413,13 @@ class PowerNorm:
     ValueError
         An argument out of its range, `n_groups` that does not divide `n_features`.
 
-    Notes ----- For the training batch number t from 1, with psi the mean of x² over its positions
-    that are no padding (after the scaling of groups)::
+    Notes
+    -----
+    For the training batch number t from 1, with psi the mean of x² over its positions that are no
+    padding (after the scaling of groups)::
 
-        z = x / sqrt(psi + eps)  if t <= warmup_iters, else  x / sqrt(phi + eps)      y = weight z +
-        bias phi <- phi (t - 1) / t + psi / t  if t < warmup_iters, then  phi <- alpha_fwd phi + (1
-        - alpha_fwd) psi
+        z = x / sqrt(psi + eps)  if t <= warmup_iters, else  x / sqrt(phi + eps)      y = weight z + bias
+        phi <- phi (t - 1) / t + psi / t  if t < warmup_iters, then  phi <- alpha_fwd phi + (1 - alpha_fwd) psi
 
     and in the backward pass, with g = weight grad_y: ``t = g - (1 - alpha_bwd) gamma z``,
     ``gamma <- gamma + mean(t z)``, and t divided by what x was divided by is the gradient, which
@@ -421,8 +432,10 @@ class PowerNorm:
     Memory: a forward pass keeps `x` by reference and two numbers or fewer for each position and
     group.
 
-    References ---------- S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm:
-    Rethinking Batch Normalization in Transformers", ICML 2020.
+    References
+    ----------
+    S. Shen, Z. Yao, A. Gholami, M. W. Mahoney, K. Keutzer, "PowerNorm: Rethinking Batch
+    Normalization in Transformers", ICML 2020.
 
     Examples
     --------
@@ -433,7 +446,7 @@ class PowerNorm:
     >>> grad_x, grad_weight, grad_bias = layer.backward(np.eye(2), cache)
     >>> grad_bias
     array([1., 1.])
-    """
+    """  # noqa: E501
 
     def __init__(
         self,
@@ -569,8 +582,10 @@ class PowerNorm:
         ValueError
             `grad_y` has not the shape of y; the cache is of another layer, or was used before.
 
-        Notes ----- After a forward pass with ``training=False`` this is the exact gradient, and the
-        state stays as it is.
+        Notes
+        -----
+        After a forward pass with ``training=False`` this is the exact gradient, and the state stays
+        as it is.
         """
         checked_cache(cache, PowerNormCache)
         xp, (grad_y, x) = on_device(grad_y=grad_y, x=cache.x)

@@ -74,13 +74,16 @@ def spectral_conv1d(x, w, *, n_modes):
     ValueError
         Shapes that do not fit, `n_modes` below 1 or above n // 2 + 1.
 
-    Notes ----- ``y = irfft(Y, n)`` with ``Y[:, o, k] = Σ_i X[:, i, k] w[i, o, k]`` for k < n_modes,
-    else 0, and ``X = rfft(x)``. The imaginary part of Y[0], and of Y[n / 2] for even n, has no
-    effect. Errors relative to the largest entry are a few eps log2(n).
+    Notes
+    -----
+    ``y = irfft(Y, n)`` with ``Y[:, o, k] = Σ_i X[:, i, k] w[i, o, k]`` for k < n_modes, else 0, and
+    ``X = rfft(x)``. The imaginary part of Y[0], and of Y[n / 2] for even n, has no effect. Errors
+    relative to the largest entry are a few eps log2(n).
 
-    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
-    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021.
+    References
+    ----------
+    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar,
+    "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
 
     Examples
     --------
@@ -125,13 +128,16 @@ def spectral_conv1d_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes ----- With G = rfft(grad_y) c / n, c = 1 for the mean and for k = n / 2, else 2:
+    Notes
+    -----
+    With G = rfft(grad_y) c / n, c = 1 for the mean and for k = n / 2, else 2:
     ``grad_w[i, o, k] = Σ conj(X[:, i, k]) G[:, o, k]`` and
     ``grad_x = irfft(n / c Σ_o G[:, o, k] conj(w[i, o, k]))``.
 
-    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
-    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021.
+    References
+    ----------
+    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar,
+    "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
 
     Examples
     --------
@@ -176,14 +182,17 @@ def spectral_conv2d(x, w, *, n_modes):
     ValueError
         Shapes that do not fit, m1 below 1 or above h // 2, m2 below 1 or above w // 2 + 1.
 
-    Notes ----- ``y = irfft2(Y, (h, w))`` with ``Y[:, o, k, l] = Σ_i X[:, i, k, l] w[i, o, k, l]``
-    for the modes that are kept, else 0, and ``X = rfft2(x)``. The part of Y[..., 0], and of Y[...,
-    w / 2] for even w, that no real image has is left out by taking real parts after the vertical
-    transform. Errors relative to the largest entry are a few eps log2(h w).
+    Notes
+    -----
+    ``y = irfft2(Y, (h, w))`` with ``Y[:, o, k, l] = Σ_i X[:, i, k, l] w[i, o, k, l]`` for the modes
+    that are kept, else 0, and ``X = rfft2(x)``. The part of Y[..., 0], and of Y[..., w / 2] for
+    even w, that no real image has is left out by taking real parts after the vertical transform.
+    Errors relative to the largest entry are a few eps log2(h w).
 
-    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
-    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021.
+    References
+    ----------
+    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar,
+    "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
 
     Examples
     --------
@@ -229,12 +238,15 @@ def spectral_conv2d_vjp(grad_y, cache):
     ValueError
         `grad_y` has not the shape of the output.
 
-    Notes ----- As for :func:`spectral_conv1d_vjp`, with G = rfft2(grad_y) c / (h w), c = 1 for the
-    columns 0 and w / 2, else 2.
+    Notes
+    -----
+    As for :func:`spectral_conv1d_vjp`, with G = rfft2(grad_y) c / (h w), c = 1 for the columns 0
+    and w / 2, else 2.
 
-    References ---------- Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A.
-    Stuart, A. Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equations",
-    ICLR 2021.
+    References
+    ----------
+    Z. Li, N. Kovachki, K. Azizzadenesheli, B. Liu, K. Bhattacharya, A. Stuart, A. Anandkumar,
+    "Fourier Neural Operator for Parametric Partial Differential Equations", ICLR 2021.
 
     Examples
     --------

@@ -107,11 +107,15 @@ def neighbor_statistics(source, target, *, k=4, search=None, block=None):
     TypeError
         Other dtypes, mixed devices, a `search` that is no pair of functions.
 
-    Notes ----- 2 n m d operations: one product serves both directions. Memory of one block and O((n
-    + m) k). Cosines carry the rounding of the BLAS, at most d units roundoff.
+    Notes
+    -----
+    2 n m d operations: one product serves both directions. Memory of one block and O((n + m) k).
+    Cosines carry the rounding of the BLAS, at most d units roundoff.
 
-    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
-    multilingual sentence embeddings", ACL 2019.
+    References
+    ----------
+    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence
+    embeddings", ACL 2019.
 
     Examples
     --------
@@ -267,8 +271,10 @@ def margin_scores(
     TypeError
         Other dtypes or mixed devices.
 
-    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
-    multilingual sentence embeddings", ACL 2019.
+    References
+    ----------
+    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence
+    embeddings", ACL 2019.
 
     Examples
     --------
@@ -355,12 +361,16 @@ def mine_pairs(
     TypeError
         As for :func:`neighbor_statistics`.
 
-    Notes ----- Repeated sentences are near to each other's partners and count as neighbours, which
-    lowers their ratios: leave them out before.
+    Notes
+    -----
+    Repeated sentences are near to each other's partners and count as neighbours, which lowers their
+    ratios: leave them out before.
 
-    References ---------- M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with
-    multilingual sentence embeddings", ACL 2019; G. Ramesh et al., "Samanantar: the largest publicly
-    available parallel corpora collection for 11 Indic languages", TACL 10, 2022.
+    References
+    ----------
+    M. Artetxe, H. Schwenk, "Margin-based parallel corpus mining with multilingual sentence
+    embeddings", ACL 2019; G. Ramesh et al., "Samanantar: the largest publicly available parallel
+    corpora collection for 11 Indic languages", TACL 10, 2022.
 
     Examples
     --------
@@ -468,11 +478,15 @@ def align_documents(source, target, source_offsets, target_offsets, *, threshold
     TypeError
         Other dtypes or mixed devices.
 
-    Notes ----- 4 d operations for each pair of sentences of a document and its partner; cosines are
-    summed in the dtype of the embeddings.
+    Notes
+    -----
+    4 d operations for each pair of sentences of a document and its partner; cosines are summed in
+    the dtype of the embeddings.
 
-    References ---------- G. Ramesh et al., "Samanantar: the largest publicly available parallel
-    corpora collection for 11 Indic languages", TACL 10, 2022.
+    References
+    ----------
+    G. Ramesh et al., "Samanantar: the largest publicly available parallel corpora collection for 11
+    Indic languages", TACL 10, 2022.
 
     Examples
     --------
@@ -561,11 +575,15 @@ def pivot_pairs(
     TypeError
         Other dtypes or mixed devices.
 
-    Notes ----- The work is that of sorting the pairs and the result, whose number without
-    `one_to_one` is the sum of products of the groups' sizes.
+    Notes
+    -----
+    The work is that of sorting the pairs and the result, whose number without `one_to_one` is the
+    sum of products of the groups' sizes.
 
-    References ---------- G. Ramesh et al., "Samanantar: the largest publicly available parallel
-    corpora collection for 11 Indic languages", TACL 10, 2022.
+    References
+    ----------
+    G. Ramesh et al., "Samanantar: the largest publicly available parallel corpora collection for 11
+    Indic languages", TACL 10, 2022.
 
     Examples
     --------

@@ -36,8 +36,10 @@ def packed_hamming(a, b=None):
     -----
     na nb w steps.
 
-    References ---------- R. W. Hamming, "Error detecting and error correcting codes", Bell System
-    Technical Journal 29, 1950.
+    References
+    ----------
+    R. W. Hamming, "Error detecting and error correcting codes", Bell System Technical Journal 29,
+    1950.
 
     Examples
     --------

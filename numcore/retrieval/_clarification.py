@@ -65,11 +65,15 @@ def hash_features(token_ids, lengths, *, n_buckets=2**14, ngrams=(1, 2), seed=0)
         Arrays of other dimensions, negative numbers or too large ones, lengths that do not sum to
         n, options out of range.
 
-    Notes ----- ``h = mix(h xor (id + 1) 0x9e3779b9 mod 2³²)`` for one word after the other, with
-    the finaliser of MurmurHash3 as `mix`: the same on all devices. O(n) for each length.
+    Notes
+    -----
+    ``h = mix(h xor (id + 1) 0x9e3779b9 mod 2³²)`` for one word after the other, with the finaliser
+    of MurmurHash3 as `mix`: the same on all devices. O(n) for each length.
 
-    References ---------- K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg, "Feature
-    hashing for large scale multitask learning", ICML 2009.
+    References
+    ----------
+    K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg, "Feature hashing for large
+    scale multitask learning", ICML 2009.
 
     Examples
     --------
@@ -167,15 +171,19 @@ class ClarificationRanker:
     TypeError, ValueError
         An option of another type or outside of its range.
 
-    Notes ----- A query's vector is ``h = r + relu(r w1 + b1) w2 + b2``, r being the mean of its
-    rows, 0 if it has none; question j scores ``h · u_j``, its vector u_j being free, plus
-    ``features_j W`` if features are given. Only the rows that a batch touches are changed, and the
-    running means that Adam keeps of other rows are not made smaller meanwhile; both are corrected
-    for their start by the number of all steps. This gives other numbers than an Adam on the whole
-    table. Runs on NumPy and CuPy arrays; random numbers always come from NumPy.
+    Notes
+    -----
+    A query's vector is ``h = r + relu(r w1 + b1) w2 + b2``, r being the mean of its rows, 0 if it
+    has none; question j scores ``h · u_j``, its vector u_j being free, plus ``features_j W`` if
+    features are given. Only the rows that a batch touches are changed, and the running means that
+    Adam keeps of other rows are not made smaller meanwhile; both are corrected for their start by
+    the number of all steps. This gives other numbers than an Adam on the whole table. Runs on NumPy
+    and CuPy arrays; random numbers always come from NumPy.
 
-    References ---------- M. M. Imran, K. Damevski, "Using clarification questions to improve
-    software developers' Web search", Information and Software Technology, 2022 (arXiv 2207.12768).
+    References
+    ----------
+    M. M. Imran, K. Damevski, "Using clarification questions to improve software developers' Web
+    search", Information and Software Technology, 2022 (arXiv 2207.12768).
 
     Examples
     --------

@@ -78,14 +78,18 @@ class CosineAdapter:
     ValueError, TypeError
         An option out of range or of another type.
 
-    Notes ----- The loss is the binary cross-entropy of a query's results, averaged over them, then
-    over the queries. The last layer starts with weights of zero and biases that give the best map
-    that is the same for all queries (for "power" with c = 1, for "quadratic" with a near 0), found
-    by 20 Newton steps. An epoch costs O(nq d h + n) operations for n results; beside the arrays
-    given and relevance as floats, memory is that of a batch of queries.
+    Notes
+    -----
+    The loss is the binary cross-entropy of a query's results, averaged over them, then over the
+    queries. The last layer starts with weights of zero and biases that give the best map that is
+    the same for all queries (for "power" with c = 1, for "quadratic" with a near 0), found by 20
+    Newton steps. An epoch costs O(nq d h + n) operations for n results; beside the arrays given and
+    relevance as floats, memory is that of a batch of queries.
 
-    References ---------- N. Rossi et al., "Relevance Filtering for Embedding-based Retrieval", CIKM
-    2024; J. Platt, "Probabilistic outputs for support vector machines", 1999.
+    References
+    ----------
+    N. Rossi et al., "Relevance Filtering for Embedding-based Retrieval", CIKM 2024; J. Platt,
+    "Probabilistic outputs for support vector machines", 1999.
 
     Examples
     --------

@@ -71,8 +71,10 @@ def resample_training(
     -----
     One exact search of cost nt n d, for extrapolation without `rng` a second one.
 
-    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
-    Neural Retrieval Models", CIKM 2022.
+    References
+    ----------
+    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval
+    Models", CIKM 2022.
 
     Examples
     --------
@@ -141,8 +143,10 @@ def nearest_training_similarity(train_queries, test_queries, *, k=1):
     -----
     An exact search of cost nt n d.
 
-    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
-    Neural Retrieval Models", CIKM 2022.
+    References
+    ----------
+    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval
+    Models", CIKM 2022.
 
     Examples
     --------
@@ -272,9 +276,11 @@ def resample_train_test(
     -----
     (n + nt) n_buckets d operations in every iteration, as a matrix product.
 
-    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
-    Neural Retrieval Models", CIKM 2022; D. Arthur, S. Vassilvitskii, "k-means++: the advantages of
-    careful seeding", SODA 2007.
+    References
+    ----------
+    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval
+    Models", CIKM 2022; D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding",
+    SODA 2007.
 
     Examples
     --------
@@ -428,8 +434,10 @@ def label_overlap(train_qrels, test_qrels, *, min_relevance=1, min_shared=1):
     TypeError
         No integers, no sparse matrix, mixed devices.
 
-    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
-    Neural Retrieval Models", CIKM 2022.
+    References
+    ----------
+    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval
+    Models", CIKM 2022.
 
     Examples
     --------
@@ -512,12 +520,15 @@ def split_report(metric_values, split):
     TypeError
         Other dtypes or devices.
 
-    Notes ----- The standard error of a mean is s / sqrt(n), s being the standard deviation of n
-    queries. With buckets a query's values of several folds are averaged first, as they depend on
-    each other.
+    Notes
+    -----
+    The standard error of a mean is s / sqrt(n), s being the standard deviation of n queries. With
+    buckets a query's values of several folds are averaged first, as they depend on each other.
 
-    References ---------- J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of
-    Neural Retrieval Models", CIKM 2022.
+    References
+    ----------
+    J. Zhan et al., "Evaluating Interpolation and Extrapolation Performance of Neural Retrieval
+    Models", CIKM 2022.
 
     Examples
     --------

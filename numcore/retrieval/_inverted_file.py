@@ -58,13 +58,16 @@ class InvertedFileIndex:
     TypeError
         Options of other types.
 
-    Notes ----- k-means takes 10 sweeps of 2 n_lists d train_size operations each; a search about 2
-    d (n_lists + nx n_probe / n_lists) for each query. A copy of the database is kept. It pays from
-    some 10⁵ rows on; below, or for a few queries, :func:`topk_inner_product` is as quick, and
-    exact.
+    Notes
+    -----
+    k-means takes 10 sweeps of 2 n_lists d train_size operations each; a search about 2 d (n_lists +
+    nx n_probe / n_lists) for each query. A copy of the database is kept. It pays from some 10⁵ rows
+    on; below, or for a few queries, :func:`topk_inner_product` is as quick, and exact.
 
-    References ---------- H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor
-    search", IEEE TPAMI, 2011.
+    References
+    ----------
+    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI,
+    2011.
 
     Examples
     --------

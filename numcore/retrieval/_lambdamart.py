@@ -83,17 +83,21 @@ class LambdaMART:
     TypeError, ValueError
         An option of another type or outside of its range.
 
-    Notes ----- A split's gain is ``G_L² / (H_L + l2) + G_R² / (H_R + l2) - G² / (H + l2)``, a
-    leaf's value ``-G / (H + l2)``; a tree without a split adds 0. Gradients are rounded to
-    multiples of one power of two, at least 2³⁰ times smaller than the largest for up to 2³⁰ rows,
-    and summed as integers: histograms and their differences are exact, and every device and number
-    of threads grows the same tree from the same gradients. Rows of a query are put into an order of
-    their own first, so that ties, as in the first round, do not depend on the order in which rows
-    were given. O(n F) for the root of a tree, at most half as much for each further level; pairs
-    cost O(sum D²) in each round.
+    Notes
+    -----
+    A split's gain is ``G_L² / (H_L + l2) + G_R² / (H_R + l2) - G² / (H + l2)``, a leaf's value
+    ``-G / (H + l2)``; a tree without a split adds 0. Gradients are rounded to multiples of one
+    power of two, at least 2³⁰ times smaller than the largest for up to 2³⁰ rows, and summed as
+    integers: histograms and their differences are exact, and every device and number of threads
+    grows the same tree from the same gradients. Rows of a query are put into an order of their own
+    first, so that ties, as in the first round, do not depend on the order in which rows were given.
+    O(n F) for the root of a tree, at most half as much for each further level; pairs cost O(sum D²)
+    in each round.
 
-    References ---------- C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview",
-    Microsoft Research MSR-TR-2010-82, 2010.
+    References
+    ----------
+    C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", Microsoft Research
+    MSR-TR-2010-82, 2010.
 
     Examples
     --------

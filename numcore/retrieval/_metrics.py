@@ -48,8 +48,7 @@ def ranking_metrics(
         and of a repeated document the first place counts. float32 or float64: scores of k
         documents, the highest first. Scores of lists of different lengths are one (n,) array with
         `groups`.
-    relevance : array of the shape of the scores, (r, 3) array of int, CSR, or sparse matrix of
-    SciPy or CuPy
+    relevance : array of the shape of the scores, (r, 3) array of int, CSR, or sparse matrix of SciPy or CuPy
         Higher is better. For documents: judgements (query, document, relevance), the query being a
         row of the lists, or a matrix of relevance. For scores: bool, integers or floats beside
         them, or a matrix of relevance.
@@ -85,14 +84,18 @@ def ranking_metrics(
     TypeError
         Other or mixed dtypes or devices.
 
-    Notes ----- With places j = 1, 2, …: mrr is 1 / j of the first relevant document; map sums the
-    precisions at the places of relevant ones; dcg = Σ gain_j / log2(1 + j), ndcg divides it by the
-    dcg of all judged documents in their best order. Sums in float64. For nq lists of k documents:
-    nq k steps and a binary search for each judged one among them; for scores: k comparisons for
-    each relevant document, or a sort.
+    Notes
+    -----
+    With places j = 1, 2, …: mrr is 1 / j of the first relevant document; map sums the precisions at
+    the places of relevant ones; dcg = Σ gain_j / log2(1 + j), ndcg divides it by the dcg of all
+    judged documents in their best order. Sums in float64. For nq lists of k documents: nq k steps
+    and a binary search for each judged one among them; for scores: k comparisons for each relevant
+    document, or a sort.
 
-    References ---------- K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR
-    techniques", ACM TOIS 20(4), 2002.
+    References
+    ----------
+    K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4),
+    2002.
 
     Examples
     --------
@@ -103,7 +106,7 @@ def ranking_metrics(
     ... )
     >>> {name: float(values[0].round(6)) for name, values in found.items()}
     {'mrr': 1.0, 'map': 0.916667, 'ndcg@10': 0.985442}
-    """
+    """  # noqa: E501
     kinds, cuts = _parsed(metrics)
     checked_choice("gain", gain, ("linear", "exponential"))
     checked_choice("normalize_map", normalize_map, ("relevant", "cut"))

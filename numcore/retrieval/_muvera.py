@@ -99,11 +99,13 @@ class FixedDimensionalEncoder:
     ValueError, TypeError
         An option is outside its range or of another type.
 
-    Notes ----- With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of
-    products is not more than their maximum. For unit vectors, m in a set, the error of one
-    repetition is at most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and d' = O(log(m
-    / (ε δ)) / ε²). Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of
-    the sum of absolute values.
+    Notes
+    -----
+    With whole vectors and `fill_empty`, ⟨F(Q), F(D)⟩ / R <= Chamfer(Q, D): a mean of products is
+    not more than their maximum. For unit vectors, m in a set, the error of one repetition is at
+    most ε \\|Q\\| with probability 1 - δ if k = O(log(m / δ) / ε) and d' = O(log(m / (ε δ)) / ε²).
+    Sums have the dtype of the vectors: that of n vectors is off by n roundoffs of the sum of
+    absolute values.
 
     Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense
     projections, and R 2^k d' for a set. The entry of repetition r, cell c and coordinate j is at (r
@@ -111,8 +113,10 @@ class FixedDimensionalEncoder:
     some MB are held, and R + d' numbers for each vector of the largest set. Arrays may be of any
     device, which gets copies of the hyperplanes.
 
-    References ---------- L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional
-    encodings", NeurIPS 2024.
+    References
+    ----------
+    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS
+    2024.
 
     Examples
     --------
@@ -601,11 +605,15 @@ def chamfer_similarity(
     TypeError
         Other dtypes, or arguments on different devices.
 
-    Notes ----- 2 \\|Q\\| \\|D\\| d operations for a pair; products are not kept, so that the memory
-    beyond the result does not grow with the vectors.
+    Notes
+    -----
+    2 \\|Q\\| \\|D\\| d operations for a pair; products are not kept, so that the memory beyond the
+    result does not grow with the vectors.
 
-    References ---------- O. Khattab, M. Zaharia, "ColBERT: efficient and effective passage search
-    via contextualized late interaction over BERT", SIGIR 2020.
+    References
+    ----------
+    O. Khattab, M. Zaharia, "ColBERT: efficient and effective passage search via contextualized late
+    interaction over BERT", SIGIR 2020.
 
     Examples
     --------
@@ -800,12 +808,15 @@ def multi_vector_search(
     TypeError
         Other dtypes, arguments on different devices, or an `encoder` or a `search` that is none.
 
-    Notes ----- The codes of all documents, n_docs × output_dim numbers, are held during the call;
-    give `search` to keep them between calls. Then only candidates are read, and only their vectors
-    are checked.
+    Notes
+    -----
+    The codes of all documents, n_docs × output_dim numbers, are held during the call; give `search`
+    to keep them between calls. Then only candidates are read, and only their vectors are checked.
 
-    References ---------- L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional
-    encodings", NeurIPS 2024.
+    References
+    ----------
+    L. Dhulipala et al., "MUVERA: multi-vector retrieval via fixed dimensional encodings", NeurIPS
+    2024.
 
     Examples
     --------
@@ -911,11 +922,15 @@ class ProductQuantizer:
         An option is outside its range or of another type; methods: the length of vectors does not
         fit, entries are not finite, or `fit` was not called.
 
-    Notes ----- ⟨q, x⟩ - ⟨q, decode(encode(x))⟩ is at most ‖q‖ ‖x - decode(encode(x))‖. Training
-    takes ten steps of Lloyd's method on at most 64 rows a centroid.
+    Notes
+    -----
+    ⟨q, x⟩ - ⟨q, decode(encode(x))⟩ is at most ‖q‖ ‖x - decode(encode(x))‖. Training takes ten steps
+    of Lloyd's method on at most 64 rows a centroid.
 
-    References ---------- H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor
-    search", IEEE TPAMI, 2011.
+    References
+    ----------
+    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI,
+    2011.
 
     Examples
     --------

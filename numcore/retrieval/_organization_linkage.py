@@ -83,8 +83,10 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
     TypeError
         An item is no string; the message says which.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -178,15 +180,18 @@ def fuzzy_link(
     ValueError
         An option is outside of its range.
 
-    Notes ----- Where `max_distance` of the q-gram distance is below 0.6, two names are compared
-    only if they have one of their rare q-grams in common; else the work is the number of pairs of
-    equal trigrams and, for the q-gram distance, of equal q-grams, and four bytes looked at for each
-    pair of names. The memory is 16 MB, the grams, and the candidates of as many left names as share
-    these 16 MB.
+    Notes
+    -----
+    Where `max_distance` of the q-gram distance is below 0.6, two names are compared only if they
+    have one of their rare q-grams in common; else the work is the number of pairs of equal trigrams
+    and, for the q-gram distance, of equal q-grams, and four bytes looked at for each pair of names.
+    The memory is 16 MB, the grams, and the candidates of as many left names as share these 16 MB.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024. R. J. Bayardo,
-    Y. Ma, R. Srikant, "Scaling up all pairs similarity search", WWW 2007: rare grams first.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024. R. J. Bayardo, Y. Ma,
+    R. Srikant, "Scaling up all pairs similarity search", WWW 2007: rare grams first.
 
     Examples
     --------
@@ -488,8 +493,10 @@ def embedding_link(
     -----
     2 nl nr d operations, memory of 4 million numbers and the links.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -614,8 +621,10 @@ def calibrate_distance(
     TypeError
         An option has a wrong type.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -683,8 +692,10 @@ class MatchProbability:
     ValueError, TypeError
         An option is outside of its range or has a wrong type.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -815,8 +826,10 @@ def name_network(alias_ids, profile_ids, counts=None):
     TypeError
         Ids are no integers, or counts no numbers.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------
@@ -965,12 +978,16 @@ def network_clusters(
     TypeError
         Arrays of other dtypes or on a GPU.
 
-    Notes ----- A round of Markov clustering costs the number of products of entries. Greedy
-    modularity runs in plain Python, in O(nnz log n) for each level of merging.
+    Notes
+    -----
+    A round of Markov clustering costs the number of products of entries. Greedy modularity runs in
+    plain Python, in O(nnz log n) for each level of merging.
 
-    References ---------- S. van Dongen, "Graph clustering by flow simulation", University of
-    Utrecht, 2000. A. Clauset, M. E. J. Newman, C. Moore, "Finding community structure in very large
-    networks", Physical Review E, 2004.
+    References
+    ----------
+    S. van Dongen, "Graph clustering by flow simulation", University of Utrecht, 2000. A. Clauset,
+    M. E. J. Newman, C. Moore, "Finding community structure in very large networks", Physical Review
+    E, 2004.
 
     Examples
     --------
@@ -1146,8 +1163,10 @@ def link_through_directory(
     TypeError
         A name is no string, or ids are no integers.
 
-    References ---------- B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a
-    billion open-collaborated records", Political Science Research and Methods, 2024.
+    References
+    ----------
+    B. Libgober, C. T. Jerzak, "Linking datasets on organizations using half a billion
+    open-collaborated records", Political Science Research and Methods, 2024.
 
     Examples
     --------

@@ -80,14 +80,17 @@ def personalized_pagerank(
     TypeError
         Other dtypes, or arrays on different devices.
 
-    Notes ----- O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at
-    0.85. Each edge is read once for eight seed vectors. Memory of two times nnz and of 50 n numbers
-    for eight seed vectors, beyond the result. Where all weights are equal, edges are read without
-    their probabilities.
+    Notes
+    -----
+    O(nnz log(tol) / log(damping)) for one seed vector: about 128 steps for 1e-9 at 0.85. Each edge
+    is read once for eight seed vectors. Memory of two times nnz and of 50 n numbers for eight seed
+    vectors, beyond the result. Where all weights are equal, edges are read without their
+    probabilities.
 
-    References ---------- L. Page, S. Brin, R. Motwani, T. Winograd, "The PageRank citation ranking:
-    bringing order to the web", Stanford, 1998. D. F. Gleich, "PageRank beyond the web", SIAM
-    Review, 2015.
+    References
+    ----------
+    L. Page, S. Brin, R. Motwani, T. Winograd, "The PageRank citation ranking: bringing order to the
+    web", Stanford, 1998. D. F. Gleich, "PageRank beyond the web", SIAM Review, 2015.
 
     Examples
     --------

@@ -116,13 +116,17 @@ def ranking_loss(
         groups that hold 0 or do not sum to n, no query with a relevant candidate, an option out of
         range.
 
-    Notes ----- Ranks are those of the scores given, ties by position, and LambdaRank's weights
-    count as constants. All is computed in float64 and rounded once: errors are about 1e-14 of the
-    largest derivative, or half a unit in the last place of float32. Time is O(sum D²) for losses of
-    pairs, memory O(n).
+    Notes
+    -----
+    Ranks are those of the scores given, ties by position, and LambdaRank's weights count as
+    constants. All is computed in float64 and rounded once: errors are about 1e-14 of the largest
+    derivative, or half a unit in the last place of float32. Time is O(sum D²) for losses of pairs,
+    memory O(n).
 
-    References ---------- C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview",
-    Microsoft Research MSR-TR-2010-82, 2010.
+    References
+    ----------
+    C. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", Microsoft Research
+    MSR-TR-2010-82, 2010.
 
     Examples
     --------
@@ -193,13 +197,17 @@ def list_metrics(scores, relevance, groups=None, *, k=(1, 3, 5), mask=None):
         Shapes that do not fit, NaN in `scores`, relevance out of range, groups that hold 0 or do
         not sum to n, ``k < 1``.
 
-    Notes ----- For scores of a model with graded labels, as a dense matrix or as lists one after
-    the other. The gain is ``2^y - 1``, the discount ``1 / log2(rank + 2)``; precision divides by k
-    even where the list is shorter. Computed in float64; errors are about 1e-15 D for lists of D.
-    Time is O(D log D) on the CPU, O(D²) on a GPU.
+    Notes
+    -----
+    For scores of a model with graded labels, as a dense matrix or as lists one after the other. The
+    gain is ``2^y - 1``, the discount ``1 / log2(rank + 2)``; precision divides by k even where the
+    list is shorter. Computed in float64; errors are about 1e-15 D for lists of D. Time is O(D log
+    D) on the CPU, O(D²) on a GPU.
 
-    References ---------- K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR
-    techniques", ACM TOIS 20, 2002.
+    References
+    ----------
+    K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20,
+    2002.
 
     Examples
     --------

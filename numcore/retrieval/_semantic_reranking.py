@@ -115,8 +115,10 @@ def term_statistics(documents, *, n_terms=None):
     TypeError
         No lists of integers, or arrays on different devices.
 
-    References ---------- Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term
-    extraction by incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018.
+    References
+    ----------
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term extraction by
+    incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018.
 
     Examples
     --------
@@ -205,12 +207,16 @@ def nested_terms(term_words):
     TypeError
         No lists of integers.
 
-    Notes ----- All runs of one length get numbers, from the numbers of the runs that are a word
-    shorter: O(s log s) by sorting, where s, the number of all runs, is at most the sum of squared
-    lengths. Memory of O(words) and of the result.
+    Notes
+    -----
+    All runs of one length get numbers, from the numbers of the runs that are a word shorter: O(s
+    log s) by sorting, where s, the number of all runs, is at most the sum of squared lengths.
+    Memory of O(words) and of the result.
 
-    References ---------- K. Frantzi, S. Ananiadou, H. Mima, "Automatic recognition of multi-word
-    terms: the C-value/NC-value method", Int. J. Digital Libraries, 2000.
+    References
+    ----------
+    K. Frantzi, S. Ananiadou, H. Mima, "Automatic recognition of multi-word terms: the
+    C-value/NC-value method", Int. J. Digital Libraries, 2000.
 
     Examples
     --------
@@ -332,14 +338,18 @@ def base_scores(
     TypeError
         Arguments of other types.
 
-    Notes ----- weirdness and glossex add one to all counts, and chi_square takes whole documents as
-    the places where terms meet: where authors leave these open or differ, this is one reading.
+    Notes
+    -----
+    weirdness and glossex add one to all counts, and chi_square takes whole documents as the places
+    where terms meet: where authors leave these open or differ, this is one reading.
 
-    References ---------- Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018; K. Frantzi
-    et al., Int. J. Digital Libraries, 2000; K. Church, W. Gale, "Inverse document frequency (IDF)",
-    1995; S. Rose et al., "Automatic keyword extraction from individual documents", 2010; Y. Park et
-    al., "Automatic glossary extraction", COLING, 2002; Y. Matsuo, M. Ishizuka, "Keyword extraction
-    from a single document using word co-occurrence statistical information", 2004.
+    References
+    ----------
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018; K. Frantzi et al., Int. J. Digital
+    Libraries, 2000; K. Church, W. Gale, "Inverse document frequency (IDF)", 1995; S. Rose et al.,
+    "Automatic keyword extraction from individual documents", 2010; Y. Park et al., "Automatic
+    glossary extraction", COLING, 2002; Y. Matsuo, M. Ishizuka, "Keyword extraction from a single
+    document using word co-occurrence statistical information", 2004.
 
     Examples
     --------
@@ -595,8 +605,10 @@ def semantic_graph(
     TypeError
         Other dtypes, or arrays on different devices.
 
-    Notes ----- 2 v² d operations for v words, in products of blocks; beside the result 16 MB for
-    cosines in float32, never v² numbers.
+    Notes
+    -----
+    2 v² d operations for v words, in products of blocks; beside the result 16 MB for cosines in
+    float32, never v² numbers.
 
     References
     ----------
@@ -756,12 +768,16 @@ def semantic_importance(similarity, document_words, seeds, *, damping=0.85, tol=
     TypeError
         Other types or dtypes, or arrays on different devices.
 
-    Notes ----- The steps are those of Chebyshev's semi-iteration: the eigenvalues of a walk without
-    direction are real, in [-1, 1], and 36 steps then do what 128 plain ones do for 1e-9 at 0.85.
-    O(edges) for a step, documents beside each other.
+    Notes
+    -----
+    The steps are those of Chebyshev's semi-iteration: the eigenvalues of a walk without direction
+    are real, in [-1, 1], and 36 steps then do what 128 plain ones do for 1e-9 at 0.85. O(edges) for
+    a step, documents beside each other.
 
-    References ---------- Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018. G. H. Golub,
-    R. S. Varga, "Chebyshev semi-iterative methods", 1961.
+    References
+    ----------
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018. G. H. Golub, R. S. Varga,
+    "Chebyshev semi-iterative methods", 1961.
 
     Examples
     --------

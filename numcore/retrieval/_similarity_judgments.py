@@ -97,8 +97,10 @@ def similarity_matrix(features, *, metric="cosine", condensed=False):
     -----
     O(n² d) operations, nearly all of them in one matrix product.
 
-    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
-    for human similarity judgments", ICLR 2023.
+    References
+    ----------
+    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity
+    judgments", ICLR 2023.
 
     Examples
     --------
@@ -229,12 +231,16 @@ def tag_similarity(
     TypeError
         Other dtypes.
 
-    Notes ----- Common tags are found by lists of the stimuli of each tag: O(Σ_t n_t² + n²). Sums
-    are taken in float64.
+    Notes
+    -----
+    Common tags are found by lists of the stimuli of each tag: O(Σ_t n_t² + n²). Sums are taken in
+    float64.
 
-    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
-    for human similarity judgments", ICLR 2023; S. Robertson, H. Zaragoza, "The probabilistic
-    relevance framework: BM25 and beyond", Foundations and Trends in IR, 2009.
+    References
+    ----------
+    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity
+    judgments", ICLR 2023; S. Robertson, H. Zaragoza, "The probabilistic relevance framework: BM25
+    and beyond", Foundations and Trends in IR, 2009.
 
     Examples
     --------
@@ -458,8 +464,10 @@ def stack_features(features_list, *, scaling="unit"):
     TypeError
         `features_list` is no list or tuple, other or mixed dtypes, arrays on different devices.
 
-    References ---------- R. Marjieh et al., "Words are all you need? Language as an approximation
-    for human similarity judgments", ICLR 2023.
+    References
+    ----------
+    R. Marjieh et al., "Words are all you need? Language as an approximation for human similarity
+    judgments", ICLR 2023.
 
     Examples
     --------
@@ -532,13 +540,16 @@ def rating_reliability(ratings, *, n_splits=1000, method="pearson", missing="rai
     TypeError
         Another dtype.
 
-    Notes ----- Without missing ratings a Pearson correlation follows from the covariances of the
-    raters: O(P r² + n_splits r²) operations. Else O(n_splits P r), for "spearman" with a sort of
-    the means.
+    Notes
+    -----
+    Without missing ratings a Pearson correlation follows from the covariances of the raters: O(P r²
+    + n_splits r²) operations. Else O(n_splits P r), for "spearman" with a sort of the means.
 
-    References ---------- W. Brown, "Some experimental results in the correlation of mental
-    abilities", British Journal of Psychology, 1910; R. Marjieh et al., "Words are all you need?
-    Language as an approximation for human similarity judgments", ICLR 2023.
+    References
+    ----------
+    W. Brown, "Some experimental results in the correlation of mental abilities", British Journal of
+    Psychology, 1910; R. Marjieh et al., "Words are all you need? Language as an approximation for
+    human similarity judgments", ICLR 2023.
 
     Examples
     --------
@@ -714,12 +725,16 @@ def representational_similarity(
     TypeError
         Other or mixed dtypes.
 
-    Notes ----- A permutation takes n² / 2 multiplications and no temporary array, a resample five
-    products of a vector with an n × n matrix, for "spearman" sums over the sorted pairs.
+    Notes
+    -----
+    A permutation takes n² / 2 multiplications and no temporary array, a resample five products of a
+    vector with an n × n matrix, for "spearman" sums over the sorted pairs.
 
-    References ---------- N. Mantel, "The detection of disease clustering and a generalized
-    regression approach", Cancer Research, 1967; N. Kriegeskorte, M. Mur, P. Bandettini,
-    "Representational similarity analysis", Frontiers in Systems Neuroscience, 2008.
+    References
+    ----------
+    N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer
+    Research, 1967; N. Kriegeskorte, M. Mur, P. Bandettini, "Representational similarity analysis",
+    Frontiers in Systems Neuroscience, 2008.
 
     Examples
     --------
@@ -955,13 +970,16 @@ class SimilarityRegression:
     TypeError
         Options of other types.
 
-    Notes ----- O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one
+    Notes
+    -----
+    O(n d² + n² d + d³) operations for each fold, however many alphas there are, by one
     eigendecomposition of the Gram matrix; O(d² + n² + n d) memory. All is computed in float64.
     Directions in which the Gram matrix is zero to rounding get no weight.
 
-    References ---------- J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving)
-    the correspondence between deep neural networks and human representations", Cognitive Science,
-    2018.
+    References
+    ----------
+    J. C. Peterson, J. T. Abbott, T. L. Griffiths, "Evaluating (and improving) the correspondence
+    between deep neural networks and human representations", Cognitive Science, 2018.
 
     Examples
     --------

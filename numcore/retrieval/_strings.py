@@ -111,17 +111,20 @@ def string_similarity(
         The measure is unknown, an option is outside of its range, or offsets do not ascend from 0
         to the number of code points.
 
-    Notes ----- Characters are code points: combine them first (``unicodedata.normalize``) where
-    composed and decomposed forms are mixed. Edit distances cost \\|b\\| ⌈\\|a\\| / 64⌉ word
-    operations for a pair, many pairs at once; Jaro's \\|b\\| max(\\|a\\|, \\|b\\|); q-grams the
-    number of pairs of equal ones. All pairs are computed: see `fuzzy_link` for lists too long for
-    that.
+    Notes
+    -----
+    Characters are code points: combine them first (``unicodedata.normalize``) where composed and
+    decomposed forms are mixed. Edit distances cost \\|b\\| ⌈\\|a\\| / 64⌉ word operations for a
+    pair, many pairs at once; Jaro's \\|b\\| max(\\|a\\|, \\|b\\|); q-grams the number of pairs of
+    equal ones. All pairs are computed: see `fuzzy_link` for lists too long for that.
 
-    References ---------- G. Myers, "A fast bit-vector algorithm for approximate string matching
-    based on dynamic programming", Journal of the ACM, 1999. H. Hyyrö, "A bit-vector algorithm for
-    computing Levenshtein and Damerau edit distances", Nordic Journal of Computing, 2003. W. E.
-    Winkler, "String comparator metrics and enhanced decision rules in the Fellegi–Sunter model of
-    record linkage", 1990.
+    References
+    ----------
+    G. Myers, "A fast bit-vector algorithm for approximate string matching based on dynamic
+    programming", Journal of the ACM, 1999. H. Hyyrö, "A bit-vector algorithm for computing
+    Levenshtein and Damerau edit distances", Nordic Journal of Computing, 2003. W. E. Winkler,
+    "String comparator metrics and enhanced decision rules in the Fellegi–Sunter model of record
+    linkage", 1990.
 
     Examples
     --------

@@ -122,13 +122,17 @@ def hamming_distances(text, pattern, *, method="auto"):
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes ----- O(n m / w) with w symbols in a vector register for "direct", O(n log m) for each
-    letter for "fft", the number of equal pairs for "pairs", and at most O(n √(m log m)) for
-    "mixed". Memory O(n). Threads share the text.
+    Notes
+    -----
+    O(n m / w) with w symbols in a vector register for "direct", O(n log m) for each letter for
+    "fft", the number of equal pairs for "pairs", and at most O(n √(m log m)) for "mixed". Memory
+    O(n). Threads share the text.
 
-    References ---------- T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for
-    Text-to-Pattern Hamming Distances", FOCS 2023. K. Abrahamson, "Generalized String Matching",
-    SIAM J. Comput. 16, 1987.
+    References
+    ----------
+    T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for Text-to-Pattern
+    Hamming Distances", FOCS 2023. K. Abrahamson, "Generalized String Matching", SIAM J. Comput. 16,
+    1987.
 
     Examples
     --------
@@ -204,11 +208,15 @@ def hamming_within(text, pattern, k, *, method="auto"):
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes ----- O(n m / w) as for `hamming_distances` at worst; on texts in which most windows
-    differ much, O(n k / w).
+    Notes
+    -----
+    O(n m / w) as for `hamming_distances` at worst; on texts in which most windows differ much, O(n
+    k / w).
 
-    References ---------- T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for
-    Text-to-Pattern Hamming Distances", FOCS 2023.
+    References
+    ----------
+    T. M. Chan, C. Jin, V. Vassilevska Williams, Y. Xu, "Faster Algorithms for Text-to-Pattern
+    Hamming Distances", FOCS 2023.
 
     Examples
     --------
@@ -323,12 +331,16 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     TypeError
         The arrays are not of integers, or text and pattern are of different kinds.
 
-    Notes ----- The cost is that of `hamming_distances` with b letters, times the projections.
-    Symbols of the text that the pattern lacks never match; they are counted apart, exactly.
+    Notes
+    -----
+    The cost is that of `hamming_distances` with b letters, times the projections. Symbols of the
+    text that the pattern lacks never match; they are counted apart, exactly.
 
-    References ---------- H. Karloff, "Fast algorithms for approximately counting mismatches", Inf.
-    Process. Lett. 48, 1993. T. Kopelowitz, E. Porat, "A Simple Algorithm for Approximating the
-    Text-To-Pattern Hamming Distance", SOSA 2018.
+    References
+    ----------
+    H. Karloff, "Fast algorithms for approximately counting mismatches", Inf. Process. Lett. 48,
+    1993. T. Kopelowitz, E. Porat, "A Simple Algorithm for Approximating the Text-To-Pattern Hamming
+    Distance", SOSA 2018.
 
     Examples
     --------

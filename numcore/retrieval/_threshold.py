@@ -290,11 +290,15 @@ def isotonic_adapter(cosines, relevance):
     TypeError
         Other dtypes, mixed devices.
 
-    Notes ----- Pool adjacent violators: equal cosines are averaged first, then neighbours are
-    averaged as long as they descend. One sort and O(n) steps, sums in float64.
+    Notes
+    -----
+    Pool adjacent violators: equal cosines are averaged first, then neighbours are averaged as long
+    as they descend. One sort and O(n) steps, sums in float64.
 
-    References ---------- R. E. Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical
-    Inference under Order Restrictions", Wiley 1972.
+    References
+    ----------
+    R. E. Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical Inference under Order
+    Restrictions", Wiley 1972.
 
     Examples
     --------

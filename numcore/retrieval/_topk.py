@@ -62,15 +62,19 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
     TypeError
         Arrays of other dtypes (integers: convert them first) or on different devices.
 
-    Notes ----- 2 nq nx d operations and one read of nq nx scores, in memory of one block and O(nq
-    k), or of a whole row of scores where k exceeds nx / 8 or 2048 and rows are sorted. Scores carry
-    the rounding of the BLAS, at most d units roundoff times the norms. With "l2" rows are ranked by
+    Notes
+    -----
+    2 nq nx d operations and one read of nq nx scores, in memory of one block and O(nq k), or of a
+    whole row of scores where k exceeds nx / 8 or 2048 and rows are sorted. Scores carry the
+    rounding of the BLAS, at most d units roundoff times the norms. With "l2" rows are ranked by
     products, taken about a mean of the database, so that candidates closer together than this
     rounding may change places at rank k; the distances of those returned are summed from
     differences in float64 and sorted anew.
 
-    References ---------- H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor
-    search", IEEE TPAMI, 2011.
+    References
+    ----------
+    H. Jégou, M. Douze, C. Schmid, "Product quantization for nearest neighbor search", IEEE TPAMI,
+    2011.
 
     Examples
     --------

@@ -84,8 +84,10 @@ def certify(
     ImportError
         If `progress` is asked for and tqdm is missing.
 
-    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
-    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References
+    ----------
+    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+    Functions", arXiv 2312.08472.
 
     Examples
     --------
@@ -295,8 +297,10 @@ def max_ulp_error(name, dtype):
     TypeError
         If `dtype` is neither float32 nor float64.
 
-    Notes ----- The contracts of float32 come from :func:`certify` over all 2^32 bit patterns, those
-    of float64 from :func:`certify_float64`.
+    Notes
+    -----
+    The contracts of float32 come from :func:`certify` over all 2^32 bit patterns, those of float64
+    from :func:`certify_float64`.
 
     Examples
     --------

@@ -59,8 +59,10 @@ def certify_program(
     ImportError
         The progress bar is asked for and tqdm is not installed.
 
-    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
-    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References
+    ----------
+    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+    Functions", arXiv 2312.08472.
 
     Examples
     --------

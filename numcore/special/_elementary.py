@@ -37,9 +37,11 @@ def exp(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = k ln 2 + r with an integer k and |r| <= ln(2)/2; exp(x) = 2^k (1 + r + r^2 P(r))
-    with a minimax polynomial P. Results below the normal range are rounded to subnormal numbers;
-    exp(-inf) is 0, and results that overflow are inf. [1]_ [2]_
+    Notes
+    -----
+    x = k ln 2 + r with an integer k and |r| <= ln(2)/2; exp(x) = 2^k (1 + r + r^2 P(r)) with a
+    minimax polynomial P. Results below the normal range are rounded to subnormal numbers; exp(-inf)
+    is 0, and results that overflow are inf. [1]_ [2]_
 
     The error is at most 0.988 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.747 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -84,8 +86,10 @@ def exp2(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = k + f with an integer k and |f| <= 1/2; 2^x = 2^k exp(f ln 2), the product with
-    ln 2 in two parts and exp by its polynomial. Powers with integer exponents are exact. [1]_ [2]_
+    Notes
+    -----
+    x = k + f with an integer k and |f| <= 1/2; 2^x = 2^k exp(f ln 2), the product with ln 2 in two
+    parts and exp by its polynomial. Powers with integer exponents are exact. [1]_ [2]_
 
     The error is at most 0.849 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.738 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -130,8 +134,10 @@ def expm1(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = k ln 2 + r with an integer k and |r| <= ln(2)/2; expm1(x) = (2^k - 1) + 2^k (r +
-    r^2 P(r)), the leading sum in two parts. The function is odd at zero: expm1(-0) is -0. [1]_ [2]_
+    Notes
+    -----
+    x = k ln 2 + r with an integer k and |r| <= ln(2)/2; expm1(x) = (2^k - 1) + 2^k (r + r^2 P(r)),
+    the leading sum in two parts. The function is odd at zero: expm1(-0) is -0. [1]_ [2]_
 
     The error is at most 0.869 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 1.049 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -176,10 +182,11 @@ def log(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = 2^e (1 + f) with an integer e; log(x) = e ln 2 + log(1 + f), where log(1 + f) is
-    f - f^2/2 + f^3 P(f) for |f| <= 1/3 in float32 and comes from 2 artanh(f / (2 + f)) for 1 + f in
-    [sqrt(1/2), sqrt(2)] in float64. log(0) is -inf, and log of a negative number NaN; neither
-    warns. [1]_ [2]_
+    Notes
+    -----
+    x = 2^e (1 + f) with an integer e; log(x) = e ln 2 + log(1 + f), where log(1 + f) is f - f^2/2 +
+    f^3 P(f) for |f| <= 1/3 in float32 and comes from 2 artanh(f / (2 + f)) for 1 + f in [sqrt(1/2),
+    sqrt(2)] in float64. log(0) is -inf, and log of a negative number NaN; neither warns. [1]_ [2]_
 
     The error is at most 0.854 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.820 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -224,9 +231,11 @@ def log2(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = 2^e (1 + f) with an integer e; log2(x) = e + log(1 + f) / ln 2 with 1 / ln 2 in
-    two parts. The logarithms of powers of two are exact. log2(0) is -inf, and log2 of a negative
-    number NaN; neither warns. [1]_ [2]_
+    Notes
+    -----
+    x = 2^e (1 + f) with an integer e; log2(x) = e + log(1 + f) / ln 2 with 1 / ln 2 in two parts.
+    The logarithms of powers of two are exact. log2(0) is -inf, and log2 of a negative number NaN;
+    neither warns. [1]_ [2]_
 
     The error is at most 1.064 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.782 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -271,8 +280,10 @@ def log1p(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- 1 + x = 2^e (1 + f) with an integer e; f = 2^-e x + (2^-e - 1) is kept in two parts,
-    and log1p(x) = e ln 2 + log(1 + f) as in :func:`log`. log1p(-1) is -inf, and log1p below -1 NaN;
+    Notes
+    -----
+    1 + x = 2^e (1 + f) with an integer e; f = 2^-e x + (2^-e - 1) is kept in two parts, and
+    log1p(x) = e ln 2 + log(1 + f) as in :func:`log`. log1p(-1) is -inf, and log1p below -1 NaN;
     neither warns. log1p(-0) is -0. [1]_ [2]_
 
     The error is at most 0.875 ULP in float32, over all 2^32 inputs; the largest found in float64,
@@ -322,11 +333,13 @@ def sin(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the
-    cosine of r, each by a minimax polynomial. The reduction is accurate for every finite x: float32
-    is reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by
-    three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. sin(inf) is NaN.
-    [1]_ [2]_ [3]_
+    Notes
+    -----
+    x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the cosine of
+    r, each by a minimax polynomial. The reduction is accurate for every finite x: float32 is
+    reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by three
+    parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. sin(inf) is NaN. [1]_ [2]_
+    [3]_
 
     The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.787 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -377,11 +390,13 @@ def cos(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the
-    cosine of r, each by a minimax polynomial. The reduction is accurate for every finite x: float32
-    is reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by
-    three parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. cos(inf) is NaN.
-    [1]_ [2]_ [3]_
+    Notes
+    -----
+    x = q pi/2 + r with an integer q and |r| <= pi/4; then by q modulo 4 the sine or the cosine of
+    r, each by a minimax polynomial. The reduction is accurate for every finite x: float32 is
+    reduced in float64, with the part of 2/pi that matters for the magnitude of x; float64 by three
+    parts of pi/2 up to 2^47 and in integers with 192 bits of 2/pi above. cos(inf) is NaN. [1]_ [2]_
+    [3]_
 
     The error is at most 0.502 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.784 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -428,9 +443,10 @@ def tanh(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- For small |x| (0.7 in float32, 0.6 in float64) x + x^3 T(x^2) with a minimax
-    polynomial T, else 1 - 2 / (exp(2 |x|) + 1), with the sign of x. The function is odd bit by bit.
-    [1]_ [2]_
+    Notes
+    -----
+    For small |x| (0.7 in float32, 0.6 in float64) x + x^3 T(x^2) with a minimax polynomial T, else
+    1 - 2 / (exp(2 |x|) + 1), with the sign of x. The function is odd bit by bit. [1]_ [2]_
 
     The error is at most 1.062 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 1.164 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -475,8 +491,10 @@ def sigmoid(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- With exp(-x) = 2^k (1 + u), sigmoid(x) = 2^-j / (2^-j + 2^(k - j) (1 + u)) with j =
-    floor(k / 2), so that nothing overflows; the denominator is kept in two parts. [1]_ [2]_
+    Notes
+    -----
+    With exp(-x) = 2^k (1 + u), sigmoid(x) = 2^-j / (2^-j + 2^(k - j) (1 + u)) with j = floor(k /
+    2), so that nothing overflows; the denominator is kept in two parts. [1]_ [2]_
 
     The error is at most 0.892 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.853 ULP. NaN gives NaN, and no floating-point warnings are raised.
@@ -568,9 +586,11 @@ def erf(x, *, out=None):
     ValueError
         If `out` has another shape than `x`, is read-only, or overlaps `x` partially.
 
-    Notes ----- For small |x| (up to 1) x + x R(x^2) with a minimax polynomial R, else 1 - exp(|x|
-    C(|x|)) with a minimax polynomial C for log(erfc(x)) / x, with the sign of x. The function is
-    odd bit by bit. [1]_ [2]_
+    Notes
+    -----
+    For small |x| (up to 1) x + x R(x^2) with a minimax polynomial R, else 1 - exp(|x| C(|x|)) with
+    a minimax polynomial C for log(erfc(x)) / x, with the sign of x. The function is odd bit by bit.
+    [1]_ [2]_
 
     The error is at most 1.159 ULP in float32, over all 2^32 inputs; the largest found in float64,
     on a sample, is 0.927 ULP. NaN gives NaN, and no floating-point warnings are raised.

@@ -258,14 +258,18 @@ def evolve(
     ImportError
         CMA-ES or the progress bar is asked for and not installed.
 
-    Notes ----- A child is its parent with mutations piled up until it computes another function;
-    half of all children are unchanged copies. Programs that compute a function that was met before
-    are fitted again a few times only. A program with a divisor that changes its sign between points
-    has a pole and is rejected; only `certify_program`, over all floats, proves that there is none.
+    Notes
+    -----
+    A child is its parent with mutations piled up until it computes another function; half of all
+    children are unchanged copies. Programs that compute a function that was met before are fitted
+    again a few times only. A program with a divisor that changes its sign between points has a pole
+    and is rejected; only `certify_program`, over all floats, proves that there is none.
 
-    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
-    State-of-the-Art Mathematical Functions", arXiv 2312.08472. K. Deb et al., "A fast and elitist
-    multiobjective genetic algorithm: NSGA-II", 2002.
+    References
+    ----------
+    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+    Functions", arXiv 2312.08472. K. Deb et al., "A fast and elitist multiobjective genetic
+    algorithm: NSGA-II", 2002.
 
     Examples
     --------

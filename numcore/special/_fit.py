@@ -97,8 +97,10 @@ def minimize_error(
     ImportError
         CMA-ES is asked for and not installed.
 
-    References ---------- C. L. Lawson, "Contributions to the theory of linear least maximum
-    approximation", 1961. E. Real et al., arXiv 2312.08472.
+    References
+    ----------
+    C. L. Lawson, "Contributions to the theory of linear least maximum approximation", 1961. E. Real
+    et al., arXiv 2312.08472.
 
     Examples
     --------

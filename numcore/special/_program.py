@@ -59,8 +59,10 @@ class Program:
         Another shape, an unknown opcode, a register that does not exist or is not written yet, a
         constant that is not finite, or more than 256 registers.
 
-    References ---------- E. Real et al., "AutoNumerics-Zero: Automated Discovery of
-    State-of-the-Art Mathematical Functions", arXiv 2312.08472.
+    References
+    ----------
+    E. Real et al., "AutoNumerics-Zero: Automated Discovery of State-of-the-Art Mathematical
+    Functions", arXiv 2312.08472.
 
     Examples
     --------
@@ -376,9 +378,11 @@ class Program:
         TypeError
             `dtype` is neither float32 nor float64.
 
-        Notes ----- Numba and LLVM take a fraction of a second, and the code is kept in numcore's
-        cache. A search therefore runs its candidates on a register machine and compiles the winner.
-        No operations are contracted or reordered: the results are those of calling the program.
+        Notes
+        -----
+        Numba and LLVM take a fraction of a second, and the code is kept in numcore's cache. A
+        search therefore runs its candidates on a register machine and compiles the winner. No
+        operations are contracted or reordered: the results are those of calling the program.
 
         Examples
         --------
