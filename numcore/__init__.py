@@ -17,12 +17,12 @@ _HOME = {
 _MODULES = (
     "dispatch",
     "elementwise",
-    "intrinsics",
     "kernel",
     "linalg",
     "nn",
     "random",
     "retrieval",
+    "simd",
     "special",
     "testing",
 )

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from numcore.elementwise import elementwise
-from numcore.intrinsics import fma, ldexp, popcount
 from numcore.kernel import kernel
+from numcore.simd import fma, ldexp, popcount
 from numcore.special import tanh
 
 HALF = np.float32(0.5)

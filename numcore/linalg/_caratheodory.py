@@ -16,8 +16,8 @@ import numpy as np
 
 from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import dot
 from ..kernel import kernel
+from ..simd import dot
 
 # rows that are summed before the sum is added to that of the group: keeps the rounding of long
 # groups small

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, philox_uint32
+from ..simd import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ._randomized import randomized_svd
 from ._sparse import CSR, INDICES, as_csr, checked_shape
 

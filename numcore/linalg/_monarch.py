@@ -19,9 +19,9 @@ import numpy as np
 
 from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..random import key_from_rng
+from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 
 FEW = 8  # rows of x up to which products of matrices and vectors are as fast
 MOST = 2**40  # a transform that fits no memory

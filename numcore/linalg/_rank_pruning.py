@@ -22,9 +22,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ._rank_pruning_vectors import LANES, rotate
+from ..simd import LANES, gemm_row, gemm_tile, rotate, tile_cols, tile_rows
 
 SLAB = 1 << 16  # entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled

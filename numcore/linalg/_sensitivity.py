@@ -19,9 +19,9 @@ import numpy as np
 from .._pool import get_num_threads
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import tile_cols
 from ..progress import progress_bar
 from ..random import key_from_rng, uniform
+from ..simd import tile_cols
 from ..special import exp, log
 from ._leverage import leverage_scores
 from ._sensitivity_kernels import (

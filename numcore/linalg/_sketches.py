@@ -10,9 +10,9 @@ import numpy as np
 
 from ..checks import checked_count
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
 from ..random import key_from_rng, normal
+from ..simd import popcount
 from ._hadamard import _butterflies, next_power_of_two
 from ._sparse import CSR, spmv
 

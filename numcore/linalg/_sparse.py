@@ -15,8 +15,8 @@ import numpy as np
 
 from ..checks import checked_choice, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 
 INT32_MOST = 2**31 - 1
 

@@ -10,9 +10,8 @@ import math
 
 import numpy as np
 
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ._attention_vectors import exp2, panel_exp2, panel_max
+from ..simd import exp2, gemm_row, gemm_tile, panel_exp2, panel_max, tile_cols, tile_rows
 
 ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
     8

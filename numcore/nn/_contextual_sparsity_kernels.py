@@ -10,30 +10,11 @@ import math
 
 import numpy as np
 
-from ..intrinsics import float_bits, intrinsic
 from ..kernel import kernel
+from ..simd import add_product, float_bits
 from ..special import erf, exp, sigmoid, tanh
 
 ACTIVATIONS = {"silu": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
-
-
-def _three_floats(a, b, total):
-    from numba import types
-
-    return total if isinstance(total, types.Float) and a == b == total else None
-
-
-def _emit_add_product(context, builder, signature, arguments):
-    a, b, total = arguments
-    flags = ("reassoc", "contract")
-    return builder.fadd(builder.fmul(a, b, flags=flags), total, flags=flags)
-
-
-@intrinsic(_three_floats, _emit_add_product)
-def add_product(a, b, total):
-    """``total + a * b`` for a loop that sums: LLVM may take the sum in the order that suits the
-    vectors of the CPU."""
-    return total + a * b
 
 
 @kernel("in T w[m, d]; in T x[b, d]; out T g[b, m]; int64 activation", split="m", gpu="warp")

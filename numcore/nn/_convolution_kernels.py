@@ -9,9 +9,8 @@ the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn
 `channels` and `rows` say by their lengths how many channels and rows are gathered at once.
 """
 
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ._convolution_vectors import copy_tile_row
+from ..simd import copy_tile_row, gemm_row, gemm_tile, tile_cols, tile_rows
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
     8

@@ -18,7 +18,7 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..kernel import kernel, pointer
-from ._dots import dots_2_by_4, squares_2_by_4
+from ..simd import dots_2_by_4, squares_2_by_4
 
 __all__ = [
     "Partition",

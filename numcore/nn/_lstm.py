@@ -11,8 +11,8 @@ Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
 from typing import Any, NamedTuple
 
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
+from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..special import sigmoid, tanh
 from ._cache import checked_cache, checked_gradient
 

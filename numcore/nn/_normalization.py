@@ -15,8 +15,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import intrinsic
 from ..kernel import kernel
+from ..simd import add
 from ._cache import checked_cache, checked_gradient
 
 __all__ = [
@@ -566,24 +566,6 @@ def _batch_statistics(xp, rows, running, momentum):
 
 
 # --- kernels --------------------------------------------------------------------------------------
-
-
-def _same_floats(total, x):
-    from numba import types
-
-    return total if isinstance(total, types.Float) and x == total else None
-
-
-@intrinsic(
-    _same_floats,
-    lambda context, builder, signature, arguments: builder.fadd(
-        *arguments, flags=("reassoc", "nsz")
-    ),
-)
-def add(total, x):
-    """``total + x`` of a sum whose terms may be added in any order, so that a loop over them
-    becomes vector instructions."""
-    return total + x
 
 
 @kernel(

@@ -4,8 +4,8 @@ rows, by the CPU's own counting of ones."""
 import numpy as np
 
 from ..dispatch import on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 
 
 @routine

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
+from ..simd import popcount
 from ._strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
 
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import on_device
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 
 MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine")
 LANES = 32  # strings whose edit distances advance side by side

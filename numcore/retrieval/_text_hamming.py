@@ -15,8 +15,8 @@ import numpy as np
 from .. import _pool
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import on_device, routine
-from ..intrinsics import host_vector_bits
 from ..kernel import kernel
+from ..simd import host_vector_bits
 
 METHODS = ("auto", "direct", "fft", "pairs", "mixed")
 BLOCK, GPU_BLOCK = (

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..dispatch import CPU, checked_dtype, device_of, on_device
 from ..elementwise import SMALL, Elementwise
-from ..intrinsics import float_bits, float_from_bits, fma
 from ..kernel import kernel
+from ..simd import float_bits, float_from_bits, fma
 
 OPERATIONS = ("add", "sub", "mul", "div", "fma")  # the opcode is the place in this tuple
 ADD, SUB, MUL, DIV, FMA = range(5)
@@ -254,7 +254,7 @@ class Program:
         Returns
         -------
         str
-            A module that defines ``name(x)``; it imports numpy, and ``numcore.intrinsics.fma``,
+            A module that defines ``name(x)``; it imports numpy, and ``numcore.simd.fma``,
             which takes scalars and works in compiled code only at speed, where the program has
             fused operations.
 
@@ -283,7 +283,7 @@ class Program:
         name, dtype = _checked_name(name), checked_dtype(dtype)
         imports = ["import numpy as np", ""]
         if (self.code[:, 0] == FMA).any():
-            imports[1:] = ["", "from numcore.intrinsics import fma", ""]
+            imports[1:] = ["", "from numcore.simd import fma", ""]
         constants = [
             f"{name}_c{i} = np.{dtype}({_rounded(c, dtype)!s})"
             for i, c in enumerate(self.constants, 1)

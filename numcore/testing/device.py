@@ -193,7 +193,7 @@ def compiled(kernel, variant):
     """The CUDA body of a kernel for a variant (its items), compiled by the host's compiler."""
     from numcore.gpu import runtime
 
-    defines = tuple(o for o in runtime.options(dict(variant)) if o.startswith("-D"))
+    defines = tuple(o for o in runtime.options(kernel, dict(variant)) if o.startswith("-D"))
     return compile_host(
         runtime.source(kernel.cuda_source),
         entries=[kernel.cuda_entry],

@@ -14,7 +14,7 @@ import numcore
 from numcore import _numba
 from numcore.nn import _attention_kernels as kernels
 from numcore.nn import attention, attention_varlen, attention_vjp, merge_attention
-from numcore.nn._attention_vectors import exp2, panel_exp2, panel_max
+from numcore.simd import exp2, panel_exp2, panel_max
 from numcore.testing import simulated_gpu
 from tests.naive.nn import attention as naive
 

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from numcore.intrinsics import (
+from numcore.simd import (
     dot,
     float_bits,
     float_from_bits,
