@@ -22,6 +22,7 @@ from ._kinds import (
     InstanceKind,
     NumberKind,
     RNGKind,
+    StructKind,
     finite,
 )
 
@@ -154,13 +155,20 @@ class _Slow:
         self.known, self.host_only, self.keeps = {}, host_only, keeps
         self.by_name = {p.name: p for p in parameters}
         self.sized = [p for p in parameters if any(k.sized for k in p.kinds)]
+        # structures first: an argument that does not fit to a cache is at fault, not the cache
+        self.order = sorted(
+            range(len(self.sized)),
+            key=lambda i: not any(isinstance(k, StructKind) for k in self.sized[i].kinds),
+        )
 
     def check(self, seen, values, kept):
         """The sizes of a call and its converted arrays; remembered where nothing was converted."""
         call = Call(self.host_only)
         if kept is not None:
             call.sizes[self.keeps] = kept
-        converted = [p.convert(v, call) for p, v in zip(self.sized, values, strict=True)]
+        converted = list(values)
+        for i in self.order:
+            converted[i] = self.sized[i].convert(values[i], call)
         call.finish()
         converted = [call.moved.get(id(v), v) for v in converted]
         same = all(a is b for a, b in zip(values, converted, strict=True)) and None not in seen

@@ -7,6 +7,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,7 +150,7 @@ class ArrayKind(Kind):
             else:
                 raise TypeError(f"{name} must have dtype {self.family.text} (got {value.dtype})")
         if self.shared:
-            if call.dtype not in (None, value.dtype):
+            if call.dtype is not None and call.dtype != value.dtype:
                 like = f"{call.dtype} like {call.dtype_of}"
                 raise TypeError(f"{name} must have dtype {like} (got {value.dtype})")
             call.dtype, call.dtype_of = value.dtype, call.dtype_of or name
@@ -319,6 +320,53 @@ class SequenceKind(Kind):
         return [(object(), TypeError)]
 
 
+class StructKind(Kind):
+    """An instance of a named tuple or dataclass whose fields are declared like arguments: the cache
+    of a layer, say, whose arrays share sizes, dtype and device with the arguments of a call."""
+
+    sized = True
+
+    def __init__(self, kind, fields):
+        self.kind, self.fields, self.text = kind, fields, kind.__name__
+        self.arrays = tuple(f.name for f in fields if any(k.sized for k in f.kinds))
+
+    def fits(self, value):
+        return isinstance(value, self.kind)
+
+    def convert(self, name, value, call):
+        changed = {}
+        for field in self.fields:
+            given = getattr(value, field.name)
+            converted = field._replace(name=f"{name}.{field.name}").convert(given, call)
+            if converted is not given:
+                changed[field.name] = converted
+        if not changed:
+            return value
+        return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
+
+    def key(self):
+        kind, names = self.kind, self.arrays
+
+        def key(value):
+            if value.__class__ is not kind:
+                return value.__class__ if value is None else None
+            parts = [kind]
+            for name in names:
+                a = getattr(value, name)
+                if a.__class__ is np.ndarray:
+                    parts.append((a.dtype, a.shape, a.flags.num))
+                elif a is None:
+                    parts.append(None)
+                else:
+                    return None
+            return tuple(parts)
+
+        return key
+
+    def unfit(self):
+        return [(object(), TypeError), ((), TypeError)]
+
+
 class NamespaceKind(Kind):
     text = "module, numpy or cupy"
 
@@ -452,6 +500,8 @@ def _expected(kinds):
             parts.append("an integer" if kind.kind is int else "a number")
         elif isinstance(kind, ChoiceKind):
             parts.append(f"one of {', '.join(map(quoted, kind.choices))}")
+        elif isinstance(kind, StructKind):
+            parts.append(f"a {kind.text}")
         elif isinstance(kind, InstanceKind):
             article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
             parts.append(article if kind.kind is str else f"{article}{kind.text}")
