@@ -39,12 +39,13 @@ class Bound(NamedTuple):
     @property
     def text(self):
         """``> 0``, ``in [0, 1)``, ``<= n``."""
+        low, high = _power(self.low), _power(self.high)
         if self.high == math.inf:
-            return f">{'=' * self.closed_low} {self.low}"
+            return f">{'=' * self.closed_low} {low}"
         if self.low == -math.inf:
-            return f"<{'=' * self.closed_high} {self.high}"
+            return f"<{'=' * self.closed_high} {high}"
         ends = "(["[self.closed_low], ")]"[self.closed_high]
-        return f"in {ends[0]}{self.low}, {self.high}{ends[1]}"
+        return f"in {ends[0]}{low}, {high}{ends[1]}"
 
     def condition(self, value):
         """The range as a Python condition on the expression `value`."""
@@ -63,6 +64,12 @@ class Bound(NamedTuple):
         """``with n = 5`` for the sizes that are named, else nothing."""
         named = [f"{e} = {sizes[e]}" for e in self[:2] if isinstance(e, str)]
         return f" with {', '.join(named)}" if named else ""
+
+
+def _power(number):
+    """Large powers of two as such: ``2**32``."""
+    large = isinstance(number, int) and number > 1 << 16 and number.bit_count() == 1
+    return f"2**{number.bit_length() - 1}" if large else number
 
 
 # --- kinds ----------------------------------------------------------------------------------------
@@ -394,7 +401,7 @@ class DTypeKind(Kind):
 
 
 class ShapeKind(Kind):
-    text = "int >= 0 or tuple of these"
+    text = "int or tuple of int"
 
     def fits(self, value):
         return isinstance(value, (int, np.integer, list, tuple)) and not isinstance(value, bool)
