@@ -7,6 +7,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,12 +39,13 @@ class Bound(NamedTuple):
     @property
     def text(self):
         """``> 0``, ``in [0, 1)``, ``<= n``."""
+        low, high = _power(self.low), _power(self.high)
         if self.high == math.inf:
-            return f">{'=' * self.closed_low} {self.low}"
+            return f">{'=' * self.closed_low} {low}"
         if self.low == -math.inf:
-            return f"<{'=' * self.closed_high} {self.high}"
+            return f"<{'=' * self.closed_high} {high}"
         ends = "(["[self.closed_low], ")]"[self.closed_high]
-        return f"in {ends[0]}{self.low}, {self.high}{ends[1]}"
+        return f"in {ends[0]}{low}, {high}{ends[1]}"
 
     def condition(self, value):
         """The range as a Python condition on the expression `value`."""
@@ -64,6 +66,12 @@ class Bound(NamedTuple):
         return f" with {', '.join(named)}" if named else ""
 
 
+def _power(number):
+    """Large powers of two as such: ``2**32``."""
+    large = isinstance(number, int) and number > 1 << 16 and number.bit_count() == 1
+    return f"2**{number.bit_length() - 1}" if large else number
+
+
 # --- kinds ----------------------------------------------------------------------------------------
 
 
@@ -78,12 +86,15 @@ class Kind:
     Attributes
     ----------
     text : str
-        What the argument must be, after "must be" in messages and in docstrings.
+        What the argument must be, in docstrings.
+    noun : str, optional
+        The same after "must be" in messages, where it is another.
     sized : bool
         Whether values have sizes, a dtype or a device, which a call's other arguments share.
     """
 
     text = "anything"
+    noun: str | None = None
     sized = False
 
     def fits(self, value):
@@ -116,9 +127,9 @@ class ArrayKind(Kind):
 
     def __init__(self, family, sizes, notes):
         self.family, self.notes = family, notes
-        sizes = sizes.split()
-        self.batch = sizes[0] if sizes and (sizes[0].startswith("*") or sizes[0] == "...") else None
-        self.sizes = tuple(sizes[1:] if self.batch else sizes)
+        self.axes = tuple(sizes.split())
+        self.batch = next((a for a in self.axes if a.startswith("*") or a == "..."), None)
+        self.sizes = tuple(a for a in self.axes if a != self.batch)
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
         self.shared = family.shared and own_dtype not in notes
         self.dtypes = tuple(np.dtype(d) for d in family.dtypes)
@@ -126,7 +137,7 @@ class ArrayKind(Kind):
     @property
     def form(self):
         """``(..., n, d)``"""
-        parts = [*(["..."] if self.batch else []), *self.sizes]
+        parts = ["..." if axis == self.batch else axis for axis in self.axes]
         return f"({', '.join(parts)}{',' * (len(parts) == 1 and not self.batch)})"
 
     @property
@@ -149,7 +160,7 @@ class ArrayKind(Kind):
             else:
                 raise TypeError(f"{name} must have dtype {self.family.text} (got {value.dtype})")
         if self.shared:
-            if call.dtype not in (None, value.dtype):
+            if call.dtype is not None and call.dtype != value.dtype:
                 like = f"{call.dtype} like {call.dtype_of}"
                 raise TypeError(f"{name} must have dtype {like} (got {value.dtype})")
             call.dtype, call.dtype_of = value.dtype, call.dtype_of or name
@@ -319,6 +330,53 @@ class SequenceKind(Kind):
         return [(object(), TypeError)]
 
 
+class StructKind(Kind):
+    """An instance of a named tuple or dataclass whose fields are declared like arguments: the cache
+    of a layer, say, whose arrays share sizes, dtype and device with the arguments of a call."""
+
+    sized = True
+
+    def __init__(self, kind, fields):
+        self.kind, self.fields, self.text = kind, fields, kind.__name__
+        self.arrays = tuple(f.name for f in fields if any(k.sized for k in f.kinds))
+
+    def fits(self, value):
+        return isinstance(value, self.kind)
+
+    def convert(self, name, value, call):
+        changed = {}
+        for field in self.fields:
+            given = getattr(value, field.name)
+            converted = field._replace(name=f"{name}.{field.name}").convert(given, call)
+            if converted is not given:
+                changed[field.name] = converted
+        if not changed:
+            return value
+        return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
+
+    def key(self):
+        kind, names = self.kind, self.arrays
+
+        def key(value):
+            if value.__class__ is not kind:
+                return value.__class__ if value is None else None
+            parts = [kind]
+            for name in names:
+                a = getattr(value, name)
+                if a.__class__ is np.ndarray:
+                    parts.append((a.dtype, a.shape, a.flags.num))
+                elif a is None:
+                    parts.append(None)
+                else:
+                    return None
+            return tuple(parts)
+
+        return key
+
+    def unfit(self):
+        return [(object(), TypeError), ((), TypeError)]
+
+
 class NamespaceKind(Kind):
     text = "module, numpy or cupy"
 
@@ -346,7 +404,7 @@ class DTypeKind(Kind):
 
 
 class ShapeKind(Kind):
-    text = "int >= 0 or tuple of these"
+    text = "int or tuple of int"
 
     def fits(self, value):
         return isinstance(value, (int, np.integer, list, tuple)) and not isinstance(value, bool)
@@ -452,11 +510,13 @@ def _expected(kinds):
             parts.append("an integer" if kind.kind is int else "a number")
         elif isinstance(kind, ChoiceKind):
             parts.append(f"one of {', '.join(map(quoted, kind.choices))}")
+        elif isinstance(kind, StructKind):
+            parts.append(f"a {kind.text}")
         elif isinstance(kind, InstanceKind):
             article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
             parts.append(article if kind.kind is str else f"{article}{kind.text}")
         else:
-            parts.append(words.get(type(kind), kind.text))
+            parts.append(kind.noun or words.get(type(kind), kind.text))
     return " or ".join(dict.fromkeys(parts))
 
 

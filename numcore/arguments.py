@@ -29,6 +29,8 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -49,6 +51,7 @@ from ._kinds import (
     RNGKind,
     SequenceKind,
     ShapeKind,
+    StructKind,
     any_device,
     finite,
     infinite,
@@ -219,6 +222,16 @@ def _parameter(name, hint, default=inspect.Parameter.empty):
     return Parameter(name, kinds, len(kinds) < len(alternatives), default)
 
 
+def _fields(kind):
+    """The declared fields of a named tuple or dataclass, if any of them is an array."""
+    if not (is_dataclass(kind) or issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return None
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = kind._fields if issubclass(kind, tuple) else [f.name for f in dataclass_fields(kind)]
+    fields = tuple(_parameter(name, hints.get(name, Any)) for name in names)
+    return fields if any(k.sized for f in fields for k in f.kinds) else None
+
+
 def _alternatives(hint, notes=()):
     """The kinds of a hint; None for None."""
     if hasattr(hint, "__metadata__"):
@@ -249,7 +262,11 @@ def _alternatives(hint, notes=()):
         yield SequenceKind([_parameter("item", part) for part in typing.get_args(hint)])
     elif origin in (Sequence, list, tuple):
         yield SequenceKind([], _parameter("item", typing.get_args(hint)[0]))
-    elif isinstance(hint, type) and hint is not object:
+    elif hint is Any or hint is object:
+        yield AnyKind()
+    elif isinstance(hint, type) and (fields := _fields(hint)):
+        yield StructKind(hint, fields)
+    elif isinstance(hint, type):
         yield InstanceKind(hint)
     elif isinstance(origin, type):
         yield InstanceKind(origin)

@@ -246,6 +246,7 @@ def routine(function=None, *, host_only=None):
     from .arguments import checked
 
     made = checked(function, host_only=host_only)
+    made.host_only = host_only
     _routines[function.__module__, function.__name__] = Routine(made, host_only)
     return made
 

@@ -12,32 +12,42 @@ Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
 import math
-import operator
+from typing import Annotated
 
 import numpy as np
 
-from .dispatch import checked_dtype, routine
+from .arguments import RNG, Array, DType, Namespace, ShapeLike, checked, interval
+from .dispatch import routine
 from .kernel import kernel
 
-__all__ = ["key_from_rng", "normal", "philox_uint32", "uniform"]
+__all__ = ["generator_from_rng", "key_from_rng", "normal", "philox_uint32", "uniform"]
+
+
+Word = Annotated[int, interval(f"[0, {2**32})")]
 
 
 # --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def philox_uint32(shape, *, key, offset=0, xp=np):
+def philox_uint32(
+    shape: ShapeLike,
+    *,
+    key: tuple[Word, Word],
+    offset: Annotated[int, interval(f"[0, {2**128})")] = 0,
+    xp: Namespace = np,
+) -> Array:
     """Random 32-bit words.
 
     Parameters
     ----------
     shape : int or tuple of int
         Shape of the result.
-    key : (int, int)
+    key : (int in [0, 2**32), int in [0, 2**32))
         Two 32-bit words that name the stream.
-    offset : int, optional
+    offset : int in [0, 2**128), default 0
         Counter of the first four words, in [0, 2**128).
-    xp : module, optional
+    xp : module, numpy or cupy, default numpy
         numpy, or cupy to have the numbers made on the GPU.
 
     Returns
@@ -61,30 +71,29 @@ def philox_uint32(shape, *, key, offset=0, xp=np):
     >>> [hex(word) for word in philox_uint32(4, key=(0, 0))]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    shape = _checked_shape(shape)
-    k0, k1 = _checked_key(key)
-    offset = _checked_offset(offset)
     count = math.prod(shape)
     words = xp.empty((-(-count // 4), 4), np.uint32)
     low, high = offset % 2**64, offset >> 64
-    philox_fill(words, k0, k1, low, high)
+    philox_fill(words, *key, low, high)
     return words.reshape(-1)[:count].reshape(shape)
 
 
 @routine
-def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
+def uniform(
+    shape: ShapeLike, *, rng: RNG = None, dtype: DType = np.float64, xp: Namespace = np
+) -> Array:
     """Random numbers uniform in [0, 1).
 
     Parameters
     ----------
     shape : int or tuple of int
         Shape of the result.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         Where the key of the stream comes from, see `key_from_rng`.
-    dtype : {float64, float32}, optional
+    dtype : dtype, float32 or float64, default float64
         float32 takes the upper 24 bits of a word, float64 takes 27 and 26 bits of two consecutive
         words.
-    xp : module, optional
+    xp : module, numpy or cupy, default numpy
         numpy, or cupy to have the numbers made on the GPU.
 
     Returns
@@ -108,7 +117,6 @@ def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
     >>> uniform(2, rng=42)
     array([0.15743012, 0.05726242])
     """
-    shape, dtype = _checked_shape(shape), checked_dtype(dtype)
     count, in_counter = math.prod(shape), 16 // dtype.itemsize
     numbers = xp.empty((-(-count // in_counter), in_counter), dtype)
     uniform_fill(numbers, *key_from_rng(rng))
@@ -116,18 +124,20 @@ def uniform(shape, *, rng=None, dtype=np.float64, xp=np):
 
 
 @routine
-def normal(shape, *, rng=None, dtype=np.float64, xp=np):
+def normal(
+    shape: ShapeLike, *, rng: RNG = None, dtype: DType = np.float64, xp: Namespace = np
+) -> Array:
     """Random numbers of the standard normal distribution, by the Box–Muller transform.
 
     Parameters
     ----------
     shape : int or tuple of int
         Shape of the result.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         Where the key of the stream comes from, see `key_from_rng`.
-    dtype : {float64, float32}, optional
+    dtype : dtype, float32 or float64, default float64
         Of the result.
-    xp : module, optional
+    xp : module, numpy or cupy, default numpy
         numpy, or cupy to have the numbers made on the GPU.
 
     Returns
@@ -153,7 +163,6 @@ def normal(shape, *, rng=None, dtype=np.float64, xp=np):
     >>> normal(3, rng=42).shape
     (3,)
     """
-    shape, dtype = _checked_shape(shape), checked_dtype(dtype)
     count = math.prod(shape)
     pairs = uniform((-(-count // 2), 2), rng=rng, dtype=dtype, xp=xp)
     step = dtype.type(2**-24 if dtype == np.float32 else 2**-53)
@@ -168,12 +177,13 @@ def normal(shape, *, rng=None, dtype=np.float64, xp=np):
     )
 
 
-def key_from_rng(rng):
+@checked
+def key_from_rng(rng: RNG) -> tuple[int, int]:
     """The Philox key that stands for a random state: the one meaning of `rng` in all of numcore.
 
     Parameters
     ----------
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator
         None takes fresh entropy; an int is a seed, ``SeedSequence(rng).generate_state(2)``; a
         Generator gives two words and advances.
 
@@ -193,54 +203,38 @@ def key_from_rng(rng):
     >>> key_from_rng(42)
     (3444837047, 2669555309)
     """
-    if isinstance(rng, np.random.Generator):
-        words = rng.integers(0, 2**32, 2, dtype=np.uint32)
-    elif rng is None or isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
-        if rng is not None and rng < 0:
-            raise ValueError(f"rng must be a seed >= 0 (got {rng})")
-        words = np.random.SeedSequence(rng).generate_state(2)
+    if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
+        words = np.random.default_rng(rng).integers(0, 2**32, 2, dtype=np.uint32)
     else:
-        raise TypeError(
-            f"rng must be None, an int or a numpy.random.Generator (got {type(rng).__name__})"
-        )
+        seeds = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+        words = seeds.generate_state(2)
     return int(words[0]), int(words[1])
 
 
-# --- checks ---------------------------------------------------------------------------------------
+@checked
+def generator_from_rng(rng: RNG) -> np.random.Generator:
+    """The NumPy generator that stands for a random state, for draws on the host.
 
+    Parameters
+    ----------
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator
+        As in SPEC 7: a Generator is used and advances, anything else seeds a new one.
 
-def _integer(name, value):
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
+    Returns
+    -------
+    numpy.random.Generator
 
+    Raises
+    ------
+    TypeError, ValueError
+        `rng` is none of these, or a negative seed.
 
-def _checked_shape(shape):
-    extents = tuple(
-        _integer("shape", n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))
-    )
-    if any(n < 0 for n in extents):
-        raise ValueError(f"shape must have extents >= 0 (got {extents})")
-    return extents
-
-
-def _checked_key(key):
-    try:
-        k0, k1 = key
-    except (TypeError, ValueError):
-        raise TypeError(f"key must be a pair of integers (got {key!r})") from None
-    words = _integer("key", k0), _integer("key", k1)
-    if not all(0 <= k < 2**32 for k in words):
-        raise ValueError(f"key must consist of words in [0, 2**32) (got {words})")
-    return words
-
-
-def _checked_offset(offset):
-    offset = _integer("offset", offset)
-    if not 0 <= offset < 2**128:
-        raise ValueError(f"offset must be in [0, 2**128) (got {offset})")
-    return offset
+    Examples
+    --------
+    >>> int(generator_from_rng(42).integers(10))
+    0
+    """
+    return np.random.default_rng(rng)
 
 
 # --- kernels --------------------------------------------------------------------------------------

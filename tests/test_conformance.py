@@ -9,7 +9,7 @@ import pytest
 
 import numcore
 from numcore import _pool
-from numcore.dispatch import on_device
+from numcore.arguments import Array, Float, checked
 from numcore.examples import Example, example
 from numcore.testing import CHECKS, NonConformance, check_routine
 
@@ -23,12 +23,13 @@ def test_routine_conforms(routine, check):
 # --- deliberately bad routines --------------------------------------------------------------------
 
 
-def scale(a, b):
+@checked
+def scale(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Array:
     """Twice a plus b.
 
     Parameters
     ----------
-    a, b : (n, d) array
+    a, b : (n, d) array of float32 or float64
 
     Returns
     -------
@@ -48,10 +49,6 @@ def scale(a, b):
     >>> scale(np.ones((1, 1)), np.ones((1, 1)))
     array([[3.]])
     """
-    xp, (a, b) = on_device(a=a, b=b)
-    for name, array in (("a", a), ("b", b)):
-        if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name} must be float32 or float64 (got {array.dtype})")
     return 2 * a + b
 
 
@@ -105,6 +102,17 @@ def hides_nan(a, b):
 @broken
 def takes_any_dtype(a, b):
     return 2 * np.asarray(a) + np.asarray(b)
+
+
+@broken
+def declares_nothing(a, b):
+    return scale(a, b)
+
+
+@broken
+def declared_but_unchecked(a: Float[Array, "n d"], b: Float[Array, "n d"]):
+    n = min(len(a), len(b))
+    return scale(a[:n, :3], b[:n, :3])
 
 
 @broken
@@ -191,6 +199,8 @@ def warns(a, b):
         ("any_size", fails_when_empty),
         ("any_strides", reads_memory_order),
         ("nan_policy", hides_nan),
+        ("declared", declares_nothing),
+        ("sizes_agree", declared_but_unchecked),
         ("rejects_other_dtypes", takes_any_dtype),
         ("rejects_non_arrays", raises_value_error_for_text),
         ("rejects_mixed_devices", copies_between_devices),

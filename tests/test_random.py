@@ -116,16 +116,20 @@ def test_gpu_makes_the_same_bits():
         (
             lambda: philox_uint32(-1, key=(0, 0)),
             ValueError,
-            "shape must have extents >= 0 (got (-1,))",
+            "shape must be >= 0 (got (-1,))",
         ),
-        (lambda: philox_uint32(1.5, key=(0, 0)), TypeError, "shape must be an integer (got 1.5)"),
+        (
+            lambda: philox_uint32(1.5, key=(0, 0)),
+            TypeError,
+            "shape must be int or tuple of int (got 1.5)",
+        ),
         (
             lambda: philox_uint32(1, key=(0, 2**32)),
             ValueError,
-            "key must consist of words in [0, 2**32)",
+            "key[1] must be in [0, 2**32) (got",
         ),
-        (lambda: philox_uint32(1, key=7), TypeError, "key must be a pair of integers (got 7)"),
-        (lambda: philox_uint32(1, key=(1, "a")), TypeError, "key must be an integer (got 'a')"),
+        (lambda: philox_uint32(1, key=7), TypeError, "key must be a list or tuple (got 7)"),
+        (lambda: philox_uint32(1, key=(1, "a")), TypeError, "key[1] must be an integer (got 'a')"),
         (
             lambda: philox_uint32(1, key=(0, 0), offset=-1),
             ValueError,
@@ -135,14 +139,14 @@ def test_gpu_makes_the_same_bits():
         (
             lambda: uniform(1, rng="seed"),
             TypeError,
-            "rng must be None, an int or a numpy.random.Generator (got str)",
+            "rng must be None, int >= 0, SeedSequence, BitGenerator or Generator (got 'seed')",
         ),
         (lambda: uniform(1, rng=True), TypeError, "rng must be"),
         (lambda: uniform(1, rng=-1), ValueError, "rng must be a seed >= 0 (got -1)"),
         (
             lambda: uniform(1, dtype=np.int32),
             TypeError,
-            "dtype must be float32 or float64 (got int32)",
+            "dtype must be float32 or float64 (got <class 'numpy.int32'>)",
         ),
         (
             lambda: normal(1, dtype="nope"),

@@ -17,7 +17,7 @@ from ._contextual_sparsity import (
     sparse_gated_mlp,
 )
 from ._convolution import conv2d, conv2d_vjp
-from ._dense import dense, dense_vjp
+from ._dense import DenseCache, DenseGrads, dense, dense_vjp
 from ._embedding import embedding, embedding_vjp
 from ._explanations import (
     Explanation,
@@ -74,6 +74,8 @@ from ._power_norm import (
 from ._spectral import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
 
 __all__ = [
+    "DenseCache",
+    "DenseGrads",
     "MLP",
     "Adam",
     "Conv2d",

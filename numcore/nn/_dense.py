@@ -5,29 +5,43 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..dispatch import float_dtype, on_device, routine
-from ._cache import checked_cache, checked_gradient
+from ..arguments import Array, Float
+from ..dispatch import namespace_of, routine
 
-__all__ = ["dense", "dense_vjp"]
+__all__ = ["DenseCache", "DenseGrads", "dense", "dense_vjp"]
 
 SUMMED = 4096  # rows whose gradients BLAS adds up in their own precision
 
 
 class DenseCache(NamedTuple):
-    x: object
-    w: object
+    """What :func:`dense` keeps for its gradients."""
+
+    x: Float[Array, "*batch n_in"]
+    w: Float[Array, "n_in n_out"]
     has_bias: bool
 
 
+class DenseGrads(NamedTuple):
+    """Gradients of the arguments of :func:`dense`."""
+
+    x: Array
+    w: Array
+    b: Array | None
+
+
 @routine
-def dense(x, w, b=None):
+def dense(
+    x: Float[Array, "*batch n_in"],
+    w: Float[Array, "n_in n_out"],
+    b: Float[Array, "n_out"] | None = None,
+) -> tuple[Array, DenseCache]:
     """Affine map of every row, x w + b.
 
     Parameters
     ----------
-    x : (..., n_in) array, float32 or float64
-    w : (n_in, n_out) array
-    b : (n_out,) array, optional
+    x : (..., n_in) array of float32 or float64
+    w : (n_in, n_out) array of float32 or float64
+    b : (n_out,) array of float32 or float64, optional
 
     Returns
     -------
@@ -60,20 +74,6 @@ def dense(x, w, b=None):
     >>> y
     array([[12., 26.]])
     """
-    _, (x, w, b) = on_device(x=x, w=w, b=b)
-    for name, array in (("x", x), ("w", w)):
-        if array is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    float_dtype(x=x, w=w, b=b)
-    if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[0]:
-        raise ValueError(
-            f"w must have shape (n_in, n_out), n_in being the last extent of x (got shape "
-            f"{w.shape}, x has {x.shape})"
-        )
-    if b is not None and b.shape != w.shape[1:]:
-        raise ValueError(
-            f"b must have shape {w.shape[1:]}, as w has shape {w.shape} (got {b.shape})"
-        )
     y = x.reshape(math.prod(x.shape[:-1]), w.shape[0]) @ w
     if b is not None:
         y += b
@@ -81,12 +81,12 @@ def dense(x, w, b=None):
 
 
 @routine
-def dense_vjp(grad_y, cache):
+def dense_vjp(grad_y: Float[Array, "*batch n_out"], cache: DenseCache) -> DenseGrads:
     """Gradients of :func:`dense`.
 
     Parameters
     ----------
-    grad_y : (..., n_out) array, float32 or float64
+    grad_y : (..., n_out) array of float32 or float64
         Gradient of a loss in y.
     cache : DenseCache
         What :func:`dense` returned beside y.
@@ -125,15 +125,12 @@ def dense_vjp(grad_y, cache):
     (array([[1. , 3.5]]), array([[1., 1.],
            [2., 2.]]), array([1., 1.]))
     """
-    checked_cache(cache, DenseCache)
-    xp, (grad_y, x, w) = on_device(grad_y=grad_y, x=cache.x, w=cache.w)
+    x, w, has_bias = cache
     n_in, n_out = w.shape
-    checked_gradient(grad_y, (*x.shape[:-1], n_out))
-    float_dtype(grad_y=grad_y, x=x, w=w)
     n = math.prod(x.shape[:-1])
     g, rows = grad_y.reshape(n, n_out), x.reshape(n, n_in)
-    grad_b = column_sums(xp, g) if cache.has_bias else None
-    return (g @ w.T).reshape(x.shape), rows.T @ g, grad_b
+    grad_b = column_sums(namespace_of(g), g) if has_bias else None
+    return DenseGrads((g @ w.T).reshape(x.shape), rows.T @ g, grad_b)
 
 
 def column_sums(xp, g):

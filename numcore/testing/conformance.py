@@ -12,6 +12,7 @@ import doctest
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,8 +21,11 @@ import warnings
 import numpy as np
 
 from .. import _pool
+from .._kinds import AnyKind, ArrayKind, finite, nonempty
+from ..arguments import declaration
 from ..examples import moved
 from ..examples.errors import largest_error, leaves
+from ..kernel import Kernel
 from .device import SimulatedArray, simulated_gpu
 
 __all__ = ["CHECKS", "NonConformance", "check_routine"]
@@ -46,7 +50,8 @@ def promise(text):
 
     def decorate(check):
         def checked(function, example):
-            subject = function if check is documented else example.caller(function)
+            plain = check in (documented, declared)
+            subject = function if plain else example.caller(function)
             for dtype in example.dtypes:
                 try:
                     check(subject, example, dtype)
@@ -225,9 +230,95 @@ def rejects_mixed_devices(function, example, dtype):
             )
 
 
+@promise(
+    "every argument must be declared, and what its declaration excludes must be refused by name"
+)
+def declared(function, example, dtype):
+    for p in declaration(function):
+        hinted = p.name in inspect.unwrap(function).__annotations__
+        require(hinted, f"{p.name} has no declaration in the signature")
+        good = arguments_of(example, dtype)
+        for bad, kind in _unfit(p, good.get(p.name)):
+            with _no_kernel_runs(p.name):
+                _must_raise(kind, function, good | {p.name: bad}, p.name, f"{p.name}={bad!r:.80}")
+
+
+def _unfit(p, good):
+    """Values that the declaration of an argument excludes, with the exception types allowed."""
+    either = (TypeError, ValueError)
+    if not p.optional and not any(isinstance(k, AnyKind) or k.fits(None) for k in p.kinds):
+        yield None, TypeError
+    for kind in p.kinds:
+        for bad, error in kind.unfit():
+            if not any(other is not kind and other.fits(bad) for other in p.kinds):
+                yield bad, error if len(p.kinds) == 1 else either
+    kind = p.kinds[0]
+    if len(p.kinds) == 1 and isinstance(kind, ArrayKind) and isinstance(good, np.ndarray):
+        if not kind.batch:
+            yield good[None], ValueError
+        if kind.sizes and good.ndim:
+            yield good.reshape(-1)[0].reshape((1,) * (len(kind.sizes) - 1)), ValueError
+        if nonempty in kind.notes:
+            yield good[..., :0], ValueError
+        if finite in kind.notes and good.size and good.dtype.kind == "f":
+            yield _with_entry(good, np.nan), ValueError
+            yield _with_entry(good, -np.inf), ValueError
+        for bound in kind.bounds:
+            for end, step in ((bound.low, -1), (bound.high, 1)):
+                inside = isinstance(end, str) or not np.isfinite(end) or not good.size
+                signed = good.dtype.kind != "u" or (not inside and end + step >= 0)
+                if not inside and signed:
+                    yield _with_entry(good, end + step), ValueError
+
+
+def _with_entry(array, value):
+    """A copy whose last entry is `value`."""
+    changed = array.copy()
+    changed.reshape(-1)[-1:] = value
+    return changed
+
+
+@contextlib.contextmanager
+def _no_kernel_runs(name):
+    """NonConformance if a kernel runs: what is refused must be refused before any work."""
+    run = Kernel.__call__
+
+    def refuse(kernel, *arguments):
+        raise NonConformance(f"kernel {kernel.name} ran before {name} was refused")
+
+    Kernel.__call__ = refuse
+    try:
+        yield
+    finally:
+        Kernel.__call__ = run
+
+
+@promise("sizes of one name must be one size")
+def sizes_agree(function, example, dtype):
+    good = arguments_of(example, dtype)
+    arrays = {
+        p.name: p.kinds[0]
+        for p in declaration(function)
+        if len(p.kinds) == 1
+        and isinstance(p.kinds[0], ArrayKind)
+        and isinstance(good.get(p.name), np.ndarray)
+    }
+    names = [size for kind in arrays.values() for size in kind.sizes]
+    for name, kind in arrays.items():
+        for axis, size in enumerate(reversed(kind.sizes), 1):
+            if names.count(size) > 1 and size != "_" and kind.sizes.count(size) == 1:
+                longer = np.concatenate([good[name], good[name]], axis=-axis)
+                if longer.shape == good[name].shape:
+                    continue
+                with _no_kernel_runs(name):
+                    _must_raise(ValueError, function, good | {name: longer}, "", f"another {size}")
+
+
 def _must_raise(kind, function, arguments, name, what):
     try:
         function(**arguments)
+    except NonConformance:
+        raise
     except kind as error:
         require(name in str(error), f"the error for {what} must name the argument (got: {error})")
     except Exception as error:
@@ -363,6 +454,9 @@ def fork_safe(function, example, dtype):
 @promise("the simulated GPU must give an array of the GPU, with the result of the CPU")
 def same_on_gpu(function, example, dtype):
     arguments = arguments_of(example, dtype)
+    if reason := getattr(function, "host_only", None):
+        _refuses_gpu(function, example, arguments, reason)
+        return
     expected = call(function, arguments)
     with simulated_gpu() as xp:
         on_gpu = copy.deepcopy(arguments)
@@ -382,6 +476,14 @@ def same_on_gpu(function, example, dtype):
     require(close(result, leaves(expected), example, dtype), "another result on the simulated GPU")
 
 
+def _refuses_gpu(function, example, arguments, reason):
+    """A routine that runs on the host only says why when it is given an array of a GPU."""
+    with simulated_gpu() as xp:
+        for name in example.arrays:
+            moved_one = arguments | {name: moved(arguments[name], xp.asarray)}
+            _must_raise(TypeError, function, moved_one, reason, f"{name} on the GPU")
+
+
 @promise("the docstring must say shapes, errors and source, and its example must run")
 def documented(function, example, dtype):
     text = function.__doc__ or ""
@@ -389,6 +491,12 @@ def documented(function, example, dtype):
         require(
             f"{section}\n" in text and f"{'-' * len(section)}\n" in text,
             f"the docstring has no section {section}",
+        )
+    said = _type_lines(inspect.cleandoc(text))
+    for p in declaration(function):
+        require(
+            said.get(p.name) == p.type_line,
+            f"the docstring must say `{p.name} : {p.type_line}` (got {said.get(p.name)!r})",
         )
     scope = {function.__name__: function, "np": np}
     tests = doctest.DocTestFinder(recurse=False).find(
@@ -399,3 +507,12 @@ def documented(function, example, dtype):
     for t in tests:
         failed = doctest.DocTestRunner(verbose=False).run(t, out=report.write).failed
         require(not failed, f"the docstring's example fails: {report.getvalue()[:500]}")
+
+
+def _type_lines(text):
+    """What the section Parameters of a docstring says after the name of each argument."""
+    section = re.search(
+        r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    entries = re.findall(r"^(\S.*?) : (.*)$", section[1] if section else "", re.MULTILINE)
+    return {name.strip(): line for names, line in entries for name in names.split(",")}

@@ -107,56 +107,16 @@ def test_simulated_gpu():
             dense_vjp(y, cache_there)
 
 
-@pytest.mark.parametrize(
-    "call, error, words",
-    [
-        (
-            lambda x, w, b: dense(x, w[:2], b),
-            ValueError,
-            "w must have shape (n_in, n_out), n_in being the last extent of x (got shape (2, 4), x "
-            "has (5, 3))",
-        ),
-        (lambda x, w, b: dense(x, w[0], b), ValueError, "w must have shape (n_in, n_out)"),
-        (lambda x, w, b: dense(x[0, 0], w, b), ValueError, "w must have shape (n_in, n_out)"),
-        (
-            lambda x, w, b: dense(x, w, b[:3]),
-            ValueError,
-            "b must have shape (4,), as w has shape (3, 4) (got (3,))",
-        ),
-        (
-            lambda x, w, b: dense(x, w, b.astype("f4")),
-            TypeError,
-            "arguments must have one dtype (got x float64, w float64, b float32)",
-        ),
-        (
-            lambda x, w, b: dense(x, None, b),
-            TypeError,
-            "w must be a NumPy or CuPy array (got None)",
-        ),
-        (
-            lambda x, w, b: dense(x.astype("f2"), w, b),
-            TypeError,
-            "x must have dtype float32 or float64 (got float16)",
-        ),
-        (
-            lambda x, w, b: dense_vjp(x, dense(x, w, b)[1]),
-            ValueError,
-            "grad_y must have the shape of the output, (5, 4) (got (5, 3))",
-        ),
-        (
-            lambda x, w, b: dense_vjp(None, dense(x, w, b)[1]),
-            ValueError,
-            "grad_y must have the shape of the output, (5, 4) (got None)",
-        ),
-        (
-            lambda x, w, b: dense_vjp(dense(x, w, b)[0].astype("f4"), dense(x, w, b)[1]),
-            TypeError,
-            "arguments must have one dtype",
-        ),
-        (lambda x, w, b: dense_vjp(x, None), TypeError, "cache must be the DenseCache"),
-    ],
-)
-def test_errors(call, error, words):
-    with pytest.raises(error) as info:
-        call(*arrays((5, 3)))
-    assert words in str(info.value)
+def test_a_gradient_must_fit_its_cache():
+    x, w, b = arrays((5, 3))
+    y, cache = dense(x, w, b)
+    with pytest.raises(ValueError, match=r"grad_y must have shape \(..., n_out\) with n_out = 4"):
+        dense_vjp(x, cache)
+    with pytest.raises(ValueError, match=r"grad_y must have shape \(5, n_out\) like cache.x"):
+        dense_vjp(y[:4], cache)
+    with pytest.raises(TypeError, match="grad_y must have dtype float64 like cache.x"):
+        dense_vjp(y.astype("f4"), cache)
+    with pytest.raises(TypeError, match="cache must be a DenseCache"):
+        dense_vjp(x, None)
+    with pytest.raises(TypeError, match=r"cache.x must be an array \(got None\)"):
+        dense_vjp(y, cache._replace(x=None))
