@@ -13,7 +13,7 @@ import sys
 import threading
 
 from . import _elf
-from .simd import VECTOR_BITS_SYMBOL, host_vector_bits
+from .simd._intrinsic import VECTOR_BITS_SYMBOL, host_vector_bits
 
 # What a kernel may need from outside: libm, the block copies that LLVM makes of loops, and the
 # floating-point flags.
@@ -117,10 +117,7 @@ def optimise(name, bitcode, entries):
 _MEANINGS = (
     (r"NRT_\w*(?:Alloc|alloc|Realloc)\w*|NRT_MemInfo_(?:new|varsize)\w*", "allocates memory"),
     (r"PySys_\w*|puts|printf|\w*print\w*", "prints"),
-    (
-        r"numba_unpickle|PyErr_\w*|numba_do_raise|\.const\.picklebuf\S*|Py\w*Error",
-        "raises an exception",
-    ),
+    (r"numba_unpickle|\.const\.picklebuf\S*", "raises an exception"),
     (r"numba_gil_\w+|PyGIL\w*|Py\w*|_Py\w*", "uses Python objects"),
 )
 

@@ -191,11 +191,12 @@ def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
         )
         public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
         enter(made)
+        public = routine(public)  # what users see, and compiled code too
         scalars.append(public)
         numba_side = sys.modules.get(f"{__package__}._numba")
         if numba_side is not None and numba_side.is_up:
             numba_side.register_scalar(public)
-        return routine(public)
+        return public
 
     return decorate
 
