@@ -117,13 +117,13 @@ def optimise(name, bitcode, entries):
 _MEANINGS = (
     (r"NRT_\w*(?:Alloc|alloc|Realloc)\w*|NRT_MemInfo_(?:new|varsize)\w*", "allocates memory"),
     (r"PySys_\w*|puts|printf|\w*print\w*", "prints"),
-    (r"numba_unpickle|\.const\.picklebuf\S*", "raises an exception"),
+    (r"numba_unpickle|\.const\.picklebuf\S*", "raises an exception or prints"),
     (r"numba_gil_\w+|PyGIL\w*|Py\w*|_Py\w*", "uses Python objects"),
 )
 
 
 def _in_words(symbols):
-    """``allocates memory (NRT_Allocate), raises an exception (numba_unpickle)``."""
+    """``allocates memory (NRT_Allocate), raises an exception or prints (numba_unpickle)``."""
     found, rest = {}, []
     for symbol in symbols:
         for pattern, meaning in _MEANINGS:

@@ -130,8 +130,8 @@ def test_a_scalar_that_does_not_fit_is_an_error():
     "made, what",
     [
         (toys.allocating, r"allocates memory \(NRT_"),
-        (toys.raising, r"raises an exception \("),
-        (toys.printing, r"prints \("),
+        (toys.raising, r"raises an exception or prints \("),
+        (toys.printing, r"raises an exception or prints \("),
     ],
     ids=["allocating", "raising", "printing"],
 )
@@ -155,7 +155,7 @@ def test_a_body_that_numba_refuses_is_named_with_its_file_and_line():
         toys.misspelled(np.ones(2), np.empty(2))
     words = str(info.value)
     assert words.startswith(f"kernel toys.misspelled (tests/toys.py:{line}): ")
-    assert "row_sum" in words and f'File "tests/toys.py", line {line + 2}' in words
+    assert "name 'row_sum' is not defined" in words
     assert "<string>" not in words
 
 
