@@ -1,5 +1,8 @@
-"""Benchmarks of numcore: ``routines`` measures every routine of the registry, ``core`` what does not
-depend on the routine, and the other files what is special about one method."""
+"""Benchmarks of numcore.
+
+``routines`` measures every routine of the registry, ``core`` measures what does not depend on the
+routine, and the other files measure what is special about one method.
+"""
 
 import os
 
