@@ -115,12 +115,12 @@ def test_the_method_has_a_benchmark(tree):
     run(
         tree,
         "-c",
-        "from benchmarks.special import Time, Ratio\n"
-        "assert 'row_norm' in Time.params[0]\n"
+        "from benchmarks.routines import Time, Ratio\n"
+        "assert 'special.row_norm' in Time.params[0]\n"
         "for kind in Ratio.params[2]:\n"
         "    made = Ratio()\n"
-        "    made.setup('row_norm', 'float32', kind)\n"
-        "    assert made.track_ratio_to_peer('row_norm', 'float32', kind) > 0",
+        "    made.setup('special.row_norm', 'float32', kind)\n"
+        "    assert made.track_ratio_to_peer('special.row_norm', 'float32', kind) > 0",
     )
 
 
