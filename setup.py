@@ -1,11 +1,12 @@
-"""The one step that setup.cfg cannot say: the wheel carries the bitcode of every kernel, compiled
-by Numba when it is built."""
+"""What setup.cfg cannot say: packages are found, one of them in gpu/, and the wheel carries the
+bitcode of every kernel, compiled by Numba when it is built."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import Distribution, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -25,10 +26,19 @@ class BuildWithBitcode(build_py):
 
 class PlatformWheel(bdist_wheel):
     """Any Python, one platform: bitcode knows the architecture and the calling conventions, nothing
-    of Python."""
+    of Python.
+
+    Nothing in the wheel is linked with a C library, so that auditwheel has nothing to examine: the
+    oldest glibc for which llvmlite has wheels decides. macOS's "universal2" would be a lie, since
+    bitcode has one architecture.
+    """
 
     def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+        tag = super().get_tag()[2]
+        if tag.startswith("linux_") and platform.libc_ver()[0] == "glibc":
+            cpu = tag.removeprefix("linux_")
+            tag = f"manylinux_2_17_{cpu}.manylinux2014_{cpu}"
+        return "py3", "none", tag.replace("universal2", platform.machine())
 
 
 class PlatformDistribution(Distribution):
@@ -37,6 +47,7 @@ class PlatformDistribution(Distribution):
 
 
 setup(
+    packages=[*find_packages(include=["numcore", "numcore.*"]), "numcore.gpu"],
     cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel},
     distclass=PlatformDistribution,
 )

@@ -5,28 +5,58 @@ Public functions are imported from their room: ``from numcore.special import exp
 when first used.
 """
 
+TYPE_CHECKING = False  # as typing has it, whose import would take longer than all of this module
+if TYPE_CHECKING:  # what __getattr__ finds, for editors and type checkers
+    from . import (
+        arguments,
+        dispatch,
+        elementwise,
+        intrinsics,
+        kernel,
+        linalg,
+        model,
+        nn,
+        random,
+        retrieval,
+        special,
+        testing,
+    )
+    from ._pool import get_num_threads, set_num_threads
+    from .dispatch import models, routines
+    from .elementwise import c_function
+    from .kernel import kernels
+
 __version__ = "0.1.0"
 
+__all__ = [
+    "__version__",
+    "arguments",
+    "c_function",
+    "dispatch",
+    "elementwise",
+    "get_num_threads",
+    "intrinsics",
+    "kernel",
+    "kernels",
+    "linalg",
+    "model",
+    "models",
+    "nn",
+    "random",
+    "retrieval",
+    "routines",
+    "set_num_threads",
+    "special",
+    "testing",
+]
 _HOME = {
     "set_num_threads": "_pool",
     "get_num_threads": "_pool",
+    "models": "dispatch",
     "routines": "dispatch",
     "kernels": "kernel",
     "c_function": "elementwise",
 }
-_MODULES = (
-    "dispatch",
-    "elementwise",
-    "kernel",
-    "linalg",
-    "nn",
-    "random",
-    "retrieval",
-    "simd",
-    "special",
-    "testing",
-)
-__all__ = ["__version__", *_HOME, *_MODULES]
 
 
 def __getattr__(name):
@@ -34,7 +64,7 @@ def __getattr__(name):
 
     if name in _HOME:
         value = getattr(importlib.import_module(f"numcore.{_HOME[name]}"), name)
-    elif name in _MODULES:
+    elif name in __all__:
         value = importlib.import_module(f"numcore.{name}")
     else:
         raise AttributeError(f"module 'numcore' has no attribute {name!r}")

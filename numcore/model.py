@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
 from . import dispatch
-from .arguments import Call, checked, declaration
+from ._checker import Call
+from .arguments import checked, declaration
 
 __all__ = ["NotFittedError", "model"]
 

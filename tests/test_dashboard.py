@@ -22,7 +22,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
     None,
 )
-QUICK = r"Calls|Philox|special\.Time\.time_call\('exp'"
+QUICK = r"Calls|Philox|routines\.Time\.time_call\('special\.exp'"
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_pages_are_published_with_results(site):
     assert {
         "core.Calls.track_call_overhead",
         "core.Philox.track_throughput",
-        "special.Time.time_call",
+        "routines.Time.time_call",
     } <= index["benchmarks"].keys()
     graphs = [
         json.loads(file.read_text())
@@ -130,7 +130,7 @@ def browse(address, folder, *options):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-@pytest.mark.parametrize("benchmark", ["core.Calls.track_call_overhead", "special.Time.time_call"])
+@pytest.mark.parametrize("benchmark", ["core.Calls.track_call_overhead", "routines.Time.time_call"])
 def test_a_browser_draws_the_graph(address, benchmark, tmp_path):
     page = browse(f"{address}#{benchmark}", tmp_path / "profile", "--dump-dom")
     assert re.search(r'<canvas class="flot-base"[^>]*width="\d{3}', page), "no plot was made"

@@ -1,6 +1,15 @@
 """Special functions: certified elementary functions of float32 and float64."""
 
+from typing import TYPE_CHECKING
+
 from ._elementary import cos, erf, exp, exp2, expm1, log, log1p, log2, sigmoid, sin, softplus, tanh
+
+if TYPE_CHECKING:  # what __getattr__ finds
+    from ._certify import UlpContract, certify, certify_float64, max_ulp_error, ulp_error
+    from ._certify_program import certify_program
+    from ._evolve import Front, evolve
+    from ._fit import minimize_error
+    from ._program import Program
 
 __all__ = [
     "Front",
@@ -39,6 +48,10 @@ _LATER = {  # not needed for a first result
     "evolve": "_evolve",
     "minimize_error": "_fit",
 }
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name):
