@@ -92,7 +92,7 @@ def options(kernel, variant):
     return (
         "-std=c++17",
         "--fmad=false",
-        *(f"-D{name}={value!r}" for name, value in kernel.cuda_constants.items()),
+        *(f"-D{name}=({value!r})" for name, value in kernel.cuda_constants.items()),
         *(f"-D{'REAL' if v == 'T' else v}={_C_NAMES[dtype]}" for v, dtype in variant.items()),
     )
 

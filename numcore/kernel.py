@@ -21,6 +21,7 @@ Numbers that the body, the contract and the CUDA body share are declared once::
 """
 
 import ctypes
+import fnmatch
 import functools
 import itertools
 import math
@@ -251,13 +252,16 @@ class Kernel:
         """The constants as a dict; names alone stand for what the body reads under them."""
         known = self.body.__globals__
         if not isinstance(constants, dict):
-            missing = [name for name in constants if name not in known]
-            if missing:
-                raise ValueError(
-                    f"constants of kernel {self.name} must be names of its module (got "
-                    f"{', '.join(missing)})"
-                )
-            constants = {name: known[name] for name in constants}
+            named = {}
+            for pattern in constants:
+                found = fnmatch.filter(known, pattern) if "*" in pattern else [pattern]
+                if not found or pattern not in known and "*" not in pattern:
+                    raise ValueError(
+                        f"constants of kernel {self.name} must be names of its module (got "
+                        f"{pattern})"
+                    )
+                named |= {name: known[name] for name in sorted(found)}
+            constants = named
         for name, value in constants.items():
             if isinstance(value, np.generic):
                 constants = constants | {name: value.item()}
@@ -605,8 +609,8 @@ def kernel(
         More type variables, ``{"I": ("int32", "int64")}``.
     constants : dict of str to int or float, or tuple of str, optional
         Numbers that extents may name, and that the CUDA body reads as macros (``-DQUERIES=192``).
-        A tuple names constants of the module, whose values the Numba body reads. Kernels of one
-        module agree about them.
+        A tuple names constants of the module, whose values the Numba body reads; ``"ITEM_*"`` names
+        all that start so. Kernels of one module agree about them.
     host_only : str, optional
         Why there is no CUDA body: required where `gpu` is None.
     twin_tolerance : dict of str to float, optional

@@ -213,7 +213,7 @@ def test_the_cuda_body_gets_the_constants_of_all_kernels_of_its_file():
     from numcore.gpu import runtime
 
     options = runtime.options(toys.count_ones, {"I": "uint32"})
-    assert "-DREPEATS=2" in options and "-DI=u32" in options
+    assert "-DREPEATS=(2)" in options and "-DI=u32" in options
 
 
 @pytest.mark.parametrize(

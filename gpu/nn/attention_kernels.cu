@@ -3,8 +3,8 @@
 // A block of 4 warps takes one item of the work table. Its tile of scores is 64 × 32 (16 in
 // double), 16 rows to a warp: rows are queries, or keys where gradients of keys are summed.
 // Products run on tensor cores from tiles in shared memory, whose depth comes in chunks of 64, so
-// that any head dimension fits. Scores are in units of log2. Columns of the tables:
-// numcore/nn/_attention_kernels.py.
+// that any head dimension fits. Scores are in units of log2. Columns of the tables,
+// ITEM_*, PAIR_*, BIAS_*, HEAD_* and OPTION_*: numcore/nn/_attention_kernels.py.
 #include "mma.cuh"
 #include "numcore.cuh"
 
@@ -14,60 +14,6 @@ constexpr int PITCH = CHUNK + 4,
 constexpr int SUMS = sizeof(REAL) == 4 ? 64 : 32,
               VALUES = 2 * SUMS;  // columns whose sums fit into registers
 constexpr REAL LOG2E = 1.4426950408889634074, LN2 = 0.69314718055994530942, LOWEST = -3e38;
-
-enum {
-  ITEM_QUERY,
-  ITEM_ROWS,
-  ITEM_INDEX,
-  ITEM_POSITION,
-  ITEM_KEY,
-  ITEM_KEYS,
-  ITEM_BIAS,
-  ITEM_MASK,
-  ITEM_COLUMNS
-};
-enum {
-  PAIR_QUERY,
-  PAIR_HEADS,
-  PAIR_HEAD_ROWS,
-  PAIR_LOW,
-  PAIR_HIGH,
-  PAIR_SHIFT,
-  PAIR_KEY,
-  PAIR_KEY_LOW,
-  PAIR_KEY_HIGH,
-  PAIR_BIAS,
-  PAIR_MASK,
-  PAIR_GRAD,
-  PAIR_OWNS_QUERIES,
-  PAIR_COLUMNS
-};
-enum {
-  BIAS_HEAD,
-  BIAS_HEAD_END,
-  BIAS_LOW,
-  BIAS_HIGH,
-  BIAS_KEY_LOW,
-  BIAS_KEY_HIGH,
-  BIAS_SHIFT,
-  BIAS_GRAD,
-  BIAS_COLUMNS
-};
-enum { HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK, HEAD_COLUMNS };
-enum {
-  OPTION_Q_STEP,
-  OPTION_K_STEP,
-  OPTION_LEFT,
-  OPTION_RIGHT,
-  OPTION_BLOCK_Q,
-  OPTION_BLOCK_K,
-  OPTION_BIAS_HEAD,
-  OPTION_BIAS_ROW,
-  OPTION_BIAS_COL,
-  OPTION_MASK_HEAD,
-  OPTION_MASK_ROW,
-  OPTION_MASK_COL
-};
 
 __device__ __forceinline__ float power_of_two(float x) { return exp2f(x); }
 __device__ __forceinline__ double power_of_two(double x) { return exp2(x); }

@@ -265,6 +265,7 @@ def group_sums(p, u, sums, part, start, stop):
 @kernel(
     "in float64 a[g, k, m]; inout float64 u[g, k]; inout float64 work[g, 2*m, 2*m]; "
     "inout int64 active[g, 2*m]; int64 least",
+    constants=("NOTHING", "LEVEL"),
     split="g",
     gpu="block",
     threads=128,

@@ -817,6 +817,7 @@ MISSING = 1e-12
     "scratch float64 panel[32*k+768];"
     " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; "
     "scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
     split="r",
     gpu="block",
     threads=128,
@@ -1131,6 +1132,7 @@ def solve_by_gradients(
     " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; "
     "scratch float64 vectors[5*k];"
     " scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
     split="r",
     gpu="block",
     threads=128,

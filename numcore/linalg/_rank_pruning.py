@@ -878,8 +878,9 @@ def mix_channels(w, x, y, panel, sums, start, stop):
 @kernel(
     "in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; "
     "scratch float64 columns[m*p+8*m]; "
-    "scratch float64 g[16*m*m]; scratch float64 v[16*m*m]; scratch float64 turn[32]; "
-    "scratch float64 noise[16]",
+    "scratch float64 g[LANES*m*m]; scratch float64 v[LANES*m*m]; scratch float64 turn[2*LANES]; "
+    "scratch float64 noise[LANES]",
+    constants=("MOST_SWEEPS", "LANES"),
     split="n",
     gpu="block",
     threads=32,

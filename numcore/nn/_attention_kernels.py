@@ -16,6 +16,7 @@ from ..simd import exp2, gemm_row, gemm_tile, panel_exp2, panel_max, tile_cols, 
 ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
     8
 )
+ITEM_COLUMNS = 8
 (
     PAIR_QUERY,
     PAIR_HEADS,
@@ -28,6 +29,7 @@ ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS
     PAIR_KEY_HIGH,
 ) = range(9)
 PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
+PAIR_COLUMNS = 13
 (
     BIAS_HEAD,
     BIAS_HEAD_END,
@@ -38,7 +40,9 @@ PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
     BIAS_SHIFT,
     BIAS_GRAD,
 ) = range(8)
+BIAS_COLUMNS = 8
 HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK = range(4)
+HEAD_COLUMNS = 4
 OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_BLOCK_K = range(6)
 (
     OPTION_BIAS_HEAD,
@@ -48,6 +52,7 @@ OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_
     OPTION_MASK_ROW,
     OPTION_MASK_COL,
 ) = range(6, 12)
+OPTIONS = 12
 
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys
@@ -57,6 +62,9 @@ PAIR_QUERIES, PAIR_KEYS = (
     144,
 )  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 
+# shared with gpu/nn/attention_kernels.cu
+CONSTANTS = "ITEM_*", "PAIR_*", "BIAS_*", "HEAD_*", "OPTION*", "QUERIES", "KEYS", "WIDEST"
+
 LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 
@@ -65,11 +73,13 @@ LOG2E, LN2 = math.log2(math.e), math.log(2)
 
 
 @kernel(
-    "in int64 items[n, 8]; in int64 options[12]; in T q[q_rows, d]; in T k[k_size]; "
+    "in int64 items[n, ITEM_COLUMNS]; in int64 options[OPTIONS]; in T q[q_rows, d]; "
+    "in T k[k_size]; "
     "in T v[v_size]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T out[q_rows, dv]; out T lse[q_rows]; "
-    "scratch T work[192*d+192*dv+12720]",
+    "scratch T work[QUERIES*d+QUERIES*dv+KEYS*WIDEST+2*QUERIES+WIDEST]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,
@@ -315,15 +325,18 @@ def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, t
 
 
 @kernel(
-    "in int64 items[n, 13]; in int64 options[12]; in T q[q_size]; in T k[k_rows, d]; "
+    "in int64 items[n, PAIR_COLUMNS]; in int64 options[OPTIONS]; in T q[q_size]; "
+    "in T k[k_rows, d]; "
     "in T v[k_rows, dv]; "
     "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
-    "scratch T weights[9216]; scratch T slopes[9216]; "
-    "scratch T packed_k[144*d]; scratch T packed_v[144*dv]; scratch T rows_k[144*d+6912]; "
-    "scratch T part_q[64*d+3072]; "
-    "scratch T sums_k[144*d]; scratch T sums_v[144*dv]",
+    "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]; "
+    "scratch T rows_k[PAIR_KEYS*d+PAIR_KEYS*WIDEST]; "
+    "scratch T part_q[PAIR_QUERIES*d+PAIR_QUERIES*WIDEST]; "
+    "scratch T sums_k[PAIR_KEYS*d]; scratch T sums_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,
@@ -693,14 +706,16 @@ def multiply_rows(factors, x, wide, position, rows, count, options, out):
 
 
 @kernel(
-    "in int64 items[n, 8]; in int64 options[12]; in int64 heads[h, 4]; in T q[q_size]; "
+    "in int64 items[n, BIAS_COLUMNS]; in int64 options[OPTIONS]; "
+    "in int64 heads[h, HEAD_COLUMNS]; in T q[q_size]; "
     "in T k[k_rows, d]; in T v[k_rows, dv]; "
     "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; "
     "in uint8 blocks[block_rows, block_cols]; T scale; int64 row; int64 col; "
     "inout T grad_bias[grad_size]; "
-    "scratch T weights[9216]; scratch T slopes[9216]; scratch T packed_k[144*d]; "
-    "scratch T packed_v[144*dv]",
+    "scratch T weights[9216]; scratch T slopes[9216]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,

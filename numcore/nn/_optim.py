@@ -320,7 +320,8 @@ def amsgrad_update(
 
 
 @kernel(
-    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[32]",
+    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[LANES]",
+    constants=("BLOCK", "LANES"),
     split="blocks",
     gpu="block",
     threads=256,

@@ -927,6 +927,7 @@ def arc_cosine(c, z, is_small, weight, half_pi):
 @kernel(
     "in T u[n, d]; in T v[m, d]; in T left[n]; in T right[m]; T weight; T scale; inout T c[n, m]; "
     "scratch T row[m]",
+    constants=("NEAR",),
     split="n",
     gpu="block",
     threads=128,
@@ -968,10 +969,13 @@ MARGIN = 8  # rows that a tile may have
 @kernel(
     "in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; "
     "out T w2_next[p, q, m]; inout T z[p, h, m]; "
-    "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T step_1[n*q+8*n+8*q+64]; "
-    "scratch T step_2[n*q+8*n+8*q+64]; "
-    "scratch T act[192*n]; scratch T grad[192*n+1536]; scratch T weights[192*q+1536]; "
+    "out T outputs[b, n, q]; T rate_1; T rate_2; "
+    "scratch T step_1[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
+    "scratch T step_2[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
+    "scratch T act[BLOCK*n]; scratch T grad[BLOCK*n+BLOCK*MARGIN]; "
+    "scratch T weights[BLOCK*q+BLOCK*MARGIN]; "
     "scratch T sums[8]",
+    constants=("UNITS", "BLOCK", "MARGIN"),
     split="b",
     gpu="block",
     threads=128,

@@ -731,7 +731,8 @@ def jobs_of(symbols, block, gpu_block):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
-    "scratch CODE matches[8192]",
+    "scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},
@@ -787,7 +788,8 @@ def count_matches(symbols, pattern, begin, end, matches, width):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
-    "int64 k; scratch CODE matches[8192]",
+    "int64 k; scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},

@@ -680,9 +680,10 @@ def load_constants(registers, constants, i, k):
 
 @kernel(
     "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; out T y[p, n]; "
-    "scratch T registers[k+m+1, 512]",
+    "scratch T registers[k+m+1, BLOCK]",
+    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
     split="n",
-    grain="512",
+    grain="BLOCK",
 )
 def program_values(code, ends, constants, x, y, registers, start, stop):
     """y[i, j] = the value of program i at x[j]."""
@@ -712,7 +713,8 @@ def program_values(code, ends, constants, x, y, registers, start, stop):
 @kernel(
     "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; in T target[n]; "
     "in T weight[n]; out T error[p]; "
-    "scratch T registers[k+m+1, 512]; scratch T divisor[m]",
+    "scratch T registers[k+m+1, BLOCK]; scratch T divisor[m]",
+    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
     split="p",
     gpu="block",
     grain="8",
