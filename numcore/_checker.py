@@ -148,6 +148,10 @@ def _option_lines(p, scope):
     return [f"    if not ({condition}): {name} = slow.option({name!r}, {name}, sizes)"]
 
 
+def _leads(p):
+    return not p.optional and any(isinstance(k, StructKind) for k in p.kinds)
+
+
 class _Slow:
     """What runs for combinations of arrays not seen before, to convert options, and to raise."""
 
@@ -155,11 +159,8 @@ class _Slow:
         self.known, self.host_only, self.keeps = {}, host_only, keeps
         self.by_name = {p.name: p for p in parameters}
         self.sized = [p for p in parameters if any(k.sized for k in p.kinds)]
-        # structures first: an argument that does not fit to a cache is at fault, not the cache
-        self.order = sorted(
-            range(len(self.sized)),
-            key=lambda i: not any(isinstance(k, StructKind) for k in self.sized[i].kinds),
-        )
+        # required structures first: what does not fit to a cache is at fault, not the cache
+        self.order = sorted(range(len(self.sized)), key=lambda i: not _leads(self.sized[i]))
 
     def check(self, seen, values, kept):
         """The sizes of a call and its converted arrays; remembered where nothing was converted."""
@@ -228,23 +229,30 @@ class Call:
 
     def match(self, name, kind, shape):
         """Hold a shape against the sizes that are known by name."""
-        split = len(shape) - len(kind.sizes)
-        if split < 0 or (split and not kind.batch):
+        extra = len(shape) - len(kind.sizes)
+        if extra < 0 or (extra and not kind.batch):
             raise ValueError(f"{name} must have shape {kind.form} (got {shape})")
-        if kind.batch not in (None, "..."):
-            batch = self.batches.setdefault(kind.batch, (name, shape[:split]))
-            if batch[1] != shape[:split]:
-                form = kind.form.replace("...", ", ".join(map(str, batch[1])), 1).replace(
-                    "(, ", "("
-                )
-                raise ValueError(f"{name} must have shape {form} like {batch[0]} (got {shape})")
-        for size, found in zip(kind.sizes, shape[split:], strict=True):
+        sizes = shape
+        if kind.batch:
+            at = kind.axes.index(kind.batch)
+            sizes = shape[:at] + shape[at + extra :]
+            self.match_batch(name, kind, shape, shape[at : at + extra])
+        for size, found in zip(kind.sizes, sizes, strict=True):
             if size == "_":
                 continue
             wanted = self.size(size, found)
             if wanted != found:
                 where = f" with {size} = {wanted}" if not size.isdecimal() else ""
                 raise ValueError(f"{name} must have shape {kind.form}{where} (got {shape})")
+
+    def match_batch(self, name, kind, shape, found):
+        if kind.batch == "...":
+            return
+        first, wanted = self.batches.setdefault(kind.batch, (name, found))
+        if found != wanted:
+            axes = [str(n) for a in kind.axes for n in (wanted if a == kind.batch else (a,))]
+            form = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
+            raise ValueError(f"{name} must have shape {form} like {first} (got {shape})")
 
     def size(self, expression, found):
         """The value of a size; a name of which nothing is known yet is `found`, ``n+1`` tells n."""

@@ -86,12 +86,15 @@ class Kind:
     Attributes
     ----------
     text : str
-        What the argument must be, after "must be" in messages and in docstrings.
+        What the argument must be, in docstrings.
+    noun : str, optional
+        The same after "must be" in messages, where it is another.
     sized : bool
         Whether values have sizes, a dtype or a device, which a call's other arguments share.
     """
 
     text = "anything"
+    noun: str | None = None
     sized = False
 
     def fits(self, value):
@@ -124,9 +127,9 @@ class ArrayKind(Kind):
 
     def __init__(self, family, sizes, notes):
         self.family, self.notes = family, notes
-        sizes = sizes.split()
-        self.batch = sizes[0] if sizes and (sizes[0].startswith("*") or sizes[0] == "...") else None
-        self.sizes = tuple(sizes[1:] if self.batch else sizes)
+        self.axes = tuple(sizes.split())
+        self.batch = next((a for a in self.axes if a.startswith("*") or a == "..."), None)
+        self.sizes = tuple(a for a in self.axes if a != self.batch)
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
         self.shared = family.shared and own_dtype not in notes
         self.dtypes = tuple(np.dtype(d) for d in family.dtypes)
@@ -134,7 +137,7 @@ class ArrayKind(Kind):
     @property
     def form(self):
         """``(..., n, d)``"""
-        parts = [*(["..."] if self.batch else []), *self.sizes]
+        parts = ["..." if axis == self.batch else axis for axis in self.axes]
         return f"({', '.join(parts)}{',' * (len(parts) == 1 and not self.batch)})"
 
     @property
@@ -513,7 +516,7 @@ def _expected(kinds):
             article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
             parts.append(article if kind.kind is str else f"{article}{kind.text}")
         else:
-            parts.append(words.get(type(kind), kind.text))
+            parts.append(kind.noun or words.get(type(kind), kind.text))
     return " or ".join(dict.fromkeys(parts))
 
 

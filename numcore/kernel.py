@@ -415,9 +415,8 @@ class Kernel:
             return Path(sys.modules[self.module].__file__).with_suffix(".cu")
         import numcore.gpu
 
-        return Path(numcore.gpu.__file__).parent.joinpath(
-            *parts[1:-1], parts[-1].lstrip("_") + ".cu"
-        )
+        gpu = Path(numcore.gpu.__file__).parent
+        return gpu.joinpath(*(part.lstrip("_") for part in parts[1:])).with_suffix(".cu")
 
 
 # --- the decorator and the registry ---------------------------------------------------------------

@@ -178,6 +178,19 @@ def test_expressions_of_sizes():
         f(np.arange(0), np.ones((0, 3)), np.ones((0, 1)))
 
 
+def test_any_number_of_axes_may_stand_last():
+    @checked
+    def f(x: Float[Array, "n *k"], y: Float[Array, "n *k"]):
+        return x, y
+
+    f(np.ones(3), np.ones(3))
+    f(np.ones((3, 2)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"y must have shape \(n, 2\) like x \(got \(3,\)\)"):
+        f(np.ones((3, 2)), np.ones(3))
+    with pytest.raises(ValueError, match=r"y must have shape \(n, ...\) with n = 3 \(got \(2,\)\)"):
+        f(np.ones(3), np.ones(2))
+
+
 @checked
 def options(
     x: Float[Array, "n", nonempty],

@@ -192,6 +192,24 @@ def test_bitcode_is_portable():
     assert "target-cpu" not in text and "target-features" not in text
 
 
+@pytest.mark.parametrize(
+    "module, path",
+    [
+        ("numcore.random", "random.cu"),
+        ("numcore.nn._lstm", "nn/lstm.cu"),
+        ("numcore.nn._attention.kernels", "nn/attention/kernels.cu"),
+        ("numcore.nn._attention._backward", "nn/attention/backward.cu"),
+    ],
+)
+def test_cuda_bodies_mirror_the_modules(module, path):
+    def body(x, start, stop):
+        pass
+
+    body.__module__ = module
+    made = kernel.Kernel(body, "out T x[n]", split="n")
+    assert made.cuda_source.as_posix().endswith("/gpu/" + path)
+
+
 def test_registries_name_every_kernel_and_routine():
     kernels, routines = numcore.kernels(), numcore.routines()
     assert {"philox_fill", "exp"} <= {k.name for k in kernels}

@@ -151,7 +151,7 @@ class Policies:
         self.shifts = -0.15 + 0.6 * rng.beta(0.5, 1.5, 300)
         for shift in self.shifts:
             data = a.data.copy()
-            data[a._diagonal_at] += shift
+            data[a.diagonal_at] += shift
             self.systems.append((a.with_data(data), rng.standard_normal(100)))
 
     def learners(self):

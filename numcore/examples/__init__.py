@@ -102,6 +102,8 @@ def moved(value, to):
     named tuple or a dataclass of arrays."""
     if isinstance(value, np.ndarray):
         return to(value)
+    if hasattr(value, "map"):
+        return value.map(to)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(moved(part, to) for part in value))
     if isinstance(value, list):

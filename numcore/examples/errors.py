@@ -15,6 +15,8 @@ def leaves(result):
     these."""
     if is_dataclass(result):
         return [leaf for f in fields(result) for leaf in leaves(getattr(result, f.name))]
+    if hasattr(result, "indptr"):  # a sparse matrix
+        return [result.indptr, result.indices, result.data, *result.shape]
     if isinstance(result, (tuple, list)):
         return [leaf for part in result for leaf in leaves(part)]
     return [result]

@@ -14,6 +14,7 @@ from ._coreset import (
     coreset_loss,
     vector_sum_coreset,
 )
+from ._csr import CSR, CSRLike, Sparse, as_csr
 from ._hadamard import fwht, next_power_of_two
 from ._leverage import leverage_scores
 from ._losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
@@ -67,9 +68,12 @@ from ._sensitivity import (
 )
 from ._sketched_lstsq import LstsqResult, SketchedLstsqResult, preconditioned_lstsq, sketched_lstsq
 from ._sketches import src, srht, tensor_srht
-from ._sparse import CSR, Coloring, color_graph, spmv, triangular_sweep
+from ._sparse import Coloring, color_graph, spmv, triangular_sweep
 
 __all__ = [
+    "CSRLike",
+    "Sparse",
+    "as_csr",
     "CSR",
     "ChebCB",
     "Coloring",

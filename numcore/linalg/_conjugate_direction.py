@@ -19,8 +19,9 @@ from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng
+from ._csr import CSR, as_csr
 from ._relaxation import SolveResult
-from ._sparse import CSR, INDICES, as_csr, row_product, spmv
+from ._sparse import INDICES, row_product, spmv
 
 BLOCK = 2048  # rows whose sums are added up to one
 SMALLEST_RITZ = 1e-8  # below it an eigenvalue is taken for 0

@@ -19,8 +19,9 @@ from ..intrinsics import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, philox_uint32
+from ._csr import CSR, as_csr
 from ._randomized import randomized_svd
-from ._sparse import CSR, INDICES, as_csr, checked_shape
+from ._sparse import INDICES
 
 # ranks up to which factorising Gram matrices is as fast as conjugate gradients, all rounds together
 MOST_DIRECT = 32
@@ -175,7 +176,7 @@ def complete_matrix(
     """
     xp, (rows, cols, values) = on_device(rows=rows, cols=cols, values=values)
     float_dtype(values=values)
-    m, n = checked_shape(shape)
+    m, n = shape
     for name, places, limit in (("rows", rows, m), ("cols", cols, n)):
         _checked_places(name, places, limit, values)
     if not bool(xp.isfinite(values).all()):

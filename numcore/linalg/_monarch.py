@@ -620,7 +620,7 @@ class MonarchLinear:
             [] if self.bias is None else [grad_y.reshape(-1, self.out_features).sum(axis=0)]
         )
 
-    def to_dense(self):
+    def toarray(self):
         """The (out_features, in_features) matrix."""
         return monarch_to_dense(self.right, self.left)[: self.out_features, : self.in_features]
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import checked_count
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..random import key_from_rng, normal
-from ._sparse import CSR, as_csr
+from ._csr import CSR, as_csr
 
 MOST_STEPS = 1000
 # vectors that measure the error: their largest residual bounds it but with probability 1e-10

@@ -20,12 +20,10 @@ from ..checks import checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
 from ..progress import progress_bar
+from ._csr import CSR, as_csr
 from ._sparse import (
-    CSR,
     INDICES,
     _checked_coloring,
-    _checked_square,
-    as_csr,
     color_graph,
     left_neighbour,
     right_neighbour,
@@ -396,7 +394,6 @@ def _spectrum(xp, a, tol, max_iter):
 
 def _checked_matrix(a):
     a = as_csr(a)
-    _checked_square(a)
     if not a.has_positive_diagonal:
         diagonal = a.diagonal()
         i = int((~(diagonal > 0)).argmax())
@@ -429,7 +426,7 @@ def _checked_system(a, b, x0, omega, tol, max_iter, coloring, callback):
 
 
 def _matrix(a):
-    return a.indptr, a.indices, a.data, a._diagonal_at, a.inverse_diagonal
+    return a.indptr, a.indices, a.data, a.diagonal_at, a.inverse_diagonal
 
 
 NATURAL = np.array([0, 0])  # the CPU takes rows one after the other and never looks at this
@@ -578,7 +575,7 @@ class _Work:
             a.indptr,
             a.indices,
             a.data[None],
-            a._diagonal_at,
+            a.diagonal_at,
             a.inverse_diagonal[None],
             starts,
         )

@@ -13,8 +13,9 @@ from ..dispatch import float_dtype, on_device, routine
 from ..intrinsics import popcount
 from ..kernel import kernel
 from ..random import key_from_rng, normal
+from ._csr import CSR
 from ._hadamard import _butterflies, next_power_of_two
-from ._sparse import CSR, spmv
+from ._sparse import spmv
 
 PANEL = 64  # columns that are transformed together
 GAUSSIAN_ROWS = 1 << 10  # rows whose random numbers are held at once

@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import checked_choice, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
-from ..linalg._sparse import as_csr
+from ..linalg import as_csr
 
 KINDS = ("mrr", "recall", "precision", "hit", "map", "dcg", "ndcg")
 MRR, RECALL, PRECISION, HIT, MAP, DCG, NDCG = range(len(KINDS))

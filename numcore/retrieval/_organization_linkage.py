@@ -833,7 +833,7 @@ def name_network(alias_ids, profile_ids, counts=None):
 
     Examples
     --------
-    >>> name_network([0, 1, 1, 2], [0, 0, 1, 1], [2, 2, 2, 4]).to_dense().round(3)
+    >>> name_network([0, 1, 1, 2], [0, 0, 1, 1], [2, 2, 2, 4]).toarray().round(3)
     array([[0.5  , 0.5  , 0.   ],
            [0.25 , 0.417, 0.333],
            [0.   , 0.333, 0.667]])

@@ -60,7 +60,7 @@ def test_the_identity_gives_conjugate_gradients(kept, iterations):
 
 def test_residuals_are_those_of_conjugate_gradients():
     ours = conjugate_direction_solve(A, B, identity, tol=1e-8, max_iter=500, num_orthogonal=1)
-    dense, x, r = A.to_dense(), np.zeros(1024), B.copy()
+    dense, x, r = A.toarray(), np.zeros(1024), B.copy()
     p, norms = r.copy(), [np.linalg.norm(r)]
     for _ in range(ours.num_iter):
         w = dense @ p
@@ -74,13 +74,13 @@ def test_residuals_are_those_of_conjugate_gradients():
 
 @pytest.mark.parametrize("scale", [1, -3.7, 1e-6])
 def test_the_exact_direction_takes_one_iteration(scale):
-    inverse = np.linalg.inv(A.to_dense())
+    inverse = np.linalg.inv(A.toarray())
     assert conjugate_direction_solve(A, B, lambda r: scale * (inverse @ r), tol=1e-8).num_iter == 1
 
 
 @pytest.mark.parametrize("kept", [0, 1, 4])
 def test_the_error_never_grows_whatever_the_direction(kept):
-    rng, dense = np.random.default_rng(1), poisson(8).to_dense()
+    rng, dense = np.random.default_rng(1), poisson(8).toarray()
     solution, errors = np.linalg.solve(dense, B[:64]), []
 
     def record(iteration, x, norm):
@@ -100,7 +100,7 @@ def test_the_error_never_grows_whatever_the_direction(kept):
 def test_all_forms_of_a_matrix_give_the_same():
     scipy_sparse = pytest.importorskip("scipy.sparse")
     expected = conjugate_direction_solve(A, B, identity, tol=1e-6, max_iter=500).x
-    for form in (A.to_dense(), scipy_sparse.csr_array(A.to_dense()), stencil):
+    for form in (A.toarray(), scipy_sparse.csr_array(A.toarray()), stencil):
         np.testing.assert_allclose(
             conjugate_direction_solve(form, B, identity, tol=1e-6, max_iter=500).x,
             expected,
@@ -110,7 +110,7 @@ def test_all_forms_of_a_matrix_give_the_same():
 
 
 def test_starts_ends_and_callbacks():
-    dense = poisson(4).to_dense()
+    dense = poisson(4).toarray()
     solution = np.linalg.solve(dense, B[:16])
     at_once = conjugate_direction_solve(dense, dense @ solution, identity, x0=solution)
     assert at_once.num_iter == 0 or at_once.residual_norms[0] < 1e-12
@@ -130,7 +130,7 @@ def test_starts_ends_and_callbacks():
 
 
 def test_useless_and_indefinite_directions():
-    dense = poisson(4).to_dense()
+    dense = poisson(4).toarray()
     result = conjugate_direction_solve(dense, B[:16], np.zeros_like, tol=1e-8)
     assert (
         result.converged
@@ -169,7 +169,7 @@ def test_on_the_simulated_gpu():
 
 
 def test_loss_by_differences_and_its_invariance():
-    rng, dense = np.random.default_rng(3), poisson(4).to_dense()
+    rng, dense = np.random.default_rng(3), poisson(4).toarray()
     z, b = rng.standard_normal((2, 5, 16))
     b /= np.linalg.norm(b, axis=1, keepdims=True)
     loss, grad = direction_loss(dense, z, b)
@@ -200,7 +200,7 @@ def test_training_set():
     samples = ritz_training_set(a, 60, 400, theta=5, rng=0)
     assert samples.shape == (400, 144) and samples.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(samples, axis=1), 1, rtol=1e-6)
-    values, vectors = np.linalg.eigh(a.to_dense())
+    values, vectors = np.linalg.eigh(a.toarray())
     energy = (samples.astype(float) @ vectors) ** 2
     assert (
         energy[:, values < np.median(values)].sum() > 0.8 * energy.sum()

@@ -278,14 +278,14 @@ def test_layer(bias):
     layer = MonarchLinear(10, 7, bias=bias, dtype=np.float64, rng=0)
     x, g = rng.standard_normal((2, 5, 10)), rng.standard_normal((2, 5, 7))
     y, cache = layer.forward(x)
-    np.testing.assert_allclose(y, x @ layer.to_dense().T + (layer.bias if bias else 0), atol=1e-13)
+    np.testing.assert_allclose(y, x @ layer.toarray().T + (layer.bias if bias else 0), atol=1e-13)
     grad_x, grads = layer.vjp(g, cache)
-    np.testing.assert_allclose(grad_x, g @ layer.to_dense(), atol=1e-13)
+    np.testing.assert_allclose(grad_x, g @ layer.toarray(), atol=1e-13)
     assert [grad.shape for grad in grads] == [p.shape for p in layer.parameters]
     if bias:
         np.testing.assert_allclose(grads[2], g.sum(axis=(0, 1)), atol=1e-13)
     distance = layer.from_dense(np.ones((7, 10)))
-    np.testing.assert_allclose(np.linalg.norm(layer.to_dense() - 1), distance, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(layer.toarray() - 1), distance, atol=1e-12)
 
 
 def test_a_monarch_layer_learns_a_transform_that_a_low_rank_layer_cannot():

@@ -205,7 +205,7 @@ def shifted(count, alpha, beta, seed):
         b = rng.standard_normal(100)
         if np.linalg.norm(b) <= 10:
             data = a.data.copy()
-            data[a._diagonal_at] += shifts[len(systems)]
+            data[a.diagonal_at] += shifts[len(systems)]
             systems.append((a.with_data(data), b))
     return systems, shifts
 
@@ -267,7 +267,7 @@ class Heat:
         a = five_points(inner, np.float64)
         self.laplacian = a.with_data(nx**2 * a.data)
         self.identity = np.zeros(a.nnz)
-        self.identity[a._diagonal_at] = 1
+        self.identity[a.diagonal_at] = 1
         self.points = np.stack(np.meshgrid(*2 * [np.arange(1, nx) / nx]), axis=-1).reshape(-1, 2)
         self.contexts = [self.coefficient((k + 1) * self.dt) for k in range(steps)]
 
@@ -407,7 +407,7 @@ def test_a_sequence_on_the_gpu():
             [(a, xp.ones(8))] * 3, TsallisINF(rng=0), method="ssor_cg", tol=1e-12
         )
         np.testing.assert_allclose(
-            found.solutions[2].get(), np.linalg.solve(PATH.to_dense(), np.ones(8)), rtol=1e-9
+            found.solutions[2].get(), np.linalg.solve(PATH.toarray(), np.ones(8)), rtol=1e-9
         )
 
 

@@ -61,7 +61,7 @@ def test_sweeps_of_sor(side, omega, count):
 def test_sweeps_of_sor_by_colors(omega, count):
     a, b = grid(10)
     coloring = color_graph(a)
-    assert coloring.num_colors == 2
+    assert coloring.n_colors == 2
     assert abs(sor(a, b, omega=omega, coloring=coloring).num_iter - count) <= 1
 
 
@@ -88,7 +88,7 @@ def test_iterations_of_ssor_cg(side, omega, count):
 @pytest.mark.parametrize("side, count", [(10, 15), (32, 59)])
 def test_iterations_of_plain_conjugate_gradients(side, count):
     a, b = grid(side)
-    assert abs(naive.cg(a.to_dense(), b, 0 * b, np.eye(len(b)), 1e-8, 1000)[1] - count) <= 1
+    assert abs(naive.cg(a.toarray(), b, 0 * b, np.eye(len(b)), 1e-8, 1000)[1] - count) <= 1
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_best_omega_of_a_grid(side, radius, omega, dtype):
 
 @pytest.mark.parametrize("omega, radius", [(BEST_10, 0.5603879), (1.2, 0.8802615), (1.8, 0.8)])
 def test_spectral_radius_of_sor(omega, radius):
-    a = grid(10)[0].to_dense()
+    a = grid(10)[0].toarray()
     d, lower = np.diag(np.diag(a)), np.tril(a, -1)
     iteration = np.eye(100) - np.linalg.solve(d / omega + lower, a)
     # at the best omega eigenvalues of a Jordan block: rounding moves them by the root of the unit
@@ -162,7 +162,7 @@ def test_sor_follows_the_loop(dtype, tol, rtol, n, start, colored):
     coloring = color_graph(a) if colored else None
     found = sor(a, b, omega=1.3, x0=x0 if start else None, tol=tol, coloring=coloring)
     x, count, norms = naive.sor(
-        a.to_dense().astype(float),
+        a.toarray().astype(float),
         b.astype(float),
         x0 if start else 0 * b,
         1.3,
@@ -176,7 +176,7 @@ def test_sor_follows_the_loop(dtype, tol, rtol, n, start, colored):
         found.residual_norms, norms, rtol=0, atol=20 * np.finfo(dtype).eps * norms[0]
     )
     np.testing.assert_allclose(found.x, x, rtol=0, atol=rtol * np.abs(x).max())
-    residual = np.linalg.norm(b - a.to_dense().astype(float) @ found.x)
+    residual = np.linalg.norm(b - a.toarray().astype(float) @ found.x)
     assert abs(residual - found.residual_norms[-1]) <= 1e-14 * norms[0]  # sums in float64
 
 
@@ -190,7 +190,7 @@ def test_ssor_cg_follows_the_textbook(dtype, tol, rtol, n, start, colored):
     coloring = color_graph(a) if colored else None
     order = coloring.order if colored else np.arange(n)
     found = ssor_cg(a, b, omega=1.3, x0=x0 if start else None, tol=tol, coloring=coloring)
-    dense = a.to_dense().astype(float)[np.ix_(order, order)]
+    dense = a.toarray().astype(float)[np.ix_(order, order)]
     x, count, norms = naive.cg(
         dense,
         b[order].astype(float),
@@ -203,7 +203,7 @@ def test_ssor_cg_follows_the_textbook(dtype, tol, rtol, n, start, colored):
     # conjugate gradients amplify roundings: compared relative to the first norm
     np.testing.assert_allclose(found.residual_norms, norms, rtol=0, atol=rtol * norms[0])
     np.testing.assert_allclose(found.x[order], x, rtol=0, atol=rtol * np.abs(x).max())
-    residual = np.linalg.norm(b - a.to_dense().astype(float) @ found.x)
+    residual = np.linalg.norm(b - a.toarray().astype(float) @ found.x)
     # b - A x itself is rounded to dtype before its norm is taken
     assert abs(residual - found.residual_norms[-1]) <= 2 * np.finfo(dtype).eps * np.linalg.norm(b)
     assert found.residual_norms[-1] <= tol * np.linalg.norm(b)
@@ -218,7 +218,7 @@ def test_preconditioner_is_the_inverse(columns, colored, dtype, rtol):
     coloring = color_graph(a) if colored else Coloring(np.arange(40), tuple(range(41)), 40)
     r = rng.standard_normal((40,) if columns is None else (40, columns)).astype(dtype)
     inverse = naive.ssor_inverse(
-        a.to_dense().astype(float)[np.ix_(coloring.order, coloring.order)], 0.8
+        a.toarray().astype(float)[np.ix_(coloring.order, coloring.order)], 0.8
     )
     z = ssor_preconditioner(a, omega=0.8, coloring=coloring if colored else None)(r)
     assert z.dtype == dtype and z.flags.c_contiguous
@@ -477,7 +477,7 @@ def test_matrices_of_scipy(solver):
     scipy_sparse = pytest.importorskip("scipy.sparse")
     a, b = grid(8)
     for make in (scipy_sparse.csr_array, scipy_sparse.csc_matrix, scipy_sparse.coo_array):
-        assert np.array_equal(solver(make(a.to_dense()), b).x, solver(a, b).x)
+        assert np.array_equal(solver(make(a.toarray()), b).x, solver(a, b).x)
 
 
 def test_matrices_of_one_pattern():
@@ -485,7 +485,7 @@ def test_matrices_of_one_pattern():
     b = a.with_data(2 * a.data)
     assert (
         b.indices is a.indices
-        and np.array_equal(b.to_dense(), 2 * a.to_dense())
+        and np.array_equal(b.toarray(), 2 * a.toarray())
         and b.has_positive_diagonal
     )
     assert (

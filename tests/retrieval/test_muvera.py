@@ -212,7 +212,7 @@ def test_final_sketch_is_one_matrix_for_both_sides():
             getattr(whole, encode)(vectors, offsets),
             getattr(short, encode)(vectors, offsets),
         )
-        dense = short._final.to_dense()
+        dense = short._final.toarray()
         assert ((dense != 0).sum(axis=0) == 1).all() and set(np.unique(dense)) == {-1, 0, 1}
         np.testing.assert_allclose(sums, codes @ dense.T, atol=1e-12)
 

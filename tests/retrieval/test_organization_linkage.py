@@ -452,7 +452,7 @@ def test_probability_refuses():
 def test_transition_probabilities():
     t = name_network([0, 1, 1, 2], [0, 0, 1, 1], [2, 2, 2, 4])
     np.testing.assert_allclose(
-        t.to_dense(), [[0.5, 0.5, 0], [0.25, 5 / 12, 1 / 3], [0, 1 / 3, 2 / 3]], rtol=1e-14
+        t.toarray(), [[0.5, 0.5, 0], [0.25, 5 / 12, 1 / 3], [0, 1 / 3, 2 / 3]], rtol=1e-14
     )
     rng = np.random.default_rng(9)
     alias, profile, counts = rng.integers(0, 40, 300), rng.integers(0, 30, 300), rng.random(300)
@@ -460,9 +460,9 @@ def test_transition_probabilities():
     np.add.at(w, (alias, profile), counts)
     expected = (w / w.sum(axis=1, keepdims=True)) @ (w / w.sum(axis=0)).T
     result = name_network(alias, profile, counts)
-    np.testing.assert_allclose(result.to_dense(), expected, rtol=1e-12, atol=1e-16)
-    np.testing.assert_allclose(result.to_dense().sum(axis=1), 1, rtol=1e-12)
-    assert name_network([], []).shape == (0, 0) and name_network([2], [0]).to_dense().sum() == 1
+    np.testing.assert_allclose(result.toarray(), expected, rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(result.toarray().sum(axis=1), 1, rtol=1e-12)
+    assert name_network([], []).shape == (0, 0) and name_network([2], [0]).toarray().sum() == 1
 
 
 @pytest.mark.parametrize("ids", [([2**62], [0]), ([0], [2**62]), ([2**31 - 1], [0]), ([-1], [0])])
@@ -474,7 +474,7 @@ def test_network_refuses_ids_that_are_no_numbers_of_names(ids):
 def test_network_of_profiles_with_large_numbers_and_counts():
     small = name_network([0, 0, 1], [0, 1, 1], [1.0, 1.0, 0.5])
     large = name_network([0, 0, 1], [5, 2**30, 2**30], [1.6e308, 1.6e308, 0.8e308])
-    np.testing.assert_allclose(large.to_dense(), small.to_dense(), rtol=1e-15)
+    np.testing.assert_allclose(large.toarray(), small.toarray(), rtol=1e-15)
 
 
 @pytest.mark.parametrize("method", ["markov", "modularity"])
@@ -498,7 +498,7 @@ def test_rows_much_longer_than_most(monkeypatch):
     for workspace in (1 << 24, 5000):
         monkeypatch.setattr("numcore.retrieval._organization_linkage.WORKSPACE", workspace)
         np.testing.assert_allclose(
-            name_network(alias, profile, counts).to_dense(), expected, rtol=1e-13, atol=1e-16
+            name_network(alias, profile, counts).toarray(), expected, rtol=1e-13, atol=1e-16
         )
 
 

@@ -92,7 +92,7 @@ def test_error_stays_within_its_bound(damping, tol, dtype):
     assert result.scores.dtype == dtype and (result.residual <= tol).all()
     a = CSR(
         arguments["indptr"], arguments["indices"], arguments["data"].astype(float), a.shape
-    ).to_dense()
+    ).toarray()
     for row, seed, bound in zip(result.scores, seeds, result.error_bound, strict=True):
         assert (
             np.abs(row - pagerank(a, seed.astype(float), damping)).sum()

@@ -30,7 +30,7 @@ def _solve_call(rng, dtype, n):
 
 
 def _solution(a, b, direction, tol, max_iter):
-    return np.linalg.solve(a.to_dense().astype(np.float64), b.astype(np.float64))
+    return np.linalg.solve(a.toarray().astype(np.float64), b.astype(np.float64))
 
 
 def _loss_call(rng, dtype, n):
@@ -45,7 +45,7 @@ def _loss(a, prediction, target):
     """The loss in extended precision, and its gradient from the projector form: the derivative of e
     = b - (z·b / z·A z) A z."""
     a, total, grads = (
-        a.to_dense().astype(np.longdouble),
+        a.toarray().astype(np.longdouble),
         np.longdouble(0),
         np.zeros(prediction.shape, np.longdouble),
     )

@@ -39,7 +39,7 @@ def _shifted(dtype):
 
 def _with_shift(a, shift):
     data = a.data.copy()
-    data[a._diagonal_at] += shift
+    data[a.diagonal_at] += shift
     return a.with_data(data)
 
 

@@ -48,7 +48,7 @@ def _sized(rng, dtype, n):
 
 
 def _dense(a):
-    return a.to_dense().astype(np.longdouble)
+    return a.toarray().astype(np.longdouble)
 
 
 def solution(a, b, x0=None, omega=1.0, tol=0.0, coloring=None):
@@ -223,7 +223,7 @@ def _one_matrix(a, variant):
     return [
         *_pattern(a, variant),
         a.data,
-        a._diagonal_at.astype(variant["INDEX"]),
+        a.diagonal_at.astype(variant["INDEX"]),
         a.inverse_diagonal,
     ]
 
@@ -234,7 +234,7 @@ def _matrices(a, starts, variant, size):
     return [
         *_pattern(a, variant),
         scales * a.data,
-        a._diagonal_at.astype(variant["INDEX"]),
+        a.diagonal_at.astype(variant["INDEX"]),
         a.inverse_diagonal / scales,
         starts,
     ]

@@ -53,18 +53,18 @@ def five_points(side, dtype):
 
 
 def _product(a, x):
-    return a.to_dense().astype(np.longdouble) @ x.astype(np.longdouble)
+    return a.toarray().astype(np.longdouble) @ x.astype(np.longdouble)
 
 
 def _sweep(a, b, x, omega, coloring=None):
-    dense, x = a.to_dense().astype(np.longdouble), x.astype(np.longdouble)
+    dense, x = a.toarray().astype(np.longdouble), x.astype(np.longdouble)
     for i in range(len(x)) if coloring is None else coloring.order:
         x[i] += omega * (b[i] - dense[i] @ x) / dense[i, i]
     return x
 
 
 def _colors(a):
-    near, color = a.to_dense() != 0, {}
+    near, color = a.toarray() != 0, {}
     for i in range(a.shape[0]):
         taken = {color[j] for j in range(i) if near[i, j] or near[j, i]}
         color[i] = min(set(range(len(taken) + 1)) - taken)
@@ -222,7 +222,7 @@ def _system(rng, variant, n, k):
             a.indptr.astype(variant["INDEX"]),
             a.indices.astype(variant["INDEX"]),
             a.data,
-            a._diagonal_at.astype(variant["INDEX"]),
+            a.diagonal_at.astype(variant["INDEX"]),
             a.inverse_diagonal,
         ],
         b,

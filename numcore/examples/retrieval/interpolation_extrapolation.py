@@ -107,8 +107,8 @@ def _qrels(rng, n):
 
 
 def _overlap(train_qrels, test_qrels):
-    known = np.flatnonzero((train_qrels.to_dense() >= 1).any(axis=0))
-    shared = np.array([any(row[j] >= 1 for j in known) for row in test_qrels.to_dense()], bool)
+    known = np.flatnonzero((train_qrels.toarray() >= 1).any(axis=0))
+    shared = np.array([any(row[j] >= 1 for j in known) for row in test_qrels.toarray()], bool)
     return shared.mean() if len(shared) else math.nan, shared
 
 
