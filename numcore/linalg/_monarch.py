@@ -13,60 +13,80 @@ efficient and accurate training", ICML 2022.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_count
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import (
+    RNG,
+    Array,
+    ComplexDType,
+    DType,
+    Float,
+    Inexact,
+    Namespace,
+    at_least,
+    at_most,
+    checked,
+    finite,
+    nonempty,
+)
+from ..dispatch import namespace_of, routine
 from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ..random import key_from_rng
+from ..random import generator_from_rng
 
 FEW = 8  # rows of x up to which products of matrices and vectors are as fast
-MOST = 2**40  # a transform that fits no memory
+MAX_DFT = 2**40  # a transform that fits no memory
 # of a block's Gram matrix; a block whose two largest singular values are closer goes to the SVD
 SQUARINGS = 12
+
+
+Blocks: TypeAlias = Annotated[int, at_least(1)]
 
 
 class MonarchGrads(NamedTuple):
     """Gradients of a loss by x, right and left."""
 
-    x: Any
-    right: Any
-    left: Any
+    x: Array
+    right: Array
+    left: Array
 
 
 class MonarchFactors(NamedTuple):
     """The factors of a projection, its distance to the matrix in the Frobenius norm, and that
     distance by the norm of the matrix."""
 
-    right: Any
-    left: Any
-    residual_norm: Any
-    relative_error: Any
+    right: Array
+    left: Array
+    residual_norm: Array
+    relative_error: Array
 
 
 class MonarchTransform(NamedTuple):
     """``monarch_matmul(x[..., permutation], right, left)`` is the transform of x."""
 
-    right: Any
-    left: Any
-    permutation: Any
+    right: Array
+    left: Array
+    permutation: Array
 
 
 # --- products -------------------------------------------------------------------------------------
 
 
 @routine
-def monarch_matmul(x, right, left):
+def monarch_matmul(
+    x: Inexact[Array, "*batch n"], right: Inexact[Array, "k q p"], left: Inexact[Array, "l s r"]
+) -> Array:
     """Product of a Monarch matrix with vectors.
 
     Parameters
     ----------
     x : (..., n) array of float32, float64, complex64 or complex128
-    right : (k, q, p) array of the same dtype, n = k p
-    left : (l, s, r) array of the same dtype, l r = k q
+        n = k p.
+    right : (k, q, p) array of float32, float64, complex64 or complex128
+    left : (l, s, r) array of float32, float64, complex64 or complex128
+        l r = k q.
 
     Returns
     -------
@@ -98,8 +118,8 @@ def monarch_matmul(x, right, left):
     >>> monarch_matmul(np.ones(4), right, left)
     array([ 3., 22., 11., -8.])
     """
-    xp, (x, right, left) = on_device(x=x, right=right, left=left)
-    _checked_factors(x, right, left)
+    _check_sizes(x, right, left)
+    xp = namespace_of(x)
     rows = xp.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     right, left = xp.ascontiguousarray(right), xp.ascontiguousarray(left)
     y = _blocks(xp, _blocks(xp, rows, right, False, False), left, True, False)
@@ -107,15 +127,22 @@ def monarch_matmul(x, right, left):
 
 
 @routine
-def monarch_matmul_vjp(x, right, left, grad_out):
+def monarch_matmul_vjp(
+    x: Inexact[Array, "*batch n"],
+    right: Inexact[Array, "k q p"],
+    left: Inexact[Array, "l s r"],
+    grad_out: Inexact[Array, "*batch m"],
+) -> MonarchGrads:
     """Gradients of a loss by the arguments of `monarch_matmul`, from its gradient by the result.
 
     Parameters
     ----------
-    x, right, left
+    x : (..., n) array of float32, float64, complex64 or complex128
+    right : (k, q, p) array of float32, float64, complex64 or complex128
+    left : (l, s, r) array of float32, float64, complex64 or complex128
         As for `monarch_matmul`.
-    grad_out : (..., m) array
-        Complex gradients are those of the real inner product Re ⟨g, y⟩.
+    grad_out : (..., m) array of float32, float64, complex64 or complex128
+        m = l s. Complex gradients are those of the real inner product Re ⟨g, y⟩.
 
     Returns
     -------
@@ -147,10 +174,12 @@ def monarch_matmul_vjp(x, right, left, grad_out):
     >>> grads.x, grads.left.ravel()
     (array([3., 3.]), array([2., 4.]))
     """
-    xp, (x, right, left, grad_out) = on_device(x=x, right=right, left=left, grad_out=grad_out)
-    m = _checked_factors(x, right, left, grad_out=grad_out)
-    if grad_out.shape != (*x.shape[:-1], m):
-        raise ValueError(f"grad_out must have shape {(*x.shape[:-1], m)} (got {grad_out.shape})")
+    m = _check_sizes(x, right, left)
+    if grad_out.shape[-1] != m:
+        raise ValueError(
+            f"grad_out must have shape (..., m) with m = l s = {m} (got {grad_out.shape})"
+        )
+    xp = namespace_of(x)
     rows = xp.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
     grad = xp.ascontiguousarray(grad_out).reshape(len(rows), m)
     right, left = (
@@ -167,13 +196,16 @@ def monarch_matmul_vjp(x, right, left, grad_out):
 
 
 @routine
-def monarch_to_dense(right, left):
+def monarch_to_dense(
+    right: Inexact[Array, "*batch k q p"], left: Inexact[Array, "*batch l s r"]
+) -> Array:
     """The dense matrix of Monarch factors.
 
     Parameters
     ----------
     right : (..., k, q, p) array of float32, float64, complex64 or complex128
-    left : (..., l, s, r) array of the same dtype, l r = k q
+    left : (..., l, s, r) array of float32, float64, complex64 or complex128
+        l r = k q.
 
     Returns
     -------
@@ -197,16 +229,9 @@ def monarch_to_dense(right, left):
     array([[3., 6.],
            [4., 8.]])
     """
-    xp, (right, left) = on_device(right=right, left=left)
-    _checked_dtypes(right=right, left=left)
-    if right.ndim < 3 or left.ndim != right.ndim or right.shape[:-3] != left.shape[:-3]:
-        raise ValueError(
-            f"right and left must have shapes (..., k, q, p) and (..., l, s, r) (got {right.shape} "
-            f"and {left.shape})"
-        )
-    lead, (k, q, p), (count, s, r) = right.shape[:-3], right.shape[-3:], left.shape[-3:]
-    if count * r != k * q:
-        raise ValueError(f"left must satisfy l r = k q (got l={count}, r={r}, k={k}, q={q})")
+    _check_inner(right, left)
+    xp = namespace_of(right)
+    lead, (k, q, p), (count, s, _) = right.shape[:-3], right.shape[-3:], left.shape[-3:]
     result = xp.empty((*lead, s, count, k, p), right.dtype)
     f = np.arange(k * q)
     for kappa in range(k):
@@ -220,33 +245,20 @@ def monarch_to_dense(right, left):
     return result.reshape(*lead, s * count, k * p)
 
 
-def _checked_dtypes(**arrays):
-    """One dtype, of real or complex numbers."""
-    complex_dtypes = (np.dtype(np.complex64), np.dtype(np.complex128))
-    if all(a is not None and a.dtype in complex_dtypes for a in arrays.values()):
-        if len({a.dtype for a in arrays.values()}) > 1:
-            raise TypeError(
-                f"arguments must have one dtype (got "
-                f"{', '.join(f'{n} {a.dtype}' for n, a in arrays.items())})"
-            )
-        return
-    float_dtype(**arrays)
+def _check_sizes(x, right, left):
+    """Hold the sizes of arguments against each other; the length m of a result."""
+    n = right.shape[0] * right.shape[2]
+    if x.shape[-1] != n:
+        raise ValueError(f"x must have shape (..., n) with n = k p = {n} (got {x.shape})")
+    _check_inner(right, left)
+    return left.shape[0] * left.shape[1]
 
 
-def _checked_factors(x, right, left, **more):
-    """Check dtypes and shapes; the length m of a result."""
-    _checked_dtypes(x=x, right=right, left=left, **more)
-    if right.ndim != 3 or left.ndim != 3:
-        raise ValueError(
-            f"right and left must have shapes (k, q, p) and (l, s, r) (got {right.shape} and "
-            f"{left.shape})"
-        )
-    (k, q, p), (count, s, r) = right.shape, left.shape
-    if x.ndim < 1 or x.shape[-1] != k * p:
-        raise ValueError(f"x must have shape (..., n) with n = k p = {k * p} (got {x.shape})")
+def _check_inner(right, left):
+    k, q, _ = right.shape[-3:]
+    count, _, r = left.shape[-3:]
     if count * r != k * q:
-        raise ValueError(f"left must satisfy l r = k q (got l={count}, r={r}, k={k}, q={q})")
-    return count * s
+        raise ValueError(f"left must have l r = k q = {k * q} (got l = {count}, r = {r})")
 
 
 def _blocks(xp, x, w, interleaved, transposed):
@@ -298,7 +310,13 @@ def _by_block(x, count, interleaved):
 
 
 @routine
-def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
+def monarch_project(
+    a: Inexact[Array, "*batch m n", finite, nonempty],
+    *,
+    n_blocks: tuple[Blocks, Blocks] | None = None,
+    rank: Annotated[int, at_least(1)] = 1,
+    balance: bool = True,
+) -> MonarchFactors:
     """The Monarch matrix that is closest to a dense one in the Frobenius norm.
 
     The entries ``A[λ::l, κ p:(κ + 1) p]`` are, for each pair (κ, λ), approximated by the best
@@ -306,14 +324,13 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
 
     Parameters
     ----------
-    a : (..., m, n) array of float32, float64, complex64 or complex128
-        Finite.
-    num_blocks : (int, int), optional
+    a : (..., m, n) array of float32, float64, complex64 or complex128, finite, without an axis of length zero
+    n_blocks : (int >= 1, int >= 1), optional
         k and l, divisors of n and m. By default the divisors nearest to the square roots, the
         larger one of two.
-    rank : int
+    rank : int >= 1, default 1
         1 <= rank <= min(m / l, n / k).
-    balance : bool
+    balance : bool, default True
         Give both factors the square roots of the singular values, else leave the columns of `left`
         orthonormal.
 
@@ -328,8 +345,8 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
     Raises
     ------
     ValueError
-        `num_blocks` does not divide, `rank` is out of range, `a` is not finite or has fewer than
-        two dimensions.
+        `n_blocks` does not divide, `rank` is out of range, `a` is empty, not finite or has fewer
+        than two dimensions.
     TypeError
         Another dtype.
 
@@ -346,20 +363,17 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
 
     Examples
     --------
-    >>> factors = monarch_project(np.arange(24.0).reshape(4, 6), num_blocks=(3, 2))
+    >>> factors = monarch_project(np.arange(24.0).reshape(4, 6), n_blocks=(3, 2))
     >>> round(float(factors.residual_norm), 9)
     1.219421212
-    """
-    xp, (a,) = on_device(a=a)
-    _checked_dtypes(a=a)
-    if a.ndim < 2 or not a.size:
-        raise ValueError(f"a must have shape (..., m, n) without zeros (got {a.shape})")
-    if not bool(xp.isfinite(a).all()):
-        raise ValueError("a must be finite (got nan or inf)")
-    *lead, m, n = a.shape
-    k, count = _default_blocks(m, n) if num_blocks is None else _checked_blocks(num_blocks, m, n)
+    """  # noqa: E501
+    xp, (*lead, m, n) = namespace_of(a), a.shape
+    k, count = _default_blocks(m, n) if n_blocks is None else n_blocks
+    if n % k or m % count:
+        raise ValueError(f"n_blocks must divide (n, m) = {(n, m)} (got {(k, count)})")
     s, p = m // count, n // k
-    rank = checked_count("rank", rank, least=1, most=min(s, p))
+    if rank > min(s, p):
+        raise ValueError(f"rank must be <= {min(s, p)}, the smaller side of a block (got {rank})")
     blocks = xp.ascontiguousarray(
         xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3))
     )  # (..., k, l, s, p)
@@ -381,18 +395,6 @@ def monarch_project(a, *, num_blocks=None, rank=1, balance=True):
         residual.astype(real),
         relative.astype(real),
     )
-
-
-def _checked_blocks(num_blocks, m, n):
-    try:
-        k, count = num_blocks
-    except (TypeError, ValueError):
-        raise TypeError(f"num_blocks must be a pair of integers (got {num_blocks!r})") from None
-    if n % checked_count("num_blocks", k, least=1) or m % checked_count(
-        "num_blocks", count, least=1
-    ):
-        raise ValueError(f"num_blocks must be divisors (k of n={n}, l of m={m}) (got {(k, count)})")
-    return k, count
 
 
 def _default_blocks(m, n):
@@ -462,17 +464,24 @@ def _leading_pair(xp, blocks):
 
 
 @routine
-def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np):
+def monarch_dft(
+    n: Annotated[int, at_least(1), at_most(MAX_DFT)],
+    *,
+    n_blocks: Blocks | None = None,
+    inverse: bool = False,
+    dtype: ComplexDType = np.complex128,
+    xp: Namespace = np,
+) -> MonarchTransform:
     """The discrete Fourier transform as a Monarch matrix.
 
     Parameters
     ----------
-    n : int
-    num_blocks : int, optional
+    n : int >= 1 and <= 2**40
+    n_blocks : int >= 1, optional
         k, a divisor of n; the one nearest to √n by default.
-    inverse : bool
-    dtype : {complex128, complex64}
-    xp : module, optional
+    inverse : bool, default False
+    dtype : dtype, complex64 or complex128, default complex128
+    xp : module, numpy or cupy, default numpy
         numpy or cupy.
 
     Returns
@@ -485,7 +494,7 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     Raises
     ------
     ValueError
-        `n` is less than 1 or beyond any memory, or `num_blocks` does not divide it.
+        `n` is less than 1 or beyond any memory, or `n_blocks` does not divide it.
     TypeError
         Another dtype.
 
@@ -508,17 +517,9 @@ def monarch_dft(n, *, num_blocks=None, inverse=False, dtype=np.complex128, xp=np
     >>> bool(np.allclose(monarch_matmul(x[permutation], right, left), np.fft.fft(x, norm="ortho")))
     True
     """
-    n = checked_count("n", n, least=1, most=MOST)
-    k = (
-        _default_blocks(n, n)[0]
-        if num_blocks is None
-        else checked_count("num_blocks", num_blocks, least=1)
-    )
+    k = _default_blocks(n, n)[0] if n_blocks is None else n_blocks
     if n % k:
-        raise ValueError(f"num_blocks must be a divisor of n={n} (got {k})")
-    dtype = np.dtype(dtype)
-    if dtype not in (np.complex64, np.complex128):
-        raise TypeError(f"dtype must be complex64 or complex128 (got {dtype})")
+        raise ValueError(f"n_blocks must divide n = {n} (got {k})")
     count, sign = n // k, 2j * np.pi / n * (1 if inverse else -1)
     kappa, lam, i, sigma = (
         np.arange(k)[:, None, None],
@@ -547,17 +548,17 @@ class MonarchLinear:
 
     Parameters
     ----------
-    in_features, out_features : int
-    num_blocks : int
+    n_in, n_out : int >= 1
+    n_blocks : int >= 1, default 4
         Blocks of each factor; k = l.
-    bias : bool
-    dtype : {float32, float64}
-    rng : None, int or numpy.random.Generator, optional
+    bias : bool, default True
+    dtype : dtype, float32 or float64, default float32
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Attributes
     ----------
     right, left, bias : array
-        Parameters, changed in place by optimisers; ``bias`` may be None.
+        Parameters, changed in place by optimizers; ``bias`` may be None.
     parameters : list of array
 
     Raises
@@ -573,72 +574,74 @@ class MonarchLinear:
     ((2, 5), (2, 6))
     """
 
+    @checked
     def __init__(
-        self, in_features, out_features, *, num_blocks=4, bias=True, dtype=np.float32, rng=None
+        self,
+        n_in: Annotated[int, at_least(1)],
+        n_out: Annotated[int, at_least(1)],
+        *,
+        n_blocks: Blocks = 4,
+        bias: bool = True,
+        dtype: DType = np.float32,
+        rng: RNG = None,
     ):
-        sizes = {"in_features": in_features, "out_features": out_features, "num_blocks": num_blocks}
-        for name, value in sizes.items():
-            checked_count(name, value, least=1)
-        self.in_features, self.out_features, self.num_blocks = in_features, out_features, num_blocks
-        dtype, rng = np.dtype(dtype), np.random.default_rng(key_from_rng(rng))
-        p, s = -(-in_features // num_blocks), -(-out_features // num_blocks)
+        self.n_in, self.n_out, self.n_blocks = n_in, n_out, n_blocks
+        normal = generator_from_rng(rng).standard_normal
+        p, s = -(-n_in // n_blocks), -(-n_out // n_blocks)
         q = min(p, s)
-        self.right = (rng.standard_normal((num_blocks, q, p)) / math.sqrt(p)).astype(
-            dtype
-        )  # keeps the variance of its input
-        self.left = (rng.standard_normal((num_blocks, s, q)) / math.sqrt(q)).astype(dtype)
-        self.bias = np.zeros(out_features, dtype) if bias else None
+        # keeps the variance of its input
+        self.right = (normal((n_blocks, q, p)) / math.sqrt(p)).astype(dtype)
+        self.left = (normal((n_blocks, s, q)) / math.sqrt(q)).astype(dtype)
+        self.bias = np.zeros(n_out, dtype) if bias else None
 
     @property
-    def parameters(self):
+    def parameters(self) -> list[Array]:
         return [self.right, self.left] + ([] if self.bias is None else [self.bias])
 
-    def _padded(self, x, size):
-        xp, (x,) = on_device(x=x)
-        wide = xp.zeros((*x.shape[:-1], size), x.dtype)
-        wide[..., : x.shape[-1]] = x
-        return wide
-
-    def forward(self, x):
-        """(..., in_features) → (..., out_features), and what `vjp` needs."""
-        xp, (x,) = on_device(x=x)
-        if x.ndim < 1 or x.shape[-1] != self.in_features:
-            raise ValueError(f"x must have shape (..., {self.in_features}) (got {x.shape})")
-        wide = self._padded(x, self.right.shape[0] * self.right.shape[2])
-        y = monarch_matmul(wide, self.right, self.left)[..., : self.out_features]
+    @checked
+    def forward(self, x: Float[Array, "*batch n_in"]) -> tuple[Array, Array]:
+        """(..., n_in) → (..., n_out), and what `vjp` needs."""
+        if x.shape[-1] != self.n_in:
+            raise ValueError(f"x must have shape (..., {self.n_in}) (got {x.shape})")
+        wide = _padded(x, self.right.shape[0] * self.right.shape[2])
+        y = monarch_matmul(wide, self.right, self.left)[..., : self.n_out]
         return (y if self.bias is None else y + self.bias), wide
 
-    def vjp(self, grad_y, cache):
+    @checked
+    def vjp(
+        self, grad_y: Float[Array, "*batch n_out"], cache: Float[Array, "*batch n_padded"]
+    ) -> tuple[Array, list[Array]]:
         """The gradient by x, and a list of those by the parameters."""
-        grads = monarch_matmul_vjp(
-            cache,
-            self.right,
-            self.left,
-            self._padded(grad_y, self.left.shape[0] * self.left.shape[1]),
-        )
-        return grads.x[..., : self.in_features], [grads.right, grads.left] + (
-            [] if self.bias is None else [grad_y.reshape(-1, self.out_features).sum(axis=0)]
-        )
+        if grad_y.shape[-1] != self.n_out:
+            raise ValueError(f"grad_y must have shape (..., {self.n_out}) (got {grad_y.shape})")
+        wide = _padded(grad_y, self.left.shape[0] * self.left.shape[1])
+        grads = monarch_matmul_vjp(cache, self.right, self.left, wide)
+        by_bias = [] if self.bias is None else [grad_y.reshape(-1, self.n_out).sum(axis=0)]
+        return grads.x[..., : self.n_in], [grads.right, grads.left, *by_bias]
 
-    def toarray(self):
-        """The (out_features, in_features) matrix."""
-        return monarch_to_dense(self.right, self.left)[: self.out_features, : self.in_features]
+    def toarray(self) -> Array:
+        """The (n_out, n_in) matrix."""
+        return monarch_to_dense(self.right, self.left)[: self.n_out, : self.n_in]
 
-    def from_dense(self, a):
-        """Set the factors to the closest ones to `a`, (out_features, in_features), and return the
-        distance."""
-        xp, (a,) = on_device(a=a)
-        if a.shape != (self.out_features, self.in_features):
-            raise ValueError(
-                f"a must have shape {(self.out_features, self.in_features)} (got {a.shape})"
-            )
+    @checked
+    def from_dense(self, a: Float[Array, "n_out n_in"]) -> Array:
+        """Set the factors to the closest ones to `a`, (n_out, n_in), and return the distance."""
+        if a.shape != (self.n_out, self.n_in):
+            raise ValueError(f"a must have shape {(self.n_out, self.n_in)} (got {a.shape})")
         k, q, p = self.right.shape
         count, s, _ = self.left.shape
-        wide = xp.zeros((count * s, k * p), a.dtype)
-        wide[: self.out_features, : self.in_features] = a
-        factors = monarch_project(wide, num_blocks=(k, count), rank=max(1, q // count))
+        wide = namespace_of(a).zeros((count * s, k * p), a.dtype)
+        wide[: self.n_out, : self.n_in] = a
+        factors = monarch_project(wide, n_blocks=(k, count), rank=max(1, q // count))
         self.right, self.left = (factor.astype(self.right.dtype) for factor in factors[:2])
         return factors.residual_norm
+
+
+def _padded(x, size):
+    """x with zeros to the length `size` of its last axis."""
+    wide = namespace_of(x).zeros((*x.shape[:-1], size), x.dtype)
+    wide[..., : x.shape[-1]] = x
+    return wide
 
 
 # --- kernels --------------------------------------------------------------------------------------
