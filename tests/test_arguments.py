@@ -300,6 +300,24 @@ def test_real_and_complex_arrays_share_a_dtype():
         f(X, X, dtype=np.float64)
 
 
+def test_alternatives_with_arrays_inside():
+    class Pair(NamedTuple):
+        x: Float[Array, "n"]
+
+    class Other(NamedTuple):
+        y: Float[Array, "m"]
+
+    @checked
+    def f(pair: Pair | Other, x: Float[Array, "n"]):
+        return pair
+
+    for _ in range(2):  # checked, then remembered
+        for pair in (Pair(X), Other(np.ones(5))):
+            assert f(pair, X) is pair
+        with pytest.raises(ValueError, match="x must have shape"):
+            f(Pair(np.ones(2)), X)
+
+
 def test_many_threads_may_make_the_first_call():
     @checked
     def f(x: Float[Array, "n"], y: Float[Array, "n"] | None = None, *, k: int = 3):
