@@ -14,7 +14,7 @@ from ...arguments import (
     checked,
 )
 from ...dispatch import namespace_of
-from ...random import generator_from_rng
+from ...random import key_from_rng
 from .projection import Blocks, monarch_project
 from .routines import monarch_matmul, monarch_matmul_vjp, monarch_to_dense
 
@@ -63,7 +63,7 @@ class MonarchLinear:
         rng: RNG = None,
     ):
         self.n_in, self.n_out, self.n_blocks = n_in, n_out, n_blocks
-        normal = generator_from_rng(rng).standard_normal
+        normal = np.random.default_rng(key_from_rng(rng)).standard_normal
         p, s = -(-n_in // n_blocks), -(-n_out // n_blocks)
         q = min(p, s)
         # keeps the variance of its input
