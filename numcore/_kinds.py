@@ -388,15 +388,21 @@ class NamespaceKind(Kind):
 
 
 class DTypeKind(Kind):
-    text = "dtype, float32 or float64"
+    """One of two dtypes."""
+
+    def __init__(self, *names):
+        self.names = names or ("float32", "float64")
+        self.dtypes = tuple(np.dtype(name) for name in self.names)
+        self.text = f"dtype, {' or '.join(self.names)}"
 
     def convert(self, name, value, call):
         try:
             dtype = np.dtype(value)
         except TypeError:
             dtype = None
-        if value is None or dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name} must be float32 or float64 (got {short(value)})")
+        if value is None or dtype not in self.dtypes:
+            must = " or ".join(self.names)
+            raise TypeError(f"{name} must be {must} (got {short(value)})")
         return dtype
 
     def unfit(self):

@@ -12,8 +12,10 @@ from numcore.arguments import (
     RNG,
     Array,
     Bool,
+    ComplexDType,
     DType,
     Float,
+    Inexact,
     Integer,
     Namespace,
     Real,
@@ -282,6 +284,38 @@ def test_what_docstrings_say():
     assert lines["metric"] == '{"dot", "cosine"}, default "dot"'
     assert lines["depth"] == 'int >= 1 or {"auto"}, default "auto"'
     assert lines["k"] == "int >= 1 and <= m, default 1"
+
+
+def test_real_and_complex_arrays_share_a_dtype():
+    @checked
+    def f(a: Inexact[Array, "n"], b: Inexact[Array, "n"], *, dtype: ComplexDType = np.complex128):
+        return dtype
+
+    assert f(X, X) == np.complex128 and f(X + 0j, X + 0j, dtype="complex64") == np.complex64
+    with pytest.raises(TypeError, match="b must have dtype float64 like a"):
+        f(X, X + 0j)
+    with pytest.raises(TypeError, match="a must have dtype float32, float64, complex64 or"):
+        f(X.astype(int), X)
+    with pytest.raises(TypeError, match="dtype must be complex64 or complex128"):
+        f(X, X, dtype=np.float64)
+
+
+def test_alternatives_with_arrays_inside():
+    class Pair(NamedTuple):
+        x: Float[Array, "n"]
+
+    class Other(NamedTuple):
+        y: Float[Array, "m"]
+
+    @checked
+    def f(pair: Pair | Other, x: Float[Array, "n"]):
+        return pair
+
+    for _ in range(2):  # checked, then remembered
+        for pair in (Pair(X), Other(np.ones(5))):
+            assert f(pair, X) is pair
+        with pytest.raises(ValueError, match="x must have shape"):
+            f(Pair(np.ones(2)), X)
 
 
 def test_many_threads_may_make_the_first_call():
