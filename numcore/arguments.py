@@ -57,6 +57,7 @@ from ._kinds import (
     infinite,
     nonempty,
     own_dtype,
+    written,
 )
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "own_dtype",
     "positive",
     "within",
+    "written",
 ]
 F = TypeVar("F", bound=Callable[..., Any])
 
