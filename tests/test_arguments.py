@@ -35,6 +35,7 @@ from numcore.arguments import (
     own_dtype,
     positive,
     within,
+    written,
 )
 from numcore.testing import simulated_gpu
 
@@ -338,3 +339,65 @@ def test_many_threads_may_make_the_first_call():
     for t in threads:
         t.join()
     assert not wrong
+
+
+class Inner(NamedTuple):
+    mean: Float[Array, "d"]
+
+
+class Outer(NamedTuple):
+    x: Float[Array, "n d"]
+    running: Inner | None
+    n: int
+
+
+@checked
+def nested(x: Float[Array, "n d"], cache: Outer) -> Array:
+    return x
+
+
+def test_a_cache_in_a_cache_shares_sizes_and_is_remembered():
+    x, running = np.ones((2, 3)), Inner(np.ones(3))
+    assert nested(x, Outer(x, running, 1)) is x and nested(x, Outer(x, None, 1)) is x
+    slow = nested.__globals__["slow"]
+    assert len(slow.known) == 2 and nested(x, Outer(x, running, 1)) is x and len(slow.known) == 2
+    with pytest.raises(ValueError, match=r"cache.running.mean must have shape \(d,\) with d = 3"):
+        nested(x, Outer(x, Inner(np.ones(2)), 1))
+    with pytest.raises(TypeError, match=r"cache.running.mean must be an array \(got None\)"):
+        nested(x, Outer(x, Inner(None), 1))
+
+
+@checked
+def labelled(
+    logits: Float[Array, "*batch k"],
+    labels: Integer[Array, "*batch", any_device] | Float[Array, "*batch k"],
+) -> Array:
+    return labels
+
+
+def test_an_error_is_about_the_shape_where_the_dtype_is_one_of_several():
+    logits = np.ones((2, 3))
+    assert labelled(logits, [0, 1]).dtype == np.int64 and labelled(logits, logits) is logits
+    with pytest.raises(ValueError, match=r"labels must have shape \(2,\) like logits"):
+        labelled(logits, np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"labels must have shape \(2, k\) like logits"):
+        labelled(logits, np.ones((3, 3)))
+    with pytest.raises(TypeError, match="labels must have dtype float64 like logits"):
+        labelled(logits, np.ones((2, 3), "f4"))
+
+
+@checked
+def zero(params: Sequence[Float[Array, "...", written]]) -> None:
+    for p in params:
+        p[...] = 0
+
+
+def test_arrays_that_are_written_to_are_never_converted():
+    x = np.ones(3)
+    zero([x])
+    assert not x.any()
+    with pytest.raises(TypeError, match=r"params\[0\] must be an array, which is written to"):
+        zero([[1.0]])
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match=r"params\[0\] must be writeable and aligned"):
+        zero([x])
