@@ -17,6 +17,7 @@ from ..linalg import CSR
 from ..simd import popcount
 from ._strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
 
+HOST_ONLY = "it works on names"
 SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
 MOST_IDS = 2**31 - 1  # of names in a network
@@ -1318,7 +1319,8 @@ def _pair_set(name, pairs, n_left, n_right):
     "in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; "
     "out uint16 shared[c, nr]; in int64 sizes[c]",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
@@ -1338,7 +1340,8 @@ def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, 
     "in float32 right_sizes[nr]; "
     "out int64 enough[c]; float32 similarity",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
@@ -1360,7 +1363,8 @@ def count_candidates(shared, need, common, sizes, right_sizes, enough, similarit
 @kernel(
     "in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def list_candidates(shared, need, starts, found, start, stop):
@@ -1386,7 +1390,8 @@ def list_candidates(shared, need, starts, found, start, stop):
     "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; "
     "scratch uint8 mine[u]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def near_by_rare_grams(
@@ -1450,6 +1455,8 @@ def near_by_rare_grams(
     "in int64 rows[c]; in int64 cols[c]; "
     "out int64 common[c]",
     split="c",
+    gpu=None,
+    host_only=HOST_ONLY,
 )
 def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, common, start, stop):
     for k in range(start, stop):
@@ -1471,7 +1478,7 @@ LETTERS = (
 )
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
     """The edit distance with swaps of neighbours by its table, of which three rows are kept."""
     for k in range(start, stop):
@@ -1497,7 +1504,7 @@ def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distanc
         distance[k] = row[(m % 3) * (n + 1) + n]
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_jaro_winkler(
     left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop
 ):
@@ -1523,7 +1530,8 @@ def pair_jaro_winkler(
     "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; "
     "scratch float64 sums[m]; scratch int64 found[m]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def stochastic_product(
