@@ -62,11 +62,14 @@ PAIR_QUERIES, PAIR_KEYS = (
     144,
 )  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 
-# shared with gpu/nn/attention_kernels.cu
-CONSTANTS = "ITEM_*", "PAIR_*", "BIAS_*", "HEAD_*", "OPTION*", "QUERIES", "KEYS", "WIDEST"
-
 LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
 LOG2E, LN2 = math.log2(math.e), math.log(2)
+
+# shared with gpu/nn/attention_kernels.cu
+CONSTANTS = (
+    *("ITEM_*", "PAIR_*", "BIAS_*", "HEAD_*", "OPTION*", "QUERIES", "KEYS", "WIDEST"),
+    *("LOWEST", "LOG2E", "LN2"),
+)
 
 
 # --- forward --------------------------------------------------------------------------------------
