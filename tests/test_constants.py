@@ -51,31 +51,41 @@ CHANGES = [
     ("numcore.nn._attention_kernels", "QUERIES", 96, "attention_forward"),
     ("numcore.nn._attention_kernels", "QUERIES", 768, "attention_forward"),
     ("numcore.nn._attention_kernels", "PAIR_QUERIES", 32, "attention_backward"),
-    ("numcore.nn._optim", "BLOCK", 512, "squares"),
-    ("numcore.nn._normalization", "ROWS", 8, "column_moments"),
+    ("numcore.nn._optim", "BLOCK", 512, "squares_in_blocks"),
+    ("numcore.nn._normalization", "ROWS", 8, "column_products"),
     ("numcore.linalg._coreset", "BLOCK", 64, "block_masses"),
     ("numcore.retrieval._cosine_adapter", "BLOCK", 64, "adapter_loss"),
 ]
 CHANGED = """
-import importlib.util, sys
+import ast, importlib, importlib.machinery, sys
 import numpy as np
 module, name, value, kernel = sys.argv[1:]
-spec = importlib.util.find_spec(module)
-text = open(spec.origin, encoding="utf-8").read()
-import re
-changed, times = re.subn(rf"(?m)^{name} = [\\w<< ]+?(?=  #|$)", f"{name} = {value}", text)
-if not times:  # one of several names in an assignment
-    changed = text.replace(
-        "PAIR_QUERIES, PAIR_KEYS = (\\n    64,", f"PAIR_QUERIES, PAIR_KEYS = (\\n    {value},"
-    )
-assert changed != text, "nothing was changed"
-import pathlib, tempfile
-file = pathlib.Path(tempfile.mkdtemp()) / pathlib.Path(spec.origin).name
-file.write_text(changed, encoding="utf-8")
-spec = importlib.util.spec_from_file_location(module, file)
-loaded = importlib.util.module_from_spec(spec)
-sys.modules[module] = loaded
-spec.loader.exec_module(loaded)
+
+class Loader(importlib.machinery.SourceFileLoader):
+    def get_code(self, fullname):  # no cached bytecode
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def source_to_code(self, data, path, **options):
+        tree = ast.parse(data)
+        for i, node in enumerate(tree.body):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(n, ast.Name) and n.id == name for t in node.targets for n in ast.walk(t)
+            ):
+                (changed,) = ast.parse(f"{name} = {value}").body
+                tree.body.insert(i + 1, changed)
+                return compile(tree, path, "exec")
+        raise AssertionError(f"{module} has no {name}")
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        spec = super().find_spec(fullname, path, target) if fullname == module else None
+        if spec:
+            spec.loader = Loader(fullname, spec.origin)
+        return spec
+
+sys.meta_path.insert(0, Finder)
+loaded = importlib.import_module(module)
 from numcore.testing import SIZES, compare_bodies
 made = getattr(loaded, kernel)
 assert made.constants[name] == int(value)
