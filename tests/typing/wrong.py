@@ -6,6 +6,7 @@ import numcore
 from numcore.linalg import CSR, triangular_sweep
 from numcore.nn import dense, dense_vjp
 from numcore.random import normal, philox_uint32, uniform
+from numcore.special import exp as elementary
 from numcore.special import exponential  # error
 
 a = normal((4, 4), rng=0)
@@ -14,6 +15,7 @@ laplacian = CSR.from_dense(a)
 # --- names that do not exist ----------------------------------------------------------------------
 
 normal((4, 4), seed=0)  # error
+elementary(a, axis=0)  # error
 uniform((4, 4), rng=0, type="float32")  # error
 dense(a, a, bias=a[0])  # error
 triangular_sweep(laplacian, a[0], a[0], relaxation=1.2)  # error
@@ -24,6 +26,7 @@ print(numcore.fourier)  # error
 
 normal()  # error
 philox_uint32((4,))  # error
+elementary()  # error
 dense(a)  # error
 dense(a, a, a[0], a)  # error
 triangular_sweep(laplacian, a[0])  # error
