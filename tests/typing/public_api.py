@@ -71,7 +71,9 @@ product = spmv(laplacian, a[0])
 swept = triangular_sweep(laplacian, a[0], np.zeros(8), omega=1.2, direction="symmetric")
 coloring = color_graph(laplacian)
 solved = sor(laplacian, a[0], omega=1.2, tol=1e-6, max_iter=1000)
-x, found = ssor_cg(laplacian, a[0])[0], optimal_omega(laplacian)
+converged: bool = solved.converged
+n_iter: int = solved.n_iter
+x, found = ssor_cg(laplacian, a[0]).x, optimal_omega(laplacian).omega
 
 # --- nn -------------------------------------------------------------------------------------------
 
