@@ -59,11 +59,11 @@ def write_rooms(folder):
 
 
 def escape(app, what, name, obj, options, lines):
-    """Let docstrings be written as they are read: a magnitude between bars, a reference that begins
-    with an author's initial.
+    """Let docstrings be written as they are read: a magnitude between bars, a name that ends with
+    an underscore, a reference that begins with an author's initial.
 
-    In reStructuredText these are the name of a substitution, and the first item of a list. Code
-    stays as it is.
+    In reStructuredText these are the name of a substitution, a link, and the first item of a list.
+    Code stays as it is.
     """
     in_example = False
     for i, line in enumerate(lines):
@@ -73,7 +73,9 @@ def escape(app, what, name, obj, options, lines):
                 r"(``.*?``)", re.sub(r"^(\s*(?:\.\. \[\S+\] )?[A-Z])\. ", r"\1\\. ", line)
             )
             lines[i] = "".join(
-                part if part.startswith("``") else re.sub(r"(?<!\\)\|", r"\\|", part)
+                part
+                if part.startswith("``")
+                else re.sub(r"(?<!\\)\||(?<=[a-z])_(?=[\s,;.)]|$)", r"\\\g<0>", part)
                 for part in parts
             )
 
