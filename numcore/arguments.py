@@ -209,7 +209,9 @@ ShapeLike: TypeAlias = Annotated[int | Sequence[int], ShapeKind()]
 def declaration(function):
     """The declared arguments of a function, a tuple of `Parameter` in their order."""
     function = inspect.unwrap(function)
-    hints = typing.get_type_hints(function, include_extras=True)
+    given = {k: v for k, v in function.__annotations__.items() if k != "return"}
+    holder = type("Declaration", (), {"__annotations__": given})
+    hints = typing.get_type_hints(holder, function.__globals__, include_extras=True)
     return tuple(
         _parameter(name, hints.get(name, Any), p.default)
         for name, p in inspect.signature(function).parameters.items()
