@@ -125,9 +125,11 @@ def sizes_agree(function, example, dtype):
     }
     names = [size for kind in arrays.values() for size in kind.sizes]
     for name, kind in arrays.items():
-        for axis, size in enumerate(reversed(kind.sizes), 1):
+        for at, size in enumerate(kind.axes):
+            leads = kind.batch in kind.axes[at:]  # the size stands before "...", if there is any
+            axis = at if leads else at - len(kind.axes)
             if names.count(size) > 1 and size != "_" and kind.sizes.count(size) == 1:
-                longer = np.concatenate([good[name], good[name]], axis=-axis)
+                longer = np.concatenate([good[name], good[name]], axis=axis)
                 if longer.shape == good[name].shape:
                     continue
                 with _no_kernel_runs(name):
