@@ -59,17 +59,19 @@ _HOME = {
 }
 
 
-def __getattr__(name):
-    import importlib
+if not TYPE_CHECKING:  # with this, checkers would believe in every name
 
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"numcore.{_HOME[name]}"), name)
-    elif name in __all__:
-        value = importlib.import_module(f"numcore.{name}")
-    else:
-        raise AttributeError(f"module 'numcore' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        import importlib
+
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"numcore.{_HOME[name]}"), name)
+        elif name in __all__:
+            value = importlib.import_module(f"numcore.{name}")
+        else:
+            raise AttributeError(f"module 'numcore' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__():

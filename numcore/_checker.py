@@ -108,12 +108,19 @@ def _key(p, scope):
     name = p.name
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
-        scope[f"key_{name}"] = own[0].key()
+        scope[f"key_{name}"] = _first([kind.key() for kind in own])
     other = f"key_{name}({name})" if own else f"{name}.__class__"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
         return other
     layout = f"({name}.dtype, {name}.shape, {name}.flags.num)"
     return f"{layout} if {name}.__class__ is ndarray else {other}"
+
+
+def _first(keys):
+    """The key of the first alternative that has one."""
+    if len(keys) == 1:
+        return keys[0]
+    return lambda value: next((k for key in keys if (k := key(value)) is not None), None)
 
 
 def _entry_lines(p, scope):

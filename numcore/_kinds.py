@@ -26,6 +26,7 @@ nonempty = Mark("without an axis of length zero")
 infinite = Mark("infinite")  # a number that may also be infinite
 any_device = Mark("on any device")  # an array that may be a NumPy array next to GPU arrays
 own_dtype = Mark("of its own dtype")  # a Float array that does not share the call's dtype
+written = Mark("writeable")  # an array that the call writes into: never a copy of what was given
 
 
 class Bound(NamedTuple):
@@ -143,7 +144,7 @@ class ArrayKind(Kind):
     @property
     def text(self):
         marks = [b.text for b in self.bounds]
-        marks += [m for m in self.notes if m in (finite, nonempty)]
+        marks += [m for m in self.notes if m in (finite, nonempty, written)]
         of = "" if self.family.name == "Num" else f" of {self.family.text}"
         return ", ".join([f"{self.form} array{of}", *marks])
 
@@ -153,6 +154,8 @@ class ArrayKind(Kind):
         )
 
     def convert(self, name, value, call):
+        if written in self.notes:
+            _check_written(name, value)
         value = call.as_array(name, value, any_device in self.notes)
         if value.dtype not in self.dtypes:
             if not value.size and value.dtype == np.float64 and not self.shared:
@@ -181,6 +184,18 @@ class ArrayKind(Kind):
     def unfit(self):
         wrong = [(v, TypeError) for v in ("text", object(), {1.0: 2.0}, ["a"])]
         return wrong + [(np.ma.masked_array([1.0], [True]), TypeError)]
+
+
+def _check_written(name, value):
+    if dispatch.device_of(value) is None:
+        raise TypeError(f"{name} must be an array, which is written to (got {_type(value)})")
+    flags = value.flags
+    if isinstance(value, np.ndarray) and not (flags.writeable and flags.aligned):
+        raise ValueError(f"{name} must be writeable and aligned (got flags {flags.num})")
+
+
+def _type(value):
+    return type(value).__name__
 
 
 def _all_finite(value):
@@ -355,7 +370,9 @@ class StructKind(Kind):
         return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
 
     def key(self):
-        kind, names = self.kind, self.arrays
+        kind, names, inner = self.kind, self.arrays, {}
+        for field in self.fields:
+            inner |= {k.kind: k.key() for k in field.kinds if isinstance(k, StructKind)}
 
         def key(value):
             if value.__class__ is not kind:
@@ -367,6 +384,8 @@ class StructKind(Kind):
                     parts.append((a.dtype, a.shape, a.flags.num))
                 elif a is None:
                     parts.append(None)
+                elif a.__class__ in inner and (part := inner[a.__class__](a)) is not None:
+                    parts.append(part)
                 else:
                     return None
             return tuple(parts)
@@ -388,15 +407,21 @@ class NamespaceKind(Kind):
 
 
 class DTypeKind(Kind):
-    text = "dtype, float32 or float64"
+    """One of two dtypes."""
+
+    def __init__(self, *names):
+        self.names = names or ("float32", "float64")
+        self.dtypes = tuple(np.dtype(name) for name in self.names)
+        self.text = f"dtype, {' or '.join(self.names)}"
 
     def convert(self, name, value, call):
         try:
             dtype = np.dtype(value)
         except TypeError:
             dtype = None
-        if value is None or dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name} must be float32 or float64 (got {short(value)})")
+        if value is None or dtype not in self.dtypes:
+            must = " or ".join(self.names)
+            raise TypeError(f"{name} must be {must} (got {short(value)})")
         return dtype
 
     def unfit(self):
@@ -484,7 +509,7 @@ class Parameter(NamedTuple):
         if value is None and self.optional:
             return None
         error = None
-        for kind in self.kinds:
+        for kind in self._of_dtype(value) or self.kinds:
             if kind.fits(value):
                 try:
                     return kind.convert(self.name, value, call)
@@ -494,6 +519,13 @@ class Parameter(NamedTuple):
             got = _got(value, self)
             error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
         raise error
+
+    def _of_dtype(self, value):
+        """Of several kinds of arrays those that may have the dtype of `value`: an error is then
+        about its shape."""
+        if len(self.kinds) == 1 or dispatch.device_of(value) is None:
+            return ()
+        return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
 
 
 def _expected(kinds):

@@ -21,7 +21,8 @@ fit with a TypeError or ValueError that names the argument, and passes what was 
 
 Sizes are names (equal names are equal sizes throughout a call), integers, ``_`` (any size), sums
 and products of these such as ``n+1``; ``*batch`` and ``...`` stand for any number of leading axes.
-Arrays of kind `Float` have one dtype per call, float32 or float64.
+Arrays of kind `Float` have one dtype per call, float32 or float64; those of kind `Inexact` have one
+dtype too, which may be complex.
 """
 
 import inspect
@@ -57,6 +58,7 @@ from ._kinds import (
     infinite,
     nonempty,
     own_dtype,
+    written,
 )
 
 __all__ = [
@@ -65,10 +67,12 @@ __all__ = [
     "Bool",
     "Bound",
     "Complex",
+    "ComplexDType",
     "DType",
     "Float",
     "Float32",
     "Float64",
+    "Inexact",
     "Integer",
     "Kind",
     "Namespace",
@@ -91,6 +95,7 @@ __all__ = [
     "own_dtype",
     "positive",
     "within",
+    "written",
 ]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,6 +120,7 @@ if TYPE_CHECKING:  # to a static checker, Float[Array, "n d"] is Annotated[Array
     from typing import Annotated as Float
     from typing import Annotated as Float32
     from typing import Annotated as Float64
+    from typing import Annotated as Inexact
     from typing import Annotated as Int8
     from typing import Annotated as Int32
     from typing import Annotated as Int64
@@ -134,6 +140,8 @@ else:
     Float = _Family("Float", "float32 or float64", ("float32", "float64"), shared=True)
     Float32, Float64 = (_Family(f"Float{n}", f"float{n}", (f"float{n}",)) for n in (32, 64))
     Complex = _Family("Complex", "complex64 or complex128", ("complex64", "complex128"))
+    _INEXACT = ("float32", "float64", "complex64", "complex128")
+    Inexact = _Family("Inexact", "float32, float64, complex64 or complex128", _INEXACT, shared=True)
     Bool = _Family("Bool", "bool", ("bool",))
     _INTEGERS = tuple(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64))
     Integer = _Family("Integer", "integers", _INTEGERS)
@@ -199,6 +207,7 @@ Seed: TypeAlias = (
 )
 RNG: TypeAlias = Annotated[Seed, RNGKind()]  # as SPEC 7 says; numcore.random turns it into a key
 DType: TypeAlias = Annotated[Any, DTypeKind()]
+ComplexDType: TypeAlias = Annotated[Any, DTypeKind("complex64", "complex128")]
 Namespace: TypeAlias = Annotated[Any, NamespaceKind()]
 ShapeLike: TypeAlias = Annotated[int | Sequence[int], ShapeKind()]
 
@@ -209,7 +218,9 @@ ShapeLike: TypeAlias = Annotated[int | Sequence[int], ShapeKind()]
 def declaration(function):
     """The declared arguments of a function, a tuple of `Parameter` in their order."""
     function = inspect.unwrap(function)
-    hints = typing.get_type_hints(function, include_extras=True)
+    given = {k: v for k, v in function.__annotations__.items() if k != "return"}
+    holder = type("Declaration", (), {"__annotations__": given})
+    hints = typing.get_type_hints(holder, function.__globals__, include_extras=True)
     return tuple(
         _parameter(name, hints.get(name, Any), p.default)
         for name, p in inspect.signature(function).parameters.items()

@@ -19,6 +19,22 @@ from .kernel import C_TYPES, CHUNKS_PER_THREAD, Kernel, enter, pointer
 
 __all__ = ["Elementwise", "c_function", "elementwise"]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol, TypeVar
+
+    A = TypeVar("A")
+
+    class ElementwiseFunction(Protocol):
+        """What the decorator makes, for type checkers: an array of the GPU for an array of the
+        GPU, a number for a number."""
+
+        __name__: str
+
+        def __call__(self, x: A, *, out: A | None = None) -> A: ...
+
+
 SMALL = 1 << 14  # elements up to which one thread is as fast as two
 
 
@@ -147,7 +163,9 @@ def _place(xp, array):
     return pointer(array) if xp is np else array.data.ptr
 
 
-def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
+def elementwise(
+    *, rare_float32=None, rare_float64=None, **bodies
+) -> "Callable[[Callable[..., Any]], ElementwiseFunction]":
     """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for
     compiled code.
 

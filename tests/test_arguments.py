@@ -12,8 +12,10 @@ from numcore.arguments import (
     RNG,
     Array,
     Bool,
+    ComplexDType,
     DType,
     Float,
+    Inexact,
     Integer,
     Namespace,
     Real,
@@ -33,6 +35,7 @@ from numcore.arguments import (
     own_dtype,
     positive,
     within,
+    written,
 )
 from numcore.testing import simulated_gpu
 
@@ -284,6 +287,38 @@ def test_what_docstrings_say():
     assert lines["k"] == "int >= 1 and <= m, default 1"
 
 
+def test_real_and_complex_arrays_share_a_dtype():
+    @checked
+    def f(a: Inexact[Array, "n"], b: Inexact[Array, "n"], *, dtype: ComplexDType = np.complex128):
+        return dtype
+
+    assert f(X, X) == np.complex128 and f(X + 0j, X + 0j, dtype="complex64") == np.complex64
+    with pytest.raises(TypeError, match="b must have dtype float64 like a"):
+        f(X, X + 0j)
+    with pytest.raises(TypeError, match="a must have dtype float32, float64, complex64 or"):
+        f(X.astype(int), X)
+    with pytest.raises(TypeError, match="dtype must be complex64 or complex128"):
+        f(X, X, dtype=np.float64)
+
+
+def test_alternatives_with_arrays_inside():
+    class Pair(NamedTuple):
+        x: Float[Array, "n"]
+
+    class Other(NamedTuple):
+        y: Float[Array, "m"]
+
+    @checked
+    def f(pair: Pair | Other, x: Float[Array, "n"]):
+        return pair
+
+    for _ in range(2):  # checked, then remembered
+        for pair in (Pair(X), Other(np.ones(5))):
+            assert f(pair, X) is pair
+        with pytest.raises(ValueError, match="x must have shape"):
+            f(Pair(np.ones(2)), X)
+
+
 def test_many_threads_may_make_the_first_call():
     @checked
     def f(x: Float[Array, "n"], y: Float[Array, "n"] | None = None, *, k: int = 3):
@@ -304,3 +339,65 @@ def test_many_threads_may_make_the_first_call():
     for t in threads:
         t.join()
     assert not wrong
+
+
+class Inner(NamedTuple):
+    mean: Float[Array, "d"]
+
+
+class Outer(NamedTuple):
+    x: Float[Array, "n d"]
+    running: Inner | None
+    n: int
+
+
+@checked
+def nested(x: Float[Array, "n d"], cache: Outer) -> Array:
+    return x
+
+
+def test_a_cache_in_a_cache_shares_sizes_and_is_remembered():
+    x, running = np.ones((2, 3)), Inner(np.ones(3))
+    assert nested(x, Outer(x, running, 1)) is x and nested(x, Outer(x, None, 1)) is x
+    slow = nested.__globals__["slow"]
+    assert len(slow.known) == 2 and nested(x, Outer(x, running, 1)) is x and len(slow.known) == 2
+    with pytest.raises(ValueError, match=r"cache.running.mean must have shape \(d,\) with d = 3"):
+        nested(x, Outer(x, Inner(np.ones(2)), 1))
+    with pytest.raises(TypeError, match=r"cache.running.mean must be an array \(got None\)"):
+        nested(x, Outer(x, Inner(None), 1))
+
+
+@checked
+def labelled(
+    logits: Float[Array, "*batch k"],
+    labels: Integer[Array, "*batch", any_device] | Float[Array, "*batch k"],
+) -> Array:
+    return labels
+
+
+def test_an_error_is_about_the_shape_where_the_dtype_is_one_of_several():
+    logits = np.ones((2, 3))
+    assert labelled(logits, [0, 1]).dtype == np.int64 and labelled(logits, logits) is logits
+    with pytest.raises(ValueError, match=r"labels must have shape \(2,\) like logits"):
+        labelled(logits, np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"labels must have shape \(2, k\) like logits"):
+        labelled(logits, np.ones((3, 3)))
+    with pytest.raises(TypeError, match="labels must have dtype float64 like logits"):
+        labelled(logits, np.ones((2, 3), "f4"))
+
+
+@checked
+def zero(params: Sequence[Float[Array, "...", written]]) -> None:
+    for p in params:
+        p[...] = 0
+
+
+def test_arrays_that_are_written_to_are_never_converted():
+    x = np.ones(3)
+    zero([x])
+    assert not x.any()
+    with pytest.raises(TypeError, match=r"params\[0\] must be an array, which is written to"):
+        zero([[1.0]])
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match=r"params\[0\] must be writeable and aligned"):
+        zero([x])

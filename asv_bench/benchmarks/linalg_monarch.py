@@ -93,16 +93,16 @@ class Projection:
         self.a = np.random.default_rng(0).standard_normal((4096, 4096)).astype(np.float32)
 
     def time_project(self):
-        monarch_project(self.a, num_blocks=(64, 64))
+        monarch_project(self.a, n_blocks=(64, 64))
 
     def peakmem_project(self):
-        monarch_project(self.a, num_blocks=(64, 64))
+        monarch_project(self.a, n_blocks=(64, 64))
 
     def track_ratio_to_batched_svd(self):
         blocks = np.ascontiguousarray(self.a.reshape(64, 64, 64, 64).transpose(1, 2, 0, 3))
         ours, theirs = median_seconds(
             [
-                lambda: monarch_project(self.a, num_blocks=(64, 64)),
+                lambda: monarch_project(self.a, n_blocks=(64, 64)),
                 lambda: np.linalg.svd(blocks, full_matrices=False),
             ],
             1,

@@ -28,7 +28,9 @@ def room_page(room):
     file that they are in."""
     module, title, files = importlib.import_module(f"numcore.{room}"), f"numcore.{room}", {}
     for name in sorted(module.__all__, key=str.lower):
-        files.setdefault(getattr(module, name).__module__, []).append(name)
+        home = getattr(module, name).__module__
+        if home.startswith("numcore."):  # not the aliases of types
+            files.setdefault(home, []).append(name)
     parts = [f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n"]
     for file, names in sorted(files.items(), key=lambda item: item[0].replace("._", ".")):
         if len(files) > 1:

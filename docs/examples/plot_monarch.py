@@ -83,7 +83,7 @@ figure, grid = plt.subplots(1, 4, figsize=(11, 2.3), layout="constrained")
 grid[0].imshow(image, cmap="gray")
 grid[0].set_title("a photograph, 400 × 640")
 for axes, rank in zip(grid[1:], (1, 4, 8), strict=True):
-    factors = monarch_project(image, num_blocks=(20, 20), rank=rank)
+    factors = monarch_project(image, n_blocks=(20, 20), rank=rank)
     axes.imshow(monarch_to_dense(factors.right, factors.left), cmap="gray", vmin=0, vmax=255)
     axes.set_title(f"rank {rank}: error {factors.relative_error:.1%}")
 for axes in grid:

@@ -51,6 +51,7 @@ from ._rank_pruning import (
 from ._relaxation import (
     OmegaEstimate,
     SolveResult,
+    SSORPreconditioner,
     optimal_omega,
     sor,
     ssor_cg,
@@ -91,6 +92,7 @@ __all__ = [
     "OmegaEstimate",
     "RankPruner",
     "RowSample",
+    "SSORPreconditioner",
     "SVDResult",
     "Sensitivities",
     "SequenceResult",

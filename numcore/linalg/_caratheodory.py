@@ -10,12 +10,12 @@ solvers", NeurIPS 2019.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_count
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Float, Int64, at_least, at_most, finite, nonnegative
+from ..dispatch import namespace_of, routine
 from ..intrinsics import dot
 from ..kernel import kernel
 
@@ -44,27 +44,33 @@ class WeightedSubset(NamedTuple):
         that draw).
     """
 
-    indices: Any
-    weights: Any
+    indices: Int64[Array, "k"]
+    weights: Float[Array, "k"]
     error: float
     error_bound: float
 
 
 @routine
-def caratheodory(p, weights=None, *, size=None, chunks=8):
+def caratheodory(
+    p: Float[Array, "n t"],
+    weights: Float[Array, "n", finite, nonnegative] | None = None,
+    *,
+    size: Annotated[int, at_least(1), at_most("n")] | None = None,
+    n_chunks: Annotated[int, at_least(2)] = 8,
+) -> WeightedSubset:
     """A few of many weighted points with the same weighted sum and the same total weight.
 
     Parameters
     ----------
     p : (n, t) array of float32 or float64
         Finite.
-    weights : (n,) array of the same dtype, optional
+    weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative, not all zero; 1 by default.
-    size : int, optional
+    size : int >= 1 and <= n, optional
         As soon as no more than so many points are left, they are the result; t + 1 by default, and
         never less.
-    chunks : int
-        Points are taken in chunks · (t + 1) groups, at least 2. More groups need fewer reads of
+    n_chunks : int >= 2, default 8
+        Points are taken in n_chunks · (t + 1) groups. More groups need fewer reads of
         `p`, and more steps in between.
 
     Returns
@@ -80,13 +86,13 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
     ------
     ValueError
         `p` has not two dimensions, entries are not finite, weights are negative or all zero, their
-        sums overflow, `size` is less than 1 or more than n, or `chunks` less than 2.
+        sums overflow, `size` is less than 1 or more than n, or `n_chunks` less than 2.
     TypeError
         Other or mixed dtypes or devices.
 
     Notes
     -----
-    O(n t + chunks t³ log n) operations; the points are read about 1 + 1 / chunks times. Null
+    O(n t + n_chunks t³ log n) operations; the points are read about 1 + 1 / n_chunks times. Null
     vectors come from a Householder factorisation of 2 (t + 1) points, and are kept orthonormal
     while points leave: no step needs a well-conditioned or full-rank `p`.
 
@@ -101,18 +107,13 @@ def caratheodory(p, weights=None, *, size=None, chunks=8):
     >>> len(indices), round(float(weights @ p[indices, 0]), 12), round(float(weights.sum()), 12)
     (2, 6.0, 4.0)
     """
-    xp, (p, weights) = on_device(p=p, weights=weights)
-    dtype = float_dtype(p=p, weights=weights)
-    if p.ndim != 2:
-        raise ValueError(f"p must have 2 dimensions (got shape {p.shape})")
-    n, t = p.shape
-    weights = checked_weights(weights, n)
-    size = t + 1 if size is None else max(checked_count("size", size, least=1, most=n), t + 1)
-    chunks = checked_count("chunks", chunks, least=2)
+    xp, dtype, (n, t) = namespace_of(p), p.dtype, p.shape
+    check_mass(weights)
+    size = max(size or 1, t + 1)
     if not n:
         return WeightedSubset(xp.zeros(0, np.int64), xp.zeros(0, dtype), 0.0, 0.0)
     with np.errstate(all="ignore"):
-        indices, w, total, terms = reduced(xp, "p", p, weights, size, chunks)
+        indices, w, total, terms = reduced(xp, "p", p, weights, size, n_chunks)
         w = w.astype(dtype, copy=False)
         rows, heavy = p[indices].astype(np.float64), w.astype(np.float64)
         terms = (
@@ -129,20 +130,12 @@ def length(xp, x):
     return largest * float(xp.linalg.norm(x / largest)) if 0 < largest < math.inf else largest
 
 
-def checked_weights(weights, n):
-    """(n,) weights that are finite, >= 0 and not all zero; None stays None."""
-    if weights is None:
-        return None
-    if weights.shape != (n,):
-        raise ValueError(f"weights must have shape ({n},) (got {weights.shape})")
-    if n and not bool(((weights >= 0) & (weights < math.inf)).all()):
-        raise ValueError("weights must be finite and >= 0")
-    if n and not float(weights.max()) > 0:
+def check_mass(weights):
+    if weights is not None and len(weights) and not float(weights.max()) > 0:
         raise ValueError("weights must not all be zero")
-    return weights
 
 
-def reduced(xp, name, p, weights, size, chunks):
+def reduced(xp, name, p, weights, size, n_chunks):
     """The rows that are left of p and their weights in float64; the sums (Σ w p, Σ w) and (Σ w |p|,
     Σ w) of all."""
     n, t = p.shape
@@ -156,7 +149,7 @@ def reduced(xp, name, p, weights, size, chunks):
         indices = xp.nonzero(u > 0)[0]
         p, u = p[indices], u[indices]
     p = xp.ascontiguousarray(p)
-    sums = _group_sums(xp, p, u, chunks)
+    sums = _group_sums(xp, p, u, n_chunks)
     total, everything = (
         xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0),
         sums[:, t:].sum(axis=0),
@@ -170,12 +163,12 @@ def reduced(xp, name, p, weights, size, chunks):
         p, indices, u = _of_groups(xp, p, indices, u, *_eliminated(xp, sums, least))
         if len(p) <= size:
             return indices, _refined(xp, p, u, total), total, everything
-        sums = _group_sums(xp, p, u, chunks)
+        sums = _group_sums(xp, p, u, n_chunks)
 
 
-def _group_sums(xp, p, u, chunks):
+def _group_sums(xp, p, u, n_chunks):
     n, t = p.shape
-    sums = xp.empty((min(chunks * (t + 1), n), 2 * t + 1))
+    sums = xp.empty((min(n_chunks * (t + 1), n), 2 * t + 1))
     group_sums(p, u, sums)
     return sums
 

@@ -9,19 +9,31 @@ Coreset Construction Framework", ICML 2023.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_choice, checked_count
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import (
+    RNG,
+    Array,
+    Float,
+    Int64,
+    Kind,
+    at_least,
+    at_most,
+    finite,
+    nonnegative,
+    own_dtype,
+)
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng
 from ._caratheodory import (
     WeightedSubset,
     caratheodory,
-    checked_weights,
+    check_mass,
     group_sums,
     length,
     reduced,
@@ -36,14 +48,17 @@ __all__ = [
     "vector_sum_coreset",
 ]
 
-METHODS = ("norm", "mean_of_samples", "caratheodory", "uniform")
+Method: TypeAlias = Literal["norm", "mean_of_samples", "caratheodory", "uniform"]
+Reason: TypeAlias = Literal[
+    "patience", "max_iter", "queries_exceed_size", "callback", "interrupt", "running"
+]
 BLOCK = 256  # points whose masses are added up to one, so that a draw looks into one block only
 GROUPS = 256  # of rows that are summed for themselves
 ROWS = 1 << 14  # rows whose lengths are computed at once
-MOST_VALUES = 1 << 16  # values of labels that are counted rather than sorted
-MOST_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
-NUM_TRIALS = 100  # of "mean_of_samples"
-CHUNKS = 8  # of `caratheodory`
+MAX_VALUES = 1 << 16  # values of labels that are counted rather than sorted
+MAX_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
+N_TRIALS = 100  # of "mean_of_samples"
+N_CHUNKS = 8  # of `caratheodory`
 FIRST_QUERIES = 32  # columns that the matrix of losses has room for at first
 
 
@@ -56,27 +71,49 @@ class CoresetResult(NamedTuple):
         Ascending, each once.
     weights : (k,) array
     model : object
-        What `fit` made of these points.
+        What `fit` returned for these points.
+    converged : bool
+        Whether the search ended by itself: by "patience" or "queries_exceed_size".
+    n_iter : int
+        Rounds after the initial models.
+    reason : {"patience", "max_iter", "queries_exceed_size", "callback", "interrupt", "running"}
+        Why the search ended; "running" in what the callback gets.
     total_loss : float
         Σ weights_i loss_i over all points, under this model.
     loss_history : (t,) NumPy array of float64
         The same for every model, the initial ones first.
     loss_matrix : (n, t) array
         The losses of all points under every model, a column each.
-    num_iter : int
-        Rounds after the initial models.
-    stopped_by : str
-        "patience", "max_iter", "queries_exceed_size", "callback" or "interrupt".
     """
 
-    indices: Any
-    weights: Any
+    indices: Int64[Array, "k"]
+    weights: Float[Array, "k"]
     model: Any
+    converged: bool
+    n_iter: int
+    reason: Reason
     total_loss: float
-    loss_history: Any
-    loss_matrix: Any
-    num_iter: int
-    stopped_by: str
+    loss_history: Array
+    loss_matrix: Float[Array, "n t"]
+
+
+class TargetsKind(Kind):
+    """Labels or targets, one for each point."""
+
+    text = "(n, ...) array of any dtype"
+
+    def fits(self, value):
+        return isinstance(value, (list, tuple)) or device_of(value) is not None
+
+    def convert(self, name, value, call):
+        value = np.asarray(value) if isinstance(value, (list, tuple)) else value
+        if value.shape[:1] != (call.sizes["n"],):
+            n = call.sizes["n"]
+            raise ValueError(f"{name} must have shape (n, ...) with n = {n} (got {value.shape})")
+        return value
+
+    def unfit(self):
+        return [(object(), TypeError), (3.0, TypeError)]
 
 
 # --- routines -------------------------------------------------------------------------------------
@@ -84,22 +121,22 @@ class CoresetResult(NamedTuple):
 
 @routine
 def auto_coreset(
-    x,
-    fit,
-    loss,
+    x: Float[Array, "n ..."],
+    fit: Callable[..., Any],
+    loss: Callable[..., Any],
     *,
-    size,
-    y=None,
-    weights=None,
-    method="norm",
-    num_initial=3,
-    patience=5,
-    max_iter=100,
-    stratify="auto",
-    rng=None,
-    callback=None,
-    progress=False,
-):
+    size: Annotated[int, at_least(1), at_most("n")],
+    y: Annotated[Any, TargetsKind()] | None = None,
+    weights: Float[Array, "n", finite, nonnegative] | None = None,
+    method: Method = "norm",
+    n_initial: Annotated[int, at_least(1)] = 3,
+    patience: Annotated[int, at_least(1)] = 5,
+    max_iter: Annotated[int, nonnegative] = 100,
+    stratify: Literal["auto", True, False] = "auto",
+    rng: RNG = None,
+    callback: Callable[[CoresetResult], bool | None] | None = None,
+    progress: bool = False,
+) -> CoresetResult:
     """A small weighted subset of the points on which `fit` makes a model that is good for all of
     them.
 
@@ -107,46 +144,46 @@ def auto_coreset(
     ----------
     x : (n, ...) array of float32 or float64
         Points. They are only handed on to `fit` and `loss`.
-    fit : function
+    fit : callable
         ``fit(x, y, weights)`` trains a model, any object, on weighted points. Where the model has a
         regulariser, `fit` should make up for Σ weights, which is that of all points on average
         only: C Σ all weights / Σ weights for scikit-learn's C.
-    loss : function
+    loss : callable
         ``loss(x, y, model)`` is the loss of each point, (n,), finite and not negative, without
         weights. A regulariser belongs into it, divided by n. See `logistic_loss`, `hinge_loss`,
         `squared_loss` and `kmeans_loss`.
-    size : int
+    size : int >= 1 and <= n
         Points that are drawn, 1 <= size <= n; as some are drawn again, the subset has fewer.
-    y : (n, ...) array, optional
+    y : (n, ...) array of any dtype, optional
         Labels or targets; `fit` and `loss` get None where there are none.
-    weights : (n,) array of the dtype of `x`, optional
+    weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative; 1 by default.
-    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
+    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}, default "norm"
         How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" is
         exact for the models so far, and ends when there are as many of them as draws in the
         smallest class.
-    num_initial : int
+    n_initial : int >= 1, default 3
         Models trained on uniform samples at the start.
-    patience : int
+    patience : int >= 1, default 5
         Rounds without a better total loss after which the search ends.
-    max_iter : int
+    max_iter : int >= 0, default 100
         Most rounds after the initial models.
-    stratify : {"auto", True, False}
+    stratify : {"auto", True, False}, default "auto"
         Whether the points of each value of `y` are drawn for themselves, in proportion to their
         weight, one at least. "auto": where `y` holds integers or booleans of 50 values at most, or
         the numbers -1 and 1.
-    rng : None, int or numpy.random.Generator, optional
-    callback : function, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
+    callback : callable, optional
         ``callback(result)`` is called with the `CoresetResult` so far after every model; the search
         ends when it returns True.
-    progress : bool
+    progress : bool, default False
         Show a progress bar.
 
     Returns
     -------
     CoresetResult
-        The coreset with the least total loss, the initial ones included. Nothing is promised for
-        models other than those that were trained: `total_loss` is measured, no bound. A
+        The coreset with the smallest total loss, the initial ones included. Nothing is promised for
+        models other than those that were trained: `total_loss` is measured, not a bound. A
         KeyboardInterrupt ends the search with what was found so far.
 
     Raises
@@ -161,7 +198,7 @@ def auto_coreset(
     Notes
     -----
     A round takes one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for
-    the others with t models so far. All losses are kept: up to n (num_initial + max_iter) numbers.
+    the others with t models so far. All losses are kept: up to n (n_initial + max_iter) numbers.
     The patience counts from the worst initial model, as in the paper.
 
     References
@@ -184,29 +221,11 @@ def auto_coreset(
     >>> bool(abs(result.model[0] - 499.5) < 50), bool(result.total_loss < 1.02 * 1000 * x.var())
     (True, True)
     """
-    xp, (x, weights) = on_device(x=x, weights=weights)
-    float_dtype(x=x, weights=weights)
-    if not x.ndim or not len(x):
-        raise ValueError(f"x must hold points (got shape {x.shape})")
-    n = len(x)
-    y = _checked_targets(y, x)
-    weights = checked_weights(weights, n)
-    for name, function in (
-        ("fit", fit),
-        ("loss", loss),
-        *([] if callback is None else [("callback", callback)]),
-    ):
-        if not callable(function):
-            raise TypeError(f"{name} must be callable (got {type(function).__name__})")
-    size, method = (
-        checked_count("size", size, least=1, most=n),
-        checked_choice("method", method, METHODS),
-    )
-    num_initial, patience = (
-        checked_count("num_initial", num_initial, least=1),
-        checked_count("patience", patience, least=1),
-    )
-    max_iter = checked_count("max_iter", max_iter)
+    xp, n = namespace_of(x), len(x)
+    if y is not None and device_of(y) is not device_of(x):
+        where = f"x on {device_of(x)}, y on {device_of(y)}"
+        raise TypeError(f"arguments must live on one device (got {where})")
+    check_mass(weights)
     strata = _strata(xp, y, weights, size, stratify, n)
     search = _Search(
         xp,
@@ -220,40 +239,48 @@ def auto_coreset(
         np.random.default_rng(key_from_rng(rng)),
         callback,
     )
-    search.bar = progress_bar(num_initial + max_iter, "models") if progress else None
+    search.bar = progress_bar(n_initial + max_iter, "models") if progress else None
     try:
-        stopped = search.run(num_initial, patience, max_iter)
+        reason = search.run(n_initial, patience, max_iter)
     except KeyboardInterrupt:
         if search.best is None:
             raise
-        stopped = "interrupt"
+        reason = "interrupt"
     finally:
         if search.bar is not None:
             search.bar.close()
-    return search.result(stopped)
+    return search.result(reason)
 
 
 @routine
-def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, rng=None):
+def vector_sum_coreset(
+    f: Float[Array, "n t"],
+    size: Annotated[int, at_least(1), at_most("n")],
+    *,
+    weights: Float[Array, "n", finite, nonnegative] | None = None,
+    method: Method = "norm",
+    n_trials: Annotated[int, at_least(1)] = N_TRIALS,
+    rng: RNG = None,
+) -> WeightedSubset:
     """Weighted rows of a matrix whose sum is near the weighted sum of all rows.
 
     Parameters
     ----------
     f : (n, t) array of float32 or float64
         Finite.
-    size : int
+    size : int >= 1 and <= n
         Rows that are drawn, or that are kept at most; 1 <= size <= n.
-    weights : (n,) array of the same dtype, optional
+    weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative, not all zero; 1 by default.
-    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}
+    method : {"norm", "mean_of_samples", "caratheodory", "uniform"}, default "norm"
         "norm" draws rows with probabilities q_i in proportion to weights_i ‖f_i‖ (to weights_i
         where all these are zero) and gives each drawn one the weight weights_i / (size q_i): right
         on average, and exact for one column without negative entries. "uniform" draws in proportion
         to weights_i, "mean_of_samples" takes the best of several such draws. "caratheodory" is
         exact, and needs size > t.
-    num_trials : int
+    n_trials : int >= 1, default 100
         For "mean_of_samples".
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
@@ -289,23 +316,13 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
     >>> bool(np.isclose(weights @ f[indices, 0], 10))
     True
     """
-    xp, (f, weights) = on_device(f=f, weights=weights)
-    dtype = float_dtype(f=f, weights=weights)
-    if f.ndim != 2 or not len(f):
-        raise ValueError(f"f must have shape (n, t) with n > 0 (got {f.shape})")
-    n = len(f)
-    size, weights = checked_count("size", size, least=1, most=n), checked_weights(weights, n)
-    checked_choice("method", method, METHODS)
-    num_trials, rng = (
-        checked_count("num_trials", num_trials, least=1),
-        np.random.default_rng(key_from_rng(rng)),
-    )
+    xp, dtype, (n, t) = namespace_of(f), f.dtype, f.shape
+    check_mass(weights)
     if method == "caratheodory":
-        if size <= f.shape[1]:
-            raise ValueError(
-                f"size must be more than the number of columns of f, {f.shape[1]} (got {size})"
-            )
+        if size <= t:
+            raise ValueError(f"size must be > t with t = {t}, the columns of f (got {size})")
         return caratheodory(f, weights, size=size)
+    generator = np.random.default_rng(key_from_rng(rng))
     w = _wide(xp, weights)
     with np.errstate(all="ignore"):
         sums = xp.empty((min(n, GROUPS), 2 * f.shape[1] + 1))
@@ -319,9 +336,10 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
             _Strata(xp.zeros(1, np.int32), (size,)),
         )
         if method == "mean_of_samples":
-            indices, drawn = _best_sample(xp, f, w, None, size, num_trials, rng)
+            indices, drawn = _best_sample(xp, f, w, None, size, n_trials, generator)
         else:
-            indices, drawn = _draw(xp, n, norms if method == "norm" else None, w, everything, rng)
+            drawn_by = norms if method == "norm" else None
+            indices, drawn = _draw(xp, n, drawn_by, w, everything, generator)
         drawn = drawn.astype(dtype, copy=False)
         error = length(xp, drawn.astype(np.float64) @ f[indices].astype(np.float64) - total)
         largest = float(norms.max()) or 1.0
@@ -337,13 +355,15 @@ def vector_sum_coreset(f, size, *, weights=None, method="norm", num_trials=100, 
 
 
 @routine
-def coreset_loss(result, losses):
+def coreset_loss(
+    result: CoresetResult | WeightedSubset, losses: Float[Array, "m", own_dtype]
+) -> float:
     """The loss of a coreset, Σ w_i loss_i.
 
     Parameters
     ----------
     result : CoresetResult or WeightedSubset
-    losses : (n,) or (k,) array of float32 or float64
+    losses : (m,) array of float32 or float64
         The losses of all points, or those of the k points of the coreset in the order of its
         indices.
 
@@ -371,29 +391,16 @@ def coreset_loss(result, losses):
     >>> round(coreset_loss(caratheodory(losses), losses[:, 0]), 12)
     10.0
     """
-    if not isinstance(result, (CoresetResult, WeightedSubset)):
-        raise TypeError(
-            f"result must be a CoresetResult or a WeightedSubset (got {type(result).__name__})"
-        )
-    xp, (indices, weights, losses) = on_device(
-        indices=result.indices, weights=result.weights, losses=losses
-    )
-    float_dtype(losses=losses)
-    k, n = len(indices), len(result.loss_matrix) if isinstance(result, CoresetResult) else None
-    least = int(indices[-1]) + 1 if k else 0
-    if (
-        losses.ndim != 1
-        or len(losses) != k
-        and (len(losses) < least if n is None else len(losses) != n)
-    ):
-        raise ValueError(
-            f"losses must have shape ({k},) or ({f'n >= {least}' if n is None else n},) (got "
-            f"{losses.shape})"
-        )
+    indices, weights = result.indices, result.weights
+    k, found = len(indices), len(losses)
+    min_n = int(indices[-1]) + 1 if k else 0
+    n = len(result.loss_matrix) if isinstance(result, CoresetResult) else None
+    if found != k and (found < min_n if n is None else found != n):
+        other = f"n >= {min_n}" if n is None else n
+        raise ValueError(f"losses must have shape ({k},) or ({other},) (got {losses.shape})")
     with np.errstate(all="ignore"):
-        return float(
-            (weights.astype(np.float64) * (losses if len(losses) == k else losses[indices])).sum()
-        )
+        chosen = losses if found == k else losses[indices]
+        return float((weights.astype(np.float64) * chosen).sum())
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -420,26 +427,26 @@ class _Search:
             None,
         )
         self.members = None if method in ("norm", "uniform") else strata.members(xp)
-        self.history, self.num_iter, self.num_initial, self.best = [], 0, 0, None
+        self.history, self.n_iter, self.n_initial, self.best = [], 0, 0, None
         self.columns, self.norms = None, xp.zeros(len(x))
         self.parts = xp.empty((-(-len(x) // BLOCK), 2))
 
-    def run(self, num_initial, patience, max_iter):
+    def run(self, n_initial, patience, max_iter):
         """The reason for the end."""
-        self.num_initial = num_initial
+        self.n_initial = n_initial
         self.columns = self.xp.empty(
-            (min(FIRST_QUERIES, num_initial + max_iter), len(self.x)), self.x.dtype
+            (min(FIRST_QUERIES, n_initial + max_iter), len(self.x)), self.x.dtype
         )
-        for _ in range(num_initial):
+        for _ in range(n_initial):
             self.add(*_draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
             if self.told_to_stop():
                 return "callback"
         reference, waited = max(self.history), 0
-        while self.num_iter < max_iter:
+        while self.n_iter < max_iter:
             if self.method == "caratheodory" and len(self.history) >= min(self.strata.shares):
                 return "queries_exceed_size"
             total = self.add(*self.summary())
-            self.num_iter += 1
+            self.n_iter += 1
             reference, waited = (total, 0) if total < reference else (reference, waited + 1)
             if self.told_to_stop():
                 return "callback"
@@ -469,22 +476,24 @@ class _Search:
         return total
 
     def checked(self, losses):
-        xp, (losses, _) = on_device(loss=losses, x=self.x)
-        if losses is None or losses.dtype.kind not in "biuf":
-            raise TypeError(
-                f"loss must give an array of real numbers (got {getattr(losses, 'dtype', None)} in "
-                f"{self.round()})"
-            )
+        """What `loss` returned as a contiguous array of the dtype of x."""
+        losses = np.asarray(losses) if isinstance(losses, (list, tuple)) else losses
+        where, device = self.round(), device_of(losses)
+        if device is None or losses.dtype.kind not in "biuf":
+            got = getattr(losses, "dtype", type(losses).__name__)
+            raise TypeError(f"loss must return an array of real numbers (got {got} in {where})")
+        if device is not device_of(self.x):
+            raise TypeError(f"loss must return an array on the device of x (got {device})")
         if losses.shape != self.x.shape[:1]:
-            raise ValueError(
-                f"loss must give shape ({len(self.x)},) (got {losses.shape} in {self.round()})"
-            )
+            n = len(self.x)
+            raise ValueError(f"loss must return shape ({n},) (got {losses.shape} in {where})")
+        unaligned = not getattr(losses.flags, "aligned", True)
         with np.errstate(over="ignore"):
-            return xp.ascontiguousarray(losses.astype(self.x.dtype, copy=False))
+            return self.xp.ascontiguousarray(losses.astype(self.x.dtype, copy=unaligned))
 
     def round(self):
         t = len(self.history)
-        return f"initial model {t + 1}" if t < self.num_initial else f"round {self.num_iter + 1}"
+        return f"initial model {t + 1}" if t < self.n_initial else f"round {self.n_iter + 1}"
 
     def summary(self):
         """Indices and weights whose weighted losses are near those of all points, for each model so
@@ -497,7 +506,7 @@ class _Search:
         f, parts = self.columns[: len(self.history)].T, []
         for members, share in zip(self.members, self.strata.shares, strict=True):
             if self.method == "mean_of_samples":
-                parts.append(_best_sample(xp, f, self.w, members, share, NUM_TRIALS, self.rng))
+                parts.append(_best_sample(xp, f, self.w, members, share, N_TRIALS, self.rng))
             else:
                 rows, w = (
                     (f, self.w)
@@ -506,7 +515,7 @@ class _Search:
                 )
                 with np.errstate(all="ignore"):
                     indices, w, *_ = reduced(
-                        xp, "loss", rows, w if len(w) == len(rows) else None, share, CHUNKS
+                        xp, "loss", rows, w if len(w) == len(rows) else None, share, N_CHUNKS
                     )
                 parts.append((indices if members is None else members[indices], w))
         indices, weights = (xp.concatenate(part) for part in zip(*parts, strict=True))
@@ -516,31 +525,16 @@ class _Search:
     def told_to_stop(self):
         return self.callback is not None and self.callback(self.result("running")) is True
 
-    def result(self, stopped):
+    def result(self, reason):
         return CoresetResult(
-            *self.best,
+            *self.best[:3],
+            reason in ("patience", "queries_exceed_size"),
+            self.n_iter,
+            reason,
+            self.best[3],
             np.array(self.history),
             self.columns[: len(self.history)].T,
-            self.num_iter,
-            stopped,
         )
-
-
-def _checked_targets(y, x):
-    if y is None:
-        return None
-    if isinstance(y, (list, tuple)):
-        y = np.asarray(y)
-    if device_of(y) is None:
-        raise TypeError(f"y must be an array (got {type(y).__name__})")
-    if device_of(y) is not device_of(x):
-        raise TypeError(
-            f"arguments must live on one device (got x on {device_of(x).name}, y on "
-            f"{device_of(y).name})"
-        )
-    if y.shape[:1] != x.shape[:1]:
-        raise ValueError(f"y must have length {len(x)}, that of x (got shape {y.shape})")
-    return y
 
 
 def _wide(xp, weights):
@@ -572,14 +566,9 @@ class _Strata(NamedTuple):
 
 
 def _strata(xp, y, weights, size, stratify, n):
-    if not isinstance(stratify, (bool, np.bool_)) and not (
-        isinstance(stratify, str) and stratify == "auto"
-    ):
-        raise ValueError(f"stratify must be one of auto, True, False (got {stratify!r})")
-    if not isinstance(stratify, str) and stratify and (y is None or y.ndim != 1):
-        raise ValueError(
-            f"stratify=True needs y of shape ({n},) (got {None if y is None else y.shape})"
-        )
+    if stratify is True and (y is None or y.ndim != 1):
+        got = None if y is None else y.shape
+        raise ValueError(f"y must have shape (n,) with n = {n} where stratify=True (got {got})")
     one = _Strata(xp.zeros(1, np.int32), (size,))
     if (
         not stratify
@@ -595,10 +584,10 @@ def _strata(xp, y, weights, size, stratify, n):
         return one
     values, labels = _numbered(xp, y)
     count = len(values)
-    if isinstance(stratify, str) and count > MOST_CLASSES or count == 1:
+    if isinstance(stratify, str) and count > MAX_CLASSES or count == 1:
         return one
     if size < count:
-        raise ValueError(f"size must be at least the number of classes, {count} (got {size})")
+        raise ValueError(f"size must be >= {count}, the number of classes (got {size})")
     mass = xp.bincount(
         labels, weights=None if weights is None else weights, minlength=count
     ).tolist()
@@ -613,7 +602,7 @@ def _numbered(xp, y):
     """The different values of y as a list, and for each entry its place there."""
     if y.dtype.kind in "biu":
         least, most = int(y.min()), int(y.max())
-        if most - least < MOST_VALUES and most < 2**63:  # no sorting
+        if most - least < MAX_VALUES and most < 2**63:  # no sorting
             places = y.astype(np.int64) - least
             found = xp.bincount(places) > 0
             values = (xp.nonzero(found)[0] + least).astype(y.dtype)
@@ -692,7 +681,7 @@ def _thresholds(table, shares, rng):
     return np.concatenate(thresholds)[np.argsort(keys, kind="stable")], firsts, counts
 
 
-def _best_sample(xp, f, w, members, size, num_trials, rng):
+def _best_sample(xp, f, w, members, size, n_trials, rng):
     """Of several draws in proportion to w among the members the one whose mean of f is nearest to
     that of all members."""
     n = len(f)
@@ -705,7 +694,7 @@ def _best_sample(xp, f, w, members, size, num_trials, rng):
     )  # no square overflows
     mean = (w / mass) @ rows
     best, least = None, math.inf
-    for _ in range(num_trials):
+    for _ in range(n_trials):
         drawn = xp.searchsorted(ends, xp.asarray(rng.random(size) * mass), side="right")
         drawn = xp.minimum(drawn, xp.searchsorted(ends, ends[-1:]))
         distance = float(xp.linalg.norm(rows[drawn].mean(axis=0) - mean))

@@ -4,32 +4,121 @@ linear models, and that of k-means.
 Those of linear models are a matrix product, and one pass over its result.
 """
 
+from typing import Annotated, Any, TypeAlias
+
 import numpy as np
 
-from ..checks import checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Bool, Float, Kind, Real, nonnegative
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..special import softplus
 
 __all__ = ["hinge_loss", "kmeans_loss", "logistic_loss", "squared_loss"]
 
 LOGISTIC, HINGE, SQUARED = range(3)
-ROWS = 1 << 12  # points whose distances to all centres are held at once
+ROWS = 1 << 12  # points whose distances to all centers are held at once
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+class LinearModelKind(Kind):
+    """Coefficients and an intercept that fit the points x, which have d columns."""
+
+    text = "(w, b) or an object with coef_ and intercept_"
+    sized = True
+
+    def fits(self, value):
+        return _parts(value) is not None
+
+    def convert(self, name, value, call):
+        names = (f"{name}[0]", f"{name}[1]")
+        if hasattr(value, "coef_"):
+            names = (f"{name}.coef_", f"{name}.intercept_")
+        given = _parts(value)
+        parts = tuple(call.as_array(n, part) for n, part in zip(names, given, strict=True))
+        for n, part in zip(names, parts, strict=True):
+            if part.dtype.kind not in "iuf":
+                raise TypeError(f"{n} must have real numbers (got dtype {part.dtype})")
+        (coef, intercept), d = parts, call.sizes["d"]
+        if coef.size != d or coef.shape[-1:] != (d,) or intercept.size != 1:
+            got = f"got shapes {coef.shape} and {intercept.shape}"
+            raise ValueError(f"{name} must have d = {d} coefficients and one intercept ({got})")
+        same = coef is given[0] and (intercept is given[1] or given[1].__class__ is float)
+        return value if same else parts
+
+    def key(self):
+        return lambda value: _key(*(_parts(value) or (None,)))
+
+    def unfit(self):
+        return [(object(), TypeError), ("text", TypeError), ((None, 0.0), TypeError)]
+
+
+class CentersKind(Kind):
+    """A fitted k-means."""
+
+    text = "an object with cluster_centers_"
+    sized = True
+    centers = Real[Array, "k d"].__metadata__[0]
+
+    def fits(self, value):
+        return hasattr(value, "cluster_centers_")
+
+    def convert(self, name, value, call):
+        given = value.cluster_centers_
+        centers = self.centers.convert(f"{name}.cluster_centers_", given, call)
+        return value if centers is given else centers
+
+    def key(self):
+        return lambda value: _key(getattr(value, "cluster_centers_", None))
+
+    def unfit(self):
+        return [(object(), TypeError)]
+
+
+LinearModel: TypeAlias = Annotated[Any, LinearModelKind()]
+Centers: TypeAlias = Annotated[Any, CentersKind()]
+
+
+def _parts(model):
+    """Coefficients and intercept, or None if it is another object."""
+    if hasattr(model, "coef_") and hasattr(model, "intercept_"):
+        return model.coef_, model.intercept_
+    pair = isinstance(model, (tuple, list)) and len(model) == 2
+    return model if pair and not any(part is None for part in model) else None
+
+
+def _key(*parts):
+    """What arrays and floats are remembered by; None if there is another object."""
+    keys = [
+        (p.dtype, p.shape, p.flags.num) if p.__class__ is np.ndarray else p.__class__ for p in parts
+    ]
+    known = all(k.__class__ is tuple or k is float for k in keys)
+    return tuple(keys) if known else None
+
+
+# --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def logistic_loss(x, y, model, *, penalty=0.0):
+def logistic_loss(
+    x: Float[Array, "n d"],
+    y: Real[Array, "n"] | Bool[Array, "n"],
+    model: LinearModel,
+    *,
+    penalty: Annotated[float, nonnegative] = 0.0,
+) -> Array:
     """Logistic loss log(1 + exp(-s_i (x_i·w + b))) of every point, with the sign s_i of its label.
 
     Parameters
     ----------
     x : (n, d) array of float32 or float64
         Points.
-    y : (n,) array
+    y : (n,) array of float32, float64 or integers or (n,) array of bool
         Labels; those above 0 are of the positive class, all others of the negative one.
-    model : (w, b), or an object with `coef_` and `intercept_`
+    model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
-    penalty : float
+    penalty : float >= 0, default 0.0
         λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
         regularised loss. It is 1 / C in scikit-learn.
 
@@ -63,18 +152,24 @@ def logistic_loss(x, y, model, *, penalty=0.0):
 
 
 @routine
-def hinge_loss(x, y, model, *, penalty=0.0):
+def hinge_loss(
+    x: Float[Array, "n d"],
+    y: Real[Array, "n"] | Bool[Array, "n"],
+    model: LinearModel,
+    *,
+    penalty: Annotated[float, nonnegative] = 0.0,
+) -> Array:
     """Hinge loss max(0, 1 - s_i (x_i·w + b)) of every point, with the sign s_i of its label.
 
     Parameters
     ----------
     x : (n, d) array of float32 or float64
         Points.
-    y : (n,) array
+    y : (n,) array of float32, float64 or integers or (n,) array of bool
         Labels; those above 0 are of the positive class, all others of the negative one.
-    model : (w, b), or an object with `coef_` and `intercept_`
+    model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
-    penalty : float
+    penalty : float >= 0, default 0.0
         λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
         regularised loss. It is 1 / C in scikit-learn.
 
@@ -107,18 +202,24 @@ def hinge_loss(x, y, model, *, penalty=0.0):
 
 
 @routine
-def squared_loss(x, y, model, *, penalty=0.0):
+def squared_loss(
+    x: Float[Array, "n d"],
+    y: Real[Array, "n"] | Bool[Array, "n"],
+    model: LinearModel,
+    *,
+    penalty: Annotated[float, nonnegative] = 0.0,
+) -> Array:
     """Squared residual (x_i·w + b - y_i)² of every point.
 
     Parameters
     ----------
     x : (n, d) array of float32 or float64
         Points.
-    y : (n,) array
+    y : (n,) array of float32, float64 or integers or (n,) array of bool
         Targets.
-    model : (w, b), or an object with `coef_` and `intercept_`
+    model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
-    penalty : float
+    penalty : float >= 0, default 0.0
         λ: each point also carries λ ‖w‖² / n, so that the sum over all points is the loss of ridge
         regression with alpha = λ.
 
@@ -153,35 +254,35 @@ def squared_loss(x, y, model, *, penalty=0.0):
 
 
 @routine
-def kmeans_loss(x, y, model):
-    """Squared distance of every point to its nearest centre.
+def kmeans_loss(x: Float[Array, "n d"], y: Any, model: Real[Array, "k d"] | Centers) -> Array:
+    """Squared distance of every point to its nearest center.
 
     Parameters
     ----------
     x : (n, d) array of float32 or float64
         Points.
-    y : None
-        Not used: it stands here so that all losses are called alike.
-    model : (k, d) array, or an object with `cluster_centers_`
-        The centres.
+    y : anything
+        Not used, so that all losses are called alike.
+    model : (k, d) array of float32, float64 or integers or an object with cluster_centers_
+        The centers.
 
     Returns
     -------
     (n,) array of the dtype of `x`
         Absolute error at most about 4 d units of roundoff times the largest squared distance of the
-        point and of a centre from the mean of the centres.
+        point and of a center from the mean of the centers.
 
     Raises
     ------
     ValueError
-        Shapes do not fit, or there is no centre.
+        Shapes do not fit, or there is no center.
     TypeError
         Other dtypes or mixed devices, or a model of another form.
 
     Notes
     -----
-    O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centres has been taken
-    off.
+    O(n k d): ‖x‖² - 2 x·c + ‖c‖² by matrix products, after the mean of the centers has been
+    subtracted.
 
     References
     ----------
@@ -192,17 +293,10 @@ def kmeans_loss(x, y, model):
     >>> kmeans_loss(np.array([[0.0, 0.0], [3.0, 4.0]]), None, np.array([[0.0, 1.0], [3.0, 5.0]]))
     array([1., 1.])
     """
-    xp, (x, centers) = on_device(x=x, model=getattr(model, "cluster_centers_", model))
-    dtype = _checked_points(x)
-    if centers is None or centers.dtype.kind not in "iuf":
-        raise TypeError(
-            f"model must be an array of centres, or have cluster_centers_ (got "
-            f"{type(model).__name__})"
-        )
-    if centers.ndim != 2 or centers.shape[1] != x.shape[1] or not len(centers):
-        raise ValueError(
-            f"model must hold centres of shape (k, {x.shape[1]}) with k > 0 (got {centers.shape})"
-        )
+    xp, dtype = namespace_of(x), x.dtype
+    centers = getattr(model, "cluster_centers_", model)
+    if not len(centers):
+        raise ValueError(f"model must have at least one center (got shape {centers.shape})")
     centers, losses = centers.astype(dtype, copy=False), xp.empty(len(x), dtype)
     with np.errstate(all="ignore"):
         middle = centers.mean(axis=0)
@@ -217,59 +311,17 @@ def kmeans_loss(x, y, model):
     return losses
 
 
-def _checked_points(x):
-    dtype = float_dtype(x=x)
-    if x.ndim != 2:
-        raise ValueError(f"x must have 2 dimensions (got shape {x.shape})")
-    return dtype
-
-
 def _linear_loss(kind, x, y, model, penalty, half):
-    coef, intercept = _checked_model(model)
-    xp, (x, y, coef, intercept) = on_device(x=x, y=y, model=coef, intercept=intercept)
-    dtype = _checked_points(x)
-    n, d = x.shape
-    if y is None or y.dtype.kind not in "biuf":
-        raise TypeError(
-            f"y must be an array of real numbers (got {None if y is None else y.dtype})"
-        )
-    if y.shape != (n,):
-        raise ValueError(f"y must have shape ({n},) (got {y.shape})")
-    for part in (coef, intercept):
-        if part.dtype.kind not in "iuf":
-            raise TypeError(f"model must hold real numbers (got {part.dtype})")
-    if coef.size != d or coef.shape[-1:] != (d,) or intercept.size != 1:
-        raise ValueError(
-            f"model must hold {d} coefficients and one intercept (got shapes {coef.shape} and "
-            f"{intercept.shape})"
-        )
-    penalty = checked_number("penalty", penalty, least=0)
+    xp, dtype, (n, d) = namespace_of(x), x.dtype, x.shape
+    coef, intercept = _parts(model)
     with np.errstate(all="ignore"):
         w = coef.reshape(d).astype(dtype, copy=False)
         each = half * penalty * float(w @ w) / max(n, 1) if penalty else 0.0
         losses = x @ w
-        margin_losses(
-            losses,
-            xp.ascontiguousarray(y.astype(dtype, copy=False)),
-            float(intercept.reshape(())),
-            each,
-            kind,
-        )
+        labels = xp.ascontiguousarray(y.astype(dtype, copy=False))
+        b = float(intercept if intercept.__class__ is float else intercept.reshape(()))
+        margin_losses(losses, labels, b, each, kind)
     return losses
-
-
-def _checked_model(model):
-    if hasattr(model, "coef_") and hasattr(model, "intercept_"):
-        return model.coef_, model.intercept_
-    if (
-        isinstance(model, (tuple, list))
-        and len(model) == 2
-        and not any(part is None for part in model)
-    ):
-        return model
-    raise TypeError(
-        f"model must be (w, b), or have coef_ and intercept_ (got {type(model).__name__})"
-    )
 
 
 # --- kernel ---------------------------------------------------------------------------------------

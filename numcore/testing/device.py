@@ -10,6 +10,8 @@ run thread by thread, see :mod:`numcore.testing.host_cuda`.
 import contextlib
 import functools
 import types
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -242,7 +244,7 @@ SIMULATED = dispatch.Device(
 
 
 @contextlib.contextmanager
-def simulated_gpu(*, checked=False):
+def simulated_gpu(*, checked: bool = False) -> Iterator[Any]:
     """Let routines take arrays of the simulated GPU; gives their namespace, the ``cupy`` of the
     simulation.
 

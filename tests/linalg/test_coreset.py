@@ -5,17 +5,16 @@ That of k-means on real data takes a quarter of a minute: pytest -m slow
 tests/linalg/test_coreset.py
 """
 
-import importlib.util
 import itertools
 import tracemalloc
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.linalg.coreset import draws, eliminate_one_by_one
 from numcore.linalg import (
     CoresetResult,
     WeightedSubset,
@@ -29,13 +28,6 @@ from numcore.linalg import (
 )
 from numcore.linalg._coreset import _numbered, _shares, _thresholds
 from numcore.testing import simulated_gpu
-
-_spec = importlib.util.spec_from_file_location(
-    "naive_coreset", Path(__file__).parents[1] / "naive" / "linalg" / "coreset.py"
-)
-naive = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(naive)
-
 
 # --- Carathéodory ---------------------------------------------------------------------------------
 
@@ -67,11 +59,11 @@ def test_four_points_on_a_line():
     assert result.error <= result.error_bound
 
 
-@pytest.mark.parametrize("chunks", [2, 3, 8, 1000])
-def test_five_thousand_points(chunks):
+@pytest.mark.parametrize("n_chunks", [2, 3, 8, 1000])
+def test_five_thousand_points(n_chunks):
     rng = np.random.default_rng(0)
     p, u = rng.standard_normal((5000, 4)), rng.random(5000)
-    result = caratheodory(p, u, chunks=chunks)
+    result = caratheodory(p, u, n_chunks=n_chunks)
     assert (
         len(result.indices) == 5
         and (result.weights > 0).all()
@@ -140,7 +132,7 @@ def test_any_points(kind):
     for trial in range(60):
         p, u = family(kind, rng)
         with np.errstate(all="raise"):
-            result = caratheodory(p, u, chunks=2 + trial % 7)
+            result = caratheodory(p, u, n_chunks=2 + trial % 7)
         assert (
             len(result.indices) <= p.shape[1] + 1
             and (result.weights > 0).all()
@@ -159,7 +151,7 @@ def test_any_points(kind):
 def test_as_exact_as_the_proof_of_the_theorem():
     rng = np.random.default_rng(3)
     p, u = rng.standard_normal((60, 5)), rng.random(60)
-    rows, w = naive.eliminate_one_by_one(p, u)
+    rows, w = eliminate_one_by_one(p, u)
     assert (
         wrong_by(p, u, caratheodory(p, u))
         < 2 * wrong_by(p, u, WeightedSubset(rows, w, 0.0, 0.0)) + 1e-14
@@ -200,29 +192,15 @@ def test_no_copy_of_the_points():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(p=np.ones(3)), "2 dimensions"),
         (dict(p=np.full((3, 1), np.nan)), "p and its weighted sums must be finite"),
         (dict(p=np.full((3, 1), 1e308)), "finite"),
-        (dict(weights=np.array([1.0, -1, 1])), "weights must be finite and >= 0"),
-        (dict(weights=np.array([1.0, np.inf, 1])), "weights must be finite"),
         (dict(weights=np.zeros(3)), "not all be zero"),
-        (dict(weights=np.ones(2)), r"shape \(3,\)"),
-        (dict(size=0), "1 <= size <= 3"),
-        (dict(size=4), "1 <= size <= 3"),
-        (dict(chunks=1), "chunks >= 2"),
+        (dict(size=4), r"size must be <= n with n = 3 \(got 4\)"),
     ],
 )
 def test_errors_of_caratheodory(options, message):
     with pytest.raises(ValueError, match=message):
         caratheodory(**{"p": np.ones((3, 1))} | options)
-
-
-def test_other_types_are_refused():
-    for p in (np.ones((3, 1), int), [[1], [2]], "text"):
-        with pytest.raises(TypeError, match="p must"):
-            caratheodory(p)
-    with pytest.raises(TypeError, match="one dtype"):
-        caratheodory(np.ones((3, 1)), np.ones(3, np.float32))
 
 
 # --- sums of rows ---------------------------------------------------------------------------------
@@ -297,11 +275,11 @@ def test_thresholds_find_the_points_that_one_pass_over_all_finds():
     mass = rng.random(700) * (rng.random(700) < 0.5)
     table = np.array([[mass[first : first + 256].sum()] for first in range(0, 700, 256)])
     thresholds, firsts, counts = _thresholds(table, np.array([40]), np.random.default_rng(5))
-    expected = naive.draws(mass, np.sort(np.random.default_rng(5).random(40)) * mass.sum())
+    expected = draws(mass, np.sort(np.random.default_rng(5).random(40)) * mass.sum())
     found = []
     for b in range(3):
         part = thresholds[firsts[b, 0] : firsts[b, 0] + counts[b, 0]]
-        found += [256 * b + i for i in naive.draws(mass[256 * b : 256 * b + 256], part)]
+        found += [256 * b + i for i in draws(mass[256 * b : 256 * b + 256], part)]
     assert found == expected
 
 
@@ -314,7 +292,7 @@ def test_the_best_of_many_samples():
         for method in ("uniform", "mean_of_samples")
     }
     assert errors["mean_of_samples"] < 0.6 * errors["uniform"]
-    one = vector_sum_coreset(f, 50, method="mean_of_samples", num_trials=1, rng=4)
+    one = vector_sum_coreset(f, 50, method="mean_of_samples", n_trials=1, rng=4)
     np.testing.assert_allclose(one.weights.sum(), 2000, rtol=1e-12)
 
 
@@ -341,16 +319,11 @@ def test_huge_and_tiny_rows():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(f=np.ones(3)), "n > 0"),
-        (dict(f=np.ones((0, 2))), "n > 0"),
-        (dict(size=0), "1 <= size <= 6"),
-        (dict(size=7), "1 <= size <= 6"),
-        (dict(method="other"), "method must be one of norm, mean_of_samples"),
-        (dict(num_trials=0), "num_trials >= 1"),
+        (dict(f=np.ones((0, 2))), r"size must be <= n with n = 0 \(got 3\)"),
+        (dict(size=7), "size must be <= n with n = 6"),
         (dict(f=np.full((6, 2), np.inf)), "f and its weighted sums must be finite"),
-        (dict(weights=-np.ones(6)), "weights must be finite"),
         (dict(weights=np.zeros(6)), "not all be zero"),
-        (dict(method="caratheodory", size=2), "more than the number of columns of f, 2"),
+        (dict(method="caratheodory", size=2), r"size must be > t with t = 2, the columns of f"),
     ],
 )
 def test_errors_of_sums(options, message):
@@ -368,12 +341,13 @@ def test_the_loss_of_a_coreset():
     with pytest.raises(ValueError, match=r"losses must have shape \(2,\) or \(n >= 4,\)"):
         coreset_loss(subset, np.ones(3))
     result = CoresetResult(
-        subset.indices, subset.weights, None, 0.0, None, np.ones((5, 2)), 1, "patience"
+        *(subset.indices, subset.weights, None, True, 1, "patience"),
+        *(0.0, np.zeros(2), np.ones((5, 2))),
     )
     assert coreset_loss(result, np.ones(5)) == 2.5
     with pytest.raises(ValueError, match=r"\(2,\) or \(5,\)"):
         coreset_loss(result, np.ones(4))
-    with pytest.raises(TypeError, match="result must be"):
+    with pytest.raises(TypeError, match="result must be a CoresetResult or a WeightedSubset"):
         coreset_loss((subset.indices, subset.weights), np.ones(2))
 
 
@@ -394,11 +368,11 @@ def spread(n=3000, d=3, seed=0):
 
 
 def same(a, b):
-    return (a.indices.tolist(), a.weights.tolist(), a.total_loss, a.stopped_by) == (
+    return (a.indices.tolist(), a.weights.tolist(), a.total_loss, a.reason) == (
         b.indices.tolist(),
         b.weights.tolist(),
         b.total_loss,
-        b.stopped_by,
+        b.reason,
     )
 
 
@@ -416,9 +390,7 @@ def test_what_is_reported_is_what_was_measured(method, weighted):
         result.model, mean(x[result.indices], None, result.weights), rtol=1e-12
     )
     np.testing.assert_allclose(w @ result.loss_matrix, result.loss_history, rtol=1e-12)
-    assert (
-        result.loss_matrix.shape == (3000, len(result.loss_history)) == (3000, 3 + result.num_iter)
-    )
+    assert result.loss_matrix.shape == (3000, len(result.loss_history)) == (3000, 3 + result.n_iter)
     np.testing.assert_array_equal(result.loss_matrix[:, best], distances(x, y, result.model))
     assert (
         (np.diff(result.indices) > 0).all()
@@ -456,7 +428,7 @@ def test_exact_summaries_end_where_there_are_as_many_models_as_draws():
     result = auto_coreset(
         spread(), mean, distances, size=6, method="caratheodory", patience=50, rng=0
     )
-    assert result.stopped_by == "queries_exceed_size" and len(result.loss_history) == 6
+    assert result.reason == "queries_exceed_size" and len(result.loss_history) == 6
     assert (
         len(
             auto_coreset(
@@ -469,11 +441,11 @@ def test_exact_summaries_end_where_there_are_as_many_models_as_draws():
 
 def test_reasons_for_the_end():
     x = spread()
-    assert auto_coreset(x, mean, distances, size=40, rng=0).stopped_by == "patience"
+    assert auto_coreset(x, mean, distances, size=40, rng=0).reason == "patience"
     limited = auto_coreset(x, mean, distances, size=40, rng=0, max_iter=2)
-    assert limited.stopped_by == "max_iter" and limited.num_iter == 2
-    none = auto_coreset(x, mean, distances, size=40, rng=0, max_iter=0, num_initial=2)
-    assert none.num_iter == 0 and len(none.loss_history) == 2
+    assert limited.reason == "max_iter" and limited.n_iter == 2
+    none = auto_coreset(x, mean, distances, size=40, rng=0, max_iter=0, n_initial=2)
+    assert none.n_iter == 0 and len(none.loss_history) == 2
 
 
 def test_patience_counts_from_the_worst_initial_model():
@@ -484,10 +456,10 @@ def test_patience_counts_from_the_worst_initial_model():
         lambda x, y, m: np.ones(50),
         size=5,
         patience=4,
-        num_initial=2,
+        n_initial=2,
         rng=0,
     )
-    assert result.num_iter == 4 and result.stopped_by == "patience"
+    assert result.n_iter == 4 and result.reason == "patience"
 
 
 def test_many_models_outgrow_the_matrix():
@@ -538,14 +510,14 @@ def test_callback_ends_the_search():
         callback=lambda r: seen.append(r) or len(seen) == 5,
     )
     assert (
-        result.stopped_by == "callback"
-        and result.num_iter == 2
+        result.reason == "callback"
+        and result.n_iter == 2
         and [len(r.loss_history) for r in seen] == [1, 2, 3, 4, 5]
     )
     first = auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: True)
-    assert first.num_iter == 0 and len(first.loss_history) == 1
+    assert first.n_iter == 0 and len(first.loss_history) == 1
     assert (
-        auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: 1).stopped_by
+        auto_coreset(spread(), mean, distances, size=40, rng=0, callback=lambda r: 1).reason
         == "patience"
     )  # True only
 
@@ -561,9 +533,7 @@ def test_interrupts_keep_what_was_found():
 
     stop = 6
     result = auto_coreset(spread(), fit, distances, size=40, rng=0)
-    assert (
-        result.stopped_by == "interrupt" and len(result.loss_history) == 5 and result.num_iter == 2
-    )
+    assert result.reason == "interrupt" and len(result.loss_history) == 5 and result.n_iter == 2
     calls, stop = [], 1
     with pytest.raises(KeyboardInterrupt):
         auto_coreset(spread(), fit, distances, size=40, rng=0)
@@ -661,14 +631,14 @@ def test_every_class_is_there():
 
 def test_what_counts_as_classes():
     many = np.arange(1000) % 51
-    with pytest.raises(ValueError, match="number of classes, 50 "):
+    with pytest.raises(ValueError, match="size must be >= 50, the number of classes"):
         drawn(many % 50, size=20)
     drawn(many, size=20)  # 51 values are no classes
     drawn(many % 50 + 0.0, size=20)  # nor are floats but -1 and 1
     drawn(np.array(["a", "b"] * 500), size=1)
-    with pytest.raises(ValueError, match="number of classes, 51 "):
+    with pytest.raises(ValueError, match="size must be >= 51, the number of classes"):
         drawn(many, size=20, stratify=True)
-    with pytest.raises(ValueError, match="number of classes, 2 "):
+    with pytest.raises(ValueError, match="size must be >= 2, the number of classes"):
         drawn(np.array(["a", "b"] * 500), size=1, stratify=True)
     drawn(np.ones((1000, 2), int), size=20)  # several targets
 
@@ -697,29 +667,22 @@ def test_numbers_of_classes(y):
 @pytest.mark.parametrize(
     "kind, options, message",
     [
-        (ValueError, dict(x=np.ones((0, 2))), "x must hold points"),
-        (ValueError, dict(size=0), "1 <= size <= 6"),
-        (ValueError, dict(size=7), "1 <= size <= 6"),
-        (ValueError, dict(method="best"), "method must be one of"),
-        (ValueError, dict(num_initial=0), "num_initial >= 1"),
-        (ValueError, dict(patience=0), "patience >= 1"),
-        (ValueError, dict(max_iter=-1), "max_iter >= 0"),
-        (ValueError, dict(stratify="yes"), "stratify must be one of"),
-        (ValueError, dict(stratify=True), r"needs y of shape \(6,\)"),
-        (ValueError, dict(y=np.ones(5)), "y must have length 6"),
+        (ValueError, dict(x=np.ones((0, 2))), "size must be <= n with n = 0"),
+        (ValueError, dict(size=7), "size must be <= n with n = 6"),
+        (ValueError, dict(stratify="yes"), 'stratify must be one of "auto", True, False'),
+        (ValueError, dict(stratify=True), r"y must have shape \(n,\) with n = 6 where stratify"),
+        (ValueError, dict(y=np.ones(5)), r"y must have shape \(n, ...\) with n = 6 \(got \(5,\)"),
         (
             ValueError,
             dict(y=[0, 1, 0, 1, 0, 1], size=1),
-            "size must be at least the number of classes, 2",
+            "size must be >= 2, the number of classes",
         ),
         (
             ValueError,
             dict(y=np.arange(6) == 5, weights=np.array([1.0, 1, 1, 1, 1, 0])),
             "all be zero in a class .got class True",
         ),
-        (ValueError, dict(weights=-np.ones(6)), "weights must be finite and >= 0"),
         (ValueError, dict(weights=np.zeros(6)), "not all be zero"),
-        (ValueError, dict(weights=np.full(6, np.nan)), "weights must be finite"),
         (
             ValueError,
             dict(loss=lambda x, y, m: np.ones(5)),
@@ -729,14 +692,7 @@ def test_numbers_of_classes(y):
         (ValueError, dict(loss=lambda x, y, m: np.full(6, np.nan)), "finite and >= 0"),
         (ValueError, dict(loss=lambda x, y, m: np.full(6, np.inf)), "finite and >= 0"),
         (TypeError, dict(loss=lambda x, y, m: np.ones(6, complex)), "real numbers"),
-        (TypeError, dict(loss=lambda x, y, m: None), "real numbers"),
-        (TypeError, dict(fit="fit"), "fit must be callable"),
-        (TypeError, dict(loss=None), "loss must be callable"),
-        (TypeError, dict(callback=3), "callback must be callable"),
-        (TypeError, dict(x=np.ones((6, 2), int)), "x must have dtype"),
-        (TypeError, dict(weights=np.ones(6, np.float32)), "one dtype"),
-        (TypeError, dict(y=object()), "y must be an array"),
-        (TypeError, dict(size=2.5), "size must be an integer"),
+        (TypeError, dict(loss=lambda x, y, m: None), "real numbers .got NoneType in initial"),
     ],
 )
 def test_errors_of_the_search(kind, options, message):
@@ -790,7 +746,7 @@ def test_on_the_gpu():
             )
             here = auto_coreset(x, mean, distances, size=50, y=y, method=method, max_iter=2, rng=1)
             np.testing.assert_allclose(there.loss_history, here.loss_history, rtol=1e-6)
-        with pytest.raises(TypeError, match="x on simulated GPU, y on cpu"):
+        with pytest.raises(TypeError, match="x on .*simulated GPU.*, y on .*cpu"):
             auto_coreset(xp.asarray(x), mean, distances, size=50, y=y)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.linalg.monarch import to_dense
 from numcore.linalg import (
     MonarchLinear,
     fwht,
@@ -14,7 +15,6 @@ from numcore.linalg import (
     monarch_project,
     monarch_to_dense,
 )
-from tests.naive.linalg import monarch as naive
 
 RIGHT = np.array([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])
 LEFT = np.array([[[1.0, 0], [0, 1]], [[1, 1], [1, -1]]])
@@ -56,7 +56,7 @@ def test_known_product():
 def test_products_and_dense_form(shape, dtype, rtol):
     rng = np.random.default_rng(0)
     right, left = factors(rng, shape, dtype)
-    dense = naive.dense(right, left)
+    dense = to_dense(right, left).astype(dtype)
     scale = np.abs(dense).max()
     np.testing.assert_allclose(monarch_to_dense(right, left), dense, rtol=0, atol=rtol * scale)
     for batch in (
@@ -147,7 +147,7 @@ def test_bits_do_not_depend_on_threads():
     ],
 )
 def test_known_projections(a, blocks, residual, relative):
-    result = monarch_project(a, num_blocks=blocks)
+    result = monarch_project(a, n_blocks=blocks)
     assert abs(result.residual_norm - residual) < 1e-12
     assert relative is None or abs(result.relative_error - relative) < 1e-12
 
@@ -155,7 +155,7 @@ def test_known_projections(a, blocks, residual, relative):
 @pytest.mark.parametrize("n", [16, 32, 64])
 @pytest.mark.parametrize("k", [2, 4, 8])
 def test_hadamard_matrices_are_monarch(n, k):
-    assert monarch_project(fwht(np.eye(n)), num_blocks=(k, n // k)).residual_norm < 1e-13
+    assert monarch_project(fwht(np.eye(n)), n_blocks=(k, n // k)).residual_norm < 1e-13
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_projection_is_what_it_says(m, n, blocks, rank, dtype, balance):
         1j * rng.standard_normal((m, n)) if dtype == "complex128" else 0
     )
     right, left, residual, relative = monarch_project(
-        a, num_blocks=blocks, rank=rank, balance=balance
+        a, n_blocks=blocks, rank=rank, balance=balance
     )
-    dense = naive.dense(right, left)
+    dense = to_dense(right, left).astype(dtype)
     assert abs(residual - np.linalg.norm(a - dense)) < 1e-12 * np.linalg.norm(a)
     assert abs(relative - residual / np.linalg.norm(a)) < 1e-14
     k, count = blocks
@@ -192,7 +192,7 @@ def test_projection_is_what_it_says(m, n, blocks, rank, dtype, balance):
     assert abs(residual - np.sqrt(missed)) < 1e-12 * np.linalg.norm(
         a
     )  # Eckart and Young, block by block
-    again = monarch_project(dense, num_blocks=blocks, rank=rank)
+    again = monarch_project(dense, n_blocks=blocks, rank=rank)
     assert again.residual_norm < 1e-12 * np.linalg.norm(a)
     if not balance:
         for block in left:
@@ -205,7 +205,7 @@ def test_equal_singular_values_go_to_the_svd():
     a = np.kron(np.ones((2, 2)), np.eye(3))  # every block is the identity: no gap at all
     assert (
         abs(
-            monarch_project(a, num_blocks=(2, 2)).residual_norm ** 2
+            monarch_project(a, n_blocks=(2, 2)).residual_norm ** 2
             - sum(
                 (np.linalg.svd(a[lam::2, 3 * kappa : 3 * kappa + 3])[1][1:] ** 2).sum()
                 for lam in range(2)
@@ -214,13 +214,13 @@ def test_equal_singular_values_go_to_the_svd():
         )
         < 1e-12
     )
-    assert monarch_project(np.zeros((4, 4)), num_blocks=(2, 2)).relative_error == 0
+    assert monarch_project(np.zeros((4, 4)), n_blocks=(2, 2)).relative_error == 0
 
 
 def test_no_perturbation_is_better():
     rng = np.random.default_rng(4)
     a = rng.standard_normal((12, 12))
-    right, left, residual, _ = monarch_project(a, num_blocks=(3, 4))
+    right, left, residual, _ = monarch_project(a, n_blocks=(3, 4))
     for _ in range(100):
         moved = [f + 1e-3 * rng.standard_normal(f.shape) for f in (right, left)]
         assert np.linalg.norm(a - monarch_to_dense(*moved)) > residual
@@ -247,13 +247,13 @@ def test_default_blocks_and_stacks():
 def test_fourier(n, k):
     rng = np.random.default_rng(7)
     x = rng.standard_normal((3, n)) + 1j * rng.standard_normal((3, n))
-    right, left, permutation = monarch_dft(n, num_blocks=k)
+    right, left, permutation = monarch_dft(n, n_blocks=k)
     np.testing.assert_allclose(
         monarch_matmul(x[:, permutation], right, left),
         np.fft.fft(x, norm="ortho"),
         atol=1e-14 * n**0.5,
     )
-    right, left, permutation = monarch_dft(n, num_blocks=k, inverse=True)
+    right, left, permutation = monarch_dft(n, n_blocks=k, inverse=True)
     np.testing.assert_allclose(
         monarch_matmul(x[:, permutation], right, left),
         np.fft.ifft(x, norm="ortho"),
@@ -264,9 +264,9 @@ def test_fourier(n, k):
 @pytest.mark.parametrize("n, k, expected", [(64, 8, 0.935414), (12, 4, 0.816497)])
 def test_fourier_needs_its_permutation(n, k, expected):
     dft = np.fft.fft(np.eye(n), norm="ortho")
-    assert abs(monarch_project(dft, num_blocks=(k, n // k)).relative_error - expected) < 1e-6
-    permutation = monarch_dft(n, num_blocks=k).permutation
-    assert monarch_project(dft[:, permutation], num_blocks=(k, n // k)).residual_norm < 1e-15 * n
+    assert abs(monarch_project(dft, n_blocks=(k, n // k)).relative_error - expected) < 1e-6
+    permutation = monarch_dft(n, n_blocks=k).permutation
+    assert monarch_project(dft[:, permutation], n_blocks=(k, n // k)).residual_norm < 1e-15 * n
 
 
 # --- the layer ------------------------------------------------------------------------------------
@@ -324,48 +324,37 @@ def test_a_monarch_layer_learns_a_transform_that_a_low_rank_layer_cannot():
 
 
 @pytest.mark.parametrize(
-    "function, arguments, kind, message",
+    "function, arguments, message",
     [
-        (monarch_matmul, (np.ones(5), RIGHT, LEFT), ValueError, "n = k p = 4"),
-        (monarch_matmul, (np.ones(4), RIGHT, LEFT[:1]), ValueError, "l r"),
-        (monarch_matmul, (np.ones(4), RIGHT[0], LEFT), ValueError, "must have shapes"),
-        (monarch_matmul, (np.ones(4, int), RIGHT, LEFT), TypeError, "float32 or float64"),
-        (monarch_matmul, (np.ones(4, np.float32), RIGHT, LEFT), TypeError, "one dtype"),
-        (monarch_matmul, (np.ones(4, complex), RIGHT, LEFT), TypeError, "x must have dtype"),
+        (monarch_matmul, (np.ones(5), RIGHT, LEFT), "x must have .* n = k p = 4"),
         (
-            monarch_matmul_vjp,
-            (np.ones(4), RIGHT, LEFT, np.ones(5)),
-            ValueError,
-            "grad_out must have shape",
+            monarch_matmul,
+            (np.ones(4), RIGHT, LEFT[:1]),
+            r"left must have l r = k q = 4 \(got l = 1",
         ),
-        (monarch_to_dense, (RIGHT, LEFT[0]), ValueError, "must have shapes"),
-        (monarch_to_dense, (RIGHT, LEFT[:1]), ValueError, "l r"),
-        (monarch_project, (np.ones(4),), ValueError, "without zeros"),
-        (monarch_project, (np.full((4, 4), np.inf),), ValueError, "finite"),
-        (monarch_project, (np.ones((0, 4)),), ValueError, "without zeros"),
-        (monarch_dft, (0,), ValueError, "1 <= n"),
-        (MonarchLinear, (0, 3), ValueError, "in_features >= 1"),
+        (monarch_matmul_vjp, (np.ones(4), RIGHT, LEFT, np.ones(5)), "grad_out must have .* = 4"),
+        (monarch_to_dense, (RIGHT, LEFT[:1]), "left must have l r = k q = 4"),
+        (MonarchLinear(5, 3).forward, (np.ones(4),), r"x must have shape \(..., 5\)"),
+        (MonarchLinear(5, 3).vjp, (np.ones(4), np.ones(8)), r"grad_y must have shape \(..., 3\)"),
+        (MonarchLinear(5, 3).from_dense, (np.ones((5, 3)),), r"a must have shape \(3, 5\)"),
     ],
 )
-def test_errors(function, arguments, kind, message):
-    with pytest.raises(kind, match=message):
+def test_sizes_that_do_not_fit(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
         function(*arguments)
 
 
 @pytest.mark.parametrize(
-    "options, kind, message",
+    "options, message",
     [
-        (dict(num_blocks=(3, 2)), ValueError, "divisors"),
-        (dict(num_blocks=2), TypeError, "pair"),
-        (dict(rank=0), ValueError, "1 <= rank"),
-        (dict(rank=3), ValueError, "<= 2"),
-        (dict(num_blocks=(2, 0)), ValueError, "num_blocks >= 1"),
+        (dict(n_blocks=(3, 2)), r"n_blocks must divide \(n, m\) = \(4, 4\) \(got \(3, 2\)\)"),
+        (dict(n_blocks=(2, 0)), r"n_blocks\[1\] must be >= 1 \(got 0\)"),
+        (dict(n_blocks=(2,)), "n_blocks must have 2 items"),
+        (dict(rank=3), "rank must be <= 2"),
     ],
 )
-def test_projection_errors(options, kind, message):
-    with pytest.raises(kind, match=message):
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
         monarch_project(np.ones((4, 4)), **options)
-    with pytest.raises(TypeError, match="complex64"):
-        monarch_dft(4, dtype=np.float64)
-    with pytest.raises(ValueError, match="divisor"):
-        monarch_dft(4, num_blocks=3)
+    with pytest.raises(ValueError, match="n_blocks must divide n = 4"):
+        monarch_dft(4, n_blocks=3)

@@ -79,6 +79,36 @@ def reference_cara(p, weights, size=None):
     return rows, u
 
 
+def eliminate_one_by_one(p, u):
+    """Carathéodory's theorem as its proof goes: while there are more than t + 1 points, a null
+    vector takes one away."""
+    rows, u = np.flatnonzero(u), np.array(u, float)
+    while True:
+        a = np.column_stack([np.ones(len(rows)), p[rows]]).T
+        if len(rows) <= len(a):
+            return rows, u[rows]
+        v = np.linalg.svd(a)[2][-1]
+        up = v > 1e-12
+        alpha = (u[rows][up] / v[up]).min()
+        gone = rows[up][(u[rows][up] / v[up]).argmin()]
+        u[rows] -= alpha * v
+        u[gone] = 0
+        rows = np.array([i for i in rows if u[i] > 0])
+
+
+def draws(mass, thresholds):
+    """The first point of each threshold at which the sum of the masses is above it."""
+    found = []
+    for threshold in thresholds:
+        total = 0.0
+        for i, m in enumerate(mass):
+            total += m
+            if threshold < total:
+                found.append(i)
+                break
+    return found
+
+
 def _vectors(rng, dtype):
     p = _points(rng, dtype)
     return {"f": p["p"], "size": 20, "weights": p["weights"], "method": "caratheodory", "rng": 1}
@@ -108,7 +138,7 @@ def _all_points(rng, dtype):
         "size": n,
         "weights": (rng.random(n) + 0.1).astype(dtype),
         "method": "caratheodory",
-        "num_initial": 1,
+        "n_initial": 1,
         "max_iter": 1,
         "rng": 1,
     }
@@ -234,7 +264,7 @@ def _sklearn_distances(x, y, model):
 
 
 EXACT = {"float32": 1e-5, "float64": 1e-13}
-ALSO = ("int64", "bool", "float16")  # labels and centres
+ALSO = ("int64", "bool")  # labels and centers
 LOSS = {"float32": 1e-6, "float64": 2e-15}
 IMAGES = "digits images with noise, ten pixels"
 

@@ -13,10 +13,8 @@ COMPLEX = ("complex64", "complex128")
 def dense_factors(right, left):
     """The n × n matrices P_l L P and R, entry by entry."""
     (k, q, p), (count, s, _) = right.shape, left.shape
-    first, second = (
-        np.zeros((k * q, k * p), np.longdouble),
-        np.zeros((count * s, k * q), np.longdouble),
-    )
+    dtype = np.result_type(right, np.longdouble)
+    first, second = np.zeros((k * q, k * p), dtype), np.zeros((count * s, k * q), dtype)
     for kappa in range(k):
         first[kappa * q : (kappa + 1) * q, kappa * p : (kappa + 1) * p] = right[kappa]
     for lam in range(count):
@@ -43,14 +41,14 @@ def _vjp(x, right, left, grad_out):
     return grad_out @ second @ first, grad_right, grad_left
 
 
-def _to_dense(right, left):
+def to_dense(right, left):
     second, first = dense_factors(right, left)
     return second @ first
 
 
-def _project(a, num_blocks):
+def _project(a, n_blocks):
     """The dense projection, block by block, and the norms."""
-    k, count = num_blocks
+    k, count = n_blocks
     best, p = np.array(a, np.float64), a.shape[1] // k
     for kappa in range(k):
         for lam in range(count):
@@ -110,7 +108,7 @@ def _image(dtype):
 
     return {
         "a": load_sample_image("china.jpg")[:400, :640, 1].astype(dtype),
-        "num_blocks": (20, 20),
+        "n_blocks": (20, 20),
     }
 
 
@@ -160,12 +158,12 @@ EXAMPLES = {
     "monarch_to_dense": Example(
         lambda rng, dtype: {k: v for k, v in _call(rng, dtype, 1).items() if k != "x"},
         ("right", "left"),
-        _to_dense,
+        to_dense,
         BOUND,
         also=COMPLEX,
     ),
     "monarch_project": Example(
-        lambda rng, dtype: {"a": rng.standard_normal((12, 20)).astype(dtype), "num_blocks": (4, 3)},
+        lambda rng, dtype: {"a": rng.standard_normal((12, 20)).astype(dtype), "n_blocks": (4, 3)},
         ("a",),
         _project,
         PROJECTION,

@@ -1,9 +1,9 @@
 // Successive over-relaxation (SOR) and conjugate gradients preconditioned by symmetric SOR, for A =
-// D + L + U in compressed rows whose rows of one colour, starts[k] to starts[k + 1], are not
-// coupled: threads take these at once, colour after colour.
+// D + L + U in compressed rows whose rows of one color, starts[k] to starts[k + 1], are not
+// coupled: threads take these at once, color after color.
 //
 // First whole solves, one block for each of s small systems of one pattern: x (s, 2, n) or vectors
-// (s, 5, n), norms (s, q). Then the rows of one colour of a large system, one thread each. D' = D /
+// (s, 5, n), norms (s, q). Then the rows of one color of a large system, one thread each. D' = D /
 // omega. Sums are taken in double.
 #include "numcore.cuh"
 
@@ -184,7 +184,7 @@ extern "C" __global__ void numcore_ssor_rows(
   }
 }
 
-// --- the rows first to first + k of one colour, one thread a row
+// --- the rows first to first + k of one color, one thread a row
 
 extern "C" __global__ void numcore_sor_color(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,

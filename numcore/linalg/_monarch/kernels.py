@@ -1,0 +1,188 @@
+"""Products of block-diagonal matrices with rows, and sums of outer products by blocks.
+
+Panels hold vectors side by side, as many as the register tile has columns, so that blocks are read
+as they lie. Interleaved blocks go through the panels sixteen at a time: these are neighbors in
+memory.
+"""
+
+from ...intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...kernel import kernel
+
+
+@kernel(
+    "in T x[b, n]; in T w[g, i, j]; out T y[b, m]; int64 interleaved; int64 transposed; "
+    "scratch T inside[32*16*j+32*16*i];"
+    " scratch T outside[32*16*j+32*16*i]",
+    split="b",
+    gpu="block",
+    grain="24",
+)
+def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop):
+    """y = blockdiag(w) x for each row of x; see routines._blocks for the order of the entries."""
+    count, rows, depth, width = w.shape[0], w.shape[1], w.shape[2], tile_cols(x[0, 0])
+    row_step, depth_step = depth, 1
+    if transposed:
+        rows, depth, row_step, depth_step = depth, rows, 1, depth
+    first = start
+    while first < stop:
+        vectors = min(width, stop - first)
+        for low in range(0, count, 16):
+            group = min(16, count - low)
+            _gather(x, first, vectors, inside, width, low, group, depth, count, interleaved)
+            for g in range(group):
+                at, panel, result = (low + g) * rows * depth, g * depth * width, g * rows * width
+                i = 0
+                while i + tile_rows(x[0, 0]) <= rows:
+                    gemm_tile(
+                        w,
+                        at + i * row_step,
+                        row_step,
+                        depth_step,
+                        inside,
+                        panel,
+                        width,
+                        outside,
+                        result + i * width,
+                        width,
+                        depth,
+                        0,
+                    )
+                    i += tile_rows(x[0, 0])
+                while i < rows:
+                    gemm_row(
+                        w,
+                        at + i * row_step,
+                        row_step,
+                        depth_step,
+                        inside,
+                        panel,
+                        width,
+                        outside,
+                        result + i * width,
+                        width,
+                        depth,
+                        0,
+                    )
+                    i += 1
+            _scatter(outside, y, first, vectors, width, low, group, rows, count, interleaved)
+        first += width
+
+
+def _gather(x, first, vectors, panel, width, low, group, size, count, interleaved):
+    """panel[g, j, v] = entry j of block low + g of row first + v of x, and 0 for rows that are not
+    there."""
+    for v in range(vectors, width):
+        for e in range(group * size):
+            panel[e * width + v] = 0
+    for v in range(vectors):
+        row = x[first + v]
+        if interleaved:
+            for j in range(size):
+                part = row[j * count + low : j * count + low + group]
+                for g in range(group):
+                    panel[(g * size + j) * width + v] = part[g]
+        else:
+            part = row[low * size : (low + group) * size]
+            for e in range(group * size):
+                panel[e * width + v] = part[e]
+
+
+def _scatter(panel, y, first, vectors, width, low, group, size, count, interleaved):
+    """The reverse of _gather."""
+    for v in range(vectors):
+        row = y[first + v]
+        if interleaved:
+            for i in range(size):
+                part = row[i * count + low : i * count + low + group]
+                for g in range(group):
+                    part[g] = panel[(g * size + i) * width + v]
+        else:
+            part = row[low * size : (low + group) * size]
+            for e in range(group * size):
+                part[e] = panel[e * width + v]
+
+
+@kernel(
+    "in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; scratch T rows[16*128*i]; "
+    "scratch T cols[16*128*j+16*128*32];"
+    " scratch T sums[16*i*j+16*i*32]",
+    split="g",
+    gpu="block",
+    grain="1",
+)
+def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
+    """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a
+    time, rows of y and x 128 at a time."""
+    b, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
+    width = tile_cols(x[0, 0])
+    pitch = (wide + width - 1) // width * width
+    for low in range(start, stop, 16):
+        group = min(16, stop - low)
+        for first in range(0, b, 128):
+            depth = min(128, b - first)
+            _pack(y, first, depth, rows, height, height, low, group, count, interleaved)
+            _pack(x, first, depth, cols, wide, pitch, low, group, count, interleaved)
+            for g in range(group):
+                for strip in range(pitch // width):
+                    column, i = strip * width, 0
+                    while i < height:
+                        place, left, right = (
+                            (g * height + i) * pitch + column,
+                            g * 128 * height + i,
+                            g * 128 * pitch + column,
+                        )
+                        if i + tile_rows(x[0, 0]) <= height:
+                            gemm_tile(
+                                rows,
+                                left,
+                                1,
+                                height,
+                                cols,
+                                right,
+                                pitch,
+                                sums,
+                                place,
+                                pitch,
+                                depth,
+                                first,
+                            )
+                            i += tile_rows(x[0, 0])
+                        else:
+                            gemm_row(
+                                rows,
+                                left,
+                                1,
+                                height,
+                                cols,
+                                right,
+                                pitch,
+                                sums,
+                                place,
+                                pitch,
+                                depth,
+                                first,
+                            )
+                            i += 1
+        for g in range(group):
+            for i in range(height):
+                for j in range(wide):
+                    w[low + g, i, j] = sums[(g * height + i) * pitch + j]
+
+
+def _pack(x, first, depth, panel, size, pitch, low, group, count, interleaved):
+    """panel[g, v, j] = entry j of block low + g of row first + v of x, and 0 beyond the block."""
+    for v in range(depth):
+        row = x[first + v]
+        for g in range(group):
+            target = panel[(g * 128 + v) * pitch : (g * 128 + v + 1) * pitch]
+            if not interleaved:
+                part = row[(low + g) * size : (low + g + 1) * size]
+                for j in range(size):
+                    target[j] = part[j]
+            for j in range(size, pitch):
+                target[j] = 0
+        if interleaved:
+            for j in range(size):
+                part = row[j * count + low : j * count + low + group]
+                for g in range(group):
+                    panel[(g * 128 + v) * pitch + j] = part[g]
