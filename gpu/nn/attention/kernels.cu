@@ -4,7 +4,7 @@
 // double), 16 rows to a warp: rows are queries, or keys where gradients of keys are summed.
 // Products run on tensor cores from tiles in shared memory, whose depth comes in chunks of 64, so
 // that any head dimension fits. Scores are in units of log2. Columns of the tables:
-// numcore/nn/_attention_kernels.py.
+// numcore/nn/_attention/tiles.py.
 #include "mma.cuh"
 #include "numcore.cuh"
 

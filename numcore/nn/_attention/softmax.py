@@ -7,7 +7,7 @@ it. Scores are in units of log2.
 
 import math
 
-from ..intrinsics import by_vector_width, flat_arguments, intrinsic, tile_shape, vector_bits
+from ...intrinsics import by_vector_width, flat_arguments, intrinsic, tile_shape, vector_bits
 
 __all__ = ["exp2", "panel_exp2", "panel_max"]
 
