@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ..intrinsics import float_bits, intrinsic
-from ..kernel import kernel
-from ..special import erf, exp, sigmoid, tanh
+from ...intrinsics import float_bits, intrinsic
+from ...kernel import kernel
+from ...special import erf, exp, sigmoid, tanh
 
 ACTIVATIONS = {"silu": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
 
