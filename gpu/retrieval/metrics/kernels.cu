@@ -7,7 +7,7 @@
 #define REAL float
 #endif
 
-enum { MRR, RECALL, PRECISION, HIT, MAP, DCG, NDCG };
+enum { MRR, RECALL, PRECISION, HIT, MAP, R_PRECISION, DCG, NDCG };
 
 // One warp takes a list, each lane every 32nd document of it, and looks it up among the query's
 // documents, which ascend.
@@ -59,7 +59,8 @@ extern "C" __global__ void numcore_metrics_of_lists(
     i64 first = offsets[item], last = offsets[item + 1], total = 0;
     for (i64 e = first; e < last; e++) total += relevant[e];
     for (index_t i = 0; i < m; i++) {
-      i64 kind = kinds[i], cut = cuts[i], best = lengths[item], hits = 0;
+      i64 kind = kinds[i], cut = kind == R_PRECISION ? min(total, cuts[i]) : cuts[i],
+          best = lengths[item], hits = 0;
       i64 deepest = size[i] && size[i] < c ? size[i] : c;
       double precisions = 0, gained = 0, most = 0;
       for (i64 e = first; e < last; e++) {
@@ -80,7 +81,7 @@ extern "C" __global__ void numcore_metrics_of_lists(
         value = NAN;
       else if (kind == MRR)
         value = hits ? 1.0 / (best + 1) : 0;
-      else if (kind == RECALL)
+      else if (kind == RECALL || kind == R_PRECISION)
         value = (double)hits / total;
       else if (kind == PRECISION)
         value = (double)hits / max(asked, 1ll);

@@ -1,4 +1,4 @@
-// Losses and metrics of lists of scores. A block of 128 threads takes one list, a thread one
+// Losses of lists of scores. A block of 128 threads takes one list, a thread one
 // candidate i at a time, and walks over all others: it gathers both roles of i in pairs, so that
 // nothing is added atomically. Ranks are counted: rank i = #{j: j comes before i}.
 #include "elementary.cuh"
@@ -104,45 +104,5 @@ extern "C" __global__ void numcore_pair_losses(const REAL* __restrict__ scores,
     }
     total = block_sum(total);
     if (index_in_block() == 0) loss[q] = share * total;
-  }
-}
-
-extern "C" __global__ void numcore_list_metrics_of(
-    const REAL* __restrict__ scores, const REAL* __restrict__ relevance,
-    const i64* __restrict__ offsets, const double* __restrict__ discounts,
-    const i64* __restrict__ cuts, REAL* __restrict__ ndcg, REAL* __restrict__ precision,
-    REAL* __restrict__ hit, REAL* __restrict__ reciprocal, REAL* __restrict__ average, index_t n,
-    index_t d, index_t c_count, index_t q_count) {
-  for (index_t q = block_index(); q < q_count; q += block_count()) {
-    const index_t first = offsets[q], m = offsets[q + 1] - first;
-    const REAL *s = scores + first, *y = relevance + first;
-    double relevant = 0, best = Limits<double>::infinity(), precisions = 0;
-    for (index_t i = index_in_block(); i < m; i += block_size()) {
-      if (!(y[i] > 0)) continue;
-      index_t found = 1;
-      for (index_t j = 0; j < m; j++) found += y[j] > 0 && before(s, j, i);
-      const double place = rank_of(s, i, m) + 1.0;
-      relevant += 1, best = min(best, place), precisions += found / place;
-    }
-    relevant = block_sum(relevant), best = block_min(best), precisions = block_sum(precisions);
-    if (index_in_block() == 0) {
-      reciprocal[q] = relevant > 0 ? (REAL)(1 / best) : Limits<REAL>::nan();
-      average[q] = relevant > 0 ? (REAL)(precisions / relevant) : Limits<REAL>::nan();
-    }
-    for (index_t c = 0; c < c_count; c++) {
-      double gained = 0, ideal = 0, inside = 0;
-      for (index_t i = index_in_block(); i < m; i += block_size()) {
-        const index_t place = rank_of(s, i, m), right = rank_of(y, i, m);
-        const double gain = numcore::exp2((double)y[i]) - 1;
-        if (place < cuts[c]) gained += gain * discounts[place], inside += y[i] > 0;
-        if (right < cuts[c]) ideal += gain * discounts[right];
-      }
-      gained = block_sum(gained), ideal = block_sum(ideal), inside = block_sum(inside);
-      if (index_in_block() == 0) {
-        ndcg[q * c_count + c] = relevant > 0 ? (REAL)(gained / ideal) : Limits<REAL>::nan();
-        precision[q * c_count + c] = relevant > 0 ? (REAL)(inside / cuts[c]) : Limits<REAL>::nan();
-        hit[q * c_count + c] = relevant > 0 ? (REAL)(inside > 0) : Limits<REAL>::nan();
-      }
-    }
   }
 }
