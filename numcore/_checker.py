@@ -228,8 +228,9 @@ class Call:
                 f"{name} must be a NumPy array, as this runs on the host only: {self.host_only} "
                 f"(got {type(value).__name__})"
             )
-        if device is dispatch.CPU and not value.flags.aligned:  # as in a field of packed records
-            value = value.copy()
+        if device is dispatch.CPU and not (value.flags.aligned and value.dtype.isnative):
+            # a field of packed records, or numbers of a file of another machine's byte order
+            value = value.astype(value.dtype.newbyteorder("="))
         if not anywhere:
             self.devices[name] = device
         return value

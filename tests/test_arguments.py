@@ -148,6 +148,13 @@ def test_arrays_that_are_not_aligned_are_copied():
         assert scores(packed, K[0])["queries"].flags.aligned
 
 
+def test_arrays_of_another_byte_order_are_converted():
+    turned = K[0].astype(K.dtype.newbyteorder())
+    assert not turned.dtype.isnative
+    found = scores(turned, K[0])["queries"]
+    assert found.dtype.isnative and (found == K[0]).all()
+
+
 def test_devices_are_not_mixed():
     with simulated_gpu() as xp:
         with pytest.raises(TypeError, match=r"one device \(got queries on cpu, keys on simulated"):
