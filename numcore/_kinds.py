@@ -509,16 +509,19 @@ class Parameter(NamedTuple):
         if value is None and self.optional:
             return None
         error = None
-        for kind in self._of_dtype(value) or self.kinds:
-            if kind.fits(value):
-                try:
-                    return kind.convert(self.name, value, call)
-                except (TypeError, ValueError) as caught:
-                    error = error or caught
-        if error is None:
-            got = _got(value, self)
-            error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
-        raise error
+        try:
+            for kind in self._of_dtype(value) or self.kinds:
+                if kind.fits(value):
+                    try:
+                        return kind.convert(self.name, value, call)
+                    except (TypeError, ValueError) as caught:
+                        error = error or caught
+            if error is None:
+                got = _got(value, self)
+                error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
+            raise error
+        finally:
+            error = None  # its traceback holds this frame, and this frame the arrays of the call
 
     def _of_dtype(self, value):
         """Of several kinds of arrays those that may have the dtype of `value`: an error is then

@@ -1,7 +1,9 @@
 """The language of declarations: what is accepted, what is refused, and what the errors say."""
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -153,6 +155,22 @@ def test_arrays_of_another_byte_order_are_converted():
     assert not turned.dtype.isnative
     found = scores(turned, K[0])["queries"]
     assert found.dtype.isnative and (found == K[0]).all()
+
+
+def test_an_array_that_fits_the_second_alternative_only_is_not_held():
+    @checked
+    def rows(x: Float[Array, "n"] | Float[Array, "n d"]) -> int:
+        return len(x)
+
+    gc.disable()
+    try:
+        x = np.ones((3, 2))
+        held = weakref.ref(x)
+        assert rows(x) == 3
+        del x
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_devices_are_not_mixed():

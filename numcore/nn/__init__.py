@@ -6,7 +6,13 @@ and shows a training loop.
 """
 
 from ._activation import activation, activation_vjp
-from ._attention import attention, attention_varlen, attention_vjp, merge_attention
+from ._attention import (
+    AttentionGrads,
+    attention,
+    attention_varlen,
+    attention_vjp,
+    merge_attention,
+)
 from ._contextual_sparsity import (
     CorrectedDecode,
     NeuronCache,
@@ -78,6 +84,7 @@ __all__ = [
     "DenseGrads",
     "MLP",
     "Adam",
+    "AttentionGrads",
     "Conv2d",
     "CorrectedDecode",
     "Explanation",
