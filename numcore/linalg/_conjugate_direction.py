@@ -632,7 +632,7 @@ class DirectionNetwork:
         rate = checked_number("learning_rate", learning_rate, above=0)
         checked_choice("schedule", schedule, ("cosine", "constant"))
         rng, a = np.random.default_rng(key_from_rng(rng)), _single(a)
-        samples, adam = samples.astype(np.float32), Adam(self.parameters, lr=rate)
+        samples, adam = samples.astype(np.float32), Adam(self.parameters, learning_rate=rate)
         with progress_bar(steps, "steps") if progress else contextlib.nullcontext() as bar:
             for step in range(steps):
                 batch = samples[rng.integers(len(samples), size=batch_size)]
@@ -643,7 +643,9 @@ class DirectionNetwork:
                 z = tape.values[out]
                 loss, grad = direction_loss(a, z.reshape(batch.shape), batch)
                 if schedule == "cosine":
-                    adam.lr = rate * max((1 + math.cos(math.pi * step / steps)) / 2, 1e-9)
+                    adam.learning_rate = rate * max(
+                        (1 + math.cos(math.pi * step / steps)) / 2, 1e-9
+                    )
                 adam.step(tape.gradients(out, grad.reshape(z.shape)))
                 self.loss_history_.append(float(loss))
                 if progress:

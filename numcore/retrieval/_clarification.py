@@ -16,8 +16,8 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
 from ..kernel import kernel
+from ..nn import dense, dense_vjp
 from ..nn._optim import Adam
-from ..nn.layers import dense, dense_vjp
 from ..progress import progress_bar
 from ._ranking_losses import LOSSES, Lists, checked_lists, list_losses
 from ._topk import topk_inner_product
@@ -275,7 +275,7 @@ class ClarificationRanker:
             "xp": xp,
             "rng": rng,
             "features": features,
-            "adam": Adam(trained, lr=self.learning_rate),
+            "adam": Adam(trained, learning_rate=self.learning_rate),
             "moments": [xp.zeros(params["table"].shape, np.float32) for _ in range(2)],
         }
         curve, bar = [], progress_bar(self.n_epochs, "epochs") if progress else None
@@ -486,7 +486,7 @@ class ClarificationRanker:
         starts = xp.nonzero(new)[0].astype(np.int64)
         ends = xp.concatenate([starts, xp.full(1, len(buckets), np.int64)])
         weights = (1 / xp.maximum(offsets[1:] - offsets[:-1], 1)).astype(np.float32)
-        step = state["adam"].steps
+        step = state["adam"].n_steps
         root = math.sqrt(1 - BETA2**step)
         lazy_adam_rows(
             buckets[starts],

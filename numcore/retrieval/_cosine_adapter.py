@@ -195,7 +195,7 @@ class CosineAdapter:
         best, waited = (math.inf, None), 0
         if held:
             best = self._mean_loss(data, validation), [w.copy() for w in self.weights_]
-        adam = Adam(self.weights_, lr=self.learning_rate, weight_decay=self.weight_decay)
+        adam = Adam(self.weights_, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
         with (
             progress_bar(self.n_epochs, "epochs")
             if self.progress
@@ -235,7 +235,7 @@ class CosineAdapter:
         ]
 
     def _epoch(self, data, order, adam):
-        from ..nn.layers import dense_vjp
+        from ..nn import dense_vjp
 
         total = 0.0
         for first in range(0, len(order), self.batch_size):
@@ -259,7 +259,7 @@ class CosineAdapter:
     def _network(self, xp, x, dropout=0.0):
         """The raw parameters of each query, and for each layer its cache and what its output was
         multiplied by."""
-        from ..nn.layers import dense
+        from ..nn import dense
 
         caches, last = [], len(self.weights_) // 2 - 1
         for layer, (w, b) in enumerate(zip(self.weights_[::2], self.weights_[1::2], strict=True)):

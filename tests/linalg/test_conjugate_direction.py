@@ -17,8 +17,7 @@ from numcore.linalg import (
     direction_loss,
     ritz_training_set,
 )
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 
 
 def poisson(side):

@@ -9,8 +9,7 @@ import pytest
 import numcore
 from numcore.nn import embedding, embedding_vjp
 from numcore.nn._embedding import sum_places
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.nn.assembly import assembly, vector_instructions
 
 TABLE = np.array([[1.0, 2], [3, 4], [5, 6]])

@@ -9,8 +9,7 @@ import pytest
 import numcore
 from numcore.nn import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from numcore.nn._lstm import lstm_steps, lstm_steps_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import lstm as naive
 from tests.nn.assembly import assembly, vector_instructions
 
@@ -236,7 +235,7 @@ def test_a_classifier_of_digits_by_rows():
         (rng.standard_normal(s) / np.sqrt(hidden)).astype(np.float32)
         for s in ((8, 4 * hidden), (hidden, 4 * hidden), 4 * hidden, (hidden, 10))
     )
-    adam = Adam([w_x, w_h, b, w], lr=5e-3)
+    adam = Adam([w_x, w_h, b, w], learning_rate=5e-3)
 
     def forward(x):
         zero = np.zeros((x.shape[1], hidden), np.float32)

@@ -10,8 +10,7 @@ import pytest
 
 import numcore
 from numcore.nn import MLP
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import network as naive
 
 KINDS = ("tanh", "relu", "gelu", "silu", "sigmoid", "sin", "softplus")

@@ -16,8 +16,7 @@ from numcore.nn import (
     rms_norm,
     rms_norm_vjp,
 )
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import normalization as naive
 
 # Relative to the largest entry: sums of 32 rows and of a row's lanes in float32, everything else in

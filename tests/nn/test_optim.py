@@ -28,7 +28,7 @@ OPTIONS = [
 
 def test_known_first_step():
     w = np.zeros(2)
-    Adam([w], lr=1e-3).step([np.array([0.1, -20.0])])
+    Adam([w], learning_rate=1e-3).step([np.array([0.1, -20.0])])
     np.testing.assert_allclose(
         w, [-1e-3, 1e-3], rtol=0, atol=1.001e-10
     )  # eps takes 1e-8 / 0.1 of the step
@@ -48,7 +48,7 @@ def test_every_option_is_the_definition(dtype, tolerance, options):
     for g in grads:
         adam.step([g])
     np.testing.assert_allclose(w, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
-    assert w.dtype == dtype and adam.steps == 20
+    assert w.dtype == dtype and adam.n_steps == 20
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -74,11 +74,11 @@ def test_torch_agrees(options):
 
 def test_a_rate_that_changes():
     w, v = np.zeros(3), np.zeros(3)
-    adam, other = Adam([w], lr=0.1), Adam([v], lr=0.1)
+    adam, other = Adam([w], lr=0.1), Adam([v], learning_rate=0.1)
     for step in range(5):
-        adam.lr = 0.1 / (1 + step)
+        adam.learning_rate = 0.1 / (1 + step)
         adam.step([np.ones(3)])
-        other.lr = 0.1
+        other.learning_rate = 0.1
         other.step([np.ones(3)])
     np.testing.assert_allclose(
         w, -0.1 * sum(1 / k for k in range(1, 6)), rtol=1e-6
@@ -244,9 +244,9 @@ def test_bad_gradients_change_nothing():
     ):
         with pytest.raises(error, match=message):
             adam.step(grads)
-    assert adam.steps == 0 and not any(p.any() for p in w)
+    assert adam.n_steps == 0 and not any(p.any() for p in w)
     with pytest.raises(ValueError, match="lr must"):
-        adam.lr = 0
+        adam.learning_rate = 0
 
 
 # --- clipping -------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ import pytest
 
 import numcore
 from numcore.nn import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import convolution as naive
 
 BOTH = [

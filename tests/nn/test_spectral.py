@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from numcore.nn import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import convolution as naive
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-14}  # relative to the largest entry
