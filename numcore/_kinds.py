@@ -50,7 +50,7 @@ class Bound(NamedTuple):
 
     def condition(self, value):
         """The range as a Python condition on the expression `value`."""
-        low, high = (f"sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
+        low, high = (f"_sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
         above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
         under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
         return f"{above}{value}{under}" if above or under else "True"
@@ -244,7 +244,7 @@ class NumberKind(Kind):
         parts = [f"{name}.__class__ is {self.kind.__name__}"]
         parts += [b.condition(name) for b in self.bounds]
         if self.kind is float:
-            parts.append(f"{name} == {name}" if self.infinite else f"-inf < {name} < inf")
+            parts.append(f"{name} == {name}" if self.infinite else f"-_inf < {name} < _inf")
         return " and ".join(parts)
 
     def unfit(self):
