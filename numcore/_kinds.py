@@ -503,7 +503,7 @@ class Parameter(NamedTuple):
         if value is None and self.optional:
             return None
         error = None
-        for kind in self._of_dtype(value) or self.kinds:
+        for kind in self._likely(value) or self.kinds:
             if kind.fits(value):
                 try:
                     return kind.convert(self.name, value, call)
@@ -514,12 +514,18 @@ class Parameter(NamedTuple):
             error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
         raise error
 
-    def _of_dtype(self, value):
-        """Of several kinds of arrays those that may have the dtype of `value`: an error is then
-        about its shape."""
-        if len(self.kinds) == 1 or dispatch.device_of(value) is None:
+    def _likely(self, value):
+        """The kinds to try, if not all: of several kinds of arrays those that may have the dtype of
+        `value`, so that an error is about its shape; for a list no arrays, which it would be made
+        into, where it may be a sequence."""
+        if len(self.kinds) == 1:
             return ()
-        return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
+        if isinstance(value, (list, tuple)):
+            if any(isinstance(k, SequenceKind) for k in self.kinds):
+                return [k for k in self.kinds if not isinstance(k, ArrayKind)]
+        elif dispatch.device_of(value) is not None:
+            return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
+        return ()
 
 
 def _expected(kinds):

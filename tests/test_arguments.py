@@ -386,3 +386,15 @@ def test_arguments_may_have_any_name():
         any_names([1], [1.0], 2)
     with pytest.raises(ValueError, match="inf must be finite"):
         any_names([1], [1.0], 1, math.inf)
+
+
+@checked
+def listed(grads: Sequence[Float[Array, "..."] | None] | Float[Array, "..."]) -> object:
+    return grads
+
+
+def test_a_list_is_no_array_where_it_may_be_a_sequence():
+    x = np.ones(2)
+    assert listed([x, None])[0] is x and listed(x) is x
+    with pytest.raises(TypeError, match=r"grads\[1\] must have dtype float64 like grads\[0\]"):
+        listed([x, np.ones(2, "f4")])
