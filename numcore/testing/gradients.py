@@ -1,7 +1,9 @@
-"""A check of gradients by finite differences, for the layers of this room and for those that users
+"""A check of gradients by finite differences, for the layers of numcore and for those that users
 write."""
 
 import numpy as np
+
+from ..random import generator_from_rng
 
 __all__ = ["check_vjp"]
 
@@ -31,7 +33,7 @@ def check_vjp(f, vjp, args, *, eps=None, n_directions=3, rng=None):
         Relative step, 6e-6 by default.
     n_directions : int
         How many random directions.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         Makes the directions and cotangents.
 
     Returns
@@ -57,17 +59,15 @@ def check_vjp(f, vjp, args, *, eps=None, n_directions=3, rng=None):
 
     Examples
     --------
-    >>> from numcore.nn.testing import check_vjp
+    >>> from numcore.testing import check_vjp
     >>> f = lambda x: (x**3, x)
     >>> bool(check_vjp(f, lambda grad, x: 3 * x**2 * grad, (np.array([1.0, -2.0]),), rng=0) < 1e-7)
     True
     """
     eps = STEP if eps is None else eps
     if not eps > 0 or not n_directions > 0:
-        raise ValueError(
-            f"eps and n_directions must be > 0 (got eps={eps}, n_directions={n_directions})"
-        )
-    rng = np.random.default_rng(rng)
+        raise ValueError(f"eps and n_directions must be > 0 (got {eps} and {n_directions})")
+    rng = generator_from_rng(rng)
     args = [
         a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
         for a in args

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numcore.nn.testing import check_vjp
+from numcore.testing import check_vjp
 
 
 def product(x, w, b=None):

@@ -1,4 +1,4 @@
-// Power normalisation; the formulas are in numcore/nn/_power_norm.py.
+// Power normalization; the formulas are in numcore/nn/_power_norm/kernels.py.
 //
 // x, y, grad_y, grad_x are (n, d), row_scale is (n, k), parts is (m, sums, d): block b owns rows 32
 // b to 32 b + 31. Its warps take rows where a group of columns is summed, its threads take columns

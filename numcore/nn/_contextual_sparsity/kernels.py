@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ..kernel import kernel
-from ..simd import add_product, float_bits
-from ..special import erf, exp, sigmoid, tanh
+from ...kernel import kernel
+from ...simd import add_product, float_bits
+from ...special import erf, exp, sigmoid, tanh
 
 SILU, RELU, GELU, GELU_TANH = range(4)
 ACTIVATIONS = {"silu": SILU, "relu": RELU, "gelu": GELU, "gelu_tanh": GELU_TANH}

@@ -1,5 +1,5 @@
 // Layer, root-mean-square and batch normalisation; the formulas are in
-// numcore/nn/_normalization.py.
+// numcore/nn/_normalization/kernels.py.
 //
 // x, y, grad_y and grad_x are (n, d), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. A
 // warp takes a row where a row is normalised; a thread owns columns where columns are summed, so
