@@ -805,6 +805,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Estimator NTKRegressor does not inherit")
 def test_estimator_checks():
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     results = checks.check_estimator(
