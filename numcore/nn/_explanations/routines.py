@@ -144,12 +144,12 @@ def local_approximation(
     -----
     Squared loss: normal equations in float64, centered. Features whose attribution the samples
     leave open get the smallest one. n · n_samples evaluations of f and O(n · n_samples · d²)
-    operations besides. Memory: less than three float64 arrays of batch_size × d, however many samples; a
-    neighborhood that is a function holds what it returns for one row. "uniform_path" takes the
-    midpoints of n_samples equal parts of [0, 1] and no random numbers: for smooth f the error of
-    the mean gradient is O(n_samples⁻²). Standard errors are those of the sandwich estimate; they
-    want a batch_size of several times d. Distances are in the units of x: standardize features
-    before a kernel of theirs, or choose its width by them.
+    operations besides. Memory: less than three float64 arrays of batch_size × d, however many
+    samples; a neighborhood that is a function holds what it returns for one row. "uniform_path"
+    takes the midpoints of n_samples equal parts of [0, 1] and no random numbers: for smooth f the
+    error of the mean gradient is O(n_samples⁻²). Standard errors are those of the sandwich
+    estimate; they want a batch_size of several times d. Distances are in the units of x:
+    standardize features before a kernel of theirs, or choose its width by them.
 
     References
     ----------
