@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from ...arguments import RNG, Array, Float, checked, interval
-from ...dispatch import device_of, namespace_of, routine
+from ...dispatch import CPU, device_of, namespace_of, routine
 from ...random import generator_from_rng
 from .._activation import activation as activated
 from .kernels import ACTIVATIONS, gate_rows, select_largest, sum_kept_rows
@@ -348,7 +348,7 @@ class NeuronCache:
 
     def _check(self, name, array, form, size):
         """Hold an array against the weights: device, dtype, and the size of its last axis."""
-        here, there = device_of(self._gate), device_of(array)
+        here, there = device_of(self._gate) or CPU, device_of(array) or CPU
         if here is not there:
             raise TypeError(f"{name} must live on {here.name} like w_gate (got {there.name})")
         if array.dtype != self._gate.dtype:

@@ -49,7 +49,7 @@ extern "C" __global__ void numcore_draw_coalitions(const i64* __restrict__ size,
 }
 
 // points (m, d) = baseline where a feature is removed, else x. A warp takes a sample: its lanes
-// write neighbours.
+// write neighbors.
 extern "C" __global__ void numcore_mask_points(const u64* __restrict__ removed,
                                                const REAL* __restrict__ x,
                                                const REAL* __restrict__ baseline,
@@ -77,7 +77,7 @@ extern "C" __global__ void numcore_mask_sums(const u64* __restrict__ removed,
   }
 }
 
-// Cosine and sine of word / 2^32 turns: the series of numcore/nn/_explanations_kernels.py.
+// Cosine and sine of word / 2^32 turns: the series of numcore/nn/kernels.py.
 __device__ __forceinline__ void cos_sin_turn(u32 word, float& cosine, float& sine) {
   float t = (float)(int)(word << 2) * 2.32830644e-10f, x = t * t;
   u32 quarter = (word + 0x20000000u) >> 30;
@@ -91,8 +91,8 @@ __device__ __forceinline__ void cos_sin_turn(u32 word, float& cosine, float& sin
 }
 
 // points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample,
-// and of 128 features at a time a lane takes one in each quarter, so that neighbouring lanes write
-// neighbours.
+// and of 128 features at a time a lane takes one in each quarter, so that neighboring lanes write
+// neighbors.
 extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x,
                                                    REAL* __restrict__ points,
                                                    double* __restrict__ offsets, double scale,

@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-from ..kernel import kernel
-from ..random import philox4x32
-from ..simd import fma, popcount
-from ..special import log
+from ...kernel import kernel
+from ...random import philox4x32
+from ...simd import fma, popcount
+from ...special import log
 
 ONE, WORD = np.uint64(1), 64
 FOUR_BITS = np.uint64(15)
@@ -96,7 +96,7 @@ def mask_points(removed, x, baseline, points, table, samples, flip, start, stop)
     """points[i, j] = baseline where feature j is removed, else x; all bits count the other way
     round where `flip` has all bits set.
 
-    Four neighbours at a time are copied from a table of what their sixteen patterns of bits give.
+    Four neighbors at a time are copied from a table of what their sixteen patterns of bits give.
     """
     d, tabled = x.shape[1], -1
     for i in range(start, stop):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..dispatch import on_device
-from ._explanations_neighbourhoods import Path, quiet
+from .neighborhoods import Path, quiet, returned
 
 __all__ = ["LeastSquares", "MeanGradient", "fitted", "gradient_at", "occlusion", "score"]
 
@@ -21,7 +20,7 @@ __all__ = ["LeastSquares", "MeanGradient", "fitted", "gradient_at", "occlusion",
 
 
 def fitted(problem, zone, loss, kernel, intercept=True, ridge=0.0):
-    """The linear models that minimise the mean loss in a neighbourhood."""
+    """The linear models that minimize the mean loss in a neighborhood."""
     made = _empty(problem)
     if problem.n:
         if kernel == "shapley":
@@ -183,7 +182,7 @@ def _squared_residual(problem, zone, block, rows, loss, values, at_x, w, b):
 
 @quiet
 def _in_coordinates(problem, multiplicative, w, b, is_multiplicative):
-    """The same function of u in the coordinates of the neighbourhood, its value at x being kept."""
+    """The same function of u in the coordinates of the neighborhood, its value at x being kept."""
     xp = problem.xp
     if multiplicative == is_multiplicative:
         return w, b
@@ -200,9 +199,7 @@ def _weights(block, kernel):
         return block.weight
     distance = block.squared_distance()
     if callable(kernel):
-        xp, (made, _) = on_device(kernel=kernel(distance.copy()), x=distance)
-        if made is None or made.dtype.kind not in "fiub":
-            raise TypeError(f"kernel must return real numbers (got {getattr(made, 'dtype', None)})")
+        xp, made = block.xp, returned("kernel", kernel(distance.copy()), distance)
         if made.shape != distance.shape or not bool((xp.isfinite(made) & (made >= 0)).all()):
             raise ValueError(
                 f"kernel must return finite weights >= 0 of shape {distance.shape} (got shape "
@@ -299,7 +296,7 @@ class LeastSquares:
         if self.constraint == "sum_zero":
             a = second - second.mean(axis=1, keepdims=True)
             return a - a.mean(axis=2, keepdims=True)
-        mixed = _outer(first + weight[:, None] / 2 * self.centre, self.centre)
+        mixed = _outer(first + weight[:, None] / 2 * self.center, self.center)
         return second + mixed + xp.swapaxes(mixed, 1, 2)
 
     def _normal(self):
@@ -309,12 +306,12 @@ class LeastSquares:
             return self._constrained(m.weight, m.first, m.second), m.cross - m.cross.mean(
                 axis=1, keepdims=True
             )
-        self.centre = (
+        self.center = (
             -m.first / _nonzero(self.xp, m.weight)[:, None]
             if self.constraint == "intercept"
             else self.origin
         )
-        return self._constrained(m.weight, m.first, m.second), m.cross + self.centre * m.target[
+        return self._constrained(m.weight, m.first, m.second), m.cross + self.center * m.target[
             :, None
         ]
 
@@ -358,7 +355,7 @@ class LeastSquares:
 
 
 class MeanGradient:
-    """The weighted mean of gradients, which minimises Σ weight |gradient - w|²; `factor` (R, d) is
+    """The weighted mean of gradients, which minimizes Σ weight |gradient - w|²; `factor` (R, d) is
     the chain rule's."""
 
     def __init__(self, xp, factor):

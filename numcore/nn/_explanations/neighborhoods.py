@@ -1,7 +1,7 @@
-"""Neighbourhoods of the explanations: where a black box is evaluated around each row of x, in
+"""Neighborhoods of the explanations: where a black box is evaluated around each row of x, in
 batches over all rows.
 
-A neighbourhood gives blocks of samples. A block covers J samples of each of R rows of x, or a part
+A neighborhood gives blocks of samples. A block covers J samples of each of R rows of x, or a part
 of the samples of one row where these do not fit into a batch. All random numbers are words of
 Philox at the number of the sample, so that samples do not depend on how they are cut into batches.
 """
@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
-from ..dispatch import on_device
-from ..random import key_from_rng, philox_uint32
-from ._explanations_kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
+from ...dispatch import CPU, device_of, namespace_of
+from ...random import generator_from_rng, key_from_rng, philox_uint32
+from .kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
+from .shapley import stratified_sizes
 
 __all__ = [
     "BlackBox",
@@ -23,13 +24,26 @@ __all__ = [
     "Masks",
     "Path",
     "Problem",
-    "stratified_sizes",
+    "returned",
 ]
 
 ALL_BITS = 2**64 - 1
 quiet = np.errstate(
     all="ignore"
 )  # results show what overflowed; around our own arithmetic only, never around the user's functions
+
+
+def returned(name, value, like, what="real numbers"):
+    """What a user's function returned, as an array of real numbers on the device of `like`."""
+    if device_of(value) is None and value is not None:
+        value = np.asarray(value)
+    if value is None or value.dtype.kind not in "fiub":
+        got = "None" if value is None else value.dtype
+        raise TypeError(f"{name} must return {what} (got {got})")
+    here, there = device_of(like) or CPU, device_of(value)
+    if here is not there:
+        raise TypeError(f"{name} must return an array on {here.name} (got one on {there.name})")
+    return value
 
 
 class BlackBox:
@@ -47,12 +61,8 @@ class BlackBox:
         return self._call("grad", self._grad, points, points.shape)
 
     def _call(self, name, function, points, shape):
-        xp, (y, _) = on_device(**{name: function(points), "x": points})
+        y = returned(name, function(points), points)
         self.n_evaluations += len(points)
-        if y is None or y.dtype.kind not in "fiub":
-            raise TypeError(
-                f"{name} must return real numbers (got {'None' if y is None else y.dtype})"
-            )
         if y.shape != shape:
             raise ValueError(
                 f"{name} must return shape {shape} for points of shape {points.shape} (got "
@@ -62,8 +72,7 @@ class BlackBox:
 
     def f_of_rows(self, rows):
         """f of the rows of x or of the baseline, in batches."""
-        xp, _ = on_device(rows=rows)
-        return xp.concatenate(
+        return namespace_of(rows).concatenate(
             [
                 self.f(rows[i : i + self.batch_size].copy())
                 for i in range(0, len(rows), self.batch_size)
@@ -181,7 +190,7 @@ class MaskBlock:
         return -self.dot(self.problem.difference[self.rows] ** 2)
 
 
-# --- neighbourhoods -------------------------------------------------------------------------------
+# --- neighborhoods -------------------------------------------------------------------------------
 
 
 class Gaussian:
@@ -313,40 +322,6 @@ class Masks:
         return self.problem.xp.asarray(np.tile(removed, (rows.stop - rows.start, 1)))
 
 
-def stratified_sizes(d, pairs):
-    """How many of the `pairs` of a coalition and its complement have a member of size 1, 2, ..., d
-    // 2.
-
-    In proportion to the total Shapley weight (d - 1) / (s (d - s)) of a size, but no more than
-    there are: sizes of few coalitions are enumerated, and what is left goes to the others.
-
-    Returns
-    -------
-    taken, there : lists of int
-        The pairs taken and the pairs there are of each size.
-    """
-    there, choose = [], 1
-    for s in range(1, d // 2 + 1):
-        choose = min(choose * (d - s + 1) // s, 2**200)  # as good as infinite
-        there.append(choose // 2 if 2 * s == d else choose)
-    share = [1 / (s * (d - s)) for s in range(1, d // 2 + 1)]
-    taken, left, some = [0] * len(there), pairs, list(range(len(there)))
-    while some:
-        total = sum(share[i] for i in some)
-        full = [i for i in some if left * share[i] >= there[i] * total]
-        if not full:
-            break
-        for i in full:
-            taken[i], left = there[i], left - there[i]
-        some = [i for i in some if i not in full]
-    total = sum(share[i] for i in some)
-    for i in some:
-        taken[i] = int(left * share[i] / total)
-    for i in some[: left - sum(taken[i] for i in some)]:
-        taken[i] += 1
-    return taken, there
-
-
 class Coalitions:
     """Pairs of a coalition and its complement with the weights of the Shapley kernel, stratified by
     size and within each size.
@@ -431,7 +406,7 @@ class Custom:
 
     def __init__(self, problem, n_samples, function):
         self.problem, self.n_samples, self.function = problem, n_samples, function
-        self.generator = np.random.default_rng(problem.key)
+        self.generator = generator_from_rng(np.random.SeedSequence(problem.key))
 
     def groups(self):
         for row in range(self.problem.n):
@@ -457,29 +432,26 @@ class Custom:
     def _checked(self, x, result):
         if not isinstance(result, tuple) or len(result) != 3:
             raise TypeError(
-                f"neighbourhood must return (points, coordinates, weights) (got "
+                f"neighborhood must return (points, coordinates, weights) (got "
                 f"{type(result).__name__})"
             )
-        xp, (points, coordinates, weights, _) = on_device(
-            points=result[0], coordinates=result[1], weights=result[2], x=x
-        )
-        for name, array in (("points", points), ("coordinates", coordinates), ("weights", weights)):
-            if array is None or array.dtype.kind not in "fiub":
-                raise TypeError(
-                    f"neighbourhood must return {name} of real numbers (got "
-                    f"{getattr(array, 'dtype', None)})"
-                )
+        xp, names = namespace_of(x), ("points", "coordinates", "weights")
+        points, coordinates, weights = arrays = [
+            returned("neighborhood", array, x, f"{name} of real numbers")
+            for name, array in zip(names, result, strict=True)
+        ]
+        for name, array in zip(names, arrays, strict=True):
             shape = (len(points) if points.ndim else 0, *(() if name == "weights" else x.shape))
             if array.shape != shape or not array.size:
                 raise ValueError(
-                    f"neighbourhood must return {name} of shape (m, {len(x)}), weights (m,) (got "
+                    f"neighborhood must return {name} of shape (m, {len(x)}), weights (m,) (got "
                     f"{array.shape})"
                 )
             if not bool(xp.isfinite(array).all()):
-                raise ValueError(f"neighbourhood must return finite {name}")
+                raise ValueError(f"neighborhood must return finite {name}")
         if bool((weights < 0).any()) or not bool((weights > 0).any()):
             raise ValueError(
-                f"neighbourhood must return weights >= 0 that are not all 0 (got "
+                f"neighborhood must return weights >= 0 that are not all 0 (got "
                 f"{float(weights.min())})"
             )
         return xp, (
