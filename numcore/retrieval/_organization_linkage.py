@@ -33,14 +33,10 @@ from ..kernel import kernel
 from ..linalg import CSR, CSRLike, Sparse
 from ..model import model
 from ..random import generator_from_rng
-from ._strings import (
-    Strings,
-    counted_grams,
-    edit_distances,
-    jaro_pair,
-    numbered_grams,
-    pack_strings,
-)
+from ._strings.edits import edit_distances
+from ._strings.grams import counted_grams, numbered_grams
+from ._strings.kernels import jaro_pair
+from ._strings.packing import Strings, pack_strings
 
 HOST_ONLY = "names live on the host"
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
