@@ -69,7 +69,7 @@ class FixedDimensionalEncoder:
 
     Encoding takes R (k + 1) d operations for a vector, R d' d instead of R d with dense
     projections, and R 2^k d' for a set. The entry of repetition r, cell c and coordinate j is at (r
-    2^k + c) d' + j; neighbouring cells differ by one hyperplane (Gray's order). Beyond the result
+    2^k + c) d' + j; neighboring cells differ by one hyperplane (Gray's order). Beyond the result
     some MB are held, and R + d' numbers for each vector of the largest set. Arrays may be of any
     device, which gets copies of the hyperplanes.
 

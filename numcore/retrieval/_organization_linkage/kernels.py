@@ -167,7 +167,7 @@ LETTERS = (
 
 @kernel(LETTERS, split="c", grain="16")
 def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
-    """The edit distance with swaps of neighbours by its table, of which three rows are kept."""
+    """The edit distance with swaps of neighbors by its table, of which three rows are kept."""
     for k in range(start, stop):
         a, b = left_offsets[rows[k]], right_offsets[cols[k]]
         m, n = left_offsets[rows[k] + 1] - a, right_offsets[cols[k] + 1] - b

@@ -151,7 +151,7 @@ def network_clusters(
     network : (n, n) CSR or sparse array
         Weights >= 0. Both directions of an edge are averaged.
     method : {"markov", "modularity"}, default "markov"
-        Markov clustering lets walks spread (the matrix to the power `expansion`) and favours what
+        Markov clustering lets walks spread (the matrix to the power `expansion`) and favors what
         is likely (entries to the power `inflation`) until nothing changes. Greedy modularity joins,
         again and again, the two clusters that add most to it.
     inflation : float > 1, default 2.0

@@ -31,7 +31,7 @@ def string_similarity(
     right : sequence of str or PackedStrings, optional
         By default `left`.
     measure : {"levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"}
-        Levenshtein's edit distance; with swaps of neighbours as one edit and no part edited twice
+        Levenshtein's edit distance; with swaps of neighbors as one edit and no part edited twice
         ("optimal string alignment"); Jaro's similarity, m matches with t of them out of order
         giving (m / \\|a\\| + m / \\|b\\| + (m - t / 2) / m) / 3; Winkler's, which adds to a
         similarity J > 0.7 the length of the common prefix, at most 4, times `prefix_weight` (1 -
