@@ -161,7 +161,7 @@ extern "C" __global__ void numcore_max_sim(
   }
 }
 
-// tables (m, c, q), codes (n, m), sums (n, q). Neighbouring threads take neighbouring queries of
+// tables (m, c, q), codes (n, m), sums (n, q). Neighboring threads take neighboring queries of
 // one row.
 extern "C" __global__ void numcore_look_up_sums(const REAL* __restrict__ tables,
                                                 const u8* __restrict__ codes,

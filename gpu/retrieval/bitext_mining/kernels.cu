@@ -1,4 +1,4 @@
-// Mining of pairs: neighbours down the columns of scores, cosines of pairs, a greedy choice,
+// Mining of pairs: neighbors down the columns of scores, cosines of pairs, a greedy choice,
 // nearest rows of a range, groups by key.
 #include "heap.cuh"
 #include "numcore.cuh"
@@ -7,8 +7,8 @@
 #define REAL float
 #endif
 
-// scores (n, b), best and at (b, k). One thread takes a column, so that neighbouring threads read
-// neighbouring scores.
+// scores (n, b), best and at (b, k). One thread takes a column, so that neighboring threads read
+// neighboring scores.
 extern "C" __global__ void numcore_scan_columns(const REAL* __restrict__ scores, REAL* best,
                                                 i64* at, i64 first, index_t n, index_t b,
                                                 index_t k) {
