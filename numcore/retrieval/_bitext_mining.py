@@ -7,12 +7,13 @@ embeddings, made in blocks, gives the neighbours in both directions. Method: Art
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Float, Int64, at_least, finite, nonempty, within
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ._inverted_file import closeness
 from ._topk import (
@@ -26,26 +27,25 @@ from ._topk import (
     unit,
 )
 
-MARGINS = ("absolute", "ratio", "distance")
 FREE = 2**63 - 1  # no pair has taken a row
-LEAST_MEAN = 1e-6  # what a ratio is divided by at least
+MIN_MEAN = 1e-6  # what a ratio is divided by at least
 NUMBERS = 31  # bits of a sentence's number: two of them make one key
 # of keys that are sorted: the ends of three times 256 streams stay in the caches, of pages too
 DIGIT_BITS = 8
-RECORDS, MOST_BLOCKS = (
-    1 << 15,
-    64,
-)  # least records of a range that is moved on its own, and how many ranges there are
+RECORDS, MAX_BLOCKS = 1 << 15, 64  # fewest records of a range moved on its own, most ranges
+
+Margin: TypeAlias = Literal["absolute", "ratio", "distance"]
+Search: TypeAlias = Callable[[Array, int], tuple[Any, Array]]
 
 
 class MinedPairs(NamedTuple):
     """Pairs by descending score: row numbers of both sides, scores, cosines; `n_floored` ratios had
     a mean of 1e-6 or less to divide by."""
 
-    source_index: Any
-    target_index: Any
-    score: Any
-    cosine: Any
+    source_index: Int64[Array, "n_pairs"]
+    target_index: Int64[Array, "n_pairs"]
+    score: Float[Array, "n_pairs"]
+    cosine: Float[Array, "n_pairs"]
     n_floored: int
 
 
@@ -53,43 +53,50 @@ class NeighborStatistics(NamedTuple):
     """Cosines and row numbers of the nearest targets of each source (forward) and sources of each
     target, and their mean cosines."""
 
-    forward_scores: Any
-    forward_ids: Any
-    backward_scores: Any
-    backward_ids: Any
-    source_mean: Any
-    target_mean: Any
+    forward_scores: Float[Array, "n k"]
+    forward_ids: Int64[Array, "n k"]
+    backward_scores: Float[Array, "m l"]
+    backward_ids: Int64[Array, "m l"]
+    source_mean: Float[Array, "n"]
+    target_mean: Float[Array, "m"]
 
 
 class PivotPairs(NamedTuple):
     """Pairs through a third language, by first and then second index; the sentence they go through,
     and their scores."""
 
-    first_index: Any
-    second_index: Any
-    pivot: Any
-    score: Any
+    first_index: Int64[Array, "n_pairs"]
+    second_index: Int64[Array, "n_pairs"]
+    pivot: Int64[Array, "n_pairs"]
+    score: Float[Array, "n_pairs"]
 
 
 # --- neighbours -----------------------------------------------------------------------------------
 
 
 @routine
-def neighbor_statistics(source, target, *, k=4, search=None, block=None):
+def neighbor_statistics(
+    source: Float[Array, "n d", nonempty],
+    target: Float[Array, "m d", nonempty],
+    *,
+    k: Annotated[int, at_least(1)] = 4,
+    search: tuple[Search, Search] | None = None,
+    block: Annotated[int, at_least(1)] | None = None,
+) -> NeighborStatistics:
     """The nearest neighbours of two collections in each other, and the means of their cosines.
 
     Parameters
     ----------
-    source : (n, d) array of float32 or float64
+    source : (n, d) array of float32 or float64, without an axis of length zero
         Rows of any length but zero.
-    target : (m, d) array of the same dtype
-    k : int
+    target : (m, d) array of float32 or float64, without an axis of length zero
+    k : int >= 1, default 4
         Neighbours of a row, at least 1; a side with fewer rows gives all of them.
     search : (callable, callable), optional
         ``search[0](source, k)`` gives (scores, indices) of targets, ``search[1](target, k)`` of
         sources, instead of exact search; as from ``InvertedFileIndex.search``, with indices of -1
         where nothing was found. The scores are not used: cosines are computed anew.
-    block : int, optional
+    block : int >= 1, optional
         Rows of `target` in a block of the product.
 
     Returns
@@ -124,14 +131,9 @@ def neighbor_statistics(source, target, *, k=4, search=None, block=None):
     ([[0, 1], [2, 1]], [0.7, 0.9])
     """
     xp, source, target = checked_sides(source, target)
-    k = checked_count("k", k, least=1)
-    if block is not None:
-        block = checked_count("block", block, least=1)
     if search is None:
         forward, backward = both_ways(xp, source, target, k, block or BLOCK_ROWS)
     else:
-        if not isinstance(search, tuple) or len(search) != 2 or not all(map(callable, search)):
-            raise TypeError(f"search must be a pair of functions (got {search!r:.80})")
         forward = searched(xp, source, target, search[0], k)
         backward = searched(xp, target, source, search[1], k)
     return NeighborStatistics(
@@ -142,17 +144,7 @@ def neighbor_statistics(source, target, *, k=4, search=None, block=None):
 def checked_sides(source, target):
     """The namespace and both sides, contiguous; their rows have finite lengths that are not
     zero."""
-    xp, (source, target) = on_device(source=source, target=target)
-    float_dtype(source=source, target=target)
-    for name, side in (("source", source), ("target", target)):
-        if side is None or side.ndim != 2 or not len(side):
-            raise ValueError(
-                f"{name} must have shape (n, d) with n >= 1 (got {getattr(side, 'shape', None)})"
-            )
-    if source.shape[1] != target.shape[1]:
-        raise ValueError(
-            f"source and target must have the same d (got shapes {source.shape}, {target.shape})"
-        )
+    xp = namespace_of(source)
     for name, side in (("source", source), ("target", target)):
         for first in range(0, len(side), BLOCK_ROWS):
             _, norms = unit(xp, side[first : first + BLOCK_ROWS])
@@ -188,10 +180,10 @@ def both_ways(xp, source, target, k, rows):
 def searched(xp, queries, database, search, k):
     """As from `both_ways`, for indices that a function finds."""
     _, indices = search(queries, min(k, len(database)))
-    _, (queries, indices) = on_device(queries=queries, indices=indices)
-    if indices is None or indices.dtype.kind not in "iu":
+    if device_of(indices) is not device_of(queries) or indices.dtype.kind not in "iu":
+        got = getattr(indices, "dtype", type(indices).__name__)
         raise TypeError(
-            f"search must give indices that are integers (got {getattr(indices, 'dtype', None)})"
+            f"search must give indices that are integers on the device of source (got {got})"
         )
     if indices.ndim != 2 or len(indices) != len(queries) or not indices.shape[1]:
         raise ValueError(
@@ -199,10 +191,8 @@ def searched(xp, queries, database, search, k):
         )
     indices = indices.astype(np.int64)
     if not -1 <= int(indices.min()) <= int(indices.max()) < len(database):
-        raise ValueError(
-            f"search must give indices -1 <= index < {len(database)} (got {int(indices.min())} … "
-            f"{int(indices.max())})"
-        )
+        low, high = int(indices.min()), int(indices.max())
+        raise ValueError(f"search must give indices in [-1, {len(database)}) (got {low} … {high})")
     rows = xp.zeros_like(indices) + xp.arange(len(queries))[:, None]
     scores = cosines(xp, queries, database, rows, xp.maximum(indices, 0))
     return best_first(
@@ -236,26 +226,34 @@ def cosines(xp, source, target, rows, columns):
 def weighed(xp, cosine, mean, margin):
     """The margin of cosines, given the means of the neighbours of both sides."""
     if margin == "ratio":
-        return cosine / xp.maximum(mean, cosine.dtype.type(LEAST_MEAN))
+        return cosine / xp.maximum(mean, cosine.dtype.type(MIN_MEAN))
     return cosine - mean if margin == "distance" else cosine
 
 
 @routine
 def margin_scores(
-    source, target, pairs, source_neighbor_mean, target_neighbor_mean, *, margin="ratio"
-):
+    source: Float[Array, "n d", nonempty],
+    target: Float[Array, "m d", nonempty],
+    pairs: Int64[Array, "p 2"],
+    source_neighbor_mean: Float[Array, "n", finite],
+    target_neighbor_mean: Float[Array, "m", finite],
+    *,
+    margin: Margin = "ratio",
+) -> Array:
     """Scores of given pairs: their cosines, weighed against those of the neighbours of both sides.
 
     Parameters
     ----------
-    source : (n, d) array of float32 or float64
+    source : (n, d) array of float32 or float64, without an axis of length zero
         Rows of any length but zero.
-    target : (m, d) array of the same dtype
+    target : (m, d) array of float32 or float64, without an axis of length zero
     pairs : (p, 2) array of int64
         Rows of source and target.
-    source_neighbor_mean, target_neighbor_mean : (n,) and (m,) array of the same dtype
-        a(x) and b(y), from :func:`neighbor_statistics`.
-    margin : {"absolute", "ratio", "distance"}
+    source_neighbor_mean : (n,) array of float32 or float64, finite
+        a(x), from :func:`neighbor_statistics`.
+    target_neighbor_mean : (m,) array of float32 or float64, finite
+        b(y).
+    margin : {"absolute", "ratio", "distance"}, default "ratio"
         cos, cos / ((a + b) / 2), where the mean is taken to be at least 1e-6, or cos - (a + b) / 2.
 
     Returns
@@ -287,66 +285,54 @@ def margin_scores(
     ... ).round(6)
     array([2.])
     """
+    check_pairs("pairs", pairs, len(source), len(target))
     xp, source, target = checked_sides(source, target)
-    checked_choice("margin", margin, MARGINS)
-    _, (_, pairs, a, b) = on_device(
-        source=source,
-        pairs=pairs,
-        source_neighbor_mean=source_neighbor_mean,
-        target_neighbor_mean=target_neighbor_mean,
-    )
-    float_dtype(source=source, source_neighbor_mean=a, target_neighbor_mean=b)
-    pairs = checked_pairs(xp, "pairs", pairs, len(source), len(target))
-    for name, mean, side in (
-        ("source_neighbor_mean", a, source),
-        ("target_neighbor_mean", b, target),
-    ):
-        if mean is None or mean.shape != (len(side),) or not bool(xp.isfinite(mean).all()):
-            raise ValueError(
-                f"{name} must have shape ({len(side)},) and be finite (got "
-                f"{getattr(mean, 'shape', None)})"
-            )
     x, y = pairs[:, 0], pairs[:, 1]
-    return weighed(xp, cosines(xp, source, target, x, y), a[x] / 2 + b[y] / 2, margin)
+    mean = source_neighbor_mean[x] / 2 + target_neighbor_mean[y] / 2
+    return weighed(xp, cosines(xp, source, target, x, y), mean, margin)
 
 
-def checked_pairs(xp, name, pairs, *limits):
-    """(p, 2) int64 numbers, each column from 0 to below its limit."""
-    if pairs is None or pairs.dtype != np.int64:
-        raise TypeError(f"{name} must have dtype int64 (got {getattr(pairs, 'dtype', None)})")
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"{name} must have shape (p, 2) (got {pairs.shape})")
+def check_pairs(name, pairs, *limits):
+    """Each column of pairs must be from 0 to below its limit."""
     for column, limit in enumerate(limits if len(pairs) else ()):
         low, high = int(pairs[:, column].min()), int(pairs[:, column].max())
         if low < 0 or high >= limit:
-            raise ValueError(
-                f"{name} must satisfy 0 <= {name}[:, {column}] < {limit} (got {low} … {high})"
-            )
-    return pairs.astype(np.int64, copy=False)
+            got = low if low < 0 else high
+            raise ValueError(f"{name}[:, {column}] must be in [0, {limit}) (got {got})")
 
 
 @routine
 def mine_pairs(
-    source, target, *, k=4, margin="ratio", retrieval="max", threshold=None, search=None, block=None
-):
+    source: Float[Array, "n d", nonempty],
+    target: Float[Array, "m d", nonempty],
+    *,
+    k: Annotated[int, at_least(1)] = 4,
+    margin: Margin = "ratio",
+    retrieval: Literal["forward", "backward", "intersect", "max"] = "max",
+    threshold: float | None = None,
+    search: tuple[Search, Search] | None = None,
+    block: Annotated[int, at_least(1)] | None = None,
+) -> MinedPairs:
     """Pairs of rows of two collections that belong together.
 
     Parameters
     ----------
-    source : (n, d) array of float32 or float64
+    source : (n, d) array of float32 or float64, without an axis of length zero
         Embeddings of sentences, rows of any length but zero.
-    target : (m, d) array of the same dtype
-    k : int
+    target : (m, d) array of float32 or float64, without an axis of length zero
+    k : int >= 1, default 4
         Neighbours among which a partner is sought, and over whose cosines a margin takes means.
-    margin : {"absolute", "ratio", "distance"}
+    margin : {"absolute", "ratio", "distance"}, default "ratio"
         The score of a pair, see :func:`margin_scores`.
-    retrieval : {"forward", "backward", "intersect", "max"}
+    retrieval : {"forward", "backward", "intersect", "max"}, default "max"
         For each source the best target of its neighbours; for each target the best source; pairs
         that are both; or the best of all these pairs, each row used once.
     threshold : float, optional
         Pairs of lower score are left out. For cosines of LaBSE embeddings 0.75 to 0.8 is usual, for
         ratios 1.04 to 1.1.
-    search, block
+    search : (callable, callable), optional
+        As for :func:`neighbor_statistics`.
+    block : int >= 1, optional
         As for :func:`neighbor_statistics`.
 
     Returns
@@ -357,7 +343,7 @@ def mine_pairs(
     Raises
     ------
     ValueError
-        As for :func:`neighbor_statistics`, or margin or retrieval are unknown.
+        As for :func:`neighbor_statistics`.
     TypeError
         As for :func:`neighbor_statistics`.
 
@@ -378,12 +364,8 @@ def mine_pairs(
     >>> found.source_index, found.target_index, found.score.round(3)
     (array([1, 0]), array([2, 0]), array([1.429, 1.143]))
     """
-    checked_choice("margin", margin, MARGINS)
-    checked_choice("retrieval", retrieval, ("forward", "backward", "intersect", "max"))
-    if threshold is not None:
-        threshold = checked_number("threshold", threshold)
     near = neighbor_statistics(source, target, k=k, search=search, block=block)
-    xp, _ = on_device(ids=near.forward_ids)
+    xp = namespace_of(source)
     forward = best_of_neighbors(
         xp, near.forward_scores, near.forward_ids, near.source_mean, near.target_mean, margin
     )
@@ -408,7 +390,7 @@ def mine_pairs(
         kept = one_to_one_of(xp, x, y, len(near.source_mean), len(near.target_mean))
         x, y, score, cosine = x[kept], y[kept], score[kept], cosine[kept]
     floored = (
-        int((near.source_mean[x] / 2 + near.target_mean[y] / 2 <= LEAST_MEAN).sum())
+        int((near.source_mean[x] / 2 + near.target_mean[y] / 2 <= MIN_MEAN).sum())
         if margin == "ratio"
         else 0
     )
@@ -449,20 +431,27 @@ def one_to_one_of(xp, x, y, n, m):
 
 
 @routine
-def align_documents(source, target, source_offsets, target_offsets, *, threshold):
+def align_documents(
+    source: Float[Array, "n d", nonempty],
+    target: Float[Array, "m d", nonempty],
+    source_offsets: Int64[Array, "g+1"],
+    target_offsets: Int64[Array, "g+1"],
+    *,
+    threshold: float,
+) -> MinedPairs:
     """Pairs of sentences within documents that are known to belong together.
 
     Parameters
     ----------
-    source : (n, d) array of float32 or float64
+    source : (n, d) array of float32 or float64, without an axis of length zero
         Embeddings of the sentences of all documents, one document after the other; rows of any
         length but zero.
-    target : (m, d) array of the same dtype
-    source_offsets, target_offsets : (g + 1,) arrays of int64
+    target : (m, d) array of float32 or float64, without an axis of length zero
+    source_offsets, target_offsets : (g+1,) array of int64
         Document i of the sources has the rows source_offsets[i] to source_offsets[i + 1]; its
         partner is document i of the targets.
     threshold : float
-        Least cosine of a pair.
+        The smallest cosine of a pair.
 
     Returns
     -------
@@ -496,26 +485,16 @@ def align_documents(source, target, source_offsets, target_offsets, *, threshold
     >>> found.source_index, found.target_index
     (array([0, 1]), array([1, 0]))
     """
-    threshold = checked_number("threshold", threshold)
-    xp, source, target = checked_sides(source, target)
-    _, (_, a, b) = on_device(
-        source=source, source_offsets=source_offsets, target_offsets=target_offsets
-    )
+    a, b = source_offsets, target_offsets
     for name, offsets, rows in (
         ("source_offsets", a, len(source)),
         ("target_offsets", b, len(target)),
     ):
-        if offsets is None or offsets.dtype != np.int64:
-            raise TypeError(f"{name} must have dtype int64 (got {getattr(offsets, 'dtype', None)})")
-        if offsets.ndim != 1 or len(offsets) < 2 or offsets.shape != a.shape:
-            raise ValueError(
-                f"source_offsets and target_offsets must have one shape (g + 1,), g >= 1 (got "
-                f"{a.shape}, {b.shape})"
-            )
         if int(offsets[0]) or int(offsets[-1]) != rows or bool((offsets[1:] < offsets[:-1]).any()):
             raise ValueError(
                 f"{name} must ascend from 0 to {rows} (got {int(offsets[0])} … {int(offsets[-1])})"
             )
+    xp, source, target = checked_sides(source, target)
     source, target = unit(xp, source)[0], unit(xp, target)[0]
     partner, cosine = nearest_within(xp, source, target, a, b)
     back, _ = nearest_within(xp, target, source, b, a)
@@ -541,8 +520,14 @@ def nearest_within(xp, rows, others, row_offsets, other_offsets):
 
 @routine
 def pivot_pairs(
-    first, second, *, n_pivot=None, one_to_one=True, first_score=None, second_score=None
-):
+    first: Int64[Array, "p 2"],
+    second: Int64[Array, "q 2"],
+    *,
+    n_pivot: Annotated[int, within(0, 1 << NUMBERS)] | None = None,
+    one_to_one: bool = True,
+    first_score: Float[Array, "p"] | None = None,
+    second_score: Float[Array, "q"] | None = None,
+) -> PivotPairs:
     """Pairs of two languages, through sentences of a third that are paired with both.
 
     Parameters
@@ -552,14 +537,14 @@ def pivot_pairs(
         below 2³¹.
     second : (q, 2) array of int64
         Likewise for the second language.
-    n_pivot : int, optional
+    n_pivot : int in [0, 2**31], optional
         How many sentences the third language has; the pivots must be less.
-    one_to_one : bool
+    one_to_one : bool, default True
         For each pivot only the best pair of each side (the first one of equal ones), else all of
         them with each other.
     first_score : (p,) array of float32 or float64, optional
         The scores of the pairs.
-    second_score : (q,) array of the same dtype, optional
+    second_score : (q,) array of float32 or float64, optional
 
     Returns
     -------
@@ -591,31 +576,16 @@ def pivot_pairs(
     >>> np.stack(found[:3]).T.tolist()
     [[0, 7, 5], [1, 7, 5], [2, 8, 6], [2, 9, 6]]
     """
-    xp, (first, second, *scores) = on_device(
-        first=first, second=second, first_score=first_score, second_score=second_score
-    )
-    checked_bool("one_to_one", one_to_one)
-    most = (
-        1 << NUMBERS
-        if n_pivot is None
-        else checked_count("n_pivot", n_pivot, least=0, most=1 << NUMBERS)
-    )
-    first, second = (
-        checked_pairs(xp, name, pairs, 1 << NUMBERS, most)
-        for name, pairs in (("first", first), ("second", second))
-    )
-    dtype = (
-        float_dtype(first_score=scores[0], second_score=scores[1])
-        if any(s is not None for s in scores)
-        else np.dtype(np.float64)
-    )
+    xp, scores = namespace_of(first), [first_score, second_score]
+    max_pivot = 1 << NUMBERS if n_pivot is None else n_pivot
+    check_pairs("first", first, 1 << NUMBERS, max_pivot)
+    check_pairs("second", second, 1 << NUMBERS, max_pivot)
+    dtype = next((s.dtype for s in scores if s is not None), np.dtype(np.float64))
     for i, (name, pairs) in enumerate((("first_score", first), ("second_score", second))):
         if scores[i] is None:
             scores[i] = xp.full(len(pairs), 1.0 if scores[1 - i] is None else np.inf, dtype)
-        if scores[i].shape != (len(pairs),) or bool(xp.isnan(scores[i]).any()):
-            raise ValueError(
-                f"{name} must have shape ({len(pairs)},) and no nan (got {scores[i].shape})"
-            )
+        elif bool(xp.isnan(scores[i]).any()):
+            raise ValueError(f"{name} must not be nan")
         scores[i] = xp.ascontiguousarray(scores[i])
     left, right = (
         by_key(
@@ -657,7 +627,7 @@ def by_key(xp, keys, values, scores):
     bits = int(keys.max()).bit_length() if n else 0
     passes = -(-bits // DIGIT_BITS)
     digits = 1 << -(-bits // max(passes, 1))
-    blocks = min(-(-n // RECORDS), MOST_BLOCKS)
+    blocks = min(-(-n // RECORDS), MAX_BLOCKS)
     here, spare = Sorted(keys, values, scores), None
     for step in range(passes):
         counts = xp.zeros((blocks, digits), np.int64)

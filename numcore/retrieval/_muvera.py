@@ -15,28 +15,47 @@ multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
 """
 
 from bisect import bisect_right
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count
-from ..dispatch import device_of, float_dtype, on_device, routine
-from ..intrinsics import float_bits, gemm_tile, popcount, tile_cols, tile_rows
+from ..arguments import (
+    RNG,
+    Array,
+    Float,
+    Int64,
+    Integer,
+    UInt8,
+    any_device,
+    at_least,
+    checked,
+    finite,
+    interval,
+    within,
+)
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ..linalg import CSR, spmv
-from ..random import key_from_rng
-from ._kmeans import kmeans, nearest_centroid
-from ._topk import topk_inner_product
-from ._vectors import (
+from ..model import model
+from ..random import generator_from_rng
+from ..simd import (
     LANES,
     WIDE,
     add_scaled,
+    float_bits,
+    gemm_tile,
     max_tile,
     panel_cols,
     panel_rows,
+    popcount,
     signed_sums,
+    tile_cols,
+    tile_rows,
     transpose8,
 )
+from ._kmeans import kmeans, nearest_centroid
+from ._topk import topk_inner_product
 
 POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
 PANEL = 48  # vectors that lie side by side for products with hyperplanes: columns of register tiles
@@ -46,12 +65,12 @@ ROWS_PER_CODE = 64  # rows that are enough to train a code of a quantizer
 
 
 class MultiVectorResult(NamedTuple):
-    """The best documents of each query, best first: exact scores and document numbers, (queries,
-    k), and the candidates of the search by codes, (queries, n_candidates)."""
+    """The best documents of each query, best first: exact scores and document numbers; and the
+    candidates of the search by codes."""
 
-    scores: Any
-    indices: Any
-    candidates: Any
+    scores: Float[Array, "n_queries k"]
+    indices: Int64[Array, "n_queries k"]
+    candidates: Int64[Array, "n_queries n_candidates"]
 
 
 # --- codes ----------------------------------------------------------------------------------------
@@ -62,28 +81,28 @@ class FixedDimensionalEncoder:
 
     Parameters
     ----------
-    dim : int
+    dim : int >= 1
         Length of the vectors, d.
-    n_repetitions : int
+    n_repetitions : int >= 1, default 20
         R: how often the space is cut, each time by other hyperplanes.
-    n_bits : int
+    n_bits : int in [0, 20], default 5
         k: hyperplanes of a repetition, 0 to 20. They make 2^k cells.
-    projection_dim : int, optional
+    projection_dim : int >= 1, optional
         d' <= d: numbers that a cell keeps of a vector. None or d keep the vector as it is.
-    final_dim : int, optional
+    final_dim : int >= 1, optional
         Numbers that are kept of a code: its entries go, with random signs, to random ones of so
         many sums.
-    fill_empty : bool
+    fill_empty : bool, default True
         Give an empty cell of a document the vector whose cell differs from it by the fewest
         hyperplanes, the first of these.
-    projection : {"count_sketch", "dense"}
+    projection : {"count_sketch", "dense"}, default "count_sketch"
         How a vector is shortened: its entries go with random signs to random ones of d' sums, or it
         is multiplied by a random matrix of ±1/√d'. Both keep inner products in the mean; the first
         takes d operations instead of d d'.
-    scale : {"sum", "mean"}
+    scale : {"sum", "mean"}, default "sum"
         "mean" divides the queries' codes by R, so that ⟨F(Q), F(D)⟩ is on the scale of Chamfer(Q,
         D). The ranking is the same.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For hyperplanes and signs, which are the same for queries and documents.
 
     Attributes
@@ -127,38 +146,35 @@ class FixedDimensionalEncoder:
     array([[2., 3.]])
     """
 
+    @checked
     def __init__(
         self,
-        dim,
+        dim: Annotated[int, at_least(1)],
         *,
-        n_repetitions=20,
-        n_bits=5,
-        projection_dim=None,
-        final_dim=None,
-        fill_empty=True,
-        projection="count_sketch",
-        scale="sum",
-        rng=None,
-    ):
-        self.dim = checked_count("dim", dim, least=1)
-        self.n_repetitions = checked_count("n_repetitions", n_repetitions, least=1)
-        self.n_bits = checked_count("n_bits", n_bits, least=0, most=20)
-        projection_dim = self.dim if projection_dim is None else projection_dim
-        self.projection_dim = checked_count(
-            "projection_dim", projection_dim, least=1, most=self.dim
-        )
-        inner = self.n_repetitions * 2**self.n_bits * self.projection_dim
-        self.output_dim = (
-            inner
-            if final_dim is None
-            else checked_count("final_dim", final_dim, least=1, most=inner)
-        )
-        self.fill_empty = checked_bool("fill_empty", fill_empty)
-        self.projection = checked_choice("projection", projection, ("count_sketch", "dense"))
-        self.scale = checked_choice("scale", scale, ("sum", "mean"))
-        self._make_tables(
-            np.random.default_rng(key_from_rng(rng)), None if final_dim is None else inner
-        )
+        n_repetitions: Annotated[int, at_least(1)] = 20,
+        n_bits: Annotated[int, within(0, 20)] = 5,
+        projection_dim: Annotated[int, at_least(1)] | None = None,
+        final_dim: Annotated[int, at_least(1)] | None = None,
+        fill_empty: bool = True,
+        projection: Literal["count_sketch", "dense"] = "count_sketch",
+        scale: Literal["sum", "mean"] = "sum",
+        rng: RNG = None,
+    ) -> None:
+        projection_dim = dim if projection_dim is None else projection_dim
+        inner = n_repetitions * 2**n_bits * projection_dim
+        if projection_dim > dim:
+            raise ValueError(
+                f"projection_dim must be <= dim with dim = {dim} (got {projection_dim})"
+            )
+        if final_dim is not None and final_dim > inner:
+            raise ValueError(
+                f"final_dim must be <= n_repetitions 2^n_bits projection_dim = {inner} "
+                f"(got {final_dim})"
+            )
+        self.dim, self.n_repetitions, self.n_bits = dim, n_repetitions, n_bits
+        self.projection_dim, self.output_dim = projection_dim, final_dim or inner
+        self.fill_empty, self.projection, self.scale = fill_empty, projection, scale
+        self._make_tables(generator_from_rng(rng), None if final_dim is None else inner)
 
     def _make_tables(self, rng, sketched):
         shape, width = (self.n_repetitions, self.dim), self.projection_dim
@@ -188,14 +204,19 @@ class FixedDimensionalEncoder:
                 (self.output_dim, sketched),
             )
 
-    def encode_queries(self, vectors, offsets):
+    @checked
+    def encode_queries(
+        self,
+        vectors: Float[Array, "total d"],
+        offsets: Integer[Array, "n_sets+1", any_device],
+    ) -> Array:
         """Codes of queries: for every cell the sum of the vectors in it.
 
         Parameters
         ----------
         vectors : (total, d) array of float32 or float64
             The vectors of all sets, one set after the other; finite.
-        offsets : (n_sets + 1,) array of int
+        offsets : (n_sets+1,) array of integers
             Set i has the vectors ``offsets[i]`` to ``offsets[i + 1]``; from 0, ascending, to total.
             An empty set has a code of zeros. They may be a NumPy array beside vectors of a GPU.
 
@@ -213,7 +234,12 @@ class FixedDimensionalEncoder:
         """
         return self._encode("vectors", vectors, offsets, documents=False)
 
-    def encode_documents(self, vectors, offsets):
+    @checked
+    def encode_documents(
+        self,
+        vectors: Float[Array, "total d"],
+        offsets: Integer[Array, "n_sets+1", any_device],
+    ) -> Array:
         """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for
         empty cells.
 
@@ -222,13 +248,12 @@ class FixedDimensionalEncoder:
         return self._encode("vectors", vectors, offsets, documents=True)
 
     def _encode(self, name, vectors, offsets, documents):
-        xp, (vectors,) = on_device(**{name: vectors})
-        if vectors is None:
-            raise TypeError(f"{name} must be an array (got None)")
-        dtype = float_dtype(**{name: vectors})
-        offsets = _checked_offsets(
-            "offsets", offsets, _checked_vectors(name, vectors, self.dim), filled=documents
-        )
+        xp, dtype = namespace_of(vectors), vectors.dtype
+        if vectors.shape[1] != self.dim:
+            raise ValueError(
+                f"{name} must have shape (total, d) with d = {self.dim} (got {vectors.shape})"
+            )
+        offsets = _checked_offsets("offsets", offsets, len(vectors), filled=documents)
         tables = self._tables(xp, dtype)
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim
@@ -308,15 +333,6 @@ class FixedDimensionalEncoder:
             codes[...] = blocks.reshape(n, -1)
 
 
-def _checked_vectors(name, vectors, dim=None):
-    """The number of vectors, whose width must be `dim` where that is given."""
-    if vectors.ndim != 2 or dim not in (None, vectors.shape[1]):
-        raise ValueError(
-            f"{name} must have shape (total, {'d' if dim is None else dim}) (got {vectors.shape})"
-        )
-    return len(vectors)
-
-
 def _checked_finite(xp, name, array):
     if not bool(xp.isfinite(array).all()):
         raise ValueError(f"{name} must be finite (got nan or inf)")
@@ -325,13 +341,7 @@ def _checked_finite(xp, name, array):
 def _checked_offsets(name, offsets, total, *, filled):
     """Offsets of sets as int64 of the host: from 0, ascending, to `total`, and with no empty set
     where the sets must be `filled`."""
-    if device_of(offsets) is None and not isinstance(offsets, (list, tuple)):
-        raise TypeError(f"{name} must be an array of integers (got {type(offsets).__name__})")
-    offsets = offsets.get() if hasattr(offsets, "get") else np.asarray(offsets)
-    if offsets.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be an array of integers (got {offsets.dtype})")
-    if offsets.ndim != 1 or not len(offsets):
-        raise ValueError(f"{name} must have shape (sets + 1,) (got {offsets.shape})")
+    offsets = offsets.get() if hasattr(offsets, "get") else offsets
     if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
         raise ValueError(
             f"{name} must ascend from 0 to the number of vectors, {total} (got {offsets[0]} … "
@@ -570,24 +580,29 @@ def nearest_point(cells, cell, firsts):
 
 @routine
 def chamfer_similarity(
-    query_vectors, document_vectors, document_offsets, *, query_offsets=None, normalize=False
-):
+    query_vectors: Float[Array, "nq d", finite],
+    document_vectors: Float[Array, "total d"],
+    document_offsets: Integer[Array, "n_docs+1", any_device],
+    *,
+    query_offsets: Integer[Array, "n_queries+1", any_device] | None = None,
+    normalize: bool = False,
+) -> Array:
     """Chamfer similarity (MaxSim) of queries and documents: Σ over q in Q of max over p in D of ⟨q,
     p⟩.
 
     Parameters
     ----------
-    query_vectors : (nq, d) array of float32 or float64
+    query_vectors : (nq, d) array of float32 or float64, finite
         The vectors of one query, or, with `query_offsets`, those of several, one query after the
         other. Finite.
-    document_vectors : (total, d) array
+    document_vectors : (total, d) array of float32 or float64
         Of the same dtype, finite.
-    document_offsets : (n_docs + 1,) array of int
+    document_offsets : (n_docs+1,) array of integers
         Document i has the vectors ``document_offsets[i]`` to ``document_offsets[i + 1]``, at least
         one. Offsets may be NumPy arrays beside vectors of a GPU.
-    query_offsets : (n_queries + 1,) array of int, optional
+    query_offsets : (n_queries+1,) array of integers, optional
         The same for queries, which may be empty.
-    normalize : bool
+    normalize : bool, default False
         Divide by the number of the query's vectors.
 
     Returns
@@ -621,8 +636,10 @@ def chamfer_similarity(
     array([4., 4.])
     """
     one = query_offsets is None
+    if one:
+        query_offsets = np.array([0, len(query_vectors)])
     xp, queries, query_offsets, documents, document_offsets = _checked_sets(
-        query_vectors, query_offsets, document_vectors, document_offsets, one
+        query_vectors, query_offsets, document_vectors, document_offsets
     )
     scores = _chamfer(
         xp,
@@ -632,38 +649,24 @@ def chamfer_similarity(
         document_offsets,
         xp.arange(len(document_offsets) - 1)[None],
     )
-    if checked_bool("normalize", normalize):
+    if normalize:
         scores = scores / xp.asarray(
             np.maximum(np.diff(query_offsets), 1)[:, None].astype(scores.dtype)
         )
     return scores[0] if one else scores
 
 
-def _checked_sets(
-    query_vectors, query_offsets, document_vectors, document_offsets, one_query=False
-):
+def _checked_sets(query_vectors, query_offsets, document_vectors, document_offsets):
     """The array namespace; queries and documents, contiguous, each with the offsets of its sets on
     the host."""
-    xp, (queries, documents) = on_device(
-        query_vectors=query_vectors, document_vectors=document_vectors
-    )
-    for name, vectors in (("query_vectors", queries), ("document_vectors", documents)):
-        if vectors is None:
-            raise TypeError(f"{name} must be an array (got None)")
-    float_dtype(query_vectors=queries, document_vectors=documents)
-    _checked_vectors("query_vectors", queries)
-    _checked_vectors("document_vectors", documents, queries.shape[1])
+    xp = namespace_of(query_vectors)
     query_offsets = _checked_offsets(
-        "query_offsets",
-        [0, len(queries)] if one_query else query_offsets,
-        len(queries),
-        filled=False,
+        "query_offsets", query_offsets, len(query_vectors), filled=False
     )
     document_offsets = _checked_offsets(
-        "document_offsets", document_offsets, len(documents), filled=True
+        "document_offsets", document_offsets, len(document_vectors), filled=True
     )
-    queries, documents = xp.ascontiguousarray(queries), xp.ascontiguousarray(documents)
-    _checked_finite(xp, "query_vectors", queries)
+    queries, documents = map(xp.ascontiguousarray, (query_vectors, document_vectors))
     if not len(queries):
         _checked_finite(xp, "document_vectors", documents)
     return xp, queries, query_offsets, documents, document_offsets
@@ -757,37 +760,37 @@ def column_maxima(documents, first, last, packed, column, best):
 
 @routine
 def multi_vector_search(
-    query_vectors,
-    query_offsets,
-    document_vectors,
-    document_offsets,
-    k,
+    query_vectors: Float[Array, "total_q d", finite],
+    query_offsets: Integer[Array, "n_queries+1", any_device],
+    document_vectors: Float[Array, "total d"],
+    document_offsets: Integer[Array, "n_docs+1", any_device],
+    k: Annotated[int, interval("[1, n_docs]")],
     *,
-    encoder=None,
-    n_candidates=None,
-    search=None,
-):
+    encoder: FixedDimensionalEncoder | None = None,
+    n_candidates: Annotated[int, interval("[1, n_docs]")] | None = None,
+    search: Callable[[Array, int], tuple[Any, Array]] | None = None,
+) -> MultiVectorResult:
     """The k documents of the largest Chamfer similarity: candidates by inner products of codes,
     ranked by exact similarities.
 
     Parameters
     ----------
-    query_vectors : (total_q, d) array of float32 or float64
+    query_vectors : (total_q, d) array of float32 or float64, finite
         The vectors of all queries, one query after the other. Finite.
-    query_offsets : (n_queries + 1,) array of int
+    query_offsets : (n_queries+1,) array of integers
         Query i has the vectors ``query_offsets[i]`` to ``query_offsets[i + 1]``.
-    document_vectors : (total, d) array
+    document_vectors : (total, d) array of float32 or float64
         Of the same dtype, finite.
-    document_offsets : (n_docs + 1,) array of int
+    document_offsets : (n_docs+1,) array of integers
         The same for documents, each with one vector at least.
-    k : int
+    k : int in [1, n_docs]
         1 <= k <= n_docs.
     encoder : FixedDimensionalEncoder, optional
         By default one of 20 repetitions, 16 cells and at most 16 numbers a cell, from a fixed seed.
-    n_candidates : int, optional
+    n_candidates : int in [1, n_docs], optional
         k <= n_candidates <= n_docs; by default 10 k or 3 % of the documents, whichever is more, or
         all where there are fewer.
-    search : function, optional
+    search : callable, optional
         ``search(codes, n_candidates)`` → (scores, indices), both (n_queries, n_candidates): an
         index of the documents' codes, made by ``encoder.encode_documents`` beforehand. By default
         documents are encoded in the call, and searched exactly.
@@ -829,16 +832,14 @@ def multi_vector_search(
         query_vectors, query_offsets, document_vectors, document_offsets
     )
     n = len(document_offsets) - 1
-    k = checked_count("k", k, least=1, most=n)
-    few = min(max(10 * k, -(-3 * n // 100)), n)
-    n_candidates = (
-        few
-        if n_candidates is None
-        else checked_count("n_candidates", n_candidates, least=k, most=n)
-    )
-    encoder = _checked_encoder(encoder, queries.shape[1])
-    if search is not None and not callable(search):
-        raise TypeError(f"search must be a function (got {type(search).__name__})")
+    n_candidates = min(max(10 * k, -(-3 * n // 100)), n) if n_candidates is None else n_candidates
+    if n_candidates < k:
+        raise ValueError(f"n_candidates must be >= k with k = {k} (got {n_candidates})")
+    if encoder is None:
+        dim = queries.shape[1]
+        encoder = FixedDimensionalEncoder(
+            max(dim, 1), n_bits=4, projection_dim=max(min(dim, 16), 1), rng=0
+        )
     codes = encoder._encode("query_vectors", queries, query_offsets, documents=False)
     if search is None:
         found = topk_inner_product(
@@ -857,16 +858,6 @@ def multi_vector_search(
     )
 
 
-def _checked_encoder(encoder, dim):
-    if encoder is None:
-        return FixedDimensionalEncoder(
-            max(dim, 1), n_bits=4, projection_dim=max(min(dim, 16), 1), rng=0
-        )
-    if not isinstance(encoder, FixedDimensionalEncoder):
-        raise TypeError(f"encoder must be a FixedDimensionalEncoder (got {type(encoder).__name__})")
-    return encoder
-
-
 def _checked_candidates(found, queries, n_candidates, n_queries, n):
     """The indices that a search gave, as int64."""
     try:
@@ -875,26 +866,25 @@ def _checked_candidates(found, queries, n_candidates, n_queries, n):
         raise TypeError(
             f"search must return (scores, indices) (got {type(found).__name__})"
         ) from None
-    xp, (_, indices) = on_device(query_vectors=queries, indices=indices)
-    if indices is None or indices.dtype.kind not in "iu":
+    if device_of(indices) is not device_of(queries) or indices.dtype.kind not in "iu":
+        got = getattr(indices, "dtype", type(indices).__name__)
         raise TypeError(
-            f"search must return indices of integers (got {getattr(indices, 'dtype', None)})"
+            f"search must return indices of integers on the device of the queries (got {got})"
         )
     if indices.shape != (n_queries, n_candidates):
         raise ValueError(
             f"search must return indices of shape {(n_queries, n_candidates)} (got {indices.shape})"
         )
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
-        raise ValueError(
-            f"search must return indices with 0 <= index < {n} (got {int(indices.min())} … "
-            f"{int(indices.max())})"
-        )
+        low, high = int(indices.min()), int(indices.max())
+        raise ValueError(f"search must return indices in [0, {n}) (got {low} … {high})")
     return indices.astype(np.int64, copy=False)
 
 
 # --- shorter codes --------------------------------------------------------------------------------
 
 
+@model(fitted="codebooks_", features="d")
 class ProductQuantizer:
     """Vectors as a byte for each group of coordinates: the number of the nearest of up to 256
     centroids of the group.
@@ -904,11 +894,11 @@ class ProductQuantizer:
 
     Parameters
     ----------
-    n_subspaces : int
+    n_subspaces : int >= 1
         M: groups of coordinates, a divisor of the vectors' length.
-    n_codes : int
+    n_codes : int in [1, 256], default 256
         Centroids of a group, 1 to 256.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the rows that the training starts from.
 
     Attributes
@@ -942,66 +932,111 @@ class ProductQuantizer:
            [2., 1.]])
     """
 
-    def __init__(self, n_subspaces, *, n_codes=256, rng=None):
-        self.n_subspaces = checked_count("n_subspaces", n_subspaces, least=1)
-        self.n_codes = checked_count("n_codes", n_codes, least=1, most=256)
-        self._rng = np.random.default_rng(key_from_rng(rng))
+    def __init__(
+        self,
+        n_subspaces: Annotated[int, at_least(1)],
+        *,
+        n_codes: Annotated[int, within(1, 256)] = 256,
+        rng: RNG = None,
+    ) -> None:
+        self.n_subspaces, self.n_codes, self.rng = n_subspaces, n_codes, rng
 
-    def fit(self, x):
-        """Learn the centroids from the rows of x, an (n, d) array of float32 or float64 with n >=
-        n_codes; returns self."""
-        xp, x = self._checked(x)
-        if x.shape[1] % self.n_subspaces or not x.shape[1]:
+    def fit(self, x: Float[Array, "n d", finite]) -> "ProductQuantizer":
+        """Learn the centroids.
+
+        Parameters
+        ----------
+        x : (n, d) array of float32 or float64, finite
+            n >= n_codes vectors.
+
+        Returns
+        -------
+        ProductQuantizer
+            Itself.
+        """
+        xp, (n, d) = namespace_of(x), x.shape
+        if d % self.n_subspaces or not d:
             raise ValueError(
-                f"n_subspaces must be a divisor of the length of vectors, {x.shape[1]} (got "
-                f"{self.n_subspaces})"
+                f"n_subspaces must be a divisor of d with d = {d} (got {self.n_subspaces})"
             )
-        if len(x) < self.n_codes:
-            raise ValueError(f"x must have at least n_codes={self.n_codes} rows (got {len(x)})")
-        most = ROWS_PER_CODE * self.n_codes
-        if len(x) > most:
-            x = x[xp.asarray(np.sort(self._rng.choice(len(x), most, replace=False)))]
-        size = x.shape[1] // self.n_subspaces
-        parts = [
-            xp.ascontiguousarray(x[:, g * size : (g + 1) * size]) for g in range(self.n_subspaces)
-        ]
+        if n < self.n_codes:
+            raise ValueError(f"n_codes must be <= n with n = {n} (got {self.n_codes})")
+        rng, max_rows = generator_from_rng(self.rng), ROWS_PER_CODE * self.n_codes
+        if n > max_rows:
+            x = x[xp.asarray(np.sort(rng.choice(n, max_rows, replace=False)))]
+        parts = self._parts(x)
         with np.errstate(all="ignore"):
-            self.codebooks_ = xp.stack(
-                [kmeans(xp, part, self.n_codes, self._rng) for part in parts]
-            )
+            self.codebooks_ = xp.stack([kmeans(xp, part, self.n_codes, rng) for part in parts])
+        self.n_features_in_ = d
         return self
 
-    def encode(self, x):
-        """Codes (n, n_subspaces) of uint8 of the rows of x, (n, d)."""
-        xp, x = self._checked(x, fitted=True)
-        size = self.codebooks_.shape[2]
+    def encode(self, x: Float[Array, "n d", finite]) -> Array:
+        """Codes of vectors.
+
+        Parameters
+        ----------
+        x : (n, d) array of float32 or float64, finite
+
+        Returns
+        -------
+        (n, n_subspaces) array of uint8
+        """
+        self._at_home("x", x)
+        xp = namespace_of(x)
         codes = xp.empty((len(x), self.n_subspaces), np.uint8)
-        for g, centroids in enumerate(self.codebooks_):
-            part = xp.ascontiguousarray(x[:, g * size : (g + 1) * size])
+        for g, (part, centroids) in enumerate(zip(self._parts(x), self.codebooks_, strict=True)):
             with np.errstate(all="ignore"):
                 codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
         return codes
 
-    def decode(self, codes):
-        """The centroids (n, d) that codes (n, n_subspaces) stand for."""
-        xp, codes = self._checked_codes(codes)
-        return self.codebooks_[xp.arange(self.n_subspaces), codes].reshape(len(codes), -1)
+    def _parts(self, x):
+        """The groups of coordinates, each contiguous."""
+        size = x.shape[1] // self.n_subspaces
+        return [
+            namespace_of(x).ascontiguousarray(x[:, g * size : (g + 1) * size])
+            for g in range(self.n_subspaces)
+        ]
 
-    def inner_product(self, queries, codes):
-        """Inner products (n_queries, n) of queries (n_queries, d) with what codes (n, n_subspaces)
-        stand for, by tables of each query."""
-        xp, queries = self._checked(queries, fitted=True, name="queries")
-        xp, codes = self._checked_codes(codes)
-        codes, centroids = (
-            xp.ascontiguousarray(codes),
-            self.codebooks_.astype(queries.dtype, copy=False),
-        )
+    def decode(self, codes: UInt8[Array, "n m"]) -> Array:
+        """The centroids that codes stand for.
+
+        Parameters
+        ----------
+        codes : (n, m) array of uint8
+            m is n_subspaces.
+
+        Returns
+        -------
+        (n, d) array
+        """
+        self._check_codes(codes)
+        groups = namespace_of(codes).arange(self.n_subspaces)
+        return self.codebooks_[groups, codes].reshape(len(codes), -1)
+
+    def inner_product(
+        self, queries: Float[Array, "n_queries d", finite], codes: UInt8[Array, "n m"]
+    ) -> Array:
+        """Inner products of queries with what codes stand for, by tables of each query.
+
+        Parameters
+        ----------
+        queries : (n_queries, d) array of float32 or float64, finite
+        codes : (n, m) array of uint8
+            m is n_subspaces.
+
+        Returns
+        -------
+        (n_queries, n) array
+        """
+        self._check_codes(codes)
+        xp = namespace_of(queries)
+        codes = xp.ascontiguousarray(codes)
+        centroids = self.codebooks_.astype(queries.dtype, copy=False)
         products = xp.empty((len(queries), len(codes)), queries.dtype)
         for first in range(0, len(queries), LANES):
             part = queries[first : first + LANES]
-            lanes = (
-                LANES if len(part) > LANES // 4 else len(part)
-            )  # some are padded, as a fixed number is faster
+            # some are padded, as a fixed number is faster
+            lanes = LANES if len(part) > LANES // 4 else len(part)
             padded = xp.zeros((lanes, queries.shape[1]), queries.dtype)
             padded[: len(part)] = part
             with np.errstate(all="ignore"):
@@ -1011,37 +1046,26 @@ class ProductQuantizer:
             products[first : first + LANES] = sums[:, : len(part)].T
         return products
 
-    def _checked(self, x, *, fitted=False, name="x"):
-        if fitted:
-            self._checked_fitted()
-        xp, (x, _) = on_device(**{name: x, "codebooks_": self.codebooks_ if fitted else None})
-        if x is None:
-            raise TypeError(f"{name} must be an array (got None)")
-        float_dtype(**{name: x})
-        if x.ndim != 2 or fitted and x.shape[1] != self.n_subspaces * self.codebooks_.shape[2]:
-            width = self.n_subspaces * self.codebooks_.shape[2] if fitted else "d"
-            raise ValueError(f"{name} must have shape (n, {width}) (got {x.shape})")
-        _checked_finite(xp, name, x)
-        return xp, x
-
-    def _checked_codes(self, codes):
-        self._checked_fitted()
-        xp, (codes, _) = on_device(codes=codes, codebooks_=self.codebooks_)
-        if codes is None or codes.dtype != np.uint8:
+    def _at_home(self, name, array):
+        """Arrays must live where the model was fitted."""
+        here, there = device_of(array), device_of(self.codebooks_)
+        if here is not there:
             raise TypeError(
-                f"codes must be an array of uint8 (got {getattr(codes, 'dtype', None)})"
+                f"arguments must live on one device (got {name} on {here.name}, codebooks_ on "
+                f"{there.name})"
             )
-        if codes.ndim != 2 or codes.shape[1] != self.n_subspaces:
-            raise ValueError(f"codes must have shape (n, {self.n_subspaces}) (got {codes.shape})")
+
+    def _check_codes(self, codes):
+        self._at_home("codes", codes)
+        if codes.shape[1] != self.n_subspaces:
+            raise ValueError(
+                f"codes must have shape (n, m) with m = n_subspaces = {self.n_subspaces} "
+                f"(got {codes.shape})"
+            )
         if codes.size and int(codes.max()) >= self.n_codes:
             raise ValueError(
-                f"codes must satisfy code < n_codes={self.n_codes} (got {int(codes.max())})"
+                f"codes must be < n_codes with n_codes = {self.n_codes} (got {int(codes.max())})"
             )
-        return xp, codes
-
-    def _checked_fitted(self):
-        if not hasattr(self, "codebooks_"):
-            raise ValueError("fit must be called before the other methods of ProductQuantizer")
 
 
 @kernel("in T tables[m, c, q]; in uint8 codes[n, m]; out T sums[n, q]", split="n", gpu="warp")

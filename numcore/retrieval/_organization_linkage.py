@@ -6,43 +6,74 @@ Newman, Moore 2004) to find which names of a network belong together."""
 import heapq
 import math
 import unicodedata
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
+from ..arguments import (
+    RNG,
+    Array,
+    Bool,
+    Float,
+    Int64,
+    Integer,
+    Real,
+    at_least,
+    between,
+    finite,
+    interval,
+    nonnegative,
+    positive,
+    within,
+)
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ..linalg import CSR
-from ._strings import counted_grams, edit_distances, jaro_pair, numbered_grams, pack_strings
+from ..linalg import CSR, CSRLike, Sparse
+from ..model import model
+from ..random import generator_from_rng
+from ..simd import popcount
+from ._strings import (
+    Strings,
+    counted_grams,
+    edit_distances,
+    jaro_pair,
+    numbered_grams,
+    pack_strings,
+)
 
-SCORES = ("qgram_jaccard", "osa", "jaro_winkler")
+HOST_ONLY = "names live on the host"
 WORKSPACE = 1 << 24  # bytes for the counters of a batch of names
-MOST_IDS = 2**31 - 1  # of names in a network
-MOST_SHARED = 2**16 - 1  # to which trigrams are counted
+MAX_SHARED = 2**16 - 1  # to which trigrams are counted
 LARGE_TABLE = 1 << 20  # cells of a table of edits from which many are filled at once
 SELECTIVE = 0.4  # a similarity from which few pairs of names have a rare gram in common
-LEAST_LEVEL = 1e-6  # of a calibrating quantile
+MIN_LEVEL = 1e-6  # of a calibrating quantile
+
+
+Ids: TypeAlias = Integer[Array, "m", interval("[0, 2147483647)")]
+Distance: TypeAlias = Annotated[float, nonnegative]
+Matches: TypeAlias = Annotated[float, positive]
+Share: TypeAlias = Annotated[float, within(0, 1)]
+Measure: TypeAlias = Literal["qgram_jaccard", "osa", "jaro_winkler"]
 
 
 class LinkedPairs(NamedTuple):
-    """Pairs of rows, nearest first: ``left`` and ``right`` are row numbers (int64), ``distance``
-    their distance."""
+    """Pairs of rows, nearest first: ``left`` and ``right`` are row numbers, ``distance`` their
+    distance."""
 
-    left: Any
-    right: Any
-    distance: Any
+    left: Int64[Array, "n_pairs"]
+    right: Int64[Array, "n_pairs"]
+    distance: Float[Array, "n_pairs"]
 
 
 class DirectoryLinks(NamedTuple):
     """`LinkedPairs` with ``via``, the canonical id that a pair was linked through, or -1 where its
-    own names are nearer (int64)."""
+    own names are nearer."""
 
-    left: Any
-    right: Any
-    distance: Any
-    via: Any
+    left: Int64[Array, "n_pairs"]
+    right: Int64[Array, "n_pairs"]
+    distance: Float[Array, "n_pairs"]
+    via: Int64[Array, "n_pairs"]
 
 
 class LinkageQuality(NamedTuple):
@@ -61,16 +92,23 @@ class LinkageQuality(NamedTuple):
 # --- names ----------------------------------------------------------------------------------------
 
 
-def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_spaces=True):
+@routine(host_only=HOST_ONLY)
+def normalize_names(
+    names: Strings,
+    *,
+    lower: bool = True,
+    strip_punctuation: bool = True,
+    collapse_spaces: bool = True,
+) -> list[str]:
     """Names in one spelling: lower case, without punctuation, single blanks.
 
     Parameters
     ----------
     names : sequence of str
-    lower : bool
-    strip_punctuation : bool
+    lower : bool, default True
+    strip_punctuation : bool, default True
         Remove every character of the Unicode categories P*.
-    collapse_spaces : bool
+    collapse_spaces : bool, default True
         Make every run of white space one blank, and none at the ends. This is done last, so that "a
         & b" has one blank.
 
@@ -81,7 +119,7 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
     Raises
     ------
     TypeError
-        An item is no string; the message says which.
+        An item is not a string; the message says which.
 
     References
     ----------
@@ -93,13 +131,6 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
     >>> normalize_names(["  Procter &  Gamble, Inc. "])
     ['procter gamble inc']
     """
-    for name, option in (
-        ("lower", lower),
-        ("strip_punctuation", strip_punctuation),
-        ("collapse_spaces", collapse_spaces),
-    ):
-        checked_bool(name, option)
-    names = _checked_names("names", names)
     if lower:
         names = [name.lower() for name in names]
     if strip_punctuation:
@@ -107,23 +138,13 @@ def normalize_names(names, *, lower=True, strip_punctuation=True, collapse_space
             ord(c): None for c in set().union(*names) if unicodedata.category(c).startswith("P")
         }
         names = [name.translate(marks) for name in names] if marks else names
-    return [" ".join(name.split()) for name in names] if collapse_spaces else names
+    return [" ".join(name.split()) for name in names] if collapse_spaces else list(names)
 
 
-def _checked_names(name, names):
-    if isinstance(names, (str, bytes)) or not hasattr(names, "__iter__"):
-        raise TypeError(f"{name} must be a sequence of strings (got {names!r:.80})")
-    names = list(names)
-    for i, item in enumerate(names):
-        if not isinstance(item, str):
-            raise TypeError(f"{name} must hold strings (got {item!r:.80} at {i})")
-    return names
-
-
-def _unique_names(name, names):
+def _unique_names(names):
     """The different normalized names, and for each name its place among them."""
     place, at = {}, []
-    for item in normalize_names(_checked_names(name, names)):
+    for item in normalize_names(names):
         at.append(place.setdefault(item, len(place)))
     return list(place), np.array(at, np.int64)
 
@@ -131,17 +152,18 @@ def _unique_names(name, names):
 # --- links by strings -----------------------------------------------------------------------------
 
 
+@routine(host_only=HOST_ONLY)
 def fuzzy_link(
-    left,
-    right,
+    left: Strings,
+    right: Strings,
     *,
-    measure="qgram_jaccard",
-    q=2,
-    max_distance=None,
-    average_matches=10,
-    min_shared_trigrams=0.05,
-    rng=None,
-):
+    measure: Measure = "qgram_jaccard",
+    q: Annotated[int, at_least(1)] = 2,
+    max_distance: Distance | None = None,
+    average_matches: Matches = 10,
+    min_shared_trigrams: Share = 0.05,
+    rng: RNG = None,
+) -> LinkedPairs:
     """Pairs of names that look alike.
 
     Names are normalized. Those that share too few trigrams are no candidates and are never
@@ -150,20 +172,20 @@ def fuzzy_link(
     Parameters
     ----------
     left, right : sequence of str
-    measure : {"qgram_jaccard", "osa", "jaro_winkler"}
+    measure : {"qgram_jaccard", "osa", "jaro_winkler"}, default "qgram_jaccard"
         The distance of candidates: see `string_similarity`; Winkler's similarity is subtracted from
         1.
-    q : int
+    q : int >= 1, default 2
         Letters of a q-gram.
-    max_distance : float, optional
+    max_distance : float >= 0, optional
         The largest distance of a link; by default the quantile that `calibrate_distance` finds for
         `average_matches`.
-    average_matches : float
+    average_matches : float > 0, default 10
         How many links a name should have, roughly.
-    min_shared_trigrams : float
+    min_shared_trigrams : float in [0, 1], default 0.05
         A candidate has at least this share of the trigrams of the left name, and at least one. A
         shorter name is its own trigram.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the sample that calibrates.
 
     Returns
@@ -198,63 +220,53 @@ def fuzzy_link(
     >>> fuzzy_link(["Apple", "Oracle"], ["ORACLE, Inc.", "Apple Corp."], max_distance=0.6)
     LinkedPairs(left=array([1, 0]), right=array([0, 1]), distance=array([0.44444444, 0.55555556]))
     """
-    options = _checked_fuzzy(measure, q, min_shared_trigrams)
-    average_matches = checked_number("average_matches", average_matches, above=0)
-    rng = np.random.default_rng(rng)
-    (left, left_at), (right, right_at) = _unique_names("left", left), _unique_names("right", right)
+    options = _Candidates(measure, q, min_shared_trigrams)
+    rng = generator_from_rng(rng)
+    (left, left_at), (right, right_at) = _unique_names(left), _unique_names(right)
     if max_distance is None:
-        max_distance = (
-            calibrate_distance(
-                left,
-                right,
-                average_matches=average_matches,
-                rng=rng,
-                distance=lambda a, b: _dense(a, b, *options),
-            )
-            if left and right
-            else 0.0
-        )
-    else:
-        max_distance = checked_number("max_distance", max_distance, least=0)
-    rows, cols, distance = _alike(left, right, *options, max_distance)
+        max_distance = _calibrated(left, right, average_matches, rng, options.all_distances)
+    rows, cols, distance = options.near(left, right, max_distance)
     return _sorted_pairs(np, *_expanded(rows, cols, distance, left_at, right_at))
 
 
-def _checked_fuzzy(measure, q, min_shared_trigrams):
-    return (
-        checked_choice("measure", measure, SCORES),
-        checked_count("q", q, least=1),
-        checked_number("min_shared_trigrams", min_shared_trigrams, least=0, most=1),
-    )
+class _Candidates(NamedTuple):
+    """How names are compared: which are candidates, and the distance of candidates."""
+
+    measure: str
+    q: int
+    min_share: float
+
+    def all_distances(self, left, right):
+        """A matrix; distances of pairs that are no candidates are infinite."""
+        rows, cols, distance = self.near(left, right, math.inf)
+        result = np.full((len(left), len(right)), np.inf)
+        result[rows, cols] = distance
+        return result
+
+    def near(self, left, right, max_distance):
+        """The candidates whose distance is small enough: rows, columns, distances."""
+        kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+        if left and right:
+            trigrams = _Grams(*map(_padded, (left, right)), 3)
+            need = np.clip(np.ceil(self.min_share * trigrams.sizes), 1, MAX_SHARED)
+            grams = similarity = None
+            if self.measure == "qgram_jaccard":
+                grams = _Grams(left, right, self.q, shared_lack=True)
+                distances = grams.distances
+                similarity = max(0.0, 1 - max_distance - 1e-9)  # with a margin for rounding
+            else:
+                distances = _by_letters(left, right, self.measure)
+            sharing = _by_rare_grams if (similarity or 0) > SELECTIVE else _by_trigrams
+            for rows, cols in sharing(trigrams, need.astype(np.uint16), grams, similarity or 0.0):
+                distance = distances(rows, cols)
+                near = distance <= max_distance
+                kept.append((rows[near], cols[near], distance[near]))
+        return tuple(map(np.concatenate, zip(*kept, strict=True)))
 
 
-def _dense(left, right, *options):
-    """All distances; those of pairs that are no candidates are infinite."""
-    rows, cols, distance = _alike(left, right, *options, math.inf)
-    result = np.full((len(left), len(right)), np.inf)
-    result[rows, cols] = distance
-    return result
-
-
-def _alike(left, right, measure, q, least_share, max_distance):
-    """The candidates whose distance is small enough: rows, columns, distances."""
-    kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    if left and right:
-        trigrams = _Grams(
-            *([name.ljust(3, "\0") if name else name for name in side] for side in (left, right)), 3
-        )
-        need = np.clip(np.ceil(least_share * trigrams.sizes), 1, MOST_SHARED).astype(np.uint16)
-        grams = _Grams(left, right, q, shared_lack=True) if measure == "qgram_jaccard" else None
-        similarity = (
-            max(0.0, 1 - max_distance - 1e-9) if grams else 0.0
-        )  # with a margin for rounding
-        distances = grams.distances if grams else _by_letters(left, right, measure)
-        sharing = _by_rare_grams if similarity > SELECTIVE else _by_trigrams
-        for rows, cols in sharing(trigrams, need, grams, similarity):
-            distance = distances(rows, cols)
-            near = distance <= max_distance
-            kept.append((rows[near], cols[near], distance[near]))
-    return tuple(map(np.concatenate, zip(*kept, strict=True)))
+def _padded(names):
+    """A name of one or two letters is its own trigram."""
+    return [name.ljust(3, "\0") if name else name for name in names]
 
 
 class _Grams:
@@ -457,22 +469,30 @@ def _sorted_pairs(xp, left, right, distance):
 
 @routine
 def embedding_link(
-    left_vectors, right_vectors, *, max_distance=None, average_matches=10, block=None, rng=None
-):
+    left_vectors: Float[Array, "nl d"],
+    right_vectors: Float[Array, "nr d"],
+    *,
+    max_distance: Distance | None = None,
+    average_matches: Matches = 10,
+    block: Annotated[int, at_least(1)] | None = None,
+    rng: RNG = None,
+) -> LinkedPairs:
     """Pairs of rows whose Euclidean distance is small.
 
     Parameters
     ----------
-    left_vectors, right_vectors : (nl, d) and (nr, d) arrays of float32 or float64
+    left_vectors : (nl, d) array of float32 or float64
         Rows with a NaN are missing and become the mean of the others of their side.
-    max_distance : float, optional
+    right_vectors : (nr, d) array of float32 or float64
+        Likewise.
+    max_distance : float >= 0, optional
         The largest distance of a link; by default the quantile that `calibrate_distance` finds for
         `average_matches`.
-    average_matches : float
+    average_matches : float > 0, default 10
         How many links a row should have, roughly.
-    block : int, optional
+    block : int >= 1, optional
         Left rows that are compared at once, by default as many as 4 million distances allow.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the sample that calibrates.
 
     Returns
@@ -503,41 +523,13 @@ def embedding_link(
     >>> embedding_link(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [9.0, 9.0]]), max_distance=6)
     LinkedPairs(left=array([0]), right=array([0]), distance=array([5.]))
     """
-    xp, (left, right) = on_device(left_vectors=left_vectors, right_vectors=right_vectors)
-    for name, array in (("left_vectors", left), ("right_vectors", right)):
-        if array is None:
-            raise TypeError(f"{name} must be an array (got None)")
-    dtype = float_dtype(left_vectors=left, right_vectors=right)
-    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
-        raise ValueError(
-            f"left_vectors (nl, d) and right_vectors (nr, d) must have the same d (got shapes "
-            f"{left.shape}, {right.shape})"
-        )
-    average_matches = checked_number("average_matches", average_matches, above=0)
-    block = (
-        max(1, 2**22 // max(len(right), 1))
-        if block is None
-        else checked_count("block", block, least=1)
-    )
-    rng = np.random.default_rng(rng)
-    max_distance = (
-        None if max_distance is None else checked_number("max_distance", max_distance, least=0)
-    )
-    left, right = (
-        _without_missing(xp, "left_vectors", left),
-        _without_missing(xp, "right_vectors", right),
-    )
+    xp, dtype = namespace_of(left_vectors), left_vectors.dtype
+    left = _without_missing(xp, "left_vectors", left_vectors)
+    right = _without_missing(xp, "right_vectors", right_vectors)
+    block = max(1, 2**22 // max(len(right), 1)) if block is None else block
     if max_distance is None:
-        max_distance = (
-            calibrate_distance(
-                left,
-                right,
-                average_matches=average_matches,
-                rng=rng,
-                distance=lambda a, b: xp.sqrt(_squares(xp, a, b)),
-            )
-            if len(left) and len(right)
-            else 0.0
+        max_distance = _calibrated(
+            left, right, average_matches, rng, lambda a, b: xp.sqrt(_squares(xp, a, b))
         )
     empty = xp.zeros(0, np.int64)
     kept = [(empty, empty, xp.zeros(0, dtype))]
@@ -587,27 +579,44 @@ def _squares(xp, a, b):
     return xp.maximum((a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T), 0)
 
 
+def _calibrated(left, right, average_matches, rng, distance):
+    """What `calibrate_distance` finds, 0 for an empty side."""
+    if not len(left) or not len(right):
+        return 0.0
+    return calibrate_distance(
+        left, right, average_matches=average_matches, distance=distance, rng=rng
+    )
+
+
+@routine
 def calibrate_distance(
-    left, right, *, average_matches, distance, sample=1000, observed_only=True, rng=None
-):
-    """The distance that gives about so many matches for each row.
+    left: Any,
+    right: Any,
+    *,
+    average_matches: Matches,
+    distance: Callable[[Any, Any], Array],
+    max_samples: Annotated[int, at_least(1)] = 1000,
+    observed_only: bool = True,
+    rng: RNG = None,
+) -> float:
+    """The distance that yields about `average_matches` matches for each row.
 
     It is the quantile of the distances between two samples at the level average_matches / sqrt(nl
     nr), between 1e-6 and 1.
 
     Parameters
     ----------
-    left, right : sequences or arrays
-        Of length nl and nr.
-    average_matches : float
-    distance : function
+    left, right : anything
+        Sequences or arrays of length nl and nr.
+    average_matches : float > 0
+    distance : callable
         ``distance(some of left, some of right)`` → matrix of distances, infinite where a pair is
         not compared.
-    sample : int
+    max_samples : int >= 1, default 1000
         Rows of each side at most.
-    observed_only : bool
+    observed_only : bool, default True
         Whether the quantile is over the finite distances alone, or over all pairs.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
@@ -632,59 +641,45 @@ def calibrate_distance(
     >>> calibrate_distance(x, x, average_matches=1, distance=lambda a, b: abs(a[:, None] - b))
     0.0
     """
-    average_matches = checked_number("average_matches", average_matches, above=0)
-    sample, observed_only = (
-        checked_count("sample", sample, least=1),
-        checked_bool("observed_only", observed_only),
-    )
-    if not callable(distance):
-        raise TypeError(f"distance must be a function (got {distance!r:.80})")
-    rng, parts = np.random.default_rng(rng), []
+    rng, parts = generator_from_rng(rng), []
     for name, side in (("left", left), ("right", right)):
         if not len(side):
             raise ValueError(f"{name} must not be empty (got length 0)")
-        chosen = np.sort(rng.choice(len(side), min(sample, len(side)), replace=False)).tolist()
+        chosen = np.sort(rng.choice(len(side), min(max_samples, len(side)), replace=False)).tolist()
         parts.append([side[i] for i in chosen] if isinstance(side, (list, tuple)) else side[chosen])
     found = distance(*parts).reshape(-1)
     found = found[found < math.inf] if observed_only else found
     if not len(found):
         return 0.0
     found.sort()  # the quantile that is a distance itself: a link at it is kept
-    return float(
-        found[
-            max(
-                0,
-                math.ceil(quantile_level(len(left), len(right), average_matches) * len(found)) - 1,
-            )
-        ]
-    )
+    level = quantile_level(len(left), len(right), average_matches)
+    return float(found[max(0, math.ceil(level * len(found)) - 1)])
 
 
 def quantile_level(nl, nr, average_matches):
     """The share of all pairs that are matches, if a row has so many on average."""
-    return min(1.0, max(LEAST_LEVEL, average_matches / math.sqrt(nl * nr)))
+    return min(1.0, max(MIN_LEVEL, average_matches / math.sqrt(nl * nr)))
 
 
 # --- the probability of a match -------------------------------------------------------------------
 
 
+@model(fitted="coef_", features="f", host_only="a few numbers are fitted")
 class MatchProbability:
-    """The probability that a pair is a match, from its distance: p = 1 / (1 + exp(b0 + b1 d)), b1
+    """The probability that a pair is a match, from its distances: p = 1 / (1 + exp(b0 + b1 d)), b1
     >= 0.
 
     Parameters
     ----------
-    features : tuple of str
-        Names of the distances, one coefficient each.
-    l2 : float
-        Weight of the penalty ``l2 / 2 * sum(b1**2)`` beside the mean loss of a pair; > 0, so that
+    l2 : float > 0, default 0.001
+        Weight of the penalty ``l2 / 2 * sum(b1**2)`` beside the mean loss of a pair, so that
         coefficients stay finite.
 
     Attributes
     ----------
     intercept_ : float
         b0.
-    coefficients_ : (f,) array of float64
+    coef_ : (f,) array of float64
         b1, none below zero: more distance never makes a match likelier.
 
     Raises
@@ -706,50 +701,50 @@ class MatchProbability:
     array([1., 0.])
     """
 
-    def __init__(self, *, features=("distance",), l2=1e-3):
-        if (
-            not isinstance(features, tuple)
-            or not features
-            or not all(isinstance(f, str) for f in features)
-        ):
-            raise TypeError(f"features must be a tuple of names (got {features!r:.80})")
-        self.features, self.l2 = features, checked_number("l2", l2, above=0)
+    def __init__(self, *, l2: Annotated[float, positive] = 1e-3) -> None:
+        self.l2 = l2
 
-    def fit(self, distances, is_match, *, base_rate=None):
-        """Maximise the likelihood by Newton's method; returns self.
+    def fit(
+        self,
+        X: Real[Array, "n", finite] | Real[Array, "n f", finite],
+        y: Bool[Array, "n"],
+        *,
+        base_rate: Annotated[float, between(0, 1)] | None = None,
+    ) -> "MatchProbability":
+        """Maximize the likelihood by Newton's method.
 
         Parameters
         ----------
-        distances : (n,) or (n, f) array
-        is_match : (n,) array of bool
-        base_rate : float, optional
+        X : (n,) array of float32, float64 or integers, finite or (n, f) array of float32, float64 or integers, finite
+            Distances of pairs, of one or of several kinds.
+        y : (n,) array of bool
+            Which pairs are matches.
+        base_rate : float in (0, 1), optional
             The share of matches among all pairs: matches and others are weighted to it where they
             were not sampled so.
-        """
-        d, match = self._columns(distances), np.asarray(is_match)
-        if match.dtype != bool or match.shape != (len(d),):
-            raise TypeError(
-                f"is_match must be an array of {len(d)} bool (got dtype {match.dtype} and shape "
-                f"{match.shape})"
-            )
-        share = match.mean() if len(match) else 0.0
+
+        Returns
+        -------
+        MatchProbability
+            Itself.
+        """  # noqa: E501
+        d = _columns(X)
+        share = y.mean() if len(y) else 0.0
         if not 0 < share < 1:
             raise ValueError(
-                f"is_match must have both matches and others (got {int(match.sum())} matches of "
-                f"{len(match)})"
+                f"y must have both matches and others (got {int(y.sum())} matches of {len(y)})"
             )
-        rate = (
-            share if base_rate is None else checked_number("base_rate", base_rate, above=0, below=1)
-        )
-        weights = np.where(match, rate / share, (1 - rate) / (1 - share)) / len(match)
+        rate = share if base_rate is None else base_rate
+        weights = np.where(y, rate / share, (1 - rate) / (1 - share)) / len(y)
         free = np.ones(d.shape[1], bool)
         while True:  # a coefficient that would be negative is held at zero
-            b = self._newton(d[:, free], match, weights)
+            b = self._newton(d[:, free], y, weights)
             if (b[1:] >= 0).all():
                 break
             free[np.flatnonzero(free)[b[1:] < 0]] = False
-        self.intercept_, self.coefficients_ = float(b[0]), np.zeros(d.shape[1])
-        self.coefficients_[free] = b[1:]
+        self.intercept_, self.coef_ = float(b[0]), np.zeros(d.shape[1])
+        self.coef_[free] = b[1:]
+        self.n_features_in_ = d.shape[1]
         return self
 
     def _newton(self, d, match, weights):
@@ -774,33 +769,35 @@ class MatchProbability:
                 break
         return b
 
-    def predict(self, distances):
-        """(n,) array of probabilities."""
-        if not hasattr(self, "coefficients_"):
-            raise ValueError("predict must come after fit (got a model without coefficients)")
-        return 0.5 * (
-            1 - np.tanh((self.intercept_ + self._columns(distances) @ self.coefficients_) / 2)
-        )
+    def predict(self, X: Real[Array, "n", finite] | Real[Array, "n f", finite]) -> Array:
+        """The probability of a match.
 
-    def _columns(self, distances):
-        d = np.asarray(distances)
-        if d.dtype.kind not in "fiu":
-            raise TypeError(f"distances must hold numbers (got dtype {d.dtype})")
-        columns = d[:, None] if d.ndim == 1 else d
-        if columns.ndim != 2 or columns.shape[1] != len(self.features):
-            raise ValueError(
-                f"distances must have one column for each of {', '.join(self.features)} (got shape "
-                f"{d.shape})"
-            )
-        if not np.isfinite(columns).all():
-            raise ValueError("distances must be finite (got nan or inf)")
-        return columns.astype(np.float64)
+        Parameters
+        ----------
+        X : (n,) array of float32, float64 or integers, finite or (n, f) array of float32, float64 or integers, finite
+
+        Returns
+        -------
+        (n,) array of float64
+        """  # noqa: E501
+        d = _columns(X)
+        if d.shape[1] != len(self.coef_):
+            raise ValueError(f"X must have {len(self.coef_)} columns (got shape {X.shape})")
+        return 0.5 * (1 - np.tanh((self.intercept_ + d @ self.coef_) / 2))
+
+
+def _columns(x):
+    """Distances of one kind are one column."""
+    return (x[:, None] if x.ndim == 1 else x).astype(np.float64)
 
 
 # --- networks of names ----------------------------------------------------------------------------
 
 
-def name_network(alias_ids, profile_ids, counts=None):
+@routine(host_only="a network is made on the host")
+def name_network(
+    alias_ids: Ids, profile_ids: Ids, counts: Real[Array, "m", finite, nonnegative] | None = None
+) -> CSR:
     """How often a walk from a name through a profile that uses it ends at each name.
 
     ``T[i, j] = sum over profiles u of P(u | i) P(j | u)``, with P(u | i) the share of u among the
@@ -808,10 +805,10 @@ def name_network(alias_ids, profile_ids, counts=None):
 
     Parameters
     ----------
-    alias_ids, profile_ids : (m,) arrays of int
-        Uses of a name by a profile, both numbered from 0; below 2**31.
-    counts : (m,) array of int or float, optional
-        How often; > 0 or zero, by default 1. Repeated uses are summed.
+    alias_ids, profile_ids : (m,) array of integers, in [0, 2147483647)
+        Uses of a name by a profile, both numbered from 0.
+    counts : (m,) array of float32, float64 or integers, >= 0, finite, optional
+        How often, by default 1. Repeated uses are summed.
 
     Returns
     -------
@@ -838,34 +835,14 @@ def name_network(alias_ids, profile_ids, counts=None):
            [0.25 , 0.417, 0.333],
            [0.   , 0.333, 0.667]])
     """
-    ids = []
-    for name, given in (("alias_ids", alias_ids), ("profile_ids", profile_ids)):
-        array = np.asarray(given if len(given) else np.zeros(0, np.int64))
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be integers (got dtype {array.dtype})")
-        if array.size and not 0 <= int(array.min()) <= int(array.max()) < MOST_IDS:
-            raise ValueError(
-                f"{name} must satisfy 0 <= id < {MOST_IDS} (got {int(array.min())} … "
-                f"{int(array.max())})"
-            )
-        ids.append(array.astype(np.int64))
-    weights = np.ones(len(ids[0])) if counts is None else np.asarray(counts)
-    if weights.dtype.kind not in "fiu" and weights.size:
-        raise TypeError(f"counts must be numbers (got dtype {weights.dtype})")
-    if not ids[0].shape == ids[1].shape == weights.shape or weights.ndim != 1:
-        raise ValueError(
-            "alias_ids, profile_ids and counts must have one length "
-            f"(got shapes {ids[0].shape}, {ids[1].shape}, {weights.shape})"
-        )
-    if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"counts must be finite and >= 0 (got {weights.min()} … {weights.max()})")
+    names, profiles = alias_ids.astype(np.int64), np.unique(profile_ids, return_inverse=True)
+    weights = np.ones(len(names)) if counts is None else counts.astype(np.float64)
     used = weights > 0
-    profiles, ids[1] = np.unique(ids[1], return_inverse=True)
-    shape = int(ids[0].max(initial=-1)) + 1, len(profiles)
+    shape = int(names.max(initial=-1)) + 1, len(profiles[0])
     weights = weights[used] / weights.max(initial=1)  # so that no sum overflows
-    uses = CSR.from_coo(ids[0][used], ids[1][used], weights.astype(np.float64), shape)
+    uses = CSR.from_coo(names[used], profiles[1][used], weights, shape)
     return CSR(
-        *_product(_row_stochastic(uses), _row_stochastic(uses.transpose()), 1.0, 0.0)[0],
+        *_product(_row_stochastic(uses), _row_stochastic(uses.T), 1.0, 0.0)[0],
         (shape[0], shape[0]),
     )
 
@@ -930,38 +907,36 @@ def _places(starts, counts):
     return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
+@routine(host_only="clusters are found on the host")
 def network_clusters(
-    indptr,
-    indices,
-    data,
+    network: Sparse[CSRLike, "n n"],
     *,
-    method="markov",
-    inflation=2.0,
-    expansion=2,
-    prune=1e-4,
-    max_iter=100,
-    tol=1e-6,
-):
+    method: Literal["markov", "modularity"] = "markov",
+    inflation: Annotated[float, interval("(1, inf)")] = 2.0,
+    expansion: Annotated[int, at_least(2)] = 2,
+    prune: Annotated[float, interval("[0, 1)")] = 1e-4,
+    max_iter: Annotated[int, at_least(1)] = 100,
+    tol: Annotated[float, positive] = 1e-6,
+) -> Array:
     """Which nodes of a network belong together.
 
     Parameters
     ----------
-    indptr, indices, data : arrays
-        A square matrix of weights >= 0 by rows, see :class:`numcore.linalg.CSR`; NumPy arrays. Both
-        directions of an edge are averaged.
-    method : {"markov", "modularity"}
+    network : (n, n) CSR or sparse array
+        Weights >= 0. Both directions of an edge are averaged.
+    method : {"markov", "modularity"}, default "markov"
         Markov clustering lets walks spread (the matrix to the power `expansion`) and favours what
         is likely (entries to the power `inflation`) until nothing changes. Greedy modularity joins,
         again and again, the two clusters that add most to it.
-    inflation : float
-        > 1; larger values give more, smaller clusters.
-    expansion : int
-        >= 2.
-    prune : float
-        Probabilities below it are dropped, except the largest of a column; 0 <= prune < 1.
-    max_iter : int
+    inflation : float > 1, default 2.0
+        Larger values give more, smaller clusters.
+    expansion : int >= 2, default 2
+        The power of the matrix.
+    prune : float in [0, 1), default 0.0001
+        Probabilities below it are dropped, except the largest of a column.
+    max_iter : int >= 1, default 100
         Rounds of Markov clustering at most.
-    tol : float
+    tol : float > 0, default 1e-06
         A matrix has settled if max - sum of squares of every column is below it.
 
     Returns
@@ -993,29 +968,13 @@ def network_clusters(
     --------
     >>> from numcore.linalg import CSR
     >>> two_pairs = CSR.from_dense(np.kron(np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]])))
-    >>> network_clusters(two_pairs.indptr, two_pairs.indices, two_pairs.data)
+    >>> network_clusters(two_pairs)
     array([0, 0, 1, 1])
     """
-    xp, (indptr, indices, data) = on_device(indptr=indptr, indices=indices, data=data)
-    if xp is not np or indptr is None or data is None:
-        raise TypeError(
-            "indptr, indices and data must be NumPy arrays (got None or arrays of a GPU)"
-        )
-    float_dtype(data=data)
-    checked_choice("method", method, ("markov", "modularity"))
-    inflation, expansion = (
-        checked_number("inflation", inflation, above=1),
-        checked_count("expansion", expansion, least=2),
-    )
-    prune, tol = (
-        checked_number("prune", prune, least=0, below=1),
-        checked_number("tol", tol, above=0),
-    )
-    max_iter = checked_count("max_iter", max_iter, least=1)
-    if not (np.isfinite(data) & (data >= 0)).all():
-        raise ValueError(f"data must be finite and >= 0 (got {data.min()} … {data.max()})")
-    n = len(indptr) - 1 if indptr.ndim == 1 and len(indptr) else 0
-    a = CSR(indptr, indices, data.astype(np.float64), (n, n))
+    weights = network.data
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"network must be finite and >= 0 (got {weights.min()} … {weights.max()})")
+    n, a = network.shape[0], network.with_data(weights.astype(np.float64))
     used = a.data > 0
     rows, cols, weights = (
         a.rows[used],
@@ -1118,17 +1077,22 @@ def _modularity(a):
 # --- through a directory --------------------------------------------------------------------------
 
 
+@routine(host_only=HOST_ONLY)
 def link_through_directory(
-    left,
-    right,
-    directory_names,
-    canonical_ids,
+    left: Strings,
+    right: Strings,
+    directory_names: Strings,
+    canonical_ids: Integer[Array, "m", nonnegative],
     *,
-    average_matches=2,
-    relative_weight=1.5,
-    direct=True,
-    **fuzzy,
-):
+    measure: Measure = "qgram_jaccard",
+    q: Annotated[int, at_least(1)] = 2,
+    max_distance: Distance | None = None,
+    average_matches: Matches = 2,
+    min_shared_trigrams: Share = 0.05,
+    relative_weight: Annotated[float, positive] = 1.5,
+    direct: bool = True,
+    rng: RNG = None,
+) -> DirectoryLinks:
     """Links between names that are near to names of one organization in a directory.
 
     Both sides are linked to the directory by `fuzzy_link`. Two names that reach the same canonical
@@ -1138,17 +1102,24 @@ def link_through_directory(
     ----------
     left, right : sequence of str
     directory_names : sequence of str
-    canonical_ids : (m,) array of int
-        What each name of the directory stands for, >= 0: labels of `network_clusters`, say.
-    average_matches : float
+    canonical_ids : (m,) array of integers, >= 0
+        What each name of the directory stands for: labels of `network_clusters`, say.
+    measure : {"qgram_jaccard", "osa", "jaro_winkler"}, default "qgram_jaccard"
+        As for `fuzzy_link`.
+    q : int >= 1, default 2
+        As for `fuzzy_link`.
+    max_distance : float >= 0, optional
+        Of the steps into the directory and of the direct links.
+    average_matches : float > 0, default 2
         How many names of the directory a name should reach, if no `max_distance` is given.
-    relative_weight : float
-        > 0.
-    direct : bool
+    min_shared_trigrams : float in [0, 1], default 0.05
+        As for `fuzzy_link`.
+    relative_weight : float > 0, default 1.5
+        The weight of a detour.
+    direct : bool, default True
         Whether the names themselves are compared too, and the smaller distance is taken.
-    **fuzzy
-        Further options of `fuzzy_link`; a `max_distance` holds for the steps into the directory and
-        for the direct links.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
+        For the samples that calibrate.
 
     Returns
     -------
@@ -1180,30 +1151,27 @@ def link_through_directory(
     >>> links.via, links.distance
     (array([1]), array([0.25]))
     """
-    directory_names = _checked_names("directory_names", directory_names)
-    ids = np.asarray(canonical_ids if len(canonical_ids) else np.zeros(0, np.int64))
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"canonical_ids must be integers (got dtype {ids.dtype})")
-    if ids.shape != (len(directory_names),):
+    if len(canonical_ids) != len(directory_names):
         raise ValueError(
-            f"canonical_ids must have shape ({len(directory_names)},) (got {ids.shape})"
+            f"canonical_ids must have shape ({len(directory_names)},), one id for each name of the "
+            f"directory (got {canonical_ids.shape})"
         )
-    if ids.size and int(ids.min()) < 0:
-        raise ValueError(f"canonical_ids must be >= 0 (got {int(ids.min())})")
-    weight, direct = (
-        checked_number("relative_weight", relative_weight, above=0),
-        checked_bool("direct", direct),
-    )
-    fuzzy = fuzzy | {
+    fuzzy = {
+        "measure": measure,
+        "q": q,
+        "max_distance": max_distance,
         "average_matches": average_matches,
-        "rng": np.random.default_rng(fuzzy.get("rng")),
+        "min_shared_trigrams": min_shared_trigrams,
+        "rng": generator_from_rng(rng),
     }
     legs = []
     for side in (left, right):
         pairs = fuzzy_link(side, directory_names, **fuzzy)
-        legs.append(_nearest(pairs.left, ids[pairs.right].astype(np.int64), pairs.distance))
+        legs.append(
+            _nearest(pairs.left, canonical_ids[pairs.right].astype(np.int64), pairs.distance)
+        )
     rows, cols, distance, via = _joined(*legs)
-    distance = weight * distance
+    distance = relative_weight * distance
     if direct:
         pairs = fuzzy_link(left, right, **fuzzy)
         rows, cols = np.concatenate([pairs.left, rows]), np.concatenate([pairs.right, cols])
@@ -1236,18 +1204,29 @@ def _joined(one, other):
     return one[0][mine], other[0][theirs], np.maximum(one[2][mine], other[2][theirs]), one[1][mine]
 
 
-def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
+@routine(host_only="a few numbers are counted")
+def linkage_quality(
+    pairs: LinkedPairs
+    | DirectoryLinks
+    | tuple[Integer[Array, "n_pairs"], Integer[Array, "n_pairs"]],
+    true_pairs: tuple[Integer[Array, "n_true"], Integer[Array, "n_true"]],
+    *,
+    n_left: Annotated[int, nonnegative],
+    n_right: Annotated[int, nonnegative],
+    beta: Annotated[float, positive] = 1.0,
+) -> LinkageQuality:
     """How many of the found pairs are true, and how many of the true ones are found.
 
     Parameters
     ----------
-    pairs : LinkedPairs, DirectoryLinks or (left, right)
-    true_pairs : (left, right)
+    pairs : LinkedPairs or DirectoryLinks or ((n_pairs,) array of integers, (n_pairs,) array of integers)
+        Or their row numbers, left and right.
+    true_pairs : ((n_true,) array of integers, (n_true,) array of integers)
         Row numbers; repeated pairs count once.
-    n_left, n_right : int
+    n_left, n_right : int >= 0
         Rows of each side.
-    beta : float
-        How many times more recall counts than precision in ``f_beta``; > 0.
+    beta : float > 0, default 1.0
+        How many times more recall counts than precision in ``f_beta``.
 
     Returns
     -------
@@ -1269,9 +1248,7 @@ def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
     --------
     >>> linkage_quality(([0, 1], [0, 0]), ([0], [0]), n_left=2, n_right=2)
     LinkageQuality(tp=1, fp=1, fn=0, tn=2, precision=0.5, recall=1.0, f_beta=0.6666666666666666)
-    """
-    n_left, n_right = checked_count("n_left", n_left), checked_count("n_right", n_right)
-    beta = checked_number("beta", beta, above=0)
+    """  # noqa: E501
     found, true = (
         _pair_set("pairs", pairs, n_left, n_right),
         _pair_set("true_pairs", true_pairs, n_left, n_right),
@@ -1291,24 +1268,13 @@ def linkage_quality(pairs, true_pairs, *, n_left, n_right, beta=1.0):
 
 
 def _pair_set(name, pairs, n_left, n_right):
-    if len(pairs) < 2:
-        raise ValueError(f"{name} must be (left, right) (got {len(pairs)} parts)")
-    sides = []
     for side, limit in zip(pairs[:2], (n_left, n_right), strict=True):
-        side = np.asarray(side if len(side) else np.zeros(0, np.int64))
-        if side.dtype.kind not in "iu":
-            raise TypeError(f"{name} must hold integers (got dtype {side.dtype})")
         if side.size and not 0 <= int(side.min()) <= int(side.max()) < limit:
+            low, high = int(side.min()), int(side.max())
             raise ValueError(
-                f"{name} must satisfy 0 <= row < {limit} (got {int(side.min())} … "
-                f"{int(side.max())})"
+                f"{name} must have rows in [0, {limit}) (got {low if low < 0 else high})"
             )
-        sides.append(side.tolist())
-    if len(sides[0]) != len(sides[1]):
-        raise ValueError(
-            f"{name} must have as many left as right rows (got {len(sides[0])} and {len(sides[1])})"
-        )
-    return set(zip(*sides, strict=True))
+    return set(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -1318,7 +1284,8 @@ def _pair_set(name, pairs, n_left, n_right):
     "in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; "
     "out uint16 shared[c, nr]; in int64 sizes[c]",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
@@ -1338,7 +1305,8 @@ def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, 
     "in float32 right_sizes[nr]; "
     "out int64 enough[c]; float32 similarity",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
@@ -1360,7 +1328,8 @@ def count_candidates(shared, need, common, sizes, right_sizes, enough, similarit
 @kernel(
     "in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def list_candidates(shared, need, starts, found, start, stop):
@@ -1386,7 +1355,8 @@ def list_candidates(shared, need, starts, found, start, stop):
     "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; "
     "scratch uint8 mine[u]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def near_by_rare_grams(
@@ -1450,6 +1420,8 @@ def near_by_rare_grams(
     "in int64 rows[c]; in int64 cols[c]; "
     "out int64 common[c]",
     split="c",
+    gpu=None,
+    host_only=HOST_ONLY,
 )
 def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, common, start, stop):
     for k in range(start, stop):
@@ -1471,7 +1443,7 @@ LETTERS = (
 )
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
     """The edit distance with swaps of neighbours by its table, of which three rows are kept."""
     for k in range(start, stop):
@@ -1497,7 +1469,7 @@ def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distanc
         distance[k] = row[(m % 3) * (n + 1) + n]
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_jaro_winkler(
     left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop
 ):
@@ -1523,7 +1495,8 @@ def pair_jaro_winkler(
     "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; "
     "scratch float64 sums[m]; scratch int64 found[m]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def stochastic_product(

@@ -2,39 +2,60 @@
 (Myers 1999, Hyyrö 2003), Jaro and Winkler, and overlaps of q-grams. Strings become arrays of code
 points on the host; all else happens where these arrays live."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import on_device
-from ..intrinsics import popcount
+from ..arguments import Array, Int64, Kind, UInt32, at_least, nonnegative, within
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
+from ..simd import popcount
 
-MEASURES = ("levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine")
 LANES = 32  # strings whose edit distances advance side by side
-MOST_LETTERS = 1 << 14  # of an alphabet for this: 32 masks for each letter
+MAX_LETTERS = 1 << 14  # of an alphabet for this: 32 masks for each letter
 WORD = 64
 WORKSPACE = 1 << 26  # bytes for the carries of long strings
 TABLE = 1 << 17  # numbers that may be counted in a table rather than sorted, however few they are
 
 
 class PackedStrings(NamedTuple):
-    """Strings as arrays: string i has the code points ``codes[offsets[i]:offsets[i + 1]]``; codes
-    are uint32, offsets int64."""
+    """Strings as arrays: string i has the code points ``codes[offsets[i]:offsets[i + 1]]``."""
 
-    codes: Any
-    offsets: Any
+    codes: UInt32[Array, "_"]
+    offsets: Int64[Array, "_"]
 
 
-def pack_strings(strings, name="strings"):
+class StringsKind(Kind):
+    """A list, a tuple, an array or another iterable of strings; bodies get a list."""
+
+    text, noun = "sequence of str", "a sequence of strings"
+
+    def fits(self, value):
+        return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, PackedStrings))
+
+    def convert(self, name, value, call):
+        strings = value if isinstance(value, list) else list(value)
+        if not {str}.issuperset(map(type, strings)):
+            for i, string in enumerate(strings):
+                if not isinstance(string, str):
+                    raise TypeError(f"{name}[{i}] must be a string (got {string!r:.80})")
+        return strings
+
+    def unfit(self):
+        return [("text", TypeError), (b"text", TypeError), (3, TypeError), (["a", 1], TypeError)]
+
+
+Strings: TypeAlias = Annotated[Iterable[str], StringsKind()]
+
+
+@routine(host_only="strings live on the host")
+def pack_strings(strings: Strings) -> PackedStrings:
     """Strings as NumPy arrays of code points.
 
     Parameters
     ----------
     strings : sequence of str
-    name : str
-        What messages call them.
 
     Returns
     -------
@@ -43,7 +64,7 @@ def pack_strings(strings, name="strings"):
     Raises
     ------
     TypeError
-        `strings` is no sequence of str; the message says which item is none.
+        `strings` is not a sequence of str; the message names the first item that is not a string.
 
     References
     ----------
@@ -54,12 +75,6 @@ def pack_strings(strings, name="strings"):
     >>> pack_strings(["ab", "c"])
     PackedStrings(codes=array([97, 98, 99], dtype=uint32), offsets=array([0, 2, 3]))
     """
-    if isinstance(strings, (str, bytes)) or not hasattr(strings, "__iter__"):
-        raise TypeError(f"{name} must be a sequence of strings (got {strings!r:.80})")
-    strings = list(strings)
-    for i, string in enumerate(strings):
-        if not isinstance(string, str):
-            raise TypeError(f"{name} must hold strings (got {string!r:.80} at {i})")
     codes = np.frombuffer(
         "".join(strings).encode("utf-32-le", "surrogatepass"), np.dtype("<u4")
     ).astype(np.uint32)
@@ -68,15 +83,23 @@ def pack_strings(strings, name="strings"):
     return PackedStrings(codes, offsets)
 
 
+@routine
 def string_similarity(
-    left, right=None, *, measure, q=2, prefix_weight=0.1, cutoff=None, packed=False
-):
+    left: Strings | PackedStrings,
+    right: Strings | PackedStrings | None = None,
+    *,
+    measure: Literal["levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"],
+    q: Annotated[int, at_least(1)] = 2,
+    prefix_weight: Annotated[float, within(0, 0.25)] = 0.1,
+    cutoff: Annotated[float, nonnegative] | None = None,
+) -> Array:
     """Distances or similarities of all pairs of strings.
 
     Parameters
     ----------
-    left : sequence of str
-    right : sequence of str, optional
+    left : sequence of str or PackedStrings
+        Or what `pack_strings` makes of it, also with its arrays on a GPU.
+    right : sequence of str or PackedStrings, optional
         By default `left`.
     measure : {"levenshtein", "osa", "jaro", "jaro_winkler", "qgram_jaccard", "qgram_cosine"}
         Levenshtein's edit distance; with swaps of neighbours as one edit and no part edited twice
@@ -85,17 +108,14 @@ def string_similarity(
         similarity J > 0.7 the length of the common prefix, at most 4, times `prefix_weight` (1 -
         J); one minus the quotient of common to all q-grams, as sets; one minus the cosine of the
         numbers of q-grams.
-    q : int
+    q : int >= 1, default 2
         Characters of a q-gram. A string that is shorter has none: its q-gram distance to another
         such string is 0, to others 1.
-    prefix_weight : float
-        Between 0 and 0.25.
-    cutoff : float, optional
+    prefix_weight : float in [0, 0.25], default 0.1
+        What a letter of the common prefix adds to Winkler's similarity.
+    cutoff : float >= 0, optional
         What is worse becomes the worst: edit distances above it become the next integer above it,
         q-gram distances 1, similarities below it 0.
-    packed : bool
-        `left` and `right` are pairs (codes, offsets) as `pack_strings` makes them, on the CPU or on
-        a GPU.
 
     Returns
     -------
@@ -106,10 +126,10 @@ def string_similarity(
     Raises
     ------
     TypeError
-        An item is no string, or packed arrays have other dtypes or live on different devices.
+        An item is not a string, or packed arrays have other dtypes or live on different devices.
     ValueError
-        The measure is unknown, an option is outside of its range, or offsets do not ascend from 0
-        to the number of code points.
+        An option is outside of its range, or offsets do not ascend from 0 to the number of code
+        points.
 
     Notes
     -----
@@ -131,14 +151,11 @@ def string_similarity(
     >>> string_similarity(["kitten"], ["sitting", "mitten"], measure="levenshtein")
     array([[3, 1]], dtype=int32)
     """
-    checked_choice("measure", measure, MEASURES)
-    q = checked_count("q", q, least=1)
-    prefix_weight = checked_number("prefix_weight", prefix_weight, least=0, most=0.25)
-    cutoff = None if cutoff is None else checked_number("cutoff", cutoff, least=0)
-    pack = _checked_packed if checked_bool("packed", packed) else pack_strings
-    left = pack(left, "left")
-    right = left if right is None else pack(right, "right")
-    xp, _ = on_device(left=left.codes, right=right.codes)
+    left = _packed("left", left)
+    right = left if right is None else _packed("right", right)
+    xp = namespace_of(left.codes)
+    if namespace_of(right.codes) is not xp:
+        raise TypeError("left and right must live on one device (got a GPU and the host)")
     if measure in ("levenshtein", "osa"):
         distance = edit_distances(xp, left, right, measure == "osa")
         return (
@@ -153,33 +170,20 @@ def string_similarity(
     return distance if cutoff is None else xp.where(distance > cutoff, 1.0, distance)
 
 
-def _checked_packed(strings, name):
-    try:
-        codes, offsets = strings
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a pair (codes, offsets) where packed=True (got "
-            f"{type(strings).__name__})"
-        ) from None
-    xp, (codes, offsets) = on_device(**{f"{name} codes": codes, f"{name} offsets": offsets})
-    for part, array, kind in (("codes", codes, np.uint32), ("offsets", offsets, np.int64)):
-        if array is None or array.dtype != kind:
-            raise TypeError(
-                f"{part} of {name} must be an array of {np.dtype(kind)} (got "
-                f"{getattr(array, 'dtype', None)})"
-            )
-        if array.ndim != 1:
-            raise ValueError(f"{part} of {name} must have 1 dimension (got shape {array.shape})")
+def _packed(name, strings):
+    """Strings as contiguous code points; the offsets of packed ones must fit to their codes."""
+    if not isinstance(strings, PackedStrings):
+        return pack_strings(strings)
+    codes, offsets = map(namespace_of(strings.codes).ascontiguousarray, strings)
+    n = len(codes)
     if (
         not len(offsets)
         or int(offsets[0]) != 0
-        or int(offsets[-1]) != len(codes)
+        or int(offsets[-1]) != n
         or bool((offsets[1:] < offsets[:-1]).any())
     ):
-        raise ValueError(
-            f"offsets of {name} must ascend from 0 to the number of codes, {len(codes)}"
-        )
-    return PackedStrings(xp.ascontiguousarray(codes), xp.ascontiguousarray(offsets))
+        raise ValueError(f"{name}.offsets must ascend from 0 to the number of codes, {n}")
+    return PackedStrings(codes, offsets)
 
 
 # --- edit distances -------------------------------------------------------------------------------
@@ -199,7 +203,7 @@ def edit_distances(xp, left, right, swaps):
     lengths = xp.diff(patterns.offsets)
     alphabet, letters = xp.unique(texts.codes, return_inverse=True)
     letters = letters.astype(np.uint32)
-    lanes = (lengths <= WORD) & (len(alphabet) <= MOST_LETTERS)
+    lanes = (lengths <= WORD) & (len(alphabet) <= MAX_LETTERS)
     columns = _grouped(xp, lengths, xp.nonzero(lanes)[0])
     if len(columns):
         edit_distance_lanes(

@@ -24,7 +24,7 @@ from numcore.nn import (
     permutation_mean,
     permutation_variance,
 )
-from numcore.nn import _permutation_learning as method
+from numcore.simd import _scalars as scalars
 from numcore.testing import simulated_gpu
 from tests.naive.nn import permutation_learning as naive
 
@@ -106,7 +106,7 @@ def test_arc_cosine_polynomials():
     c = np.linspace(-1, 1, 100_001, dtype=np.longdouble)
     for dtype, bound in ((np.float32, 1e-7), (np.float64, 1e-16)):
         coefficients = np.array(
-            method.ASIN_FLOAT32 if dtype is np.float32 else method.ASIN_FLOAT64, dtype
+            scalars.ASIN_FLOAT32 if dtype is np.float32 else scalars.ASIN_FLOAT64, dtype
         ).astype(np.longdouble)
         z = np.where(abs(c) < 0.5, c * c, (1 - abs(c)) / 2)
         r = np.sqrt(z)
@@ -119,7 +119,7 @@ def test_arc_cosine_polynomials():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, coefficients",
-    [("asin_float32", method.ASIN_FLOAT32), ("asin_float64", method.ASIN_FLOAT64)],
+    [("asin_float32", scalars.ASIN_FLOAT32), ("asin_float64", scalars.ASIN_FLOAT64)],
 )
 def test_coefficients_are_those_of_the_fit(name, coefficients):
     script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "derivations" / "minimax.py"))

@@ -436,14 +436,10 @@ def test_memory_is_that_of_a_block():
 
 def test_bad_input():
     x = np.ones((4, 2))
-    with pytest.raises(ValueError, match=r"must have the same d \(got shapes \(4, 2\), \(4, 1\)\)"):
-        mine_pairs(x, x[:, :1])
     for name, call in (
         ("source", lambda bad: mine_pairs(bad, x)),
         ("target", lambda bad: neighbor_statistics(x, bad)),
     ):
-        with pytest.raises(ValueError, match=rf"{name} must have shape \(n, d\) with n >= 1"):
-            call(x[:0])
         for value in (0.0, np.nan, np.inf):
             bad = x.copy()
             bad[2:] = value
@@ -451,54 +447,31 @@ def test_bad_input():
                 ValueError, match=rf"{name} must have rows of finite length > 0 \(got .* in row 2\)"
             ):
                 call(bad)
-        with pytest.raises(TypeError, match=f"{name} must have dtype float32 or float64"):
-            call(x.astype(int))
-    with pytest.raises(ValueError, match=r"k must satisfy k >= 1 \(got 0\)"):
-        mine_pairs(x, x, k=0)
-    with pytest.raises(ValueError, match="margin must be one of absolute, ratio, distance"):
-        mine_pairs(x, x, margin="cosine")
-    with pytest.raises(
-        ValueError, match="retrieval must be one of forward, backward, intersect, max"
-    ):
-        mine_pairs(x, x, retrieval="both")
-    with pytest.raises(ValueError, match="threshold must satisfy"):
-        mine_pairs(x, x, threshold=np.nan)
-    with pytest.raises(TypeError, match="search must be a pair of functions"):
+    with pytest.raises(TypeError, match="search must be a list or tuple"):
         mine_pairs(x, x, search=topk_inner_product)
+    with pytest.raises(ValueError, match=r"search must have 2 items \(got 1\)"):
+        mine_pairs(x, x, search=(topk_inner_product,))
     for indices, kind, text in (
-        (np.full((4, 2), 4), ValueError, r"-1 <= index < 4 \(got 4"),
+        (np.full((4, 2), 4), ValueError, r"indices in \[-1, 4\) \(got 4"),
         (np.ones((4, 2)), TypeError, "integers"),
+        (None, TypeError, r"integers on the device of source \(got NoneType\)"),
         (np.ones((3, 2), int), ValueError, r"shape \(4, k\)"),
     ):
         with pytest.raises(kind, match=text):
             mine_pairs(x, x, search=(lambda q, k, indices=indices: (None, indices),) * 2)
     mean = np.ones(4)
     for pairs, text in (
-        ([[0, 4]], r"0 <= pairs\[:, 1\] < 4 \(got 4"),
-        ([[-1, 0]], r"pairs\[:, 0\]"),
-        ([0, 1], r"pairs must have shape \(p, 2\)"),
+        ([[0, 4]], r"pairs\[:, 1\] must be in \[0, 4\) \(got 4\)"),
+        ([[-1, 0]], r"pairs\[:, 0\] must be in \[0, 4\) \(got -1\)"),
     ):
         with pytest.raises(ValueError, match=text):
             margin_scores(x, x, np.array(pairs), mean, mean)
-    with pytest.raises(
-        ValueError, match=r"target_neighbor_mean must have shape \(4,\) and be finite"
-    ):
-        margin_scores(x, x, np.zeros((1, 2), int), mean, mean * np.nan)
     good = np.array([0, 2, 4])
-    for offsets, text in (
-        ([0, 3, 2, 4], "one shape"),
-        ([0, 5, 4], "must ascend from 0 to 4"),
-        ([1, 2, 4], "from 0 to 4"),
-        ([0, 2, 3], "from 0 to 4"),
-    ):
-        with pytest.raises(ValueError, match=text):
+    for offsets in ([0, 5, 4], [1, 2, 4], [0, 2, 3]):
+        with pytest.raises(ValueError, match="target_offsets must ascend from 0 to 4"):
             align_documents(x, x, good, np.array(offsets), threshold=0)
-    with pytest.raises(TypeError, match="source_offsets must have dtype int64"):
-        align_documents(x, x, good.astype(float), good, threshold=0)
-    for pairs in ([[-1, 0]], [[2**31, 0]], [[0, 7]]):
-        with pytest.raises(ValueError, match="first must satisfy"):
+    for pairs, column in (([[-1, 0]], 0), ([[2**31, 0]], 0), ([[0, 7]], 1)):
+        with pytest.raises(ValueError, match=rf"first\[:, {column}\] must be in \[0, "):
             pivot_pairs(np.array(pairs), np.zeros((1, 2), int), n_pivot=7)
-    with pytest.raises(ValueError, match=r"second_score must have shape \(1,\) and no nan"):
+    with pytest.raises(ValueError, match="second_score must not be nan"):
         pivot_pairs(np.zeros((1, 2), int), np.zeros((1, 2), int), second_score=np.array([np.nan]))
-    with simulated_gpu() as xp, pytest.raises(TypeError, match="one device"):
-        mine_pairs(x, xp.asarray(x))
