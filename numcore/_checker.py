@@ -109,7 +109,8 @@ def _key(p, scope):
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
         scope[f"_key_{name}"] = _first([kind.key() for kind in own])
-    other = f"_key_{name}({name})" if own else f"{name}.__class__"
+    # what is not an array may be converted or have a value to check: it is not remembered
+    other = f"_key_{name}({name})" if own else f"({name}.__class__ if {name} is None else None)"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
         return other
     layout = f"({name}.dtype, {name}.shape, {name}.flags.num)"
