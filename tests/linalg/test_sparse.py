@@ -6,7 +6,7 @@ import pytest
 
 import numcore
 from numcore.examples.linalg.sparse import sweep
-from numcore.linalg import CSR, Coloring, as_csr, color_graph, spmv, triangular_sweep
+from numcore.linalg import CSR, Coloring, color_graph, spmv, triangular_sweep
 
 PATH = np.array([[4.0, -1, 0], [-1, 4, -1], [0, -1, 4]])
 
@@ -106,7 +106,7 @@ def test_scipy_matrices_are_taken():
     ):
         np.testing.assert_allclose(spmv(make(dense), x), dense @ x, atol=1e-13)
     with pytest.raises(TypeError, match="a must be a CSR"):
-        as_csr(dense)
+        spmv(dense, x)
 
 
 # --- sweeps and colorings ------------------------------------------------------------------------
