@@ -419,7 +419,7 @@ class DTypeKind(Kind):
             dtype = np.dtype(value)
         except TypeError:
             dtype = None
-        if value is None or dtype not in self.dtypes:
+        if value is None or dtype is None or dtype not in self.dtypes:
             must = " or ".join(self.names)
             raise TypeError(f"{name} must be {must} (got {short(value)})")
         return dtype

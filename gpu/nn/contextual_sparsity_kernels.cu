@@ -7,7 +7,7 @@
 #include "elementary.cuh"
 #include "numcore.cuh"
 
-constexpr int THREADS = 256, WARPS = THREADS / 32, CHUNK = 64, BINS = 2048;
+constexpr int THREADS = 256, WARPS = THREADS / 32, CHUNK = 64;
 constexpr int WIDE = 16 / sizeof(REAL);
 
 struct __align__(16) Pack {
@@ -39,9 +39,9 @@ __device__ __forceinline__ REAL warp_dot(const REAL* a, const REAL* x, index_t d
 __device__ __forceinline__ REAL activate(REAL z, i64 activation) {
   const REAL half = 0.5, root_half = 0.70710678118654752440, root = 0.79788456080286535588,
              cubic = 0.044715;
-  if (activation == 0) return z * numcore::sigmoid(z);
-  if (activation == 1) return z < 0 ? REAL(0) : z;  // NaN stays
-  if (activation == 2) return half * z * (1 + numcore::erf(root_half * z));
+  if (activation == SILU) return z * numcore::sigmoid(z);
+  if (activation == RELU) return z < 0 ? REAL(0) : z;  // NaN stays
+  if (activation == GELU) return half * z * (1 + numcore::erf(root_half * z));
   return half * z * (1 + numcore::tanh(root * (z + cubic * z * z * z)));
 }
 

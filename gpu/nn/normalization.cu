@@ -6,8 +6,6 @@
 // that neighbouring threads read neighbouring numbers.
 #include "numcore.cuh"
 
-constexpr int ROWS = 32;  // as in the Python file
-
 __device__ __forceinline__ index_t end_of_block(index_t b, index_t n) {
   return b * ROWS + ROWS < n ? b * ROWS + ROWS : n;
 }

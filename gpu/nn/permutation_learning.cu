@@ -29,7 +29,7 @@ __device__ __forceinline__ double asin_tail(double z) {
   return __fma_rn(t, z, 0.16666666666665408);
 }
 
-constexpr REAL HALF_PI = 1.57079632679489661923, NEAR = 1 - 1.0 / 1024;
+constexpr REAL HALF_PI = 1.57079632679489661923;
 
 __device__ __forceinline__ REAL magnitude(REAL x) { return x < 0 ? -x : x; }
 
@@ -56,7 +56,7 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u,
       REAL x = c[i * m + j];
       REAL z;
       bool is_small = magnitude(x) < (REAL)0.5;
-      if (magnitude(x) > NEAR) {
+      if (magnitude(x) > REAL(NEAR)) {
         const REAL sign = x > 0 ? 1 : -1;
         z = 0;
         for (index_t e = 0; e < d; e++) z += square(u[i * d + e] - sign * v[j * d + e]);
@@ -72,8 +72,6 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u,
 
 // --- a step of gradient descent
 // ------------------------------------------------------------------------------------------------------
-
-constexpr index_t UNITS = 960;
 
 __device__ __forceinline__ REAL relu(REAL x) { return x <= 0 ? 0 : x; }
 

@@ -5,8 +5,6 @@
 // where columns are summed. k = 0: columns are not scaled in groups.
 #include "numcore.cuh"
 
-constexpr int ROWS = 32;  // as in the Python file
-
 __device__ __forceinline__ index_t end_of_block(index_t b, index_t n) {
   return b * ROWS + ROWS < n ? b * ROWS + ROWS : n;
 }

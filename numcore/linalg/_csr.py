@@ -188,6 +188,20 @@ class CSR:
             (self.data[self.diagonal_at] > 0).all()
         )
 
+    def check_finite(self, name: str = "a") -> None:
+        """Raise a ValueError that names the first entry that is not finite.
+
+        Parameters
+        ----------
+        name : str, default "a"
+            What the matrix is called in the message.
+        """
+        good = namespace_of(self.data).isfinite(self.data)
+        if not bool(good.all()):
+            e = int((~good).argmax())
+            place = [int(self.rows[e]), int(self.indices[e])]
+            raise ValueError(f"{name} must be finite (got {float(self.data[e])} at {place})")
+
     @checked
     def with_data(self, data: Float[Array, "nnz"]) -> "CSR":
         """A matrix of the same pattern, for sequences of systems: what is known of the pattern is

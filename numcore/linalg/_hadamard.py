@@ -192,7 +192,8 @@ def hadamard_rows(x, scale, start, stop):
 
 
 @kernel(
-    "inout T x[p, n, m]; T scale; scratch T panel[64*n]",
+    "inout T x[p, n, m]; T scale; scratch T panel[PANEL*n]",
+    constants=("PANEL",),
     split="m",
     gpu="block",
     threads=128,

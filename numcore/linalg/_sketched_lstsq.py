@@ -14,9 +14,9 @@ import numpy as np
 
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import fma
 from ..kernel import kernel
 from ..progress import progress_bar
+from ..simd import fma
 from ._hadamard import next_power_of_two
 from ._sketches import (
     TensorSketch,

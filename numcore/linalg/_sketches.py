@@ -13,9 +13,9 @@ import numpy as np
 
 from ..arguments import RNG, Array, Float, at_least, at_most, nonempty
 from ..dispatch import float_dtype, namespace_of, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
 from ..random import generator_from_rng, key_from_rng, normal
+from ..simd import popcount
 from ._csr import CSR
 from ._hadamard import _butterflies, next_power_of_two
 from ._sparse import spmv

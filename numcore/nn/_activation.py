@@ -14,8 +14,8 @@ import numpy as np
 
 from ..checks import checked_choice
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import float_bits, float_from_bits, fma
 from ..kernel import kernel
+from ..simd import float_bits, float_from_bits, fma
 from ..special import cos, erf, exp, sigmoid, sin, softplus, tanh
 from ._cache import checked_cache, checked_gradient
 

@@ -10,33 +10,21 @@ import math
 
 import numpy as np
 
-from ..intrinsics import float_bits, intrinsic
 from ..kernel import kernel
+from ..simd import add_product, float_bits
 from ..special import erf, exp, sigmoid, tanh
 
-ACTIVATIONS = {"silu": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
+SILU, RELU, GELU, GELU_TANH = range(4)
+ACTIVATIONS = {"silu": SILU, "relu": RELU, "gelu": GELU, "gelu_tanh": GELU_TANH}
+BINS = 2048  # of the sizes of gates
 
 
-def _three_floats(a, b, total):
-    from numba import types
-
-    return total if isinstance(total, types.Float) and a == b == total else None
-
-
-def _emit_add_product(context, builder, signature, arguments):
-    a, b, total = arguments
-    flags = ("reassoc", "contract")
-    return builder.fadd(builder.fmul(a, b, flags=flags), total, flags=flags)
-
-
-@intrinsic(_three_floats, _emit_add_product)
-def add_product(a, b, total):
-    """``total + a * b`` for a loop that sums: LLVM may take the sum in the order that suits the
-    vectors of the CPU."""
-    return total + a * b
-
-
-@kernel("in T w[m, d]; in T x[b, d]; out T g[b, m]; int64 activation", split="m", gpu="warp")
+@kernel(
+    "in T w[m, d]; in T x[b, d]; out T g[b, m]; int64 activation",
+    constants=("SILU", "RELU", "GELU", "GELU_TANH"),
+    split="m",
+    gpu="warp",
+)
 def gate_rows(w, x, g, activation, start, stop):
     """g[t, j] = activation(w[j]·x[t]) for the rows j of w and the tokens t; activations are
     numbered as in ACTIVATIONS."""
@@ -77,13 +65,13 @@ def activate_all(z, activation):
         real(math.sqrt(2 / math.pi)),
         real(0.044715),
     )
-    if activation == 0:
+    if activation == SILU:
         for j in range(z.size):
             z[j] = z[j] * sigmoid(z[j])
-    elif activation == 1:
+    elif activation == RELU:
         for j in range(z.size):
             z[j] = real(0) if z[j] < 0 else z[j]  # NaN stays
-    elif activation == 2:
+    elif activation == GELU:
         for j in range(z.size):
             z[j] = half * z[j] * (one + erf(root_half * z[j]))
     else:
@@ -92,7 +80,8 @@ def activate_all(z, activation):
 
 
 @kernel(
-    "in T g[b, m]; out int64 kept[b, k]; scratch int64 counts[2048]",
+    "in T g[b, m]; out int64 kept[b, k]; scratch int64 counts[BINS]",
+    constants=("BINS",),
     split="b",
     gpu="block",
     grain="1",

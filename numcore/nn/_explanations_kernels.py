@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from ..intrinsics import fma, popcount
 from ..kernel import kernel
 from ..random import philox4x32
+from ..simd import fma, popcount
 from ..special import log
 
 ONE, WORD = np.uint64(1), 64

@@ -16,8 +16,8 @@ import numpy as np
 from ..checks import checked_choice, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
+from ..simd import from_ordered, ordered
 from ..special import exp, log, sigmoid, softplus
-from ._ordered import from_ordered, ordered
 
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
 

@@ -11,14 +11,15 @@ Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
 from typing import Any, NamedTuple
 
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
+from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..special import sigmoid, tanh
 from ._cache import checked_cache, checked_gradient
 
 __all__ = ["lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]
 
 ROWS = 32  # of the batch that are multiplied at once
+WIDEST = 48  # columns of the widest tile
 
 
 class LSTMCache(NamedTuple):
@@ -324,7 +325,8 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
 @kernel(
     "in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; "
     "inout T cs[steps+1, n, h]; "
-    "scratch T packed[4*h*h+48*h]; scratch T products[128*h+1536]",
+    "scratch T packed[4*h*h+WIDEST*h]; scratch T products[4*ROWS*h+ROWS*WIDEST]",
+    constants=("ROWS", "WIDEST"),
     split="n",
     gpu="block",
     threads=128,
@@ -359,8 +361,9 @@ def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
 @kernel(
     "in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; "
     "in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
-    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+192*h]; "
-    "scratch T products[32*h+1536]",
+    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+4*WIDEST*h]; "
+    "scratch T products[ROWS*h+ROWS*WIDEST]",
+    constants=("ROWS", "WIDEST"),
     split="n",
     gpu="block",
     threads=128,

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import intrinsic
 from ..kernel import kernel
+from ..simd import add
 from ._cache import checked_cache, checked_gradient
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "rms_norm_vjp",
 ]
 
-ROWS = 32  # rows whose sums are taken in the arrays' own precision; also in gpu/nn/normalization.cu
+ROWS = 32  # rows whose sums are taken in the arrays' own precision
 
 
 class LayerNormCache(NamedTuple):
@@ -568,27 +568,10 @@ def _batch_statistics(xp, rows, running, momentum):
 # --- kernels --------------------------------------------------------------------------------------
 
 
-def _same_floats(total, x):
-    from numba import types
-
-    return total if isinstance(total, types.Float) and x == total else None
-
-
-@intrinsic(
-    _same_floats,
-    lambda context, builder, signature, arguments: builder.fadd(
-        *arguments, flags=("reassoc", "nsz")
-    ),
-)
-def add(total, x):
-    """``total + x`` of a sum whose terms may be added in any order, so that a loop over them
-    becomes vector instructions."""
-    return total + x
-
-
 @kernel(
     "in T x[n, d]; in T weight[d]; in T bias[d]; T eps; int64 centred; out T y[n, d]; "
     "out T mean[n]; out T scale[n]",
+    constants=("ROWS",),
     split="n",
     gpu="warp",
 )
@@ -623,6 +606,7 @@ def norm_rows(x, weight, bias, eps, centred, y, mean, scale, start, stop):
     "in T grad_y[n, d]; in T x[n, d]; in T weight[d]; in T mean[n]; in T scale[n]; int64 centred; "
     "out T grad_x[n, d]; "
     "out T parts[m, 2, d]",
+    constants=("ROWS",),
     split="m",
     gpu="block",
 )
@@ -648,7 +632,7 @@ def norm_rows_backward(grad_y, x, weight, mean, scale, centred, grad_x, parts, s
                 to[j] = (weight[j] * g[j] - first - (row[j] - m) * s * second) * s
 
 
-@kernel("in T parts[m, d]; out float64 sums[d]", split="d")
+@kernel("in T parts[m, d]; out float64 sums[d]", constants=("ROWS",), split="d")
 def sum_blocks(parts, sums, start, stop):
     """sums[j] = sum over blocks of parts[b, j]."""
     totals = sums[start:stop]
@@ -662,6 +646,7 @@ def sum_blocks(parts, sums, start, stop):
 @kernel(
     "in T x[n, d]; in T row_scale[n, k]; in T centre[d]; in T factor[d]; in T shift[d]; "
     "out T y[n, d]",
+    constants=("ROWS",),
     split="n",
     gpu="warp",
 )
@@ -686,7 +671,7 @@ def scale_columns(x, row_scale, centre, factor, shift, y, start, stop):
                 to[j] = (row[j] * s - c[j]) * f[j] + t[j]
 
 
-@kernel("in T x[n, d]; out T parts[m, 3, d]", split="m", gpu="block")
+@kernel("in T x[n, d]; out T parts[m, 3, d]", constants=("ROWS",), split="m", gpu="block")
 def column_moments(x, parts, start, stop):
     """Of block b's rows: a mean p, the sum of x - p and the sum of (x - p)²."""
     for b in range(start, stop):
@@ -710,7 +695,11 @@ def column_moments(x, parts, start, stop):
                 second[j] += difference * difference
 
 
-@kernel("in T parts[m, 3, d]; int64 rows; out float64 mean[d]; out float64 spread[d]", split="d")
+@kernel(
+    "in T parts[m, 3, d]; int64 rows; out float64 mean[d]; out float64 spread[d]",
+    constants=("ROWS",),
+    split="d",
+)
 def join_moments(parts, rows, mean, spread, start, stop):
     """Mean, and sum of squared differences from it, of all rows, from the moments of blocks."""
     middle, squares = mean[start:stop], spread[start:stop]
@@ -742,7 +731,10 @@ def join_moments(parts, rows, mean, spread, start, stop):
 
 
 @kernel(
-    "in T grad_y[n, d]; in T x[n, d]; in T centre[d]; out T parts[m, 2, d]", split="m", gpu="block"
+    "in T grad_y[n, d]; in T x[n, d]; in T centre[d]; out T parts[m, 2, d]",
+    constants=("ROWS",),
+    split="m",
+    gpu="block",
 )
 def column_products(grad_y, x, centre, parts, start, stop):
     """Of block b's rows: the sums of grad_y (x - centre) and of grad_y."""
@@ -760,6 +752,7 @@ def column_products(grad_y, x, centre, parts, start, stop):
 @kernel(
     "in T grad_y[n, d]; in T x[n, d]; in T centre[d]; in T factor[d]; in T slope[d]; "
     "in T shift[d]; out T grad_x[n, d]",
+    constants=("ROWS",),
     split="n",
     gpu="warp",
 )

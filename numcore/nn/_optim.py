@@ -14,7 +14,7 @@ import numpy as np
 from ..checks import checked_bool, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
 from ..kernel import kernel
-from ._ordered import from_ordered, ordered
+from ..simd import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]
 
@@ -320,7 +320,8 @@ def amsgrad_update(
 
 
 @kernel(
-    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[32]",
+    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[LANES]",
+    constants=("BLOCK", "LANES"),
     split="blocks",
     gpu="block",
     threads=256,

@@ -18,11 +18,10 @@ import numpy as np
 
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_tile, intrinsic, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, normal
-from ._dots import dots_2_by_4
+from ..simd import asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
 
 __all__ = [
     "Members",
@@ -911,58 +910,6 @@ def _training_data(X, Y):
 NEAR = (
     1 - 2.0**-10
 )  # cosines above, in size, are computed again from the difference of the directions
-# (asin(r)/r - 1)/r² as a polynomial of r², r <= 1/2: minimax, errors of asin 5.8e-9 and 1.7e-17
-# (docs/derivations/minimax.py)
-ASIN_FLOAT32 = (0.16666752, 0.074952975, 0.045470376, 0.024179524, 0.04216629)
-ASIN_FLOAT64 = (
-    0.16666666666665408,
-    0.07500000000336994,
-    0.0446428568283422,
-    0.03038195913646122,
-    0.022371758061468072,
-    0.017359704607956408,
-    0.013885236933147657,
-    0.01216920227569633,
-    0.006528014964315211,
-    0.019528158480225946,
-    -0.01622408818201368,
-    0.03191215889254635,
-)
-
-
-def _same_float(z):
-    from numba import types
-
-    return z if isinstance(z, types.Float) else None
-
-
-def _emit_asin_tail(context, builder, signature, arguments):
-    from llvmlite import ir
-
-    (z,) = arguments
-    coefficients = ASIN_FLOAT32 if isinstance(z.type, ir.FloatType) else ASIN_FLOAT64
-    result = ir.Constant(
-        z.type,
-        float(np.float32(coefficients[-1]))
-        if isinstance(z.type, ir.FloatType)
-        else coefficients[-1],
-    )
-    for c in coefficients[-2::-1]:  # "contract": one fused instruction where the CPU has it
-        c = float(np.float32(c)) if isinstance(z.type, ir.FloatType) else c
-        result = builder.fadd(
-            builder.fmul(result, z, flags=("contract",)),
-            ir.Constant(z.type, c),
-            flags=("contract",),
-        )
-    return result
-
-
-@intrinsic(_same_float, _emit_asin_tail)
-def asin_tail(z):
-    """(asin(r)/r - 1)/r² for r² = z <= 1/4, by a polynomial for each float type."""
-    return np.polyval(
-        np.array((ASIN_FLOAT32 if z.itemsize == 4 else ASIN_FLOAT64)[::-1], z.dtype), z
-    )
 
 
 def arc_cosine(c, z, is_small, weight, half_pi):
@@ -980,6 +927,7 @@ def arc_cosine(c, z, is_small, weight, half_pi):
 @kernel(
     "in T u[n, d]; in T v[m, d]; in T left[n]; in T right[m]; T weight; T scale; inout T c[n, m]; "
     "scratch T row[m]",
+    constants=("NEAR",),
     split="n",
     gpu="block",
     threads=128,
@@ -1021,10 +969,13 @@ MARGIN = 8  # rows that a tile may have
 @kernel(
     "in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; "
     "out T w2_next[p, q, m]; inout T z[p, h, m]; "
-    "out T outputs[b, n, q]; T rate_1; T rate_2; scratch T step_1[n*q+8*n+8*q+64]; "
-    "scratch T step_2[n*q+8*n+8*q+64]; "
-    "scratch T act[192*n]; scratch T grad[192*n+1536]; scratch T weights[192*q+1536]; "
+    "out T outputs[b, n, q]; T rate_1; T rate_2; "
+    "scratch T step_1[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
+    "scratch T step_2[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
+    "scratch T act[BLOCK*n]; scratch T grad[BLOCK*n+BLOCK*MARGIN]; "
+    "scratch T weights[BLOCK*q+BLOCK*MARGIN]; "
     "scratch T sums[8]",
+    constants=("UNITS", "BLOCK", "MARGIN"),
     split="b",
     gpu="block",
     threads=128,

@@ -808,6 +808,7 @@ def scale_of_group(row, eps):
 
 @kernel(
     "in T x[n, d]; in T scale[d]; in T weight[d]; in T bias[d]; out T z[n, d]; out T y[n, d]",
+    constants=("ROWS",),
     split="n",
     gpu="warp",
 )
@@ -823,6 +824,7 @@ def power_columns(x, scale, weight, bias, z, y, start, stop):
 
 @kernel(
     "in T x[n, d]; in uint8 live[n]; T eps; out T row_scale[n, k]; out T parts[m, d]",
+    constants=("ROWS",),
     split="m",
     gpu="block",
 )
@@ -845,6 +847,7 @@ def power_sums(x, live, eps, row_scale, parts, start, stop):
 @kernel(
     "in T x[n, d]; in uint8 live[n]; in T factor[d]; in T bias[d]; T eps; out T row_scale[n, k]; "
     "out T y[n, d]; out T parts[m, d]",
+    constants=("ROWS",),
     split="m",
     gpu="block",
 )
@@ -871,6 +874,7 @@ def power_rows(x, live, factor, bias, eps, row_scale, y, parts, start, stop):
     "in T grad_y[n, d]; in T x[n, d]; in T row_scale[n, k]; in uint8 live[n]; in T factor[d]; "
     "in T slope[d]; "
     "out T grad_x[n, d]; out T parts[m, sums, d]",
+    constants=("ROWS",),
     split="m",
     gpu="block",
 )

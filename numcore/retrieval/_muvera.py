@@ -35,23 +35,27 @@ from ..arguments import (
     within,
 )
 from ..dispatch import device_of, namespace_of, routine
-from ..intrinsics import float_bits, gemm_tile, popcount, tile_cols, tile_rows
 from ..kernel import kernel
 from ..linalg import CSR, spmv
 from ..model import model
 from ..random import generator_from_rng
-from ._kmeans import kmeans, nearest_centroid
-from ._topk import topk_inner_product
-from ._vectors import (
+from ..simd import (
     LANES,
     WIDE,
     add_scaled,
+    float_bits,
+    gemm_tile,
     max_tile,
     panel_cols,
     panel_rows,
+    popcount,
     signed_sums,
+    tile_cols,
+    tile_rows,
     transpose8,
 )
+from ._kmeans import kmeans, nearest_centroid
+from ._topk import topk_inner_product
 
 POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
 PANEL = 48  # vectors that lie side by side for products with hyperplanes: columns of register tiles

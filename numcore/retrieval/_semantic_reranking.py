@@ -9,9 +9,9 @@ import numpy as np
 
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
+from ..simd import popcount
 
 METHODS = (
     "ttf",

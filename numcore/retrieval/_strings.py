@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arguments import Array, Int64, Kind, UInt32, at_least, nonnegative, within
 from ..dispatch import namespace_of, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 
 LANES = 32  # strings whose edit distances advance side by side
 MAX_LETTERS = 1 << 14  # of an alphabet for this: 32 masks for each letter

@@ -15,9 +15,9 @@ import numpy as np
 from .. import _pool
 from ..arguments import RNG, Array, Float64, Int32, Int64, Integer, between, nonnegative
 from ..dispatch import namespace_of, routine
-from ..intrinsics import host_vector_bits
 from ..kernel import kernel
 from ..random import generator_from_rng
+from ..simd import host_vector_bits
 
 # windows whose counters stay in the first cache, or in the registers of a block
 BLOCK, GPU_BLOCK = 8192, 1024
@@ -721,7 +721,8 @@ def jobs_of(symbols, block, gpu_block):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
-    "scratch CODE matches[8192]",
+    "scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},
@@ -777,7 +778,8 @@ def count_matches(symbols, pattern, begin, end, matches, width):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
-    "int64 k; scratch CODE matches[8192]",
+    "int64 k; scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},

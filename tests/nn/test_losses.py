@@ -23,7 +23,7 @@ from numcore.nn._losses import (
     shift_row,
     sum_row,
 )
-from numcore.nn._ordered import from_ordered, ordered
+from numcore.simd import from_ordered, ordered
 from numcore.testing import simulated_gpu
 from tests.naive.nn import losses as naive
 from tests.nn.assembly import assembly, vector_instructions

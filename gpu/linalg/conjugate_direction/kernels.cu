@@ -8,7 +8,6 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define BLOCK 2048
 
 extern "C" __global__ void numcore_add_multiple(const REAL* __restrict__ x, REAL* y, double factor,
                                                 index_t n) {

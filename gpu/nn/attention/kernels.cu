@@ -13,61 +13,6 @@ constexpr int PITCH = CHUNK + 4,
               P_PITCH = COLS + 4;  // the four more keep the lanes of a fragment in different banks
 constexpr int SUMS = sizeof(REAL) == 4 ? 64 : 32,
               VALUES = 2 * SUMS;  // columns whose sums fit into registers
-constexpr REAL LOG2E = 1.4426950408889634074, LN2 = 0.69314718055994530942, LOWEST = -3e38;
-
-enum {
-  ITEM_QUERY,
-  ITEM_ROWS,
-  ITEM_INDEX,
-  ITEM_POSITION,
-  ITEM_KEY,
-  ITEM_KEYS,
-  ITEM_BIAS,
-  ITEM_MASK,
-  ITEM_COLUMNS
-};
-enum {
-  PAIR_QUERY,
-  PAIR_HEADS,
-  PAIR_HEAD_ROWS,
-  PAIR_LOW,
-  PAIR_HIGH,
-  PAIR_SHIFT,
-  PAIR_KEY,
-  PAIR_KEY_LOW,
-  PAIR_KEY_HIGH,
-  PAIR_BIAS,
-  PAIR_MASK,
-  PAIR_GRAD,
-  PAIR_OWNS_QUERIES,
-  PAIR_COLUMNS
-};
-enum {
-  BIAS_HEAD,
-  BIAS_HEAD_END,
-  BIAS_LOW,
-  BIAS_HIGH,
-  BIAS_KEY_LOW,
-  BIAS_KEY_HIGH,
-  BIAS_SHIFT,
-  BIAS_GRAD,
-  BIAS_COLUMNS
-};
-enum { HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK, HEAD_COLUMNS };
-enum {
-  OPTION_Q_STEP,
-  OPTION_K_STEP,
-  OPTION_LEFT,
-  OPTION_RIGHT,
-  OPTION_BLOCK_Q,
-  OPTION_BLOCK_K,
-  OPTION_BIAS_HEAD,
-  OPTION_BIAS_ROW,
-  OPTION_BIAS_COL,
-  OPTION_MASK_HEAD,
-  OPTION_MASK_ROW,
-  OPTION_MASK_COL
-};
 
 __device__ __forceinline__ float power_of_two(float x) { return exp2f(x); }
 __device__ __forceinline__ double power_of_two(double x) { return exp2(x); }
@@ -113,7 +58,7 @@ struct Rules {
     if (blocks)
       allowed =
           allowed && blocks[i / options[OPTION_BLOCK_Q] * block_cols + j / options[OPTION_BLOCK_K]];
-    if (bias) s += LOG2E * bias[i * options[OPTION_BIAS_ROW] + j * options[OPTION_BIAS_COL]];
+    if (bias) s += REAL(LOG2E) * bias[i * options[OPTION_BIAS_ROW] + j * options[OPTION_BIAS_COL]];
     return allowed ? s : -Limits<REAL>::infinity();
   }
 };
@@ -239,7 +184,7 @@ extern "C" __global__ void __launch_bounds__(128)
                               index_t block_rows, index_t block_cols, index_t dv) {
   DYNAMIC_SHARED(REAL, tile_a);
   REAL *tile_b = tile_a + ROWS * PITCH, *weights = tile_b + COLS * PITCH;
-  const REAL factor = scale * LOG2E;
+  const REAL factor = scale * REAL(LOG2E);
   for (index_t w = block_index(); w < n; w += block_count()) {
     const index_t *item = items + w * ITEM_COLUMNS, q_step = options[OPTION_Q_STEP],
                   k_step = options[OPTION_K_STEP];
@@ -258,7 +203,8 @@ extern "C" __global__ void __launch_bounds__(128)
       rules.reach(low, low + rows, begin, end);
       for (index_t value = 0; value == 0 || value < dv;
            value += VALUES) {  // more columns of values: the scores again
-        REAL sums[VALUES / SUMS][SUMS / 8][4], top[2] = {LOWEST, LOWEST}, total[2] = {0, 0};
+        REAL sums[VALUES / SUMS][SUMS / 8][4], top[2] = {REAL(LOWEST), REAL(LOWEST)},
+                                               total[2] = {0, 0};
 #pragma unroll
         for (int c = 0; c < VALUES / SUMS; c++) clear(sums[c]);
         bool held = false;
@@ -312,8 +258,9 @@ extern "C" __global__ void __launch_bounds__(128)
           inverse[half] = total[half] == REAL(0) ? REAL(0) : REAL(1) / total[half];
           const int row = row_of(2 * half);
           if (value == 0 && row < rows && lane_index() % 4 == 0)
-            lse[first + row * q_step] = total[half] == REAL(0) ? -Limits<REAL>::infinity()
-                                                               : top[half] * LN2 + log(total[half]);
+            lse[first + row * q_step] = total[half] == REAL(0)
+                                            ? -Limits<REAL>::infinity()
+                                            : top[half] * REAL(LN2) + log(total[half]);
         }
 #pragma unroll
         for (int c = 0; c < VALUES / SUMS; c++) {
@@ -362,8 +309,10 @@ __device__ __forceinline__ void pair_slopes(const Inputs& in, const Rules& rules
       const index_t i = low + (KEYS_ARE_ROWS ? col_of(n, r) : row_of(r)),
                     j = key_low + (KEYS_ARE_ROWS ? row_of(r) : col_of(n, r));
       if (i < high && j < key_high) {
-        const REAL lse = in.lse[query + i], s = rules.score(in.scale * LOG2E * weights[n][r], i, j);
-        weights[n][r] = lse == -Limits<REAL>::infinity() ? REAL(0) : power_of_two(s - lse * LOG2E);
+        const REAL lse = in.lse[query + i],
+                   s = rules.score(in.scale * REAL(LOG2E) * weights[n][r], i, j);
+        weights[n][r] =
+            lse == -Limits<REAL>::infinity() ? REAL(0) : power_of_two(s - lse * REAL(LOG2E));
         slopes[n][r] = weights[n][r] * (slopes[n][r] - in.delta[query + i]);
       } else {
         weights[n][r] = slopes[n][r] = REAL(0);

@@ -9,8 +9,6 @@
 #define REAL float
 #endif
 
-enum { LINEAR, SQRT, POWER, QUADRATIC };
-
 template <typename T>
 struct Features {
   T f, h;

@@ -6,9 +6,6 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define BINS 256
-#define CELLS (3 * BINS)
-#define MISSING 255
 
 extern "C" __global__ void numcore_gradient_histograms(const u8* __restrict__ codes,
                                                        const i64* __restrict__ rows,

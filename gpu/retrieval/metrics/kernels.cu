@@ -7,8 +7,6 @@
 #define REAL float
 #endif
 
-enum { MRR, RECALL, PRECISION, HIT, MAP, R_PRECISION, DCG, NDCG };
-
 // One warp takes a list, each lane every 32nd document of it, and looks it up among the query's
 // documents, which ascend.
 extern "C" __global__ void numcore_places_in_lists(const i64* __restrict__ lists,

@@ -20,7 +20,7 @@ __device__ double sum_of(const REAL* x, index_t m) {
   return block_sum(total);
 }
 
-// kind 0: pointwise, 1: ListNet
+// kind: POINTWISE or LISTNET
 extern "C" __global__ void numcore_item_losses(
     const REAL* __restrict__ scores, const REAL* __restrict__ relevance,
     const i64* __restrict__ offsets, const double* __restrict__ discounts, double scale, i64 kind,
@@ -40,7 +40,7 @@ extern "C" __global__ void numcore_item_losses(
       const double x = s[i], e = numcore::exp(x > 0 ? -x : x);
       if (all_y == 0) {
         g[i] = 0;
-      } else if (kind == 1) {
+      } else if (kind == LISTNET) {
         const double t = y[i] / all_y;
         total -= t * (x - top);
         g[i] = scale * (numcore::exp(x - top) / mass - t);
@@ -51,11 +51,11 @@ extern "C" __global__ void numcore_item_losses(
     }
     total = block_sum(total);
     if (index_in_block() == 0)
-      loss[q] = all_y == 0 ? 0 : kind == 1 ? total + numcore::log(mass) : total / m;
+      loss[q] = all_y == 0 ? 0 : kind == LISTNET ? total + numcore::log(mass) : total / m;
   }
 }
 
-// kind 0: hinge, 1: RankNet, 2: LambdaRank
+// kind: HINGE, RANKNET or LAMBDARANK
 extern "C" __global__ void numcore_pair_losses(const REAL* __restrict__ scores,
                                                const REAL* __restrict__ relevance,
                                                const i64* __restrict__ offsets,
@@ -74,7 +74,7 @@ extern "C" __global__ void numcore_pair_losses(const REAL* __restrict__ scores,
       for (index_t j = 0; j < m; j++) pairs += y[i] > y[j];
     }
     ideal = block_sum(ideal), pairs = block_sum(pairs);  // the barriers also make the ranks visible
-    const double share = kind == 2 || pairs == 0 ? 1 : 1 / pairs;
+    const double share = kind == LAMBDARANK || pairs == 0 ? 1 : 1 / pairs;
     for (index_t i = index_in_block(); i < m; i += block_size()) {
       const double gain = numcore::exp2((double)y[i]), at = discounts[rank[i]];
       double g = 0, h = 0;
@@ -82,7 +82,7 @@ extern "C" __global__ void numcore_pair_losses(const REAL* __restrict__ scores,
         if (y[i] == y[j]) continue;
         const bool upper = y[i] > y[j];
         const double gap = upper ? (double)s[i] - s[j] : (double)s[j] - s[i], sign = upper ? -1 : 1;
-        if (kind == 0) {
+        if (kind == HINGE) {
           const double missing = width - gap;
           if (missing > 0) {
             g += sign;
@@ -91,8 +91,9 @@ extern "C" __global__ void numcore_pair_losses(const REAL* __restrict__ scores,
           continue;
         }
         const double apart = at - discounts[rank[j]], more = gain - numcore::exp2((double)y[j]);
-        const double weight =
-            kind == 2 ? (more > 0 ? more : -more) * (apart > 0 ? apart : -apart) / ideal : 1;
+        const double weight = kind == LAMBDARANK
+                                  ? (more > 0 ? more : -more) * (apart > 0 ? apart : -apart) / ideal
+                                  : 1;
         const double z = width * gap, e = numcore::exp(z > 0 ? -z : z);
         const double slope = weight * width * ((z > 0 ? e : 1.0) / (1 + e));
         g += sign * slope;

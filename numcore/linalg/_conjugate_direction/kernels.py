@@ -17,7 +17,9 @@ def add_multiple(x, y, factor, start, stop):
         target[i] += factor * source[i]
 
 
-@kernel("in T x[n]; in T y[n]; out float64 parts[g, 3]", split="g", gpu="block")
+@kernel(
+    "in T x[n]; in T y[n]; out float64 parts[g, 3]", constants=("BLOCK",), split="g", gpu="block"
+)
 def sums_of_products(x, y, parts, start, stop):
     """For each block of numbers Σ x², Σ x y and Σ y²."""
     for g in range(start, stop):
@@ -31,6 +33,7 @@ def sums_of_products(x, y, parts, start, stop):
 @kernel(
     "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[z]; in T x[n]; in T b[q]; float64 sign; "
     "out T y[n]; out float64 parts[g, 3]",
+    constants=("BLOCK",),
     split="g",
     gpu="block",
     types=INDICES,

@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from ...intrinsics import tile_cols
 from ...kernel import kernel
+from ...simd import tile_cols
+from . import tiles
 from .tiles import (
     BIAS_GRAD,
     BIAS_HEAD,
@@ -74,13 +75,26 @@ from .tiles import (
 
 __all__ = ["attention_backward", "attention_bias_backward", "attention_forward"]
 
+# shared with gpu/nn/attention/kernels.cu
+TABLES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION")
+CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(TABLES)} | {
+    "QUERIES": QUERIES,
+    "KEYS": KEYS,
+    "WIDEST": WIDEST,
+    "LOWEST": LOWEST,
+    "LOG2E": LOG2E,
+    "LN2": LN2,
+}
+
 
 @kernel(
-    "in int64 items[n, 8]; in int64 options[12]; in T q[q_rows, d]; in T k[k_size]; "
+    "in int64 items[n, ITEM_COLUMNS]; in int64 options[OPTIONS]; in T q[q_rows, d]; "
+    "in T k[k_size]; "
     "in T v[v_size]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T out[q_rows, dv]; out T lse[q_rows]; "
-    "scratch T work[192*d+192*dv+12720]",
+    "scratch T work[QUERIES*d+QUERIES*dv+KEYS*WIDEST+2*QUERIES+WIDEST]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,
@@ -171,15 +185,18 @@ def attention_forward(
 
 
 @kernel(
-    "in int64 items[n, 13]; in int64 options[12]; in T q[q_size]; in T k[k_rows, d]; "
+    "in int64 items[n, PAIR_COLUMNS]; in int64 options[OPTIONS]; in T q[q_size]; "
+    "in T k[k_rows, d]; "
     "in T v[k_rows, dv]; "
     "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
-    "scratch T weights[9216]; scratch T slopes[9216]; "
-    "scratch T packed_k[144*d]; scratch T packed_v[144*dv]; scratch T rows_k[144*d+6912]; "
-    "scratch T part_q[64*d+3072]; "
-    "scratch T sums_k[144*d]; scratch T sums_v[144*dv]",
+    "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]; "
+    "scratch T rows_k[PAIR_KEYS*d+PAIR_KEYS*WIDEST]; "
+    "scratch T part_q[PAIR_QUERIES*d+PAIR_QUERIES*WIDEST]; "
+    "scratch T sums_k[PAIR_KEYS*d]; scratch T sums_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,
@@ -305,14 +322,16 @@ def attention_backward(
 
 
 @kernel(
-    "in int64 items[n, 8]; in int64 options[12]; in int64 heads[h, 4]; in T q[q_size]; "
+    "in int64 items[n, BIAS_COLUMNS]; in int64 options[OPTIONS]; "
+    "in int64 heads[h, HEAD_COLUMNS]; in T q[q_size]; "
     "in T k[k_rows, d]; in T v[k_rows, dv]; "
     "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; "
     "in uint8 blocks[block_rows, block_cols]; T scale; int64 row; int64 col; "
     "inout T grad_bias[grad_size]; "
-    "scratch T weights[9216]; scratch T slopes[9216]; scratch T packed_k[144*d]; "
-    "scratch T packed_v[144*dv]",
+    "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
     threads=128,

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from ...intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
-from .softmax import exp2, panel_exp2, panel_max
+from ...simd import exp2, gemm_row, gemm_tile, panel_exp2, panel_max, tile_cols, tile_rows
 
 ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
     8
 )
+ITEM_COLUMNS = 8
 (
     PAIR_QUERY,
     PAIR_HEADS,
@@ -25,6 +25,7 @@ ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS
     PAIR_KEY_HIGH,
 ) = range(9)
 PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
+PAIR_COLUMNS = 13
 (
     BIAS_HEAD,
     BIAS_HEAD_END,
@@ -35,7 +36,9 @@ PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
     BIAS_SHIFT,
     BIAS_GRAD,
 ) = range(8)
+BIAS_COLUMNS = 8
 HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK = range(4)
+HEAD_COLUMNS = 4
 OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_BLOCK_K = range(6)
 (
     OPTION_BIAS_HEAD,
@@ -45,6 +48,7 @@ OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_
     OPTION_MASK_ROW,
     OPTION_MASK_COL,
 ) = range(6, 12)
+OPTIONS = 12
 
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys

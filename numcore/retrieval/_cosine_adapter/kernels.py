@@ -19,8 +19,9 @@ BLOCK, LANES = (
 @kernel(
     "in T raw[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; "
     "out T losses[q]; out T grad[q, p]; "
-    "int64 code; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; "
-    "scratch T loss[256]; scratch float64 sums[64]",
+    "int64 code; T pos_weight; scratch T f[BLOCK]; scratch T h[BLOCK]; scratch T dz[BLOCK]; "
+    "scratch T loss[BLOCK]; scratch float64 sums[4*LANES]",
+    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
     split="q",
     gpu="warp",
 )
@@ -140,7 +141,8 @@ def slopes(blocks, a, b, e, pos_weight, f, h, dz, loss):
 @kernel(
     "in T parameters[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; "
     "out T scores[n]; out int64 wrong[q]; "
-    "int64 code; T limit; scratch T f[256]; scratch T h[256]",
+    "int64 code; T limit; scratch T f[BLOCK]; scratch T h[BLOCK]",
+    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
     split="q",
     gpu="warp",
 )
@@ -173,8 +175,9 @@ def adapter_scores(
 @kernel(
     "in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; "
     "out T moments[q, 6]; int64 code; T slope; "
-    "T b; T pos_weight; scratch T f[256]; scratch T h[256]; scratch T dz[256]; "
-    "scratch T loss[256]; scratch float64 sums[96]",
+    "T b; T pos_weight; scratch T f[BLOCK]; scratch T h[BLOCK]; scratch T dz[BLOCK]; "
+    "scratch T loss[BLOCK]; scratch float64 sums[6*LANES]",
+    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
     split="q",
     gpu="warp",
 )

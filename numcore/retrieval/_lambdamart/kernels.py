@@ -5,7 +5,8 @@ import numpy as np
 from ...kernel import kernel
 
 MISSING = 255  # the bin of NaN
-CELLS = 768  # 256 bins of sums of gradients, of second derivatives, and counts
+BINS = 256
+CELLS = 3 * BINS  # sums of gradients, of second derivatives, and counts
 LEAST_HESSIAN = 1e-12  # of a child; below, a Newton step means nothing
 LEAST_GAIN = 1e-12  # of a split, as a share of what it compares: below, it is rounding
 
@@ -13,6 +14,7 @@ LEAST_GAIN = 1e-12  # of a split, as a share of what it compares: below, it is r
 @kernel(
     "in uint8 codes[f, n]; in int64 rows[r]; in int64 slopes[r]; in int64 bends[r]; "
     "out int64 histogram[f, 768]",
+    constants=("BINS", "CELLS", "MISSING"),
     split="f",
     gpu="block",
 )
@@ -33,6 +35,7 @@ def gradient_histograms(codes, rows, slopes, bends, histogram, start, stop):
     "in int64 histogram[f, 768]; float64 slope_unit; float64 bend_unit; float64 l2; int64 least; "
     "out float64 gain[f]; "
     "out int32 cut[f]; out int32 nan_left[f]",
+    constants=("BINS", "CELLS", "MISSING"),
     split="f",
 )
 def best_splits(histogram, slope_unit, bend_unit, l2, least, gain, cut, nan_left, start, stop):

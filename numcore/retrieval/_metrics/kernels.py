@@ -76,6 +76,7 @@ def places_by_counting(scores, begins, ends, offsets, entries, places, later_fir
     "in int64 offsets[q+1]; in int64 lengths[q]; "
     "in float64 discounts[c]; in int64 kinds[m]; in int64 cuts[m]; in int64 size[m]; "
     "out float64 values[q, m]; int64 by_cut",
+    constants=("MRR", "RECALL", "PRECISION", "HIT", "MAP", "R_PRECISION", "DCG", "NDCG"),
     split="q",
     gpu="thread",
     threads=64,

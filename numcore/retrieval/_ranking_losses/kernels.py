@@ -17,6 +17,7 @@ POINTWISE, LISTNET = 0, 1
     "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
     "float64 scale; int64 kind; "
     "out float64 loss[q]; out T grad[n]; scratch float64 work[d+16]",
+    constants=("POINTWISE", "LISTNET"),
     split="q",
     gpu="block",
     threads=128,
@@ -64,6 +65,7 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
     "float64 width; float64 scale; int64 kind; "
     "out float64 loss[q]; out T grad[n]; out T hess[n]; out int32 ranks[n]; "
     "scratch int64 orders[2*d]; scratch float64 work[9*d+48]",
+    constants=("HINGE", "RANKNET", "LAMBDARANK"),
     split="q",
     gpu="block",
     threads=128,

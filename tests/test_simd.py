@@ -1,13 +1,16 @@
 """Building blocks: what they say in Python is what their LLVM instructions do."""
 
 import math
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
-from numcore.intrinsics import (
+import numcore
+from numcore.simd import (
     dot,
     float_bits,
     float_from_bits,
@@ -191,3 +194,19 @@ def test_dot(dtype):
         compiled(np.ones(3), np.ones(3, np.float32))
     with pytest.raises(numba.TypingError):
         compiled(np.ones((3, 3)), np.ones(3))
+
+
+# --- where LLVM is --------------------------------------------------------------------------------
+
+
+def test_llvm_is_nowhere_else():
+    root = Path(numcore.__file__).parent
+    allowed = {"_native.py", "_numba.py", "_bitcode.py"}
+    elsewhere = [
+        str(file.relative_to(root))
+        for file in root.rglob("*.py")
+        if file.parent != root / "simd" and not (file.parent == root and file.name in allowed)
+        if re.search(r"^\s*(from|import) llvmlite", file.read_text(), re.M)
+    ]
+    assert not elsewhere, f"LLVM is emitted in numcore/simd only (got {elsewhere})"
+    assert all(len(file.read_text().splitlines()) < 500 for file in (root / "simd").glob("*.py"))

@@ -1,11 +1,148 @@
-"""Scalar products and squared distances of rows that lie anywhere in memory, eight at a time in
-vector registers."""
+"""Inner products and squared distances in vector registers: of two arrays, and of rows that lie
+anywhere in memory, eight at a time."""
 
 import numpy as np
 
-from ..intrinsics import by_vector_width, intrinsic
+from ._intrinsic import by_vector_width, call_llvm, intrinsic
 
-__all__ = ["dots_2_by_4", "squares_2_by_4"]
+__all__ = ["dot", "dots_2_by_4", "squares_2_by_4"]
+
+DOT_STEP = 16  # elements in a step of the loop, in as many vectors as that takes
+
+
+def _dot_type(x, y):
+    from numba import types
+
+    def flat(a):
+        return (
+            isinstance(a, types.Array)
+            and a.layout == "C"
+            and a.ndim == 1
+            and isinstance(a.dtype, types.Float)
+        )
+
+    return types.float64 if flat(x) and flat(y) and y.dtype == types.float64 else None
+
+
+def _emit_dot(context, builder, signature, arguments):
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    x, y = (
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(signature.args, arguments, strict=True)
+    )
+    real = context.get_value_type(signature.args[0].dtype)
+    result = cgutils.alloca_once(builder, ir.DoubleType())
+    by_vector_width(
+        context,
+        builder,
+        "dot",
+        real,
+        [x.data, y.data, cgutils.unpack_tuple(builder, y.shape)[0], result],
+        _dot_loop,
+    )
+    return builder.load(result)
+
+
+def _dot_loop(builder, width, arguments):
+    """Vectors of sixteen elements, added up at the end; then what is left, one by one."""
+    from llvmlite import ir
+
+    x, y, n, result = arguments
+    i64, double, lanes = ir.IntType(64), ir.DoubleType(), width // 64
+    vector, zero = ir.VectorType(double, lanes), ir.Constant(i64, 0)
+    step = ir.Constant(i64, DOT_STEP)
+    entry, blocks = builder.block, ("whole", "sum", "rest", "done")
+    whole, summed, rest, done = (builder.append_basic_block(f"dot.{part}") for part in blocks)
+
+    def load(pointer, kind, at):
+        pointer = builder.gep(pointer, [at])
+        if isinstance(kind, ir.VectorType):
+            pointer = builder.bitcast(
+                pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer()
+            )
+        value = builder.load(pointer)
+        value.align = (
+            4
+            if pointer.type
+            in (ir.FloatType().as_pointer(), ir.VectorType(ir.FloatType(), lanes).as_pointer())
+            else 8
+        )
+        return value if value.type == kind else builder.fpext(value, kind)
+
+    def multiply_add(a, b, c):
+        if width < 256:  # without the instruction, llvm.fma would call libm
+            return builder.fadd(builder.fmul(a, b), c)
+        return call_llvm(
+            builder, f"llvm.fma.{f'v{lanes}f64' if a.type == vector else 'f64'}", a.type, [a, b, c]
+        )
+
+    end = builder.mul(builder.udiv(n, step), step)
+    builder.cbranch(builder.icmp_unsigned(">", end, zero), whole, summed)
+    builder.position_at_end(whole)
+    at = builder.phi(i64)
+    sums = [builder.phi(vector) for _ in range(DOT_STEP // lanes)]
+    places = [builder.add(at, ir.Constant(i64, i * lanes)) for i in range(len(sums))]
+    new = [
+        multiply_add(load(x, vector, p), load(y, vector, p), s)
+        for p, s in zip(places, sums, strict=True)
+    ]
+    following = builder.add(at, step)
+    for phi, first, value in [
+        (at, zero, following),
+        *((s, ir.Constant(vector, [0.0] * lanes), v) for s, v in zip(sums, new, strict=True)),
+    ]:
+        phi.add_incoming(first, entry)
+        phi.add_incoming(value, whole)
+    builder.cbranch(builder.icmp_unsigned("<", following, end), whole, summed)
+
+    builder.position_at_end(summed)
+    totals = [builder.phi(vector) for _ in sums]
+    for total, value in zip(totals, new, strict=True):
+        total.add_incoming(ir.Constant(vector, [0.0] * lanes), entry)
+        total.add_incoming(value, whole)
+    while len(totals) > 1:
+        totals = [builder.fadd(a, b) for a, b in zip(totals[::2], totals[1::2], strict=True)]
+    parts = [
+        builder.extract_element(totals[0], ir.Constant(ir.IntType(32), i)) for i in range(lanes)
+    ]
+    while len(parts) > 1:
+        parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    builder.cbranch(builder.icmp_unsigned("<", end, n), rest, done)
+
+    builder.position_at_end(rest)
+    one, total = builder.phi(i64), builder.phi(double)
+    value, after = (
+        multiply_add(load(x, double, one), load(y, double, one), total),
+        builder.add(one, ir.Constant(i64, 1)),
+    )
+    for phi, first, last in ((one, end, after), (total, parts[0], value)):
+        phi.add_incoming(first, summed)
+        phi.add_incoming(last, rest)
+    builder.cbranch(builder.icmp_unsigned("<", after, n), rest, done)
+    builder.position_at_end(done)
+    final = builder.phi(double)
+    final.add_incoming(parts[0], summed)
+    final.add_incoming(value, rest)
+    builder.store(final, result)
+
+
+@intrinsic(_dot_type, _emit_dot)
+def dot(x, y):
+    """The inner product, in float64, of a contiguous float32 or float64 array with a contiguous
+    float64 array as long or shorter.
+
+    A loop over a sum keeps its order and is not vectorised; this takes sixteen elements at a time,
+    the same way for any alignment.
+    """
+    total = 0.0
+    for i in range(len(y)):
+        total += float(x[i]) * float(y[i])
+    return total
+
+
+# --- eight sums at once ---------------------------------------------------------------------------
 
 ROWS, COLS = 2, 4
 

@@ -1,7 +1,8 @@
 """Copies as wide as the register tile, for panels of convolutions: LLVM does not unroll a loop
 whose length only the loader knows."""
 
-from ..intrinsics import by_vector_width, flat_arguments, intrinsic, tile_cols, tile_shape
+from ._intrinsic import by_vector_width, flat_arguments, intrinsic
+from ._tile import tile_cols, tile_shape
 
 __all__ = ["copy_tile_row"]
 

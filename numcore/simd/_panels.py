@@ -5,84 +5,11 @@ A panel is a C-contiguous (keys, `tile_cols`) piece of the transposed scores, as
 it. Scores are in units of log2.
 """
 
-import math
+from ._intrinsic import by_vector_width, flat_arguments, intrinsic, vector_bits
+from ._scalars import emit_exp2, exp2
+from ._tile import tile_shape
 
-from ...intrinsics import by_vector_width, flat_arguments, intrinsic, tile_shape, vector_bits
-
-__all__ = ["exp2", "panel_exp2", "panel_max"]
-
-# 2**f on [-1/2, 1/2]: minimax in relative error, 7.5e-8 and 3.1e-18 (Remez in 40 digits); ends of
-# the exponent; 1.5 units of 2**precision.
-EXP2_FLOAT = (
-    1.00000007165,
-    0.693146967065,
-    0.240221197237,
-    0.0555071327186,
-    0.00967554134312,
-    0.0013276472632,
-)
-EXP2_DOUBLE = (
-    1.0,
-    0.6931471805599453,
-    0.24022650695910155,
-    0.055504108664819925,
-    0.009618129107588335,
-    0.0013333558146789923,
-    0.00015403530462514432,
-    1.5252733489988525e-05,
-    1.32154330896764e-06,
-    1.0178198021671931e-07,
-    7.074105613508143e-09,
-    4.435282706957277e-10,
-)
-FORMATS = {32: (EXP2_FLOAT, 127, 23), 64: (EXP2_DOUBLE, 1023, 52)}
-
-
-def emit_exp2(builder, t):
-    """2**t of a scalar or a vector, for t below the largest exponent; exactly 0 from -127 (float32)
-    or -1023 (float64) down; NaN stays.
-
-    Adding 1.5 · 2**precision + bias leaves the rounded t, biased, in the low bits: shifted up they
-    are the power of two.
-    """
-    from llvmlite import ir
-
-    real = t.type.element if isinstance(t.type, ir.VectorType) else t.type
-    width = 32 if isinstance(real, ir.FloatType) else 64
-    bits = ir.IntType(width)
-    if isinstance(t.type, ir.VectorType):
-        bits = ir.VectorType(bits, t.type.count)
-
-    def constant(kind, value):
-        return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
-
-    coefficients, bias, precision = FORMATS[width]
-    low, magic = constant(t.type, float(-bias)), constant(t.type, 1.5 * 2.0**precision + bias)
-    t = builder.select(builder.fcmp_ordered("<", t, low), low, t)
-    shifted = builder.fadd(t, magic)
-    power = builder.bitcast(
-        builder.shl(builder.bitcast(shifted, bits), constant(bits, precision)), t.type
-    )
-    fraction = builder.fsub(t, builder.fsub(shifted, magic))
-    result = constant(t.type, coefficients[-1])
-    for c in coefficients[-2::-1]:  # "contract": one fused instruction where the CPU has it
-        product = builder.fmul(result, fraction, flags=("contract",))
-        result = builder.fadd(product, constant(t.type, c), flags=("contract",))
-    return builder.fmul(result, power)
-
-
-def _same_float(t):
-    from numba import types
-
-    return t if isinstance(t, types.Float) else None
-
-
-@intrinsic(
-    _same_float, lambda context, builder, signature, arguments: emit_exp2(builder, arguments[0])
-)
-def exp2(t):
-    """2**t for t below the largest exponent."""
-    return type(t)(math.exp2(t))
+__all__ = ["panel_exp2", "panel_max"]
 
 
 def _panel_type(*arguments):

@@ -1,12 +1,11 @@
 """Rotations for Jacobi's method on small matrices side by side: LLVM cannot know that the sines do
 not lie in the rotated vectors."""
 
-from ..intrinsics import flat_arguments, intrinsic
+from ._intrinsic import LANES, flat_arguments, intrinsic
 
-__all__ = ["LANES", "rotate"]
+__all__ = ["rotate"]
 
-LANES = 16  # matrices side by side
-PART = 8  # of them in one vector, which LLVM splits where registers are shorter
+PART = 8  # of LANES matrices in one vector, which LLVM splits where registers are shorter
 
 
 def _rotate_type(x, x_at, y, y_at, turn, turn_at):
