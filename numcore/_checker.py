@@ -109,11 +109,19 @@ def _key(p, scope):
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
         scope[f"key_{name}"] = _first([kind.key() for kind in own])
-    other = f"key_{name}({name})" if own else f"{name}.__class__"
+    elif any(not k.sized for k in p.kinds):
+        scope[f"key_{name}"] = _by_value
+    other = f"key_{name}({name})" if f"key_{name}" in scope else f"{name}.__class__"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
         return other
     layout = f"({name}.dtype, {name}.shape, {name}.flags.num)"
     return f"{layout} if {name}.__class__ is ndarray else {other}"
+
+
+def _by_value(value):
+    """The key of a choice or number in the place of an array: their class says too little."""
+    kind = value.__class__
+    return (kind, value) if kind in (str, bool, int, float) else kind
 
 
 def _first(keys):

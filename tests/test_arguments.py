@@ -426,3 +426,19 @@ def test_arrays_that_are_written_to_are_never_converted():
     x.flags.writeable = False
     with pytest.raises(ValueError, match=r"params\[0\] must be writeable and aligned"):
         zero([x])
+
+
+def test_a_choice_in_the_place_of_an_array_is_checked_each_time():
+    @checked
+    def start(
+        a: Float[Array, "n"], init: Literal["zero"] | Annotated[float, positive] | Float[Array, "n"]
+    ):
+        return init
+
+    a = np.ones(3)
+    for good in ("zero", 2.0, a):
+        for _ in range(2):
+            assert start(a, good) is good
+    for bad in ("one", -2.0):
+        with pytest.raises((ValueError, TypeError), match="init must be"):
+            start(a, bad)
