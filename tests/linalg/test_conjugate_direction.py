@@ -20,9 +20,8 @@ from numcore.linalg import (
 )
 from numcore.linalg._conjugate_direction.network import forward, initial_parameters
 from numcore.model import NotFittedError
-from numcore.nn.testing import check_vjp
 from numcore.random import key_from_rng
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 
 
 def poisson(side):

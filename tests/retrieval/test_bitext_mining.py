@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval import bitext_mining as naive
 from numcore.retrieval import (
     InvertedFileIndex,
     align_documents,
@@ -17,7 +18,6 @@ from numcore.retrieval import (
     topk_inner_product,
 )
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import bitext_mining as naive
 
 SOURCE, TARGET = np.eye(2), np.array([[0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
 MARGINS, RETRIEVALS = ("absolute", "ratio", "distance"), ("forward", "backward", "intersect", "max")
@@ -82,9 +82,9 @@ def test_a_set_and_itself():
         np.testing.assert_allclose(found.score, 1, rtol=1e-14)
 
 
-def test_with_all_neighbours_means_are_those_of_rows_and_columns():
+def test_with_all_neighbors_means_are_those_of_rows_and_columns():
     source, target = clouds(np.random.default_rng(1), 5, 7, 3)
-    cosines = np.array([[naive.cosine(x, y) for y in target] for x in source])
+    cosines = naive.cosines(source, target).astype(float)
     for k in (7, 1000):
         found = neighbor_statistics(source, target, k=k)
         assert found.forward_ids.shape == (5, 7) and found.backward_ids.shape == (7, 5)
@@ -141,7 +141,7 @@ def unit(x):
 @pytest.mark.parametrize("n, m, k", [(1, 1, 1), (1, 9, 4), (40, 1, 2), (30, 45, 4), (67, 20, 3)])
 def test_pairs(margin, retrieval, n, m, k):
     source, target = clouds(np.random.default_rng(2), n, m, 6)
-    expected = naive.mine(source.tolist(), target.tolist(), k, margin, retrieval)
+    expected = naive.mine(source, target, k, margin, retrieval)
     found = mine_pairs(source, target, k=k, margin=margin, retrieval=retrieval)
     np.testing.assert_array_equal(
         np.stack([found.source_index, found.target_index], axis=1).tolist(),
@@ -151,7 +151,7 @@ def test_pairs(margin, retrieval, n, m, k):
     np.testing.assert_allclose(found.score, [pair[0] for pair in expected], rtol=1e-11, atol=1e-14)
     some = mine_pairs(source, target, k=k, margin=margin, retrieval=retrieval, threshold=0.5)
     assert some.source_index.tolist() == [
-        i for score, i, _ in naive.mine(source.tolist(), target.tolist(), k, margin, retrieval, 0.5)
+        i for score, i, _ in naive.mine(source, target, k, margin, retrieval, 0.5)
     ]
 
 
@@ -272,13 +272,9 @@ def test_documents():
         np.array([0, 12, 20, 20, 60]),
     )  # the second document has no source, the third no target
     found = align_documents(source, target, a, b, threshold=0.3)
-    expected = []
+    expected, cosines = [], naive.cosines(source, target)
     for g in range(4):
-        s = {
-            (i, j): naive.cosine(source[i], target[j])
-            for i in range(a[g], a[g + 1])
-            for j in range(b[g], b[g + 1])
-        }
+        s = {(i, j): cosines[i, j] for i in range(a[g], a[g + 1]) for j in range(b[g], b[g + 1])}
         expected += [
             (-c, i, j)
             for (i, j), c in s.items()

@@ -168,7 +168,7 @@ def test_the_whole_gradient_against_torch():
     data = Results(np, q, x.ravel(), y.ravel(), at)
     Training(data, adapter.weights_, adapter._options(), None).epoch(
         np.arange(len(q)),
-        Adam(adapter.weights_, lr=0.01, weight_decay=0.1),
+        Adam(adapter.weights_, learning_rate=0.01, weight_decay=0.1),
     )
     for ours, theirs in zip(adapter.weights_, weights, strict=True):
         np.testing.assert_allclose(

@@ -22,7 +22,7 @@ from numcore.retrieval import (
     network_clusters,
     normalize_names,
 )
-from numcore.retrieval._organization_linkage import quantile_level
+from numcore.retrieval._organization_linkage.calibration import quantile_level
 
 MEASURES = ("qgram_jaccard", "osa", "jaro_winkler")
 
@@ -206,7 +206,7 @@ def test_long_names_and_batches(monkeypatch):
     rng = np.random.default_rng(2)
     left, right = random_strings(rng, 30, 200, "abcde"), random_strings(rng, 40, 200, "abcde")
     expected = [fuzzy_link(left, right, measure=m, max_distance=1000) for m in MEASURES]
-    monkeypatch.setattr("numcore.retrieval._organization_linkage.WORKSPACE", 3000)
+    monkeypatch.setattr("numcore.retrieval._organization_linkage.candidates.WORKSPACE", 3000)
     for measure, before in zip(MEASURES, expected, strict=True):
         for one, other in zip(
             fuzzy_link(left, right, measure=measure, max_distance=1000), before, strict=True
@@ -460,7 +460,7 @@ def test_rows_much_longer_than_most(monkeypatch):
     uses[alias, profile] = counts = np.random.default_rng(0).integers(1, 5, len(alias))
     expected = (uses / uses.sum(axis=1, keepdims=True)) @ (uses / uses.sum(axis=0)).T
     for workspace in (1 << 24, 5000):
-        monkeypatch.setattr("numcore.retrieval._organization_linkage.WORKSPACE", workspace)
+        monkeypatch.setattr("numcore.retrieval._organization_linkage.networks.WORKSPACE", workspace)
         np.testing.assert_allclose(
             name_network(alias, profile, counts).toarray(), expected, rtol=1e-13, atol=1e-16
         )

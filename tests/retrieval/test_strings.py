@@ -79,7 +79,7 @@ def test_edit_distance_at_the_borders_of_words(swaps):
 @pytest.mark.parametrize("letters", [0, 1 << 14])  # of an alphabet for patterns side by side
 def test_edit_distance_is_the_same_from_both_sides(swaps, letters, monkeypatch):
     """Patterns are the side with more short strings."""
-    monkeypatch.setattr("numcore.retrieval._strings.MAX_LETTERS", letters)
+    monkeypatch.setattr("numcore.retrieval._strings.edits.MAX_LETTERS", letters)
     rng = np.random.default_rng(1)
     few, many = (
         random_strings(rng, 3, 90, "abcé"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...linalg import CSR
 from ...retrieval import LinkedPairs, pack_strings
-from ...retrieval._organization_linkage import _Grams
+from ...retrieval._organization_linkage.candidates import Grams
 from .. import Example
 from .strings import character_names, edit_distance, gram_distance, jaro, random_strings
 
@@ -298,7 +298,7 @@ def _names(rng, size):
 
 
 def _shared(rng, variant, size):
-    sets = _Grams(*_names(rng, size), 3)
+    sets = Grams(*_names(rng, size), 3)
     strings, postings = sets.postings()
     return [
         sets.offsets,
@@ -312,7 +312,7 @@ def _shared(rng, variant, size):
 
 def _rare(rng, variant, size):
     left, right = _names(rng, max(size, 1))
-    sets = _Grams(left, right, 2, shared_lack=True)
+    sets = Grams(left, right, 2, shared_lack=True)
     similarity = float(rng.choice([0.3, 0.5]))
     rare, right_rare = (
         1 + sizes - np.ceil(similarity * sizes).astype(int)
@@ -366,7 +366,7 @@ def _pairs(rng, size):
 
 def _grams(rng, variant, size):
     left, right, rows, cols, _ = _pairs(rng, size)
-    sets = _Grams(left, right, 2)
+    sets = Grams(left, right, 2)
     return [
         sets.offsets,
         sets.grams,

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...retrieval import pack_strings
-from ...retrieval._strings import counted_grams, numbered_grams
+from ...retrieval._strings.grams import counted_grams, numbered_grams
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

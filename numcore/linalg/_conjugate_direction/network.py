@@ -139,11 +139,11 @@ class DirectionNetwork:
         self.parameters_ = [xp.asarray(p) for p in parameters]
         self.loss_history_ = []
         samples = samples.astype(np.float32)
-        adam = Adam(self.parameters_, lr=self.learning_rate)
+        adam = Adam(self.parameters_, learning_rate=self.learning_rate)
         with progress_bar(self.max_iter, "steps") if progress else contextlib.nullcontext() as bar:
             for step in range(self.max_iter):
                 chosen = rng.integers(len(samples), size=self.batch_size)
-                adam.lr = self._rate(step)
+                adam.learning_rate = self._rate(step)
                 loss = self._step(a, samples[xp.asarray(chosen)], adam)
                 self.loss_history_.append(loss)
                 if bar is not None:

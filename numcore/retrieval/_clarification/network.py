@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...nn.layers import dense, dense_vjp
+from ...nn import dense, dense_vjp
 from .kernels import bag_means
 
 

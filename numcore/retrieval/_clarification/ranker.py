@@ -176,7 +176,7 @@ class ClarificationRanker:
             xp,
             rng,
             features,
-            Adam(trained, lr=self.learning_rate),
+            Adam(trained, learning_rate=self.learning_rate),
             [xp.zeros(params["table"].shape, np.float32) for _ in range(2)],
         )
         curve, bar = [], progress_bar(self.n_epochs, "epochs") if progress else None
@@ -377,7 +377,7 @@ class ClarificationRanker:
         starts = xp.nonzero(new)[0].astype(np.int64)
         ends = xp.concatenate([starts, xp.full(1, len(buckets), np.int64)])
         weights = (1 / xp.maximum(offsets[1:] - offsets[:-1], 1)).astype(np.float32)
-        step = state.adam.steps
+        step = state.adam.n_steps
         root = math.sqrt(1 - BETA2**step)
         lazy_adam_rows(
             buckets[starts],

@@ -184,7 +184,9 @@ class CosineAdapter:
         curve, validation_curve, waited, best = [], [], 0, (math.inf, None)
         if len(validation):
             best = training.mean_loss(validation), [w.copy() for w in training.weights]
-        adam = Adam(training.weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        adam = Adam(
+            training.weights, learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
         shown = progress_bar(self.n_epochs, "epochs") if progress else contextlib.nullcontext()
         with shown as bar:
             for epoch in range(self.n_epochs):

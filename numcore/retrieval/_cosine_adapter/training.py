@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arguments import Array
-from ...nn import Adam
-from ...nn.layers import dense, dense_vjp
+from ...nn import Adam, dense, dense_vjp
 from .kernels import LEAST_POWER, POWER, QUADRATIC, adapter_loss, logistic_moments
 
 LEAST_SLOPE = 1e-3  # of the map that training starts from
