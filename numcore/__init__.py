@@ -11,13 +11,13 @@ if TYPE_CHECKING:  # what __getattr__ finds, for editors and type checkers
         arguments,
         dispatch,
         elementwise,
-        intrinsics,
         kernel,
         linalg,
         model,
         nn,
         random,
         retrieval,
+        simd,
         special,
         testing,
     )
@@ -35,7 +35,6 @@ __all__ = [
     "dispatch",
     "elementwise",
     "get_num_threads",
-    "intrinsics",
     "kernel",
     "kernels",
     "linalg",
@@ -46,6 +45,7 @@ __all__ = [
     "retrieval",
     "routines",
     "set_num_threads",
+    "simd",
     "special",
     "testing",
 ]
@@ -59,17 +59,19 @@ _HOME = {
 }
 
 
-def __getattr__(name):
-    import importlib
+if not TYPE_CHECKING:  # with this, checkers would believe in every name
 
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"numcore.{_HOME[name]}"), name)
-    elif name in __all__:
-        value = importlib.import_module(f"numcore.{name}")
-    else:
-        raise AttributeError(f"module 'numcore' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        import importlib
+
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"numcore.{_HOME[name]}"), name)
+        elif name in __all__:
+            value = importlib.import_module(f"numcore.{name}")
+        else:
+            raise AttributeError(f"module 'numcore' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__():

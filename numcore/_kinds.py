@@ -26,6 +26,7 @@ nonempty = Mark("without an axis of length zero")
 infinite = Mark("infinite")  # a number that may also be infinite
 any_device = Mark("on any device")  # an array that may be a NumPy array next to GPU arrays
 own_dtype = Mark("of its own dtype")  # a Float array that does not share the call's dtype
+written = Mark("writeable")  # an array that the call writes into: never a copy of what was given
 
 
 class Bound(NamedTuple):
@@ -49,7 +50,7 @@ class Bound(NamedTuple):
 
     def condition(self, value):
         """The range as a Python condition on the expression `value`."""
-        low, high = (f"sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
+        low, high = (f"_sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
         above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
         under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
         return f"{above}{value}{under}" if above or under else "True"
@@ -143,7 +144,7 @@ class ArrayKind(Kind):
     @property
     def text(self):
         marks = [b.text for b in self.bounds]
-        marks += [m for m in self.notes if m in (finite, nonempty)]
+        marks += [m for m in self.notes if m in (finite, nonempty, written)]
         of = "" if self.family.name == "Num" else f" of {self.family.text}"
         return ", ".join([f"{self.form} array{of}", *marks])
 
@@ -153,6 +154,8 @@ class ArrayKind(Kind):
         )
 
     def convert(self, name, value, call):
+        if written in self.notes:
+            _check_written(name, value)
         value = call.as_array(name, value, any_device in self.notes)
         if value.dtype not in self.dtypes:
             if not value.size and value.dtype == np.float64 and not self.shared:
@@ -181,6 +184,18 @@ class ArrayKind(Kind):
     def unfit(self):
         wrong = [(v, TypeError) for v in ("text", object(), {1.0: 2.0}, ["a"])]
         return wrong + [(np.ma.masked_array([1.0], [True]), TypeError)]
+
+
+def _check_written(name, value):
+    if dispatch.device_of(value) is None:
+        raise TypeError(f"{name} must be an array, which is written to (got {_type(value)})")
+    flags = value.flags
+    if isinstance(value, np.ndarray) and not (flags.writeable and flags.aligned):
+        raise ValueError(f"{name} must be writeable and aligned (got flags {flags.num})")
+
+
+def _type(value):
+    return type(value).__name__
 
 
 def _all_finite(value):
@@ -229,7 +244,7 @@ class NumberKind(Kind):
         parts = [f"{name}.__class__ is {self.kind.__name__}"]
         parts += [b.condition(name) for b in self.bounds]
         if self.kind is float:
-            parts.append(f"{name} == {name}" if self.infinite else f"-inf < {name} < inf")
+            parts.append(f"{name} == {name}" if self.infinite else f"-_inf < {name} < _inf")
         return " and ".join(parts)
 
     def unfit(self):
@@ -355,7 +370,9 @@ class StructKind(Kind):
         return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
 
     def key(self):
-        kind, names = self.kind, self.arrays
+        kind, names, inner = self.kind, self.arrays, {}
+        for field in self.fields:
+            inner |= {k.kind: k.key() for k in field.kinds if isinstance(k, StructKind)}
 
         def key(value):
             if value.__class__ is not kind:
@@ -367,6 +384,8 @@ class StructKind(Kind):
                     parts.append((a.dtype, a.shape, a.flags.num))
                 elif a is None:
                     parts.append(None)
+                elif a.__class__ in inner and (part := inner[a.__class__](a)) is not None:
+                    parts.append(part)
                 else:
                     return None
             return tuple(parts)
@@ -400,7 +419,7 @@ class DTypeKind(Kind):
             dtype = np.dtype(value)
         except TypeError:
             dtype = None
-        if value is None or dtype not in self.dtypes:
+        if value is None or dtype is None or dtype not in self.dtypes:
             must = " or ".join(self.names)
             raise TypeError(f"{name} must be {must} (got {short(value)})")
         return dtype
@@ -490,16 +509,32 @@ class Parameter(NamedTuple):
         if value is None and self.optional:
             return None
         error = None
-        for kind in self.kinds:
-            if kind.fits(value):
-                try:
-                    return kind.convert(self.name, value, call)
-                except (TypeError, ValueError) as caught:
-                    error = error or caught
-        if error is None:
-            got = _got(value, self)
-            error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
-        raise error
+        try:
+            for kind in self._likely(value) or self.kinds:
+                if kind.fits(value):
+                    try:
+                        return kind.convert(self.name, value, call)
+                    except (TypeError, ValueError) as caught:
+                        error = error or caught
+            if error is None:
+                got = _got(value, self)
+                error = TypeError(f"{self.name} must be {_expected(self.kinds)} (got {got})")
+            raise error
+        finally:
+            error = None  # its traceback holds this frame, and this frame the arrays of the call
+
+    def _likely(self, value):
+        """The kinds to try, if not all: of several kinds of arrays those that may have the dtype of
+        `value`, so that an error is about its shape; for a list no arrays, which it would be made
+        into, where it may be a sequence."""
+        if len(self.kinds) == 1:
+            return ()
+        if isinstance(value, (list, tuple)):
+            if any(isinstance(k, SequenceKind) for k in self.kinds):
+                return [k for k in self.kinds if not isinstance(k, ArrayKind)]
+        elif dispatch.device_of(value) is not None:
+            return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
+        return ()
 
 
 def _expected(kinds):

@@ -58,6 +58,7 @@ from ._kinds import (
     infinite,
     nonempty,
     own_dtype,
+    written,
 )
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "own_dtype",
     "positive",
     "within",
+    "written",
 ]
 F = TypeVar("F", bound=Callable[..., Any])
 

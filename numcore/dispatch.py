@@ -190,6 +190,19 @@ def namespace_of(*arrays):
     return np
 
 
+def check_one_device(**arrays):
+    """TypeError unless all arrays live on one device: arguments and what a model has kept.
+
+    Examples
+    --------
+    >>> check_one_device(x=np.ones(2), weights_=np.ones(3), bias_=None)
+    """
+    devices = {name: device_of(a) for name, a in arrays.items() if a is not None}
+    if len(set(devices.values())) > 1:
+        where = ", ".join(f"{name} on {device.name}" for name, device in devices.items())
+        raise TypeError(f"arguments must live on one device (got {where})")
+
+
 def is_namespace(value):
     """Whether `value` is numpy or the array namespace of another known device."""
     kind = getattr(value, "ndarray", None)

@@ -9,6 +9,7 @@ docstring::
         \"\"\"Exponential function ...\"\"\"
 """
 
+import ctypes
 import sys
 
 import numpy as np
@@ -19,12 +20,30 @@ from .kernel import C_TYPES, CHUNKS_PER_THREAD, Kernel, enter, pointer
 
 __all__ = ["Elementwise", "c_function", "elementwise"]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol, TypeVar
+
+    A = TypeVar("A")
+
+    class ElementwiseFunction(Protocol):
+        """What the decorator makes, for type checkers: an array of the GPU for an array of the
+        GPU, a number for a number."""
+
+        __name__: str
+
+        def __call__(self, x: A, *, out: A | None = None) -> A: ...
+
+
 SMALL = 1 << 14  # elements up to which one thread is as fast as two
 
 
 class Elementwise(Kernel):
     """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator
     :func:`elementwise`."""
+
+    takes_arrays = True
 
     def __init__(self, function, bodies, rare):
         self.rare = {dtype: pair for dtype, pair in rare.items() if pair is not None}
@@ -69,7 +88,14 @@ class Elementwise(Kernel):
 
     def _prepare(self, variant, arguments, dims):
         loop = self.loop(variant["T"])
-        return lambda arguments: self._fill(loop, *arguments)
+        return lambda x, y: self._fill(loop, x, y)
+
+    def address(self, **variant):
+        """The address of the compiled scalar function, for C, Cython or Numba callers."""
+        if variant not in self.variants:
+            raise ValueError(f"variant must be one of {list(self.variants)} (got {variant})")
+        self.loop(variant["T"])
+        return ctypes.cast(self.scalars[np.dtype(variant["T"])], ctypes.c_void_p).value
 
     def apply(self, x, out):
         """The routine's general case: any input, checks, threads, devices."""
@@ -147,7 +173,9 @@ def _place(xp, array):
     return pointer(array) if xp is np else array.data.ptr
 
 
-def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
+def elementwise(
+    *, rare_float32=None, rare_float64=None, **bodies
+) -> "Callable[[Callable[..., Any]], ElementwiseFunction]":
     """Decorator: scalar bodies by dtype become an array routine, a ufunc loop, and a function for
     compiled code.
 
@@ -181,11 +209,12 @@ def elementwise(*, rare_float32=None, rare_float64=None, **bodies):
         )
         public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
         enter(made)
+        public = routine(public)  # what users see, and compiled code too
         scalars.append(public)
         numba_side = sys.modules.get(f"{__package__}._numba")
         if numba_side is not None and numba_side.is_up:
             numba_side.register_scalar(public)
-        return routine(public)
+        return public
 
     return decorate
 

@@ -91,12 +91,12 @@ def _mentions(method, size):
     return bool(size) and size in sizes
 
 
-def get_params(self, deep=True):
+def get_params(self, deep: bool = True) -> dict[str, Any]:
     """The constructor's parameters, a dict by name."""
     return {name: getattr(self, name) for name in self._parameters}
 
 
-def set_params(self, **parameters):
+def set_params(self, **parameters: Any) -> Any:
     """Set parameters of the constructor by name; returns the model.
 
     Raises

@@ -1,7 +1,9 @@
 """The language of declarations: what is accepted, what is refused, and what the errors say."""
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -35,6 +37,7 @@ from numcore.arguments import (
     own_dtype,
     positive,
     within,
+    written,
 )
 from numcore.testing import simulated_gpu
 
@@ -145,6 +148,29 @@ def test_arrays_that_are_not_aligned_are_copied():
     assert not packed.flags.aligned
     for _ in range(2):
         assert scores(packed, K[0])["queries"].flags.aligned
+
+
+def test_arrays_of_another_byte_order_are_converted():
+    turned = K[0].astype(K.dtype.newbyteorder())
+    assert not turned.dtype.isnative
+    found = scores(turned, K[0])["queries"]
+    assert found.dtype.isnative and (found == K[0]).all()
+
+
+def test_an_array_that_fits_the_second_alternative_only_is_not_held():
+    @checked
+    def rows(x: Float[Array, "n"] | Float[Array, "n d"]) -> int:
+        return len(x)
+
+    gc.disable()
+    try:
+        x = np.ones((3, 2))
+        held = weakref.ref(x)
+        assert rows(x) == 3
+        del x
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_devices_are_not_mixed():
@@ -338,3 +364,111 @@ def test_many_threads_may_make_the_first_call():
     for t in threads:
         t.join()
     assert not wrong
+
+
+class Inner(NamedTuple):
+    mean: Float[Array, "d"]
+
+
+class Outer(NamedTuple):
+    x: Float[Array, "n d"]
+    running: Inner | None
+    n: int
+
+
+@checked
+def nested(x: Float[Array, "n d"], cache: Outer) -> Array:
+    return x
+
+
+def test_a_cache_in_a_cache_shares_sizes_and_is_remembered():
+    x, running = np.ones((2, 3)), Inner(np.ones(3))
+    assert nested(x, Outer(x, running, 1)) is x and nested(x, Outer(x, None, 1)) is x
+    slow = nested.__globals__["_slow"]
+    assert len(slow.known) == 2 and nested(x, Outer(x, running, 1)) is x and len(slow.known) == 2
+    with pytest.raises(ValueError, match=r"cache.running.mean must have shape \(d,\) with d = 3"):
+        nested(x, Outer(x, Inner(np.ones(2)), 1))
+    with pytest.raises(TypeError, match=r"cache.running.mean must be an array \(got None\)"):
+        nested(x, Outer(x, Inner(None), 1))
+
+
+@checked
+def labelled(
+    logits: Float[Array, "*batch k"],
+    labels: Integer[Array, "*batch", any_device] | Float[Array, "*batch k"],
+) -> Array:
+    return labels
+
+
+def test_an_error_is_about_the_shape_where_the_dtype_is_one_of_several():
+    logits = np.ones((2, 3))
+    assert labelled(logits, [0, 1]).dtype == np.int64 and labelled(logits, logits) is logits
+    with pytest.raises(ValueError, match=r"labels must have shape \(2,\) like logits"):
+        labelled(logits, np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"labels must have shape \(2, k\) like logits"):
+        labelled(logits, np.ones((3, 3)))
+    with pytest.raises(TypeError, match="labels must have dtype float64 like logits"):
+        labelled(logits, np.ones((2, 3), "f4"))
+
+
+@checked
+def zero(params: Sequence[Float[Array, "...", written]]) -> None:
+    for p in params:
+        p[...] = 0
+
+
+def test_arrays_that_are_written_to_are_never_converted():
+    x = np.ones(3)
+    zero([x])
+    assert not x.any()
+    with pytest.raises(TypeError, match=r"params\[0\] must be an array, which is written to"):
+        zero([[1.0]])
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match=r"params\[0\] must be writeable and aligned"):
+        zero([x])
+
+
+@checked
+def any_names(
+    sizes: Sequence[int],
+    seen: Float[Array, "n"],
+    body: Annotated[int, at_most("n")] = 1,
+    inf: float = 1.0,
+    ndarray: Literal["a"] = "a",
+) -> tuple:
+    return sizes, seen, body, inf, ndarray
+
+
+def test_arguments_may_have_any_name():
+    assert any_names([1], [1.0], 1, 2.0)[0] == [1]
+    with pytest.raises(ValueError, match=r"body must be <= n with n = 1 \(got 2\)"):
+        any_names([1], [1.0], 2)
+    with pytest.raises(ValueError, match="inf must be finite"):
+        any_names([1], [1.0], 1, math.inf)
+
+
+@checked
+def listed(grads: Sequence[Float[Array, "..."] | None] | Float[Array, "..."]) -> object:
+    return grads
+
+
+def test_a_list_is_no_array_where_it_may_be_a_sequence():
+    x = np.ones(2)
+    assert listed([x, None])[0] is x and listed(x) is x
+    with pytest.raises(TypeError, match=r"grads\[1\] must have dtype float64 like grads\[0\]"):
+        listed([x, np.ones(2, "f4")])
+
+
+def test_alternatives_of_arrays_are_checked_in_every_call():
+    @checked
+    def f(
+        a: Sequence[Annotated[float, positive]] | Real[Array, "n", positive],
+        b: Annotated[float, positive] | Real[Array, "n"] = 1.0,
+    ) -> None: ...
+
+    f([1.0, 2.0], 2.0)
+    for bad, name in (([0.0], "a"), ([np.nan], "a"), (np.zeros(2), "a")):
+        with pytest.raises(ValueError, match=f"{name}"):
+            f(bad)
+    with pytest.raises(TypeError, match="a"):
+        f(["x"])

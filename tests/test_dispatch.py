@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numcore import dispatch
-from numcore.dispatch import float_dtype, on_device
+from numcore.dispatch import check_one_device, float_dtype, on_device
 from numcore.testing import simulated_gpu
 
 
@@ -230,3 +230,9 @@ def test_unknown_attributes():
     assert set(numcore.__all__) <= set(dir(numcore))
     for name in numcore.__all__:
         getattr(numcore, name)
+
+
+def test_arrays_of_one_device():
+    check_one_device(a=np.ones(1), b=None, c=np.ones(2))
+    with simulated_gpu() as xp, pytest.raises(TypeError, match="one device .got a on cpu, b on "):
+        check_one_device(a=np.ones(1), b=xp.ones(1))

@@ -111,7 +111,7 @@ class Small:
         ssor_cg(self.a, self.b, omega=1.5)
 
     def ratio(self, omega):
-        count = sor(self.a, self.b, omega=omega).num_iter
+        count = sor(self.a, self.b, omega=omega).n_iter
         ours, theirs = median_seconds(
             [
                 lambda: sor(self.a, self.b, omega=omega),

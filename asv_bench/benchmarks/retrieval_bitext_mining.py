@@ -6,7 +6,7 @@ import numpy as np
 import numcore
 from numcore._measure import median_seconds
 from numcore.retrieval import mine_pairs, pivot_pairs
-from numcore.retrieval._bitext_mining import one_to_one_of, ranked
+from numcore.retrieval._bitext_mining.routines import one_to_one_of, ranked
 
 SECONDS = 1
 

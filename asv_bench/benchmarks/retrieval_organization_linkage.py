@@ -151,7 +151,7 @@ class Clustering:
         self.a = communities()
 
     def ours(self):
-        return network_clusters(self.a.indptr, self.a.indices, self.a.data)
+        return network_clusters(self.a)
 
     def time_markov(self):
         self.ours()

@@ -45,7 +45,7 @@ class PageRank:
         self.ours()
 
     def ours(self):
-        return personalized_pagerank(self.a.indptr, self.a.indices, self.a.data, self.seeds)
+        return personalized_pagerank(self.a, self.seeds)
 
     def time_pagerank(self, b):
         self.ours()

@@ -6,7 +6,7 @@ Two lists in different languages, no dictionary: which entries belong together? 
 a vector, and entries are paired whose vectors point in nearly the same direction. Some vectors
 point towards everything a little, though, so that the nearest one is often wrong. Here names of
 countries and languages are paired between Spanish and Italian, with a fifth of the answers missing,
-and the nearest vector is compared with a score that takes the neighbours into account. In the end
+and the nearest vector is compared with a score that takes the neighbors into account. In the end
 vectors of letters meet those of a neural network.
 """
 
@@ -62,7 +62,7 @@ print(f"{len(names)} Spanish and {len(others)} Italian names")
 
 # %%
 # The score of a pair is the cosine of the angle between the vectors ("absolute"), or this cosine
-# divided by the mean cosine that both entries have with their four nearest neighbours ("ratio"), or
+# divided by the mean cosine that both entries have with their four nearest neighbors ("ratio"), or
 # this mean taken off ("distance"). Each entry is used once. Going down the list of pairs, the share
 # of right ones among those taken (precision) falls, and the share of all right pairs that are found
 # (recall) rises. A pair is right if both names are of one country or language; some of the early

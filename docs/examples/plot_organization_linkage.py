@@ -100,7 +100,7 @@ def directory(uses):
         [profile for _, profile in counts],
         list(counts.values()),
     )
-    groups = network_clusters(walk.indptr, walk.indices, walk.data)
+    groups = network_clusters(walk)
     print(
         f"{len(place)} names in {groups.max() + 1} groups, of "
         f"{len({profile for _, profile in counts})} profiles"

@@ -16,7 +16,7 @@ import numpy as np
 
 from numcore.linalg import CSR, ChebCB, TsallisINF, solve_sequence, spmv
 
-COLOURS = {
+COLORS = {
     "Tsallis-INF": "#0b6e99",
     "ChebCB": "#c4581a",
     "best fixed": "#5a7d2a",
@@ -25,7 +25,7 @@ COLOURS = {
 
 
 def laplacian(side):
-    """Each point of a grid is coupled to its four neighbours."""
+    """Each point of a grid is coupled to its four neighbors."""
     line = 2 * np.eye(side) - np.eye(side, k=1) - np.eye(side, k=-1)
     return CSR.from_dense(np.kron(np.eye(side), line) + np.kron(line, np.eye(side)))
 
@@ -60,7 +60,7 @@ for shift in shifts:
     systems.append((a.with_data(a.data + shift * diagonal), rng.standard_normal(100)))
 
 fixed = {omega: solve_sequence(systems, omega) for omega in (1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8)}
-best = min(fixed, key=lambda omega: fixed[omega].total_iterations)
+best = min(fixed, key=lambda omega: fixed[omega].n_iter_total)
 runs = {
     "Tsallis-INF": solve_sequence(systems, TsallisINF(grid, rng=1)),
     "ChebCB": solve_sequence(systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts),
@@ -68,26 +68,24 @@ runs = {
     "at random": solve_sequence(systems, AtRandom(grid)),
 }
 for omega, run in fixed.items():
-    print(f"omega = {omega}: {run.total_iterations / ROUNDS:.0f} iterations a system")
+    print(f"omega = {omega}: {run.n_iter_total / ROUNDS:.0f} iterations a system")
 for name, run in runs.items():
-    print(f"{name}: {run.total_iterations / ROUNDS:.0f} iterations a system")
+    print(f"{name}: {run.n_iter_total / ROUNDS:.0f} iterations a system")
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for name, run in runs.items():
     label = f"{name}, {best}" if name == "best fixed" else name
-    left.plot(np.cumsum(run.iterations) / 1000, color=COLOURS[name], label=label)
-left.plot(
-    np.cumsum(fixed[1.2].iterations) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2"
-)
+    left.plot(np.cumsum(run.n_iter) / 1000, color=COLORS[name], label=label)
+left.plot(np.cumsum(fixed[1.2].n_iter) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2")
 left.set(
     xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR"
 )
 left.legend()
 late = slice(ROUNDS // 2, None)
 right.plot(
-    shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLOURS["ChebCB"]
+    shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLORS["ChebCB"]
 )
-right.axhline(best, color=COLOURS["best fixed"])
+right.axhline(best, color=COLORS["best fixed"])
 right.set(
     xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half"
 )
@@ -134,7 +132,7 @@ def simulate(policy, contexts=None):
         warm_start=True,
         keep_solutions=False,
         callback=keep,
-    ).total_iterations
+    ).n_iter_total
 
 
 grid = np.linspace(0.83, 1.9, 20)
@@ -146,11 +144,11 @@ totals["ChebCB"] = simulate(ChebCB(grid, interval=(0, 10), rng=1), contexts)
 for name, total in totals.items():
     print(f"heat, {name}: {total} iterations")
 lowest = min(total for name, total in totals.items() if name.startswith("fixed"))
-colours = [
-    COLOURS.get(name, COLOURS["best fixed"] if total == lowest else "gray")
+colors = [
+    COLORS.get(name, COLORS["best fixed"] if total == lowest else "gray")
     for name, total in totals.items()
 ]
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-axes.barh(list(totals), list(totals.values()), color=colours)
+axes.barh(list(totals), list(totals.values()), color=colors)
 axes.invert_yaxis()
 axes.set(xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients")

@@ -1,6 +1,7 @@
 // The k best so far as a heap whose first entry is the worst; of equal scores the larger index is
 // worse.
 #pragma once
+#include "numcore.cuh"
 
 template <typename T>
 __device__ __forceinline__ bool is_worse(T score, i64 i, T other, i64 j) {

@@ -1,6 +1,7 @@
 """Structured, low-rank and sketched linear algebra, and the solvers around it."""
 
 from ._conjugate_direction import (
+    ConjugateDirectionResult,
     DirectionNetwork,
     conjugate_direction_solve,
     direction_loss,
@@ -14,7 +15,7 @@ from ._coreset import (
     coreset_loss,
     vector_sum_coreset,
 )
-from ._csr import CSR, CSRLike, Sparse, as_csr
+from ._csr import CSR, CSRLike, Sparse
 from ._hadamard import fwht, next_power_of_two
 from ._leverage import leverage_scores
 from ._losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
@@ -51,6 +52,7 @@ from ._rank_pruning import (
 from ._relaxation import (
     OmegaEstimate,
     SolveResult,
+    SSORPreconditioner,
     optimal_omega,
     sor,
     ssor_cg,
@@ -73,11 +75,11 @@ from ._sparse import Coloring, color_graph, spmv, triangular_sweep
 __all__ = [
     "CSRLike",
     "Sparse",
-    "as_csr",
     "CSR",
     "ChebCB",
     "Coloring",
     "CompletionResult",
+    "ConjugateDirectionResult",
     "ConvFactors",
     "CoresetResult",
     "DirectionNetwork",
@@ -91,6 +93,7 @@ __all__ = [
     "OmegaEstimate",
     "RankPruner",
     "RowSample",
+    "SSORPreconditioner",
     "SVDResult",
     "Sensitivities",
     "SequenceResult",

@@ -33,9 +33,9 @@ from ..arguments import (
     positive,
 )
 from ..dispatch import namespace_of, routine
-from ..intrinsics import tile_cols
 from ..progress import progress_bar
 from ..random import key_from_rng, uniform
+from ..simd import tile_cols
 from ..special import exp, log
 from ._leverage import leverage_scores
 from ._sensitivity_kernels import (

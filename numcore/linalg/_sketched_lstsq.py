@@ -24,10 +24,10 @@ from ..arguments import (
     positive,
 )
 from ..dispatch import namespace_of, routine
-from ..intrinsics import fma
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import generator_from_rng
+from ..simd import fma
 from ._hadamard import next_power_of_two
 from ._sketches import (
     TensorSketch,

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arguments import Array, Float, Int64, between
 from ..dispatch import namespace_of, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 from ._csr import CSR, CSRLike, Sparse
 
 # --- products -------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def color_graph(a: Sparse[CSRLike, "n n"]) -> Coloring:
     -------
     Coloring
         Two colors for a grid with five points, red and black; at most the largest number of
-        neighbours plus one.
+        neighbors plus one.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def color_graph(a: Sparse[CSRLike, "n n"]) -> Coloring:
 
     Notes
     -----
-    Rows are taken in their natural order, each gets the least color that no neighbour has: O(nnz)
+    Rows are taken in their natural order, each gets the least color that no neighbor has: O(nnz)
     on one thread.
 
     References
@@ -196,7 +196,7 @@ def color_rows(indptr, indices, colors, start, stop):
     for g in range(start, stop):
         for i in range(colors.shape[1]):
             color, base = np.int64(-1), np.int64(0)
-            while color < 0:  # 64 colors at a time: a bit for each that a neighbour has
+            while color < 0:  # 64 colors at a time: a bit for each that a neighbor has
                 used = np.uint64(0)
                 for e in range(indptr[g, i], indptr[g, i + 1]):
                     j = indices[g, e]
@@ -271,7 +271,7 @@ def triangular_sweep(
     if coloring is None and xp is not np:
         coloring = color_graph(a)
     elif coloring is not None:
-        _checked_coloring(coloring, n)
+        check_coloring(coloring, n)
     columns = xp.ascontiguousarray(b.T if b.ndim == 2 else b[None])
     y = xp.array(x.T if x.ndim == 2 else x[None], order="C")
     if y.size:
@@ -291,7 +291,7 @@ def _sweep(a, b, x, omega, forward, coloring):
         sweep_color(*matrix, rows, b, x, omega)
 
 
-def _checked_coloring(coloring, n):
+def check_coloring(coloring, n):
     if n and not (int(coloring.order.min()) == 0 and int(coloring.order.max()) == n - 1):
         raise ValueError(f"coloring.order must be a permutation of {n} rows")
     if list(coloring.starts) != sorted(coloring.starts) or (
@@ -321,14 +321,14 @@ def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, 
             i = step if forward else n - 1 - step
             middle, first, end = at[i], indptr[i], indptr[i + 1]
             if forward:
-                beside, low = left_neighbour(i, first, middle, indices, data)
+                beside, low = left_neighbor(i, first, middle, indices, data)
                 rest = (
                     right[i]
                     - row_product(middle, end, indices, data, y)
                     - row_product(first, low, indices, data, y)
                 )
             else:
-                beside, high = right_neighbour(i, middle, end, indices, data)
+                beside, high = right_neighbor(i, middle, end, indices, data)
                 rest = (
                     right[i]
                     - row_product(high, end, indices, data, y)
@@ -339,14 +339,14 @@ def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, 
             last = np.float64(y[i])
 
 
-def left_neighbour(i, first, middle, indices, data):
+def left_neighbor(i, first, middle, indices, data):
     """The entry (i, i - 1), or 0, and where the entries further left end."""
     if middle > first and indices[np.uintp(middle - 1)] == i - 1:
         return np.float64(data[np.uintp(middle - 1)]), middle - 1
     return 0.0, middle
 
 
-def right_neighbour(i, middle, last, indices, data):
+def right_neighbor(i, middle, last, indices, data):
     """The entry (i, i + 1), or 0, and where the entries further right start."""
     if middle + 1 < last and indices[np.uintp(middle + 1)] == i + 1:
         return np.float64(data[np.uintp(middle + 1)]), middle + 2

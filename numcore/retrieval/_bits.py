@@ -3,13 +3,14 @@ rows, by the CPU's own counting of ones."""
 
 import numpy as np
 
-from ..dispatch import on_device, routine
-from ..intrinsics import popcount
+from ..arguments import Array, UInt64
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
+from ..simd import popcount
 
 
 @routine
-def packed_hamming(a, b=None):
+def packed_hamming(a: UInt64[Array, "na w"], b: UInt64[Array, "nb w"] | None = None) -> Array:
     """The number of bits in which rows of words differ, for all pairs of rows.
 
     Parameters
@@ -27,10 +28,9 @@ def packed_hamming(a, b=None):
     Raises
     ------
     TypeError
-        An array has another dtype, or the two live on different devices.
+        Another dtype, or arrays on different devices.
     ValueError
-        An array is no matrix, the numbers of words differ, or w is 2²⁵ or more, so that int32 could
-        overflow.
+        Shapes do not fit, or w is 2²⁵ or more, so that int32 could overflow.
 
     Notes
     -----
@@ -46,23 +46,11 @@ def packed_hamming(a, b=None):
     >>> packed_hamming(np.array([[0b1011]], np.uint64), np.array([[0b1000], [0b1011]], np.uint64))
     array([[2, 0]], dtype=int32)
     """
-    xp, (a, b) = on_device(a=a, b=a if b is None else b)
-    for name, array in (("a", a), ("b", b)):
-        if array is None or array.dtype != np.uint64:
-            raise TypeError(f"{name} must have dtype uint64 (got {getattr(array, 'dtype', None)})")
-        if array.ndim != 2:
-            raise ValueError(f"{name} must have 2 dimensions (got shape {array.shape})")
-    if a.shape[1] != b.shape[1] or a.shape[1] >= 1 << 25:
-        raise ValueError(
-            f"a and b must have the same number of words, below 2^25 (got shapes {a.shape}, "
-            f"{b.shape})"
-        )
+    if a.shape[1] >= 1 << 25:
+        raise ValueError(f"a must have less than 2^25 words in a row (got {a.shape[1]})")
+    xp, b = namespace_of(a), a if b is None else b
     distances = xp.empty((len(a), len(b)), np.int32)
-    differing_bits(
-        xp.ascontiguousarray(a.astype(np.uint64, copy=False)),
-        xp.ascontiguousarray(b.astype(np.uint64, copy=False)),
-        distances,
-    )
+    differing_bits(xp.ascontiguousarray(a), xp.ascontiguousarray(b), distances)
     return distances
 
 

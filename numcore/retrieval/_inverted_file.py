@@ -5,16 +5,20 @@ The lists of rows ("inverted file") are found by k-means and lie one after the o
 that a list is read in one sweep.
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from ..checks import checked_choice, checked_count
-from ..dispatch import float_dtype, on_device
+from ..arguments import RNG, Array, Float, at_least, finite
+from ..dispatch import namespace_of
 from ..kernel import kernel
-from ..linalg import CSR, spmv
+from ..model import model
+from ..random import generator_from_rng
+from ._kmeans import by_label, kmeans
 from ._topk import (
+    Metric,
     TopK,
     best_first,
-    checked_matrices,
     empty_heaps,
     raise_not_finite,
     replace_worst,
@@ -23,24 +27,24 @@ from ._topk import (
     worse,
 )
 
-ITERATIONS = 10  # of k-means
 SAMPLES = 256  # rows for each list that k-means sees
 
 
+@model(fitted="centroids_", features="d")
 class InvertedFileIndex:
     """An index of the rows of a database for approximate search.
 
     Parameters
     ----------
-    n_lists : int, optional
+    n_lists : int >= 1, optional
         Groups; by default 4 sqrt(nx), rounded, at most nx.
-    metric : {"ip", "cosine", "l2"}
+    metric : {"ip", "cosine", "l2"}, default "ip"
         As for :func:`topk_inner_product`.
-    n_probe : int
+    n_probe : int >= 1, default 8
         Lists that a query looks into, the nearest ones (all, if there are fewer).
-    train_size : int, optional
+    train_size : int >= 1, optional
         Rows, chosen at random, from which the centroids are found; by default 256 for each list.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For this choice and the first centroids.
 
     Attributes
@@ -79,21 +83,24 @@ class InvertedFileIndex:
     array([0, 1, 2])
     """
 
-    def __init__(self, n_lists=None, *, metric="ip", n_probe=8, train_size=None, rng=None):
-        self.n_lists = None if n_lists is None else checked_count("n_lists", n_lists, least=1)
-        self.metric = checked_choice("metric", metric, ("ip", "cosine", "l2"))
-        self.n_probe = checked_count("n_probe", n_probe, least=1)
-        self.train_size = (
-            None if train_size is None else checked_count("train_size", train_size, least=1)
-        )
-        self.rng = np.random.default_rng(rng)
+    def __init__(
+        self,
+        n_lists: Annotated[int, at_least(1)] | None = None,
+        *,
+        metric: Metric = "ip",
+        n_probe: Annotated[int, at_least(1)] = 8,
+        train_size: Annotated[int, at_least(1)] | None = None,
+        rng: RNG = None,
+    ) -> None:
+        self.n_lists, self.metric, self.n_probe = n_lists, metric, n_probe
+        self.train_size, self.rng = train_size, rng
 
-    def fit(self, database):
+    def fit(self, database: Float[Array, "nx d", finite]) -> "InvertedFileIndex":
         """Group the rows of a database.
 
         Parameters
         ----------
-        database : (nx, d) array of float32 or float64
+        database : (nx, d) array of float32 or float64, finite
             At least one row.
 
         Returns
@@ -101,53 +108,43 @@ class InvertedFileIndex:
         InvertedFileIndex
             Itself.
         """
-        xp, (database,) = on_device(database=database)
-        float_dtype(database=database)
-        if database.ndim != 2 or not len(database):
-            raise ValueError(
-                f"database must have shape (nx, d) with nx >= 1 (got {database.shape})"
-            )
-        nx = len(database)
-        n_lists = (
-            min(nx, round(4 * nx**0.5))
-            if self.n_lists is None
-            else checked_count("n_lists", self.n_lists, least=1, most=nx)
-        )
-        if not bool(xp.isfinite(database).all()):
-            raise ValueError("database must be finite (got nan or inf)")
-        rows = unit(xp, database)[0] if self.metric == "cosine" else xp.ascontiguousarray(database)
-        size = min(
-            nx, max(n_lists, SAMPLES * n_lists if self.train_size is None else self.train_size)
-        )
+        xp, nx = namespace_of(database), len(database)
+        if not nx:
+            raise ValueError("database must have at least one row (got 0)")
+        n_lists = min(nx, round(4 * nx**0.5)) if self.n_lists is None else self.n_lists
+        if n_lists > nx:
+            raise ValueError(f"n_lists must be <= nx with nx = {nx} (got {n_lists})")
+        rng, spherical = generator_from_rng(self.rng), self.metric == "cosine"
+        rows = unit(xp, database)[0] if spherical else xp.ascontiguousarray(database)
+        size = SAMPLES * n_lists if self.train_size is None else self.train_size
+        size = min(nx, max(n_lists, size))
         sample = (
-            rows
-            if size == nx
-            else rows[xp.asarray(np.sort(self.rng.choice(nx, size, replace=False)))]
+            rows if size == nx else rows[xp.asarray(np.sort(rng.choice(nx, size, replace=False)))]
         )
-        centroids = sample[xp.asarray(self.rng.choice(size, n_lists, replace=False))]
-        for _ in range(ITERATIONS):
-            order, offsets = lists(xp, sample, centroids, self.metric)
-            sums = spmv(CSR(offsets, order, xp.ones(size, rows.dtype), (n_lists, size)), sample)
-            counts = xp.diff(offsets)[:, None]
-            centroids = xp.where(
-                counts > 0, sums / xp.maximum(counts, 1).astype(rows.dtype), centroids
-            )
-            if self.metric == "cosine":
-                centroids = unit(xp, centroids)[0]
-        self.centroids_ = centroids
-        self.ids_, self.offsets_ = lists(xp, rows, centroids, self.metric)
+        # near the mean little cancels in squared distances
+        center = 0 if spherical else sample.mean(axis=0, dtype=np.float64).astype(rows.dtype)
+        found = kmeans(xp, sample - center, n_lists, rng, spherical=spherical)
+        self.centroids_ = found + center
+        self.ids_, self.offsets_ = lists(xp, rows, self.centroids_, self.metric)
         self._rows = rows[self.ids_]
+        self.n_features_in_ = database.shape[1]
         return self
 
-    def search(self, queries, k, *, n_probe=None):
+    def search(
+        self,
+        queries: Float[Array, "nq d"],
+        k: Annotated[int, at_least(1)],
+        *,
+        n_probe: Annotated[int, at_least(1)] | None = None,
+    ) -> TopK:
         """The k nearest rows of each query among the lists that it looks into.
 
         Parameters
         ----------
-        queries : (nq, d) array of the dtype of the database
-        k : int
-            Between 1 and nx.
-        n_probe : int, optional
+        queries : (nq, d) array of float32 or float64, finite
+        k : int >= 1
+            At most nx.
+        n_probe : int >= 1, optional
             Instead of that of the index.
 
         Returns
@@ -156,15 +153,10 @@ class InvertedFileIndex:
             As from :func:`topk_inner_product`. Where the lists hold fewer than k rows, the last
             indices are -1, and their scores are -inf, or inf with "l2".
         """
-        self._require_fit()
-        xp, (queries, _) = on_device(queries=queries, database=self._rows)
-        float_dtype(queries=queries, database=self._rows)
-        checked_matrices(queries, self._rows)
-        k = checked_count("k", k, least=1, most=len(self._rows))
-        n_probe = min(
-            len(self.centroids_),
-            self.n_probe if n_probe is None else checked_count("n_probe", n_probe, least=1),
-        )
+        xp, nx = namespace_of(queries), len(self._rows)
+        if k > nx:
+            raise ValueError(f"k must be <= nx with nx = {nx} (got {k})")
+        n_probe = min(len(self.centroids_), n_probe or self.n_probe)
         probes = topk_inner_product(queries, self.centroids_, n_probe, metric=self.metric).indices
         nearest, at, wrong = empty_heaps(xp, len(queries), k, queries.dtype)
         left = unit(xp, queries)[0] if self.metric == "cosine" else xp.ascontiguousarray(queries)
@@ -186,13 +178,22 @@ class InvertedFileIndex:
         scores, indices = best_first(xp, nearest, at)
         return TopK(-scores if self.metric == "l2" else scores, indices)
 
-    def recall_at(self, queries, k, *, n_probe=None):
+    def recall_at(
+        self,
+        queries: Float[Array, "nq d"],
+        k: Annotated[int, at_least(1)],
+        *,
+        n_probe: Annotated[int, at_least(1)] | None = None,
+    ) -> float:
         """The part of the k nearest rows that a search finds, on average over queries.
 
         Parameters
         ----------
-        queries, k, n_probe
-            As for `search`; at least one query.
+        queries : (nq, d) array of float32 or float64, finite
+            At least one row.
+        k : int >= 1
+        n_probe : int >= 1, optional
+            As for `search`.
 
         Returns
         -------
@@ -202,13 +203,9 @@ class InvertedFileIndex:
         found = self.search(queries, k, n_probe=n_probe).indices
         if not len(found):
             raise ValueError("queries must have at least one row (got 0)")
-        xp, _ = on_device(found=found)
+        xp = namespace_of(found)
         exact = topk_inner_product(queries, self._rows, k, metric=self.metric).indices
         return float(xp.mean((self.ids_[exact][:, :, None] == found[:, None]).any(axis=2)))
-
-    def _require_fit(self):
-        if not hasattr(self, "centroids_"):
-            raise ValueError("index must be fitted before a search (got none): call fit")
 
 
 def lists(xp, rows, centroids, metric):
@@ -217,9 +214,7 @@ def lists(xp, rows, centroids, metric):
     nearest = topk_inner_product(
         rows, centroids, 1, metric="ip" if metric == "cosine" else "l2"
     ).indices[:, 0]
-    offsets = xp.zeros(len(centroids) + 1, np.int64)
-    offsets[1:] = xp.cumsum(xp.bincount(nearest, minlength=len(centroids)))
-    return xp.argsort(nearest, kind="stable").astype(np.int64), offsets
+    return by_label(xp, nearest, len(centroids))
 
 
 LANES = 16  # sums side by side

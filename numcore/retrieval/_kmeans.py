@@ -6,9 +6,11 @@ S. P. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Informati
 
 import numpy as np
 
-SCORES = (
-    1 << 17
-)  # products with centroids that are held at once: in the cache, and not new pages each time
+from ..linalg import CSR, spmv
+from ._topk import unit
+
+# products with centroids that are held at once: in the cache, and not new pages each time
+SCORES = 1 << 17
 
 
 def nearest_centroid(xp, x, centroids):
@@ -37,7 +39,7 @@ def nearest_centroid(xp, x, centroids):
     return labels, scores
 
 
-def kmeans(xp, x, k, rng, iterations=10):
+def kmeans(xp, x, k, rng, *, max_iter=10, spherical=False):
     """Centroids after some steps of Lloyd's method from k random rows, 1 <= k <= n.
 
     Parameters
@@ -45,6 +47,8 @@ def kmeans(xp, x, k, rng, iterations=10):
     x : (n, d) array of float32 or float64
     k : int
     rng : numpy.random.Generator
+    spherical : bool
+        Centroids have length 1, as the rows do: the nearest is that of the largest cosine.
 
     Returns
     -------
@@ -52,16 +56,26 @@ def kmeans(xp, x, k, rng, iterations=10):
         A centroid that lost all its rows goes to one of the rows that are farthest from theirs.
         Sums are taken in float64.
     """
-    d = x.shape[1]
-    centroids = x[xp.asarray(np.sort(rng.choice(len(x), k, replace=False)))]
-    for _ in range(iterations):
+    n = len(x)
+    x, ones = xp.ascontiguousarray(x), xp.ones(n, x.dtype)
+    centroids = x[xp.asarray(np.sort(rng.choice(n, k, replace=False)))]
+    for _ in range(max_iter):
         labels, scores = nearest_centroid(xp, x, centroids)
-        places = (labels[:, None] * d + xp.arange(d)).reshape(-1)
-        sums = xp.bincount(places, weights=x.reshape(-1), minlength=k * d).reshape(k, d)
-        counts = xp.bincount(labels, minlength=k)
-        centroids = (sums / xp.maximum(counts, 1)[:, None]).astype(x.dtype)
+        order, offsets = by_label(xp, labels, k)
+        counts = xp.diff(offsets)
+        sums = spmv(CSR(offsets, order, ones, (k, n)), x)
+        centroids = sums / xp.maximum(counts, 1)[:, None].astype(x.dtype)
         lost = xp.nonzero(counts == 0)[0]
         if len(lost):
             distances = (x * x).sum(axis=1) - scores
             centroids[lost] = x[xp.argsort(-distances, kind="stable")[: len(lost)]]
+        if spherical:
+            centroids = unit(xp, centroids)[0]
     return centroids
+
+
+def by_label(xp, labels, k):
+    """Row numbers in the order of their labels, ascending in each, and where each label's begin."""
+    offsets = xp.zeros(k + 1, np.int64)
+    offsets[1:] = xp.cumsum(xp.bincount(labels, minlength=k))
+    return xp.argsort(labels, kind="stable").astype(np.int64), offsets

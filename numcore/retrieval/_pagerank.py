@@ -1,15 +1,16 @@
-"""PageRank from seeds: how much of a random walk's time each node gets if the walk starts over at
-the seeds again and again. The walk's equation is iterated over the transposed graph, so that every
+"""PageRank from seeds: how much of its time a random walk with restart at the seeds spends in each
+node. The walk's equation is iterated over the transposed graph, so that every
 node collects what flows in; the source is Page et al. (1998)."""
 
-from typing import Any, NamedTuple
+import math
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Float, at_least, finite, interval, nonnegative
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ..linalg import CSR
+from ..linalg import CSRLike, Sparse
 
 BLOCK = 256  # nodes whose sums are taken together, so that no sum depends on the number of threads
 COLUMNS = 8  # seed vectors that walk at once
@@ -22,61 +23,70 @@ class PageRankResult(NamedTuple):
     ----------
     scores : (n,) or (b, n) array
         The share of time in each node; rows sum to 1.
-    iterations : int, or (b,) array of int64 on the host
+    converged : bool
+        Whether all seed vectors reached `tol`.
+    n_iter : int, or (b,) array of int64 on the host
+    reason : {"tol", "max_iter"}
+        Why the last of the iterations stopped.
     residual : float, or (b,) array of float64 on the host
         The change of the last step, the sum of absolute values.
     error_bound : float, or (b,) array of float64 on the host
-        Most that the sum of absolute errors of the scores can be.
+        The largest possible sum of absolute errors of the scores.
     """
 
-    scores: Any
-    iterations: Any
-    residual: Any
-    error_bound: Any
+    scores: Array
+    converged: bool
+    n_iter: int | Array
+    reason: Literal["tol", "max_iter"]
+    residual: float | Array
+    error_bound: float | Array
 
 
 @routine
 def personalized_pagerank(
-    indptr, indices, data, seeds, *, damping=0.85, tol=1e-9, max_iter=200, dangling="seeds"
-):
+    graph: Sparse[CSRLike, "n n"],
+    seeds: Float[Array, "*b n", finite, nonnegative],
+    *,
+    damping: Annotated[float, interval("[0, 1)")] = 0.85,
+    tol: Annotated[float, nonnegative] = 1e-9,
+    max_iter: Annotated[int, at_least(1)] = 200,
+    dangling: Literal["seeds", "uniform"] = "seeds",
+) -> PageRankResult:
     """PageRank of a weighted directed graph from one or many seed vectors.
 
     The scores x solve ``x = damping (P^T x + m w) + (1 - damping) v``. P is the matrix of weights
     with rows divided by their sums, v a seed vector divided by its sum, m the score of the nodes
-    without outgoing weight, and w says where a walk goes on from these.
+    without outgoing weight, and w says where a walk continues from these.
 
     Parameters
     ----------
-    indptr : (n + 1,) array of int
-    indices : (nnz,) array of int
-    data : (nnz,) array of float32 or float64
-        The edges that leave node i lead to ``indices[indptr[i]:indptr[i + 1]]`` and have the
-        weights ``data`` there, which are >= 0. Repeated edges are summed.
-    seeds : (n,) or (b, n) array of the dtype of `data`
-        Where walks start: weights >= 0, not all zero.
-    damping : float
-        The probability of following an edge, 0 <= damping < 1.
-    tol : float
+    graph : (n, n) CSR or sparse array
+        Entry (i, j) is the weight of the edge from node i to node j, >= 0. Repeated edges are
+        summed.
+    seeds : (..., n) array of float32 or float64, >= 0, finite
+        Where walks start: weights, not all zero in a row.
+    damping : float in [0, 1), default 0.85
+        The probability of following an edge.
+    tol : float >= 0, default 1e-09
         A walk is iterated until a step changes the scores by at most this, as sum of absolute
         values.
-    max_iter : int
-        Steps at most; `residual` and `error_bound` of the result say how far they led.
-    dangling : {"seeds", "uniform"}
-        Where a walk goes on from a node that no edge leaves: to the seeds, or to any node.
+    max_iter : int >= 1, default 200
+        Maximum number of steps; `residual` and `error_bound` of the result say how far they led.
+    dangling : {"seeds", "uniform"}, default "seeds"
+        Where a walk continues from a node without outgoing edges: at the seeds, or at any node.
 
     Returns
     -------
     PageRankResult
-        Scores in the dtype of `data`, iterated in float64, with an error bound:
+        Scores in the dtype of `graph`, iterated in float64, with an error bound:
         ``damping / (1 - damping)`` times the residual, and the rounding. A row of `seeds` gives
         what it gives alone, but for rounding.
 
     Raises
     ------
     ValueError
-        `indptr` does not ascend from 0 to nnz, an index is no node, weights or seeds are negative
-        or not finite, a seed vector is all zero, shapes do not fit, or an option is outside of its
-        range.
+        Weights or seeds are negative or not finite, a seed vector is all zero, shapes do not fit,
+        or an option is out of its range.
     TypeError
         Other dtypes, or arrays on different devices.
 
@@ -94,51 +104,37 @@ def personalized_pagerank(
 
     Examples
     --------
-    >>> path = dict(indptr=[0, 1, 3, 4], indices=[1, 0, 2, 1], data=np.ones(4))
-    >>> personalized_pagerank(**path, seeds=np.array([1.0, 0.0, 0.0])).scores.round(4)
+    >>> from numcore.linalg import CSR
+    >>> path = CSR([0, 1, 3, 4], [1, 0, 2, 1], np.ones(4), (3, 3))
+    >>> personalized_pagerank(path, np.array([1.0, 0.0, 0.0])).scores.round(4)
     array([0.3453, 0.4595, 0.1953])
     """
-    xp, (indptr, indices, data, seeds) = on_device(
-        indptr=indptr, indices=indices, data=data, seeds=seeds
-    )
-    for name, array in (("indptr", indptr), ("data", data), ("seeds", seeds)):
-        if array is None:
-            raise TypeError(f"{name} must be an array (got None)")
-    dtype = float_dtype(data=data, seeds=seeds)
-    d = checked_number("damping", damping, least=0, below=1)
-    tol = checked_number("tol", tol, least=0)
-    max_iter = checked_count("max_iter", max_iter, least=1)
-    checked_choice("dangling", dangling, ("seeds", "uniform"))
-    if indptr.ndim != 1 or not len(indptr) or data.ndim != 1:
-        raise ValueError(
-            f"indptr and data must have shapes (n + 1,) and (nnz,) (got {indptr.shape} and "
-            f"{data.shape})"
-        )
-    n = len(indptr) - 1
-    if seeds.ndim not in (1, 2) or seeds.shape[-1] != n:
-        raise ValueError(f"seeds must have shape ({n},) or (b, {n}) (got {seeds.shape})")
-    starts = _normalized_seeds(xp, xp.atleast_2d(seeds).astype(np.float64))
-    if data.size and not float(data.min()) >= 0:  # NaN too
-        raise ValueError(f"data must be >= 0 (got {float(data.min())})")
-    walk = _Walk(xp, CSR(indptr, indices, data, (n, n)), d, dangling)
+    xp, n, dtype = namespace_of(seeds), graph.shape[0], graph.dtype
+    starts = _normalized_seeds(xp, seeds.reshape(math.prod(seeds.shape[:-1]), n).astype(np.float64))
+    if graph.nnz and not float(graph.data.min()) >= 0:  # NaN too
+        raise ValueError(f"graph must have weights >= 0 (got {float(graph.data.min())})")
+    walk = _Walk(xp, graph, damping, dangling)
     scores = xp.empty(starts.shape, dtype)
-    iterations, residual = np.zeros(len(starts), np.int64), np.zeros(len(starts))
+    n_iter, residual = np.zeros(len(starts), np.int64), np.zeros(len(starts))
     for first in range(0, len(starts) if n else 0, COLUMNS):
         these = slice(first, first + COLUMNS)
-        scores[these], iterations[these], residual[these] = walk.run(starts[these], tol, max_iter)
-    bound = (d * residual + walk.rounding) / (1 - d) + float(np.finfo(dtype).eps) / 2
-    if seeds.ndim == 1:
-        return PageRankResult(scores[0], int(iterations[0]), float(residual[0]), float(bound[0]))
-    return PageRankResult(scores, iterations, residual, bound)
+        scores[these], n_iter[these], residual[these] = walk.run(starts[these], tol, max_iter)
+    rounding = float(np.finfo(dtype).eps) / 2
+    bound = (damping * residual + walk.rounding) / (1 - damping) + rounding
+    converged = bool((residual <= tol).all())
+    reason: Literal["tol", "max_iter"] = "tol" if converged else "max_iter"
+    scores, batch = scores.reshape(seeds.shape), seeds.shape[:-1]
+    if not batch:
+        return PageRankResult(
+            scores, converged, int(n_iter[0]), reason, float(residual[0]), float(bound[0])
+        )
+    n_iter, residual, bound = (a.reshape(batch) for a in (n_iter, residual, bound))
+    return PageRankResult(scores, converged, n_iter, reason, residual, bound)
 
 
 def _normalized_seeds(xp, seeds):
     """Rows divided by their sums, in float64."""
-    if seeds.size and not float(seeds.min()) >= 0:
-        raise ValueError(f"seeds must be >= 0 (got {float(seeds.min())})")
     largest = seeds.max(axis=1, keepdims=True) if seeds.size else seeds[:, :0]
-    if bool(xp.isinf(largest).any()):
-        raise ValueError("seeds must be finite (got inf)")
     if bool((largest == 0).any()):
         raise ValueError(
             f"seeds must not be all zero (got zeros in row {int((largest[:, 0] == 0).argmax())})"
@@ -170,7 +166,8 @@ class _Walk:
             )
         if not bool(xp.isfinite(out).all()):
             raise ValueError(
-                f"data must be finite, and so must its sum of every node (got {float(out.max())})"
+                f"graph must have finite weights, also summed over every node (got "
+                f"{float(out.max())})"
             )
         order = _stable_order(xp, graph.indices, n)
         self.sources = graph.rows[order]
@@ -189,7 +186,7 @@ class _Walk:
         self.rounding = (float(inward.max() if n else 0) + n / BLOCK + BLOCK + 8) * 2.0**-53
 
     def run(self, seeds, tol, max_iter):
-        """Scores (b, n) from at most `COLUMNS` rows of seeds, with iterations and residuals
+        """Scores (b, n) from at most `COLUMNS` rows of seeds, with n_iter and residuals
         (b,)."""
         xp, (b, n), d = self.xp, seeds.shape, self.damping
         k = 1 if b == 1 else COLUMNS  # columns beyond b are zero and stay so
@@ -200,7 +197,7 @@ class _Walk:
         flow, onward = x * self.share[:, None], xp.empty((n, k))
         sums = xp.empty((-(-n // BLOCK), 2, k))
         mass = (x * self.stuck[:, None]).sum(axis=0)
-        scores, iterations, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
+        scores, n_iter, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
         for t in range(1, max_iter + 1):
             pagerank_step(
                 self.indptr,
@@ -221,13 +218,13 @@ class _Walk:
             x, y, flow, onward = y, x, onward, flow
             change, mass = sums.sum(axis=0)
             change = np.array(change[:b].tolist())
-            ready = (iterations == 0) & ((change <= tol) | (t == max_iter))
-            iterations[ready], residual[ready] = t, change[ready]
+            ready = (n_iter == 0) & ((change <= tol) | (t == max_iter))
+            n_iter[ready], residual[ready] = t, change[ready]
             for column in np.flatnonzero(ready).tolist():
                 scores[column] = x[:, column]
-            if iterations.all():
+            if n_iter.all():
                 break
-        return scores, iterations, residual
+        return scores, n_iter, residual
 
 
 def _stable_order(xp, keys, n):
@@ -245,6 +242,7 @@ def _stable_order(xp, keys, n):
     " in float64 flow[n, k]; in float64 x[n, k]; in float64 v[n, k]; in float64 target[n, k]; "
     "in float64 mass[k];"
     " out float64 y[n, k]; out float64 onward[n, k]; out float64 sums[g, 2, k]; float64 damping",
+    constants=("BLOCK",),
     split="g",
     gpu="block",
     types={"INDEX": ("int32", "int64")},

@@ -8,23 +8,21 @@ of the alphabet. The ways are those of Fischer and Paterson (1974), Abrahamson (
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .. import _pool
-from ..checks import checked_choice, checked_count, checked_number
-from ..dispatch import on_device, routine
-from ..intrinsics import host_vector_bits
+from ..arguments import RNG, Array, Float64, Int32, Int64, Integer, between, nonnegative
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
+from ..random import generator_from_rng
+from ..simd import host_vector_bits
 
-METHODS = ("auto", "direct", "fft", "pairs", "mixed")
-BLOCK, GPU_BLOCK = (
-    8192,
-    1024,
-)  # windows whose counters stay in the first cache, or in the registers of a block
+# windows whose counters stay in the first cache, or in the registers of a block
+BLOCK, GPU_BLOCK = 8192, 1024
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at
-MOST_SYMBOLS = 2**31 - 1  # of a pattern: distances are int32
+MAX_SYMBOLS = 2**31 - 1  # of a pattern: distances are int32
 SPAN = 1 << 22  # symbols whose spectra are held at a time
 CACHED = 1 << 17  # symbols that are transformed together
 LETTERS_AT_ONCE = 16  # spectra of the pattern that are held at a time
@@ -41,22 +39,26 @@ PAIR, SCAN, TRANSFORM = (
 CALL = 3e-5  # of the functions that a transform takes
 GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN, GPU_TRANSFORM = 1e12, 2e-11, 1e-11, 1e-10
 
+Text: TypeAlias = Integer[Array, "n"] | Integer[Array, "b n"] | str | bytes
+Pattern: TypeAlias = Integer[Array, "m"] | str | bytes
+Method: TypeAlias = Literal["auto", "direct", "fft", "pairs", "mixed"]
+
 
 class BoundedMatches(NamedTuple):
     """Windows within the bound: where they start, ascending, and their distances."""
 
-    positions: Any
-    distances: Any
+    positions: Int64[Array, "n_found"]
+    distances: Int32[Array, "n_found"]
 
 
 class ApproximateDistances(NamedTuple):
     """Estimates of the distances, bounds from below, and how they were made; n_projections = 0 says
     that they are exact."""
 
-    distances: Any
-    lower: Any
+    distances: Float64[Array, "*batch w"]
+    lower: Int32[Array, "*batch w"]
     n_projections: int
-    buckets: int
+    n_buckets: int
     relative_bound: float
 
 
@@ -65,9 +67,9 @@ class AlphabetProfile(NamedTuple):
     convolution, and seconds by method."""
 
     n_letters: int
-    pairs: int
-    heavy: Any
-    costs: dict
+    n_pairs: int
+    heavy: Integer[Array, "n_heavy"]
+    costs: dict[str, float]
 
 
 class Symbols(NamedTuple):
@@ -92,18 +94,18 @@ class Symbols(NamedTuple):
 
 
 @routine
-def hamming_distances(text, pattern, *, method="auto"):
+def hamming_distances(text: Text, pattern: Pattern, *, method: Method = "auto") -> Array:
     """Number of mismatches between a pattern and every window of a text.
 
     ``D[i]`` is the number of j with ``text[i + j] != pattern[j]``.
 
     Parameters
     ----------
-    text : (n,) or (b, n) array of int, or str, or bytes
+    text : (n,) array of integers or (b, n) array of integers or str or bytes
         Integers of any width; a str is taken by its code points.
-    pattern : (m,) array of int, or str, or bytes
+    pattern : (m,) array of integers or str or bytes
         Of the kind of `text`, 1 <= m <= n.
-    method : {"auto", "direct", "fft", "pairs", "mixed"}
+    method : {"auto", "direct", "fft", "pairs", "mixed"}, default "auto"
         "direct" compares every symbol with every symbol, many at a time; "fft" makes one
         convolution for each letter that both have; "pairs" visits every pair of equal letters;
         "mixed" takes for each letter the cheaper of the last two; "auto" takes what is cheapest,
@@ -139,7 +141,6 @@ def hamming_distances(text, pattern, *, method="auto"):
     >>> hamming_distances("abracadabra", "abr")
     array([0, 3, 3, 2, 3, 2, 3, 0, 3], dtype=int32)
     """
-    checked_choice("method", method, METHODS)
     symbols = as_symbols(text, pattern)
     return symbols.shaped(distances_of(symbols, method))
 
@@ -181,17 +182,23 @@ def cheapest(symbols):
 
 
 @routine
-def hamming_within(text, pattern, k, *, method="auto"):
+def hamming_within(
+    text: Integer[Array, "n"] | str | bytes,
+    pattern: Pattern,
+    k: Annotated[int, nonnegative],
+    *,
+    method: Method | Literal["early_exit"] = "auto",
+) -> BoundedMatches:
     """The windows of a text that differ from a pattern in at most k symbols.
 
     Parameters
     ----------
-    text : (n,) array of int, or str, or bytes
-    pattern : (m,) array of int, or str, or bytes
+    text : (n,) array of integers or str or bytes
+    pattern : (m,) array of integers or str or bytes
         Of the kind of `text`, 1 <= m <= n.
-    k : int
+    k : int >= 0
         At least 0.
-    method : {"auto", "early_exit", "direct", "fft", "pairs", "mixed"}
+    method : {"auto", "direct", "fft", "pairs", "mixed"} or {"early_exit"}, default "auto"
         "early_exit" leaves a window as soon as it has more than k mismatches; the others compute
         all distances first. "auto" is the former where k < m / 8, else the cheapest of the latter.
 
@@ -223,11 +230,7 @@ def hamming_within(text, pattern, k, *, method="auto"):
     >>> hamming_within("abracadabra", "abr", 2)
     BoundedMatches(positions=array([0, 3, 5, 7]), distances=array([0, 2, 2, 0], dtype=int32))
     """
-    checked_choice("method", method, (*METHODS, "early_exit"))
-    k = checked_count("k", k)
     symbols = as_symbols(text, pattern)
-    if not symbols.flat:
-        raise ValueError(f"text must have 1 dimension (got shape {symbols.text.shape})")
     xp, m = symbols.xp, len(symbols.pattern)
     if method == "auto" and 8 * k < m:
         method = "early_exit"
@@ -243,19 +246,19 @@ def hamming_within(text, pattern, k, *, method="auto"):
 
 
 @routine
-def alphabet_profile(text, pattern):
+def alphabet_profile(text: Text, pattern: Pattern) -> AlphabetProfile:
     """What the choice of a method for `hamming_distances` rests on.
 
     Parameters
     ----------
-    text : (n,) or (b, n) array of int, or str, or bytes
-    pattern : (m,) array of int, or str, or bytes
+    text : (n,) array of integers or (b, n) array of integers or str or bytes
+    pattern : (m,) array of integers or str or bytes
         Of the kind of `text`, 1 <= m <= n.
 
     Returns
     -------
     AlphabetProfile
-        ``n_letters`` that text and pattern share; the number of ``pairs`` (i, j) with
+        ``n_letters`` that text and pattern share; the number ``n_pairs`` of pairs (i, j) with
         ``text[i] == pattern[j]``; ``heavy``, the letters that "mixed" does by convolution;
         ``costs``, the estimated seconds of each method on one thread. "auto" takes the least; it
         estimates the counts from 65536 symbols of a longer text.
@@ -291,7 +294,15 @@ def alphabet_profile(text, pattern):
 
 
 @routine
-def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto", rng=None):
+def hamming_distances_approx(
+    text: Text,
+    pattern: Pattern,
+    eps: Annotated[float, between(0, 1)],
+    *,
+    failure: Annotated[float, between(0, 1)] | None = 1e-6,
+    method: Literal["auto", "projection"] = "auto",
+    rng: RNG = None,
+) -> ApproximateDistances:
     """Distances of a pattern to every window of a text up to a factor, from random projections of
     the alphabet.
 
@@ -301,25 +312,25 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
 
     Parameters
     ----------
-    text : (n,) or (b, n) array of int, or str, or bytes
-    pattern : (m,) array of int, or str, or bytes
+    text : (n,) array of integers or (b, n) array of integers or str or bytes
+    pattern : (m,) array of integers or str or bytes
         Of the kind of `text`, 1 <= m <= n.
-    eps : float
+    eps : float in (0, 1)
         0 < eps < 1.
-    failure : float or None
+    failure : float in (0, 1) or None, default 1e-06
         Probability with which a window may break the bound; there are ⌈log2(windows / failure)⌉
         projections. None takes two, which is enough for data without few, often repeated
         mismatching pairs of letters, but promises nothing.
-    method : {"auto", "projection"}
+    method : {"auto", "projection"}, default "auto"
         "auto" gives the exact distances where these cost less.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
     ApproximateDistances
         ``distances`` (float64), unbiased estimates; ``lower`` (int32), at most the true distances H
         and, but for the failures, at least (1 - eps) H; ``n_projections``, 0 where the distances
-        are exact: they are cheaper, or the letters are no more than the buckets; ``buckets``;
+        are exact: they are cheaper, or the letters are no more than the buckets; ``n_buckets``;
         ``relative_bound``, which is eps, or 0 for exact distances. The first two have shape (n - m
         + 1,) or (b, n - m + 1).
 
@@ -347,10 +358,7 @@ def hamming_distances_approx(text, pattern, eps, *, failure=1e-6, method="auto",
     >>> hamming_distances_approx("abracadabra", "abr", 0.5).lower
     array([0, 3, 3, 2, 3, 2, 3, 0, 3], dtype=int32)
     """
-    eps = checked_number("eps", eps, above=0, below=1)
-    failure = failure if failure is None else checked_number("failure", failure, above=0, below=1)
-    checked_choice("method", method, ("auto", "projection"))
-    rng = np.random.default_rng(rng)
+    rng = generator_from_rng(rng)
     buckets = max(2, math.ceil(2 / eps))
     symbols = with_dense_codes(as_symbols(text, pattern))
     count = (
@@ -416,36 +424,18 @@ def as_symbols(text, pattern):
         text, pattern = of_texts(text, pattern)
     elif kinds[0] is bytes:
         text, pattern = np.frombuffer(text, np.uint8), np.frombuffer(pattern, np.uint8)
-    xp, (text, pattern) = on_device(text=text, pattern=pattern)
-    for name, array in (("text", text), ("pattern", pattern)):
-        if array is None or array.dtype.kind not in "iu":
-            raise TypeError(
-                f"{name} must hold integers, or be str or bytes (got dtype "
-                f"{getattr(array, 'dtype', None)})"
-            )
-    if text.ndim not in (1, 2):
-        raise ValueError(f"text must have 1 or 2 dimensions (got shape {text.shape})")
-    if pattern.ndim != 1:
-        raise ValueError(f"pattern must have 1 dimension (got shape {pattern.shape})")
-    if not 1 <= len(pattern) <= text.shape[-1]:
-        raise ValueError(
-            f"pattern must satisfy 1 <= len(pattern) <= n (got {len(pattern)}, n={text.shape[-1]})"
-        )
-    if len(pattern) > MOST_SYMBOLS:
-        raise ValueError(
-            f"pattern must satisfy len(pattern) <= {MOST_SYMBOLS} (got {len(pattern)})"
-        )
+    xp = namespace_of(text)
+    n, m = text.shape[-1], len(pattern)
+    if not 1 <= m <= min(n, MAX_SYMBOLS):
+        raise ValueError(f"pattern must have 1 to n symbols with n = {n}, < 2^31 (got {m})")
     common = np.result_type(text.dtype, pattern.dtype)
     if common.kind not in "iu":
         raise TypeError(
-            f"text and pattern must have integers of a common dtype (got text {text.dtype}, "
+            f"text and pattern must be integers of a common dtype (got text {text.dtype}, "
             f"pattern {pattern.dtype})"
         )
     flat = text.ndim == 1
-    text, pattern = (
-        xp.ascontiguousarray(a.astype(common.newbyteorder("="), copy=False))
-        for a in (text, pattern)
-    )
+    text, pattern = (xp.ascontiguousarray(a.astype(common, copy=False)) for a in (text, pattern))
     symbols = Symbols(xp, text[None] if flat else text, pattern, None, flat)
     if common.itemsize > 1:
         return with_dense_codes(symbols)
@@ -731,7 +721,8 @@ def jobs_of(symbols, block, gpu_block):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
-    "scratch CODE matches[8192]",
+    "scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},
@@ -787,7 +778,8 @@ def count_matches(symbols, pattern, begin, end, matches, width):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
-    "int64 k; scratch CODE matches[8192]",
+    "int64 k; scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},

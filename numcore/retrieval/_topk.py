@@ -7,46 +7,56 @@ keeps; so the work is that of the products and one read of them.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Float, Int64, at_least, finite, interval, own_dtype
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 
 QUERY_ROWS = 256  # of a block
 BLOCK_ROWS = 4032  # no power of two: a column of scores then spreads over the cache's sets
 BUFFER = 1 << 20  # scores in the buffer, about
-HEAP_MOST = 2048  # larger k are sorted out
+MAX_HEAP = 2048  # larger k are sorted out
 SUMS = 16  # of a row's squares, side by side, so that they take a vector
 GROUP = 64  # scores that are compared at once
 
+Metric: TypeAlias = Literal["ip", "cosine", "l2"]
+
 
 class TopK(NamedTuple):
-    """The nearest rows of each query, best first: scores and row numbers, both (queries, k)."""
+    """The nearest rows of each query, best first: scores and row numbers."""
 
-    scores: Any
-    indices: Any
+    scores: Float[Array, "nq k", own_dtype] | None
+    indices: Int64[Array, "nq k"]
 
 
 @routine
-def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_scores=True):
+def topk_inner_product(
+    queries: Float[Array, "nq d", finite],
+    database: Float[Array, "nx d"],
+    k: Annotated[int, interval("[1, nx]")],
+    *,
+    metric: Metric = "ip",
+    block: Annotated[int, at_least(1)] | None = None,
+    return_scores: bool = True,
+) -> TopK:
     """The k rows of a database that are nearest to each query.
 
     Parameters
     ----------
-    queries : (nq, d) array of float32 or float64
-    database : (nx, d) array
-        Of the same dtype.
-    k : int
-        Between 1 and nx.
-    metric : {"ip", "cosine", "l2"}
+    queries : (nq, d) array of float32 or float64, finite
+    database : (nx, d) array of float32 or float64
+        Finite.
+    k : int in [1, nx]
+        How many rows.
+    metric : {"ip", "cosine", "l2"}, default "ip"
         Inner product, cosine (0 for a row of zeros), or squared Euclidean distance.
-    block : int, optional
+    block : int >= 1, optional
         Rows of the database in a block; by default chosen so that the scores of a block stay in the
         cache.
-    return_scores : bool
+    return_scores : bool, default True
         Whether the scores are wanted; else they are None.
 
     Returns
@@ -57,8 +67,8 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
     Raises
     ------
     ValueError
-        `k` or `block` is outside its range, the widths differ, entries are not finite or so large
-        that products overflow, or the metric is unknown.
+        An option is outside its range, shapes do not fit, or entries are not finite or so large
+        that products overflow.
     TypeError
         Arrays of other dtypes (integers: convert them first) or on different devices.
 
@@ -82,22 +92,14 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
     array([[0],
            [1]])
     """
-    xp, (queries, database) = on_device(queries=queries, database=database)
-    dtype = float_dtype(queries=queries, database=database)
-    checked_choice("metric", metric, ("ip", "cosine", "l2"))
-    checked_matrices(queries, database)
-    nq, nx = len(queries), len(database)
-    k = checked_count("k", k, least=1, most=nx)
-    checked_bool("return_scores", return_scores)
-    if block is not None:
-        block = checked_count("block", block, least=1)
-    if not bool(xp.isfinite(queries).all()) or not nq and not bool(xp.isfinite(database).all()):
+    xp, dtype, nq, nx = namespace_of(queries), queries.dtype, len(queries), len(database)
+    if not nq and not bool(xp.isfinite(database).all()):
         raise_not_finite(xp, queries, database)
     queries = xp.ascontiguousarray(queries)
     with np.errstate(all="ignore"):  # what overflows is found in the scores
         left, prepared = operands(xp, queries, database, metric)
         rows = default_block(nq, metric) if block is None else block
-        search = heaps if k <= min(nx // 8, HEAP_MOST) else sorted_rows
+        search = heaps if k <= min(nx // 8, MAX_HEAP) else sorted_rows
         scores, indices, wrong = search(xp, left, database, prepared, k, min(rows, nx))
     if wrong:
         raise_not_finite(xp, queries, database)
@@ -105,20 +107,6 @@ def topk_inner_product(queries, database, k, *, metric="ip", block=None, return_
         distances_of(queries, xp.ascontiguousarray(database), indices, scores)
         scores, indices = best_first(xp, scores, indices, largest=False)
     return TopK(scores.astype(dtype, copy=False) if return_scores else None, indices)
-
-
-def checked_matrices(queries, database):
-    if (
-        queries is None
-        or database is None
-        or queries.ndim != 2
-        or database.ndim != 2
-        or queries.shape[1] != database.shape[1]
-    ):
-        shapes = ", ".join(str(getattr(a, "shape", None)) for a in (queries, database))
-        raise ValueError(
-            f"queries (nq, d) and database (nx, d) must have the same d (got shapes {shapes})"
-        )
 
 
 def raise_not_finite(xp, queries, database):

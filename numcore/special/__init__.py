@@ -54,10 +54,14 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # with this, checkers would believe in every name
 
-    value = globals()[name] = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    return value
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        value = globals()[name] = getattr(
+            importlib.import_module(f".{_LATER[name]}", __name__), name
+        )
+        return value

@@ -10,6 +10,8 @@ run thread by thread, see :mod:`numcore.testing.host_cuda`.
 import contextlib
 import functools
 import types
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -193,7 +195,7 @@ def compiled(kernel, variant):
     """The CUDA body of a kernel for a variant (its items), compiled by the host's compiler."""
     from numcore.gpu import runtime
 
-    defines = tuple(o for o in runtime.options(dict(variant)) if o.startswith("-D"))
+    defines = tuple(o for o in runtime.options(kernel, dict(variant)) if o.startswith("-D"))
     return compile_host(
         runtime.source(kernel.cuda_source),
         entries=[kernel.cuda_entry],
@@ -224,9 +226,11 @@ def run_cuda_body(kernel, variant, arguments, dims, *, checked, **tolerance):
 
 
 _checked = False
+launched = set()  # (module, name) of every kernel that was launched, for tests that ask
 
 
 def _launch(kernel, variant, arguments, dims):
+    launched.add((kernel.module, kernel.name))
     run_cuda_body(
         kernel,
         variant,
@@ -242,7 +246,7 @@ SIMULATED = dispatch.Device(
 
 
 @contextlib.contextmanager
-def simulated_gpu(*, checked=False):
+def simulated_gpu(*, checked: bool = False) -> Iterator[Any]:
     """Let routines take arrays of the simulated GPU; gives their namespace, the ``cupy`` of the
     simulation.
 

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import pytest
 
+from numcore.examples.linalg import omega_policies as naive
 from numcore.examples.linalg.sparse import five_points
 from numcore.linalg import (
     CSR,
@@ -21,9 +22,8 @@ from numcore.linalg import (
     spmv,
     ssor_cg,
 )
-from numcore.linalg import _omega_policies as module
+from numcore.linalg._omega_policies import kernels, policies
 from numcore.testing import simulated_gpu
-from tests.naive.linalg import relaxation as naive
 
 GRID = np.linspace(1, 1.95, 20)
 CG_GRID = np.linspace(2 * np.sqrt(2) - 2, 1.9, 20)
@@ -44,7 +44,7 @@ class Uniform:
 
 
 def probabilities(kappa, t, u=0.0, scale=1.0):
-    return module.tsallis_round(scale * np.array(kappa, float), scale, t, u)
+    return policies.tsallis_round(scale * np.array(kappa, float), scale, t, u)
 
 
 # --- known answers --------------------------------------------------------------------------------
@@ -88,10 +88,10 @@ def test_an_arm_is_drawn_by_its_share():
 
 
 def test_inverse_gap_weights():
-    p = module.inverse_gap_weights(np.array([0.3, 0.1, 0.2, 0.5]), 20)
+    p = policies.inverse_gap_weights(np.array([0.3, 0.1, 0.2, 0.5]), 20)
     np.testing.assert_allclose(p, [0.125, 0.625, 1 / 6, 1 / 12], rtol=1e-14)
-    np.testing.assert_array_equal(module.inverse_gap_weights(np.zeros(4), 0.0), [0.25] * 4)
-    assert module.inverse_gap_weights(np.array([1.0, 0.0]), 1e308)[1] == 1
+    np.testing.assert_array_equal(policies.inverse_gap_weights(np.zeros(4), 0.0), [0.25] * 4)
+    assert policies.inverse_gap_weights(np.array([1.0, 0.0]), 1e308)[1] == 1
 
 
 # --- the learners' own formulas -------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_tsallis_follows_its_formula():
         policy.update(cost)
         sums[i] += (cost - 1) / expected[i]
         costs.append(cost)
-        assert policy.num_rounds_ == t
+        assert policy.n_rounds_ == t
 
 
 @pytest.mark.parametrize("degree", [1, 3, 6])
@@ -146,7 +146,7 @@ def test_bounded_fits_are_optimal():
             rng.uniform(0, 15, m),
         )
         theta, misfit = rng.standard_normal((1, m)), np.zeros(1)
-        module.bounded_least_squares(
+        kernels.bounded_least_squares(
             (f.T @ f)[None],
             (f.T @ y)[None],
             np.array([y @ y]),
@@ -211,7 +211,7 @@ def shifted(count, alpha, beta, seed):
 
 
 def per_round(systems, policy, contexts=None):
-    return solve_sequence(systems, policy, contexts=contexts, keep_solutions=False).iterations
+    return solve_sequence(systems, policy, contexts=contexts, keep_solutions=False).n_iter
 
 
 # Seeds of the figures are not known: shifts and draws move the means of 3000 rounds by 3 % or so,
@@ -230,9 +230,9 @@ def test_learners_come_near_the_best_omega(
     for omega, count in fixed.items():
         np.testing.assert_allclose(per_round(systems, omega).mean(), count, rtol=0.03)
     np.testing.assert_allclose(per_round(systems, Uniform(GRID, 3)).mean(), uniform, rtol=0.06)
-    learnt = np.array([per_round(systems, TsallisINF(rng=seed)) for seed in range(2)])
-    np.testing.assert_allclose(learnt.mean(axis=1), tsallis, rtol=0.06)
-    np.testing.assert_allclose(learnt[:, :1000].mean(), early, rtol=0.06)
+    learned = np.array([per_round(systems, TsallisINF(rng=seed)) for seed in range(2)])
+    np.testing.assert_allclose(learned.mean(axis=1), tsallis, rtol=0.06)
+    np.testing.assert_allclose(learned[:, :1000].mean(), early, rtol=0.06)
     seen = np.array(
         [
             per_round(systems[:1000], ChebCB(GRID, interval=SHIFTS, rng=seed), shifts)
@@ -240,7 +240,7 @@ def test_learners_come_near_the_best_omega(
         ]
     )
     np.testing.assert_allclose(seen.mean(axis=1), chebyshev, rtol=0.06)
-    counts = [sor(a, b, omega=optimal_omega(a, tol=1e-4).omega).num_iter for a, b in systems[:500]]
+    counts = [sor(a, b, omega=optimal_omega(a, tol=1e-4).omega).n_iter for a, b in systems[:500]]
     np.testing.assert_allclose(np.mean(counts), best, rtol=0.03)
     assert (
         np.mean(counts)
@@ -301,7 +301,7 @@ class Heat:
             warm_start=True,
             keep_solutions=False,
             callback=self.keep,
-        ).total_iterations
+        ).n_iter_total
 
 
 def test_heat_equation():
@@ -312,12 +312,12 @@ def test_heat_equation():
     )  # where the coefficient is taken in a step is not known
     for seed in range(3):
         seen = heat.total(ChebCB(CG_GRID, interval=(0, 10), rng=seed), heat.contexts)
-        learnt, uniform = (
+        learned, uniform = (
             heat.total(TsallisINF(CG_GRID, rng=seed)),
             heat.total(Uniform(CG_GRID, seed)),
         )
-        assert seen < min(fixed) < learnt < uniform
-        assert abs(seen - 5370) < 270 and abs(learnt - 6000) < 400
+        assert seen < min(fixed) < learned < uniform
+        assert abs(seen - 5370) < 270 and abs(learned - 6000) < 400
 
 
 # --- sequences ------------------------------------------------------------------------------------
@@ -336,11 +336,11 @@ def test_a_sequence_is_its_solves(method, solver, warm):
     for b, solution in zip(rights, found.solutions, strict=True):
         one = solver(PATH, b, omega=1.4, x0=x, tol=1e-6)
         assert np.array_equal(one.x, solution)
-        counts.append(one.num_iter)
+        counts.append(one.n_iter)
         x = one.x if warm else None
     assert (
-        found.iterations.tolist() == counts
-        and found.total_iterations == sum(counts)
+        found.n_iter.tolist() == counts
+        and found.n_iter_total == sum(counts)
         and found.omegas.tolist() == [1.4] * 5
     )
 
@@ -359,7 +359,7 @@ def test_systems_are_made_when_their_turn_comes():
     )
     assert made == [0, 1, 2] and len(found.solutions) == 3
     assert (
-        solve_sequence([], 1.0).total_iterations == 0
+        solve_sequence([], 1.0).n_iter_total == 0
         and solve_sequence([], 1.0, keep_solutions=False).solutions is None
     )
 
@@ -383,7 +383,7 @@ def test_costs_that_a_policy_is_told():
         max_iter=7,
         warm_start=True,
     )
-    assert policy.costs == [1, 7, 7, 7] and found.iterations.tolist() == [0, 7, 7, 7]
+    assert policy.costs == [1, 7, 7, 7] and found.n_iter.tolist() == [0, 7, 7, 7]
 
 
 def test_an_interrupt_leaves_a_policy_that_may_be_used():
@@ -395,9 +395,9 @@ def test_an_interrupt_leaves_a_policy_that_may_be_used():
         solve_sequence([(PATH, np.ones(8)), interrupt], policy)
     with pytest.raises(KeyboardInterrupt):
         solve_sequence([(PATH, np.ones(8))], policy, callback=lambda *_: interrupt())
-    assert policy.num_rounds_ == 2
+    assert policy.n_rounds_ == 2
     solve_sequence([(PATH, np.ones(8))], policy)
-    assert policy.num_rounds_ == 3
+    assert policy.n_rounds_ == 3
 
 
 def test_a_sequence_on_the_gpu():
@@ -424,16 +424,15 @@ def test_progress_is_shown_when_asked_for(capsys):
 @pytest.mark.parametrize(
     "grid, kind, message",
     [
-        ([], ValueError, "not empty"),
-        ([[1.0]], ValueError, "one-dimensional"),
+        ([], ValueError, "axis of length zero"),
+        ([[1.0]], ValueError, r"grid must have shape \(d,\)"),
         ([1.5, 1.0], ValueError, "must ascend"),
         ([1.0, 1.0], ValueError, "must ascend"),
-        ([0.0, 1.0], ValueError, "0 < grid < 2"),
-        ([1.0, 2.0], ValueError, "0 < grid < 2"),
-        ([1.0, np.nan], ValueError, "0 < grid < 2"),
-        ("grid", TypeError, "grid must hold real numbers"),
-        ([1j], TypeError, "real numbers"),
-        (None, TypeError, "real numbers"),
+        ([0.0, 1.0], ValueError, r"grid must be in \(0, 2\) \(got 0.0 at \[0\]\)"),
+        ([1.0, 2.0], ValueError, r"grid must be in \(0, 2\)"),
+        ([1.0, np.nan], ValueError, r"grid must be in \(0, 2\)"),
+        ("grid", TypeError, "grid must be an array"),
+        ([1j], TypeError, "grid must have dtype"),
     ],
 )
 def test_errors_of_grids(make, grid, kind, message):
@@ -474,7 +473,7 @@ def test_errors_of_rounds(policy, arguments):
     "change, kind, message",
     [
         (dict(interval=(1, 1)), ValueError, r"interval\[0\] < interval\[1\]"),
-        (dict(interval=3), TypeError, "pair of numbers"),
+        (dict(interval=3), TypeError, "interval must be"),
         (dict(interval=(0, np.inf)), ValueError, "interval"),
         (dict(degree=0), ValueError, "degree"),
         (dict(degree=2.5), TypeError, "degree"),
@@ -498,17 +497,12 @@ def test_contexts_may_leave_the_interval_by_rounding_only():
 @pytest.mark.parametrize(
     "change, kind, message",
     [
-        (dict(policy=2.5), ValueError, "0 < policy < 2"),
-        (dict(policy="fast"), TypeError, "policy must be a number or have"),
-        (dict(method="jacobi"), ValueError, "method must be one of sor, ssor_cg"),
+        (dict(policy=2.5), ValueError, r"policy must be in \(0, 2\)"),
+        (dict(policy="fast"), TypeError, "policy must be a number or a Policy"),
         (dict(contexts=[0.1]), ValueError, r"as many as systems \(got 1\)"),
         (dict(systems=[3]), TypeError, "systems must be pairs"),
         (dict(systems=[(PATH,)]), TypeError, "systems must be pairs"),
-        (dict(max_iter=0), ValueError, "max_iter >= 1"),
-        (dict(tol=-1.0), ValueError, "tol >= 0"),
-        (dict(callback=1), TypeError, "callback"),
         (dict(systems=[(PATH, np.ones(7))]), ValueError, "b must have shape"),
-        (dict(systems=3), TypeError, "iterable"),
     ],
 )
 def test_errors_of_sequences(change, kind, message):

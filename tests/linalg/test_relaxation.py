@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.linalg import relaxation as naive
 from numcore.examples.linalg.relaxation import positive_definite
 from numcore.examples.linalg.sparse import five_points
 from numcore.linalg import (
@@ -19,9 +20,8 @@ from numcore.linalg import (
     ssor_cg,
     ssor_preconditioner,
 )
-from numcore.linalg import _relaxation as module
+from numcore.linalg._relaxation import iterations as module
 from numcore.testing import simulated_gpu
-from tests.naive.linalg import relaxation as naive
 
 PATH = CSR.from_dense(np.array([[4.0, -1, 0], [-1, 4, -1], [0, -1, 4]]))
 BEST_10, BEST_32 = (2 / (1 + np.sin(np.pi / (s + 1))) for s in (10, 32))
@@ -53,8 +53,8 @@ def grid(side, dtype=np.float64):
 )
 def test_sweeps_of_sor(side, omega, count):
     found = sor(*grid(side), omega=omega)
-    assert abs(found.num_iter - count) <= 1 and found.converged and found.status == "converged"
-    assert found.residual_norms.shape == (found.num_iter + 1,)
+    assert abs(found.n_iter - count) <= 1 and found.converged and found.reason == "converged"
+    assert found.residual_norms.shape == (found.n_iter + 1,)
 
 
 @pytest.mark.parametrize("omega, count", [(1, 226), (BEST_10, 41), (1.8, 89)])
@@ -62,7 +62,7 @@ def test_sweeps_of_sor_by_colors(omega, count):
     a, b = grid(10)
     coloring = color_graph(a)
     assert coloring.n_colors == 2
-    assert abs(sor(a, b, omega=omega, coloring=coloring).num_iter - count) <= 1
+    assert abs(sor(a, b, omega=omega, coloring=coloring).n_iter - count) <= 1
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,16 @@ def test_sweeps_of_sor_by_colors(omega, count):
 )
 def test_iterations_of_ssor_cg(side, omega, count):
     found = ssor_cg(*grid(side), omega=omega)
-    assert abs(found.num_iter - count) <= 1 and found.converged
+    assert abs(found.n_iter - count) <= 1 and found.converged
 
 
 @pytest.mark.parametrize("side, count", [(10, 15), (32, 59)])
 def test_iterations_of_plain_conjugate_gradients(side, count):
     a, b = grid(side)
-    assert abs(naive.cg(a.toarray(), b, 0 * b, np.eye(len(b)), 1e-8, 1000)[1] - count) <= 1
+    assert (
+        abs(naive.conjugate_gradients(a.toarray(), b, 0 * b, np.eye(len(b)), 1e-8, 1000)[1] - count)
+        <= 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_spectral_radius_of_sor(omega, radius):
 def test_best_omega_takes_fewest_sweeps():
     a, b = grid(20)
     best = optimal_omega(a).omega
-    counts = [sor(a, b, omega=omega).num_iter for omega in (best - 0.04, best, best + 0.04)]
+    counts = [sor(a, b, omega=omega).n_iter for omega in (best - 0.04, best, best + 0.04)]
     assert counts[1] < min(counts[0], counts[2])
 
 
@@ -170,7 +173,7 @@ def test_sor_follows_the_loop(dtype, tol, rtol, n, start, colored):
         10_000,
         coloring.order if colored else None,
     )
-    assert found.x.dtype == dtype and found.num_iter == count
+    assert found.x.dtype == dtype and found.n_iter == count
     # x and b are rounded to dtype: roundings weigh the more the smaller the residual
     np.testing.assert_allclose(
         found.residual_norms, norms, rtol=0, atol=20 * np.finfo(dtype).eps * norms[0]
@@ -191,15 +194,15 @@ def test_ssor_cg_follows_the_textbook(dtype, tol, rtol, n, start, colored):
     order = coloring.order if colored else np.arange(n)
     found = ssor_cg(a, b, omega=1.3, x0=x0 if start else None, tol=tol, coloring=coloring)
     dense = a.toarray().astype(float)[np.ix_(order, order)]
-    x, count, norms = naive.cg(
+    x, count, norms = naive.conjugate_gradients(
         dense,
         b[order].astype(float),
         (x0 if start else 0 * b)[order].astype(float),
-        naive.ssor_inverse(dense, 1.3),
+        naive.ssor_solve(dense, 1.3, np.eye(n)).astype(float),
         tol,
         100,
     )
-    assert found.x.dtype == dtype and found.num_iter == count and found.converged
+    assert found.x.dtype == dtype and found.n_iter == count and found.converged
     # conjugate gradients amplify roundings: compared relative to the first norm
     np.testing.assert_allclose(found.residual_norms, norms, rtol=0, atol=rtol * norms[0])
     np.testing.assert_allclose(found.x[order], x, rtol=0, atol=rtol * np.abs(x).max())
@@ -217,9 +220,7 @@ def test_preconditioner_is_the_inverse(columns, colored, dtype, rtol):
     a = positive_definite(rng, np.dtype(dtype), 40)
     coloring = color_graph(a) if colored else Coloring(np.arange(40), tuple(range(41)), 40)
     r = rng.standard_normal((40,) if columns is None else (40, columns)).astype(dtype)
-    inverse = naive.ssor_inverse(
-        a.toarray().astype(float)[np.ix_(coloring.order, coloring.order)], 0.8
-    )
+    inverse = naive.ssor_solve(a.toarray()[np.ix_(coloring.order, coloring.order)], 0.8, np.eye(40))
     z = ssor_preconditioner(a, omega=0.8, coloring=coloring if colored else None)(r)
     assert z.dtype == dtype and z.flags.c_contiguous
     expected = inverse @ r[coloring.order]
@@ -237,14 +238,14 @@ def test_preconditioner_is_positive_definite(omega):
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
 def test_a_large_colored_system_is_solved_as_a_small_one(solver, monkeypatch):
-    """Two ways to one result: a kernel that solves, and a kernel for each colour."""
+    """Two ways to one result: a kernel that solves, and a kernel for each color."""
     a, b = grid(30)
     coloring = color_graph(a)
     x0 = np.cos(np.arange(900.0))
     whole = solver(a, b, omega=1.5, x0=x0, coloring=coloring)
     monkeypatch.setattr(module, "FEW_ROWS", 100)
     by_colors = solver(a, b, omega=1.5, x0=x0, coloring=coloring)
-    assert by_colors.num_iter == whole.num_iter and by_colors.status == "converged"
+    assert by_colors.n_iter == whole.n_iter and by_colors.reason == "converged"
     np.testing.assert_allclose(
         by_colors.residual_norms,
         whole.residual_norms,
@@ -259,7 +260,7 @@ def test_a_large_colored_system_is_solved_as_a_small_one(solver, monkeypatch):
             omega=1.5,
             x0=xp.asarray(x0),
         )
-    assert on_gpu.num_iter == whole.num_iter
+    assert on_gpu.n_iter == whole.n_iter
     np.testing.assert_allclose(on_gpu.x.get(), whole.x, rtol=0, atol=1e-12 * np.abs(whole.x).max())
 
 
@@ -287,7 +288,7 @@ def test_calls_of_kernels_do_not_show(solver, monkeypatch):
     result."""
     a, b = grid(12)
     whole = solver(a, b, omega=1.3)
-    monkeypatch.setattr(module, "MOST_SWEEPS", 3)
+    monkeypatch.setattr(module, "MAX_SWEEPS", 3)
     parts = solver(a, b, omega=1.3)
     assert np.array_equal(whole.x, parts.x) and np.array_equal(
         whole.residual_norms, parts.residual_norms
@@ -301,15 +302,15 @@ def test_calls_of_kernels_do_not_show(solver, monkeypatch):
 def test_limits_of_iterations(solver):
     a, b = grid(10)
     whole = solver(a, b)
-    for most in (0, 1, 5, whole.num_iter - 1):
+    for most in (0, 1, 5, whole.n_iter - 1):
         found = solver(a, b, max_iter=most)
-        assert not found.converged and found.status == "max_iter" and found.num_iter == most
+        assert not found.converged and found.reason == "max_iter" and found.n_iter == most
         np.testing.assert_allclose(
             found.residual_norms, whole.residual_norms[: most + 1], rtol=1e-9
         )
         assert abs(np.linalg.norm(b - spmv(a, found.x)) - found.residual_norms[-1]) < 1e-12
         assert found.relative_residual == found.residual_norms[-1] / found.residual_norms[0]
-    assert solver(a, b, max_iter=whole.num_iter).converged
+    assert solver(a, b, max_iter=whole.n_iter).converged
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
@@ -318,12 +319,12 @@ def test_zero_right_hand_side(solver):
     found = solver(a, 0 * b)
     assert (
         found.converged
-        and found.num_iter == 0
+        and found.n_iter == 0
         and not found.x.any()
         and found.residual_norms.tolist() == [0]
     )
     exact = solver(PATH, np.array([3.0, 2, 3]), x0=np.ones(3))
-    assert exact.converged and exact.num_iter == 0 and exact.x.tolist() == [1, 1, 1]
+    assert exact.converged and exact.n_iter == 0 and exact.x.tolist() == [1, 1, 1]
     assert solver(a, 0 * b, x0=b).converged
 
 
@@ -333,7 +334,7 @@ def test_numbers_whose_squares_leave_the_range(solver, scale):
     a, b = grid(6)
     x0 = np.cos(np.arange(36.0))
     plain, scaled = (solver(a, factor * b, omega=1.3, x0=factor * x0) for factor in (1.0, scale))
-    assert scaled.converged and scaled.num_iter == plain.num_iter
+    assert scaled.converged and scaled.n_iter == plain.n_iter
     np.testing.assert_allclose(scaled.x / scale, plain.x, rtol=1e-12)
     np.testing.assert_allclose(scaled.residual_norms / scale, plain.residual_norms, rtol=1e-6)
 
@@ -345,7 +346,7 @@ def test_what_rounding_does_not_allow_is_said(dtype, limit, tol, few, monkeypatc
     monkeypatch.setattr(module, "FEW_ROWS", few)
     a, b = grid(10, dtype)
     found = ssor_cg(a, b, tol=tol, coloring=color_graph(a) if few == 10 else None)
-    assert found.status == "stagnated" and not found.converged and found.num_iter < 200
+    assert found.reason == "stagnated" and not found.converged and found.n_iter < 200
     assert found.relative_residual < 4 * limit
 
 
@@ -355,9 +356,9 @@ def test_matrices_that_are_not_positive_definite(few, monkeypatch):
     monkeypatch.setattr(module, "FEW_ROWS", few)
     a = CSR.from_dense(np.array([[1.0, 3.0], [3.0, 1.0]]))
     coloring = color_graph(a)
-    assert ssor_cg(a, np.array([1.0, -1.0]), coloring=coloring).status == "breakdown"
+    assert ssor_cg(a, np.array([1.0, -1.0]), coloring=coloring).reason == "breakdown"
     found = sor(a, np.array([1.0, 0.0]), coloring=coloring)
-    assert found.status == "diverged" and not found.converged and found.num_iter < 10_000
+    assert found.reason == "diverged" and not found.converged and found.n_iter < 10_000
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])
@@ -366,13 +367,13 @@ def test_callback_sees_every_iteration_and_may_end_it(solver):
     seen, whole = [], solver(a, b)
     watched = solver(a, b, callback=lambda k, norm: seen.append((k, norm)))
     assert [k for k, _ in seen] == list(
-        range(1, whole.num_iter + 1)
-    ) and watched.status == "converged"
+        range(1, whole.n_iter + 1)
+    ) and watched.reason == "converged"
     assert np.array_equal(watched.x, whole.x) and np.array_equal(
         watched.residual_norms, whole.residual_norms
     )
     stopped = solver(a, b, callback=lambda k, norm: k == 7)
-    assert stopped.status == "callback" and stopped.num_iter == 7 and not stopped.converged
+    assert stopped.reason == "callback" and stopped.n_iter == 7 and not stopped.converged
     np.testing.assert_array_equal(stopped.residual_norms[:7], whole.residual_norms[:7])
     assert abs(np.linalg.norm(b - spmv(a, stopped.x)) - stopped.residual_norms[-1]) < 1e-12
 
@@ -413,16 +414,7 @@ def test_memory_is_five_vectors_besides_the_matrix():
 @pytest.mark.parametrize(
     "change, kind, message",
     [
-        (dict(omega=0), ValueError, "0 < omega < 2"),
-        (dict(omega=2.0), ValueError, "0 < omega < 2"),
-        (dict(omega=np.nan), ValueError, "omega"),
-        (dict(omega="1"), TypeError, "omega"),
-        (dict(tol=-1), ValueError, "tol >= 0"),
-        (dict(max_iter=-1), ValueError, "max_iter >= 0"),
-        (dict(max_iter=1.5), TypeError, "max_iter"),
-        (dict(callback=3), TypeError, "callback must be callable"),
-        (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, "a must be square"),
-        (dict(a=np.eye(3)), TypeError, "a must be a CSR"),
+        (dict(a=CSR.from_dense(np.ones((2, 3)))), ValueError, r"a must have shape \(n, n\)"),
         (
             dict(a=CSR.from_dense(np.diag([1.0, -1, 1]))),
             ValueError,
@@ -433,14 +425,19 @@ def test_memory_is_five_vectors_besides_the_matrix():
             ValueError,
             r"positive diagonal \(got 0.0 in row 0\)",
         ),
-        (dict(b=np.ones(2)), ValueError, r"b must have shape \(3,\)"),
-        (dict(x0=np.ones((3, 1))), ValueError, r"x0 must have shape \(3,\)"),
-        (dict(b=np.ones(3, int)), TypeError, "b must have dtype float32 or float64"),
-        (dict(b=np.ones(3, np.float32)), TypeError, "one dtype"),
-        (dict(b=np.array([1, np.nan, 1])), ValueError, "b must be finite"),
-        (dict(x0=np.array([1, np.inf, 1])), ValueError, "x0 must be finite"),
+        (
+            dict(a=CSR.from_dense(np.array([[1, np.inf, 0], [np.inf, 1, 0], [0, 0, 1]]))),
+            ValueError,
+            r"a must be finite \(got inf at \[0, 1\]\)",
+        ),
+        (dict(b=np.array([1, np.nan, 1])), ValueError, r"b must be finite \(got nan at \[1\]\)"),
         (dict(coloring=1), TypeError, "coloring must be a Coloring"),
-        (dict(coloring=Coloring(np.arange(2), (0, 2), 1)), ValueError, "3 rows"),
+        (
+            dict(coloring=Coloring(np.arange(2), (0, 2), 1)),
+            ValueError,
+            r"coloring.order must have shape \(n,\) with n = 3",
+        ),
+        (dict(coloring=Coloring(np.zeros(3, int), (0, 3), 1)), ValueError, "permutation of 3 rows"),
     ],
 )
 def test_errors_of_the_solvers(solver, change, kind, message):
@@ -452,24 +449,20 @@ def test_a_start_so_large_that_its_residual_overflows():
     x0 = np.full(3, 1e308)
     with pytest.raises(ValueError, match="x0 must have a finite residual"):
         sor(PATH, np.ones(3), x0=x0)
-    assert ssor_cg(PATH, np.ones(3), x0=x0).status == "diverged"
+    assert ssor_cg(PATH, np.ones(3), x0=x0).reason == "diverged"
 
 
 def test_errors_of_the_preconditioner_and_of_the_best_omega():
-    with pytest.raises(ValueError, match="0 < omega < 2"):
-        ssor_preconditioner(PATH, omega=2)
-    with pytest.raises(ValueError, match=r"r must have shape \(3,\) or \(3, k\)"):
+    with pytest.raises(ValueError, match=r"r must have shape \(n,\) with n = 3 \(got \(4,\)\)"):
         ssor_preconditioner(PATH)(np.ones(4))
-    with pytest.raises(TypeError, match="dtype"):
+    with pytest.raises(TypeError, match="r must have dtype float64 like a"):
         ssor_preconditioner(PATH)(np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="positive diagonal"):
+        ssor_preconditioner(CSR.from_dense(-np.eye(2)))
     with pytest.raises(ValueError, match="positive diagonal"):
         optimal_omega(CSR.from_dense(-np.eye(2)))
     with pytest.raises(ValueError, match="a must be finite"):
         optimal_omega(CSR.from_dense(np.array([[1.0, np.inf], [np.inf, 1.0]])))
-    with pytest.raises(ValueError, match="max_iter >= 1"):
-        optimal_omega(PATH, max_iter=0)
-    with simulated_gpu() as xp, pytest.raises(TypeError, match="a on cpu, b on simulated GPU"):
-        sor(PATH, xp.ones(3))
 
 
 @pytest.mark.parametrize("solver", [sor, ssor_cg])

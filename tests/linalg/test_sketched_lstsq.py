@@ -7,11 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from numcore.examples.linalg.sketches import srht_matrix, tensor_srht_matrix
 from numcore.linalg import preconditioned_lstsq, sketched_lstsq
 from numcore.linalg._sketched_lstsq import _exact_product
 from numcore.linalg._sketches import gaussian_sketch
 from numcore.testing import simulated_gpu
-from tests.naive.linalg.sketches import exact_solution, srht_matrix, tensor_srht_matrix
+from tests.naive.linalg.sketches import exact_solution
 
 SKETCHES = ("srht", "src", "gaussian", "countsketch")
 extended = pytest.mark.skipif(

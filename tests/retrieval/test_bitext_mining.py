@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval import bitext_mining as naive
 from numcore.retrieval import (
     InvertedFileIndex,
     align_documents,
@@ -17,7 +18,6 @@ from numcore.retrieval import (
     topk_inner_product,
 )
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import bitext_mining as naive
 
 SOURCE, TARGET = np.eye(2), np.array([[0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
 MARGINS, RETRIEVALS = ("absolute", "ratio", "distance"), ("forward", "backward", "intersect", "max")
@@ -82,9 +82,9 @@ def test_a_set_and_itself():
         np.testing.assert_allclose(found.score, 1, rtol=1e-14)
 
 
-def test_with_all_neighbours_means_are_those_of_rows_and_columns():
+def test_with_all_neighbors_means_are_those_of_rows_and_columns():
     source, target = clouds(np.random.default_rng(1), 5, 7, 3)
-    cosines = np.array([[naive.cosine(x, y) for y in target] for x in source])
+    cosines = naive.cosines(source, target).astype(float)
     for k in (7, 1000):
         found = neighbor_statistics(source, target, k=k)
         assert found.forward_ids.shape == (5, 7) and found.backward_ids.shape == (7, 5)
@@ -141,7 +141,7 @@ def unit(x):
 @pytest.mark.parametrize("n, m, k", [(1, 1, 1), (1, 9, 4), (40, 1, 2), (30, 45, 4), (67, 20, 3)])
 def test_pairs(margin, retrieval, n, m, k):
     source, target = clouds(np.random.default_rng(2), n, m, 6)
-    expected = naive.mine(source.tolist(), target.tolist(), k, margin, retrieval)
+    expected = naive.mine(source, target, k, margin, retrieval)
     found = mine_pairs(source, target, k=k, margin=margin, retrieval=retrieval)
     np.testing.assert_array_equal(
         np.stack([found.source_index, found.target_index], axis=1).tolist(),
@@ -151,7 +151,7 @@ def test_pairs(margin, retrieval, n, m, k):
     np.testing.assert_allclose(found.score, [pair[0] for pair in expected], rtol=1e-11, atol=1e-14)
     some = mine_pairs(source, target, k=k, margin=margin, retrieval=retrieval, threshold=0.5)
     assert some.source_index.tolist() == [
-        i for score, i, _ in naive.mine(source.tolist(), target.tolist(), k, margin, retrieval, 0.5)
+        i for score, i, _ in naive.mine(source, target, k, margin, retrieval, 0.5)
     ]
 
 
@@ -272,13 +272,9 @@ def test_documents():
         np.array([0, 12, 20, 20, 60]),
     )  # the second document has no source, the third no target
     found = align_documents(source, target, a, b, threshold=0.3)
-    expected = []
+    expected, cosines = [], naive.cosines(source, target)
     for g in range(4):
-        s = {
-            (i, j): naive.cosine(source[i], target[j])
-            for i in range(a[g], a[g + 1])
-            for j in range(b[g], b[g + 1])
-        }
+        s = {(i, j): cosines[i, j] for i in range(a[g], a[g + 1]) for j in range(b[g], b[g + 1])}
         expected += [
             (-c, i, j)
             for (i, j), c in s.items()
@@ -436,14 +432,10 @@ def test_memory_is_that_of_a_block():
 
 def test_bad_input():
     x = np.ones((4, 2))
-    with pytest.raises(ValueError, match=r"must have the same d \(got shapes \(4, 2\), \(4, 1\)\)"):
-        mine_pairs(x, x[:, :1])
     for name, call in (
         ("source", lambda bad: mine_pairs(bad, x)),
         ("target", lambda bad: neighbor_statistics(x, bad)),
     ):
-        with pytest.raises(ValueError, match=rf"{name} must have shape \(n, d\) with n >= 1"):
-            call(x[:0])
         for value in (0.0, np.nan, np.inf):
             bad = x.copy()
             bad[2:] = value
@@ -451,54 +443,31 @@ def test_bad_input():
                 ValueError, match=rf"{name} must have rows of finite length > 0 \(got .* in row 2\)"
             ):
                 call(bad)
-        with pytest.raises(TypeError, match=f"{name} must have dtype float32 or float64"):
-            call(x.astype(int))
-    with pytest.raises(ValueError, match=r"k must satisfy k >= 1 \(got 0\)"):
-        mine_pairs(x, x, k=0)
-    with pytest.raises(ValueError, match="margin must be one of absolute, ratio, distance"):
-        mine_pairs(x, x, margin="cosine")
-    with pytest.raises(
-        ValueError, match="retrieval must be one of forward, backward, intersect, max"
-    ):
-        mine_pairs(x, x, retrieval="both")
-    with pytest.raises(ValueError, match="threshold must satisfy"):
-        mine_pairs(x, x, threshold=np.nan)
-    with pytest.raises(TypeError, match="search must be a pair of functions"):
+    with pytest.raises(TypeError, match="search must be a list or tuple"):
         mine_pairs(x, x, search=topk_inner_product)
+    with pytest.raises(ValueError, match=r"search must have 2 items \(got 1\)"):
+        mine_pairs(x, x, search=(topk_inner_product,))
     for indices, kind, text in (
-        (np.full((4, 2), 4), ValueError, r"-1 <= index < 4 \(got 4"),
+        (np.full((4, 2), 4), ValueError, r"indices in \[-1, 4\) \(got 4"),
         (np.ones((4, 2)), TypeError, "integers"),
+        (None, TypeError, r"integers on the device of source \(got NoneType\)"),
         (np.ones((3, 2), int), ValueError, r"shape \(4, k\)"),
     ):
         with pytest.raises(kind, match=text):
             mine_pairs(x, x, search=(lambda q, k, indices=indices: (None, indices),) * 2)
     mean = np.ones(4)
     for pairs, text in (
-        ([[0, 4]], r"0 <= pairs\[:, 1\] < 4 \(got 4"),
-        ([[-1, 0]], r"pairs\[:, 0\]"),
-        ([0, 1], r"pairs must have shape \(p, 2\)"),
+        ([[0, 4]], r"pairs\[:, 1\] must be in \[0, 4\) \(got 4\)"),
+        ([[-1, 0]], r"pairs\[:, 0\] must be in \[0, 4\) \(got -1\)"),
     ):
         with pytest.raises(ValueError, match=text):
             margin_scores(x, x, np.array(pairs), mean, mean)
-    with pytest.raises(
-        ValueError, match=r"target_neighbor_mean must have shape \(4,\) and be finite"
-    ):
-        margin_scores(x, x, np.zeros((1, 2), int), mean, mean * np.nan)
     good = np.array([0, 2, 4])
-    for offsets, text in (
-        ([0, 3, 2, 4], "one shape"),
-        ([0, 5, 4], "must ascend from 0 to 4"),
-        ([1, 2, 4], "from 0 to 4"),
-        ([0, 2, 3], "from 0 to 4"),
-    ):
-        with pytest.raises(ValueError, match=text):
+    for offsets in ([0, 5, 4], [1, 2, 4], [0, 2, 3]):
+        with pytest.raises(ValueError, match="target_offsets must ascend from 0 to 4"):
             align_documents(x, x, good, np.array(offsets), threshold=0)
-    with pytest.raises(TypeError, match="source_offsets must have dtype int64"):
-        align_documents(x, x, good.astype(float), good, threshold=0)
-    for pairs in ([[-1, 0]], [[2**31, 0]], [[0, 7]]):
-        with pytest.raises(ValueError, match="first must satisfy"):
+    for pairs, column in (([[-1, 0]], 0), ([[2**31, 0]], 0), ([[0, 7]], 1)):
+        with pytest.raises(ValueError, match=rf"first\[:, {column}\] must be in \[0, "):
             pivot_pairs(np.array(pairs), np.zeros((1, 2), int), n_pivot=7)
-    with pytest.raises(ValueError, match=r"second_score must have shape \(1,\) and no nan"):
+    with pytest.raises(ValueError, match="second_score must not be nan"):
         pivot_pairs(np.zeros((1, 2), int), np.zeros((1, 2), int), second_score=np.array([np.nan]))
-    with simulated_gpu() as xp, pytest.raises(TypeError, match="one device"):
-        mine_pairs(x, xp.asarray(x))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.model import NotFittedError
 from numcore.retrieval import InvertedFileIndex, topk_inner_product
 from numcore.testing import simulated_gpu
 
@@ -128,34 +129,20 @@ def test_guest_manners():
 
 def test_bad_input():
     points = np.ones((10, 2))
-    for arguments, text in (
-        ({"n_lists": 0}, "n_lists must satisfy n_lists >= 1"),
-        ({"n_probe": 0}, "n_probe must satisfy n_probe >= 1"),
-        ({"train_size": 0}, "train_size must satisfy"),
-        ({"metric": "dot"}, "metric must be one of ip, cosine, l2"),
-    ):
-        with pytest.raises(ValueError, match=text):
-            InvertedFileIndex(**arguments)
-    with pytest.raises(ValueError, match=r"n_lists must satisfy 1 <= n_lists <= 10 \(got 11\)"):
+    with pytest.raises(ValueError, match=r"n_lists must be <= nx with nx = 10 \(got 11\)"):
         InvertedFileIndex(11).fit(points)
-    with pytest.raises(ValueError, match="index must be fitted before a search"):
+    with pytest.raises(NotFittedError, match="InvertedFileIndex must be fitted first"):
         InvertedFileIndex().search(points, 1)
-    with pytest.raises(ValueError, match=r"database must have shape \(nx, d\) with nx >= 1"):
+    with pytest.raises(ValueError, match=r"database must have at least one row \(got 0\)"):
         InvertedFileIndex().fit(points[:0])
-    with pytest.raises(ValueError, match="database must be finite"):
-        InvertedFileIndex().fit(points * np.nan)
-    with pytest.raises(TypeError, match="database must have dtype float32 or float64"):
-        InvertedFileIndex().fit(points.astype(int))
     index = InvertedFileIndex(3, rng=0).fit(points)
-    with pytest.raises(ValueError, match=r"k must satisfy 1 <= k <= 10 \(got 11\)"):
+    with pytest.raises(ValueError, match=r"k must be <= nx with nx = 10 \(got 11\)"):
         index.search(points, 11)
-    with pytest.raises(ValueError, match="must have the same d"):
+    with pytest.raises(ValueError, match=r"queries must have shape \(nq, d\) with d = 2"):
         index.search(points[:, :1], 1)
     with pytest.raises(ValueError, match="queries must be finite"):
         index.search(points * np.inf, 1)
-    with pytest.raises(ValueError, match="n_probe must satisfy n_probe >= 1"):
-        index.search(points, 1, n_probe=0)
-    with pytest.raises(TypeError, match="one dtype"):
+    with pytest.raises(TypeError, match="must have dtype float32 like queries"):
         index.search(points.astype(np.float32), 1)
     with pytest.raises(ValueError, match="queries must have at least one row"):
         index.recall_at(points[:0], 1)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval import muvera as naive
+from numcore.model import NotFittedError
 from numcore.retrieval import (
     FixedDimensionalEncoder,
     ProductQuantizer,
@@ -20,8 +22,8 @@ from numcore.retrieval import (
     topk_inner_product,
 )
 from numcore.retrieval._kmeans import kmeans, nearest_centroid
-from numcore.retrieval._muvera import gray_cells
-from numcore.retrieval._vectors import (
+from numcore.retrieval._muvera.kernels import gray_cells
+from numcore.simd import (
     WIDE,
     add_scaled,
     max_tile,
@@ -31,7 +33,6 @@ from numcore.retrieval._vectors import (
     transpose8,
 )
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import muvera as naive
 
 
 def ragged(rng, sets, width, least=1, most=9, dtype=np.float64):
@@ -340,22 +341,10 @@ def test_extreme_numbers_give_no_warnings():
 @pytest.mark.parametrize(
     "arguments, kind, message",
     [
-        ({"dim": 0}, ValueError, "dim must satisfy dim >= 1"),
-        ({"dim": 2.0}, TypeError, "dim must be an integer"),
-        ({"dim": 4, "n_bits": -1}, ValueError, "0 <= n_bits <= 20"),
-        ({"dim": 4, "n_bits": 21}, ValueError, r"0 <= n_bits <= 20 \(got 21\)"),
-        ({"dim": 4, "n_repetitions": 0}, ValueError, "n_repetitions >= 1"),
-        ({"dim": 4, "projection_dim": 5}, ValueError, "1 <= projection_dim <= 4"),
-        ({"dim": 4, "projection_dim": 0}, ValueError, "1 <= projection_dim <= 4"),
-        ({"dim": 4, "n_bits": 0, "final_dim": 81}, ValueError, "1 <= final_dim <= 80"),
-        ({"dim": 4, "fill_empty": 1}, TypeError, "fill_empty"),
-        (
-            {"dim": 4, "projection": "sparse"},
-            ValueError,
-            "projection must be one of count_sketch, dense",
-        ),
-        ({"dim": 4, "scale": None}, TypeError, "scale must be one of sum, mean"),
-        ({"dim": 4, "rng": "seed"}, TypeError, "rng"),
+        ({"dim": 0}, ValueError, r"dim must be >= 1 \(got 0\)"),
+        ({"dim": 4, "n_bits": 21}, ValueError, r"n_bits must be in \[0, 20\] \(got 21\)"),
+        ({"dim": 4, "projection_dim": 5}, ValueError, r"must be <= dim with dim = 4 \(got 5\)"),
+        ({"dim": 4, "n_bits": 0, "final_dim": 81}, ValueError, r"final_dim must be <= .* = 80"),
     ],
 )
 def test_encoder_refuses_options(arguments, kind, message):
@@ -370,19 +359,12 @@ def test_encoder_refuses_options(arguments, kind, message):
             np.ones((3, 5)),
             [0, 3],
             ValueError,
-            r"vectors must have shape \(total, 4\) \(got \(3, 5\)\)",
+            r"vectors must have shape \(total, d\) with d = 4 \(got \(3, 5\)\)",
         ),
-        (np.ones(4), [0, 1], ValueError, "vectors"),
-        (np.ones((3, 4), int), [0, 3], TypeError, "vectors must have dtype float32 or float64"),
-        (None, [0, 3], TypeError, "vectors"),
-        ("text", [0, 3], TypeError, "vectors"),
         (np.ones((3, 4)), [0, 2], ValueError, "ascend from 0 to the number of vectors, 3"),
         (np.ones((3, 4)), [1, 3], ValueError, "ascend"),
         (np.ones((3, 4)), [0, 2, 1, 3], ValueError, "ascend"),
-        (np.ones((3, 4)), [0, 1.5, 3], TypeError, "offsets must be an array of integers"),
-        (np.ones((3, 4)), None, TypeError, "offsets"),
-        (np.ones((3, 4)), [[0, 3]], ValueError, "shape"),
-        (np.ones((3, 4)), np.array([], int), ValueError, "shape"),
+        (np.ones((3, 4)), np.array([], int), ValueError, "offsets must have shape"),
         (np.array([[1.0, 2, np.nan, 4]]), [0, 1], ValueError, "vectors must be finite"),
         (np.array([[1.0, 2, np.inf, 4]]), [0, 1], ValueError, "vectors must be finite"),
     ],
@@ -414,10 +396,7 @@ def test_chamfer_equals_loops(dtype, tolerance, width):
         rng, 7, width, least=0, most=110, dtype=dtype
     )  # more vectors than a register tile has columns
     documents, document_offsets = ragged(rng, 30, width, most=20, dtype=dtype)
-    expected = [
-        [naive.chamfer(q, p) for p in naive.sets(documents.astype(float), document_offsets)]
-        for q in naive.sets(queries.astype(float), query_offsets)
-    ]
+    expected = naive.chamfer(queries, documents, document_offsets, query_offsets).astype(float)
     scores = chamfer_similarity(queries, documents, document_offsets, query_offsets=query_offsets)
     assert scores.dtype == dtype and scores.shape == (7, 30)
     np.testing.assert_allclose(scores, expected, rtol=0, atol=tolerance * np.abs(expected).max())
@@ -505,20 +484,11 @@ def test_any_entry_of_documents_that_is_not_finite_is_found(value, size):
     ).all()
 
 
-def test_chamfer_refuses():
-    documents, offsets = np.ones((3, 4)), [0, 3]
-    for query in (None, "text", np.ones((1, 4), np.float32), np.ones((1, 4), int)):
-        with pytest.raises(TypeError, match="query_vectors"):
-            chamfer_similarity(query, documents, offsets)
-    for query in (np.ones(4), np.ones((1, 5)), np.full((1, 4), np.nan)):
-        with pytest.raises(ValueError, match="vectors must"):
-            chamfer_similarity(query, documents, offsets)
+def test_chamfer_refuses_offsets():
     with pytest.raises(
         ValueError, match="query_offsets must ascend from 0 to the number of vectors, 1"
     ):
-        chamfer_similarity(np.ones((1, 4)), documents, offsets, query_offsets=[0, 2])
-    with pytest.raises(TypeError, match="normalize must be True or False"):
-        chamfer_similarity(np.ones((1, 4)), documents, offsets, normalize=1)
+        chamfer_similarity(np.ones((1, 4)), np.ones((3, 4)), [0, 3], query_offsets=[0, 2])
 
 
 # --- search ---------------------------------------------------------------------------------------
@@ -589,24 +559,19 @@ def test_equal_documents_are_ranked_by_index():
 @pytest.mark.parametrize(
     "arguments, kind, message",
     [
-        ({"k": 0}, ValueError, "1 <= k <= 4"),
-        ({"k": 5}, ValueError, r"1 <= k <= 4 \(got 5\)"),
-        ({"k": 2.0}, TypeError, "k must be an integer"),
-        ({"n_candidates": 1}, ValueError, "2 <= n_candidates <= 4"),
-        ({"n_candidates": 5}, ValueError, "2 <= n_candidates <= 4"),
-        ({"encoder": "muvera"}, TypeError, "encoder must be a FixedDimensionalEncoder"),
-        ({"search": 3}, TypeError, "search must be a function"),
+        ({"k": 5}, ValueError, r"k must be in \[1, n_docs\] with n_docs = 4 \(got 5\)"),
+        ({"n_candidates": 1}, ValueError, r"n_candidates must be >= k with k = 2 \(got 1\)"),
+        ({"n_candidates": 5}, ValueError, "n_candidates must be in .*n_docs = 4"),
         (
             {"encoder": FixedDimensionalEncoder(3, n_bits=1)},
             ValueError,
-            r"vectors must have shape \(total, 3\)",
+            r"query_vectors must have shape \(total, d\) with d = 3",
         ),
         ({"search": lambda q, k: 1}, TypeError, r"search must return \(scores, indices\)"),
         ({"search": lambda q, k: (0, np.zeros((1, k)))}, TypeError, "indices of integers"),
         ({"search": lambda q, k: (0, np.zeros((1, 1), int))}, ValueError, "indices of shape"),
-        ({"search": lambda q, k: (0, np.full((1, k), -1))}, ValueError, "0 <= index < 4"),
-        ({"search": lambda q, k: (0, np.full((1, k), 4))}, ValueError, "0 <= index < 4"),
-        ({"query_offsets": None}, TypeError, "query_offsets"),
+        ({"search": lambda q, k: (0, np.full((1, k), -1))}, ValueError, r"indices in \[0, 4\)"),
+        ({"search": lambda q, k: (0, np.full((1, k), 4))}, ValueError, r"indices in \[0, 4\)"),
         ({"document_offsets": [0, 1, 1, 3, 4]}, ValueError, "document_offsets must give"),
     ],
 )
@@ -806,52 +771,37 @@ def test_quantizer_on_the_simulated_gpu_and_at_any_thread_count():
         np.testing.assert_allclose(
             quantizer.inner_product(xp.asarray(x[:20]), on_gpu).get(), products, atol=1e-5
         )
-        with pytest.raises(TypeError, match="queries on cpu, codebooks_ on simulated GPU"):
+        with pytest.raises(TypeError, match="codes on cpu, codebooks_ on simulated GPU"):
             quantizer.inner_product(x[:20], codes)
+        with pytest.raises(TypeError, match="x on cpu, codebooks_ on simulated GPU"):
+            quantizer.encode(x)
 
 
 def test_quantizer_refuses():
     x = np.random.default_rng(20).standard_normal((30, 6))
-    for arguments, kind, message in (
-        ({"n_subspaces": 0}, ValueError, "n_subspaces >= 1"),
-        ({"n_subspaces": 2, "n_codes": 257}, ValueError, "n_codes <= 256"),
-        ({"n_subspaces": 2, "n_codes": 0}, ValueError, "1 <= n_codes"),
-        ({"n_subspaces": None}, TypeError, "n_subspaces"),
-    ):
-        with pytest.raises(kind, match=message):
-            ProductQuantizer(**arguments)
-    with pytest.raises(ValueError, match="divisor of the length of vectors, 6"):
+    with pytest.raises(ValueError, match=r"divisor of d with d = 6 \(got 4\)"):
         ProductQuantizer(4, n_codes=2).fit(x)
-    with pytest.raises(ValueError, match="at least n_codes=256 rows .got 30"):
+    with pytest.raises(ValueError, match=r"n_codes must be <= n with n = 30 \(got 256\)"):
         ProductQuantizer(2).fit(x)
-    with pytest.raises(ValueError, match="x must be finite"):
-        ProductQuantizer(2, n_codes=2).fit(np.full((3, 2), np.nan))
-    with pytest.raises(TypeError, match="x must have dtype float32 or float64"):
-        ProductQuantizer(2, n_codes=2).fit(np.ones((3, 2), int))
     quantizer = ProductQuantizer(2, n_codes=4, rng=0)
     for call in (
         lambda: quantizer.encode(x),
         lambda: quantizer.decode(np.zeros((1, 2), np.uint8)),
         lambda: quantizer.inner_product(x, np.zeros((1, 2), np.uint8)),
     ):
-        with pytest.raises(ValueError, match="fit must be called"):
+        with pytest.raises(NotFittedError, match="ProductQuantizer must be fitted first"):
             call()
     quantizer.fit(x)
     for codes, kind, message in (
-        (np.zeros((3, 2), int), TypeError, "uint8"),
-        (np.zeros((3, 3), np.uint8), ValueError, r"shape \(n, 2\)"),
-        (np.full((3, 2), 4, np.uint8), ValueError, "code < n_codes=4"),
-        (None, TypeError, "uint8"),
+        (np.zeros((3, 2), int), TypeError, "codes must have dtype uint8"),
+        (np.zeros((3, 3), np.uint8), ValueError, "with m = n_subspaces = 2"),
+        (np.full((3, 2), 4, np.uint8), ValueError, r"codes must be < n_codes with n_codes = 4"),
     ):
         for call in (lambda c: quantizer.decode(c), lambda c: quantizer.inner_product(x, c)):
             with pytest.raises(kind, match=message):
                 call(codes)
-    for queries, kind in (
-        (np.ones((1, 5)), ValueError),
-        (np.full((1, 6), np.inf), ValueError),
-        (None, TypeError),
-    ):
-        with pytest.raises(kind, match="queries"):
+    for queries in (np.ones((1, 5)), np.full((1, 6), np.inf)):
+        with pytest.raises(ValueError, match="queries must"):
             quantizer.inner_product(queries, np.zeros((1, 2), np.uint8))
 
 

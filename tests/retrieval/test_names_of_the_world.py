@@ -7,9 +7,9 @@ import unicodedata
 import numpy as np
 import pytest
 
+from numcore.examples.retrieval import organization_linkage as naive
+from numcore.examples.retrieval.strings import MEASURES, gram_distance
 from numcore.retrieval import fuzzy_link, link_through_directory, normalize_names, string_similarity
-from tests.naive.retrieval import organization_linkage as naive
-from tests.naive.retrieval.strings import edit_distance, gram_distance, jaro
 
 pycountry = pytest.importorskip("pycountry")
 
@@ -50,14 +50,6 @@ ODD = [
     "\x00",
     "aaaa",
 ]
-MEASURES = {
-    "levenshtein": edit_distance,
-    "osa": lambda a, b: edit_distance(a, b, swaps=True),
-    "jaro": jaro,
-    "jaro_winkler": lambda a, b: jaro(a, b, 0.1),
-    "qgram_jaccard": lambda a, b: gram_distance(a, b, 2),
-    "qgram_cosine": lambda a, b: gram_distance(a, b, 2, cosine=True),
-}
 
 
 def names_in(language, step, first=0):

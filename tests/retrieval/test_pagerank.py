@@ -7,19 +7,14 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval.pagerank import pagerank
 from numcore.linalg import CSR
 from numcore.retrieval import PageRankResult, personalized_pagerank
 from numcore.retrieval._pagerank import _stable_order
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval.pagerank import pagerank
 
-PATH = {"indptr": [0, 1, 3, 5, 6], "indices": [1, 0, 2, 1, 3, 2], "data": np.ones(6)}
-
-
-def csr(a):
-    """The arguments of a dense matrix of weights."""
-    graph = CSR.from_dense(np.asarray(a, float))
-    return {"indptr": graph.indptr, "indices": graph.indices, "data": graph.data}
+PATH = CSR([0, 1, 3, 5, 6], [1, 0, 2, 1, 3, 2], np.ones(6), (4, 4))
+END = np.array([1.0, 0, 0, 0])
 
 
 def random_weights(rng, n, density=0.1):
@@ -29,7 +24,7 @@ def random_weights(rng, n, density=0.1):
 
 
 def test_path_from_its_end():
-    result = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), tol=1e-15, max_iter=400)
+    result = personalized_pagerank(PATH, END, tol=1e-15, max_iter=400)
     np.testing.assert_allclose(
         result.scores, [0.302224, 0.358175, 0.238316, 0.101284], rtol=0, atol=5e-7
     )  # six digits are known
@@ -39,10 +34,12 @@ def test_path_from_its_end():
 
 
 def test_dangling_node_leads_to_the_seeds():
-    result = personalized_pagerank([0, 1, 2, 2], [1, 2], np.ones(2), np.array([1.0, 1, 0]))
+    result = personalized_pagerank(
+        CSR([0, 1, 2, 2], [1, 2], np.ones(2), (3, 3)), np.array([1.0, 1, 0])
+    )
     np.testing.assert_allclose(result.scores, [0.226116, 0.418315, 0.355568], rtol=0, atol=1e-6)
     weightless = personalized_pagerank(
-        [0, 1, 2, 3], [1, 2, 0], np.array([1.0, 1, 0]), np.array([1.0, 1, 0])
+        CSR([0, 1, 2, 3], [1, 2, 0], np.array([1.0, 1, 0]), (3, 3)), np.array([1.0, 1, 0])
     )
     np.testing.assert_array_equal(weightless.scores, result.scores)
 
@@ -55,7 +52,7 @@ def test_solves_the_linear_system(n, density, dangling):
     rng = np.random.default_rng(n)
     a, seeds = random_weights(rng, n, density), rng.random((11, n))
     result = personalized_pagerank(
-        **csr(a), seeds=seeds, damping=0.7, tol=1e-15, max_iter=300, dangling=dangling
+        CSR.from_dense(a), seeds, damping=0.7, tol=1e-15, max_iter=300, dangling=dangling
     )
     for row, seed in zip(result.scores, seeds, strict=True):
         np.testing.assert_allclose(
@@ -72,7 +69,7 @@ def test_agrees_with_networkx(graph):
     theirs = networkx.pagerank(
         g, personalization={list(g)[3]: 1}, tol=1e-13 / len(a), max_iter=1000
     )
-    ours = personalized_pagerank(**csr(a), seeds=seeds, tol=1e-13, max_iter=400).scores
+    ours = personalized_pagerank(CSR.from_dense(a), seeds, tol=1e-13, max_iter=400).scores
     np.testing.assert_allclose(
         ours, [theirs[node] for node in g], rtol=0, atol=2e-12
     )  # both stop at steps of 1e-13
@@ -84,15 +81,11 @@ def test_agrees_with_networkx(graph):
 def test_error_stays_within_its_bound(damping, tol, dtype):
     rng = np.random.default_rng(5)
     a, seeds = random_weights(rng, 60), rng.random((3, 60)).astype(dtype)
-    arguments = csr(a)
-    arguments["data"] = arguments["data"].astype(dtype)
-    result = personalized_pagerank(
-        **arguments, seeds=seeds, damping=damping, tol=tol, max_iter=5000
-    )
+    graph = CSR.from_dense(a.astype(dtype))
+    result = personalized_pagerank(graph, seeds, damping=damping, tol=tol, max_iter=5000)
     assert result.scores.dtype == dtype and (result.residual <= tol).all()
-    a = CSR(
-        arguments["indptr"], arguments["indices"], arguments["data"].astype(float), a.shape
-    ).toarray()
+    assert result.converged and result.reason == "tol"
+    a = graph.toarray().astype(float)
     for row, seed, bound in zip(result.scores, seeds, result.error_bound, strict=True):
         assert (
             np.abs(row - pagerank(a, seed.astype(float), damping)).sum()
@@ -106,32 +99,34 @@ def test_error_stays_within_its_bound(damping, tol, dtype):
 
 def test_steps_are_counted_and_limited():
     # the path has the eigenvalue -1: a step from its end shrinks the change by just the damping
-    result = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]))
+    result = personalized_pagerank(PATH, END)
     assert (
-        result.iterations == pytest.approx(np.log(1e-9) / np.log(0.85), abs=5)
+        result.n_iter == pytest.approx(np.log(1e-9) / np.log(0.85), abs=5)
         and result.residual <= 1e-9
+        and (result.converged, result.reason) == (True, "tol")
     )
-    short = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), max_iter=3)
+    short = personalized_pagerank(PATH, END, max_iter=3)
     assert (
-        short.iterations == 3
+        short.n_iter == 3
         and short.residual > 1e-9
+        and (short.converged, short.reason) == (False, "max_iter")
         and short.error_bound >= 0.85 / 0.15 * short.residual
     )
-    still = personalized_pagerank(**PATH, seeds=np.array([1.0, 0, 0, 0]), damping=0)
-    assert still.iterations == 1 and still.scores.tolist() == [1, 0, 0, 0]
+    still = personalized_pagerank(PATH, END, damping=0)
+    assert still.n_iter == 1 and still.scores.tolist() == [1, 0, 0, 0]
 
 
 def test_a_seed_vector_gives_what_it_gives_alone():
     rng = np.random.default_rng(6)
     a, seeds = random_weights(rng, 600, 0.02), rng.random((19, 600))
-    together = personalized_pagerank(**csr(a), seeds=seeds, tol=1e-6)
+    together = personalized_pagerank(CSR.from_dense(a), seeds, tol=1e-6)
     for i in (0, 7, 8, 18):
-        alone = personalized_pagerank(**csr(a), seeds=seeds[i], tol=1e-6)
-        assert isinstance(alone, PageRankResult) and isinstance(alone.iterations, int)
+        alone = personalized_pagerank(CSR.from_dense(a), seeds[i], tol=1e-6)
+        assert isinstance(alone, PageRankResult) and isinstance(alone.n_iter, int)
         np.testing.assert_allclose(
             alone.scores, together.scores[i], rtol=1e-13
         )  # sums over nodes are rounded in another order
-        assert alone.iterations == together.iterations[i]
+        assert alone.n_iter == together.n_iter[i]
         np.testing.assert_allclose(
             [alone.residual, alone.error_bound],
             [together.residual[i], together.error_bound[i]],
@@ -142,16 +137,17 @@ def test_a_seed_vector_gives_what_it_gives_alone():
 def test_scale_order_and_repetition_do_not_matter():
     rng = np.random.default_rng(7)
     a, seed = random_weights(rng, 50), rng.random(50)
-    expected = personalized_pagerank(**csr(a), seeds=seed).scores
+    expected = personalized_pagerank(CSR.from_dense(a), seed).scores
     np.testing.assert_allclose(
-        personalized_pagerank(**csr(a * 1e200), seeds=seed * 1e-300).scores, expected, rtol=1e-12
+        personalized_pagerank(CSR.from_dense(a * 1e200), seed * 1e-300).scores, expected, rtol=1e-12
     )
-    indptr, indices, data = csr(a).values()
+    graph = CSR.from_dense(a)
+    indptr, indices, data = graph.indptr, graph.indices, graph.data
     halves = np.repeat(data / 2, 2)
     shuffled = [np.repeat(indices[s:e], 2)[::-1] for s, e in itertools.pairwise(indptr)]
     values = [halves[2 * s : 2 * e][::-1] for s, e in itertools.pairwise(indptr)]
     twice = personalized_pagerank(
-        2 * indptr, np.concatenate(shuffled), np.concatenate(values), seed
+        CSR(2 * indptr, np.concatenate(shuffled), np.concatenate(values), a.shape), seed
     ).scores
     np.testing.assert_allclose(twice, expected, rtol=1e-12)
 
@@ -167,18 +163,18 @@ def test_ring_larger_than_16_bits():
     seed = np.zeros(n)
     seed[n - 1] = 1
     scores = personalized_pagerank(
-        np.arange(n + 1), (np.arange(n) + 1) % n, np.ones(n), seed
+        CSR(np.arange(n + 1), (np.arange(n) + 1) % n, np.ones(n), (n, n)), seed
     ).scores
     np.testing.assert_allclose(scores[:3], 0.15 * 0.85 ** np.arange(1, 4), rtol=0, atol=1e-9)
     assert scores[n - 1] == pytest.approx(0.15, abs=1e-9)
 
 
 def test_empty_graphs_and_seeds():
-    empty = personalized_pagerank([0], np.zeros(0, int), np.zeros(0), np.zeros((2, 0)))
+    empty = personalized_pagerank(CSR([0], [], np.zeros(0), (0, 0)), np.zeros((2, 0)))
     assert empty.scores.shape == (2, 0)
-    none = personalized_pagerank(**PATH, seeds=np.zeros((0, 4)))
-    assert none.scores.shape == (0, 4) and none.iterations.shape == none.residual.shape == (0,)
-    alone = personalized_pagerank([0, 0, 0], np.zeros(0, int), np.zeros(0), np.array([1.0, 3.0]))
+    none = personalized_pagerank(PATH, np.zeros((0, 4)))
+    assert none.scores.shape == (0, 4) and none.n_iter.shape == none.residual.shape == (0,)
+    alone = personalized_pagerank(CSR([0, 0, 0], [], np.zeros(0), (2, 2)), np.array([1.0, 3.0]))
     np.testing.assert_allclose(alone.scores, [0.25, 0.75])
 
 
@@ -189,7 +185,7 @@ def test_threads_do_not_matter():
         rng.integers(0, n, count), rng.integers(0, n, count), rng.random(count), (n, n)
     )
     arguments, results, before = (
-        (graph.indptr, graph.indices, graph.data, rng.random((2, n))),
+        (graph, rng.random((2, n))),
         [],
         numcore.get_num_threads(),
     )
@@ -204,53 +200,53 @@ def test_threads_do_not_matter():
 
 def test_gpu_keeps_scores_there():
     with simulated_gpu() as xp:
-        result = personalized_pagerank(
-            **{k: xp.asarray(v) for k, v in PATH.items()}, seeds=xp.asarray([1.0, 0, 0, 0])
-        )
+        result = personalized_pagerank(PATH.map(xp.asarray), xp.asarray(END))
         assert type(result.scores) is type(xp.ones(1)) and isinstance(result.error_bound, float)
+
+
+def test_seeds_of_several_axes():
+    seeds = np.random.default_rng(10).random((2, 3, 4))
+    result = personalized_pagerank(PATH, seeds)
+    flat = personalized_pagerank(PATH, seeds.reshape(6, 4))
+    np.testing.assert_array_equal(result.scores, flat.scores.reshape(2, 3, 4))
+    assert result.n_iter.shape == result.residual.shape == (2, 3)
+
+
+def test_scipy_array():
+    sparse = pytest.importorskip("scipy.sparse")
+    expected = personalized_pagerank(PATH, END).scores
+    theirs = personalized_pagerank(sparse.csr_array(PATH.toarray()), END).scores
+    np.testing.assert_array_equal(theirs, expected)
+
+
+@pytest.mark.parametrize(
+    "data, seeds, message",
+    [
+        (None, [[1.0, 0, 0, 0], [0, 0, 0, 0]], r"seeds must not be all zero \(got zeros in row 1"),
+        (None, [1.0, -1, 0, 0], r"seeds must be >= 0 \(got -1.0 at \[1\]\)"),
+        (None, [1.0, np.nan, 0, 0], "seeds must be finite"),
+        (-np.ones(6), END, r"graph must have weights >= 0 \(got -1.0\)"),
+        (np.full(6, np.nan), END, r"graph must have weights >= 0 \(got nan\)"),
+        (np.full(6, np.inf), END, "graph must have finite weights"),
+        (np.full(6, 1e308), END, "summed over every node"),
+    ],
+)
+def test_bad_values(data, seeds, message):
+    graph = PATH if data is None else PATH.with_data(data)
+    with pytest.raises(ValueError, match=message):
+        personalized_pagerank(graph, np.array(seeds))
 
 
 @pytest.mark.parametrize(
     "change, kind, message",
     [
-        ({"seeds": np.array([1.0, -1, 0, 0])}, ValueError, "seeds must be >= 0 \\(got -1.0\\)"),
-        (
-            {"seeds": np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]])},
-            ValueError,
-            "seeds must not be all zero \\(got zeros in row 1\\)",
-        ),
-        ({"seeds": np.array([1.0, np.nan, 0, 0])}, ValueError, "seeds must be >= 0 \\(got nan\\)"),
-        ({"seeds": np.array([1.0, np.inf, 0, 0])}, ValueError, "seeds must be finite"),
-        (
-            {"seeds": np.ones(3)},
-            ValueError,
-            "seeds must have shape \\(4,\\) or \\(b, 4\\) \\(got \\(3,\\)\\)",
-        ),
-        ({"seeds": np.ones(4, int)}, TypeError, "seeds must have dtype float32 or float64"),
-        ({"seeds": np.ones(4, np.float32)}, TypeError, "one dtype"),
-        ({"seeds": None}, TypeError, "seeds must be an array"),
-        ({"data": None}, TypeError, "data must be an array"),
-        ({"data": np.ones(6, int)}, TypeError, "data must have dtype"),
-        ({"data": -np.ones(6)}, ValueError, "data must be >= 0 \\(got -1.0\\)"),
-        ({"data": np.full(6, np.nan)}, ValueError, "data must be >= 0 \\(got nan\\)"),
-        ({"data": np.full(6, np.inf)}, ValueError, "data must be finite"),
-        ({"data": np.full(6, 1e308)}, ValueError, "its sum of every node"),
-        ({"indptr": [0, 3, 1, 5, 6]}, ValueError, "indptr must ascend"),
-        ({"indptr": []}, ValueError, "indptr and data must have shapes"),
-        ({"indices": [1, 0, 2, 1, 4, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
-        ({"indices": [1, 0, 2, 1, -1, 2]}, ValueError, "indices must satisfy 0 <= index < 4"),
-        ({"damping": 1.0}, ValueError, "damping must satisfy 0 <= damping < 1 \\(got 1.0\\)"),
-        ({"damping": -0.1}, ValueError, "damping"),
-        ({"tol": -1.0}, ValueError, "tol must satisfy"),
-        ({"tol": "small"}, TypeError, "tol"),
-        ({"max_iter": 0}, ValueError, "max_iter"),
-        (
-            {"dangling": "self"},
-            ValueError,
-            "dangling must be one of seeds, uniform \\(got 'self'\\)",
-        ),
+        ({"seeds": np.ones(3)}, ValueError, "seeds must have shape"),
+        ({"seeds": np.ones(4, np.float32)}, TypeError, "seeds must have dtype float64 like graph"),
+        ({"damping": 1.0}, ValueError, r"damping must be in \[0, 1\) \(got 1.0\)"),
+        ({"dangling": "self"}, ValueError, 'dangling must be one of "seeds", "uniform"'),
+        ({"graph": CSR([0, 0], [], np.ones(0), (1, 2))}, ValueError, "graph must have shape"),
     ],
 )
 def test_bad_input(change, kind, message):
     with pytest.raises(kind, match=message):
-        personalized_pagerank(**PATH | {"seeds": np.array([1.0, 0, 0, 0])} | change)
+        personalized_pagerank(**{"graph": PATH, "seeds": END} | change)

@@ -242,7 +242,7 @@ def test_bounds_hold():
     for eps in (0.1, 0.5, 0.9):
         found = hamming_distances_approx(text, pattern, eps, method="projection", rng=1)
         assert found.n_projections == int(np.ceil(np.log2(len(exact) / 1e-6)))
-        assert found.relative_bound == eps and found.buckets == max(2, int(np.ceil(2 / eps)))
+        assert found.relative_bound == eps and found.n_buckets == max(2, int(np.ceil(2 / eps)))
         assert (found.lower <= exact).all()
         assert (found.lower >= (1 - eps) * exact).all()
 
@@ -270,7 +270,7 @@ def test_deficit_of_projections_is_one_in_the_buckets():
     )
     deficit = 1 - found.lower / exact
     assert (
-        found.buckets == 16 and 0.055 < deficit.mean() < 0.0625
+        found.n_buckets == 16 and 0.055 < deficit.mean() < 0.0625
     )  # 1/16 on average; the larger of two projections misses less
     assert deficit.max() < 0.09
 
@@ -311,7 +311,7 @@ def test_projections_repeat_with_a_seed_at_any_thread_count():
 
 def test_profile_counts():
     profile = alphabet_profile("aaab", "ab")
-    assert (profile.n_letters, profile.pairs, profile.heavy.tolist()) == (2, 4, [])
+    assert (profile.n_letters, profile.n_pairs, profile.heavy.tolist()) == (2, 4, [])
     assert set(profile.costs) == {"direct", "fft", "pairs", "mixed"}
     text, pattern = random_call(1 << 17, 1 << 14, 2)
     text[::100], pattern[::100] = 9, 9
@@ -387,38 +387,28 @@ BYTES = np.zeros(5, np.uint8)
     [
         (
             ValueError,
-            r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 0, n=5\)",
+            r"pattern must have 1 to n symbols with n = 5, < 2\^31 \(got 0\)",
             lambda: hamming_distances(BYTES, BYTES[:0]),
         ),
         (
             ValueError,
-            r"pattern must satisfy 1 <= len\(pattern\) <= n \(got 6, n=5\)",
+            r"pattern must have 1 to n symbols with n = 5, < 2\^31 \(got 6\)",
             lambda: hamming_distances("abcde", "abcdef"),
         ),
         (
             ValueError,
-            r"pattern must have 1 dimension \(got shape \(1, 5\)\)",
-            lambda: hamming_distances(BYTES, BYTES[None]),
-        ),
-        (
-            ValueError,
-            r"text must have 1 or 2 dimensions \(got shape \(1, 1, 5\)\)",
+            r"text must have shape \(n,\) \(got \(1, 1, 5\)\)",
             lambda: hamming_distances(BYTES[None, None], BYTES),
         ),
         (
             ValueError,
-            r"text must have 1 dimension \(got shape \(1, 5\)\)",
+            r"text must have shape \(n,\) \(got \(1, 5\)\)",
             lambda: hamming_within(BYTES[None], BYTES, 1),
         ),
         (
             TypeError,
-            r"text must hold integers, or be str or bytes \(got dtype float64\)",
+            r"text must have dtype integers \(got float64\)",
             lambda: hamming_distances(BYTES * 1.0, BYTES),
-        ),
-        (
-            TypeError,
-            r"pattern must hold integers, or be str or bytes \(got dtype complex128\)",
-            lambda: hamming_distances(BYTES, BYTES * 1j),
         ),
         (
             TypeError,
@@ -427,34 +417,8 @@ BYTES = np.zeros(5, np.uint8)
         ),
         (
             TypeError,
-            "text and pattern must have integers of a common dtype",
+            "text and pattern must be integers of a common dtype",
             lambda: hamming_distances(BYTES.astype("u8"), BYTES.astype("i8")),
-        ),
-        (ValueError, r"k must satisfy k >= 0 \(got -1\)", lambda: hamming_within(BYTES, BYTES, -1)),
-        (
-            ValueError,
-            r"eps must satisfy 0 < eps < 1 \(got 1\)",
-            lambda: hamming_distances_approx(BYTES, BYTES, 1),
-        ),
-        (
-            ValueError,
-            r"eps must satisfy 0 < eps < 1 \(got 0\)",
-            lambda: hamming_distances_approx(BYTES, BYTES, 0),
-        ),
-        (
-            ValueError,
-            r"failure must satisfy 0 < failure < 1 \(got 1.5\)",
-            lambda: hamming_distances_approx(BYTES, BYTES, 0.5, failure=1.5),
-        ),
-        (
-            ValueError,
-            "method must be one of auto, direct, fft, pairs, mixed",
-            lambda: hamming_distances(BYTES, BYTES, method="kangaroo"),
-        ),
-        (
-            ValueError,
-            "method must be one of auto, projection",
-            lambda: hamming_distances_approx(BYTES, BYTES, 0.5, method="fft"),
         ),
     ],
 )

@@ -1,5 +1,5 @@
 """Example calls of solving a sequence with one omega: the last solution, against a dense solve in
-extended precision."""
+extended precision; and the learners' formulas for a whole history at once."""
 
 import numpy as np
 
@@ -21,6 +21,41 @@ def _sequence(rng, dtype, n=23):
 
 def _last(systems, policy, tol):
     return solution(*systems[-1]) if len(systems[-1][1]) else systems[-1][1]
+
+
+def tsallis(kappa, t):
+    """The probabilities by bisection in extended precision."""
+    kappa, eta = np.asarray(kappa, np.longdouble), 2 / np.sqrt(np.longdouble(t))
+    low, high = kappa.min() - 2 * np.sqrt(np.longdouble(len(kappa))) / eta, kappa.min() - 2 / eta
+    for _ in range(200):
+        x = (low + high) / 2
+        if (4 / (eta * (kappa - x)) ** 2).sum() > 1:
+            high = x
+        else:
+            low = x
+    return (4 / (eta * (kappa - x)) ** 2).astype(float)
+
+
+def chebyshev_rounds(contexts, arms, costs, n_arms, degree, interval):
+    """What ChebCB predicts after these rounds, from all of them at once, with SciPy's bounded least
+    squares where bounds are broken."""
+    from scipy.optimize import lsq_linear
+
+    low, high = interval
+    features = np.stack(
+        [np.cos(j * np.arccos(2 * (contexts - low) / (high - low) - 1)) for j in range(degree)],
+        axis=1,
+    )
+    spread = costs.max() - costs.min()
+    box = np.array([costs.max(), *(2 * spread / j for j in range(1, degree))])
+    theta = np.zeros((n_arms, degree))
+    for k in range(n_arms):
+        f, y = features[arms == k], costs[arms == k] - 1
+        if len(f):
+            theta[k] = np.linalg.lstsq(f, y, rcond=1e-7)[0]
+            if (np.abs(theta[k]) > box).any():
+                theta[k] = lsq_linear(f, y, (-box, box), tol=1e-14).x
+    return theta
 
 
 def _shifted(dtype):

@@ -1,12 +1,13 @@
 """Example calls of the solvers by relaxation. The references are dense solves, and dense triangular
-matrices, in extended precision."""
+matrices, in extended precision; and both iterations as the formulas read."""
 
 import math
 
 import numpy as np
 
+from ...dispatch import namespace_of
 from ...linalg import CSR, color_graph
-from ...linalg._relaxation import CONVERGED, FRESH
+from ...linalg._relaxation.kernels import CONVERGED, FRESH
 from .. import Example
 from .sparse import as_scipy, five_points
 
@@ -119,27 +120,61 @@ def _preconditioner(rng, dtype, n=37):
     return {"a": a, "omega": 1.3, "coloring": color_graph(a)}
 
 
-def _preconditioned(a, omega, coloring):
-    """The matrix in the order of the colours, applied to a fixed vector."""
-    r = np.cos(np.arange(a.shape[0]))[coloring.order]
-    a = _dense(a)[np.ix_(coloring.order, coloring.order)]
+def sor(a, b, x, omega, tol, max_iter, order=None):
+    """x, the number of sweeps, residual norms: (D / ω + L) δ = b - A x, row by row of a dense
+    matrix."""
+    order = range(len(b)) if order is None else order
+    x, norms = x.astype(float), [np.linalg.norm(b - a @ x)]
+    while norms[-1] >= tol * norms[0] and len(norms) <= max_iter:
+        for i in order:
+            x[i] += omega * (b[i] - a[i] @ x) / a[i, i]
+        norms.append(np.linalg.norm(b - a @ x))
+    return x, len(norms) - 1, np.array(norms)
+
+
+def conjugate_gradients(a, b, x, inverse, tol, max_iter):
+    """Preconditioned conjugate gradients of the textbook, for dense matrices: x, the number of
+    steps, residual norms."""
+    r = b - a @ x
+    z = inverse @ r
+    p, rho, norms = z.copy(), r @ z, [np.linalg.norm(r)]
+    while norms[-1] > tol * np.linalg.norm(b) and len(norms) <= max_iter:
+        q = a @ p
+        alpha = rho / (p @ q)
+        x, r = x + alpha * p, r - alpha * q
+        z = inverse @ r
+        rho, before = r @ z, rho
+        p = z + rho / before * p
+        norms.append(np.linalg.norm(r))
+    return x, len(norms) - 1, np.array(norms)
+
+
+def ssor_solve(a, omega, r):
+    """ω (2 - ω) (D + ω U)⁻¹ D (D + ω L)⁻¹ r for a dense matrix, (n,) or (n, k) r, in extended
+    precision."""
+    a, y = a.astype(np.longdouble), np.zeros(r.shape, np.longdouble)
     d = np.diag(a)
     lower, upper = np.diag(d) + omega * np.tril(a, -1), np.diag(d) + omega * np.triu(a, 1)
-    y = np.zeros(len(a), np.longdouble)
     for i in range(len(a)):
         y[i] = (r[i] - lower[i, :i] @ y[:i]) / lower[i, i]
-    y *= d
+    y = (y.T * d).T
     for i in reversed(range(len(a))):
         y[i] = (y[i] - upper[i, i + 1 :] @ y[i + 1 :]) / upper[i, i]
-    z = np.empty_like(y)
-    z[coloring.order] = omega * (2 - omega) * y
+    return omega * (2 - omega) * y
+
+
+def _preconditioned(a, omega, coloring):
+    """The matrix in the order of the colors, applied to a fixed vector."""
+    r, order = np.cos(np.arange(a.shape[0])), coloring.order
+    z = np.empty(len(r), np.longdouble)
+    z[order] = ssor_solve(_dense(a)[np.ix_(order, order)], omega, r[order])
     return z
 
 
 def _apply(preconditioner):
     """The callable at work on that vector, an array of its device."""
     r = np.cos(np.arange(preconditioner.a.shape[0])).astype(preconditioner.a.dtype)
-    return preconditioner(preconditioner.xp.asarray(r))
+    return preconditioner(namespace_of(preconditioner.a.data).asarray(r))
 
 
 def _best(rng, dtype, n=37):
@@ -207,11 +242,11 @@ EXAMPLES = {
 
 
 def _by_colors(rng, variant, n):
-    """A matrix in the order of its colours and the places where these start."""
-    from ...linalg._relaxation import _in_order
+    """A matrix in the order of its colors and the places where these start."""
+    from ...linalg._relaxation.systems import ordered
 
     a = positive_definite(rng, variant["T"], n)
-    a, _, starts = _in_order(np, a, color_graph(a))
+    a, _, starts = ordered(a, color_graph(a))
     return a, starts
 
 
@@ -293,8 +328,8 @@ def _ssor_rows(rng, variant, size):
 
 
 def _colored(rng, variant, size):
-    """A matrix with a colour that has about `size` rows, the vectors, and the rows of this
-    colour."""
+    """A matrix with a color that has about `size` rows, the vectors, and the rows of this
+    color."""
     a, starts = _by_colors(rng, variant, 3 * size + 1)
     first = int(starts[1]) if len(starts) > 2 else 0
     last = min(first + size, int(starts[2] if len(starts) > 2 else starts[1]))

@@ -3,7 +3,7 @@ minimize by SciPy, row by row."""
 
 import numpy as np
 
-from ...intrinsics import tile_cols
+from ...simd import tile_cols
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

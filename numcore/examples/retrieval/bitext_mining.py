@@ -30,7 +30,7 @@ def _real(dtype):
     }
 
 
-def _cosines(source, target):
+def cosines(source, target):
     source, target = (x.astype(np.longdouble) for x in (source, target))
     return (source / np.sqrt((source**2).sum(1))[:, None]) @ (
         target / np.sqrt((target**2).sum(1))[:, None]
@@ -43,30 +43,54 @@ def _lists(s, k):
 
 
 def _statistics(source, target, k=4):
-    s = _cosines(source, target)
+    s = cosines(source, target)
     forward, backward = _lists(s, k), _lists(s.T, k)
     return (*forward, *backward, forward[0].mean(axis=1), backward[0].mean(axis=1))
 
 
-def _mine(source, target, k=4):
-    s = _cosines(source, target)
-    *_, a, b = _statistics(source, target, k)
-    ratio = s / np.maximum((a[:, None] + b) / 2, 1e-6)
-    pairs = {
-        (i, max(near, key=lambda j: ratio[i, j])) for i, near in enumerate(_lists(s, k)[1].tolist())
-    }
-    pairs |= {
-        (max(near, key=lambda i: ratio[i, j]), j)
-        for j, near in enumerate(_lists(s.T, k)[1].tolist())
-    }
-    rows, columns, taken = set(), set(), []
-    for i, j in sorted(pairs, key=lambda pair: (-ratio[pair], pair)):
-        if i not in rows and j not in columns:
-            rows.add(i)
-            columns.add(j)
-            taken.append((i, j))
-    x, y = np.array(taken, np.int64).T
-    return x, y, ratio[x, y], s[x, y], int(((a[x] + b[y]) / 2 <= 1e-6).sum())
+def margins(s, k, margin):
+    """The margins of all pairs, and the neighbors of both sides."""
+    rows, columns = range(len(s)), range(len(s[0]))
+    forward = [sorted(columns, key=lambda j: (-s[i][j], j))[:k] for i in rows]
+    backward = [sorted(rows, key=lambda i: (-s[i][j], i))[:k] for j in columns]
+    a = [sum(s[i][j] for j in forward[i]) / len(forward[i]) for i in rows]
+    b = [sum(s[i][j] for i in backward[j]) / len(backward[j]) for j in columns]
+    value = {
+        "absolute": lambda c, mean: c,
+        "ratio": lambda c, mean: c / max(mean, 1e-6),
+        "distance": lambda c, mean: c - mean,
+    }[margin]
+    return [[value(s[i][j], (a[i] + b[j]) / 2) for j in columns] for i in rows], forward, backward
+
+
+def mine(source, target, k, margin, retrieval, threshold=None):
+    """[(score, source, target)], best first."""
+    s = [list(row) for row in cosines(source, target)]
+    score, forward, backward = margins(s, k, margin)
+    ahead = {(i, max(near, key=lambda j: score[i][j])) for i, near in enumerate(forward)}
+    back = {(max(near, key=lambda i: score[i][j]), j) for j, near in enumerate(backward)}
+    pairs = {"forward": ahead, "backward": back, "intersect": ahead & back, "max": ahead | back}[
+        retrieval
+    ]
+    found = sorted(((score[i][j], i, j) for i, j in pairs), key=lambda pair: (-pair[0], pair[1:]))
+    found = [pair for pair in found if threshold is None or pair[0] >= threshold]
+    if retrieval != "max":
+        return found
+    taken, rows, columns = [], set(), set()
+    for pair in found:
+        if pair[1] not in rows and pair[2] not in columns:
+            rows.add(pair[1])
+            columns.add(pair[2])
+            taken.append(pair)
+    return taken
+
+
+def _mined(source, target, k=4):
+    found = mine(source, target, k, "ratio", "max")
+    x, y = np.array([pair[1:] for pair in found], np.int64).T
+    s, (*_, a, b) = cosines(source, target), _statistics(source, target, k)
+    score = np.array([pair[0] for pair in found], np.longdouble)
+    return x, y, score, s[x, y], int(((a[x] + b[y]) / 2 <= 1e-6).sum())
 
 
 def _numpy_mine(source, target, k=4):
@@ -107,7 +131,7 @@ def _scored(rng, dtype, n):
 
 
 def _scores(source, target, pairs, source_neighbor_mean, target_neighbor_mean):
-    s = _cosines(source, target)
+    s = cosines(source, target)
     return np.array(
         [
             s[i, j]
@@ -126,7 +150,7 @@ def _documents(rng, dtype, n):
 
 
 def _aligned(source, target, source_offsets, target_offsets, threshold):
-    s, pairs = _cosines(source, target), []
+    s, pairs = cosines(source, target), []
     for g in range(len(source_offsets) - 1):
         rows, columns = (
             range(offsets[g], offsets[g + 1]) for offsets in (source_offsets, target_offsets)
@@ -157,18 +181,28 @@ def _pivots(rng, dtype, n):
     }
 
 
-def _through_pivots(first, second, first_score, second_score):
-    best = [{}, {}]
-    for side, pairs, scores in ((0, first, first_score), (1, second, second_score)):
-        for (sentence, pivot), score in zip(pairs.tolist(), scores, strict=True):
-            if pivot not in best[side] or score > best[side][pivot][1]:
-                best[side][pivot] = (sentence, score)
+def join(first, second, first_score, second_score, one_to_one):
+    """{(first sentence, second sentence): (score, pivot)}."""
     found = {}
-    for pivot in sorted(best[0].keys() & best[1].keys()):
-        (x, s), (y, t) = best[0][pivot], best[1][pivot]
-        if (x, y) not in found or min(s, t) > found[x, y][1]:
-            found[x, y] = (pivot, min(s, t))
-    rows = sorted((x, y, *rest) for (x, y), rest in found.items())
+    for pivot in sorted({p for _, p in first} & {p for _, p in second}):
+        left = [(score, x) for (x, p), score in zip(first, first_score, strict=True) if p == pivot]
+        right = [
+            (score, y) for (y, p), score in zip(second, second_score, strict=True) if p == pivot
+        ]
+        if one_to_one:
+            left, right = ([max(side, key=lambda pair: pair[0])] for side in (left, right))
+        for s, x in left:
+            for t, y in right:
+                if (x, y) not in found or min(s, t) > found[x, y][0]:
+                    found[x, y] = min(s, t), pivot
+    return found
+
+
+def _through_pivots(first, second, first_score, second_score):
+    """The best pair of each side for each pivot."""
+    lists = (a.tolist() for a in (first, second, first_score, second_score))
+    found = join(*lists, one_to_one=True)
+    rows = sorted((x, y, pivot, score) for (x, y), (score, pivot) in found.items())
     x, y, pivot = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3).T
     return x, y, pivot, np.array([row[3] for row in rows], first_score.dtype)
 
@@ -202,7 +236,7 @@ EXAMPLES = {
     "mine_pairs": Example(
         lambda rng, dtype: _sides(rng, dtype, 60),
         ("source", "target"),
-        _mine,
+        _mined,
         BOUND,
         nan="raise",
         sizes=_sides,

@@ -1,0 +1,139 @@
+"""The systems that the solvers work on: rows in the order of their colors, numbers of a scale whose
+squares neither vanish nor overflow."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ...arguments import Array
+from ...dispatch import namespace_of
+from .._csr import CSR
+from .._sparse import Coloring, check_coloring, color_graph, spmv
+
+SAFE_NORMS = (1e-140, 1e140)  # whose squares neither vanish nor overflow
+NATURAL = np.array([0, 0])  # the CPU takes rows one after the other and never looks at this
+
+
+class OrderedMatrix(NamedTuple):
+    """A matrix whose rows and columns are in the order of the colors.
+
+    Attributes
+    ----------
+    a : CSR
+    coloring : Coloring or None
+        None: the natural order.
+    starts : (n_colors + 1,) array of int64
+        Where colors start, on the device of the matrix.
+    """
+
+    a: CSR
+    coloring: Coloring | None
+    starts: Array
+
+    def arranged(self, x):
+        """The rows of an array in the order of the colors; None stays None."""
+        return x if x is None or self.coloring is None else x[self.coloring.order]
+
+    def restored(self, x):
+        """The rows in their own order again."""
+        if self.coloring is None:
+            return x
+        result = namespace_of(x).empty(x.shape, x.dtype)
+        result[self.coloring.order] = x
+        return result
+
+
+def ordered(a, coloring):
+    """The matrix in the order of a coloring; by default the natural one on the CPU, that of
+    `color_graph` on a GPU."""
+    xp, n = namespace_of(a.data), a.shape[0]
+    if coloring is not None:
+        check_coloring(coloring, n)
+    elif xp is np:
+        return OrderedMatrix(a, None, NATURAL)
+    else:
+        coloring = color_graph(a)
+    place = xp.empty(n, a.indices.dtype)
+    place[coloring.order] = xp.arange(n, dtype=place.dtype)
+    arranged = CSR.from_coo(place[a.rows], place[a.indices], a.data, a.shape)
+    return OrderedMatrix(arranged, coloring, xp.asarray(np.array(coloring.starts, np.int64)))
+
+
+def check_diagonal(a):
+    """Raise where an entry of the diagonal is not positive."""
+    if not a.has_positive_diagonal:
+        diagonal = a.diagonal()
+        i = int((~(diagonal > 0)).argmax())
+        raise ValueError(f"a must have a positive diagonal (got {float(diagonal[i])} in row {i})")
+
+
+def check_entries(a):
+    """Raise where an entry is not finite: looked for only where a result is not."""
+    good = namespace_of(a.data).isfinite(a.data)
+    if not bool(good.all()):
+        e = int((~good).argmax())
+        place = [int(a.rows[e]), int(a.indices[e])]
+        raise ValueError(f"a must be finite (got {float(a.data[e])} at {place})")
+
+
+def parts_of(a):
+    """The arrays of a matrix in the order in which kernels take them."""
+    return a.indptr, a.indices, a.data, a.diagonal_at, a.inverse_diagonal
+
+
+class Start(NamedTuple):
+    """Where a solve begins, in units of 1 / `factor`.
+
+    Attributes
+    ----------
+    b, r : (n,) arrays
+        The right-hand side and the residual b - A x0.
+    x0 : (n,) array or None
+        None is zero.
+    reference : float
+        The norm that the tolerance refers to; 0 where there is nothing to solve.
+    factor : float
+        A power of two.
+    """
+
+    b: Array
+    r: Array
+    x0: Array | None
+    reference: float
+    factor: float
+
+
+def start_of(a, b, x0, relative_to_b):
+    """The `Start` of a system in its order."""
+    b = namespace_of(b).ascontiguousarray(b)
+    r = b if x0 is None else difference(b, spmv(a, x0))
+    measure = b if relative_to_b else r
+    reference = norm_of(measure)
+    if SAFE_NORMS[0] < reference < SAFE_NORMS[1]:
+        return Start(b, r, x0, reference, 1.0)
+    factor = _factor(a, measure)
+    x0 = x0 if x0 is None else x0 * factor
+    return Start(b * factor, r * factor, x0, norm_of(measure * factor), factor)
+
+
+def _factor(a, measure):
+    """A power of two that brings numbers near 1."""
+    check_entries(a)
+    top = float(namespace_of(measure).abs(measure).max()) if len(measure) else 0.0
+    if not math.isfinite(top):
+        raise ValueError("x0 must have a finite residual b - a x0 (got inf)")
+    return 2.0 ** -max(-1000, min(1000, math.frexp(top)[1])) if top else 1.0
+
+
+def norm_of(v):
+    """The norm, its sum in float64."""
+    v = v.astype(np.float64, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(float(v @ v))
+
+
+def difference(a, b):
+    """a - b, where overflow is no news."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return a - b

@@ -1,0 +1,27 @@
+"""Search by sets of vectors: each set becomes one vector, so that inner products stand for the
+similarity of sets, MUVERA.
+
+Late-interaction models give a query and a document a set of vectors each. Their similarity is
+Chamfer's, which such models call MaxSim,
+
+    Chamfer(Q, D) = Σ over q in Q of max over p in D of ⟨q, p⟩.
+
+Random hyperplanes cut the space into cells. A query's code has for every cell the sum of the
+query's vectors in it, a document's code the mean of its vectors there, or the vector whose cell is
+nearest: ⟨F(Q), F(D)⟩ then pairs each q with vectors close to it. Repetitions with other hyperplanes
+are put one after the other. A plain search by inner products gives candidates, and exact
+similarities rank these. From L. Dhulipala, M. Hadian, R. Jayaram, J. Lee, V. Mirrokni, "MUVERA:
+multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
+"""
+
+from .encoder import FixedDimensionalEncoder
+from .quantizer import ProductQuantizer
+from .routines import MultiVectorResult, chamfer_similarity, multi_vector_search
+
+__all__ = [
+    "FixedDimensionalEncoder",
+    "MultiVectorResult",
+    "ProductQuantizer",
+    "chamfer_similarity",
+    "multi_vector_search",
+]
