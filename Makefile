@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint wheel table clean
+.PHONY: run test lint wheel table readme clean
 
 run: $(VENV)/bench.stamp
 	$(BIN)/python -m numcore $(ARGS)
@@ -12,8 +12,11 @@ run: $(VENV)/bench.stamp
 test: $(VENV)/test.stamp
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
-lint: $(VENV)/ruff.stamp
+lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/python -m pytest -q tests/typing
 
 wheel: $(VENV)/build.stamp
 	$(BIN)/python -m build
@@ -24,17 +27,20 @@ table: $(VENV)/bench.stamp
 	$(BIN)/python docs/readme_table.py $$(ls -t docs/measured/*.json | head -1) README.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .asv docs/_build docs/gallery docs/api/generated
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache .asv docs/_build docs/gallery docs/api/generated
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/bench.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: setup.cfg | $(BIN)/python
+readme: $(VENV)/lint.stamp
+	$(BIN)/python docs/readme_contents.py README.md
+
+$(VENV)/bench.stamp $(VENV)/docs.stamp $(VENV)/lint.stamp $(VENV)/test.stamp: $(VENV)/%.stamp: setup.cfg | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[$*]'
 	touch $@
 
-$(VENV)/ruff.stamp $(VENV)/build.stamp: $(VENV)/%.stamp: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $*
+$(VENV)/build.stamp: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet build
 	touch $@
 
 # --- benchmarks by commit, and the documentation
@@ -63,7 +69,3 @@ bench-publish: $(VENV)/bench.stamp
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
-
-$(VENV)/docs.stamp: setup.cfg | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
-	touch $@

@@ -1,11 +1,14 @@
-"""Record which CUDA kernels each routine launches: ``python docs/launched_kernels.py``.
+"""Record which CUDA kernels each routine launches:
+``python docs/launched_kernels.py [ROOM | ROOM.ROUTINE]...``.
 
-Every routine that is not host-only runs its example on the simulated GPU. The result is kept in
-docs/launched_kernels.json, from which readme_contents.py says what runs where.
+Every routine that is not host-only, or each that is named, runs its example on the simulated GPU.
+The result is kept in docs/launched_kernels.json; readme_contents.py reads there what runs where. A
+routine that fails keeps the record that it had.
 """
 
 import inspect
 import json
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -39,15 +42,26 @@ def launched(routine):
     return sorted(names)
 
 
-def main():
-    lines = []
+def main(wanted):
+    before = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    record, failed = {}, []
     for routine in numcore.routines():
-        if routine.host_only is None:
-            name, kernels = f"{routine.room}.{routine.name}", launched(routine)
-            print(f"{name}: {', '.join(kernels) or 'array expressions'}")
-            lines.append(f"  {json.dumps(name)}: {json.dumps(kernels)}")
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        name = f"{routine.room}.{routine.name}"
+        if routine.host_only is not None:
+            continue
+        if name in before:
+            record[name] = before[name]
+        if wanted and name not in wanted and routine.room not in wanted:
+            continue
+        try:
+            record[name] = launched(routine)
+            print(f"{name}: {', '.join(record[name]) or 'array expressions'}")
+        except Exception as error:  # whatever a routine raises, the others are recorded
+            failed.append(f"{name}: {type(error).__name__}: {error}")
+    lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in record.items())
+    FILE.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    sys.exit("\n".join(failed) or None)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -29,8 +29,8 @@ def by_method(room):
     found, module = {}, importlib.import_module(f"numcore.{room}")
     for name in sorted(module.__all__, key=str.lower):
         value = getattr(module, name)
-        if callable(value) and not is_result(value):
-            home = ".".join(value.__module__.split(".")[:3])
+        home = ".".join(getattr(value, "__module__", "").split(".")[:3])
+        if home.startswith("numcore.") and callable(value) and not is_result(value):
             found.setdefault(home, []).append(name)
     return dict(sorted(found.items()))
 
@@ -66,8 +66,8 @@ def what_runs_where():
     expressions = [name for name in routines if launched.get(name) == []]
     host = {name: r.host_only for name, r in routines.items() if r.host_only}
     parts = [
-        f"With GPU arrays, {len(kernels)} of {len(routines)} routines launch CUDA kernels of "
-        f"numcore."
+        f"With GPU arrays, {len(kernels)} of {len(routines)} routines launch kernels of numcore "
+        f"(recorded by `docs/launched_kernels.py`, on their examples)."
     ]
     if expressions:
         names = code(expressions)
@@ -78,12 +78,16 @@ def what_runs_where():
     return "\n\n".join(textwrap.fill(p, 130, break_on_hyphens=False) for p in parts)
 
 
+def rewritten(text):
+    """A page with its list of contents made again."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{contents()}\n\n{what_runs_where()}\n{END}{after}"
+
+
 def main(target):
     target = Path(target)
-    before, _, rest = target.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{contents()}\n\n{what_runs_where()}"
-    target.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    target.write_text(rewritten(target.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

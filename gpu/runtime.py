@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from numcore.kernel import extent
-
 INCLUDE = Path(__file__).parent / "include"
 MOST_BLOCKS = 2**31 - 1
 THREADS_ENOUGH = (
@@ -40,7 +38,9 @@ def launch(kernel, variant, arguments, dims):
     if not grid:
         return
     with arguments_device(cupy, kernel, arguments):
-        function = _module(kernel.cuda_source, options(variant)).get_function(kernel.cuda_entry)
+        function = _module(kernel.cuda_source, options(kernel, variant)).get_function(
+            kernel.cuda_entry
+        )
         if shared > 48 << 10:  # more than every card grants unasked
             function.max_dynamic_shared_size_bytes = shared
         function(
@@ -82,16 +82,17 @@ def geometry(kernel, variant, dims):
     return (
         min(blocks, MOST_BLOCKS),
         kernel.threads,
-        extent(kernel.shared, dims | {"itemsize": itemsize}),
+        kernel.extent(kernel.shared, dims | {"itemsize": itemsize}),
     )
 
 
-def options(variant):
-    """Compile options of a variant: T is REAL, other type variables go by their names; no
-    contraction but where fma is written."""
+def options(kernel, variant):
+    """Compile options of a variant: T is REAL, other type variables and the constants of the file's
+    kernels go by their names; no contraction but where fma is written."""
     return (
         "-std=c++17",
         "--fmad=false",
+        *(f"-D{name}=({value!r})" for name, value in kernel.cuda_constants.items()),
         *(f"-D{'REAL' if v == 'T' else v}={_C_NAMES[dtype]}" for v, dtype in variant.items()),
     )
 

@@ -18,14 +18,7 @@ from . import _native, _source, _store
 HERE = os.path.dirname(__file__)
 WHEEL_STORE = os.path.join(HERE, "bitcode")
 VERSIONS = "versions.txt"
-_MACHINERY = (
-    "kernel.py",
-    "elementwise.py",
-    "_numba.py",
-    "_loops.py",
-    "_native.py",
-    "intrinsics.py",
-)
+_MACHINERY = ("_entry.py", "_loops.py", "_native.py", "_numba.py")
 
 # Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a
 # compiler stopped half-way.
@@ -34,6 +27,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
+
+
+def place(name, function):
+    """``name (file:line)`` of a body, for messages."""
+    code = function.__code__
+    path = os.path.abspath(code.co_filename)
+    for root in (os.path.dirname(HERE), os.getcwd()):
+        if path.startswith(root + os.sep):
+            path = os.path.relpath(path, root)
+            break
+    return f"{name} ({path}:{code.co_firstlineno})"
 
 
 class Unit:
@@ -61,6 +65,11 @@ class Unit:
             entries,
             build,
         )
+
+    @property
+    def where(self):
+        """Name, file and first line of the body, for messages."""
+        return place(self.name, self.functions[0])
 
     @functools.cached_property
     def key(self):
@@ -99,7 +108,7 @@ def load(unit):
         name = unit.file_name("o", _versions(), _host())
         code = _store.read(_store.cache_folder(), name)
         if code is None:
-            code = _native.object_code(unit.name, bitcode(unit), unit.entries)
+            code = _native.object_code(unit.where, bitcode(unit), unit.entries)
             _store.write(_store.cache_folder(), name, code)
         return _native.load(code, unit.entries)
 
@@ -123,11 +132,12 @@ def bitcode(unit):
 
 
 def compile_unit(unit):
-    """Bitcode by Numba, checked: a body that allocates or raises is a ValueError that names it."""
+    """Bitcode by Numba, checked: a body that does not compile, allocates or raises is a ValueError
+    that names it, its file and its line."""
     from . import _numba
 
-    code = _native.simplified(_numba.compile_bitcode(unit.build()), unit.entries)
-    _native.object_code(unit.name, code, unit.entries)
+    code = _native.simplified(_numba.compile_bitcode(unit.build(), unit.where), unit.entries)
+    _native.object_code(unit.where, code, unit.entries)
     return code
 
 

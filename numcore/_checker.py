@@ -50,27 +50,27 @@ def _compile(function, declaration, checking, host_only, fitted, keeps):
     parameters, scope = declaration(function), checking.__globals__
     signature = inspect.signature(function)
     slow = _Slow(parameters, host_only, keeps)
-    scope |= {"body": function, "slow": slow, "known": slow.known, "inf": math.inf}
-    scope |= {"ndarray": np.ndarray, "hasattr": hasattr, "isinstance": isinstance}
+    scope |= {"_body": function, "_slow": slow, "_known": slow.known, "_inf": math.inf}
+    scope |= {"_ndarray": np.ndarray, "_hasattr": hasattr, "_isinstance": isinstance}
     lines = [f"def call({_heading(signature, scope)}):"]
     if fitted:
-        lines.append(f"    if not hasattr(self, {fitted!r}): slow.not_fitted(self)")
+        lines.append(f"    if not _hasattr(self, {fitted!r}): _slow.not_fitted(self)")
     sized = [p for p in parameters if any(k.sized for k in p.kinds)]
     if sized:
         keys = "".join(f"{_key(p, scope)}, " for p in sized)
         kept = "self.n_features_in_" if keeps else "None"
         names = "".join(f"{p.name}, " for p in sized)
         lines += [
-            f"    seen = ({keys}{kept if keeps else ''})",
-            "    sizes = known.get(seen)",
-            "    if sizes is None:",
-            f"        sizes, ({names}) = slow.check(seen, ({names}), {kept})",
+            f"    _seen = ({keys}{kept if keeps else ''})",
+            "    _sizes = _known.get(_seen)",
+            "    if _sizes is None:",
+            f"        _sizes, ({names}) = _slow.check(_seen, ({names}), {kept})",
         ]
     else:
-        lines.append("    sizes = None")
+        lines.append("    _sizes = None")
     for p in parameters:
         lines += _entry_lines(p, scope) if p in sized else _option_lines(p, scope)
-    lines.append(f"    return body({_passed(signature)})")
+    lines.append(f"    return _body({_passed(signature)})")
     exec("\n".join(lines), scope)  # made of the names and numbers of the declaration alone
     made = scope["call"]
     # a call of the old code has no use for defaults, so that threads see old or new, never a mix
@@ -89,8 +89,8 @@ def _heading(signature, scope):
         if p.default is p.empty:
             text.append(f"{star}{name}")
         else:
-            scope[f"default_{name}"] = p.default
-            text.append(f"{name}=default_{name}")
+            scope[f"_default_{name}"] = p.default
+            text.append(f"{name}=_default_{name}")
         last = p.kind
     return ", ".join(text)
 
@@ -108,12 +108,12 @@ def _key(p, scope):
     name = p.name
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
-        scope[f"key_{name}"] = _first([kind.key() for kind in own])
-    other = f"key_{name}({name})" if own else f"{name}.__class__"
+        scope[f"_key_{name}"] = _first([kind.key() for kind in own])
+    other = f"_key_{name}({name})" if own else f"{name}.__class__"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
         return other
     layout = f"({name}.dtype, {name}.shape, {name}.flags.num)"
-    return f"{layout} if {name}.__class__ is ndarray else {other}"
+    return f"{layout} if {name}.__class__ is _ndarray else {other}"
 
 
 def _first(keys):
@@ -127,9 +127,9 @@ def _entry_lines(p, scope):
     """Checks of an array's entries, which no look-up can save."""
     for kind in p.kinds:
         if isinstance(kind, ArrayKind) and (kind.bounds or finite in kind.notes):
-            scope[f"kind_{p.name}"] = kind
-            given = f"hasattr({p.name}, 'dtype')" if len(p.kinds) > 1 else f"{p.name} is not None"
-            return [f"    if {given}: kind_{p.name}.entries({p.name!r}, {p.name}, sizes)"]
+            scope[f"_kind_{p.name}"] = kind
+            given = f"_hasattr({p.name}, 'dtype')" if len(p.kinds) > 1 else f"{p.name} is not None"
+            return [f"    if {given}: _kind_{p.name}.entries({p.name!r}, {p.name}, _sizes)"]
     return []
 
 
@@ -144,15 +144,15 @@ def _option_lines(p, scope):
         elif isinstance(kind, NumberKind):
             conditions.append(kind.condition(name))
         elif isinstance(kind, ChoiceKind) and all(isinstance(c, str) for c in kind.choices):
-            scope[f"choices_{name}"] = kind.choices
-            conditions.append(f"{name}.__class__ is str and {name} in choices_{name}")
+            scope[f"_choices_{name}"] = kind.choices
+            conditions.append(f"{name}.__class__ is str and {name} in _choices_{name}")
         elif isinstance(kind, InstanceKind):
-            scope[f"class_{name}_{at}"] = kind.kind
-            conditions.append(f"isinstance({name}, class_{name}_{at})")
+            scope[f"_class_{name}_{at}"] = kind.kind
+            conditions.append(f"_isinstance({name}, _class_{name}_{at})")
         elif isinstance(kind, RNGKind):
             conditions.append(f"{name} is None")
     condition = " or ".join(f"({c})" for c in conditions) or "False"
-    return [f"    if not ({condition}): {name} = slow.option({name!r}, {name}, sizes)"]
+    return [f"    if not ({condition}): {name} = _slow.option({name!r}, {name}, _sizes)"]
 
 
 def _leads(p):

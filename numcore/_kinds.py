@@ -50,7 +50,7 @@ class Bound(NamedTuple):
 
     def condition(self, value):
         """The range as a Python condition on the expression `value`."""
-        low, high = (f"sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
+        low, high = (f"_sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
         above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
         under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
         return f"{above}{value}{under}" if above or under else "True"
@@ -244,7 +244,7 @@ class NumberKind(Kind):
         parts = [f"{name}.__class__ is {self.kind.__name__}"]
         parts += [b.condition(name) for b in self.bounds]
         if self.kind is float:
-            parts.append(f"{name} == {name}" if self.infinite else f"-inf < {name} < inf")
+            parts.append(f"{name} == {name}" if self.infinite else f"-_inf < {name} < _inf")
         return " and ".join(parts)
 
     def unfit(self):
@@ -419,7 +419,7 @@ class DTypeKind(Kind):
             dtype = np.dtype(value)
         except TypeError:
             dtype = None
-        if value is None or dtype not in self.dtypes:
+        if value is None or dtype is None or dtype not in self.dtypes:
             must = " or ".join(self.names)
             raise TypeError(f"{name} must be {must} (got {short(value)})")
         return dtype
@@ -510,7 +510,7 @@ class Parameter(NamedTuple):
             return None
         error = None
         try:
-            for kind in self._of_dtype(value) or self.kinds:
+            for kind in self._likely(value) or self.kinds:
                 if kind.fits(value):
                     try:
                         return kind.convert(self.name, value, call)
@@ -523,12 +523,18 @@ class Parameter(NamedTuple):
         finally:
             error = None  # its traceback holds this frame, and this frame the arrays of the call
 
-    def _of_dtype(self, value):
-        """Of several kinds of arrays those that may have the dtype of `value`: an error is then
-        about its shape."""
-        if len(self.kinds) == 1 or dispatch.device_of(value) is None:
+    def _likely(self, value):
+        """The kinds to try, if not all: of several kinds of arrays those that may have the dtype of
+        `value`, so that an error is about its shape; for a list no arrays, which it would be made
+        into, where it may be a sequence."""
+        if len(self.kinds) == 1:
             return ()
-        return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
+        if isinstance(value, (list, tuple)):
+            if any(isinstance(k, SequenceKind) for k in self.kinds):
+                return [k for k in self.kinds if not isinstance(k, ArrayKind)]
+        elif dispatch.device_of(value) is not None:
+            return [k for k in self.kinds if isinstance(k, ArrayKind) and value.dtype in k.dtypes]
+        return ()
 
 
 def _expected(kinds):

@@ -11,40 +11,10 @@ import types
 
 import numpy as np
 
-from .intrinsics import Intrinsic
+from .simd._pointers import at_byte, same_address
 
 BLOCK = 512  # elements that are looked at together for rare arguments
 FE_ALL_EXCEPT = 0x3D if platform.machine() in ("x86_64", "AMD64") else 0x1F
-
-
-def _pointer_and_integer(pointer, offset):
-    return pointer
-
-
-def _emit_offset(context, builder, signature, arguments):
-    from llvmlite import ir
-
-    pointer, offset = arguments
-    as_bytes = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-    return builder.bitcast(builder.gep(as_bytes, [offset]), pointer.type)
-
-
-def _two_pointers(p, q):
-    from numba import types
-
-    return types.boolean
-
-
-def _emit_same(context, builder, signature, arguments):
-    from llvmlite import ir
-
-    p, q = (builder.ptrtoint(a, ir.IntType(64)) for a in arguments)
-    return builder.icmp_unsigned("==", p, q)
-
-
-at_byte = Intrinsic(lambda pointer, offset: None, _pointer_and_integer, _emit_offset)
-same_address = Intrinsic(lambda p, q: None, _two_pointers, _emit_same)
-at_byte.__name__, same_address.__name__ = "at_byte", "same_address"
 
 
 def contiguous(x, y):

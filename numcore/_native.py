@@ -8,11 +8,12 @@ LLVM's own linker takes it.
 
 import ctypes
 import platform
+import re
 import sys
 import threading
 
 from . import _elf
-from .intrinsics import VECTOR_BITS_SYMBOL, host_vector_bits
+from .simd._intrinsic import VECTOR_BITS_SYMBOL, host_vector_bits
 
 # What a kernel may need from outside: libm, the block copies that LLVM makes of loops, and the
 # floating-point flags.
@@ -106,10 +107,37 @@ def optimise(name, bitcode, entries):
     outside |= {v.name for v in module.global_variables if v.is_declaration}
     if outside - ALLOWED:
         raise ValueError(
-            f"kernel {name} must neither allocate nor raise (it needs "
-            f"{', '.join(sorted(outside - ALLOWED)[:4])})"
+            f"kernel {name} must neither allocate nor raise, but it "
+            f"{_in_words(sorted(outside - ALLOWED))}"
         )
     return module, machine
+
+
+# What a symbol that no kernel may need tells of its body, the most telling first.
+_MEANINGS = (
+    (r"NRT_\w*(?:Alloc|alloc|Realloc)\w*|NRT_MemInfo_(?:new|varsize)\w*", "allocates memory"),
+    (r"PySys_\w*|puts|printf|\w*print\w*", "prints"),
+    (r"numba_unpickle|\.const\.picklebuf\S*", "raises an exception or prints"),
+    (r"numba_gil_\w+|PyGIL\w*|Py\w*|_Py\w*", "uses Python objects"),
+)
+
+
+def _in_words(symbols):
+    """``allocates memory (NRT_Allocate), raises an exception or prints (numba_unpickle)``."""
+    found, rest = {}, []
+    for symbol in symbols:
+        for pattern, meaning in _MEANINGS:
+            if re.fullmatch(pattern, symbol):
+                found.setdefault(meaning, []).append(symbol)
+                break
+        else:
+            rest.append(symbol)
+    if len(found) > 1:  # every raise drags Python objects with it
+        found.pop("uses Python objects", None)
+    parts = [f"{m} ({', '.join(found[m][:3])})" for _, m in _MEANINGS if m in found]
+    if rest and not found:
+        parts.append(f"needs what is neither in it nor in libm ({', '.join(rest[:4])})")
+    return ", ".join(parts)
 
 
 def object_code(name, bitcode, entries):

@@ -11,13 +11,21 @@ import types as python_types
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.core import ccallback, codegen, cpu, dispatcher, registry, target_extension
+from numba.core import (
+    ccallback,
+    codegen,
+    cpu,
+    dispatcher,
+    errors,
+    registry,
+    target_extension,
+)
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 
-from . import intrinsics
-from ._source import global_names
-from .intrinsics import Intrinsic
+from . import simd
+from ._source import is_plain, references
+from .simd import Intrinsic
 
 OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
 
@@ -108,21 +116,14 @@ def jittable(function, jit, done=None):
             function.__code__, scope, function.__name__, function.__defaults__
         )
         clone.__module__, clone.__qualname__ = function.__module__, function.__qualname__
-        for name in global_names(function.__code__):
-            value = scope.get(name)
+        for name, value in references(function):
             if isinstance(value, Intrinsic):
                 scope[name] = numba_intrinsic(value)
             elif hasattr(value, "scalar_bodies"):
                 scope[name] = scalar_function(value, jit)
-            elif _is_plain(value):
+            elif is_plain(value):
                 scope[name] = jit(jittable(value, jit, done))
     return done[function]
-
-
-def _is_plain(value):
-    return isinstance(value, python_types.FunctionType) and value.__module__.partition(".")[
-        0
-    ] not in ("numba", "numpy")
 
 
 _scalar_functions = {}
@@ -157,7 +158,7 @@ _numba_intrinsics = {}
 
 
 def numba_intrinsic(block):
-    """The ``numba.extending.intrinsic`` of an :class:`~numcore.intrinsics.Intrinsic`."""
+    """The ``numba.extending.intrinsic`` of an :class:`~numcore.simd.Intrinsic`."""
     if block not in _numba_intrinsics:
         parameters = ", ".join(block.body.__code__.co_varnames[: block.body.__code__.co_argcount])
 
@@ -178,25 +179,35 @@ def numba_intrinsic(block):
 # --- kernels to bitcode ---------------------------------------------------------------------------
 
 
-def compile_bitcode(entries):
+def compile_bitcode(entries, where="body"):
     """Compile entry points to one module of bitcode, not optimised yet.
 
     Parameters
     ----------
     entries : dict of str to (function, Numba signature)
         C symbol of each entry point, its body, and its type.
+    where : str
+        What is compiled, and where it is written, for messages.
 
     Returns
     -------
     bytes
+
+    Raises
+    ------
+    ValueError
+        Numba cannot compile a body; the message is Numba's.
     """
     linked = None
     with global_compiler_lock:
         for symbol, (function, signature) in entries.items():
             body = jittable(function, portable)
-            compiled = _CFunc(
-                body, (signature.args, signature.return_type), {}, OPTIONS
-            )._compile_uncached()
+            try:
+                compiled = _CFunc(
+                    body, (signature.args, signature.return_type), {}, OPTIONS
+                )._compile_uncached()
+            except errors.NumbaError as error:
+                raise ValueError(f"kernel {where}: {error}") from error
             compiled.library.finalize()
             # Array views count references to memory that a kernel never owns: inlined, the counting
             # folds away.
@@ -240,8 +251,8 @@ def register():
     function, whether it uses numcore or not."""
     global is_up
     is_up = True
-    for name in intrinsics.__all__:
-        block = getattr(intrinsics, name)
+    for name in simd.__all__:
+        block = getattr(simd, name)
         if isinstance(block, Intrinsic):
             _register_intrinsic(block)
     loaded = sys.modules.get(f"{__package__}.elementwise")

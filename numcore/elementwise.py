@@ -9,6 +9,7 @@ docstring::
         \"\"\"Exponential function ...\"\"\"
 """
 
+import ctypes
 import sys
 
 import numpy as np
@@ -41,6 +42,8 @@ SMALL = 1 << 14  # elements up to which one thread is as fast as two
 class Elementwise(Kernel):
     """A kernel ``y[i] = f(x[i])`` and the routine around it. Made by the decorator
     :func:`elementwise`."""
+
+    takes_arrays = True
 
     def __init__(self, function, bodies, rare):
         self.rare = {dtype: pair for dtype, pair in rare.items() if pair is not None}
@@ -85,7 +88,14 @@ class Elementwise(Kernel):
 
     def _prepare(self, variant, arguments, dims):
         loop = self.loop(variant["T"])
-        return lambda arguments: self._fill(loop, *arguments)
+        return lambda x, y: self._fill(loop, x, y)
+
+    def address(self, **variant):
+        """The address of the compiled scalar function, for C, Cython or Numba callers."""
+        if variant not in self.variants:
+            raise ValueError(f"variant must be one of {list(self.variants)} (got {variant})")
+        self.loop(variant["T"])
+        return ctypes.cast(self.scalars[np.dtype(variant["T"])], ctypes.c_void_p).value
 
     def apply(self, x, out):
         """The routine's general case: any input, checks, threads, devices."""
@@ -199,11 +209,12 @@ def elementwise(
         )
         public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
         enter(made)
+        public = routine(public)  # what users see, and compiled code too
         scalars.append(public)
         numba_side = sys.modules.get(f"{__package__}._numba")
         if numba_side is not None and numba_side.is_up:
             numba_side.register_scalar(public)
-        return routine(public)
+        return public
 
     return decorate
 

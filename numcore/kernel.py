@@ -12,9 +12,16 @@ The call ``log_sum_exp_rows(x, y)`` checks the arrays against the contract and r
 device where they live: on the CPU in chunks ``start, stop`` of the split axis on numcore's threads,
 on the GPU as the CUDA entry point ``numcore_log_sum_exp_rows`` with the arguments in the same
 order, followed by the extents ``n, d`` as 64-bit integers.
+
+Numbers that the body, the contract and the CUDA body share are declared once::
+
+    QUERIES = 192  # rows of a tile
+
+    @kernel("in T x[n]; out T y[n]; scratch T row[QUERIES]", split="n", constants=("QUERIES",))
 """
 
 import ctypes
+import fnmatch
 import functools
 import itertools
 import math
@@ -23,7 +30,7 @@ import sys
 
 import numpy as np
 
-from . import _bitcode, _native, _pool
+from . import _bitcode, _entry, _native, _pool
 from .dispatch import CPU, device_of, room_of
 
 CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
@@ -31,6 +38,7 @@ MOST_PREPARED = 512  # combinations of shapes that a kernel remembers
 CHUNKS_PER_THREAD = (
     4  # so that a thread that comes late or is slow does not keep the others waiting
 )
+ALIGNMENT = 64  # of scratch arrays: a cache line, and the longest vector
 C_TYPES = {
     "float32": ctypes.c_float,
     "float64": ctypes.c_double,
@@ -57,7 +65,7 @@ class Parameter:
 
     def __init__(self, role, type_name, name, extents):
         self.role, self.type_name, self.name, self.extents = role, type_name, name, extents
-        self.derived = bool(extents) and not all(e.isidentifier() for e in extents)
+        self.derived = False  # whether an extent must be computed from names
 
 
 def parse_contract(text):
@@ -112,12 +120,59 @@ def pointer(array):
     return _read_at(id(array) + _HEAD).value
 
 
+_READ_POINTER = "_read_at(id({0}) + _HEAD).value"
 if (
     pointer(_probe := np.empty(1)) != _probe.ctypes.data
 ):  # an interpreter whose objects are laid out otherwise
 
     def pointer(array):
         return array.ctypes.data
+
+    _READ_POINTER = "_pointer({0})"
+
+
+def _look_up(kernel):
+    """A function that runs a kernel: what was checked once for these dtypes, shapes and layouts is
+    not checked again.
+
+    It is written for the contract, so that a call is one look-up and no loop over the arguments.
+    """
+    arrays = [p.name for p in kernel.passed if p.extents]
+    given = ", ".join(p.name for p in kernel.passed)
+    seen = " ".join(f"{name}.dtype, {name}.shape, {name}.flags.num," for name in arrays)
+    values = ", ".join(_READ_POINTER.format(p.name) if p.extents else p.name for p in kernel.passed)
+    scope = {
+        "_ndarray": np.ndarray,
+        "_prepared": kernel._prepared,
+        "_first": kernel._first_call,
+        "_read_at": _read_at,
+        "_HEAD": _HEAD,
+        "_pointer": pointer,
+    }
+    if kernel.takes_arrays:  # the arrays themselves, not their addresses
+        values = given
+    exec(
+        f"def run({given}, /):\n"
+        f"    if {' is '.join(f'type({name})' for name in arrays)} is _ndarray:\n"
+        f"        _plan = _prepared.get(({seen}))\n"
+        f"        if _plan is not None:\n"
+        f"            _plan({values})\n"
+        f"            return\n"
+        f"    _first(({given},))\n",
+        scope,
+    )
+    return scope["run"]
+
+
+def _converter(dtype):
+    """A function that makes of a scalar what ctypes takes for `dtype`; OverflowError where an
+    integer does not fit."""
+    if dtype.kind == "f":
+        return float
+    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return lambda value: (
+        value if type(value) is int and least <= value <= most else dtype.type(value).item()
+    )
 
 
 class Kernel:
@@ -126,13 +181,19 @@ class Kernel:
     Attributes
     ----------
     name, room : str
-    cuda_source : pathlib.Path
-        The file of the CUDA body.
+    cuda_source : pathlib.Path or None
+        The file of the CUDA body; None of a kernel that has none.
     cuda_entry : str
         Its entry point.
+    host_only : str or None
+        Why there is no CUDA body.
+    constants : dict of str to int or float
+        The named numbers that the contract and the two bodies share.
     variants : tuple of dict
         The dtypes of the type variables, one dict for each variant that exists.
     """
+
+    takes_arrays = False  # whether what runs on the CPU takes arrays rather than their addresses
 
     def __init__(
         self,
@@ -145,6 +206,8 @@ class Kernel:
         shared="0",
         grain=None,
         types=None,
+        constants=(),
+        host_only=None,
         twin_tolerance=None,
     ):
         self.body, self.name, self.module = body, body.__name__, body.__module__
@@ -158,16 +221,20 @@ class Kernel:
             shared,
             grain,
         )
+        self.host_only = host_only
         self.twin_tolerance = twin_tolerance or {"float32": 1e-5, "float64": 1e-13}
+        self.constants = self._named_constants(constants)
         self.dims = tuple(
             dict.fromkeys(
                 e
                 for p in self.parameters
                 if p.extents and p.role != "scratch"
                 for e in p.extents
-                if e.isidentifier()
+                if e.isidentifier() and e not in self.constants
             )
         )
+        for p in self.parameters:
+            p.derived = bool(p.extents) and not set(p.extents) <= set(self.dims)
         types = {"T": ("float32", "float64")} | (types or {})
         self._allowed = {
             p.type_name: types[p.type_name] for p in self.parameters if p.type_name in types
@@ -179,6 +246,42 @@ class Kernel:
         self.passed = tuple(p for p in self.parameters if p.role != "scratch")
         self._loaded, self._prepared = {}, {}
         self._check_contract(types)
+        self._run = _look_up(self)
+
+    def _named_constants(self, constants):
+        """The constants as a dict; names alone stand for what the body reads under them."""
+        known = self.body.__globals__
+        if not isinstance(constants, dict):
+            named = {}
+            for pattern in constants:
+                found = fnmatch.filter(known, pattern) if "*" in pattern else [pattern]
+                if not found or pattern not in known and "*" not in pattern:
+                    raise ValueError(
+                        f"constants of kernel {self.name} must be names of its module (got "
+                        f"{pattern})"
+                    )
+                named |= {name: known[name] for name in sorted(found)}
+            constants = named
+        for name, value in constants.items():
+            if isinstance(value, np.generic):
+                constants = constants | {name: value.item()}
+                value = value.item()
+            if type(value) not in (int, float) or not name.isidentifier():
+                raise ValueError(
+                    f"constants of kernel {self.name} must be named integers or floats (got "
+                    f"{name}={value!r})"
+                )
+            if name in known and known[name] != value:
+                raise ValueError(
+                    f"constant {name} of kernel {self.name} must be what its body reads, "
+                    f"{known[name]!r} (got {value!r})"
+                )
+        return dict(constants)
+
+    @property
+    def where(self):
+        """Name, file and first line of the body, for messages."""
+        return _bitcode.place(self.name, self.body)
 
     def _check_contract(self, types):
         names = [p.name for p in self.parameters] + ["start", "stop"]
@@ -192,8 +295,16 @@ class Kernel:
             raise ValueError(
                 f"split must be one of the extents {', '.join(self.dims)} (got {self.split!r})"
             )
-        if self.gpu not in ("thread", "warp", "block"):
-            raise ValueError(f"gpu must be 'thread', 'warp' or 'block' (got {self.gpu!r})")
+        if self.gpu not in ("thread", "warp", "block", None):
+            raise ValueError(f"gpu must be 'thread', 'warp', 'block' or None (got {self.gpu!r})")
+        if (self.gpu is None) != bool(self.host_only):
+            raise ValueError(
+                f"host_only must say why there is no CUDA body where gpu is None, and only there "
+                f"(got gpu={self.gpu!r}, host_only={self.host_only!r})"
+            )
+        for name in self.constants:
+            if name in names:
+                raise ValueError(f"constant {name} of kernel {self.name} is also an argument")
         for p in self.parameters:
             if p.type_name not in types and p.type_name not in C_TYPES:
                 raise ValueError(
@@ -201,34 +312,49 @@ class Kernel:
                     f"{p.type_name!r})"
                 )
             for e in p.extents or ():
-                if not all(f.isdecimal() or f in self.dims for f in re.split(r"[*+]", e)):
-                    raise ValueError(
-                        f"extent of {p.name} must be made of {', '.join(self.dims)} and integers "
-                        f"(got {e!r})"
-                    )
+                self._check_extent(f"extent of {p.name}", e, self.dims)
+        self._check_extent("shared", self.shared, (*self.dims, "itemsize"))
+        if self.grain is not None:
+            self._check_extent("grain", self.grain, self.dims)
+
+    def _check_extent(self, what, expression, dims):
+        integers = [name for name, value in self.constants.items() if type(value) is int]
+        known = (*dims, *integers)
+        if not all(f.isdecimal() or f in known for f in re.split(r"[*+]", expression)):
+            raise ValueError(
+                f"{what} must be made of {', '.join(known)} and integers (got {expression!r})"
+            )
+
+    def extent(self, expression, dims):
+        """The value of an extent, in which names are those of `dims` and of the constants."""
+        return extent(expression, self.constants | dims)
 
     def __repr__(self):
         return f"<kernel {self.room}.{self.name}: {self.contract}>"
 
     def __call__(self, *arguments):
-        # what was checked once for these dtypes, shapes and layouts is not checked again
-        seen = tuple(
-            [(a.dtype, a.shape, a.flags.num) if type(a) is np.ndarray else None for a in arguments]
-        )
-        run = self._prepared.get(seen)
-        if run is None:
-            variant, dims = self.bind(arguments)
-            device = next(
-                device_of(a) for a, p in zip(arguments, self.passed, strict=True) if p.extents
+        if len(arguments) != len(self.passed):
+            raise TypeError(
+                f"kernel {self.name} takes {len(self.passed)} arguments (got {len(arguments)})"
             )
-            if device is not CPU:
-                device.launch(self, variant, arguments, dims)
-                return
-            run = self._prepare(variant, arguments, dims)
-            if len(self._prepared) >= MOST_PREPARED:
-                self._prepared.clear()
-            self._prepared[seen] = run
-        run(arguments)
+        self._run(*arguments)
+
+    def _first_call(self, arguments):
+        """Check arguments that were not seen before, and run."""
+        variant, dims = self.bind(arguments)
+        arrays = [a for a, p in zip(arguments, self.passed, strict=True) if p.extents]
+        device = device_of(arrays[0])
+        if device is not CPU:
+            if self.host_only:
+                raise TypeError(f"kernel {self.name} runs on the CPU only: {self.host_only}")
+            device.launch(self, variant, arguments, dims)
+            return
+        plan = self._prepare(variant, arguments, dims)
+        if len(self._prepared) >= MOST_PREPARED:
+            self._prepared.clear()
+        key = itertools.chain.from_iterable((a.dtype, a.shape, a.flags.num) for a in arrays)
+        self._prepared[tuple(key)] = plan
+        self._run(*arguments)
 
     # --- checks that stand between any input and a raw pointer
 
@@ -280,7 +406,7 @@ class Kernel:
                         f"{shape})"
                     )
         for p, a in zip(self.passed, arguments, strict=True):
-            if p.derived and tuple(extent(e, dims) for e in p.extents) != a.shape:
+            if p.derived and tuple(self.extent(e, dims) for e in p.extents) != a.shape:
                 raise ValueError(
                     f"{p.name} must have shape ({', '.join(p.extents)}) with {dims} (got {a.shape})"
                 )
@@ -294,49 +420,61 @@ class Kernel:
     # --- the CPU
 
     def _prepare(self, variant, arguments, dims):
-        """A function that runs the CPU body on arguments of the dtypes and shapes of these."""
+        """A function of the addresses of arrays of these dtypes and shapes, and of scalars, that
+        runs the CPU body."""
         count, least = dims[self.split], self._least(arguments, dims)
         if count == 0:
-            return lambda arguments: None
-        dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.parameters]
-        convert = [
-            pointer if p.extents else lambda value, scalar=dtype.type: scalar(value).item()
-            for p, dtype in zip(self.parameters, dtypes, strict=True)
-            if p.role != "scratch"
+            return lambda *arguments: None
+        dtypes = [np.dtype(variant.get(p.type_name, p.type_name)) for p in self.passed]
+        scalars = [
+            (i, _converter(dtypes[i])) for i, p in enumerate(self.passed) if p.extents is None
         ]
-        scratch = [
-            (i, tuple(extent(e, dims) for e in p.extents), dtypes[i])
-            for i, p in enumerate(self.parameters)
-            if p.role == "scratch"
-        ]
-        function, tail = self._function(variant), [dims[d] for d in self.dims]
+        scratch, scratch_bytes = self._scratch(variant, dims)
+        function = self._function(variant)
+        extents = [ctypes.c_int64(dims[d]) for d in self.dims]
+        whole = [*extents, ctypes.c_int64(0), ctypes.c_int64(count)]
 
-        def run(arguments):
-            head = [value(a) for value, a in zip(convert, arguments, strict=True)]
+        def part(row, *tail):
+            if scratch:
+                memory = np.empty(scratch_bytes, np.uint8)
+                start, row = -(-pointer(memory) // ALIGNMENT) * ALIGNMENT, list(row)
+                for i, offset in scratch:
+                    row.insert(i, start + offset)
+            function(*row, *tail)
 
-            def part(start, stop):
-                row, buffers = head, []
-                for i, shape, dtype in scratch:
-                    buffers.append(np.empty(shape, dtype))
-                    row = [*row[:i], pointer(buffers[-1]), *row[i:]]
-                function(*row, *tail, start, stop)
+        def plan(*row):
+            if scalars:
+                row = list(row)
+                for i, convert in scalars:
+                    row[i] = convert(row[i])
+            if count > least:
+                step = max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
+                if step < count:
+                    _pool.run(
+                        lambda i: part(row, *extents, i * step, min((i + 1) * step, count)),
+                        -(-count // step),
+                    )
+                    return
+            part(row, *whole)
 
-            step = (
-                count
-                if count <= least
-                else max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
-            )
-            if step >= count:
-                part(0, count)
-            else:
-                _pool.run(lambda i: part(i * step, min((i + 1) * step, count)), -(-count // step))
+        return plan
 
-        return run
+    def _scratch(self, variant, dims):
+        """(place in the parameters, offset) of each scratch array in one piece of memory, and the
+        bytes of this piece."""
+        places, total = [], 0
+        for i, p in enumerate(self.parameters):
+            if p.role == "scratch":
+                size = math.prod(self.extent(e, dims) for e in p.extents)
+                places.append((i, total))
+                nbytes = size * np.dtype(variant.get(p.type_name, p.type_name)).itemsize
+                total += -(-nbytes // ALIGNMENT) * ALIGNMENT
+        return places, total + ALIGNMENT
 
     def _least(self, arguments, dims):
         """Items of the split axis that are worth a chunk."""
         if self.grain is not None:
-            return max(1, extent(self.grain, dims))
+            return max(1, self.extent(self.grain, dims))
         touched = sum(a.nbytes for a, p in zip(arguments, self.passed, strict=True) if p.extents)
         return max(1, dims[self.split] * CHUNK_BYTES // max(touched, 1))
 
@@ -371,33 +509,9 @@ class Kernel:
         return _bitcode.Unit(
             f"{self.room}.{self.name}",
             [self.body],
-            (self.contract, variant),
+            (self.contract, variant, sorted(self.constants.items())),
             (symbol,),
-            lambda: {symbol: self._entry(variant)},
-        )
-
-    def _entry(self, variant):
-        """The C entry point: pointers to array views, then the body."""
-        from numba import carray, types
-
-        def numba_type(p):
-            scalar = getattr(types, variant.get(p.type_name, p.type_name))
-            return types.CPointer(scalar) if p.extents else scalar
-
-        views = "".join(
-            f"    {p.name} = carray({p.name}, ({', '.join(p.extents)},))\n"
-            for p in self.parameters
-            if p.extents
-        )
-        names = [p.name for p in self.parameters]
-        source = (
-            f"def entry({', '.join([*names, *self.dims, 'start', 'stop'])}):\n{views}"
-            f"    body({', '.join([*names, 'start', 'stop'])})\n"
-        )
-        scope = {"carray": carray, "body": self.body}
-        exec(source, scope)
-        return scope["entry"], types.void(
-            *map(numba_type, self.parameters), *[types.int64] * (len(self.dims) + 2)
+            lambda: {symbol: _entry.entry(self, variant)},
         )
 
     # --- the GPU
@@ -410,6 +524,8 @@ class Kernel:
     def cuda_source(self):
         from pathlib import Path
 
+        if self.host_only:
+            return None
         parts = self.module.split(".")
         if parts[0] != "numcore":
             return Path(sys.modules[self.module].__file__).with_suffix(".cu")
@@ -418,6 +534,11 @@ class Kernel:
         gpu = Path(numcore.gpu.__file__).parent
         return gpu.joinpath(*(part.lstrip("_") for part in parts[1:])).with_suffix(".cu")
 
+    @property
+    def cuda_constants(self):
+        """The constants of all kernels of the CUDA file, which is compiled for them together."""
+        return _constants_of(self.module)
+
 
 # --- the decorator and the registry ---------------------------------------------------------------
 
@@ -425,8 +546,29 @@ _kernels = {}
 
 
 def enter(made):
-    """Put a kernel into the registry."""
+    """Put a kernel into the registry; ValueError where it disagrees with another one of its module
+    about a constant."""
+    for (module, name), other in _kernels.items():
+        if module != made.module or name == made.name:
+            continue
+        for constant in made.constants.keys() & other.constants.keys():
+            if made.constants[constant] != other.constants[constant]:
+                raise ValueError(
+                    f"constant {constant} must be the same for the kernels of one CUDA file: "
+                    f"{other.where} has {other.constants[constant]!r}, {made.where} has "
+                    f"{made.constants[constant]!r}"
+                )
     _kernels[made.module, made.name] = made
+    _constants_of.cache_clear()
+
+
+@functools.cache
+def _constants_of(module):
+    constants = {}
+    for (home, _), made in sorted(_kernels.items()):
+        if home == module:
+            constants |= made.constants
+    return constants
 
 
 def kernel(
@@ -438,6 +580,8 @@ def kernel(
     shared="0",
     grain=None,
     types=None,
+    constants=(),
+    host_only=None,
     twin_tolerance=None,
 ):
     """Decorator: a Numba body and its contract become a :class:`Kernel`.
@@ -448,11 +592,11 @@ def kernel(
         Arguments separated by ``;``. ``in|out|inout T name[extents]`` is a C-contiguous array,
         ``T name`` a scalar, ``scratch T name[extents]`` memory of one chunk that is not passed by
         the caller. ``T`` stands for float32 and float64. Extents are names, which the arrays'
-        shapes define, or sums and products of names and integers.
+        shapes define, or sums and products of names, constants and integers.
     split : str
         The extent whose items are independent; the body works on items ``start`` to ``stop``.
-    gpu : {"thread", "warp", "block"}
-        What takes one item of the split axis on the GPU.
+    gpu : {"thread", "warp", "block"} or None
+        What takes one item of the split axis on the GPU; None if there is no CUDA body.
     threads : int
         Threads in a block.
     shared : str
@@ -463,6 +607,12 @@ def kernel(
         the bytes touched.
     types : dict of str to tuple of str, optional
         More type variables, ``{"I": ("int32", "int64")}``.
+    constants : dict of str to int or float, or tuple of str, optional
+        Numbers that extents may name, and that the CUDA body reads as macros (``-DQUERIES=192``).
+        A tuple names constants of the module, whose values the Numba body reads; ``"ITEM_*"`` names
+        all that start so. Kernels of one module agree about them.
+    host_only : str, optional
+        Why there is no CUDA body: required where `gpu` is None.
     twin_tolerance : dict of str to float, optional
         How far the two bodies may differ, by dtype, relative to the largest entry; by default 1e-5
         and 1e-13.
@@ -478,6 +628,8 @@ def kernel(
             shared=shared,
             grain=grain,
             types=types,
+            constants=constants,
+            host_only=host_only,
             twin_tolerance=twin_tolerance,
         )
         enter(made)

@@ -384,7 +384,7 @@ def nested(x: Float[Array, "n d"], cache: Outer) -> Array:
 def test_a_cache_in_a_cache_shares_sizes_and_is_remembered():
     x, running = np.ones((2, 3)), Inner(np.ones(3))
     assert nested(x, Outer(x, running, 1)) is x and nested(x, Outer(x, None, 1)) is x
-    slow = nested.__globals__["slow"]
+    slow = nested.__globals__["_slow"]
     assert len(slow.known) == 2 and nested(x, Outer(x, running, 1)) is x and len(slow.known) == 2
     with pytest.raises(ValueError, match=r"cache.running.mean must have shape \(d,\) with d = 3"):
         nested(x, Outer(x, Inner(np.ones(2)), 1))
@@ -426,3 +426,34 @@ def test_arrays_that_are_written_to_are_never_converted():
     x.flags.writeable = False
     with pytest.raises(ValueError, match=r"params\[0\] must be writeable and aligned"):
         zero([x])
+
+
+@checked
+def any_names(
+    sizes: Sequence[int],
+    seen: Float[Array, "n"],
+    body: Annotated[int, at_most("n")] = 1,
+    inf: float = 1.0,
+    ndarray: Literal["a"] = "a",
+) -> tuple:
+    return sizes, seen, body, inf, ndarray
+
+
+def test_arguments_may_have_any_name():
+    assert any_names([1], [1.0], 1, 2.0)[0] == [1]
+    with pytest.raises(ValueError, match=r"body must be <= n with n = 1 \(got 2\)"):
+        any_names([1], [1.0], 2)
+    with pytest.raises(ValueError, match="inf must be finite"):
+        any_names([1], [1.0], 1, math.inf)
+
+
+@checked
+def listed(grads: Sequence[Float[Array, "..."] | None] | Float[Array, "..."]) -> object:
+    return grads
+
+
+def test_a_list_is_no_array_where_it_may_be_a_sequence():
+    x = np.ones(2)
+    assert listed([x, None])[0] is x and listed(x) is x
+    with pytest.raises(TypeError, match=r"grads\[1\] must have dtype float64 like grads\[0\]"):
+        listed([x, np.ones(2, "f4")])

@@ -2,7 +2,9 @@
 routine."""
 
 import contextlib
+import importlib.util
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -54,6 +56,20 @@ def test_programs_run(caption, code, scope):
     for expected in re.findall(r"print\(\w+\)\s+# (.*)", code):
         if "error of" not in expected:
             assert expected in output.getvalue()
+
+
+def test_readme_lists_what_there_is():
+    if not DOCS.exists():
+        pytest.skip("this copy of the source has no documentation")
+    script = DOCS / "readme_contents.py"
+    spec = importlib.util.spec_from_file_location("readme_contents", script)
+    readme_contents = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme_contents)
+    recorded = json.loads(readme_contents.LAUNCHED.read_text(encoding="utf-8"))
+    on_gpu = {f"{r.room}.{r.name}" for r in numcore.routines() if r.host_only is None}
+    assert on_gpu == set(recorded), "python docs/launched_kernels.py records them"
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert text == readme_contents.rewritten(text), "make readme writes the list"
 
 
 @pytest.mark.slow

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.examples import example
+from numcore.examples import example, has_example
 from numcore.examples.errors import largest_error, leaves
 
 ON_REAL_DATA = [
     pytest.param(r, d, id=f"{r.room}.{r.name}-{d}")
     for r in numcore.routines()
-    if example(r).real
+    if has_example(r) and example(r).real  # conformance reports a routine without one
     for d in example(r).dtypes
 ]
 

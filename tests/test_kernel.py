@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import re
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_toy_bodies_agree(made):
             compare_bodies(made, variant, np.random.default_rng(3), size)
 
 
-A, Y = np.ones((4, 3)), np.empty(4)
+A, Y = np.ones((4, 3)), np.zeros(4)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +127,147 @@ def test_a_scalar_that_does_not_fit_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "made, a",
-    [(toys.allocating, np.ones((2, 3))), (toys.raising, np.ones(2))],
-    ids=["allocating", "raising"],
+    "made, what",
+    [
+        (toys.allocating, r"allocates memory \(NRT_"),
+        (toys.raising, r"raises an exception or prints \("),
+        (toys.printing, r"raises an exception or prints \("),
+    ],
+    ids=["allocating", "raising", "printing"],
 )
-def test_a_body_that_allocates_or_raises_is_refused_by_name(made, a):
+def test_a_body_that_allocates_or_raises_is_refused_by_name(made, what):
+    a = np.ones((2, 3)[: len(made.parameters[0].extents)])
+    line = made.body.__code__.co_firstlineno
     for build in (
         lambda: made(a, np.empty(2)),
         lambda: _bitcode.compile_unit(made.unit({"T": "float64"})),
     ):
-        with pytest.raises(ValueError, match=f"{made.name} must neither allocate nor raise"):
+        with pytest.raises(ValueError, match="must neither allocate nor raise, but it") as info:
             build()
+        assert re.search(
+            rf"{made.name} \(tests/toys.py:{line}\) must .* but it {what}", str(info.value)
+        )
+
+
+def test_a_body_that_numba_refuses_is_named_with_its_file_and_line():
+    line = toys.misspelled.body.__code__.co_firstlineno
+    with pytest.raises(ValueError) as info:
+        toys.misspelled(np.ones(2), np.empty(2))
+    words = str(info.value)
+    assert words.startswith(f"kernel toys.misspelled (tests/toys.py:{line}): ")
+    assert "name 'row_sum' is not defined" in words
+    assert "<string>" not in words
+
+
+def test_the_address_of_an_elementwise_body_is_a_function_of_a_scalar():
+    half = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(toys.halve.kernel.address(T="float32"))
+    assert half(3.0) == 1.5
+    with pytest.raises(ValueError, match="variant must be one of"):
+        toys.halve.kernel.address(T="int8")
+
+
+# --- constants ------------------------------------------------------------------------------------
+
+ROWS, NOTHING = 8, 1e-60
+
+
+def test_constants_are_written_once():
+    def body(x, y, row, start, stop):
+        for i in range(start, stop):
+            for j in range(ROWS):
+                row[j] = x[i] + j
+            y[i] = row[ROWS - 1]
+
+    contract = "in T x[n]; out T y[n]; scratch T row[ROWS*2+1]"
+    made = kernel.Kernel(
+        body,
+        contract,
+        split="n",
+        constants=("ROWS", "NOTHING"),
+        shared="ROWS*itemsize",
+        grain="ROWS",
+    )
+    assert made.constants == {"ROWS": 8, "NOTHING": 1e-60} and made.dims == ("n",)
+    assert made.extent("ROWS*2+1", {"n": 3}) == 17
+    x, y = np.arange(20.0), np.empty(20)
+    made(x, y)
+    np.testing.assert_array_equal(y, x + 7)
+    other = kernel.Kernel(body, contract, split="n", constants={"ROWS": 8})
+    assert made.unit({"T": "float64"}).key != other.unit({"T": "float64"}).key
+
+
+def test_constants_in_the_shape_of_an_argument():
+    def body(x, y, start, stop):
+        for i in range(start, stop):
+            y[i] = x[i, ROWS - 1]
+
+    made = kernel.Kernel(body, "in T x[n, ROWS]; out T y[n]", split="n", constants={"ROWS": 8})
+    x, y = np.random.default_rng(0).random((3, 8)), np.empty(3)
+    made(x, y)
+    np.testing.assert_array_equal(y, x[:, 7])
+    with pytest.raises(ValueError, match="x must have shape"):
+        made(x[:, :7].copy(), y)
+
+
+def test_the_cuda_body_gets_the_constants_of_all_kernels_of_its_file():
+    from numcore.gpu import runtime
+
+    options = runtime.options(toys.count_ones, {"I": "uint32"})
+    assert "-DREPEATS=(2)" in options and "-DI=u32" in options
+
+
+@pytest.mark.parametrize(
+    "constants, words",
+    [
+        ({"ROWS": 9}, "constant ROWS of kernel body must be what its body reads, 8 (got 9)"),
+        ({"SIZE": "8"}, "must be named integers or floats (got SIZE='8')"),
+        (("SIZE",), "must be names of its module (got SIZE)"),
+        ({"x": 8}, "constant x of kernel body is also an argument"),
+        ({"NOTHING": 1e-60}, "extent of row must be made of n and integers (got 'ROWS')"),
+    ],
+)
+def test_constants_are_checked(constants, words):
+    def body(x, row, start, stop):
+        pass
+
+    with pytest.raises(ValueError) as info:
+        kernel.Kernel(body, "inout T x[n]; scratch T row[ROWS]", split="n", constants=constants)
+    assert words in str(info.value)
+
+
+def test_kernels_of_one_file_agree_about_constants(monkeypatch):
+    monkeypatch.setattr(kernel, "_kernels", dict(kernel._kernels))
+
+    def body(x, start, stop):
+        pass
+
+    body.__module__ = "toys"
+    with pytest.raises(ValueError) as info:
+        kernel.kernel("inout T x[n]", split="n", constants={"REPEATS": 3})(body)
+    assert "constant REPEATS must be the same for the kernels of one CUDA file" in str(info.value)
+    assert "row_statistic (tests/toys.py:" in str(info.value)
+
+
+# --- kernels without a CUDA body ------------------------------------------------------------------
+
+
+def test_a_kernel_without_a_cuda_body_says_why():
+    from numcore.testing import simulated_gpu
+
+    def body(x, start, stop):
+        for i in range(start, stop):
+            x[i] += 1
+
+    made = kernel.Kernel(body, "inout T x[n]", split="n", gpu=None, host_only="names are text")
+    assert made.cuda_source is None
+    with (
+        simulated_gpu() as xp,
+        pytest.raises(TypeError, match="body runs on the CPU only: names are text"),
+    ):
+        made(xp.ones(3))
+    for options in ({"gpu": None}, {"host_only": "why"}):
+        with pytest.raises(ValueError, match="host_only must say why"):
+            kernel.Kernel(body, "inout T x[n]", split="n", **options)
 
 
 @pytest.mark.parametrize(
@@ -215,4 +346,4 @@ def test_registries_name_every_kernel_and_routine():
     assert {"philox_fill", "exp"} <= {k.name for k in kernels}
     assert {("special", "exp"), ("random", "uniform")} <= {(r.room, r.name) for r in routines}
     for k in kernels:
-        assert k.cuda_source.is_file()
+        assert k.host_only or k.cuda_source.is_file()

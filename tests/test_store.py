@@ -162,6 +162,38 @@ def test_the_key_follows_the_source_of_everything_that_is_called(tmp_path):
     assert len({same, *changed}) == 4
 
 
+def test_the_key_follows_what_an_intrinsic_emits(tmp_path):
+    from numcore import _source
+
+    text = """
+from numcore.simd import intrinsic
+TABLE = {1: (2.5, 3)}
+class Loop:
+    def step(self):
+        return TABLE
+def emitting(rows):
+    def emit(context, builder, signature, arguments):
+        return Loop, rows
+    return emit
+@intrinsic(lambda x: x, emitting(4))
+def twice(x):
+    return 2 * x
+def f(x):
+    return twice(x)
+"""
+
+    def key(text):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        scope = {"__name__": "numcore.test"}
+        exec(compile(text, str(path), "exec"), scope)
+        return _source.digest([scope["f"]])
+
+    changes = [("emitting(4)", "emitting(8)"), ("2.5", "2.25"), ("return TABLE", "return 0, TABLE")]
+    assert key(text) == key(text + "\ndef other():\n    pass\n")
+    assert len({key(text), *(key(text.replace(*change)) for change in changes)}) == 4
+
+
 def test_the_key_follows_the_variant():
     assert len({toys.count_ones.unit(v).key for v in toys.count_ones.variants}) == 2
 

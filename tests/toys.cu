@@ -16,7 +16,7 @@ extern "C" __global__ void numcore_row_statistic(const REAL* __restrict__ a, REA
     for (index_t j = 0; j < d; j++) {
       REAL x = a[i * d + j];
       low = min(low, x), high = max(high, x);
-      total += (j == 0 || j == d - 1 ? 1 : 2) * x * x;
+      total += (j == 0 || j == d - 1 ? REPEATS - 1 : REPEATS) * x * x;
     }
     if (d == 1) total = 0;
     y[i] = scale * total + exp((double)low) / (1 + high * high);

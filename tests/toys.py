@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from numcore.elementwise import elementwise
-from numcore.intrinsics import fma, ldexp, popcount
 from numcore.kernel import kernel
+from numcore.simd import fma, ldexp, popcount
 from numcore.special import tanh
 
 HALF = np.float32(0.5)
@@ -19,16 +19,25 @@ def low_high(row):
     return low, high
 
 
-@kernel("in T a[n, d]; out T y[n]; T scale; scratch T row[2*d]", split="n", grain="1")
+REPEATS = 2  # of every entry
+
+
+@kernel(
+    "in T a[n, d]; out T y[n]; T scale; scratch T row[REPEATS*d]",
+    split="n",
+    grain="1",
+    constants=("REPEATS",),
+)
 def row_statistic(a, y, scale, row, start, stop):
     """Views, tuples, nested functions, libm and scratch memory: what a body may use."""
     d = a.shape[1]
     for i in range(start, stop):
         low, high = low_high(a[i])
         for j in range(d):
-            row[2 * j] = row[2 * j + 1] = a[i, j]
+            for k in range(REPEATS):
+                row[REPEATS * j + k] = a[i, j]
         total = a[i, 0] * 0
-        for x in row[1 : 2 * d - 1]:
+        for x in row[1 : REPEATS * d - 1]:
             total += x * x
         y[i] = scale * total + math.exp(low) / (1 + high * high)
 
@@ -114,3 +123,15 @@ def raising(a, y, start, stop):
         if a[i] < 0:
             raise ValueError("negative")
         y[i] = a[i]
+
+
+@kernel("in T a[n]; out T y[n]", split="n")
+def printing(a, y, start, stop):
+    for i in range(start, stop):
+        print(a[i])
+        y[i] = a[i]
+
+
+@kernel("in T a[n]; out T y[n]", split="n")
+def misspelled(a, y, start, stop):
+    y[0] = row_sum(a)

@@ -36,7 +36,7 @@ class Solver:
 
     def solve(self, a):
         return conjugate_direction_solve(
-            a, self.b, identity, tol=1e-30, max_iter=ITERATIONS, num_orthogonal=1
+            a, self.b, identity, tol=1e-30, max_iter=ITERATIONS, n_orthogonal=1
         )
 
     def time_iterations(self):
@@ -73,9 +73,7 @@ class Training:
         self.time_twenty_steps()
 
     def time_twenty_steps(self):
-        DirectionNetwork((32, 32), num_filters=8, rng=0).fit(
-            self.a, self.samples, max_iter=20, rng=0
-        )
+        DirectionNetwork((32, 32), n_filters=8, max_iter=20, rng=0).fit(self.a, self.samples)
 
     def peakmem_twenty_steps(self):
         self.time_twenty_steps()

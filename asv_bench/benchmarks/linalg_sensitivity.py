@@ -140,22 +140,22 @@ class Regression:
 
     def setup(self):
         self.a, self.b = gaussian(10**6, 20), response(10**6, 20)
-        lp_regression(self.a[:2000], self.b[:2000], 1, sample=1000, rng=0)
+        lp_regression(self.a[:2000], self.b[:2000], 1, sample_size=1000, rng=0)
 
     def time_sample(self):
-        lp_regression(self.a, self.b, 1, sample=1000, rng=0)
+        lp_regression(self.a, self.b, 1, sample_size=1000, rng=0)
 
     def time_all_rows(self):
         lp_regression(self.a, self.b, 1)
 
     def peakmem_sample(self):
-        lp_regression(self.a, self.b, 1, sample=1000, rng=0)
+        lp_regression(self.a, self.b, 1, sample_size=1000, rng=0)
 
     def track_largest_objective_by_optimum(self):
         least = lp_regression(self.a, self.b, 1).objective
         return (
             max(
-                lp_regression(self.a, self.b, 1, sample=1000, rng=seed).objective
+                lp_regression(self.a, self.b, 1, sample_size=1000, rng=seed).objective
                 for seed in range(10)
             )
             / least
@@ -165,7 +165,7 @@ class Regression:
         """statsmodels where it is installed, on all rows, once; else scikit-learn on 20000, its
         time taken to grow as n."""
         start = time.perf_counter()
-        lp_regression(self.a, self.b, 1, sample=1000, rng=0)
+        lp_regression(self.a, self.b, 1, sample_size=1000, rng=0)
         ours, start = time.perf_counter() - start, time.perf_counter()
         try:
             from statsmodels.api import QuantReg

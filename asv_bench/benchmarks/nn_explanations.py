@@ -13,7 +13,7 @@ N, SAMPLES = 100, 2000
 
 
 class Logistic:
-    """All 30 features, standardised, of the first rows; f is one NumPy expression, cheap beside the
+    """All 30 features, standardized, of the first rows; f is one NumPy expression, cheap beside the
     peers' own work."""
 
     def setup(self, *_):
@@ -203,5 +203,5 @@ class Faithfulness(Logistic):
 
     def time_faithfulness(self):
         faithfulness(
-            self.f, self.x, self.explanations, neighbourhood="gaussian", n_samples=500, rng=0
+            self.f, self.x, self.explanations, neighborhood="gaussian", n_samples=500, rng=0
         )

@@ -11,8 +11,8 @@ from numcore.nn import (
     batch_norm_vjp,
     layer_norm,
     layer_norm_vjp,
-    power_norm_backward,
-    power_norm_forward,
+    power_norm,
+    power_norm_vjp,
     rms_norm,
     rms_norm_vjp,
 )
@@ -40,8 +40,8 @@ class _Inputs:
         )
         self.running = np.zeros(d, np.float32), np.ones(d, np.float32)
         self.gamma = rng.standard_normal(d).astype(np.float32)
-        self.power_norm = PowerNorm(d, n_groups=None, warmup_iters=0)
-        self.scaled_power_norm = PowerNorm(d, n_groups=1, warmup_iters=0)
+        self.power_norm = PowerNorm(d, n_groups=None, n_warmup=0)
+        self.scaled_power_norm = PowerNorm(d, n_groups=1, n_warmup=0)
 
     def _layer_norm(self):
         y, cache = layer_norm(self.x, self.weight, self.bias)
@@ -64,8 +64,8 @@ class _Inputs:
         return y, self.scaled_power_norm.backward(self.grad_y, cache)
 
     def _power_norm_functions(self):
-        y, z = power_norm_forward(self.x, self.weight, self.bias, self.running[1])
-        return y, power_norm_backward(self.grad_y, z, self.weight, self.gamma, self.running[1])
+        y, cache = power_norm(self.x, self.weight, self.bias, self.running[1], self.gamma)
+        return y, power_norm_vjp(self.grad_y, cache)
 
 
 class ToTorch(_Inputs):

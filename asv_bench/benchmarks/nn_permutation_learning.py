@@ -5,7 +5,8 @@ import numpy as np
 import numcore
 from numcore._measure import median_seconds
 from numcore.nn import PermutationEnsemble, ntk, permutation_mean, permutation_variance
-from numcore.nn import _permutation_learning as method
+from numcore.nn._permutation_learning.covariance import directions
+from numcore.nn._permutation_learning.kernels import arc_cosine_gram
 
 SECONDS = 2
 
@@ -47,8 +48,8 @@ class Kernels:
         return numpys / ours
 
     def track_ratio_numpy_elementwise(self, dtype):
-        u, left = method._directions(np, "x1", self.x1)
-        v, right = method._directions(np, "x2", self.x2)
+        u, left = directions("x1", self.x1)
+        v, right = directions("x2", self.x2)
         c, lengths = u @ v.T, left[:, None] * right
         # is overwritten: that the numbers become others does not matter for the time, as long as
         # none is close to 1
@@ -56,7 +57,7 @@ class Kernels:
 
         def ours():
             np.copyto(work, c)
-            method.arc_cosine_gram(u, v, left, right, 2, 1 / (2 * np.pi * 784), work)
+            arc_cosine_gram(u, v, left, right, 2, 1 / (2 * np.pi * 784), work)
 
         mine, numpys = median_seconds(
             [ours, lambda: numpy_elementwise(np.clip(c, -1, 1), lengths, 784)], SECONDS

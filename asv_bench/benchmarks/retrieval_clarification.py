@@ -12,8 +12,8 @@ from numcore.retrieval import (
     ClarificationRanker,
     LambdaMART,
     hash_features,
-    list_metrics,
     ranking_loss,
+    ranking_metrics,
 )
 
 SECONDS = 2
@@ -73,7 +73,13 @@ class Metrics(_OneThread):
         self.time_metrics()
 
     def time_metrics(self):
-        list_metrics(self.scores, self.relevance)
+        ranking_metrics(
+            self.scores,
+            self.relevance,
+            metrics=("ndcg", "precision", "hit", "mrr", "map"),
+            cutoffs=(1, 3, 5),
+            gain="exponential",
+        )
 
     def track_ratio_to_scikit_learn(self):
         try:
@@ -132,7 +138,11 @@ class Trees(_OneThread):
     def track_ndcg_less_lightgbms(self):
         x, y = self.held_out
         first, second = (
-            np.nanmean(list_metrics(m.predict(x), y, self.groups, k=10).ndcg)
+            np.nanmean(
+                ranking_metrics(
+                    m.predict(x), y, self.groups, metrics=("ndcg@10",), gain="exponential"
+                )["ndcg@10"]
+            )
             for m in (self.ours(), self.theirs())
         )
         return first - second
@@ -146,7 +156,7 @@ class Ranker(_OneThread):
     def make(self):
         lengths = self.rng.integers(5, 15, 2500)
         words = (self.rng.pareto(1, int(lengths.sum())) * 20).astype(int) % 4000
-        self.indices, self.offsets = hash_features(words, lengths)
+        self.indices, self.offsets = hash_features(words, np.cumsum([0, *lengths]))
         self.labels = self.rng.integers(0, 33, 2500)
         self.relevance = np.eye(33, dtype=np.float32)[self.labels]
 

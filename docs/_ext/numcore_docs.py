@@ -25,16 +25,18 @@ from numcore.special import max_ulp_error
 
 def room_page(room):
     """The text of the page of a room: what its module says of itself, and its public names, by the
-    file that they are in."""
+    method that they belong to."""
     module, title, files = importlib.import_module(f"numcore.{room}"), f"numcore.{room}", {}
     for name in sorted(module.__all__, key=str.lower):
-        home = getattr(module, name).__module__
+        home = ".".join(getattr(module, name).__module__.split(".")[:3])
         if home.startswith("numcore."):  # not the aliases of types
             files.setdefault(home, []).append(name)
     parts = [f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n"]
     for file, names in sorted(files.items(), key=lambda item: item[0].replace("._", ".")):
         if len(files) > 1:
-            heading = re.match(r"[^:.\n]+", importlib.import_module(file).__doc__)[0]
+            heading = " ".join(
+                re.match(r"[^:.]+", importlib.import_module(file).__doc__)[0].split()
+            )
             parts.append(f"{heading}\n{'-' * len(heading)}\n")
         parts.append(
             ".. autosummary::\n   :toctree: generated\n\n"
@@ -57,11 +59,11 @@ def write_rooms(folder):
 
 
 def escape(app, what, name, obj, options, lines):
-    """Let docstrings be written as they are read: a magnitude between bars, a reference that begins
-    with an author's initial.
+    """Let docstrings be written as they are read: a magnitude between bars, a name that ends with
+    an underscore, a reference that begins with an author's initial.
 
-    In reStructuredText these are the name of a substitution, and the first item of a list. Code
-    stays as it is.
+    In reStructuredText these are the name of a substitution, a link, and the first item of a list.
+    Code stays as it is.
     """
     in_example = False
     for i, line in enumerate(lines):
@@ -71,7 +73,9 @@ def escape(app, what, name, obj, options, lines):
                 r"(``.*?``)", re.sub(r"^(\s*(?:\.\. \[\S+\] )?[A-Z])\. ", r"\1\\. ", line)
             )
             lines[i] = "".join(
-                part if part.startswith("``") else re.sub(r"(?<!\\)\|", r"\\|", part)
+                part
+                if part.startswith("``")
+                else re.sub(r"(?<!\\)\||(?<=[a-z])_(?=[\s,;.)]|$)", r"\\\g<0>", part)
                 for part in parts
             )
 

@@ -20,7 +20,7 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import numpy as np
 
-from numcore.retrieval import ClarificationRanker, LambdaMART, hash_features, list_metrics
+from numcore.retrieval import ClarificationRanker, LambdaMART, hash_features, ranking_metrics
 
 
 def first_lines(packages):
@@ -98,7 +98,7 @@ scores = {"popularity": popularity[test], "centroids": (weights @ centroids.T)[t
 # %%
 # LambdaMART ranks with four numbers for each pair of a query and a question: how near the nearest
 # query of that module is, the mean of the three nearest, the centroid's cosine, and the popularity.
-# While learning, a query is never its own neighbour, nor part of its centroid.
+# While learning, a query is never its own neighbor, nor part of its centroid.
 
 totals = np.array([weights[train[labels[train] == c]].sum(0) for c in range(len(questions))])
 
@@ -143,7 +143,7 @@ def hashed(rows):
     words = [texts[row][0] for row in rows]
     return hash_features(
         np.array([numbers[word] for text in words for word in text]),
-        np.array([len(text) for text in words]),
+        np.cumsum([0, *(len(text) for text in words)]),
     )
 
 
@@ -152,11 +152,18 @@ for name, options in (("neural ranker", {}), ("neural, dropout 0.5", {"dropout":
     neural[name] = ClarificationRanker(rng=0, **options).fit(*hashed(train), relevant[train])
     scores[name] = neural[name].decision_function(*hashed(test))
 
-results = {name: list_metrics(s, relevant[test], k=(1, 3)) for name, s in scores.items()}
+metrics = ("hit@1", "hit@3", "mrr")
+results = {
+    name: {
+        metric: values.mean()
+        for metric, values in ranking_metrics(s, relevant[test], metrics=metrics).items()
+    }
+    for name, s in scores.items()
+}
 for name, m in results.items():
     print(
-        f"{name:20} right first {m.hit[:, 0].mean():.3f}, among three {m.hit[:, 1].mean():.3f}, "
-        f"mean reciprocal rank {m.reciprocal_rank.mean():.3f}"
+        f"{name:20} right first {m['hit@1']:.3f}, among three {m['hit@3']:.3f}, "
+        f"mean reciprocal rank {m['mrr']:.3f}"
     )
 shown = int(np.argmax([len(texts[r][0]) == 6 for r in test]))
 ids, _ = neural["neural, dropout 0.5"].recommend(*hashed(test[shown : shown + 1]), n=3)
@@ -176,12 +183,15 @@ print(
 # learn from: what wins is LambdaMART, which takes the centroids' answer as one of its four numbers.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-for i, (column, label, colour) in enumerate(
-    ((0, "right question first", "#0b6e99"), (1, "right question among three", "#c4581a"))
+for i, (metric, label, color) in enumerate(
+    (
+        ("hit@1", "right question first", "#0b6e99"),
+        ("hit@3", "right question among three", "#c4581a"),
+    )
 ):
-    values = [m.hit[:, column].mean() for m in results.values()]
+    values = [m[metric] for m in results.values()]
     bars = left.barh(
-        np.arange(len(results)) + 0.4 * i - 0.2, values, 0.38, color=colour, label=label
+        np.arange(len(results)) + 0.4 * i - 0.2, values, 0.38, color=color, label=label
     )
     left.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
 left.set_yticks(range(len(results)), list(results))
@@ -189,9 +199,9 @@ left.invert_yaxis()
 left.set_xlim(0, 1.05)
 left.set_xlabel("share of held-out queries")
 left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-for (name, ranker), colour in zip(neural.items(), ("#5a7d2a", "#7b4fa3"), strict=True):
+for (name, ranker), color in zip(neural.items(), ("#5a7d2a", "#7b4fa3"), strict=True):
     right.semilogy(
-        np.arange(1, len(ranker.loss_curve_) + 1), ranker.loss_curve_, color=colour, label=name
+        np.arange(1, len(ranker.loss_curve_) + 1), ranker.loss_curve_, color=color, label=name
     )
 right.set_xlabel("passes over the queries")
 right.set_ylabel("loss while learning")

@@ -3,7 +3,7 @@ A solver that learns where to go
 ================================
 
 Simulations solve the same kind of linear system over and over: here the Poisson equation on a grid,
-A u = b, where A takes four times a point minus its four neighbours. The conjugate gradient method
+A u = b, where A takes four times a point minus its four neighbors. The conjugate gradient method
 needs more iterations on finer grids, as each carries information by one point only. A small
 convolutional network, trained on right-hand sides alone, without any solution, proposes better
 directions; made conjugate to the last ones and followed by an exact line search, they give a solver
@@ -44,10 +44,10 @@ def poisson(side):
 # points. The loss is what the best step along the proposed direction leaves of the residual.
 
 a, start = poisson(16), time.perf_counter()
-network = DirectionNetwork((16, 16), num_filters=8, rng=0)
-network.fit(a, ritz_training_set(a, 100, 1000, theta=10, rng=0), max_iter=500, rng=0)
+network = DirectionNetwork((16, 16), n_filters=8, max_iter=500, rng=0)
+network.fit(a, ritz_training_set(a, 100, 1000, theta=10, rng=0))
 print(
-    f"{sum(p.size for p in network.parameters)} weights trained in "
+    f"{sum(p.size for p in network.parameters_)} weights trained in "
     f"{time.perf_counter() - start:.1f} s, "
     f"loss {network.loss_history_[0]:.2f} at first, {np.mean(network.loss_history_[-20:]):.3f} at "
     f"last"
@@ -63,10 +63,10 @@ for side in (16, 32, 64):
     smooth = np.exp(-50 * ((points[:, None] - 0.4) ** 2 + (points - 0.6) ** 2)).ravel()
     for name, b in (("random", rng.standard_normal(side * side)), ("smooth", smooth)):
         ours = conjugate_direction_solve(a, b, network, max_iter=400)
-        plain = conjugate_direction_solve(a, b, lambda r: r, max_iter=1000, num_orthogonal=1)
+        plain = conjugate_direction_solve(a, b, lambda r: r, max_iter=1000, n_orthogonal=1)
         print(
-            f"{side} × {side}, {name} right-hand side: {ours.num_iter} iterations, conjugate "
-            f"gradients {plain.num_iter}"
+            f"{side} × {side}, {name} right-hand side: {ours.n_iter} iterations, conjugate "
+            f"gradients {plain.n_iter}"
         )
         if name == "random":
             curves[side] = ours.residual_norms, plain.residual_norms

@@ -63,14 +63,14 @@ def train_network(epochs=20, rate=1e-2):
         (rng.standard_normal(s) * (np.sqrt(2 / n) if n else 0)).astype(np.float32)
         for s, n in zip(shapes, inputs, strict=True)
     ]
-    adam, steps, history = Adam(parameters, lr=rate), 26 * epochs, []
+    adam, steps, history = Adam(parameters, learning_rate=rate), 26 * epochs, []
     for _ in range(epochs):
         losses = []
         for batch in np.array_split(rng.permutation(train), 26):
             scores, saved = forward(parameters, images[batch])
             loss, grad = softmax_cross_entropy(scores, labels[batch])
             losses.append(loss)
-            adam.lr = rate * (1 - adam.steps / steps)
+            adam.learning_rate = rate * (1 - adam.n_steps / steps)
             adam.step(backward(parameters, saved, grad))
         history.append((np.mean(losses), accuracy(parameters, train), accuracy(parameters, test)))
     return parameters, np.array(history)

@@ -114,13 +114,14 @@ figure.colorbar(points, label="operations")
 # **From a program to a kernel.** This one was found by a longer search for fast float32 code: with
 # fused multiply-adds, and with errors measured in float32, in units in the last place::
 #
-# front = evolve(np.exp2, (0, 1), ops=("mul", "fma"), max_ops=7, population=(10, 20), error="ulp32",
-# dtype=np.float32, budget=32_000, rng=1) found = minimize_error(front.best(6), np.exp2, (0, 1),
-# error="ulp32", dtype=np.float32, rng=0)
+#     front = evolve(np.exp2, (0, 1), ops=("mul", "fma"), max_ops=7, population=(10, 20),
+#                    error="ulp32", dtype=np.float32, budget=32_000, rng=1)
+#     found = minimize_error(front.best(6), np.exp2, (0, 1), error="ulp32", dtype=np.float32,
+#                            rng=0)
 #
-# It is a polynomial of degree 6, found without knowing that there are polynomials. Over all 1 065
-# 353 217 float32 numbers from 0 to 1 its error is at most 0.909 units in the last place. To be
-# quick, only those from 1/2 to 1 are tried here.
+# It is a polynomial of degree 6, found without knowing that there are polynomials. Over all
+# 1 065 353 217 float32 numbers from 0 to 1 its error is at most 0.909 units in the last place. To
+# be quick, only those from 1/2 to 1 are tried here.
 
 found = Program(
     [

@@ -119,12 +119,12 @@ losses = np.array(
             probability,
             cases,
             explanations,
-            neighbourhood=neighbourhood,
+            neighborhood=neighborhood,
             scale=scale,
             n_samples=2000,
             rng=1,
         ).mean(axis=1)
-        for neighbourhood, scale in questions.values()
+        for neighborhood, scale in questions.values()
     ]
 )
 losses[losses < 1e-20] = 0  # what is left by rounding
@@ -181,7 +181,7 @@ for name, row in zip(questions, losses, strict=True):
 
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 samples = [100, 300, 1000, 3000]
-for (method, name), colour in zip(
+for (method, name), color in zip(
     (
         ("lime", "LIME"),
         ("kernel_shap", "KernelSHAP"),
@@ -205,7 +205,7 @@ for (method, name), colour in zip(
         )
         largest = np.arange(len(cases)), np.abs(e.attributions).argmax(axis=1)
         percent.append(100 * np.median(e.standard_error[largest] / np.abs(e.attributions[largest])))
-    axes.loglog(samples, percent, "o-", color=colour, label=name)
+    axes.loglog(samples, percent, "o-", color=color, label=name)
 axes.set_xlabel("points for each case")
 axes.set_ylabel("standard error, %")
 axes.grid(alpha=0.3)

@@ -26,7 +26,7 @@ digits = load_digits()
 queries, answers = digits.data / 16, digits.target
 train, test = np.arange(0, len(queries), 2), np.arange(1, len(queries), 2)
 split = resample_train_test(queries[train], queries[test], rng=0)
-judgements = np.stack([np.arange(len(test)), answers[test], np.ones(len(test), int)], axis=1)
+judgments = np.stack([np.arange(len(test)), answers[test], np.ones(len(test), int)], axis=1)
 
 
 def memory(kept):
@@ -47,7 +47,7 @@ values = {"memory": [], "linear map": []}
 for i in range(5):
     kept = train[split.fold(i)[0]]
     for name, model in (("memory", memory), ("linear map", linear)):
-        values[name].append(ranking_metrics(model(kept), judgements, metrics=("mrr@10",))["mrr@10"])
+        values[name].append(ranking_metrics(model(kept), judgments, metrics=("mrr@10",))["mrr@10"])
 reports = {name: split_report(np.array(folds), split) for name, folds in values.items()}
 for name, report in reports.items():
     print(

@@ -39,7 +39,7 @@ def read(x):
 # ``lstm_vjp`` gives the gradients of the weights, ``clip_grad_norm`` makes rare large ones shorter,
 # and Adam changes the weights in place.
 
-adam, losses = Adam([w_x, w_h, b, w], lr=5e-3), []
+adam, losses = Adam([w_x, w_h, b, w], learning_rate=5e-3), []
 for _ in range(25):
     for batch in np.array_split(rng.permutation(train), len(train) // 60):
         scores, outputs, cache = read(rows[:, batch])

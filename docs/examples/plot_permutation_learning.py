@@ -83,17 +83,17 @@ for threshold, numbers in sizes.items():
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 bins = np.linspace(-0.5, 1, 120)
 grid = np.linspace(-0.5, 1, 400)
-for values, mean, name, colour in (
+for values, mean, name, color in (
     (zeros, mu_zero, "a zero belongs", "#c4581a"),
     (ones, mu_one, "a one belongs", "#0b6e99"),
 ):
     left.hist(
-        values, bins, density=True, color=colour, alpha=0.4, label=f"40 networks, where {name}"
+        values, bins, density=True, color=color, alpha=0.4, label=f"40 networks, where {name}"
     )
     left.plot(
         grid,
         np.exp(-(((grid - mean) / sigma) ** 2) / 2) / sigma / np.sqrt(2 * np.pi),
-        color=colour,
+        color=color,
         label="theory",
     )
 left.axvline(0, color="grey", linestyle=":")
@@ -101,11 +101,11 @@ left.set_xlabel("output of a single network, inputs with three ones")
 left.set_ylabel("density")
 left.set_ylim(0, 5.5)
 left.legend(fontsize=8, loc="upper center")
-for (threshold, numbers), colour in zip(sizes.items(), ("#0b6e99", "#5a7d2a"), strict=True):
-    right.plot(numbers, success[threshold], "o-", color=colour, label=f"threshold: {threshold}")
+for (threshold, numbers), color in zip(sizes.items(), ("#0b6e99", "#5a7d2a"), strict=True):
+    right.plot(numbers, success[threshold], "o-", color=color, label=f"threshold: {threshold}")
     right.axvline(
         enough[threshold],
-        color=colour,
+        color=color,
         linestyle=":",
         label=f"{enough[threshold]} are enough, says the bound",
     )

@@ -44,7 +44,7 @@ def train(network, steps=2000, first_rate=3e-3):
     adam, errors = Adam(network.parameters), []
     for t in range(1, steps):
         _, gradients = loss_and_gradients(network)
-        adam.lr = first_rate * min(1, 4 * (1 - t / steps))
+        adam.learning_rate = first_rate * min(1, 4 * (1 - t / steps))
         adam.step(gradients)
         if t % 100 == 99:
             errors.append(np.linalg.norm(network.forward(x)[0] - exact) / np.linalg.norm(exact))

@@ -37,8 +37,7 @@ def batches(n, images, labels):
 
 columns, alphas = slice(2, 6), (0.9, 0.99)
 layers = [
-    PowerNorm(8, alpha_fwd=alpha, warmup_iters=0, n_groups=None, dtype=np.float64)
-    for alpha in alphas
+    PowerNorm(8, alpha_fwd=alpha, n_warmup=0, n_groups=None, dtype=np.float64) for alpha in alphas
 ]
 history = []
 for x, _ in batches(1500, images, labels):
@@ -55,7 +54,7 @@ for alpha, phi in zip(alphas, phis, strict=True):
 # what do they pass on? The first layer multiplies it by up to one over the spread of a dark batch,
 # the second by about one over the spread of all batches.
 
-layer = PowerNorm(4, warmup_iters=0, n_groups=None, dtype=np.float64)
+layer = PowerNorm(4, n_warmup=0, n_groups=None, dtype=np.float64)
 lengths = {"batch norm": [], "power norm": []}
 for x, _ in batches(500, images[:, :, columns], labels):
     grad_y = rng.standard_normal(x.shape)
@@ -101,7 +100,7 @@ class Network:
         rng = np.random.default_rng(1)
         self.kind, self.running = kind, (np.zeros(32), np.ones(32))
         self.power = PowerNorm(
-            32, warmup_iters=200, n_groups=None if "alone" in kind else 1, dtype=np.float64
+            32, n_warmup=200, n_groups=None if "alone" in kind else 1, dtype=np.float64
         )
         self.parameters = [
             rng.standard_normal((8, 32)) / 8**0.5,

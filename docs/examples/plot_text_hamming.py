@@ -91,7 +91,7 @@ exact = hamming_distances(symbols, pattern)
 for eps in (0.5, 0.25, 0.125):
     near = hamming_distances_approx(symbols, pattern, eps, failure=None, method="projection", rng=0)
     print(
-        f"eps = {eps}: {near.n_buckets} buckets, at most {(1 - near.lower / exact).max():.1%} below "
-        f"the distance, "
+        f"eps = {eps}: {near.n_buckets} buckets, at most {(1 - near.lower / exact).max():.1%} "
+        f"below the distance, "
         f"estimates wrong by {np.abs(near.distances / exact - 1).mean():.2%} on average"
     )

@@ -3,11 +3,7 @@
 #pragma once
 #include "numcore.cuh"
 
-#define MAX_REGISTERS 256
-
 namespace numcore {
-
-enum { ADD, SUB, MUL, DIV };
 
 __device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ __forceinline__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }

@@ -6,8 +6,6 @@
 #define REAL float
 #endif
 #define THREADS 256
-#define NOTHING 1e-60
-#define LEVEL 1e-9
 
 // One block takes a group. Neighbouring threads take neighbouring columns, up to THREADS at once,
 // and the same columns in further rows.

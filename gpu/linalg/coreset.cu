@@ -6,7 +6,6 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define BLOCK 256
 
 // One block of threads takes a block of points.
 extern "C" __global__ void numcore_add_losses(const REAL* __restrict__ losses,

@@ -3,7 +3,7 @@
 // are taken eight at a time.
 #include "butterflies.cuh"
 
-#define PANEL 8
+#define COLUMNS 8
 
 // One block takes a row.
 extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r, index_t n) {
@@ -20,15 +20,15 @@ extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r,
 extern "C" __global__ void numcore_hadamard_columns(REAL* x, REAL scale, index_t p, index_t n,
                                                     index_t m) {
   DYNAMIC_SHARED(REAL, panel);
-  index_t panels = ceil_div(m, PANEL);
+  index_t panels = ceil_div(m, COLUMNS);
   for (index_t b = block_index(); b < p * panels; b += block_count()) {
-    REAL* from = x + b / panels * n * m + b % panels * PANEL;
-    index_t width = min((index_t)PANEL, m - b % panels * PANEL);
-    for (index_t e = index_in_block(); e < n * PANEL; e += block_size())
-      panel[e] = e % PANEL < width ? from[e / PANEL * m + e % PANEL] : REAL(0);
-    butterflies(panel, n * PANEL, PANEL);
-    for (index_t e = index_in_block(); e < n * PANEL; e += block_size())
-      if (e % PANEL < width) from[e / PANEL * m + e % PANEL] = scale * panel[e];
+    REAL* from = x + b / panels * n * m + b % panels * COLUMNS;
+    index_t width = min((index_t)COLUMNS, m - b % panels * COLUMNS);
+    for (index_t e = index_in_block(); e < n * COLUMNS; e += block_size())
+      panel[e] = e % COLUMNS < width ? from[e / COLUMNS * m + e % COLUMNS] : REAL(0);
+    butterflies(panel, n * COLUMNS, COLUMNS);
+    for (index_t e = index_in_block(); e < n * COLUMNS; e += block_size())
+      if (e % COLUMNS < width) from[e / COLUMNS * m + e % COLUMNS] = scale * panel[e];
     __syncthreads();
   }
 }

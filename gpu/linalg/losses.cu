@@ -8,12 +8,12 @@ extern "C" __global__ void numcore_margin_losses(REAL* __restrict__ loss,
                                                  i64 kind, index_t n) {
   for (index_t i = thread_index(); i < n; i += thread_count()) {
     REAL margin = loss[i] + b, label = y[i];
-    if (kind == 2) {
+    if (kind == SQUARED) {
       loss[i] = square(margin - label) + each;
     } else {
       margin = (label > 0 ? -margin : margin) + (label - label);  // NaN for the label NaN
-      if (kind == 1) margin = 1 + margin < 0 ? REAL(0) : 1 + margin;
-      loss[i] = (kind == 0 ? numcore::softplus(margin) : margin) + each;
+      if (kind == HINGE) margin = 1 + margin < 0 ? REAL(0) : 1 + margin;
+      loss[i] = (kind == LOGISTIC ? numcore::softplus(margin) : margin) + each;
     }
   }
 }

@@ -12,8 +12,6 @@
 #endif
 
 #define TILE 32
-#define MISSING 1e-12
-#define SUSPICIOUS 1e-8
 #define EACH(c, n) (index_t c = index_in_block(); c < (n); c += block_size())
 
 struct Row {  // the entries of one row, and the factor

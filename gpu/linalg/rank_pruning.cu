@@ -6,7 +6,6 @@
 #define REAL float
 #endif
 
-#define MOST_SWEEPS 40
 #define OUTPUTS 8
 
 // One block takes an image; a thread takes a pixel, neighbouring ones read neighbours, and OUTPUTS

@@ -8,10 +8,7 @@
 #include "elementary.cuh"
 #include "numcore.cuh"
 
-constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE, MOST_TRIALS = 20;
-constexpr double SHARPEST = 1e-11, UNSMOOTHED = 1e-9, ROUNDING = 1e-15, NEAR = 30.0,
-                 LEAST_SQUARE = 1e-280;
-constexpr double LONGEST = 100.0, FIRST_POWER = 3.0, RAISE = 1.5, CLOSE = 0.1;
+constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE;
 
 struct Problem {
   const double *q, *c;

@@ -8,19 +8,6 @@
 // in registers. Columns of the tables: numcore/nn/_convolution_kernels.py.
 #include "numcore.cuh"
 
-enum {
-  ITEM_ROW,
-  ITEM_ROW_END,
-  ITEM_GROUP,
-  ITEM_OUT,
-  ITEM_OUT_END,
-  ITEM_IN,
-  ITEM_IN_END,
-  ITEM_PART,
-  ITEM_COLUMNS
-};
-enum { TOP, STEP, COLUMN_STEP, GROUP_CHANNELS };
-
 constexpr int TILE = 64, SLICE = 16, EACH = 4,
               PITCH =
                   TILE + 1;  // the one more keeps lanes of a transposed store in different banks

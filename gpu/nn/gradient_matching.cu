@@ -11,8 +11,6 @@
 
 constexpr int TILE = 4;  // gradients times gradients that a warp holds the sums of
 
-enum { PER_FILTER, COSINE, SQUARES };
-
 __device__ __forceinline__ index_t at_most(index_t a, index_t b) { return a < b ? a : b; }
 
 // A warp takes an item (tensor, first element, rows, elements of a row) and goes through the pairs
@@ -83,8 +81,6 @@ extern "C" __global__ void numcore_gradient_pairs(const u64* __restrict__ at,
 // --- groupings
 // -----------------------------------------------------------------------------------------------------------------------
 
-constexpr index_t SEGMENT = 256;
-
 // A thread walks through a segment of the Gray code of all groupings in two. The additions are
 // those of the CPU, in their order.
 extern "C" __global__ void numcore_all_bisections(const double* __restrict__ d,
@@ -120,8 +116,6 @@ extern "C" __global__ void numcore_all_bisections(const double* __restrict__ d,
     code[b] = best;
   }
 }
-
-enum { FREE, ADDED, MERGED };
 
 // Stoer and Wagner, a block for each graph: vertices are spread over its threads; equal ties are
 // decided for the lowest vertex.

@@ -8,27 +8,27 @@
 #include "elementary.cuh"
 #include "numcore.cuh"
 
-constexpr int ROWS = 4;
+constexpr int EACH = 4;
 
 extern "C" __global__ void numcore_lstm_steps(const REAL* __restrict__ w_h,
                                               const REAL* __restrict__ b, REAL* __restrict__ gates,
                                               REAL* hs, REAL* __restrict__ cs, index_t h,
                                               index_t steps, index_t n) {
-  for (index_t first = block_index() * ROWS; first < n; first += block_count() * ROWS) {
-    const int rows = n - first < ROWS ? n - first : ROWS;
+  for (index_t first = block_index() * EACH; first < n; first += block_count() * EACH) {
+    const int rows = n - first < EACH ? n - first : EACH;
     for (index_t t = 0; t < steps; t++) {
       const REAL* last = hs + (t * n + first) * h;
       for (index_t j = index_in_block(); j < h; j += block_size()) {
-        REAL sums[ROWS][4] = {};
+        REAL sums[EACH][4] = {};
         for (index_t p = 0; p < h; p++) {
           const REAL* w = w_h + p * 4 * h + j;
           const REAL weight[4] = {w[0], w[h], w[2 * h], w[3 * h]};
-          for (int s = 0; s < ROWS; s++) {
+          for (int s = 0; s < EACH; s++) {
             const REAL x = s < rows ? last[s * h + p] : 0;
             for (int k = 0; k < 4; k++) sums[s][k] += x * weight[k];
           }
         }
-        for (int s = 0; s < ROWS; s++) {
+        for (int s = 0; s < EACH; s++) {
           if (s >= rows) break;
           REAL* a = gates + (t * n + first + s) * 4 * h + j;
           const index_t old = (t * n + first + s) * h + j, now = old + n * h;
@@ -51,8 +51,8 @@ extern "C" __global__ void numcore_lstm_steps_vjp(
     const REAL* __restrict__ w_t, const REAL* __restrict__ gates, const REAL* __restrict__ cs,
     const REAL* __restrict__ grad_ys, REAL* __restrict__ grad_h, REAL* __restrict__ grad_c,
     REAL* grad_a, index_t h, index_t steps, index_t n, index_t given) {
-  for (index_t first = block_index() * ROWS; first < n; first += block_count() * ROWS) {
-    const int rows = n - first < ROWS ? n - first : ROWS;
+  for (index_t first = block_index() * EACH; first < n; first += block_count() * EACH) {
+    const int rows = n - first < EACH ? n - first : EACH;
     for (index_t t = steps - 1; t >= 0; t--) {
       for (index_t j = index_in_block(); j < h; j += block_size()) {
         for (int s = 0; s < rows; s++) {
@@ -73,12 +73,12 @@ extern "C" __global__ void numcore_lstm_steps_vjp(
       __syncthreads();
       const REAL* da = grad_a + (t * n + first) * 4 * h;
       for (index_t j = index_in_block(); j < h; j += block_size()) {
-        REAL sums[ROWS] = {};
+        REAL sums[EACH] = {};
         for (index_t p = 0; p < 4 * h; p++) {
           const REAL weight = w_t[p * h + j];
-          for (int s = 0; s < ROWS; s++) sums[s] += (s < rows ? da[s * 4 * h + p] : 0) * weight;
+          for (int s = 0; s < EACH; s++) sums[s] += (s < rows ? da[s * 4 * h + p] : 0) * weight;
         }
-        for (int s = 0; s < ROWS; s++)
+        for (int s = 0; s < EACH; s++)
           if (s < rows) grad_h[(first + s) * h + j] = sums[s];
       }
     }

@@ -2,8 +2,6 @@
 // of threads to 4096 entries.
 #include "numcore.cuh"
 
-constexpr index_t BLOCK = 4096;
-
 struct Rates {
   REAL beta1, rest1, beta2, rest2, lr, eps, shrink, added;
 };

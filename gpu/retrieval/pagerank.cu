@@ -7,7 +7,6 @@
 #ifndef INDEX
 #define INDEX int
 #endif
-#define NODES 256
 
 // What flows into column c of node i, by the 32 / k lanes of a warp that share the column; the
 // lanes of one column get the same sum.
@@ -31,7 +30,7 @@ extern "C" __global__ void numcore_pagerank_step(
     index_t g) {
   const bool plain = q == 0;
   for (index_t block = block_index(); block < g; block += block_count()) {
-    index_t first = block * NODES, last = first + NODES < n ? first + NODES : n;
+    index_t first = block * BLOCK, last = first + BLOCK < n ? first + BLOCK : n;
     // few edges and one column: a thread takes a node; else a warp does, its lanes share the edges
     bool alone = k == 1 && indptr[last] - indptr[first] < 8 * (last - first);
     double change = 0, remaining = 0;

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Example", "example", "gathered", "kernel_arguments", "moved"]
+__all__ = ["Example", "example", "gathered", "has_example", "kernel_arguments", "moved"]
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,22 @@ def moved(value, to):
 
 
 def example(routine):
-    """The :class:`Example` of a registered routine; KeyError if its author wrote none."""
-    return importlib.import_module(f"numcore.examples.{routine.room}").EXAMPLES[routine.name]
+    """The :class:`Example` of a registered routine; LookupError if its author wrote none."""
+    examples = importlib.import_module(f"numcore.examples.{routine.room}").EXAMPLES
+    if routine.name not in examples:
+        raise LookupError(
+            f"{routine.room}.{routine.name} must have an example: an entry of EXAMPLES in "
+            f"numcore/examples/{routine.room} (found none)"
+        )
+    return examples[routine.name]
+
+
+def has_example(routine):
+    """Whether a registered routine has an example."""
+    try:
+        return example(routine) is not None
+    except LookupError:
+        return False
 
 
 def kernel_arguments(kernel):

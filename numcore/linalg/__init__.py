@@ -1,6 +1,7 @@
 """Structured, low-rank and sketched linear algebra, and the solvers around it."""
 
 from ._conjugate_direction import (
+    ConjugateDirectionResult,
     DirectionNetwork,
     conjugate_direction_solve,
     direction_loss,
@@ -79,6 +80,7 @@ __all__ = [
     "ChebCB",
     "Coloring",
     "CompletionResult",
+    "ConjugateDirectionResult",
     "ConvFactors",
     "CoresetResult",
     "DirectionNetwork",

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..arguments import Array, Float, Int64, at_least, at_most, finite, nonnegative
 from ..dispatch import namespace_of, routine
-from ..intrinsics import dot
 from ..kernel import kernel
+from ..simd import dot
 
 # rows that are summed before the sum is added to that of the group: keeps the rounding of long
 # groups small
@@ -258,6 +258,7 @@ def group_sums(p, u, sums, part, start, stop):
 @kernel(
     "in float64 a[g, k, m]; inout float64 u[g, k]; inout float64 work[g, 2*m, 2*m]; "
     "inout int64 active[g, 2*m]; int64 least",
+    constants=("NOTHING", "LEVEL"),
     split="g",
     gpu="block",
     threads=128,

@@ -769,6 +769,7 @@ TINY = 2.0**-1022
 @kernel(
     "in float64 norms[q]; in float64 w[r]; in int32 labels[s]; int64 n; out float64 masses[b, c]; "
     "scratch float64 sums[4*c]",
+    constants=("BLOCK",),
     split="b",
     gpu="block",
 )
@@ -798,6 +799,7 @@ def block_masses(norms, w, labels, n, masses, sums, start, stop):
     "in int64 firsts[b, c];"
     " in int64 counts[b, c]; out int64 chosen[m]; scratch float64 sums[c]; scratch int64 done[c];"
     " scratch int64 last[c]",
+    constants=("BLOCK",),
     split="b",
     gpu="block",
 )

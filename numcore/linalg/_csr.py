@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 import numpy as np
 
 from .. import dispatch
-from ..arguments import Array, Float, Integer, Kind, checked, nonnegative
+from ..arguments import Array, Float, Integer, Kind, checked, nonnegative, own_dtype
 from ..dispatch import namespace_of
 
 MAX_INT32 = 2**31 - 1
@@ -324,7 +324,8 @@ class SparseKind(Kind):
 
     sized, noun = True, "a CSR or a sparse array"
 
-    def __init__(self, sizes):
+    def __init__(self, sizes, notes=()):
+        self.shared = own_dtype not in notes
         self.axes = self.sizes = tuple(sizes.split())
         self.batch = None
         self.form = f"({', '.join(self.sizes)})"
@@ -338,10 +339,11 @@ class SparseKind(Kind):
         call.as_array(name, a.data)
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name} must have dtype float32 or float64 (got {a.dtype})")
-        if call.dtype is not None and call.dtype != a.dtype:
-            like = f"{call.dtype} like {call.dtype_of}"
-            raise TypeError(f"{name} must have dtype {like} (got {a.dtype})")
-        call.dtype, call.dtype_of = a.dtype, call.dtype_of or name
+        if self.shared:
+            if call.dtype is not None and call.dtype != a.dtype:
+                like = f"{call.dtype} like {call.dtype_of}"
+                raise TypeError(f"{name} must have dtype {like} (got {a.dtype})")
+            call.dtype, call.dtype_of = a.dtype, call.dtype_of or name
         call.match(name, self, a.shape)
         return a
 
@@ -361,8 +363,9 @@ if TYPE_CHECKING:
 else:
 
     class Sparse:
-        """``Sparse[CSRLike, "m n"]``: a sparse matrix with named sizes."""
+        """``Sparse[CSRLike, "m n"]``: a sparse matrix with named sizes; with `own_dtype` where it
+        does not share the dtype of the call."""
 
         def __class_getitem__(cls, item):
-            kind, sizes = item
-            return Annotated[kind, SparseKind(sizes)]
+            kind, sizes, *notes = item
+            return Annotated[kind, SparseKind(sizes, notes)]

@@ -6,10 +6,12 @@ matrix, one of length N2 along its rows. Columns are taken in panels that stay i
 every element is read from memory two or three times for any N.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
 
-from ..checks import checked_choice, checked_count
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Complex, Float, at_least
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 
 ROW_BYTES = (
@@ -18,19 +20,15 @@ ROW_BYTES = (
 LONGEST_COLUMN = 512
 PANEL = 64  # columns that are transformed together
 FEW_COLUMNS = 16  # fewer than this are better transformed as rows
-COMPLEX = {
-    np.dtype(np.complex64): np.dtype(np.float32),
-    np.dtype(np.complex128): np.dtype(np.float64),
-}
 
 
-def next_power_of_two(n):
+@routine(host_only="it takes a number")
+def next_power_of_two(n: Annotated[int, at_least(1)]) -> int:
     """The smallest power of two that is at least n.
 
     Parameters
     ----------
-    n : int
-        At least 1.
+    n : int >= 1
 
     Returns
     -------
@@ -41,28 +39,37 @@ def next_power_of_two(n):
     ValueError
         `n` is less than 1.
 
+    References
+    ----------
+    H. S. Warren, "Hacker's Delight", 2nd edition, Addison-Wesley 2012, section 3-2.
+
     Examples
     --------
     >>> next_power_of_two(5), next_power_of_two(8)
     (8, 8)
     """
-    n = checked_count("n", n, least=1)
     return 1 << (n - 1).bit_length()
 
 
 @routine
-def fwht(x, *, axis=-1, norm=None, order="natural"):
+def fwht(
+    x: Float[Array, "..."] | Complex[Array, "..."],
+    *,
+    axis: int = -1,
+    norm: Literal["ortho"] | None = None,
+    order: Literal["natural", "sequency"] = "natural",
+) -> Array:
     """Walsh–Hadamard transform along one axis.
 
     Parameters
     ----------
-    x : array of float32, float64, complex64 or complex128
+    x : (...) array of float32 or float64 or (...) array of complex64 or complex128
         The extent of `axis`, N, must be a power of two.
-    axis : int
-    norm : {None, "ortho"}
+    axis : int, default -1
+    norm : {"ortho"}, optional
         None leaves the entries of H as ±1, so that twice the transform is N x; "ortho" divides by
         √N, so that lengths are kept.
-    order : {"natural", "sequency"}
+    order : {"natural", "sequency"}, default "natural"
         Rows of H as Sylvester's construction gives them, or by their number of changes of sign.
 
     Returns
@@ -73,9 +80,9 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     Raises
     ------
     ValueError
-        N is no power of two, or an option is unknown.
+        N is not a power of two, `axis` does not exist, or an option is unknown.
     TypeError
-        `x` has another dtype, integers for one: convert them first.
+        `x` has another dtype; integers must be converted first.
 
     Notes
     -----
@@ -91,9 +98,8 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     >>> fwht(np.array([1.0, 2.0, 3.0, 4.0]))
     array([10., -2., -4.,  0.])
     """
-    xp, (x,) = on_device(x=x)
-    axis = _checked(x, axis, norm, order)
-    if x.dtype in COMPLEX:
+    xp, axis = namespace_of(x), _checked_axis(x, axis)
+    if x.dtype.kind == "c":
         real, imag = (
             fwht(part, axis=axis, norm=norm, order=order) for part in (xp.real(x), xp.imag(x))
         )
@@ -109,20 +115,18 @@ def fwht(x, *, axis=-1, norm=None, order="natural"):
     return xp.take(y, xp.asarray(_sequency(n)), axis=axis) if order == "sequency" else y
 
 
-def _checked(x, axis, norm, order):
-    if x is None or x.dtype not in COMPLEX:
-        float_dtype(x=x)
+def _checked_axis(x, axis):
+    """`axis` counted from the first; its extent must be a power of two."""
     if x.ndim == 0:
         raise ValueError("x must have at least one axis (got a scalar)")
-    axis = checked_count("axis", axis, least=-x.ndim, most=x.ndim - 1)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must be in [{-x.ndim}, {x.ndim}) (got {axis})")
     n = x.shape[axis]
     if n < 1 or n & (n - 1):
         raise ValueError(
             f"x.shape[axis] must be a power of two (got {n}; "
             f"the next one is {next_power_of_two(max(n, 1))})"
         )
-    checked_choice("norm", norm, (None, "ortho"))
-    checked_choice("order", order, ("natural", "sequency"))
     return axis % x.ndim
 
 
@@ -188,7 +192,8 @@ def hadamard_rows(x, scale, start, stop):
 
 
 @kernel(
-    "inout T x[p, n, m]; T scale; scratch T panel[64*n]",
+    "inout T x[p, n, m]; T scale; scratch T panel[PANEL*n]",
+    constants=("PANEL",),
     split="m",
     gpu="block",
     threads=128,

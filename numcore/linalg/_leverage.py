@@ -2,11 +2,12 @@
 a_i."""
 
 import math
+from typing import Annotated, Literal
 
 import numpy as np
 
-from ..checks import checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import RNG, Array, Float, at_least, finite, interval
+from ..dispatch import namespace_of, routine
 from ..random import key_from_rng, normal
 from ._hadamard import next_power_of_two
 from ._sketches import srht
@@ -16,26 +17,32 @@ WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: a worse Gram matrix is not
 
 
 @routine
-def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
+def leverage_scores(
+    a: Float[Array, "*batch n d", finite],
+    *,
+    method: Literal["qr", "gram", "sketch"] = "qr",
+    sketch_size: Annotated[int, at_least("d")] | None = None,
+    rcond: Annotated[float, interval("[0, 1)")] | None = None,
+    rng: RNG = None,
+) -> Array:
     """Leverage scores of the rows of A: the squared lengths of the rows of an orthonormal basis of
     its columns.
 
     Parameters
     ----------
-    a : (..., n, d) array of float32 or float64
-        Finite.
-    method : {"qr", "gram", "sketch"}
+    a : (..., n, d) array of float32 or float64, finite
+    method : {"qr", "gram", "sketch"}, default "qr"
         "qr" is exact, and takes rank-deficient matrices. "gram" goes by the Cholesky factor of AᵀA,
         three to five times as fast; its error grows with the square of the condition, and where
         that is too large, "qr" is taken instead. "sketch" estimates, from a random sketch of A:
         each score is off by a factor between 0.4 and 2.5 but in rare cases. It and "gram" take one
         matrix.
-    sketch_size : int, optional
+    sketch_size : int >= d, optional
         Rows of the sketch, 4 d log2(d) + 64 by default.
-    rcond : float, optional
+    rcond : float in [0, 1), optional
         Singular values below rcond times the largest count as zero; max(n, d) times the roundoff by
         default.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For "sketch".
 
     Returns
@@ -66,16 +73,9 @@ def leverage_scores(a, *, method="qr", sketch_size=None, rcond=None, rng=None):
     >>> leverage_scores(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])).round(12)
     array([0.4, 0.4, 0.6, 0.6])
     """
-    xp, (a,) = on_device(a=a)
-    dtype = float_dtype(a=a)
-    if a.ndim < 2:
-        raise ValueError(f"a must have at least 2 dimensions (got shape {a.shape})")
-    checked_choice("method", method, ("qr", "gram", "sketch"))
-    if not bool(xp.isfinite(a).all()):
-        raise ValueError("a must be finite (got nan or inf)")
+    xp, dtype = namespace_of(a), a.dtype
     if method != "qr" and a.ndim != 2:
-        raise ValueError(f"method {method!r} takes one matrix (got shape {a.shape})")
-    rcond = None if rcond is None else checked_number("rcond", rcond, least=0, below=1)
+        raise ValueError(f'method must be "qr" for several matrices (got "{method}")')
     if not a.size:
         return xp.zeros(a.shape[:-1], dtype)
     factor = {"gram": _from_gram, "sketch": _from_sketch}.get(method)
@@ -104,13 +104,9 @@ def _from_gram(xp, a, sketch_size, rng):
 
 def _from_sketch(xp, a, sketch_size, rng):
     """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None
-    where the sketch has not full rank."""
+    where the sketch does not have full rank."""
     n, d = a.shape
-    m = (
-        4 * d * math.ceil(math.log2(max(d, 2))) + 64
-        if sketch_size is None
-        else checked_count("sketch_size", sketch_size, least=d)
-    )
+    m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else sketch_size
     if m >= next_power_of_two(n):
         return None
     rng = np.random.default_rng(key_from_rng(rng))

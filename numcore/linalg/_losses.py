@@ -327,7 +327,11 @@ def _linear_loss(kind, x, y, model, penalty, half):
 # --- kernel ---------------------------------------------------------------------------------------
 
 
-@kernel("inout T loss[n]; in T y[n]; T b; T each; int64 kind", split="n")
+@kernel(
+    "inout T loss[n]; in T y[n]; T b; T each; int64 kind",
+    constants=("LOGISTIC", "HINGE", "SQUARED"),
+    split="n",
+)
 def margin_losses(loss, y, b, each, kind, start, stop):
     """Products x·w to the logistic (0), hinge (1) or squared (2) losses, and `each` more."""
     one, zero = loss.dtype.type(1), loss.dtype.type(0)

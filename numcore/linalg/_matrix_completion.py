@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
 from ..progress import progress_bar
 from ..random import key_from_rng, philox_uint32
+from ..simd import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ._csr import CSR, as_csr
 from ._randomized import randomized_svd
 from ._sparse import INDICES
@@ -817,6 +817,7 @@ MISSING = 1e-12
     "scratch float64 panel[32*k+768];"
     " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; "
     "scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
     split="r",
     gpu="block",
     threads=128,
@@ -1131,6 +1132,7 @@ def solve_by_gradients(
     " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; "
     "scratch float64 vectors[5*k];"
     " scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
     split="r",
     gpu="block",
     threads=128,

@@ -1,20 +1,20 @@
-"""Randomised low-rank factorisation: the range of A from its product with a few random vectors, and
+"""Randomized low-rank factorisation: the range of A from its product with a few random vectors, and
 the singular values there.
 
 A is only ever multiplied, so that it may be dense, sparse, or known by its products alone.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..checks import checked_count
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import RNG, Array, Float, at_least, nonnegative, within
+from ..dispatch import namespace_of, routine
 from ..random import key_from_rng, normal
-from ._csr import CSR, as_csr
+from ._csr import CSR, CSRLike, Sparse
 
-MOST_STEPS = 1000
+MAX_STEPS = 1000
 # vectors that measure the error: their largest residual bounds it but with probability 1e-10
 N_PROBES = 10
 
@@ -22,49 +22,76 @@ N_PROBES = 10
 class SVDResult(NamedTuple):
     """A ≈ u diag(s) vh, with `error_bound` on the spectral norm of the difference."""
 
-    u: Any
-    s: Any
-    vh: Any
+    u: Array
+    s: Array
+    vh: Array
     error_bound: float
 
 
-class _Products:
-    """A as its products: dense, `CSR`, sparse of SciPy or CuPy, or any object with matmat, rmatmat,
-    shape and dtype."""
+@runtime_checkable
+class Products(Protocol):
+    """A matrix known by its products on the host, as SciPy's linear operators are: A X and Aᵀ Y for
+    NumPy arrays of its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def matmat(self, x: Array, /) -> Array: ...
+    def rmatmat(self, y: Array, /) -> Array: ...
+
+
+class _Dense:
+    """An array, or a stack of them, as its products."""
 
     def __init__(self, a):
-        if isinstance(a, CSR) or hasattr(a, "tocsr"):
-            a = as_csr(a)
-            self.matmat, self.rmatmat = a.matmat, a.rmatmat
-            self.xp, _ = on_device(a=a.data)
-        elif device_of(a) is None and all(
-            hasattr(a, name) for name in ("matmat", "rmatmat", "shape", "dtype")
-        ):
-            self.matmat, self.rmatmat, self.xp = a.matmat, a.rmatmat, np
-        else:
-            self.xp, (a,) = on_device(a=a)
-            float_dtype(a=a)
-            self.matmat, self.rmatmat = lambda x: a @ x, lambda y: a.swapaxes(-1, -2) @ y
-        if len(a.shape) < 2:
-            raise ValueError(f"a must have 2 dimensions (got shape {a.shape})")
-        self.shape, self.dtype = tuple(a.shape), np.dtype(a.dtype)
+        self.a, self.shape, self.dtype = a, a.shape, a.dtype
+
+    def matmat(self, x):
+        return self.a @ x
+
+    def rmatmat(self, y):
+        return self.a.swapaxes(-1, -2) @ y
+
+
+def _products(a):
+    """The array namespace, and the matrix as its products."""
+    if isinstance(a, CSR):
+        return namespace_of(a.data), a
+    if not hasattr(a, "matmat"):
+        return namespace_of(a), _Dense(a)
+    if len(a.shape) != 2:
+        raise ValueError(f"a must have shape (m, n) (got {tuple(a.shape)})")
+    if a.dtype not in (np.float32, np.float64):
+        raise TypeError(f"a must have dtype float32 or float64 (got {a.dtype})")
+    return np, a
+
+
+PowerSteps = Annotated[int, within(0, MAX_STEPS)]
+Count = Annotated[int, nonnegative]
 
 
 @routine
-def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
+def range_finder(
+    a: Float[Array, "*batch m n"] | Sparse[CSRLike, "m n"] | Products,
+    size: Annotated[int, at_least(1)],
+    *,
+    n_iter: PowerSteps = 2,
+    oversample: Count = 8,
+    rng: RNG = None,
+) -> Array:
     """An orthonormal basis of nearly the range of A, by products with random vectors.
 
     Parameters
     ----------
-    a : (..., m, n) array of float32 or float64, CSR, sparse matrix of SciPy or CuPy, or an object with matmat, rmatmat, shape and dtype
-    size : int
+    a : (..., m, n) array of float32 or float64 or (m, n) CSR or sparse array or Products
+    size : int >= 1
         Directions that are wanted.
-    n_iter : int
+    n_iter : int in [0, 1000], default 2
         Power steps, each two products; they help where singular values fall slowly. Q is made
         orthonormal between all products, as small singular values are lost otherwise.
-    oversample : int
-        Directions more than wanted.
-    rng : None, int or numpy.random.Generator, optional
+    oversample : int >= 0, default 8
+        How many directions more.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
@@ -91,15 +118,9 @@ def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
     >>> q = range_finder(a, 1, oversample=0, rng=0)
     >>> bool(np.allclose(q @ (q.T @ a), a))
     True
-    """  # noqa: E501
-    products = _Products(a)
+    """
+    xp, products = _products(a)
     *lead, m, n = products.shape
-    size = checked_count("size", size, least=1)
-    n_iter, oversample = (
-        checked_count("n_iter", n_iter, most=MOST_STEPS),
-        checked_count("oversample", oversample),
-    )
-    xp = products.xp
     y = products.matmat(
         normal((*lead, n, min(size + oversample, m, n)), rng=rng, dtype=products.dtype, xp=xp)
     )
@@ -111,16 +132,25 @@ def range_finder(a, size, *, n_iter=2, oversample=8, rng=None):
 
 
 @routine
-def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
+def randomized_svd(
+    a: Float[Array, "m n"] | Sparse[CSRLike, "m n"] | Products,
+    rank: Annotated[int, at_least(1)],
+    *,
+    n_iter: PowerSteps = 2,
+    oversample: Count = 8,
+    rng: RNG = None,
+) -> SVDResult:
     """The largest singular values and vectors, by products with random vectors, and a bound on the
     error.
 
     Parameters
     ----------
-    a : (m, n) array of float32 or float64, CSR, sparse matrix of SciPy or CuPy, or an object with matmat, rmatmat, shape and dtype
-    rank : int
-        k, with 1 <= k <= min(m, n).
-    n_iter, oversample, rng
+    a : (m, n) array of float32 or float64 or (m, n) CSR or sparse array or Products
+    rank : int >= 1
+        k, at most min(m, n).
+    n_iter : int in [0, 1000], default 2
+    oversample : int >= 0, default 8
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         As in `range_finder`.
 
     Returns
@@ -134,8 +164,8 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     Raises
     ------
     ValueError
-        `rank` is out of range, another option is negative, or `a` has not two dimensions or is not
-        finite.
+        `rank` is out of range, another option is negative, or `a` does not have two dimensions or is
+        not finite.
     TypeError
         `a` is none of the above.
 
@@ -151,12 +181,11 @@ def randomized_svd(a, rank, *, n_iter=2, oversample=8, rng=None):
     >>> bool(np.isclose(result.s[0], np.linalg.norm(a))), result.error_bound < 1e-12
     (True, True)
     """  # noqa: E501
-    products = _Products(a)
-    if len(products.shape) != 2:
-        raise ValueError(f"a must have 2 dimensions (got shape {products.shape})")
+    xp, products = _products(a)
     m, n = products.shape
-    rank = checked_count("rank", rank, least=1, most=min(m, n))
-    xp, rng = products.xp, np.random.default_rng(key_from_rng(rng))
+    if rank > min(m, n):
+        raise ValueError(f"rank must be <= min(m, n) with (m, n) = {m, n} (got {rank})")
+    rng = np.random.default_rng(key_from_rng(rng))
     q = range_finder(a, rank, n_iter=n_iter, oversample=oversample, rng=rng)
     u, s, vh = xp.linalg.svd(products.rmatmat(q).T, full_matrices=False)
     probes = products.matmat(normal((n, N_PROBES), rng=rng, dtype=products.dtype, xp=xp))

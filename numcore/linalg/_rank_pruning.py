@@ -22,9 +22,8 @@ import numpy as np
 
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import device_of, float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ._rank_pruning_vectors import LANES, rotate
+from ..simd import LANES, gemm_row, gemm_tile, rotate, tile_cols, tile_rows
 
 SLAB = 1 << 16  # entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
@@ -879,8 +878,9 @@ def mix_channels(w, x, y, panel, sums, start, stop):
 @kernel(
     "in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; "
     "scratch float64 columns[m*p+8*m]; "
-    "scratch float64 g[16*m*m]; scratch float64 v[16*m*m]; scratch float64 turn[32]; "
-    "scratch float64 noise[16]",
+    "scratch float64 g[LANES*m*m]; scratch float64 v[LANES*m*m]; scratch float64 turn[2*LANES]; "
+    "scratch float64 noise[LANES]",
+    constants=("MOST_SWEEPS", "LANES"),
     split="n",
     gpu="block",
     threads=32,

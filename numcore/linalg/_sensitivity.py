@@ -12,16 +12,30 @@ Row Sampling by Lewis Weights", STOC 2015.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from .._pool import get_num_threads
-from ..checks import checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import tile_cols
+from ..arguments import (
+    RNG,
+    Array,
+    Float,
+    Int64,
+    Integer,
+    any_device,
+    at_least,
+    below,
+    finite,
+    nonempty,
+    nonnegative,
+    positive,
+)
+from ..dispatch import namespace_of, routine
 from ..progress import progress_bar
 from ..random import key_from_rng, uniform
+from ..simd import tile_cols
 from ..special import exp, log
 from ._leverage import leverage_scores
 from ._sensitivity_kernels import (
@@ -51,20 +65,11 @@ __all__ = [
     "sampling_scores",
 ]
 
-KINDS = (
-    "auto",
-    "leverage",
-    "root_leverage",
-    "sensitivity",
-    "lewis",
-    "leverage+sensitivity",
-    "uniform",
-)
 ROWS = 1 << 13
 # rows whose Gram matrix is summed by one thread: the sum does not depend on the number of threads
 FEW_ROWS = 5000  # up to so many, scores by sensitivities are computed and not only bounded
 WORK, WORK_ON_GPU = 1 << 26, 1 << 34  # of one kernel call, so that a long loop can be interrupted
-MOST_GPU_RANK = 64  # a Gram matrix must fit the shared memory of a block
+MAX_GPU_RANK = 64  # a Gram matrix must fit the shared memory of a block
 WORST_SQUARED_CONDITION = 1e6  # of a Gram matrix that is used instead of singular values
 UNEVEN = 1e3  # columns whose sizes differ by more are scaled
 LEAST, MOST = 1e-100, 1e100  # numbers whose squares are far from the ends of their range
@@ -76,29 +81,44 @@ SCORE_TOL = 1e-3  # of sensitivities that are only used as scores
 class Sensitivities(NamedTuple):
     """``lower <= σ <= upper``, arrays (k,), and the steps taken for each row, int64 (k,)."""
 
-    lower: Any
-    upper: Any
-    num_iter: Any
+    lower: Float[Array, "k"]
+    upper: Float[Array, "k"]
+    n_iter: Int64[Array, "k"]
 
 
 class RowSample(NamedTuple):
     """Rows ``indices`` (m,), ascending, with ``weights`` (m,), and the ``probabilities`` (n,) of
     all rows."""
 
-    indices: Any
-    weights: Any
-    probabilities: Any
+    indices: Int64[Array, "m"]
+    weights: Float[Array, "m"]
+    probabilities: Float[Array, "n"]
 
 
 class LpResult(NamedTuple):
-    """Coefficients ``x``, the norm ``objective`` of their residuals, a ``lower_bound`` on that of
-    any others, steps, and success."""
+    """Coefficients with bounds on the least norm.
 
-    x: Any
+    Attributes
+    ----------
+    x : (d,) array
+    converged : bool
+        Whether the bounds met within `tol`.
+    n_iter : int
+        Steps.
+    reason : {"tol", "max_iter", "no_progress", "callback"}
+        Why the steps ended; "no_progress" where rounding errors leave no step that helps.
+    objective : float
+        The norm of the residuals.
+    lower_bound : float
+        No coefficients have a smaller norm, to rounding.
+    """
+
+    x: Float[Array, "d"]
+    converged: bool
+    n_iter: int
+    reason: Literal["tol", "max_iter", "no_progress", "callback"]
     objective: float
     lower_bound: float
-    num_iter: int
-    converged: bool
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -106,37 +126,44 @@ class LpResult(NamedTuple):
 
 @routine
 def lp_sensitivities(
-    a, p, *, method="exact", rows=None, sketch_size=None, tol=1e-6, max_iter=200, rng=None
-):
+    a: Float[Array, "n d", finite],
+    p: Annotated[float, at_least(1)],
+    *,
+    method: Literal["exact", "sketch", "bound"] = "exact",
+    rows: Integer[Array, "k", nonnegative, below("n"), any_device] | None = None,
+    sketch_size: Annotated[int, at_least(1)] | None = None,
+    tol: Annotated[float, positive] = 1e-6,
+    max_iter: Annotated[int, at_least(1)] = 200,
+    rng: RNG = None,
+) -> Sensitivities:
     """ℓp sensitivities of the rows of A, with bounds: σ_i = max_x \\|a_iᵀx\\|^p / ‖Ax‖_p^p.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64
-        Finite, n >= 1; of any rank.
-    p : float
-        1 <= p < ∞.
-    method : {"exact", "sketch", "bound"}
+    a : (n, d) array of float32 or float64, finite
+        n >= 1; of any rank.
+    p : float >= 1
+    method : {"exact", "sketch", "bound"}, default "exact"
         "exact" solves a problem for each row. "sketch" solves it on a weighted sample of the rows:
         an estimate, whose bounds are those of the sampled problem. "bound" only takes what follows
         from leverage scores τ and Lewis weights w: τ^(p/2) is an upper bound for p <= 2, and the
         least of 1, n^(p/2-1) τ^(p/2) and d^(p/2-1) w is one for p > 2; with the roles of the norms
         exchanged, lower ones.
-    rows : (k,) array of int, optional
+    rows : (k,) array of integers, >= 0, < n, optional
         The rows wanted; all by default.
-    sketch_size : int, optional
+    sketch_size : int >= 1, optional
         Rows of the sample for "sketch", ⌈8 d ln(d + 1) max(1, d^(p/2-1))⌉ by default.
-    tol : float
+    tol : float > 0, default 1e-06
         Steps end where upper - lower <= tol · upper.
-    max_iter : int
+    max_iter : int >= 1, default 200
         Most steps for a row.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For "sketch".
 
     Returns
     -------
     Sensitivities
-        ``lower`` and ``upper`` (k,) of the dtype of `a`, and ``num_iter`` (k,). With "exact", lower
+        ``lower`` and ``upper`` (k,) of the dtype of `a`, and ``n_iter`` (k,). With "exact", lower
         <= σ <= upper to rounding, however the steps ended: upper - lower is the error's bound. It
         does not change when A is multiplied from the right by an invertible matrix. A row of zeros
         has 0. For p = 2 these are the leverage scores. Σσ is at most d for p <= 2, at most d^(p/2)
@@ -171,18 +198,10 @@ def lp_sensitivities(
     >>> upper.round(5)
     array([0.3694 , 0.3694 , 0.52786, 0.52786])
     """
-    xp, a, p = _checked_matrix(a, p)
-    checked_choice("method", method, ("exact", "sketch", "bound"))
-    tol, max_iter = (
-        checked_number("tol", tol, above=0),
-        checked_count("max_iter", max_iter, least=1),
-    )
-    n, d = a.shape
-    sketch_size = (
-        None if sketch_size is None else checked_count("sketch_size", sketch_size, least=1)
-    )
+    _check_rows(a)
+    xp, (n, d) = namespace_of(a), a.shape
     key = key_from_rng(rng) if method == "sketch" else None
-    at = xp.arange(n) if rows is None else xp.asarray(_checked_rows(rows, n), np.int64)
+    at = xp.arange(n) if rows is None else xp.asarray(rows.tolist(), np.int64)
     if p == 2 or method == "bound" or not d:
         lower, upper = _closed_bounds(xp, a, p)
         return Sensitivities(
@@ -199,12 +218,10 @@ def lp_sensitivities(
         )
         if size < n:
             q, c = _sketched(xp, q, c, p, size, np.random.default_rng(key))
-    if xp is not np and q.shape[1] > MOST_GPU_RANK:
-        raise ValueError(
-            f"a must have a rank of at most {MOST_GPU_RANK} on a GPU (got {q.shape[1]})"
-        )
-    lower, upper, num_iter = _solve_rows(xp, q, c, p, tol, max_iter)
-    return Sensitivities(lower.astype(a.dtype), upper.astype(a.dtype), num_iter)
+    if xp is not np and q.shape[1] > MAX_GPU_RANK:
+        raise ValueError(f"a must have a rank <= {MAX_GPU_RANK} on a GPU (got {q.shape[1]})")
+    lower, upper, n_iter = _solve_rows(xp, q, c, p, tol, max_iter)
+    return Sensitivities(lower.astype(a.dtype), upper.astype(a.dtype), n_iter)
 
 
 def _closed_bounds(xp, a, p):
@@ -238,7 +255,7 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
     """Run the kernel over parts of the problems, so that a long loop can be interrupted; zeros are
     added as it needs."""
     (n, d), k = q.shape, len(c)
-    lower, upper, num_iter = xp.zeros(k), xp.zeros(k), xp.zeros(k, np.int64)
+    lower, upper, n_iter = xp.zeros(k), xp.zeros(k), xp.zeros(k, np.int64)
     rows, cols = -(-n // LANES) * LANES, _padded(xp, d)
     padded = xp.zeros((rows, cols))
     padded[:n, :d] = q
@@ -256,29 +273,34 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
             vectors[first:last],
             lower[first:last],
             upper[first:last],
-            num_iter[first:last],
+            n_iter[first:last],
             d,
             p,
             tol,
             max_iter,
         )
-    return lower, upper, num_iter
+    return lower, upper, n_iter
 
 
 @routine
-def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
+def lewis_weights(
+    a: Float[Array, "n d", finite],
+    p: Annotated[float, positive],
+    *,
+    tol: Annotated[float, positive] = 1e-10,
+    max_iter: Annotated[int, at_least(1)] = 100,
+) -> Array:
     """ℓp Lewis weights of the rows of A: the w with w_i = τ_i(W^(1/2-1/p) A), the leverage scores
     of the rows that they weight.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64
-        Finite, n >= 1; of any rank.
-    p : float
-        0 < p < ∞.
-    tol : float
+    a : (n, d) array of float32 or float64, finite
+        n >= 1; of any rank.
+    p : float > 0
+    tol : float > 0, default 1e-10
         Steps end where no logarithm of a weight changes by more.
-    max_iter : int
+    max_iter : int >= 1, default 100
         Most steps, each one pass over the rows.
 
     Returns
@@ -313,11 +335,8 @@ def lewis_weights(a, p, *, tol=1e-10, max_iter=100):
     >>> lewis_weights(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1).round(8)
     array([0.42264973, 0.42264973, 0.57735027, 0.57735027])
     """
-    xp, a, p = _checked_matrix(a, p, above=0)
-    tol, max_iter = (
-        checked_number("tol", tol, above=0),
-        checked_count("max_iter", max_iter, least=1),
-    )
+    _check_rows(a)
+    xp = namespace_of(a)
     q, _ = _basis(xp, a)
     w = xp.zeros(len(a))
     used = xp.einsum("ij,ij->i", q, q) > 1 / MOST
@@ -351,17 +370,29 @@ def _lewis_fixed_point(xp, q, p, tol, max_iter):
 
 
 @routine
-def sampling_scores(a, p, *, kind="auto"):
+def sampling_scores(
+    a: Float[Array, "n d", finite],
+    p: Annotated[float, at_least(1)],
+    *,
+    kind: Literal[
+        "auto",
+        "leverage",
+        "root_leverage",
+        "sensitivity",
+        "lewis",
+        "leverage+sensitivity",
+        "uniform",
+    ] = "auto",
+) -> Array:
     """Scores of the rows of A, in proportion to which rows are sampled that shall keep ‖Ax‖_p of
     every x.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64
-        Finite, n >= 1. For a regression these are the rows of [A, b].
-    p : float
-        1 <= p < ∞.
-    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform"}
+    a : (n, d) array of float32 or float64, finite
+        n >= 1. For a regression these are the rows of [A, b].
+    p : float >= 1
+    kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform"}, default "auto"
         Leverage scores τ, their powers τ^(p/2), upper bounds of the sensitivities within a factor
         1.001 (those of "bound" for more than 5000 rows), Lewis weights, the sum of the first and
         the third, or ones. "auto" is "root_leverage" for p < 2, "leverage" for p = 2,
@@ -400,8 +431,8 @@ def sampling_scores(a, p, *, kind="auto"):
     ... ).round(4)
     array([0.6325, 0.6325, 0.7746, 0.7746])
     """  # noqa: E501
-    xp, a, p = _checked_matrix(a, p)
-    kind = checked_choice("kind", kind, KINDS)
+    _check_rows(a)
+    xp = namespace_of(a)
     if kind == "auto":
         kind = "root_leverage" if p < 2 else "leverage" if p == 2 else "leverage+sensitivity"
     if kind == "uniform":
@@ -429,21 +460,27 @@ def sampling_scores(a, p, *, kind="auto"):
 
 
 @routine
-def sample_rows(scores, size, *, replace=False, rng=None):
+def sample_rows(
+    scores: Float[Array, "n", finite, nonnegative, nonempty],
+    size: Annotated[int, at_least(1)],
+    *,
+    replace: bool = False,
+    rng: RNG = None,
+) -> RowSample:
     """Rows drawn by their scores, with weights that keep sums over all rows in the mean.
 
     Parameters
     ----------
-    scores : (n,) array of float32 or float64
-        Not negative, not all zero, n >= 1.
-    size : int
-        Rows wanted, at least 1. From n on, all rows are taken with weight 1.
-    replace : bool
+    scores : (n,) array of float32 or float64, >= 0, finite, without an axis of length zero
+        Not all zero.
+    size : int >= 1
+        Rows wanted. From n on, all rows are taken with weight 1.
+    replace : bool, default False
         False: row i is kept, independently of others, with probability q_i = min(1, c s_i), where c
         makes them sum up to `size` (or to the number of positive scores, if that is less), and gets
         the weight 1 / q_i; the number of rows varies. True: `size` draws with probabilities s_i /
         Σs; a row that was drawn k times gets the weight k / (size q_i).
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
@@ -469,33 +506,25 @@ def sample_rows(scores, size, *, replace=False, rng=None):
     >>> sample.probabilities
     array([1. , 0.5, 0.5, 0.5, 0.5])
     """
-    xp, (scores,) = on_device(scores=scores)
-    dtype = float_dtype(scores=scores)
-    if scores.ndim != 1 or not len(scores):
-        raise ValueError(f"scores must have shape (n,) with n >= 1 (got {scores.shape})")
-    if not bool((xp.isfinite(scores) & (scores >= 0)).all()):
-        raise ValueError("scores must be finite and >= 0 (got others)")
-    top = float(scores.max())
+    xp, dtype, top = namespace_of(scores), scores.dtype, float(scores.max())
     if top == 0:
         raise ValueError("scores must not all be zero")
-    size = checked_count("size", size, least=1)
-    if not isinstance(replace, (bool, np.bool_)):
-        raise TypeError(f"replace must be True or False (got {replace!r})")
     n, key = len(scores), key_from_rng(rng)
     if size >= n:
         return RowSample(xp.arange(n), xp.ones(n, dtype), xp.ones(n, dtype))
     s = scores.astype(np.float64) / top
-    rng = np.random.default_rng(key)
+    generator = np.random.default_rng(key)
     if replace:
         total = xp.cumsum(s)
-        drawn = xp.searchsorted(total, uniform(size, rng=rng, xp=xp) * total[-1], side="right")
+        u = uniform(size, rng=generator, xp=xp)
+        drawn = xp.searchsorted(total, u * total[-1], side="right")
         counts = xp.bincount(xp.minimum(drawn, xp.nonzero(s)[0][-1]), minlength=n)
         q, indices = s / total[-1], xp.nonzero(counts)[0]
         return RowSample(
             indices, (counts[indices] / (size * q[indices])).astype(dtype), q.astype(dtype)
         )
     q = _capped(xp, s, size)
-    indices = xp.nonzero(uniform(n, rng=rng, xp=xp) < q)[0]
+    indices = xp.nonzero(uniform(n, rng=generator, xp=xp) < q)[0]
     return RowSample(indices, (1 / q[indices]).astype(dtype), q.astype(dtype))
 
 
@@ -519,44 +548,42 @@ def _capped(xp, s, size):
 
 @routine
 def lp_regression(
-    a,
-    b,
-    p,
+    a: Float[Array, "n d", finite],
+    b: Float[Array, "n", finite],
+    p: Annotated[float, at_least(1)],
     *,
-    weights=None,
-    sample=None,
-    tol=1e-8,
-    max_iter=200,
-    rng=None,
-    callback=None,
-    progress=False,
-):
-    """The x that makes the ℓp norm of A x - b least: robust for p = 1, by largest residuals for
+    weights: Float[Array, "n", finite, nonnegative] | None = None,
+    sample_size: Annotated[int, at_least(1)] | None = None,
+    tol: Annotated[float, positive] = 1e-8,
+    max_iter: Annotated[int, at_least(1)] = 200,
+    rng: RNG = None,
+    callback: Callable[[int, float, float], bool | None] | None = None,
+    progress: bool = False,
+) -> LpResult:
+    """The x that minimizes the ℓp norm of A x - b: robust for p = 1, by largest residuals for
     large p.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64
-        Finite, n >= 1; of any rank.
-    b : (n,) array
-        Finite.
-    p : float
-        1 <= p < ∞.
-    weights : (n,) array, optional
-        Not negative: the norm is (Σ weights \\|A x - b\\|^p)^(1/p).
-    sample : int, optional
-        Solve for about so many rows, which are drawn by ``sampling_scores([a, b], p)`` and
+    a : (n, d) array of float32 or float64, finite
+        n >= 1; of any rank.
+    b : (n,) array of float32 or float64, finite
+    p : float >= 1
+    weights : (n,) array of float32 or float64, >= 0, finite, optional
+        The norm is (Σ weights \\|A x - b\\|^p)^(1/p).
+    sample_size : int >= 1, optional
+        Solve for about this many rows, which are drawn by ``sampling_scores([a, b], p)`` and
         weighted.
-    tol : float
+    tol : float > 0, default 1e-08
         Steps end where objective - lower_bound <= tol · objective.
-    max_iter : int
+    max_iter : int >= 1, default 200
         Most steps.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the sample.
     callback : callable, optional
-        ``callback(num_iter, objective, lower_bound)`` is called after every step; the steps end
+        ``callback(n_iter, objective, lower_bound)`` is called after every step; the steps end
         when it returns True.
-    progress : bool
+    progress : bool, default False
         Show a bar, which needs tqdm.
 
     Returns
@@ -564,9 +591,9 @@ def lp_regression(
     LpResult
         ``x`` (d,) of the dtype of `a`, one of several if its rank is below d; ``objective``, the
         norm for all rows, and ``lower_bound`` on it for any x, to rounding, from a y with Aᵀy = 0:
-        bᵀy / ‖y‖_q. Both are floats. ``converged``: whether the bounds met within `tol`; with
-        `sample` the sampled problem's, while objective and lower_bound are still of all rows. The
-        latter is then loose for p near 1: some percent, and far more where rows differ very much.
+        bᵀy / ‖y‖_q. Both are floats. With `sample_size`, ``converged`` says whether the bounds of
+        the sampled problem met, while objective and lower_bound are still of all rows. The latter
+        is then loose for p near 1: some percent, and far more where rows differ very much.
 
     Raises
     ------
@@ -579,8 +606,8 @@ def lp_regression(
     Notes
     -----
     A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p = 1. A
-    residual of rounding errors counts as zero. With `sample`, passes over all rows remain for the
-    scores and the objective, and one to four steps for the lower bound. The work is done in
+    residual of rounding errors counts as zero. With `sample_size`, passes over all rows remain for
+    the scores and the objective, and one to four steps for the lower bound. The work is done in
     float64, in memory for n d numbers and a few times n.
 
     References
@@ -592,65 +619,79 @@ def lp_regression(
     >>> lp_regression(np.ones((5, 1)), np.array([1.0, 2.0, 3.0, 4.0, 100.0]), 1).x.round(6)
     array([3.])
     """
-    xp, (a, b, weights) = on_device(a=a, b=b, weights=weights)
-    dtype = float_dtype(a=a, b=b, weights=weights)
-    xp, a, p = _checked_matrix(a, p)
-    for name, vector in (("b", b), ("weights", weights)):
-        if vector is not None and vector.shape != a.shape[:1]:
-            raise ValueError(f"{name} must have shape ({len(a)},) (got {vector.shape})")
-        if vector is not None and not bool(xp.isfinite(vector).all()):
-            raise ValueError(f"{name} must be finite (got nan or inf)")
-    if weights is not None and bool((weights < 0).any()):
-        raise ValueError("weights must be >= 0 (got negative ones)")
-    tol, max_iter = (
-        checked_number("tol", tol, above=0),
-        checked_count("max_iter", max_iter, least=1),
-    )
-    sample = None if sample is None else checked_count("sample", sample, least=1)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable (got {type(callback).__name__})")
-    if not isinstance(progress, (bool, np.bool_)):
-        raise TypeError(f"progress must be True or False (got {progress!r})")
-    key = key_from_rng(rng)
+    _check_rows(a)
+    xp, dtype, key = namespace_of(a), a.dtype, key_from_rng(rng)
     a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if weights is not None:
         scale = weights.astype(np.float64) ** (1 / p)
         a, b = a * scale[:, None], b * scale
     q, t = _basis(xp, a)
     size = float(xp.abs(b).max()) or 1.0
-    b = b / size
     bar = progress_bar(max_iter, "steps") if progress else None
+    problem = _Problem(xp, q, b / size, p)
+    until = _Until(tol, max_iter, size, callback, bar)
     try:
-        if sample is None or sample >= len(b):
-            fit = _fit(xp, q, b, p, tol, max_iter, size, callback, bar)
+        if sample_size is None or sample_size >= len(b):
+            fit = _fit(problem, until)
         else:
-            fit = _fit_sample(
-                xp, q, b, p, sample, np.random.default_rng(key), tol, max_iter, size, callback, bar
-            )
+            fit = _fit_sample(problem, until, sample_size, np.random.default_rng(key))
     finally:
         if bar is not None:
             bar.close()
-    z, objective, lower, num_iter, converged = fit
     with np.errstate(over="ignore", under="ignore"):
         return LpResult(
-            (t @ z * size).astype(dtype), size * objective, size * lower, num_iter, converged
+            (t @ fit.z * size).astype(dtype),
+            fit.reason == "tol",
+            fit.n_iter,
+            fit.reason,
+            size * fit.objective,
+            size * fit.lower,
         )
 
 
-def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
+class _Problem(NamedTuple):
+    """min ‖Qz - b‖_p with orthonormal columns Q."""
+
+    xp: Any
+    q: Any
+    b: Any
+    p: float
+
+
+class _Until(NamedTuple):
+    """When the steps end; what a callback gets is in units of `size`."""
+
+    tol: float
+    max_iter: int
+    size: float
+    callback: Any
+    bar: Any
+
+
+class _Fit(NamedTuple):
+    """Coefficients z, the norm of Qz - b, a lower bound on the least one, and how the steps
+    ended."""
+
+    z: Any
+    objective: float
+    lower: float
+    n_iter: int
+    reason: str
+
+
+def _fit_sample(problem, until, sample_size, rng):
     """Solve on rows drawn by the scores of [Q, b]; the bounds are those of all rows."""
+    xp, q, b, p = problem
     scores = sampling_scores(xp.concatenate([q, b[:, None]], axis=1), p)
-    drawn = sample_rows(scores, sample, rng=rng)
+    drawn = sample_rows(scores, sample_size, rng=rng)
     scale = drawn.weights ** (1 / p)
     few, t = _basis(xp, q[drawn.indices] * scale[:, None])
-    z, _, _, num_iter, converged = _fit(
-        xp, few, b[drawn.indices] * scale, p, tol, max_iter, size, callback, bar
-    )
-    z = t @ z
+    fit = _fit(_Problem(xp, few, b[drawn.indices] * scale, p), until)
+    z = t @ fit.z
     r = q @ z - b
     objective, top = _norm(xp, r, p), float(xp.abs(r).max())
     if top == 0:
-        return z, 0.0, 0.0, num_iter, converged
+        return fit._replace(z=z, objective=0.0, lower=0.0)
     lower, mean = 0.0, float(xp.abs(r).mean()) / top
     for part in (
         SMOOTHINGS if p < 2 else (0.0,)
@@ -659,41 +700,48 @@ def _fit_sample(xp, q, b, p, sample, rng, tol, max_iter, size, callback, bar):
         step = _newton(xp, q, r, p, p, epsilon)
         lower = max(lower, step.lower)
         r = r + _line_search(xp, r, step, p, epsilon) * step.r
-    return z, objective, min(lower, objective), num_iter, converged
+    return fit._replace(z=z, objective=objective, lower=min(lower, objective))
 
 
-def _fit(xp, q, b, p, tol, max_iter, size, callback, bar):
-    """Coefficients z that make ‖Qz - b‖_p least, the norm, a lower bound, the steps, and whether
-    the bounds met."""
+def _fit(problem, until):
+    """Newton's method on smoothed residuals, with p approached from below."""
+    xp, q, b, p = problem
     z = q.T @ b
     r, best, least, lower = q @ z - b, z, math.inf, 0.0
     nothing = 8 * len(b) * EPS * _norm(xp, b, p)
     epsilon, shrink = smoothing(p)
-    power, converged, num_iter = min(p, FIRST_POWER), False, 0
-    while not converged and num_iter < max_iter:
-        num_iter += 1
+    power, reason, n_iter = min(p, FIRST_POWER), "max_iter", 0
+    while n_iter < until.max_iter:
+        n_iter += 1
         norm = _norm(xp, r, p)
         if norm < least:
             best, least = z, norm
         if least <= nothing:
-            lower, converged = min(lower, least), True
+            lower, reason = min(lower, least), "tol"
             break
         step = _newton(xp, q, r, p, power, epsilon)
         lower = min(max(lower, step.lower), least)
-        converged = least - lower <= tol * least
-        if bar is not None:
-            bar.update()
-        if callback is not None and callback(num_iter, size * least, size * lower) is True:
+        if until.bar is not None:
+            until.bar.update()
+        told = until.callback is not None and (
+            until.callback(n_iter, until.size * least, until.size * lower) is True
+        )
+        if least - lower <= until.tol * least:
+            reason = "tol"
+            break
+        if told:
+            reason = "callback"
             break
         t = _line_search(xp, r, step, power, epsilon)
         if t == 0 or not math.isfinite(step.fall):
+            reason = "no_progress"
             break
         z, r = z + t * step.z, r + t * step.r
         if p < 2 and (t > 0.5 or step.fall < 0.01 * epsilon * step.slope):
             epsilon = max(SHARPEST, shrink * epsilon)
         if step.fall < CLOSE * step.slope:
             power = min(p, RAISE * power)
-    return best, least, lower, num_iter, converged
+    return _Fit(best, least, lower, n_iter, reason)
 
 
 class _Step(NamedTuple):
@@ -756,28 +804,9 @@ def _line_search(xp, r, step, p, epsilon):
 # --- shared ---------------------------------------------------------------------------------------
 
 
-def _checked_matrix(a, p, **limits):
-    xp, (a,) = on_device(a=a)
-    float_dtype(a=a)
-    if a.ndim != 2 or not len(a):
+def _check_rows(a):
+    if not len(a):
         raise ValueError(f"a must have shape (n, d) with n >= 1 (got {a.shape})")
-    p = checked_number("p", p, **(limits or {"least": 1}))
-    if not bool(xp.isfinite(a).all()):
-        raise ValueError("a must be finite (got nan or inf)")
-    return xp, a, p
-
-
-def _checked_rows(rows, n):
-    _, (rows,) = on_device(rows=rows)
-    if rows.dtype.kind not in "iu" and rows.size:
-        raise TypeError(f"rows must be integers (got dtype {rows.dtype})")
-    if rows.ndim != 1:
-        raise ValueError(f"rows must have shape (k,) (got {rows.shape})")
-    if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < n):
-        raise ValueError(
-            f"rows must satisfy 0 <= row < {n} (got {int(rows.min())} … {int(rows.max())})"
-        )
-    return rows.tolist()
 
 
 def _basis(xp, a):

@@ -9,8 +9,8 @@ Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is t
 
 import math
 
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
+from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..special import exp, log
 
 LANES = 32  # rows side by side
@@ -37,8 +37,22 @@ LEAST_SQUARE = 1e-280  # rows that are shorter have no share
     "out float64 upper[k];"
     " out int64 num_iter[k]; int64 rank; float64 p; float64 tol; int64 max_iter; "
     "scratch float64 residuals[4, n];"
-    " scratch float64 panel[128, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; "
-    "scratch float64 lanes[4, 32]",
+    " scratch float64 panel[PANEL, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; "
+    "scratch float64 lanes[4, LANES]",
+    constants=(
+        "MOST_TRIALS",
+        "LONGEST",
+        "SHARPEST",
+        "UNSMOOTHED",
+        "ROUNDING",
+        "FIRST_POWER",
+        "RAISE",
+        "CLOSE",
+        "NEAR",
+        "LEAST_SQUARE",
+        "PANEL",
+        "LANES",
+    ),
     split="k",
     gpu="block",
     threads=128,
@@ -380,7 +394,8 @@ def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
 
 @kernel(
     "in float64 q[n, d]; in float64 h[n]; out float64 grams[parts, e, e]; "
-    "scratch float64 plain[128, e]; scratch float64 panel[128, e]",
+    "scratch float64 plain[PANEL, e]; scratch float64 panel[PANEL, e]",
+    constants=("PANEL",),
     split="parts",
     gpu="block",
     grain="1",

@@ -8,19 +8,29 @@ which A R⁻¹ has a condition of about 3, and goes on with LSQR.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import fma
+from ..arguments import (
+    RNG,
+    Array,
+    Float,
+    at_least,
+    between,
+    nonempty,
+    nonnegative,
+    positive,
+)
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..progress import progress_bar
+from ..random import generator_from_rng
+from ..simd import fma
 from ._hadamard import next_power_of_two
 from ._sketches import (
     TensorSketch,
-    checked_matrices,
     circulant_sketch,
     count_sketch,
     gaussian_sketch,
@@ -38,52 +48,75 @@ GROUPS = 64  # of rows, the sums over which are added up last
 BLOCK_BYTES = 1 << 20  # rows of A that are multiplied twice while they are in the cache
 
 
+Targets: TypeAlias = Float[Array, "n"] | Float[Array, "n c", nonempty]
+
+
 class SketchedLstsqResult(NamedTuple):
     """Coefficients `x` with their standard errors against the exact solution, and a bound on the
     largest error; see `sketched_lstsq`."""
 
-    x: Any
-    stderr: Any
-    linf_bound: Any
-    residual_norm: Any
+    x: Array
+    stderr: Array
+    linf_bound: Array | float
+    residual_norm: Array | float
     sketch_size: int
     rank: int
 
 
 class LstsqResult(NamedTuple):
-    """The solution `x`, and how it was reached; see `preconditioned_lstsq`."""
+    """The solution `x`, and how it was reached; see `preconditioned_lstsq`.
 
-    x: Any
+    Attributes
+    ----------
+    x : (d,) or (d, c) array
+    converged : bool
+    n_iter : int
+    reason : {"tol", "max_iter", "callback"}
+    residual_norm : float or (c,) array
+    gradient_norms : tuple of float
+    """
+
+    x: Array
     converged: bool
-    num_iter: int
-    residual_norm: Any
-    gradient_norms: tuple
+    n_iter: int
+    reason: Literal["tol", "max_iter", "callback"]
+    residual_norm: Array | float
+    gradient_norms: tuple[float, ...]
 
 
 @routine
-def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta=0.05, rng=None):
+def sketched_lstsq(
+    a: tuple[Float[Array, "_ _", nonempty], ...] | Float[Array, "n d", nonempty],
+    b: Targets,
+    *,
+    sketch: Literal["srht", "src", "gaussian", "countsketch"] = "srht",
+    sketch_size: Annotated[int, at_least(1)] | None = None,
+    epsilon: Annotated[float, positive] | None = None,
+    delta: Annotated[float, between(0, 1)] = 0.05,
+    rng: RNG = None,
+) -> SketchedLstsqResult:
     """Approximate least squares from a random sketch, with an error bar for every coefficient.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64, n >= d, or a tuple of such arrays
-        A tuple (A1, A2, …) stands for the Kronecker product A1 ⊗ A2 ⊗ …, which is not formed; see
-        `tensor_srht`.
-    b : (n,) or (n, c) array of the dtype of `a`
-    sketch : {"srht", "src", "gaussian", "countsketch"}
+    a : sequence of (_, _) array of float32 or float64, without an axis of length zero or (n, d) array of float32 or float64, without an axis of length zero
+        n >= d. A tuple (A1, A2, …) stands for the Kronecker product A1 ⊗ A2 ⊗ …, which is not
+        formed; see `tensor_srht`.
+    b : (n,) array of float32 or float64 or (n, c) array of float32 or float64, without an axis of length zero
+    sketch : {"srht", "src", "gaussian", "countsketch"}, default "srht"
         The family of S, see `srht` and `src`. "gaussian" has independent normal entries and costs m
         n d. "countsketch" adds every row with a random sign to a random row of the sketch. It is
         for comparison: it *lacks* the guarantee for single coefficients, and its error bars may be
         far too small.
-    sketch_size : int, optional
+    sketch_size : int >= 1, optional
         m, with d <= m <= N; N is the next power of two of n for "srht", n for the others, and for
         factors the product of their powers of two. By default 8 d or ⌈d ln(n / δ)⌉, whichever is
         more, at most N. Where m = N "srht" gives the exact solution.
-    epsilon : float, optional
+    epsilon : float > 0, optional
         Instead of `sketch_size`: m = ⌈d ln(n / δ) / ε²⌉, at most N.
-    delta : float
+    delta : float in (0, 1), default 0.05
         Probability that an error may exceed `linf_bound`.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
@@ -131,30 +164,24 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
     >>> result = sketched_lstsq(a, b, sketch_size=500, rng=1)
     >>> bool(abs(result.x - np.linalg.lstsq(a, b)[0]).max() < result.linf_bound < 0.2)
     True
-    """
-    xp, factors, b = _checked(
-        {f"a[{j}]": part for j, part in enumerate(a)} if isinstance(a, tuple) else {"a": a}, b
-    )
-    dtype, lengths, n, d = (
-        b.dtype,
-        [len(part) for part in factors],
-        len(b),
-        math.prod(part.shape[1] for part in factors),
-    )
-    checked_choice("sketch", sketch, SKETCHES if len(factors) == 1 else ("srht",))
-    delta = checked_number("delta", delta, above=0, below=1)
-    most = math.prod(map(next_power_of_two, lengths)) if sketch == "srht" else n
-    m = _sketch_size(d, n, most, sketch_size, epsilon, delta)
-    rng = np.random.default_rng(rng)
+    """  # noqa: E501
+    factors = a if isinstance(a, (tuple, list)) else (a,)
+    n, d = _check_sizes(factors, b)
+    if len(factors) > 1 and sketch != "srht":
+        raise ValueError(f'sketch must be "srht" for a Kronecker product (got "{sketch}")')
+    xp, dtype, lengths = namespace_of(b), b.dtype, [len(part) for part in factors]
+    limit = math.prod(map(next_power_of_two, lengths)) if sketch == "srht" else n
+    m = _sketch_size(d, n, limit, sketch_size, epsilon, delta)
+    generator = generator_from_rng(rng)
     with np.errstate(all="ignore"):
         if len(factors) == 1:
-            sa, sb = SKETCHES[sketch](xp, n, m, dtype, rng)(factors[0], b.reshape(n, -1))
+            sa, sb = SKETCHES[sketch](xp, n, m, dtype, generator)(factors[0], b.reshape(n, -1))
         else:
-            s = TensorSketch(xp, lengths, m, rng)
+            s = TensorSketch(xp, lengths, m, generator)
             sa, sb = s.product(factors), s.vector(b.reshape(n, -1))
         # a full sample of the Hadamard transform is an isometry; the others have a variance of 1 /
         # m at any size
-        left = 1 - m / most if sketch == "srht" and len(factors) == 1 else 1.0
+        left = 1 - m / limit if sketch == "srht" and len(factors) == 1 else 1.0
         x, inverse, residual = _solved(xp, sa, sb, m * np.finfo(dtype).eps)
         rank = inverse.shape[1]
         scale, stderr_scale = _calibration(m, rank, d, left)
@@ -167,37 +194,46 @@ def sketched_lstsq(a, b, *, sketch="srht", sketch_size=None, epsilon=None, delta
 
 @routine
 def preconditioned_lstsq(
-    a, b, *, sketch_size=None, tol=1e-12, max_iter=60, rng=None, callback=None, progress=False
-):
+    a: Float[Array, "n d", nonempty],
+    b: Targets,
+    *,
+    sketch_size: Annotated[int, at_least(1)] | None = None,
+    tol: Annotated[float, nonnegative] = 1e-12,
+    max_iter: Annotated[int, nonnegative] = 60,
+    rng: RNG = None,
+    callback: Callable[[int, float], bool | None] | None = None,
+    progress: bool = False,
+) -> LstsqResult:
     """Least squares to full precision: LSQR on A R⁻¹, with R from a sketch of A.
 
     Parameters
     ----------
-    a : (n, d) array of float32 or float64, n >= d
-    b : (n,) or (n, c) array of the dtype of `a`
-    sketch_size : int, optional
+    a : (n, d) array of float32 or float64, without an axis of length zero
+        n >= d.
+    b : (n,) array of float32 or float64 or (n, c) array of float32 or float64, without an axis of length zero
+    sketch_size : int >= 1, optional
         m, with d <= m <= N, the next power of two of n; max(4 d, 2 d + 32) by default, at most N.
         An iteration gains a factor of about √(d / m), whatever the condition of A.
-    tol : float
+    tol : float >= 0, default 1e-12
         An iteration ends when the gradient is small, ‖(A R⁻¹)ᵀ r‖ <= tol ‖r‖ with r = b - A x, by
         the recurrence of LSQR, or when r is rounding error. A tolerance below the unit roundoff is
         raised to it.
-    max_iter : int
+    max_iter : int >= 0, default 60
         Iterations in all. LSQR is started twice: the second start, from the residual that the first
         has really reached, corrects rounding errors that grow with the condition of A. It takes few
         iterations, on a well-conditioned A none.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
     callback : callable, optional
-        ``callback(num_iter, gradient_norm)`` after every iteration; when it returns True, the
+        ``callback(n_iter, gradient_norm)`` after every iteration; when it returns True, the
         solution so far is returned.
-    progress : bool
+    progress : bool, default False
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     LstsqResult
-        ``x`` (d,) or (d, c), which has the least norm where A has not full rank; ``converged``: the
-        tolerance was reached; ``num_iter``; ``residual_norm`` ‖A x - b‖, a float or (c,);
+        ``x`` (d,) or (d, c), of least norm where A is rank-deficient; ``converged``: the tolerance
+        was reached; ``n_iter``; ``reason``; ``residual_norm`` ‖A x - b‖, a float or (c,);
         ``gradient_norms``, a tuple of ‖(A R⁻¹)ᵀ r‖ / ‖r‖ after every iteration, the largest of the
         columns. The first gradient of both starts, on which the error of x depends, is summed in
         twice the precision of float64: on ill-conditioned problems of float64 the error is below
@@ -230,25 +266,17 @@ def preconditioned_lstsq(
     >>> result = preconditioned_lstsq(a, a @ np.arange(8.0), rng=0)
     >>> result.converged, bool(abs(result.x - np.arange(8.0)).max() < 1e-7)
     (True, True)
-    """
-    xp, (a,), b = _checked({"a": a}, b)
-    (n, d), eps = a.shape, float(np.finfo(b.dtype).eps)
-    most = next_power_of_two(n)
-    m = (
-        min(most, max(4 * d, 2 * d + 32))
-        if sketch_size is None
-        else checked_count("sketch_size", sketch_size, least=d, most=most)
-    )
-    tol, max_iter = (
-        max(eps, checked_number("tol", tol, least=0)),
-        checked_count("max_iter", max_iter),
-    )
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable (got {type(callback).__name__})")
+    """  # noqa: E501
+    n, d = _check_sizes((a,), b)
+    xp, eps, limit = namespace_of(a), float(np.finfo(b.dtype).eps), next_power_of_two(n)
+    m = min(limit, max(4 * d, 2 * d + 32))
+    if sketch_size is not None:
+        m = _in_range(sketch_size, d, limit)
+    tol = max(eps, tol)
     bar = progress_bar(max_iter, "iterations") if progress else None
-    columns, gradients = b.reshape(n, -1), []
+    columns, gradients, told = b.reshape(n, -1), [], False
     with np.errstate(all="ignore"):
-        sa, sb = hadamard_sketch(xp, n, m, b.dtype, np.random.default_rng(rng))(a, columns)
+        sa, sb = hadamard_sketch(xp, n, m, b.dtype, generator_from_rng(rng))(a, columns)
         x, inverse, _ = (y.astype(b.dtype) for y in _solved(xp, sa, sb, m * eps))
         floor = eps * _norms(xp, columns)
         try:
@@ -259,7 +287,8 @@ def preconditioned_lstsq(
                     gradients.append(float(steps.gradient.max()))
                     if bar is not None:
                         bar.update()
-                    if callback is not None and callback(len(gradients), gradients[-1]) is True:
+                    told = callback is not None and callback(len(gradients), gradients[-1]) is True
+                    if told:
                         break
                 x = x + inverse @ steps.y
                 if not converged:
@@ -272,45 +301,42 @@ def preconditioned_lstsq(
         x.reshape(d, *b.shape[1:]),
         converged,
         len(gradients),
+        "tol" if converged else "callback" if told else "max_iter",
         _by_column(residual, b),
         tuple(gradients),
     )
 
 
-def _checked(arrays, b):
-    """The array namespace, the matrices, and b; the matrices are the factors of one with as many
-    rows as b, and no more columns."""
-    if not arrays:
-        raise ValueError("a must hold at least one array (got ())")
-    xp, matrices = checked_matrices(**arrays)
-    xp, (a, b) = on_device(a=matrices[0], b=b)
-    if b is None:
-        raise TypeError("b must be an array (got None)")
-    float_dtype(a=a, b=b)
-    n, d = (math.prod(part.shape[axis] for part in matrices) for axis in (0, 1))
-    if b.ndim not in (1, 2) or len(b) != n or not b.size:
-        raise ValueError(f"b must have shape (n,) or (n, c) with n={n}, c > 0 (got {b.shape})")
+def _check_sizes(factors, b):
+    """Rows and columns of the Kronecker product of the factors, which must fit b."""
+    if not factors:
+        raise ValueError("a must have at least one factor (got ())")
+    n, d = (math.prod(part.shape[axis] for part in factors) for axis in (0, 1))
+    if len(b) != n:
+        raise ValueError(f"b must have shape (n,) or (n, c) with n = {n} (got {b.shape})")
     if n < d:
-        raise ValueError(
-            f"a must satisfy n >= d, the problem is underdetermined (got n={n}, d={d})"
-        )
-    return xp, matrices, b
+        raise ValueError(f"a must have n >= d, else it is underdetermined (got n = {n}, d = {d})")
+    return n, d
 
 
-def _sketch_size(d, n, most, sketch_size, epsilon, delta):
+def _sketch_size(d, n, limit, sketch_size, epsilon, delta):
     if sketch_size is not None and epsilon is not None:
-        raise ValueError(
-            f"sketch_size and epsilon must not both be given (got {sketch_size} and {epsilon})"
-        )
+        got = f"got {sketch_size} and {epsilon}"
+        raise ValueError(f"sketch_size and epsilon must not both be given ({got})")
     if sketch_size is not None:
-        return checked_count("sketch_size", sketch_size, least=d, most=most)
+        return _in_range(sketch_size, d, limit)
     rows = d * math.log(n / delta)
-    rows = (
-        max(8 * d, rows)
-        if epsilon is None
-        else max(d, rows * min(checked_number("epsilon", epsilon, above=0) ** -1, 1e100) ** 2)
-    )
-    return math.ceil(min(most, rows))
+    if epsilon is None:
+        rows = max(8 * d, rows)
+    else:
+        rows = max(d, rows * min(1 / epsilon, 1e100) ** 2)
+    return math.ceil(min(limit, rows))
+
+
+def _in_range(sketch_size, d, limit):
+    if not d <= sketch_size <= limit:
+        raise ValueError(f"sketch_size must be in [{d}, {limit}] (got {sketch_size})")
+    return sketch_size
 
 
 def _by_column(values, b):

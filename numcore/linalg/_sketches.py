@@ -6,13 +6,16 @@ in the cache, and each sampled row adds up one row of every block with the signs
 read once, and no padded copy of it is made.
 """
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import numpy as np
 
-from ..checks import checked_count
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
+from ..arguments import RNG, Array, Float, at_least, at_most, nonempty
+from ..dispatch import float_dtype, namespace_of, on_device, routine
 from ..kernel import kernel
-from ..random import key_from_rng, normal
+from ..random import generator_from_rng, key_from_rng, normal
+from ..simd import popcount
 from ._csr import CSR
 from ._hadamard import _butterflies, next_power_of_two
 from ._sparse import spmv
@@ -22,8 +25,13 @@ GAUSSIAN_ROWS = 1 << 10  # rows whose random numbers are held at once
 
 
 @routine
-def srht(a, sketch_size, *, rng=None):
-    """Subsampled randomised Hadamard transform S A: random signs, Walsh–Hadamard transform, a
+def srht(
+    a: Float[Array, "n d", nonempty] | Float[Array, "n", nonempty],
+    sketch_size: Annotated[int, at_least(1)],
+    *,
+    rng: RNG = None,
+) -> Array:
+    """Subsampled randomized Hadamard transform S A: random signs, Walsh–Hadamard transform, a
     uniform sample of rows.
 
     S = P H E D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n, E
@@ -32,10 +40,10 @@ def srht(a, sketch_size, *, rng=None):
 
     Parameters
     ----------
-    a : (n, d) or (n,) array of float32 or float64
-    sketch_size : int
-        m, with 1 <= m <= N.
-    rng : None, int or numpy.random.Generator, optional
+    a : (n, d) array of float32 or float64, without an axis of length zero or (n,) array of float32 or float64, without an axis of length zero
+    sketch_size : int >= 1
+        m, at most N.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their
         order into the places ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P
         takes the rows ``rng.choice(N, m, replace=False)``, in this order.
@@ -71,16 +79,21 @@ def srht(a, sketch_size, *, rng=None):
     >>> x = np.arange(8.0)
     >>> bool(np.isclose(np.linalg.norm(srht(x, 8, rng=0)), np.linalg.norm(x)))
     True
-    """
-    xp, (a,) = on_device(a=a)
-    columns = _checked_columns(a)
-    m = checked_count("sketch_size", sketch_size, least=1, most=next_power_of_two(len(a)))
-    (sketched,) = hadamard_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
-    return sketched.reshape(m, *a.shape[1:])
+    """  # noqa: E501
+    xp, n, m = namespace_of(a), len(a), sketch_size
+    if m > next_power_of_two(n):
+        raise ValueError(f"sketch_size must be <= N with N = {next_power_of_two(n)} (got {m})")
+    sketch = hadamard_sketch(xp, n, m, a.dtype, generator_from_rng(rng))
+    return sketch(a.reshape(n, -1))[0].reshape(m, *a.shape[1:])
 
 
 @routine
-def src(a, sketch_size, *, rng=None):
+def src(
+    a: Float[Array, "n d", nonempty] | Float[Array, "n", nonempty],
+    sketch_size: Annotated[int, at_least(1), at_most("n")],
+    *,
+    rng: RNG = None,
+) -> Array:
     """Subsampled random circulant S A: random signs, a circulant matrix of random signs, a uniform
     sample of rows; any n.
 
@@ -90,10 +103,10 @@ def src(a, sketch_size, *, rng=None):
 
     Parameters
     ----------
-    a : (n, d) or (n,) array of float32 or float64
-    sketch_size : int
-        m, with 1 <= m <= n.
-    rng : None, int or numpy.random.Generator, optional
+    a : (n, d) array of float32 or float64, without an axis of length zero or (n,) array of float32 or float64, without an axis of length zero
+    sketch_size : int >= 1 and <= n
+        m.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         D and c are ``2 * rng.integers(0, 2, (2, n)) - 1``, then P takes the rows
         ``rng.choice(n, m, replace=False)``, in this order.
 
@@ -123,16 +136,19 @@ def src(a, sketch_size, *, rng=None):
     --------
     >>> src(np.arange(7.0), 3, rng=0).shape
     (3,)
-    """
-    xp, (a,) = on_device(a=a)
-    columns = _checked_columns(a)
-    m = checked_count("sketch_size", sketch_size, least=1, most=len(a))
-    (sketched,) = circulant_sketch(xp, len(a), m, a.dtype, np.random.default_rng(rng))(columns)
-    return sketched.reshape(m, *a.shape[1:])
+    """  # noqa: E501
+    xp, n, m = namespace_of(a), len(a), sketch_size
+    sketch = circulant_sketch(xp, n, m, a.dtype, generator_from_rng(rng))
+    return sketch(a.reshape(n, -1))[0].reshape(m, *a.shape[1:])
 
 
 @routine
-def tensor_srht(factors, sketch_size, *, rng=None):
+def tensor_srht(
+    factors: Sequence[Float[Array, "_ _", nonempty]],
+    sketch_size: Annotated[int, at_least(1)],
+    *,
+    rng: RNG = None,
+) -> Array:
     """Sketch of a Kronecker product A1 ⊗ A2 ⊗ … that is never formed: rows of the factors' Hadamard
     transforms, multiplied.
 
@@ -142,10 +158,10 @@ def tensor_srht(factors, sketch_size, *, rng=None):
 
     Parameters
     ----------
-    factors : list or tuple of (n_j, d_j) arrays of float32 or float64
-    sketch_size : int
-        m, at least 1.
-    rng : None, int or numpy.random.Generator, optional
+    factors : sequence of (_, _) array of float32 or float64, without an axis of length zero
+    sketch_size : int >= 1
+        m.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then
         likewise i is ``rng.integers(0, N_j, m)``.
 
@@ -157,7 +173,7 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     Raises
     ------
     ValueError
-        A factor is empty or no matrix, there is none, or `sketch_size` is out of range.
+        A factor is empty or not a matrix, there is none, or `sketch_size` is out of range.
     TypeError
         Other dtypes, or factors on several devices.
 
@@ -175,24 +191,11 @@ def tensor_srht(factors, sketch_size, *, rng=None):
     >>> tensor_srht([np.eye(4), np.ones((3, 2))], 5, rng=0).shape
     (5, 8)
     """
-    if not isinstance(factors, (list, tuple)):
-        raise TypeError(f"factors must be a list or tuple of arrays (got {type(factors).__name__})")
     if not factors:
         raise ValueError(f"factors must hold at least one array (got {factors!r})")
-    xp, factors = checked_matrices(**{f"factors[{j}]": a for j, a in enumerate(factors)})
-    m = checked_count("sketch_size", sketch_size, least=1)
-    return TensorSketch(xp, [len(a) for a in factors], m, np.random.default_rng(rng)).product(
-        factors
-    )
-
-
-def _checked_columns(a):
-    if a is None:
-        raise TypeError("a must be an array (got None)")
-    float_dtype(a=a)
-    if a.ndim not in (1, 2) or not a.size:
-        raise ValueError(f"a must have shape (n,) or (n, d) with n, d > 0 (got {a.shape})")
-    return a.reshape(len(a), -1)
+    lengths = [len(a) for a in factors]
+    sketch = TensorSketch(namespace_of(*factors), lengths, sketch_size, generator_from_rng(rng))
+    return sketch.product(factors)
 
 
 def checked_matrices(**arrays):
@@ -208,7 +211,7 @@ def checked_matrices(**arrays):
     return xp, matrices
 
 
-# --- sketches as functions: S is drawn once, and applied to several matrices of n rows, S A and S B o  # noqa: E501
+# --- sketches as functions: S is drawn once, and applied to several matrices of n rows ------------
 
 
 def _signs(xp, rng, shape, dtype):

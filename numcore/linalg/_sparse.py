@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arguments import Array, Float, Int64, between
 from ..dispatch import namespace_of, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 from ._csr import CSR, CSRLike, Sparse
 
 # --- products -------------------------------------------------------------------------------------

@@ -8,22 +8,25 @@ Error Linear Units (GELUs)", arXiv 1606.08415.
 
 import math
 import types
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ..checks import checked_choice
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import float_bits, float_from_bits, fma
+from ..arguments import Array, Float
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
+from ..simd import float_bits, float_from_bits, fma
 from ..special import cos, erf, exp, sigmoid, sin, softplus, tanh
-from ._cache import checked_cache, checked_gradient
 
-__all__ = ["activation", "activation_vjp"]
+__all__ = ["ActivationCache", "Nonlinearity", "activation", "activation_vjp"]
+
+Nonlinearity = Literal["relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"]
 
 
 class ActivationCache(NamedTuple):
-    x: object
+    """What :func:`activation` keeps for its gradient."""
+
+    x: Float[Array, "*shape"]
     kind: str
 
 
@@ -31,16 +34,21 @@ class ActivationCache(NamedTuple):
 
 
 @routine
-def activation(x, *, kind="relu", approximate="none"):
+def activation(
+    x: Float[Array, "*shape"],
+    *,
+    kind: Nonlinearity = "relu",
+    approximate: Literal["none", "tanh"] = "none",
+) -> tuple[Array, ActivationCache]:
     """A nonlinearity, applied to every element.
 
     Parameters
     ----------
-    x : array of any shape, float32 or float64
-    kind : {"relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"}
+    x : (...) array of float32 or float64
+    kind : {"relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"}, default "relu"
         relu max(x, 0); gelu x Φ(x), Φ the normal distribution function; silu x σ(x); softplus log(1
         + exp(x)).
-    approximate : {"none", "tanh"}, optional
+    approximate : {"none", "tanh"}, default "none"
         "tanh", for gelu only: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), which differs from x Φ(x)
         by up to 5e-4.
 
@@ -71,36 +79,28 @@ def activation(x, *, kind="relu", approximate="none"):
     >>> y.round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    xp, (x,) = on_device(x=x)
-    if x is None:
-        raise TypeError("x must be a NumPy or CuPy array (got None)")
-    float_dtype(x=x)
-    kind = checked_choice("kind", kind, KINDS)
-    checked_choice("approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
         if kind != "gelu":
-            raise ValueError(
-                f"approximate must be 'none' but for kind='gelu' (got approximate='tanh', "
-                f"kind={kind!r})"
-            )
+            raise ValueError(f'approximate must be "none" for kind="{kind}" (got "tanh")')
         kind = "gelu_tanh"
     if kind in ELEMENTARY:
         return ELEMENTARY[kind](x), ActivationCache(x, kind)
+    xp = namespace_of(x)
     y = xp.empty(x.shape, x.dtype)
     FORWARD[kind](_flat(xp, x), y.reshape(-1))
     return y, ActivationCache(x, kind)
 
 
 @routine
-def activation_vjp(grad_y, cache):
+def activation_vjp(grad_y: Float[Array, "*shape"], cache: ActivationCache) -> Array:
     """Gradient of :func:`activation`: grad_y s'(x), in one pass.
 
     Parameters
     ----------
-    grad_y : array of the shape of y, float32 or float64
+    grad_y : (...) array of float32 or float64
         Gradient of a loss in y.
     cache : ActivationCache
-        What :func:`activation` returned beside y.
+        What :func:`activation` returned with y.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def activation_vjp(grad_y, cache):
     TypeError
         `cache` is another object, or `grad_y` has another dtype or device than x.
     ValueError
-        `grad_y` has not the shape of y.
+        `grad_y` does not have the shape of y.
 
     Notes
     -----
@@ -123,15 +123,12 @@ def activation_vjp(grad_y, cache):
 
     Examples
     --------
-    >>> from numcore.nn.layers import activation
+    >>> from numcore.nn import activation
     >>> y, cache = activation(np.array([-1.0, 0.0, 1.0]), kind="gelu")
     >>> activation_vjp(np.ones(3), cache).round(4)
     array([-0.0833,  0.5   ,  1.0833])
     """
-    checked_cache(cache, ActivationCache)
-    xp, (grad_y, x) = on_device(grad_y=grad_y, x=cache.x)
-    checked_gradient(grad_y, x.shape)
-    float_dtype(grad_y=grad_y, x=x)
+    x, xp = cache.x, namespace_of(grad_y)
     grad_x = xp.empty(x.shape, x.dtype)
     BACKWARD[cache.kind](_flat(xp, grad_y), _flat(xp, x), grad_x.reshape(-1))
     return grad_x
@@ -317,7 +314,7 @@ DERIVATIVES = {
     "softplus": softplus_derivatives,
     "gelu_tanh": gelu_tanh_derivatives,
 }
-KINDS = tuple(kind for kind in DERIVATIVES if kind != "gelu_tanh")
+KINDS = get_args(Nonlinearity)
 ELEMENTARY = {
     "tanh": tanh,
     "sigmoid": sigmoid,

@@ -11,12 +11,12 @@ arithmetic for deep learning", arXiv:1603.07285.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ..dispatch import float_dtype, on_device, routine
-from ._cache import checked_cache, checked_gradient
+from ..arguments import Array, Float, interval
+from ..dispatch import namespace_of, routine
 from ._convolution_kernels import (
     ITEM_GROUP,
     ITEM_IN,
@@ -32,9 +32,9 @@ from ._convolution_kernels import (
     convolve,
     convolve_weights,
 )
-from ._windows import integer, output_sizes, pair
+from ._windows import Padding, Size, output_sizes, pair
 
-__all__ = ["conv2d", "conv2d_vjp"]
+__all__ = ["Conv2dCache", "Conv2dGrads", "conv2d", "conv2d_vjp"]
 
 PLACES = 192  # of the output, gathered at once
 DEPTH = 192  # of a product: channels times taps
@@ -43,15 +43,23 @@ MOST_PARTS = 16  # of the batch, whose gradients of the weights are added at las
 
 
 class Conv2dCache(NamedTuple):
-    """What the backward pass of :func:`conv2d` needs."""
+    """What :func:`conv2d` keeps for its gradients."""
 
-    x: Any
-    w: Any
+    x: Float[Array, "n c height width"]
+    w: Float[Array, "o c_group kh kw"]
     has_bias: bool
-    stride: tuple
-    padding: tuple
-    dilation: tuple
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
     groups: int
+
+
+class Conv2dGrads(NamedTuple):
+    """Gradients of the arguments of :func:`conv2d`."""
+
+    x: Array
+    w: Array
+    b: Array | None
 
 
 class Axis(NamedTuple):
@@ -69,39 +77,47 @@ class Axis(NamedTuple):
 
 
 @routine
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    x: Float[Array, "n c height width"],
+    w: Float[Array, "o c_group kh kw"],
+    b: Float[Array, "o"] | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: Annotated[int, interval("[1, 2147483648)")] = 1,
+) -> tuple[Array, Conv2dCache]:
     """Two-dimensional convolution of images with learned kernels, as neural networks have it: the
     kernel is not flipped.
 
     Parameters
     ----------
-    x : (n, c, h, w) array, float32 or float64
+    x : (n, c, height, width) array of float32 or float64
         Images with c channels.
-    w : (o, c / groups, kh, kw) array
+    w : (o, c_group, kh, kw) array of float32 or float64
         Kernels.
-    b : (o,) array, optional
+    b : (o,) array of float32 or float64, optional
         Added to every pixel of an output channel.
-    stride : int or (int, int), optional
+    stride : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31)), default 1
         Step from one place of the kernel to the next, vertically and horizontally.
-    padding : int or (int, int), optional
+    padding : int in [0, 2**31) or (int in [0, 2**31), int in [0, 2**31)), default 0
         Zeros on each side of the image.
-    dilation : int or (int, int), optional
+    dilation : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31)), default 1
         Step from one pixel under the kernel to the next.
-    groups : int, optional
-        The channels fall into so many groups, and group g of the output sees only group g of the
-        input.
+    groups : int in [1, 2**31), default 1
+        Groups of channels: group g of the output sees only group g of the input.
 
     Returns
     -------
     y : (n, o, h', w') array
         h' = floor((h + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and w' likewise.
-    cache : named tuple
+    cache : Conv2dCache
         For :func:`conv2d_vjp`; holds `x` and `w` by reference.
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, options that are no integers.
+        Other or mixed dtypes, arrays on different devices, options that are not integers.
     ValueError
         Shapes that do not fit, `stride`, `dilation` or `groups` below 1, `padding` below 0,
         `groups` that does not divide c and o, a kernel larger than the padded image.
@@ -127,49 +143,39 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     array([[[[ 8., 12.],
              [20., 24.]]]])
     """  # noqa: E501
-    xp, (x, w, b) = on_device(x=x, w=w, b=b)
-    if x is None or w is None:
-        raise TypeError(f"{'x' if x is None else 'w'} must be a NumPy or CuPy array (got None)")
-    dtype = float_dtype(x=x, w=w, b=b)
-    stride, padding, dilation = (
-        pair("stride", stride, 1),
-        pair("padding", padding, 0),
-        pair("dilation", dilation, 1),
-    )
-    groups = integer("groups", groups, 1)
-    _check_shapes(x, w, b, groups)
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
+    _check_groups(x, w, groups)
     sizes = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    y = xp.empty((x.shape[0], w.shape[0], *sizes), dtype)
+    xp = namespace_of(x)
+    y = xp.empty((x.shape[0], w.shape[0], *sizes), x.dtype)
     with np.errstate(all="ignore"):
         _correlate(xp, x, w, b, *_axes(sizes, w, stride, padding, dilation), groups, y)
     return y, Conv2dCache(x, w, b is not None, stride, padding, dilation, groups)
 
 
 @routine
-def conv2d_vjp(grad_y, cache):
+def conv2d_vjp(grad_y: Float[Array, "n o out_height out_width"], cache: Conv2dCache) -> Conv2dGrads:
     """Gradients of :func:`conv2d`.
 
     Parameters
     ----------
-    grad_y : (n, o, h', w') array
+    grad_y : (n, o, out_height, out_width) array of float32 or float64
         Gradient of a loss in the output.
-    cache : named tuple
-        What :func:`conv2d` returned beside it.
+    cache : Conv2dCache
+        What :func:`conv2d` returned with it.
 
     Returns
     -------
-    grad_x : (n, c, h, w) array
-    grad_w : (o, c / groups, kh, kw) array
-    grad_b : (o,) array or None
-        None if there was no `b`.
+    Conv2dGrads
+        x (n, c, height, width), w (o, c / groups, kh, kw) and b (o,), None if there was no `b`.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`conv2d`, another dtype than that of the layer, arrays on different
+        `cache` is not of :func:`conv2d`, another dtype than that of the layer, arrays on different
         devices.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -196,37 +202,32 @@ def conv2d_vjp(grad_y, cache):
            [1., 2., 1.]]), array([[ 8., 12.],
            [20., 24.]]), None)
     """
-    checked_cache(cache, Conv2dCache)
-    xp, (grad_y, x, w) = on_device(grad_y=grad_y, x=cache.x, w=cache.w)
+    x, w = cache.x, cache.w
     sizes = output_sizes(x.shape[2:], w.shape[2:], cache.stride, cache.padding, cache.dilation)
-    checked_gradient(grad_y, (x.shape[0], w.shape[0], *sizes))
-    float_dtype(grad_y=grad_y, x=x)
+    if grad_y.shape[2:] != sizes:
+        wanted = (x.shape[0], w.shape[0], *sizes)
+        raise ValueError(f"grad_y must have shape {wanted} (got {grad_y.shape})")
+    xp = namespace_of(x)
     with np.errstate(all="ignore"):
         grad_x = _input_gradient(xp, grad_y, cache)
         axes = _axes(sizes, w, cache.stride, cache.padding, cache.dilation)
         grad_w = _weight_gradient(xp, grad_y, x, w, *axes, cache.groups)
-        return grad_x, grad_w, grad_y.sum(axis=(0, 2, 3)) if cache.has_bias else None
+        grad_b = grad_y.sum(axis=(0, 2, 3)) if cache.has_bias else None
+    return Conv2dGrads(grad_x, grad_w, grad_b)
 
 
-def _check_shapes(x, w, b, groups):
-    if x.ndim != 4:
-        raise ValueError(f"x must have shape (n, c, h, w) (got {x.shape})")
-    if w.ndim != 4 or 0 in w.shape[2:]:
+def _check_groups(x, w, groups):
+    (_, channels, *_), (outputs, inputs, *kernel) = x.shape, w.shape
+    if 0 in kernel:
+        raise ValueError(f"w must have kh, kw >= 1 (got shape {w.shape})")
+    if channels % groups or outputs % groups:
         raise ValueError(
-            f"w must have shape (o, c / groups, kh, kw) with kh, kw >= 1 (got {w.shape})"
+            f"groups must divide c and o with c = {channels}, o = {outputs} (got {groups})"
         )
-    if x.shape[1] % groups or w.shape[0] % groups:
+    if channels != inputs * groups:
         raise ValueError(
-            f"groups must divide the channels of x and of the output (got groups={groups}, x "
-            f"{x.shape}, w {w.shape})"
+            f"w must have c / groups = {channels // groups} input channels (got shape {w.shape})"
         )
-    if x.shape[1] != w.shape[1] * groups:
-        raise ValueError(
-            f"w must have c / groups = {x.shape[1] // groups} input channels (got w {w.shape}, x "
-            f"{x.shape}, groups={groups})"
-        )
-    if b is not None and b.shape != w.shape[:1]:
-        raise ValueError(f"b must have shape ({w.shape[0]},) (got {b.shape})")
 
 
 # --- from layers to kernels -----------------------------------------------------------------------

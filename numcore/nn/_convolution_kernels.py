@@ -9,26 +9,28 @@ the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn
 `channels` and `rows` say by their lengths how many channels and rows are gathered at once.
 """
 
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..kernel import kernel
-from ._convolution_vectors import copy_tile_row
+from ..simd import copy_tile_row, gemm_row, gemm_tile, tile_cols, tile_rows
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
     8
 )
+ITEM_COLUMNS = 8
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
+GEOMETRY = 4
 OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
+WIDEST = 48  # columns of the widest tile
 MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
 
 TABLES = (
-    "in int64 items[count, 8]; in int64 geometry[4]; in int64 channels[chunk]; "
+    "in int64 items[count, ITEM_COLUMNS]; in int64 geometry[GEOMETRY]; in int64 channels[chunk]; "
     "in int64 rows[strip]; in int64 lines[down]; "
     "in int64 reads[right]; in int64 columns[wide]; "
 )
 SCRATCH = (
     "scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[strip*down]; "
-    "scratch int64 piece_at[48]; "
-    "scratch int64 piece_row[48]; scratch int64 piece_from[48]; scratch int64 bases[48]"
+    "scratch int64 piece_at[WIDEST]; "
+    "scratch int64 piece_row[WIDEST]; scratch int64 piece_from[WIDEST]; scratch int64 bases[WIDEST]"
 )
 
 
@@ -36,7 +38,20 @@ SCRATCH = (
     "in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; "
     + TABLES
     + "out T y[n, o, high, broad]; "
-    "scratch T panel[48*chunk*down*right+64]; scratch T sums[128*strip*broad+6144]; " + SCRATCH,
+    "scratch T panel[WIDEST*chunk*down*right+64]; "
+    "scratch T sums[OUTPUTS*strip*broad+OUTPUTS*WIDEST]; " + SCRATCH,
+    constants=(
+        "ITEM_*",
+        "TOP",
+        "STEP",
+        "COLUMN_STEP",
+        "GROUP_CHANNELS",
+        "GEOMETRY",
+        "OUTPUTS",
+        "WEIGHT_OUTPUTS",
+        "WIDEST",
+        "MOST_ROWS",
+    ),
     split="count",
     gpu="block",
     threads=256,
@@ -154,8 +169,20 @@ def convolve(
     "in T x[n, c, h, w]; in T grad_y[n, o, high, broad]; "
     + TABLES
     + "out T grads[parts, o, inputs, taps]; "
-    "scratch T panel[48*strip*broad+64]; scratch T packed[64*strip*broad]; "
-    "scratch T sums[64*chunk*down*right+3072]; " + SCRATCH,
+    "scratch T panel[WIDEST*strip*broad+64]; scratch T packed[WEIGHT_OUTPUTS*strip*broad]; "
+    "scratch T sums[WEIGHT_OUTPUTS*chunk*down*right+WEIGHT_OUTPUTS*WIDEST]; " + SCRATCH,
+    constants=(
+        "ITEM_*",
+        "TOP",
+        "STEP",
+        "COLUMN_STEP",
+        "GROUP_CHANNELS",
+        "GEOMETRY",
+        "OUTPUTS",
+        "WEIGHT_OUTPUTS",
+        "WIDEST",
+        "MOST_ROWS",
+    ),
     split="count",
     gpu="block",
     threads=256,

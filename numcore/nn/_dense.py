@@ -116,7 +116,7 @@ def dense_vjp(grad_y: Float[Array, "*batch n_out"], cache: DenseCache) -> DenseG
 
     Examples
     --------
-    >>> from numcore.nn.layers import dense
+    >>> from numcore.nn import dense
     >>> y, cache = dense(
     ...     np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.5, 3.0]]), np.array([10.0, 20.0])
     ... )

@@ -1,39 +1,43 @@
 """Embedding: rows of a table by their numbers, and the gradient of the table.
 
-The gradient of a row is the sum of the gradients of all places where the row stands. Places are
+The gradient of a row is the sum of the gradients of all positions that use the row. Positions are
 sorted by row first, so that every row is one ordered sum, the same at any number of threads. Y.
 Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", Journal of
 Machine Learning Research 3, 2003.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import Array, Float, Int64, Integer, any_device, interval
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
-from ._cache import checked_cache, checked_gradient
 
-__all__ = ["embedding", "embedding_vjp"]
+__all__ = ["EmbeddingCache", "embedding", "embedding_vjp"]
 
 
 class EmbeddingCache(NamedTuple):
-    idx: Any  # int64, checked
-    table: Any
+    """What :func:`embedding` keeps for its gradient: indices that were checked, and the table."""
+
+    idx: Int64[Array, "*batch"]
+    table: Float[Array, "n d"]
 
 
 # --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def embedding(idx, table):
-    """Rows of a table: ``y = table[idx]``, the indices being checked.
+def embedding(
+    idx: Integer[Array, "*batch", any_device, interval("[0, n)")], table: Float[Array, "n d"]
+) -> tuple[Array, EmbeddingCache]:
+    """Rows of a table: ``y = table[idx]``, for indices that are in range.
 
     Parameters
     ----------
-    idx : (...) array of integers
-        Numbers of rows, 0 ... n-1. It may be a NumPy array beside a table on a GPU.
-    table : (n, d) array, float32 or float64
+    idx : (...) array of integers, in [0, n)
+        Numbers of rows. It may be a NumPy array although the table is on a GPU.
+    table : (n, d) array of float32 or float64
 
     Returns
     -------
@@ -44,9 +48,9 @@ def embedding(idx, table):
     Raises
     ------
     TypeError
-        Indices that are no integers, a table of another dtype, arrays on different devices.
+        Indices that are not integers, a table of another dtype, arrays on different devices.
     ValueError
-        A table that is no matrix, an index outside of 0 ... n-1.
+        A table that is not a matrix, an index out of range.
 
     Notes
     -----
@@ -64,37 +68,25 @@ def embedding(idx, table):
     array([[5., 6.],
            [1., 2.]])
     """
-    for name, array in (("idx", idx), ("table", table)):
-        if array is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    xp, (table,) = on_device(table=table)
-    float_dtype(table=table)
-    if table.ndim != 2:
-        raise ValueError(f"table must have 2 dimensions, (n, d) (got shape {table.shape})")
-    _, (idx,) = on_device(idx=idx)
-    if idx.dtype.kind not in "iu":
-        raise TypeError(f"idx must be integers (got dtype {idx.dtype})")
-    outside = (idx < 0) | (idx >= len(table))
-    if bool(outside.any()):
-        raise ValueError(
-            f"idx must satisfy 0 <= idx < {len(table)}, the rows of table (got "
-            f"{int(idx[outside][0])})"
-        )
+    xp = namespace_of(table)
     if device_of(idx) is not device_of(table):
         if not isinstance(idx, np.ndarray):
-            on_device(idx=idx, table=table)  # a TypeError
+            raise TypeError(
+                f"idx must live on the device of table, or be a NumPy array (got "
+                f"{type(idx).__name__})"
+            )
         idx = xp.asarray(idx)
     idx = idx.astype(np.int64)
     return xp.take(table, idx, axis=0), EmbeddingCache(idx, table)
 
 
 @routine
-def embedding_vjp(grad_y, cache):
+def embedding_vjp(grad_y: Float[Array, "*batch d"], cache: EmbeddingCache) -> Array:
     """Gradient of :func:`embedding` in its table.
 
     Parameters
     ----------
-    grad_y : (..., d) array
+    grad_y : (..., d) array of float32 or float64
         Gradient of a loss in the output.
     cache : EmbeddingCache
         What :func:`embedding` returned.
@@ -109,7 +101,7 @@ def embedding_vjp(grad_y, cache):
     TypeError
         Another dtype or device than that of the table, a cache of another layer.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -131,13 +123,7 @@ def embedding_vjp(grad_y, cache):
            [0., 0.],
            [6., 8.]])
     """
-    checked_cache(cache, EmbeddingCache)
-    idx, table = cache
-    if grad_y is None:
-        raise TypeError("grad_y must be a NumPy or CuPy array (got None)")
-    xp, (grad_y, table) = on_device(grad_y=grad_y, cache=table)
-    dtype = float_dtype(grad_y=grad_y, cache=table)
-    checked_gradient(grad_y, (*idx.shape, table.shape[1]))
+    (idx, table), xp = cache, namespace_of(grad_y)
     flat = idx.reshape(-1)
     short = (
         flat.astype(np.uint16) if len(table) <= 1 << 16 else flat
@@ -145,7 +131,7 @@ def embedding_vjp(grad_y, cache):
     places = xp.argsort(short, kind="stable")
     ends = xp.zeros(len(table) + 1, np.int64)
     ends[1:] = xp.cumsum(xp.bincount(flat, minlength=len(table)))
-    grad_table = xp.empty(table.shape, dtype)
+    grad_table = xp.empty(table.shape, table.dtype)
     sum_places(
         xp.ascontiguousarray(grad_y).reshape(flat.size, table.shape[1]),
         places.astype(np.int64),

@@ -18,7 +18,7 @@ import numpy as np
 from ..checks import checked_bool, checked_choice, checked_count, checked_number
 from ..dispatch import CPU, device_of, float_dtype, on_device, routine
 from ..kernel import kernel, pointer
-from ._dots import dots_2_by_4, squares_2_by_4
+from ..simd import dots_2_by_4, squares_2_by_4
 
 __all__ = [
     "Partition",
@@ -737,6 +737,7 @@ PER_FILTER, COSINE, SQUARES = range(3)  # as in METRICS
     "in uint64 at[t, k]; in int64 items[b, 4]; in T like[one]; float64 eps; int64 metric; "
     "out float64 parts[b, k, k]; "
     "scratch T sums[8]; scratch float64 gram[k, k]",
+    constants=("PER_FILTER", "COSINE", "SQUARES"),
     split="b",
     gpu="warp",
     threads=128,
@@ -813,6 +814,7 @@ SEGMENT = 256
 
 @kernel(
     "in float64 d[e, k, k]; in uint8 allowed[k+1]; out float64 within[b]; out int64 code[b]",
+    constants=("SEGMENT",),
     split="b",
     grain="16",
 )
@@ -861,6 +863,7 @@ FREE, ADDED, MERGED = 0, 1, 2
     "inout float64 w[g, k, k]; out float64 tied[g, k]; out uint8 state[g, k]; "
     "out int64 merged_into[g, k]; out float64 cut[g]; "
     "out uint8 side[g, k]",
+    constants=("FREE", "ADDED", "MERGED"),
     split="g",
     gpu="block",
     threads=128,

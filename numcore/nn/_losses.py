@@ -1,4 +1,4 @@
-"""Losses with their gradients: what a training loop starts its way back with.
+"""Losses with their gradients, the starting points of backpropagation.
 
 Every function returns ``(loss, grad)``, grad being the gradient of the loss in its first argument,
 made in the same pass. Softmax cross entropy is -log of the probability that softmax gives to the
@@ -9,19 +9,19 @@ Huber, "Robust estimation of a location parameter", 1964.
 """
 
 import math
-import operator
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ..checks import checked_choice, checked_number
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import Array, Float, Integer, any_device, positive, within
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
+from ..simd import from_ordered, ordered
 from ..special import exp, log, sigmoid, softplus
-from ._ordered import from_ordered, ordered
 
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
 
-REDUCTIONS = ("mean", "sum", "none")
+Reduction = Literal["mean", "sum", "none"]
 PAD = 16  # exponentials are made in pieces of so many, a multiple of every vector's length
 GROUP = 512  # entries of short rows that are worked on at once
 LANES = 32  # sums that run side by side
@@ -34,21 +34,26 @@ IGNORED = -1
 
 @routine
 def softmax_cross_entropy(
-    logits, labels, *, label_smoothing=0.0, reduction="mean", ignore_index=None
-):
+    logits: Float[Array, "*batch K"],
+    labels: Integer[Array, "*batch", any_device] | Float[Array, "*batch K"],
+    *,
+    label_smoothing: Annotated[float, within(0, 1)] = 0.0,
+    reduction: Reduction = "mean",
+    ignore_index: int | None = None,
+) -> tuple[Any, Array]:
     """Cross entropy of the softmax of logits with labels, and its gradient.
 
     Parameters
     ----------
-    logits : (..., K) array, float32 or float64
+    logits : (..., K) array of float32 or float64
         Scores of K >= 1 classes.
-    labels : (...) array of integers, or (..., K) array of the dtype of `logits`
+    labels : (...) array of integers or (..., K) array of float32 or float64
         The right classes, in 0 ... K-1, or a distribution over the classes in each row. Integers
-        may be a NumPy array beside logits on a GPU.
-    label_smoothing : float, optional
+        may be a NumPy array although the logits are on a GPU.
+    label_smoothing : float in [0, 1], default 0.0
         A label stands for ``(1 - label_smoothing) label + label_smoothing / K`` of each class; from
         0 to 1.
-    reduction : {"mean", "sum", "none"}, optional
+    reduction : {"mean", "sum", "none"}, default "mean"
         Mean over all rows that are not ignored, sum, or the loss of each row.
     ignore_index : int, optional
         Rows with this label count for nothing: their loss and gradient are 0.
@@ -86,40 +91,48 @@ def softmax_cross_entropy(
     >>> loss.round(6), grad.round(6)
     (np.float64(0.407606), array([ 0.090031,  0.244728, -0.334759]))
     """
-    xp, (logits,) = on_device(logits=_given("logits", logits))
-    dtype = float_dtype(logits=logits)
-    if not logits.ndim or not logits.shape[-1]:
-        raise ValueError(f"logits must have shape (..., K) with K >= 1 (got {logits.shape})")
-    smoothing = checked_number("label_smoothing", label_smoothing, least=0, most=1)
-    classes, shape = logits.shape[-1], logits.shape[:-1]
-    rows = math.prod(shape)
-    labels, counted = _checked_labels(xp, logits, labels, ignore_index)
-    scale = _scale(reduction, rows if counted is None else counted)
+    xp, dtype, classes, shape = namespace_of(logits), logits.dtype, logits.shape[-1], labels.shape
+    if not classes:
+        raise ValueError(f"logits must have K >= 1 classes (got shape {logits.shape})")
+    if labels.dtype == dtype:
+        if ignore_index is not None:
+            raise ValueError(
+                f"ignore_index must be None if labels are distributions (got {ignore_index})"
+            )
+        shape, counted = shape[:-1], math.prod(shape[:-1])
+    else:
+        labels, counted = _labels(xp, logits, labels, ignore_index)
+    rows, scale = math.prod(shape), _scale(reduction, counted)
     losses, grad = xp.empty(rows, dtype), xp.empty(logits.shape, dtype)
     flat = xp.ascontiguousarray(logits).reshape(rows, classes), grad.reshape(rows, classes)
     if labels.dtype == dtype:
         distribution_cross_entropy(
             flat[0],
             xp.ascontiguousarray(labels).reshape(rows, classes),
-            smoothing,
+            label_smoothing,
             scale,
             losses,
             flat[1],
         )
     else:
-        label_cross_entropy(flat[0], labels.reshape(rows), smoothing, scale, losses, flat[1])
+        label_cross_entropy(flat[0], labels.reshape(rows), label_smoothing, scale, losses, flat[1])
     return _reduced(losses.reshape(shape), reduction, scale), grad
 
 
 @routine
-def mse(y, t, *, reduction="mean"):
+def mse(
+    y: Float[Array, "*shape"],
+    t: Float[Array, "*shape"],
+    *,
+    reduction: Reduction = "mean",
+) -> tuple[Any, Array]:
     """Squared differences, and their gradient in y.
 
     Parameters
     ----------
-    y, t : arrays of one shape, float32 or float64
+    y, t : (...) array of float32 or float64
         Predictions and targets.
-    reduction : {"mean", "sum", "none"}, optional
+    reduction : {"mean", "sum", "none"}, default "mean"
         Mean or sum over all entries, or the loss of each.
 
     Returns
@@ -145,20 +158,26 @@ def mse(y, t, *, reduction="mean"):
     >>> mse(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     (np.float64(2.0), array([ 0., -2.]))
     """
-    return _pointwise(mse_pointwise, "y", y, "t", t, reduction)
+    return _pointwise(mse_pointwise, y, t, reduction)
 
 
 @routine
-def huber(y, t, *, delta=1.0, reduction="mean"):
+def huber(
+    y: Float[Array, "*shape"],
+    t: Float[Array, "*shape"],
+    *,
+    delta: Annotated[float, positive] = 1.0,
+    reduction: Reduction = "mean",
+) -> tuple[Any, Array]:
     """Huber's loss, squared for small differences and linear for large ones, and its gradient in y.
 
     Parameters
     ----------
-    y, t : arrays of one shape, float32 or float64
+    y, t : (...) array of float32 or float64
         Predictions and targets.
-    delta : float, optional
+    delta : float > 0, default 1.0
         Where the loss becomes linear, above 0.
-    reduction : {"mean", "sum", "none"}, optional
+    reduction : {"mean", "sum", "none"}, default "mean"
         Mean or sum over all entries, or the loss of each.
 
     Returns
@@ -186,20 +205,23 @@ def huber(y, t, *, delta=1.0, reduction="mean"):
     >>> huber(np.array([0.5, 4.0]), np.array([0.0, 0.0]), reduction="none")
     (array([0.125, 3.5  ]), array([0.5, 1. ]))
     """
-    return _pointwise(
-        huber_pointwise, "y", y, "t", t, reduction, checked_number("delta", delta, above=0)
-    )
+    return _pointwise(huber_pointwise, y, t, reduction, delta)
 
 
 @routine
-def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
+def binary_cross_entropy_with_logits(
+    logits: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    reduction: Reduction = "mean",
+) -> tuple[Any, Array]:
     """Cross entropy of probabilities sigmoid(logits) with targets, and its gradient in the logits.
 
     Parameters
     ----------
-    logits, targets : arrays of one shape, float32 or float64
+    logits, targets : (...) array of float32 or float64
         Scores, and the probabilities that they should have: 0, 1 or between.
-    reduction : {"mean", "sum", "none"}, optional
+    reduction : {"mean", "sum", "none"}, default "mean"
         Mean or sum over all entries, or the loss of each.
 
     Returns
@@ -234,21 +256,14 @@ def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     >>> loss.round(6), grad.round(6)
     (np.float64(2.820075), array([-0.5     ,  0.880797]))
     """
-    return _pointwise(binary_pointwise, "logits", logits, "targets", targets, reduction)
+    return _pointwise(binary_pointwise, logits, targets, reduction)
 
 
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _given(name, array):
-    if array is None:
-        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    return array
-
-
 def _scale(reduction, count):
     """What the gradient of each loss is multiplied with."""
-    checked_choice("reduction", reduction, REDUCTIONS)
     if reduction != "mean":
         return 1.0
     return 1 / count if count else math.nan
@@ -258,12 +273,8 @@ def _reduced(losses, reduction, scale):
     return losses if reduction == "none" else losses.sum() * losses.dtype.type(scale)
 
 
-def _pointwise(body, y_name, y, t_name, t, reduction, *parameters):
-    xp, (y, t) = on_device(**{y_name: _given(y_name, y), t_name: _given(t_name, t)})
-    dtype = float_dtype(**{y_name: y, t_name: t})
-    if y.shape != t.shape:
-        raise ValueError(f"{t_name} must have the shape of {y_name}, {y.shape} (got {t.shape})")
-    scale = _scale(reduction, y.size)
+def _pointwise(body, y, t, reduction, *parameters):
+    xp, dtype, scale = namespace_of(y), y.dtype, _scale(reduction, y.size)
     losses, grad = xp.empty(y.shape, dtype), xp.empty(y.shape, dtype)
     body(
         *(xp.ascontiguousarray(a).reshape(-1) for a in (y, t)),
@@ -275,60 +286,29 @@ def _pointwise(body, y_name, y, t_name, t, reduction, *parameters):
     return _reduced(losses, reduction, scale), grad
 
 
-def _checked_labels(xp, logits, labels, ignore_index):
-    """Distributions as they are, or labels as int64 with IGNORED where they are to be; then how
-    many rows count, None for all."""
-    _, (labels,) = on_device(labels=_given("labels", labels))
-    if labels.dtype.kind in "fc":
-        on_device(logits=logits, labels=labels)
-        float_dtype(logits=logits, labels=labels)
-        if labels.shape != logits.shape:
-            raise ValueError(
-                f"labels must have shape {logits.shape[:-1]}, or {logits.shape} if they are floats "
-                f"(got {labels.shape})"
-            )
-        if ignore_index is not None:
-            raise ValueError(
-                f"ignore_index must be None where labels are distributions (got {ignore_index!r})"
-            )
-        return labels, None
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"labels must be integers, or floats like logits (got dtype {labels.dtype})"
-        )
-    if labels.shape == logits.shape:
-        raise TypeError(
-            f"labels must have the dtype of logits, {logits.dtype}, where they have its shape (got "
-            f"{labels.dtype})"
-        )
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"labels must have shape {logits.shape[:-1]}, that of logits but for its last axis "
-            f"(got {labels.shape})"
-        )
+def _labels(xp, logits, labels, ignore_index):
+    """Labels in range as int64 where the logits are, those that are ignored as IGNORED; and how
+    many are not ignored."""
     if device_of(labels) is not device_of(logits):
         if not isinstance(labels, np.ndarray):
-            on_device(logits=logits, labels=labels)  # a TypeError
+            raise TypeError(
+                f"labels must live on the device of logits, or be a NumPy array (got "
+                f"{type(labels).__name__})"
+            )
         labels = xp.asarray(labels)
-    classes, outside, counted = logits.shape[-1], (labels < 0) | (labels >= logits.shape[-1]), None
+    n_classes, counted = logits.shape[-1], labels.size
+    outside = (labels < 0) | (labels >= n_classes)
     if ignore_index is not None:
-        ignored = labels == _checked_index(ignore_index)
+        ignored = labels == ignore_index
         outside, counted = outside & ~ignored, labels.size - int(ignored.sum())
     if bool(outside.any()):
         raise ValueError(
-            f"labels must satisfy 0 <= label < {classes} (got {int(labels[outside][0])})"
+            f"labels must be in [0, K) with K = {n_classes} (got {int(labels[outside][0])})"
         )
     labels = labels.astype(np.int64)
-    return (labels if counted is None else xp.where(ignored, np.int64(IGNORED), labels)), counted
-
-
-def _checked_index(value):
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"ignore_index must be an integer or None (got {value!r})") from None
+    if ignore_index is not None:
+        labels = xp.where(ignored, np.int64(IGNORED), labels)
+    return labels, counted
 
 
 # --- kernels of single entries --------------------------------------------------------------------

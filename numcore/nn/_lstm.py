@@ -8,50 +8,86 @@ J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, with the f
 Gers, J. Schmidhuber, F. Cummins, Neural Computation 12, 2000.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
+from ..arguments import Array, Float
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
+from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..special import sigmoid, tanh
-from ._cache import checked_cache, checked_gradient
 
-__all__ = ["lstm", "lstm_cell", "lstm_cell_vjp", "lstm_vjp"]
+__all__ = [
+    "LSTMCache",
+    "LSTMCellCache",
+    "LSTMGrads",
+    "lstm",
+    "lstm_cell",
+    "lstm_cell_vjp",
+    "lstm_vjp",
+]
 
 ROWS = 32  # of the batch that are multiplied at once
+WIDEST = 48  # columns of the widest tile
 
 
 class LSTMCache(NamedTuple):
-    x: Any  # (time, batch, in)
-    w_x: Any
-    w_h: Any
-    gates: Any  # (time, batch, 4 H): i, f, g, o
-    hs: Any  # (time + 1, batch, H), the given ones first
-    cs: Any
+    """What :func:`lstm` keeps for its gradients."""
+
+    x: Float[Array, "time batch n_in"]
+    w_h: Float[Array, "H 4*H"]
+    w_x: Float[Array, "n_in 4*H"]
+    gates: Float[Array, "time batch 4*H"]  # i, f, g, o
+    hs: Float[Array, "time+1 batch H"]  # the given ones first
+    cs: Float[Array, "time+1 batch H"]
 
 
 class LSTMCellCache(NamedTuple):
-    sequence: LSTMCache  # of one step
+    """What :func:`lstm_cell` keeps for its gradients: a sequence of one step."""
+
+    x: Float[Array, "1 batch n_in"]
+    w_h: Float[Array, "H 4*H"]
+    w_x: Float[Array, "n_in 4*H"]
+    gates: Float[Array, "1 batch 4*H"]
+    hs: Float[Array, "2 batch H"]
+    cs: Float[Array, "2 batch H"]
+
+
+class LSTMGrads(NamedTuple):
+    """Gradients of the arguments of :func:`lstm` or :func:`lstm_cell`."""
+
+    x: Array
+    h: Array
+    c: Array
+    w_x: Array
+    w_h: Array
+    b: Array
 
 
 # --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def lstm_cell(x, h, c, w_x, w_h, b):
+def lstm_cell(
+    x: Float[Array, "batch n_in"],
+    h: Float[Array, "batch H"],
+    c: Float[Array, "batch H"],
+    w_x: Float[Array, "n_in 4*H"],
+    w_h: Float[Array, "H 4*H"],
+    b: Float[Array, "4*H"],
+) -> tuple[tuple[Array, Array], LSTMCellCache]:
     """One step of a long short-term memory.
 
     Parameters
     ----------
-    x : (batch, in) array, float32 or float64
+    x : (batch, n_in) array of float32 or float64
         Input of the step.
-    h, c : (batch, H) arrays
+    h, c : (batch, H) array of float32 or float64
         Output and memory of the last step.
-    w_x : (in, 4 H) array
+    w_x : (n_in, 4*H) array of float32 or float64
         Weights of the input, for the gates i, f, g and o in this order.
-    w_h : (H, 4 H) array
+    w_h : (H, 4*H) array of float32 or float64
         Weights of the last output.
-    b : (4 H,) array
+    b : (4*H,) array of float32 or float64
 
     Returns
     -------
@@ -87,28 +123,29 @@ def lstm_cell(x, h, c, w_x, w_h, b):
     >>> c, h.round(6)
     (array([[1.]]), array([[0.380797]]))
     """
-    xp, arrays = on_device(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
-    _check_shapes(2, *arrays)
-    x, *others = arrays
-    sequence = _forward(xp, x[None], *others)
-    return (sequence.hs[1], sequence.cs[1]), LSTMCellCache(sequence)
+    sequence = _forward(x[None], h, c, w_x, w_h, b)
+    return (sequence.hs[1], sequence.cs[1]), LSTMCellCache(*sequence)
 
 
 @routine
-def lstm_cell_vjp(grad_h, grad_c, cache):
+def lstm_cell_vjp(
+    grad_h: Float[Array, "batch H"] | None,
+    grad_c: Float[Array, "batch H"] | None,
+    cache: LSTMCellCache,
+) -> LSTMGrads:
     """Gradients of :func:`lstm_cell`.
 
     Parameters
     ----------
-    grad_h, grad_c : (batch, H) arrays or None
-        Gradients of a loss in the new h and c; None stands for zeros.
+    grad_h, grad_c : (batch, H) array of float32 or float64 or None
+        Gradients of a loss in the new h and c; None means zeros.
     cache : LSTMCellCache
         What :func:`lstm_cell` returned.
 
     Returns
     -------
-    grad_x, grad_h, grad_c, grad_w_x, grad_w_h, grad_b : arrays
-        Gradients in all arguments of the cell.
+    LSTMGrads
+        x, h, c, w_x, w_h and b: gradients of all arguments of the cell.
 
     Raises
     ------
@@ -129,27 +166,34 @@ def lstm_cell_vjp(grad_h, grad_c, cache):
     >>> _, cache = lstm_cell(
     ...     np.ones((1, 1)), np.zeros((1, 1)), np.array([[2.0]]), zero, zero, zero[0]
     ... )
-    >>> _, _, grad_c, _, _, _ = lstm_cell_vjp(None, np.ones((1, 1)), cache)
-    >>> grad_c
+    >>> lstm_cell_vjp(None, np.ones((1, 1)), cache).c
     array([[0.5]])
     """
-    checked_cache(cache, LSTMCellCache)
-    grad_x, *others = _backward(None, grad_h, grad_c, cache.sequence)
-    return grad_x[0], *others
+    grads = _backward(None, grad_h, grad_c, LSTMCache(*cache))
+    return grads._replace(x=grads.x[0])
 
 
 @routine
-def lstm(x, h, c, w_x, w_h, b):
+def lstm(
+    x: Float[Array, "time batch n_in"],
+    h: Float[Array, "batch H"],
+    c: Float[Array, "batch H"],
+    w_x: Float[Array, "n_in 4*H"],
+    w_h: Float[Array, "H 4*H"],
+    b: Float[Array, "4*H"],
+) -> tuple[tuple[Array, Array, Array], LSTMCache]:
     """A long short-term memory over a sequence.
 
     Parameters
     ----------
-    x : (time, batch, in) array, float32 or float64
+    x : (time, batch, n_in) array of float32 or float64
         Inputs, one step after the other.
-    h, c : (batch, H) arrays
+    h, c : (batch, H) array of float32 or float64
         Output and memory before the first step.
-    w_x, w_h, b : arrays
+    w_x : (n_in, 4*H) array of float32 or float64
         Weights of :func:`lstm_cell`, the same for all steps.
+    w_h : (H, 4*H) array of float32 or float64
+    b : (4*H,) array of float32 or float64
 
     Returns
     -------
@@ -185,29 +229,32 @@ def lstm(x, h, c, w_x, w_h, b):
     >>> c, h.round(6)
     (array([[2.]]), array([[0.964028]]))
     """
-    xp, arrays = on_device(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
-    _check_shapes(3, *arrays)
-    cache = _forward(xp, *arrays)
+    cache = _forward(x, h, c, w_x, w_h, b)
     return (cache.hs[1:], cache.hs[-1].copy(), cache.cs[-1].copy()), cache
 
 
 @routine
-def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
+def lstm_vjp(
+    grad_outputs: Float[Array, "time batch H"] | None,
+    grad_h: Float[Array, "batch H"] | None,
+    grad_c: Float[Array, "batch H"] | None,
+    cache: LSTMCache,
+) -> LSTMGrads:
     """Gradients of :func:`lstm`, through all of its steps.
 
     Parameters
     ----------
-    grad_outputs : (time, batch, H) array or None
-        Gradient of a loss in the outputs; None stands for zeros, here and below.
-    grad_h, grad_c : (batch, H) arrays or None
+    grad_outputs : (time, batch, H) array of float32 or float64 or None
+        Gradient of a loss in the outputs; None means zeros, here and below.
+    grad_h, grad_c : (batch, H) array of float32 or float64 or None
         Gradients in the h and c that :func:`lstm` returned.
     cache : LSTMCache
         What :func:`lstm` returned.
 
     Returns
     -------
-    grad_x, grad_h, grad_c, grad_w_x, grad_w_h, grad_b : arrays
-        Gradients in all arguments of :func:`lstm`.
+    LSTMGrads
+        x, h, c, w_x, w_h and b: gradients of all arguments of :func:`lstm`.
 
     Raises
     ------
@@ -232,71 +279,28 @@ def lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     >>> keep = np.array([-50.0, 50, 0, 50])
     >>> x, zero = np.ones((100, 1, 1)), np.zeros((1, 1))
     >>> _, cache = lstm(x, zero, zero + 2, np.zeros((1, 4)), np.zeros((1, 4)), keep)
-    >>> lstm_vjp(None, None, zero + 1, cache)[2]
+    >>> lstm_vjp(None, None, zero + 1, cache).c
     array([[1.]])
     """
-    checked_cache(cache, LSTMCache)
     return _backward(grad_outputs, grad_h, grad_c, cache)
 
 
 # --- the sequence ---------------------------------------------------------------------------------
 
 
-def _check_shapes(ndim, x, h, c, w_x, w_h, b):
-    arrays = {"x": x, "h": h, "c": c, "w_x": w_x, "w_h": w_h, "b": b}
-    for name, array in arrays.items():
-        if array is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    float_dtype(**arrays)
-    if x.ndim != ndim:
-        raise ValueError(
-            f"x must have {ndim} dimensions, {'(time, batch, in)' if ndim == 3 else '(batch, in)'} "
-            f"(got shape {x.shape})"
-        )
-    if h.ndim != 2 or h.shape[0] != x.shape[-2]:
-        raise ValueError(
-            f"h must have shape (batch, H), the batch being that of x (got {h.shape}, x has "
-            f"{x.shape})"
-        )
-    hidden = h.shape[1]
-    fitting = {
-        "c": h.shape,
-        "w_x": (x.shape[-1], 4 * hidden),
-        "w_h": (hidden, 4 * hidden),
-        "b": (4 * hidden,),
-    }
-    for name, shape in fitting.items():
-        if arrays[name].shape != shape:
-            raise ValueError(
-                f"{name} must have shape {shape} for x of shape {x.shape} and h of shape {h.shape} "
-                f"(got {arrays[name].shape})"
-            )
-
-
-def _forward(xp, x, h, c, w_x, w_h, b):
-    steps, batch, features = x.shape
+def _forward(x, h, c, w_x, w_h, b):
+    xp, (steps, batch, features) = namespace_of(x), x.shape
     hidden, dtype = h.shape[1], x.dtype
     gates = xp.matmul(x.reshape(steps * batch, features), w_x).reshape(steps, batch, 4 * hidden)
     hs, cs = (xp.empty((steps + 1, batch, hidden), dtype) for _ in range(2))
     hs[0], cs[0] = h, c
     lstm_steps(xp.ascontiguousarray(w_h), xp.ascontiguousarray(b), gates, hs, cs)
-    return LSTMCache(x, w_x, w_h, gates, hs, cs)
+    return LSTMCache(x, w_h, w_x, gates, hs, cs)
 
 
 def _backward(grad_outputs, grad_h, grad_c, cache):
-    x, w_x, w_h, gates, hs, cs = cache
-    (steps, batch, features), hidden = x.shape, hs.shape[2]
-    xp, (grad_outputs, grad_h, grad_c, x) = on_device(
-        grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x
-    )
-    float_dtype(grad_outputs=grad_outputs, grad_h=grad_h, grad_c=grad_c, cache=x)
-    for name, grad, there in (
-        ("grad_outputs", grad_outputs, hs[1:]),
-        ("grad_h", grad_h, hs[0]),
-        ("grad_c", grad_c, hs[0]),
-    ):
-        if grad is not None:
-            checked_gradient(grad, there.shape, name)
+    x, w_h, w_x, gates, hs, cs = cache
+    xp, (steps, batch, features), hidden = namespace_of(x), x.shape, hs.shape[2]
     zero = xp.zeros((batch, hidden), x.dtype)
     grad_h, grad_c = (
         zero.copy() if grad is None else grad.copy(order="C") for grad in (grad_h, grad_c)
@@ -312,7 +316,7 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
     grad_x = xp.matmul(rows, w_x.T).reshape(x.shape)
     grad_w_x = xp.matmul(x.reshape(steps * batch, features).T, rows)
     grad_w_h = xp.matmul(hs[:-1].reshape(steps * batch, hidden).T, rows)
-    return grad_x, grad_h, grad_c, grad_w_x, grad_w_h, rows.sum(axis=0)
+    return LSTMGrads(grad_x, grad_h, grad_c, grad_w_x, grad_w_h, rows.sum(axis=0))
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -324,7 +328,8 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
 @kernel(
     "in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; "
     "inout T cs[steps+1, n, h]; "
-    "scratch T packed[4*h*h+48*h]; scratch T products[128*h+1536]",
+    "scratch T packed[4*h*h+WIDEST*h]; scratch T products[4*ROWS*h+ROWS*WIDEST]",
+    constants=("ROWS", "WIDEST"),
     split="n",
     gpu="block",
     threads=128,
@@ -359,8 +364,9 @@ def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
 @kernel(
     "in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; "
     "in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
-    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+192*h]; "
-    "scratch T products[32*h+1536]",
+    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+4*WIDEST*h]; "
+    "scratch T products[ROWS*h+ROWS*WIDEST]",
+    constants=("ROWS", "WIDEST"),
     split="n",
     gpu="block",
     threads=128,

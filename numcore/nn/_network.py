@@ -1,5 +1,5 @@
-"""Multilayer perceptrons, with derivatives in their inputs: what a loss on a differential equation
-needs, without autodiff.
+"""Multilayer perceptrons, with derivatives in their inputs, which losses on differential equations
+need, without autodiff.
 
 A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients
 (times 1, 1 and 2): an affine layer maps each by its weights, a nonlinearity s to s(u), s'(u) u_v
@@ -10,18 +10,18 @@ through the same formulas. A. Griewank, A. Walther, "Evaluating Derivatives", SI
 
 import itertools
 import math
-import operator
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_choice
-from ..dispatch import checked_dtype, float_dtype, on_device
+from ..arguments import RNG, Array, DType, Float, Namespace, at_least, checked
+from ..dispatch import device_of, namespace_of
 from ..kernel import kernel
-from ._activation import KINDS, for_kind
-from ._cache import checked_cache, checked_gradient
+from ..random import generator_from_rng
+from ._activation import KINDS, Nonlinearity, for_kind
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "MLPCache", "MLPGrads", "MLPTaylorCache"]
 
 
 class MLPCache(NamedTuple):
@@ -30,7 +30,7 @@ class MLPCache(NamedTuple):
 
     shape: tuple  # of x
     order: int
-    directions: object
+    directions: Any
     weights: list
     inputs: list
     u: list
@@ -44,34 +44,41 @@ class MLPTaylorCache(NamedTuple):
     layers: MLPCache
 
 
+class MLPGrads(NamedTuple):
+    """Gradients of a network's input and of its parameters, in the order of ``MLP.parameters``."""
+
+    x: Array
+    parameters: list
+
+
 class MLP:
     """Multilayer perceptron: affine layers with a nonlinearity between them, none after the last.
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : sequence of int >= 1
         How many numbers go into the first layer and come out of each: (64, 32, 10) is one hidden
         layer of 32.
-    activation : {"tanh", "relu", "gelu", "silu", "sigmoid", "sin", "softplus"}
-        The nonlinearity, see :func:`numcore.nn.layers.activation`.
-    rng : None, int or numpy.random.Generator, optional
+    activation : {"relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"}, default "tanh"
+        The nonlinearity, see :func:`numcore.nn.activation`.
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         Makes the weights.
-    dtype : {float32, float64}, optional
+    dtype : dtype, float32 or float64, default float32
         Of the parameters, and so of all inputs and outputs.
-    xp : module, optional
+    xp : module, numpy or cupy, default numpy
         numpy, or cupy to have the parameters on the GPU.
 
     Attributes
     ----------
     parameters : list of arrays
-        w (in, out) and b (out,) of each layer, the first layer first: w, b, w, b, … Optimisers
+        w (in, out) and b (out,) of each layer, the first layer first: w, b, w, b, … Optimizers
         update them in place.
     activation : str
 
     Raises
     ------
     TypeError
-        `sizes` is no sequence of integers, or `rng` or `dtype` are none of the above.
+        `sizes` is not a sequence of integers, or `rng` or `dtype` are not of the above.
     ValueError
         Fewer than two sizes, a size below 1, or an unknown activation.
 
@@ -99,10 +106,19 @@ class MLP:
     (array([[1.5]]), [[[0.4]], [1.0]])
     """
 
-    def __init__(self, sizes, *, activation="tanh", rng=None, dtype=np.float32, xp=np):
-        sizes, dtype = _checked_sizes(sizes), checked_dtype(dtype)
-        self.activation = checked_choice("activation", activation, KINDS)
-        rng = np.random.default_rng(rng)
+    @checked
+    def __init__(
+        self,
+        sizes: Sequence[Annotated[int, at_least(1)]],
+        *,
+        activation: Nonlinearity = "tanh",
+        rng: RNG = None,
+        dtype: DType = np.float32,
+        xp: Namespace = np,
+    ):
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must hold at least two numbers (got {len(sizes)})")
+        self.activation, rng = activation, generator_from_rng(rng)
         self.parameters = []
         for n_in, n_out in itertools.pairwise(sizes):
             bound = math.sqrt(6 / (n_in + n_out))
@@ -111,12 +127,13 @@ class MLP:
             )
             self.parameters.append(xp.zeros(n_out, dtype))
 
-    def forward(self, x):
+    @checked
+    def forward(self, x: Float[Array, "*batch n_in"]) -> tuple[Array, MLPCache]:
         """The network's output.
 
         Parameters
         ----------
-        x : (..., n_in) array of the dtype of the parameters
+        x : (..., n_in) array of float32 or float64
 
         Returns
         -------
@@ -131,48 +148,53 @@ class MLP:
         ValueError
             The last extent of x is not n_in.
         """
-        xp, x = self._checked(x=x)
-        z, cache = self._forward(xp, x, x.reshape(-1, x.shape[-1])[:0], 0)
+        self._check_input("x", x)
+        z, cache = self._forward(x, x.reshape(-1, x.shape[-1])[:0], 0)
         return z[0], cache
 
-    def vjp(self, grad_y, cache):
+    @checked
+    def vjp(self, grad_y: Float[Array, "*batch n_out"], cache: MLPCache) -> MLPGrads:
         """Gradients of a loss from its gradient in the output.
 
         Parameters
         ----------
-        grad_y : (..., n_out) array
+        grad_y : (..., n_out) array of float32 or float64
         cache : MLPCache
-            What :meth:`forward` returned beside y.
+            What :meth:`forward` returned with y.
 
         Returns
         -------
-        grad_x : (..., n_in) array
-        grads : list of arrays
-            In the order and of the shapes of `parameters`.
+        MLPGrads
+            x (..., n_in), and parameters, a list in the order of `parameters`.
 
         Raises
         ------
         TypeError
             `cache` is another object, or `grad_y` has another dtype or device.
         ValueError
-            `grad_y` has not the shape of y.
+            `grad_y` does not have the shape of y.
         """
-        checked_cache(cache, MLPCache)
-        n_out = cache.weights[-1].shape[1]
-        xp, (grad_y, w) = on_device(grad_y=grad_y, parameters=cache.weights[-1])
-        checked_gradient(grad_y, (*cache.shape[:-1], n_out))
-        float_dtype(grad_y=grad_y, parameters=w)
-        return _backward(xp, grad_y.reshape(1, math.prod(cache.shape[:-1]), n_out), cache)
+        w = cache.weights[-1]
+        shape = (*cache.shape[:-1], w.shape[1])
+        _check_gradient("grad_y", grad_y, shape, w)
+        return _backward(grad_y.reshape(1, math.prod(shape[:-1]), shape[-1]), cache)
 
-    def taylor(self, x, directions, *, order=2):
+    @checked
+    def taylor(
+        self,
+        x: Float[Array, "*batch n_in"],
+        directions: Float[Array, "D n_in"],
+        *,
+        order: Literal[1, 2] = 2,
+    ) -> tuple[tuple[Array, ...], MLPTaylorCache]:
         """The output and its first and second derivatives along directions of the input.
 
         Parameters
         ----------
-        x : (..., n_in) array of the dtype of the parameters
-        directions : (D, n_in) array
+        x : (..., n_in) array of float32 or float64
+        directions : (D, n_in) array of float32 or float64
             The unit vectors give partial derivatives.
-        order : {1, 2}, optional
+        order : {1, 2}, default 2
             Derivatives up to this one.
 
         Returns
@@ -206,55 +228,48 @@ class MLP:
         >>> [round(float(part.item()), 10) for part in (y, first, second)]  # of tanh(1.5 x - 0.1)
         [0.4621171573, 1.1796715994, -1.6354394581]
         """
-        if (
-            isinstance(order, bool)
-            or not isinstance(order, (int, np.integer))
-            or order not in (1, 2)
-        ):
-            raise ValueError(f"order must be 1 or 2 (got {order!r})")
         if order == 2 and self.activation == "relu":
             raise ValueError(
-                "order must be 1 for activation='relu', which has no second derivative (got "
-                "order=2)"
+                'order must be 1 for activation="relu", which has no second derivative (got 2)'
             )
-        xp, x, directions = self._checked(x=x, directions=directions)
-        if directions.ndim != 2:
-            raise ValueError(
-                f"directions must have shape (D, {x.shape[-1]}) (got {directions.shape})"
-            )
+        self._check_input("x", x)
         d = len(directions)
-        z, cache = self._forward(xp, x, directions, int(order))
+        z, cache = self._forward(x, directions, order)
         outputs = (z[0], z[1 : 1 + d]) if order == 1 else (z[0], z[1 : 1 + d], z[1 + d :])
         return outputs, MLPTaylorCache(cache)
 
-    def taylor_vjp(self, grad_y, grad_first, *grad_second_and_cache):
+    @checked
+    def taylor_vjp(
+        self,
+        grad_y: Float[Array, "*batch n_out"] | None,
+        grad_first: Float[Array, "D *batch n_out"] | None,
+        grad_second: Float[Array, "D *batch n_out"] | None,
+        cache: MLPTaylorCache,
+    ) -> MLPGrads:
         """Gradients of a loss from its gradients in what :meth:`taylor` returned.
 
-        Called as ``taylor_vjp(grad_y, grad_first, grad_second, cache)``, without `grad_second`
-        after order 1. None stands for zeros.
+        None means zeros.
 
         Parameters
         ----------
-        grad_y : (..., n_out) array or None
-        grad_first : (D, ..., n_out) array or None
-        grad_second : (D, ..., n_out) array or None
-            If `order` was 2.
+        grad_y : (..., n_out) array of float32 or float64 or None
+        grad_first : (D, ..., n_out) array of float32 or float64 or None
+        grad_second : (D, ..., n_out) array of float32 or float64 or None
+            None after order 1.
         cache : MLPTaylorCache
-            What :meth:`taylor` returned beside its outputs.
+            What :meth:`taylor` returned with its outputs.
 
         Returns
         -------
-        grad_x : (..., n_in) array
-        grads : list of arrays
-            In the order and of the shapes of `parameters`.
+        MLPGrads
+            x (..., n_in), and parameters, a list in the order of `parameters`.
 
         Raises
         ------
         TypeError
-            `cache` is another object, or a gradient has another dtype or device; too few or too
-            many gradients.
+            `cache` is another object, or a gradient has another dtype or device.
         ValueError
-            A gradient has not the shape of its output.
+            A gradient does not have the shape of its output.
 
         Notes
         -----
@@ -262,50 +277,34 @@ class MLP:
         s' g + Σ_k (s'' u_k g_k + (s''' u_k² + s'' u_kk) g_kk), s' g_k + 2 s'' u_k g_kk and s' g_kk.
         `directions` is taken as constant.
         """
-        *grad_second, cache = grad_second_and_cache or (None,)
-        checked_cache(cache, MLPTaylorCache)
         (layers,) = cache
-        order, d = layers.order, len(layers.directions)
-        if len(grad_second) != order - 1:
-            raise TypeError(
-                f"taylor_vjp takes {order + 1} gradients and the cache after order={order} (got "
-                f"{2 + len(grad_second)})"
-            )
-        w, names = layers.weights[-1], ("grad_y", "grad_first", "grad_second")[: order + 1]
-        given = dict(zip(names, (grad_y, grad_first, *grad_second), strict=True))
-        xp, (w, *gradients) = on_device(parameters=w, **given)
-        given = dict(zip(names, gradients, strict=True))
-        float_dtype(parameters=w, **given)
-        shape = (*layers.shape[:-1], w.shape[1])
+        order, d, w = layers.order, len(layers.directions), layers.weights[-1]
+        if order == 1 and grad_second is not None:
+            raise ValueError("grad_second must be None after order=1 (got an array)")
+        shape, xp = (*layers.shape[:-1], w.shape[1]), namespace_of(w)
         g = xp.zeros((1 + order * d, *shape), w.dtype)
+        given = {"grad_y": grad_y, "grad_first": grad_first, "grad_second": grad_second}
         for part, (name, gradient) in zip(
             (g[0], g[1 : 1 + d], g[1 + d :]), given.items(), strict=False
         ):
             if gradient is not None:
-                checked_gradient(gradient, part.shape, name)
+                _check_gradient(name, gradient, part.shape, w)
                 part[...] = gradient
-        return _backward(xp, g.reshape(len(g), math.prod(shape[:-1]), shape[-1]), layers)
+        return _backward(g.reshape(len(g), math.prod(shape[:-1]), shape[-1]), layers)
 
-    def _checked(self, **arrays):
-        """The namespace and the arrays, whose last extent must be n_in."""
+    def _check_input(self, name, x):
+        """An input must have n_in as its last extent, and live where the parameters do."""
         w = self.parameters[0]
-        xp, (_, *checked) = on_device(parameters=w, **arrays)
-        arrays = dict(zip(arrays, checked, strict=True))
-        float_dtype(**arrays, parameters=w)
-        for name, array in arrays.items():
-            if array is None:
-                raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-            if array.ndim < 1 or array.shape[-1] != w.shape[0]:
-                raise ValueError(
-                    f"{name} must have {w.shape[0]} as its last extent, as the network has (got "
-                    f"shape {array.shape})"
-                )
-        return xp, *checked
+        if x.shape[-1] != w.shape[0]:
+            raise ValueError(
+                f"{name} must have shape (..., n_in) with n_in = {w.shape[0]} (got {x.shape})"
+            )
+        _check_like(name, x, w)
 
-    def _forward(self, xp, x, directions, order):
+    def _forward(self, x, directions, order):
         """The coefficients (c, n, n_out) of the output, one matrix product and one kernel in each
         hidden layer after the first."""
-        n_in, n_out = x.shape[-1], self.parameters[-1].shape[0]
+        xp, n_in, n_out = namespace_of(x), x.shape[-1], self.parameters[-1].shape[0]
         rows, weights, d = x.reshape(-1, n_in), self.parameters[::2], len(directions)
         n, c, inputs, us, mores, higher = len(rows), 1 + order * d, [], [], [], []
         nonlinear, z = FORWARD[self.activation], rows
@@ -334,9 +333,27 @@ class MLP:
         )
 
 
-def _backward(xp, g, cache):
-    """grad_x and the gradients of the parameters from those of the outputs (c, n, n_out)."""
-    c, n, n_out = g.shape
+def _check_gradient(name, gradient, shape, w):
+    if gradient.shape != shape:
+        raise ValueError(f"{name} must have shape {shape} (got {gradient.shape})")
+    _check_like(name, gradient, w)
+
+
+def _check_like(name, array, w):
+    """TypeError unless an array has the dtype and the device of the parameters."""
+    if array.dtype != w.dtype:
+        raise TypeError(f"{name} must have dtype {w.dtype} like the parameters (got {array.dtype})")
+    here, there = device_of(array), device_of(w)
+    if here is not there:
+        raise TypeError(
+            f"arguments must live on one device (got {name} on {here.name}, parameters on "
+            f"{there.name})"
+        )
+
+
+def _backward(g, cache):
+    """Gradients from those of the outputs, (c, n, n_out)."""
+    xp, (c, n, n_out) = namespace_of(g), g.shape
     g, grads, ones = g.reshape(c * n, n_out), [], xp.ones(n, g.dtype)
     for w, rows, u, more, higher in zip(
         *(part[::-1] for part in (cache.weights[1:], cache.inputs[1:], *cache[5:])), strict=True
@@ -350,17 +367,7 @@ def _backward(xp, g, cache):
     if len(directions):
         grad_w += directions.T @ sums[1:]
     grads += sums[0], grad_w
-    return (g[0] @ w.T).reshape(cache.shape), grads[::-1]
-
-
-def _checked_sizes(sizes):
-    try:
-        sizes = [operator.index(size) for size in sizes]
-    except TypeError:
-        raise TypeError(f"sizes must be a sequence of integers (got {sizes!r})") from None
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes must be at least two numbers, each at least 1 (got {sizes})")
-    return sizes
+    return MLPGrads((g[0] @ w.T).reshape(cache.shape), grads[::-1])
 
 
 # --- kernels --------------------------------------------------------------------------------------

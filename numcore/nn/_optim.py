@@ -1,20 +1,22 @@
-"""Optimisers: Adam, and gradients cut to a largest norm.
+"""Optimizers: Adam, and gradients clipped to a largest norm.
 
 Adam divides a running mean of every parameter's gradient by the root of a running mean of its
 square, both corrected for their start at zero. D. P. Kingma, J. Ba, "Adam: a method for stochastic
-optimization", ICLR 2015; weight decay beside the gradient: I. Loshchilov, F. Hutter, ICLR 2019;
+optimization", ICLR 2015; weight decay apart from the gradient: I. Loshchilov, F. Hutter, ICLR 2019;
 AMSGrad: S. J. Reddi, S. Kale, S. Kumar, ICLR 2018; clipping: R. Pascanu, T. Mikolov, Y. Bengio,
 ICML 2013.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
 
-from ..checks import checked_bool, checked_number
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import Array, Float, checked, interval, nonnegative, positive, written
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
-from ._ordered import from_ordered, ordered
+from ..simd import from_ordered, ordered
 
 __all__ = ["Adam", "clip_grad_norm"]
 
@@ -28,45 +30,44 @@ class Adam:
 
     Parameters
     ----------
-    params : list or tuple of arrays
-        float32 or float64, all of one dtype and on one device, writeable. They belong to the
-        optimiser as long as it is used: each step writes into them.
-    lr : float, optional
-        Length of a step, above 0. May be set between steps: ``adam.lr = ...``.
-    betas : (float, float), optional
-        How much of the running means of gradients and of their squares stays at each step; in [0,
-        1).
-    eps : float, optional
-        Added to the root, above 0.
-    weight_decay : float, optional
-        At least 0.
-    decoupled : bool, optional
-        Weights shrink by the factor ``1 - lr weight_decay`` before each step (AdamW), or
+    params : sequence of (...) array of float32 or float64, writeable
+        All of one dtype and on one device. They belong to the optimizer as long as it is used: each
+        step writes into them.
+    learning_rate : float > 0, default 0.001
+        Length of a step. May be set between steps: ``adam.learning_rate = ...``.
+    betas : (float in [0, 1), float in [0, 1)), default (0.9, 0.999)
+        How much of the running means of gradients and of their squares stays at each step.
+    eps : float > 0, default 1e-08
+        Added to the root.
+    weight_decay : float >= 0, default 0.0
+        How fast weights shrink.
+    decoupled : bool, default True
+        Weights shrink by the factor ``1 - learning_rate weight_decay`` before each step (AdamW), or
         ``weight_decay w`` is added to the gradients.
-    amsgrad : bool, optional
+    amsgrad : bool, default False
         Divide by the root of the largest running mean so far.
 
     Attributes
     ----------
     params : list of arrays
-        The very arrays that were given.
-    lr : float
-    steps : int
-        How many were made.
+        The arrays that were given, not copies.
+    learning_rate : float
+    n_steps : int
+        How many were taken.
 
     Raises
     ------
     TypeError
-        `params` is no list of arrays, other or mixed dtypes or devices, options of another type.
+        `params` is not a list of arrays, other or mixed dtypes or devices, options of another type.
     ValueError
         A read-only array, the same array twice, an option outside of its range.
 
     Notes
     -----
     Step t, with gradient g: ``m = β₁ m + (1 - β₁) g``, ``v = β₂ v + (1 - β₂) g²``,
-    ``w -= lr m / (1 - β₁ᵗ) / (sqrt(v / (1 - β₂ᵗ)) + eps)``, in one pass over memory; m and v take
-    as much of it as the parameters, and the maximum of `amsgrad` once more. A NaN in a gradient
-    stays in its entry's m, v and w for ever.
+    ``w -= learning_rate m / (1 - β₁ᵗ) / (sqrt(v / (1 - β₂ᵗ)) + eps)``, in one pass over memory; m
+    and v need as much of it as the parameters, and the maximum of `amsgrad` once more. A NaN in a
+    gradient stays in its entry's m, v and w for ever.
 
     References
     ----------
@@ -77,107 +78,96 @@ class Adam:
     >>> import numpy as np
     >>> from numcore.nn import Adam
     >>> w = np.array([1.0, 1.0])
-    >>> adam = Adam([w], lr=0.1)
+    >>> adam = Adam([w], learning_rate=0.1)
     >>> adam.step([np.array([0.1, -20.0])])
     >>> w.round(6)
     array([0.9, 1.1])
     """
 
+    @checked
     def __init__(
         self,
-        params,
+        params: Sequence[Float[Array, "...", written]],
         *,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.0,
-        decoupled=True,
-        amsgrad=False,
+        learning_rate: Annotated[float, positive] = 1e-3,
+        betas: tuple[Annotated[float, interval("[0, 1)")], Annotated[float, interval("[0, 1)")]] = (
+            0.9,
+            0.999,
+        ),
+        eps: Annotated[float, positive] = 1e-8,
+        weight_decay: Annotated[float, nonnegative] = 0.0,
+        decoupled: bool = True,
+        amsgrad: bool = False,
     ):
-        self.params = _checked_list("params", params)
-        xp = _namespace("params", self.params)
+        self.params, self.n_steps = list(params), 0
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError("params must be different arrays (got one twice)")
-        for i, p in enumerate(self.params):
-            if isinstance(p, np.ndarray) and not (p.flags.writeable and p.flags.aligned):
-                raise ValueError(
-                    f"params[{i}] must be writeable and aligned (got flags {p.flags.num})"
-                )
-        self.lr, self.steps = lr, 0
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"betas must be a pair of numbers (got {betas!r})")
-        self._betas = tuple(checked_number("betas", beta, least=0, below=1) for beta in betas)
-        self._eps = checked_number("eps", eps, above=0)
-        self._weight_decay = checked_number("weight_decay", weight_decay, least=0)
-        self._decoupled, self._amsgrad = (
-            checked_bool("decoupled", decoupled),
-            checked_bool("amsgrad", amsgrad),
-        )
+        if not self.params:
+            raise TypeError("params must hold at least one array (got none)")
+        self.learning_rate, self._betas, self._eps = learning_rate, betas, eps
+        self._weight_decay, self._decoupled, self._amsgrad = weight_decay, decoupled, amsgrad
+        xp = namespace_of(self.params[0])
         self._means, self._squares = (
             [xp.zeros(p.size, p.dtype) for p in self.params] for _ in range(2)
         )
-        self._largest = [xp.zeros(p.size, p.dtype) for p in self.params] if self._amsgrad else None
+        self._largest = [xp.zeros(p.size, p.dtype) for p in self.params] if amsgrad else None
 
     @property
-    def lr(self):
-        return self._lr
+    def learning_rate(self) -> float:
+        return self._learning_rate
 
-    @lr.setter
-    def lr(self, value):
-        self._lr = checked_number("lr", value, above=0)
+    @learning_rate.setter
+    @checked
+    def learning_rate(self, learning_rate: Annotated[float, positive]):
+        self._learning_rate = learning_rate
 
-    def step(self, grads):
+    @checked
+    def step(self, grads: Sequence[Float[Array, "..."] | None]) -> None:
         """Change the parameters by one step.
 
         Parameters
         ----------
-        grads : list or tuple of arrays or None
+        grads : sequence of (...) array of float32 or float64
             The gradient of each parameter, of its shape, dtype and device; None leaves a parameter,
             and its m and v, as they are.
 
         Raises
         ------
         TypeError
-            `grads` is no list of arrays, other dtypes, another device.
+            `grads` is not a list of arrays, other dtypes, another device.
         ValueError
             Another number of gradients, another shape. Nothing has been changed then.
         """
-        grads = _checked_list("grads", grads, none=True)
         if len(grads) != len(self.params):
             raise ValueError(
                 f"grads must hold one array for each of the {len(self.params)} params (got "
                 f"{len(grads)})"
             )
         for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
-            _, (_, grads[i]) = on_device(**{f"params[{i}]": p, f"grads[{i}]": g})
-            float_dtype(**{f"params[{i}]": p, f"grads[{i}]": grads[i]})
-            if g is not None and grads[i].shape != p.shape:
-                raise ValueError(
-                    f"grads[{i}] must have the shape of its parameter, {p.shape} (got "
-                    f"{grads[i].shape})"
-                )
-        self.steps += 1
+            if g is not None:
+                _check_like(f"grads[{i}]", g, f"params[{i}]", p)
+        self.n_steps += 1
         for i, g in enumerate(grads):
             if g is not None:
                 self._update(i, g)
 
     def _update(self, i, g):
         beta1, beta2 = self._betas
-        start1, root = 1 - beta1**self.steps, math.sqrt(1 - beta2**self.steps)
-        shrink = 1 - self._lr * self._weight_decay if self._decoupled else 1.0
+        start1, root = 1 - beta1**self.n_steps, math.sqrt(1 - beta2**self.n_steps)
+        shrink = 1 - self.learning_rate * self._weight_decay if self._decoupled else 1.0
         added = 0.0 if self._decoupled else self._weight_decay
         numbers = (
             beta1,
             1 - beta1,
             beta2,
             1 - beta2,
-            self._lr / start1 * root,
+            self.learning_rate / start1 * root,
             self._eps * root,
             shrink,
             added,
         )
         p, moments = self.params[i], (self._means[i], self._squares[i])
-        xp, _ = on_device(p=p)
+        xp = namespace_of(p)
         g, w = (xp.ascontiguousarray(a).reshape(-1) for a in (g, p))
         if self._amsgrad:
             amsgrad_update(g, w, *moments, self._largest[i], *numbers)
@@ -188,15 +178,17 @@ class Adam:
 
 
 @routine
-def clip_grad_norm(grads, max_norm):
+def clip_grad_norm(
+    grads: Sequence[Float[Array, "..."] | None] | Float[Array, "..."],
+    max_norm: Annotated[float, positive],
+) -> tuple[Any, Any]:
     """Gradients scaled down to a largest norm, that of all their entries together.
 
     Parameters
     ----------
-    grads : array, or list or tuple of arrays or None
-        float32 or float64, all of one dtype. None counts as zero and stays None.
-    max_norm : float
-        Above 0.
+    grads : sequence of (...) array of float32 or float64 or (...) array of float32 or float64
+        All of one dtype. None counts as zero and stays None.
+    max_norm : float > 0
 
     Returns
     -------
@@ -209,16 +201,16 @@ def clip_grad_norm(grads, max_norm):
     Raises
     ------
     TypeError
-        `grads` is no list of arrays, other or mixed dtypes or devices, a `max_norm` that is no
-        number.
+        `grads` is not a list of arrays, other or mixed dtypes or devices, a `max_norm` that is not
+        a number.
     ValueError
         ``max_norm <= 0``, or no array at all.
 
     Notes
     -----
     No array is modified. Squares are summed in float64, in an order that does not depend on the
-    number of threads; norms above 1e154 overflow. A NaN makes all gradients NaN; beside an
-    infinity, which becomes NaN, other entries become 0.
+    number of threads; norms above 1e154 overflow. A NaN makes all gradients NaN; if there
+    is an infinity, it becomes NaN and other entries become 0.
 
     References
     ----------
@@ -232,10 +224,10 @@ def clip_grad_norm(grads, max_norm):
     ([[0.6, 0.0], [0.8]], np.float64(5.0))
     """
     single = not isinstance(grads, (list, tuple))
-    given = [on_device(grads=grads)[1][0]] if single else _checked_list("grads", grads, none=True)
+    given = [grads] if single else list(grads)
     if all(g is None for g in given):
         raise ValueError("grads must hold at least one array (got none)")
-    xp, max_norm = _namespace("grads", given), checked_number("max_norm", max_norm, above=0)
+    xp = namespace_of(*given)
     parts = []
     for g in given:
         if g is not None:
@@ -251,26 +243,19 @@ def clip_grad_norm(grads, max_norm):
         return (given[0] if single else given), dtype.type(norm)
 
 
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def _checked_list(name, arrays, none=False):
-    if not isinstance(arrays, (list, tuple)):
-        raise TypeError(f"{name} must be a list of arrays (got {type(arrays).__name__})")
-    for i, array in enumerate(arrays):
-        if device_of(array) is None and not (none and array is None):
-            raise TypeError(
-                f"{name}[{i}] must be a NumPy or CuPy array (got {type(array).__name__})"
-            )
-    return list(arrays)
-
-
-def _namespace(name, arrays):
-    """The namespace of arrays that must have one device and one dtype of floats."""
-    named = {f"{name}[{i}]": array for i, array in enumerate(arrays)}
-    xp, _ = on_device(**named)
-    float_dtype(**named)
-    return xp
+def _check_like(name, array, other_name, other):
+    if array.shape != other.shape:
+        raise ValueError(f"{name} must have shape {other.shape} (got {array.shape})")
+    if array.dtype != other.dtype:
+        raise TypeError(
+            f"{name} must have dtype {other.dtype} like {other_name} (got {array.dtype})"
+        )
+    here, there = device_of(array), device_of(other)
+    if here is not there:
+        raise TypeError(
+            f"arguments must live on one device (got {name} on {here.name}, {other_name} on "
+            f"{there.name})"
+        )
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -320,7 +305,8 @@ def amsgrad_update(
 
 
 @kernel(
-    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[32]",
+    "in T x[n]; out float64 part[blocks]; scratch float64 lanes[LANES]",
+    constants=("BLOCK", "LANES"),
     split="blocks",
     gpu="block",
     threads=256,

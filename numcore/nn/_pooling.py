@@ -9,26 +9,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Float, Int32
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ._cache import checked_cache, checked_gradient
-from ._windows import MOST, output_sizes, pair
+from ._windows import MAX_SIZE, Padding, Size, output_sizes, pair
 
-__all__ = ["avg_pool2d", "avg_pool2d_vjp", "max_pool2d", "max_pool2d_vjp"]
+__all__ = [
+    "AvgPool2dCache",
+    "MaxPool2dCache",
+    "avg_pool2d",
+    "avg_pool2d_vjp",
+    "max_pool2d",
+    "max_pool2d_vjp",
+]
 
 
 class MaxPool2dCache(NamedTuple):
-    """What the backward pass of :func:`max_pool2d` needs: the place of each window's largest value,
-    and the shape of the images."""
+    """What :func:`max_pool2d` keeps for its gradient: the place of each window's largest value, and
+    the shape of the images."""
 
-    where: Any
+    where: Int32[Array, "n c out_height out_width"]
     shape: tuple
-    window: tuple
+    window: tuple  # height, width, steps and padding
     dtype: Any
 
 
 class AvgPool2dCache(NamedTuple):
-    """What the backward pass of :func:`avg_pool2d` needs."""
+    """What :func:`avg_pool2d` keeps for its gradient."""
 
     shape: tuple
     window: tuple
@@ -39,18 +46,24 @@ class AvgPool2dCache(NamedTuple):
 
 
 @routine
-def max_pool2d(x, size, *, stride=None, padding=0):
+def max_pool2d(
+    x: Float[Array, "n c height width"],
+    size: Size,
+    *,
+    stride: Size | None = None,
+    padding: Padding = 0,
+) -> tuple[Array, MaxPool2dCache]:
     """The largest value of each window.
 
     Parameters
     ----------
-    x : (n, c, h, w) array, float32 or float64
+    x : (n, c, height, width) array of float32 or float64
         Images.
-    size : int or (int, int)
+    size : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31))
         Height and width of a window.
-    stride : int or (int, int), optional
+    stride : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31)), optional
         Step from one window to the next; by default `size`, so that windows do not overlap.
-    padding : int or (int, int), optional
+    padding : int in [0, 2**31) or (int in [0, 2**31), int in [0, 2**31)), default 0
         Pixels of -inf on each side of the image, at most half of `size`.
 
     Returns
@@ -58,16 +71,16 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     y : (n, c, h', w') array
         h' = floor((h + 2 padding - size) / stride) + 1, and w' likewise. NaN where the window holds
         a NaN.
-    cache : named tuple
+    cache : MaxPool2dCache
         For :func:`max_pool2d_vjp`.
 
     Raises
     ------
     TypeError
-        Another dtype, sizes that are no integers.
+        Another dtype, sizes that are not integers.
     ValueError
-        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger
-        than the padded image, `padding` below 0 or above half of `size`.
+        `x` does not have four axes, images without pixels, `size` or `stride` below 1, a window
+        larger than the padded image, `padding` below 0 or above half of `size`.
 
     Notes
     -----
@@ -85,7 +98,7 @@ def max_pool2d(x, size, *, stride=None, padding=0):
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    xp, x, window, sizes = _checked(x, size, stride, padding)
+    xp, (window, sizes) = namespace_of(x), _windows(x, size, stride, padding)
     y, where = xp.empty((*x.shape[:2], *sizes), x.dtype), xp.empty((*x.shape[:2], *sizes), np.int32)
     if y.size:
         max_pool(
@@ -98,15 +111,17 @@ def max_pool2d(x, size, *, stride=None, padding=0):
 
 
 @routine
-def max_pool2d_vjp(grad_y, cache):
+def max_pool2d_vjp(
+    grad_y: Float[Array, "n c out_height out_width"], cache: MaxPool2dCache
+) -> Array:
     """Gradient of :func:`max_pool2d`.
 
     Parameters
     ----------
-    grad_y : (n, c, h', w') array
+    grad_y : (n, c, out_height, out_width) array of float32 or float64
         Gradient of a loss in the output.
-    cache : named tuple
-        What :func:`max_pool2d` returned beside it.
+    cache : MaxPool2dCache
+        What :func:`max_pool2d` returned with it.
 
     Returns
     -------
@@ -117,10 +132,10 @@ def max_pool2d_vjp(grad_y, cache):
     Raises
     ------
     TypeError
-        `cache` is none of :func:`max_pool2d`, another dtype than that of the layer, arrays on
+        `cache` is not of :func:`max_pool2d`, another dtype than that of the layer, arrays on
         different devices.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -139,10 +154,8 @@ def max_pool2d_vjp(grad_y, cache):
     array([[[[0., 1.],
              [0., 0.]]]])
     """
-    checked_cache(cache, MaxPool2dCache)
-    xp, (grad_y, where) = on_device(grad_y=grad_y, where=cache.where)
-    checked_gradient(grad_y, where.shape)
     _check_dtype(grad_y, cache.dtype)
+    xp, where = namespace_of(grad_y), cache.where
     grad_x = xp.empty(cache.shape, cache.dtype)
     if grad_x.size:
         max_pool_backward(
@@ -155,34 +168,40 @@ def max_pool2d_vjp(grad_y, cache):
 
 
 @routine
-def avg_pool2d(x, size, *, stride=None, padding=0):
+def avg_pool2d(
+    x: Float[Array, "n c height width"],
+    size: Size,
+    *,
+    stride: Size | None = None,
+    padding: Padding = 0,
+) -> tuple[Array, AvgPool2dCache]:
     """The mean of each window.
 
     Parameters
     ----------
-    x : (n, c, h, w) array, float32 or float64
+    x : (n, c, height, width) array of float32 or float64
         Images.
-    size : int or (int, int)
+    size : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31))
         Height and width of a window.
-    stride : int or (int, int), optional
+    stride : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31)), optional
         Step from one window to the next; by default `size`, so that windows do not overlap.
-    padding : int or (int, int), optional
+    padding : int in [0, 2**31) or (int in [0, 2**31), int in [0, 2**31)), default 0
         Zeros on each side of the image, at most half of `size`; they count in the mean.
 
     Returns
     -------
     y : (n, c, h', w') array
         h' = floor((h + 2 padding - size) / stride) + 1, and w' likewise.
-    cache : named tuple
+    cache : AvgPool2dCache
         For :func:`avg_pool2d_vjp`.
 
     Raises
     ------
     TypeError
-        Another dtype, sizes that are no integers.
+        Another dtype, sizes that are not integers.
     ValueError
-        `x` has not four axes or images without pixels, `size` or `stride` below 1, a window larger
-        than the padded image, `padding` below 0 or above half of `size`.
+        `x` does not have four axes, images without pixels, `size` or `stride` below 1, a window
+        larger than the padded image, `padding` below 0 or above half of `size`.
 
     Notes
     -----
@@ -201,7 +220,7 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    xp, x, window, sizes = _checked(x, size, stride, padding)
+    xp, (window, sizes) = namespace_of(x), _windows(x, size, stride, padding)
     y = xp.empty((*x.shape[:2], *sizes), x.dtype)
     if y.size:
         avg_pool(_planes(xp, x), xp.asarray(np.array(window, np.int64)), _planes(xp, y))
@@ -209,15 +228,17 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
 
 
 @routine
-def avg_pool2d_vjp(grad_y, cache):
+def avg_pool2d_vjp(
+    grad_y: Float[Array, "n c out_height out_width"], cache: AvgPool2dCache
+) -> Array:
     """Gradient of :func:`avg_pool2d`.
 
     Parameters
     ----------
-    grad_y : (n, c, h', w') array
+    grad_y : (n, c, out_height, out_width) array of float32 or float64
         Gradient of a loss in the output.
-    cache : named tuple
-        What :func:`avg_pool2d` returned beside it.
+    cache : AvgPool2dCache
+        What :func:`avg_pool2d` returned with it.
 
     Returns
     -------
@@ -227,9 +248,9 @@ def avg_pool2d_vjp(grad_y, cache):
     Raises
     ------
     TypeError
-        `cache` is none of :func:`avg_pool2d`, another dtype than that of the layer.
+        `cache` is not of :func:`avg_pool2d`, another dtype than that of the layer.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -248,11 +269,11 @@ def avg_pool2d_vjp(grad_y, cache):
     array([[[[1., 1., 2., 2.],
              [1., 1., 2., 2.]]]])
     """
-    checked_cache(cache, AvgPool2dCache)
-    xp, (grad_y,) = on_device(grad_y=grad_y)
     sizes = output_sizes(cache.shape[2:], *(cache.window[i : i + 2] for i in (0, 2, 4)))
-    checked_gradient(grad_y, (*cache.shape[:2], *sizes))
+    if grad_y.shape != (shape := (*cache.shape[:2], *sizes)):
+        raise ValueError(f"grad_y must have shape {shape} (got {grad_y.shape})")
     _check_dtype(grad_y, cache.dtype)
+    xp = namespace_of(grad_y)
     grad_x = xp.empty(cache.shape, cache.dtype)
     if grad_x.size:
         avg_pool_backward(
@@ -261,32 +282,23 @@ def avg_pool2d_vjp(grad_y, cache):
     return grad_x
 
 
-def _checked(x, size, stride, padding):
-    """The namespace, x, the window as (height, width, steps, padding) and the sizes of the
-    output."""
-    xp, (x,) = on_device(x=x)
-    if x is None:
-        raise TypeError("x must be a NumPy or CuPy array (got None)")
-    float_dtype(x=x)
-    size = pair("size", size, 1)
-    stride, padding = (
-        pair("stride", size if stride is None else stride, 1),
-        pair("padding", padding, 0),
-    )
-    if x.ndim != 4 or 0 in x.shape[2:] or x.shape[2] * x.shape[3] >= MOST:
+def _windows(x, size, stride, padding):
+    """The window as (height, width, steps, padding), and the sizes of the output."""
+    size, padding = pair(size), pair(padding)
+    stride = size if stride is None else pair(stride)
+    height, width = x.shape[2:]
+    if not height or not width or height * width >= MAX_SIZE:
         raise ValueError(
-            f"x must have shape (n, c, h, w) with h, w >= 1 and h w < 2**31 (got {x.shape})"
+            f"x must have height, width >= 1 and height * width < 2**31 (got shape {x.shape})"
         )
     if any(2 * p > k for p, k in zip(padding, size, strict=True)):
-        raise ValueError(
-            f"padding must be at most half of size (got padding={padding}, size={size})"
-        )
-    return xp, x, (*size, *stride, *padding), output_sizes(x.shape[2:], size, stride, padding)
+        raise ValueError(f"padding must be <= size / 2 with size = {size} (got {padding})")
+    return (*size, *stride, *padding), output_sizes(x.shape[2:], size, stride, padding)
 
 
 def _check_dtype(grad_y, dtype):
-    if float_dtype(grad_y=grad_y) != dtype:
-        raise TypeError(f"grad_y must have the dtype of the output, {dtype} (got {grad_y.dtype})")
+    if grad_y.dtype != dtype:
+        raise TypeError(f"grad_y must have dtype {dtype} like x (got {grad_y.dtype})")
 
 
 def _planes(xp, x):

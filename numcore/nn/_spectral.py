@@ -8,15 +8,23 @@ Anandkumar, "Fourier Neural Operator for Parametric Partial Differential Equatio
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ..dispatch import float_dtype, on_device, routine
-from ._cache import checked_cache, checked_gradient
-from ._windows import integer, pair
+from ..arguments import Array, Complex, Float, interval
+from ..dispatch import namespace_of, routine
+from ._windows import Size, pair
 
-__all__ = ["spectral_conv1d", "spectral_conv1d_vjp", "spectral_conv2d", "spectral_conv2d_vjp"]
+__all__ = [
+    "SpectralConv1dCache",
+    "SpectralConv2dCache",
+    "SpectralConvGrads",
+    "spectral_conv1d",
+    "spectral_conv1d_vjp",
+    "spectral_conv2d",
+    "spectral_conv2d_vjp",
+]
 
 COMPLEX = {
     np.dtype(np.float32): np.dtype(np.complex64),
@@ -25,52 +33,65 @@ COMPLEX = {
 
 
 class SpectralConv1dCache(NamedTuple):
-    """What the backward pass of :func:`spectral_conv1d` needs: the modes of x, and the weights."""
+    """What :func:`spectral_conv1d` keeps for its gradients: the modes of x, and the weights."""
 
-    modes: Any
-    w: Any
+    modes: Complex[Array, "batch n_in m"]
+    w: Complex[Array, "n_in n_out m"] | Float[Array, "n_in n_out m 2"]
     shape: tuple
     n_modes: tuple
 
 
 class SpectralConv2dCache(NamedTuple):
-    """What the backward pass of :func:`spectral_conv2d` needs: the modes of x, and the weights."""
+    """What :func:`spectral_conv2d` keeps for its gradients: the modes of x, and the weights."""
 
-    modes: Any
-    w: Any
+    modes: Complex[Array, "batch n_in rows m"]
+    w: Complex[Array, "n_in n_out rows m"] | Float[Array, "n_in n_out rows m 2"]
     shape: tuple
     n_modes: tuple
+
+
+class SpectralConvGrads(NamedTuple):
+    """Gradients of the array arguments of a spectral convolution; that of a complex w is the
+    derivative by its real part plus i times that by its imaginary part."""
+
+    x: Array
+    w: Array
 
 
 # --- routines -------------------------------------------------------------------------------------
 
 
 @routine
-def spectral_conv1d(x, w, *, n_modes):
+def spectral_conv1d(
+    x: Float[Array, "batch n_in n"],
+    w: Complex[Array, "n_in n_out m"] | Float[Array, "n_in n_out m 2"],
+    *,
+    n_modes: Annotated[int, interval("[1, 2147483648)")],
+) -> tuple[Array, SpectralConv1dCache]:
     """Multiply the lowest Fourier modes of signals by learned matrices; all other modes of the
     output are zero.
 
     Parameters
     ----------
-    x : (batch, in, n) array, float32 or float64
+    x : (batch, n_in, n) array of float32 or float64
         Signals of n samples with `in` channels.
-    w : (in, out, n_modes) complex array, or (in, out, n_modes, 2) array of the dtype of `x`
-        A matrix for each mode: complex64 beside float32, complex128 beside float64, or pairs of
+    w : (n_in, n_out, m) array of complex64 or complex128 or (n_in, n_out, m, 2) array of float32 or float64
+        A matrix for each mode: complex64 for float32 signals, complex128 for float64, or pairs of
         real and imaginary parts.
-    n_modes : int
+    n_modes : int in [1, 2**31)
         How many modes are kept, the mean included; at most n // 2 + 1.
 
     Returns
     -------
     y : (batch, out, n) array
         Real, of the dtype of `x`.
-    cache : named tuple
+    cache : SpectralConv1dCache
         For :func:`spectral_conv1d_vjp`; holds the modes of `x`, and `w` by reference.
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, `n_modes` that is no integer.
+        Other or mixed dtypes, arrays on different devices, `n_modes` that is not an integer.
     ValueError
         Shapes that do not fit, `n_modes` below 1 or above n // 2 + 1.
 
@@ -92,41 +113,41 @@ def spectral_conv1d(x, w, *, n_modes):
     >>> y, cache = spectral_conv1d(x[None, None], np.ones((1, 1, 2), complex), n_modes=2)
     >>> y[0, 0, :4].round(4)
     array([ 1.5   ,  1.2071,  0.5   , -0.2071])
-    """
-    xp, x, w, weights = _checked(x, w, 1)
-    n_modes, n = (integer("n_modes", n_modes, 1),), x.shape[2]
-    if n_modes[0] > n // 2 + 1:
-        raise ValueError(
-            f"n_modes must satisfy 1 <= n_modes <= n // 2 + 1 (got n_modes={n_modes[0]}, n={n})"
-        )
-    return _forward(xp, x, w, weights, n_modes, SpectralConv1dCache)
+    """  # noqa: E501
+    n = x.shape[2]
+    if not n:
+        raise ValueError(f"x must have n >= 1 samples (got shape {x.shape})")
+    if n_modes > n // 2 + 1:
+        raise ValueError(f"n_modes must be <= n // 2 + 1 with n = {n} (got {n_modes})")
+    return _forward(x, w, (n_modes,), SpectralConv1dCache)
 
 
 @routine
-def spectral_conv1d_vjp(grad_y, cache):
+def spectral_conv1d_vjp(
+    grad_y: Float[Array, "batch n_out n"], cache: SpectralConv1dCache
+) -> SpectralConvGrads:
     """Gradients of :func:`spectral_conv1d`.
 
     Parameters
     ----------
-    grad_y : (batch, out, n) array
+    grad_y : (batch, n_out, n) array of float32 or float64
         Gradient of a loss in the output.
-    cache : named tuple
-        What :func:`spectral_conv1d` returned beside it.
+    cache : SpectralConv1dCache
+        What :func:`spectral_conv1d` returned with it.
 
     Returns
     -------
-    grad_x : (batch, in, n) array
-    grad_w : array
-        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i
-        times that by the imaginary part.
+    SpectralConvGrads
+        x and w, of the shapes and dtypes of these arguments; for a complex `w` the derivative by
+        its real part plus i times that by its imaginary part.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`spectral_conv1d`, another dtype than that of the layer, arrays on
+        `cache` is not of :func:`spectral_conv1d`, another dtype than that of the layer, arrays on
         different devices.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -147,38 +168,42 @@ def spectral_conv1d_vjp(grad_y, cache):
     >>> grad_x, grad_w
     (array([[[1., 1., 1., 1.]]]), array([[[1.+0.j, 0.+0.j]]]))
     """
-    checked_cache(cache, SpectralConv1dCache)
     return _backward(grad_y, cache)
 
 
 @routine
-def spectral_conv2d(x, w, *, n_modes):
+def spectral_conv2d(
+    x: Float[Array, "batch n_in height width"],
+    w: Complex[Array, "n_in n_out rows m"] | Float[Array, "n_in n_out rows m 2"],
+    *,
+    n_modes: Size,
+) -> tuple[Array, SpectralConv2dCache]:
     """Multiply the lowest Fourier modes of images by learned matrices; all other modes of the
     output are zero.
 
     Parameters
     ----------
-    x : (batch, in, h, w) array, float32 or float64
+    x : (batch, n_in, height, width) array of float32 or float64
         Images with `in` channels.
-    w : (in, out, 2 m1, m2) complex array, or (in, out, 2 m1, m2, 2) array of the dtype of `x`
+    w : (n_in, n_out, rows, m) array of complex64 or complex128 or (n_in, n_out, rows, m, 2) array of float32 or float64
         A matrix for each mode. Rows 0 to m1 - 1 are the vertical frequencies 0 to m1 - 1, rows m1
         to 2 m1 - 1 the frequencies -m1 to -1: the two corners of the spectrum, as ``numpy.fft``
-        orders them. Complex64 beside float32, complex128 beside float64, or pairs of real and
+        orders them. Complex64 for float32 images, complex128 for float64, or pairs of real and
         imaginary parts.
-    n_modes : int or (int, int)
+    n_modes : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31))
         (m1, m2); m1 at most h // 2, m2 at most w // 2 + 1.
 
     Returns
     -------
     y : (batch, out, h, w) array
         Real, of the dtype of `x`.
-    cache : named tuple
+    cache : SpectralConv2dCache
         For :func:`spectral_conv2d_vjp`; holds the modes of `x`, and `w` by reference.
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, `n_modes` that are no integers.
+        Other or mixed dtypes, arrays on different devices, `n_modes` that are not integers.
     ValueError
         Shapes that do not fit, m1 below 1 or above h // 2, m2 below 1 or above w // 2 + 1.
 
@@ -201,42 +226,44 @@ def spectral_conv2d(x, w, *, n_modes):
     >>> y, cache = spectral_conv2d(x, np.ones((1, 1, 2, 2), complex), n_modes=(1, 2))
     >>> y[0, 0, 0]
     array([3., 3., 3., 3.])
-    """
-    xp, x, w, weights = _checked(x, w, 2)
-    n_modes = pair("n_modes", n_modes, 1)
-    if n_modes[0] > x.shape[2] // 2 or n_modes[1] > x.shape[3] // 2 + 1:
+    """  # noqa: E501
+    n_modes, (height, width) = pair(n_modes), x.shape[2:]
+    if not height or not width:
+        raise ValueError(f"x must have height, width >= 1 (got shape {x.shape})")
+    if n_modes[0] > height // 2 or n_modes[1] > width // 2 + 1:
         raise ValueError(
-            f"n_modes must satisfy m1 <= h // 2 and m2 <= w // 2 + 1 (got n_modes={n_modes}, "
-            f"h={x.shape[2]}, w={x.shape[3]})"
+            f"n_modes must be <= (height // 2, width // 2 + 1) with height = {height}, width = "
+            f"{width} (got {n_modes})"
         )
-    return _forward(xp, x, w, weights, n_modes, SpectralConv2dCache)
+    return _forward(x, w, n_modes, SpectralConv2dCache)
 
 
 @routine
-def spectral_conv2d_vjp(grad_y, cache):
+def spectral_conv2d_vjp(
+    grad_y: Float[Array, "batch n_out height width"], cache: SpectralConv2dCache
+) -> SpectralConvGrads:
     """Gradients of :func:`spectral_conv2d`.
 
     Parameters
     ----------
-    grad_y : (batch, out, h, w) array
+    grad_y : (batch, n_out, height, width) array of float32 or float64
         Gradient of a loss in the output.
-    cache : named tuple
-        What :func:`spectral_conv2d` returned beside it.
+    cache : SpectralConv2dCache
+        What :func:`spectral_conv2d` returned with it.
 
     Returns
     -------
-    grad_x : (batch, in, h, w) array
-    grad_w : array
-        Of the shape and dtype of `w`; for a complex `w`, the derivative by the real part plus i
-        times that by the imaginary part.
+    SpectralConvGrads
+        x and w, of the shapes and dtypes of these arguments; for a complex `w` the derivative by
+        its real part plus i times that by its imaginary part.
 
     Raises
     ------
     TypeError
-        `cache` is none of :func:`spectral_conv2d`, another dtype than that of the layer, arrays on
+        `cache` is not of :func:`spectral_conv2d`, another dtype than that of the layer, arrays on
         different devices.
     ValueError
-        `grad_y` has not the shape of the output.
+        `grad_y` does not have the shape of the output.
 
     Notes
     -----
@@ -258,60 +285,38 @@ def spectral_conv2d_vjp(grad_y, cache):
              [1., 1.]]]]), array([[[[4.+0.j],
              [0.+0.j]]]]))
     """
-    checked_cache(cache, SpectralConv2dCache)
     return _backward(grad_y, cache)
 
 
-def _checked(x, w, axes):
-    """The namespace, x, w, and w as complex numbers."""
-    xp, (x, w) = on_device(x=x, w=w)
-    if x is None or w is None:
-        raise TypeError(f"{'x' if x is None else 'w'} must be a NumPy or CuPy array (got None)")
-    complexes = COMPLEX[float_dtype(x=x)]
-    if x.ndim != axes + 2 or 0 in x.shape[2:]:
-        raise ValueError(
-            f"x must have shape (batch, in, {', '.join('hw' if axes == 2 else 'n')}) with samples "
-            f"(got {x.shape})"
-        )
-    if w.dtype != (complexes if w.ndim == axes + 2 else x.dtype):
-        raise TypeError(
-            f"w must be {complexes} with {axes + 2} axes, or {x.dtype} with {axes + 3} axes, real "
-            f"and imaginary parts last "
-            f"(got {w.dtype} with {w.ndim} axes)"
-        )
+def _weights(xp, w, axes):
+    """The weights as complex numbers."""
     if w.ndim == axes + 2:
-        return xp, x, w, w
-    if w.ndim != axes + 3 or w.shape[-1] != 2:
-        raise ValueError(
-            f"w must have {axes + 3} axes, the last one for real and imaginary part (got shape "
-            f"{w.shape})"
-        )
-    return xp, x, w, xp.ascontiguousarray(w).view(complexes)[..., 0]
+        return w
+    return xp.ascontiguousarray(w).view(COMPLEX[w.dtype])[..., 0]
 
 
-def _forward(xp, x, w, weights, n_modes, kind):
-    rows = (2 * n_modes[0],) if len(n_modes) == 2 else ()
-    if weights.shape[:1] + weights.shape[2:] != (x.shape[1], *rows, n_modes[-1]):
-        raise ValueError(
-            f"w must have shape (in, out, {', '.join(map(str, (*rows, n_modes[-1])))}) with in = "
-            f"{x.shape[1]} "
-            f"(got {weights.shape})"
-        )
+def _forward(x, w, n_modes, kind):
+    xp, axes = namespace_of(x), len(n_modes)
+    rows = (2 * n_modes[0],) if axes == 2 else ()
+    wanted = (*rows, n_modes[-1])
+    if w.dtype not in (x.dtype, COMPLEX[x.dtype]):
+        raise TypeError(f"w must have dtype {COMPLEX[x.dtype]} or {x.dtype} (got {w.dtype})")
+    if w.shape[2 : axes + 2] != wanted:
+        raise ValueError(f"w must have {wanted} modes after (n_in, n_out) (got shape {w.shape})")
     with np.errstate(all="ignore"):
         modes = _modes(xp, x, n_modes)
-        y = _signal(xp, _multiplied(xp, modes, weights), x.shape[2:], n_modes)
+        y = _signal(xp, _multiplied(xp, modes, _weights(xp, w, axes)), x.shape[2:], n_modes)
     return y, kind(modes, w, x.shape, n_modes)
 
 
 def _backward(grad_y, cache):
-    xp, (grad_y, modes, w) = on_device(grad_y=grad_y, modes=cache.modes, w=cache.w)
-    complexes, pairs, sizes = modes.dtype, w.dtype != modes.dtype, cache.shape[2:]
-    weights = xp.ascontiguousarray(w).view(complexes)[..., 0] if pairs else w
-    checked_gradient(grad_y, (cache.shape[0], w.shape[1], *sizes))
-    if COMPLEX[float_dtype(grad_y=grad_y)] != complexes:
-        raise TypeError(
-            f"grad_y must have the dtype of the output (got {grad_y.dtype}, modes are {complexes})"
-        )
+    xp, modes, w, sizes = namespace_of(grad_y), cache.modes, cache.w, cache.shape[2:]
+    weights, pairs = _weights(xp, w, len(sizes)), w.dtype != modes.dtype
+    if grad_y.shape[2:] != sizes:
+        wanted = (cache.shape[0], w.shape[1], *sizes)
+        raise ValueError(f"grad_y must have shape {wanted} (got {grad_y.shape})")
+    if COMPLEX[grad_y.dtype] != modes.dtype:
+        raise TypeError(f"grad_y must have the dtype of x (got {grad_y.dtype})")
     factor = np.full(
         cache.n_modes[-1], 2 / math.prod(sizes)
     )  # a mode and its conjugate, where these are two
@@ -329,7 +334,7 @@ def _backward(grad_y, cache):
         grad_x = _signal(xp, back, sizes, cache.n_modes)
     if pairs:
         grad_w = xp.ascontiguousarray(grad_w)[..., None].view(grad_y.dtype)
-    return grad_x, grad_w
+    return SpectralConvGrads(grad_x, grad_w)
 
 
 # --- transforms -----------------------------------------------------------------------------------

@@ -1,30 +1,23 @@
-"""Windows that slide over images, for convolutions and pooling: the checks of their sizes, and how
-many there are."""
+"""Windows that slide over images, for convolutions and pooling: their options, and how many there
+are."""
 
-import operator
+from typing import Annotated, TypeAlias
 
-MOST = 2**31  # sizes below this are exact in all index arithmetic of kernels
+from ..arguments import interval
+
+__all__ = ["MAX_SIZE", "Padding", "Size", "output_sizes", "pair"]
+
+MAX_SIZE = 2**31  # sizes below this are exact in all index arithmetic of kernels
+_Size: TypeAlias = Annotated[int, interval("[1, 2147483648)")]
+_Padding: TypeAlias = Annotated[int, interval("[0, 2147483648)")]
+# a number, or one vertically and one horizontally
+Size: TypeAlias = _Size | tuple[_Size, _Size]
+Padding: TypeAlias = _Padding | tuple[_Padding, _Padding]
 
 
-def pair(name, value, least):
-    """`value`, an int or a pair of ints of at least `least`, as a pair (vertical, horizontal)."""
-    parts = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(parts) != 2:
-        raise ValueError(f"{name} must be an int or a pair (vertical, horizontal) (got {value!r})")
-    return tuple(integer(name, part, least) for part in parts)
-
-
-def integer(name, value, least):
-    """`value` as an int of at least `least`."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be made of integers (got {value!r})")
-    if not least <= number < MOST:
-        raise ValueError(f"{name} must satisfy {least} <= {name} < 2**31 (got {name}={number})")
-    return number
+def pair(value):
+    """An option as (vertical, horizontal)."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 def output_sizes(shape, kernel, stride, padding, dilation=(1, 1)):
@@ -33,9 +26,8 @@ def output_sizes(shape, kernel, stride, padding, dilation=(1, 1)):
     for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True):
         if (span := d * (k - 1) + 1) > n + 2 * p:
             raise ValueError(
-                f"kernel must not be larger than the padded image (got kernel {tuple(kernel)}, "
-                f"dilation {tuple(dilation)}, "
-                f"image {tuple(shape)}, padding {tuple(padding)})"
+                f"kernel must not be larger than the padded image, {n + 2 * p} pixels along an "
+                f"axis (got {span})"
             )
         sizes.append((n + 2 * p - span) // s + 1)
     return tuple(sizes)

@@ -11,7 +11,7 @@ from ._bitext_mining import (
     pivot_pairs,
 )
 from ._bits import packed_hamming
-from ._clarification import ClarificationRanker, hash_features
+from ._clarification import ClarificationRanker, HashedTexts, hash_features
 from ._cosine_adapter import CosineAdapter
 from ._interpolation_extrapolation import (
     BucketSplit,
@@ -48,16 +48,14 @@ from ._organization_linkage import (
     normalize_names,
 )
 from ._pagerank import PageRankResult, personalized_pagerank
-from ._ranking_losses import ListMetrics, RankingLoss, list_metrics, ranking_loss
+from ._ranking_losses import RankingLoss, ranking_loss
 from ._semantic_reranking import (
-    RankingQuality,
     RerankedTerms,
     SimilarityLists,
     TermLists,
     TermStatistics,
     base_scores,
     nested_terms,
-    ranking_quality,
     rerank_terms,
     semantic_graph,
     semantic_importance,
@@ -106,13 +104,13 @@ __all__ = [
     "FilterResult",
     "FilteringCurve",
     "FixedDimensionalEncoder",
+    "HashedTexts",
     "InvertedFileIndex",
     "IsotonicMap",
     "LabelOverlap",
     "LambdaMART",
     "LinkageQuality",
     "LinkedPairs",
-    "ListMetrics",
     "MatchProbability",
     "MinedPairs",
     "MultiVectorResult",
@@ -123,7 +121,6 @@ __all__ = [
     "ProductQuantizer",
     "RSAResult",
     "RankingLoss",
-    "RankingQuality",
     "Reliability",
     "RerankedTerms",
     "SimilarityLists",
@@ -151,7 +148,6 @@ __all__ = [
     "label_overlap",
     "link_through_directory",
     "linkage_quality",
-    "list_metrics",
     "margin_scores",
     "mine_pairs",
     "multi_vector_search",
@@ -167,7 +163,6 @@ __all__ = [
     "pivot_pairs",
     "ranking_loss",
     "ranking_metrics",
-    "ranking_quality",
     "rating_reliability",
     "representational_similarity",
     "rerank_terms",

@@ -5,8 +5,8 @@ import numpy as np
 
 from ..arguments import Array, UInt64
 from ..dispatch import namespace_of, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
+from ..simd import popcount
 
 
 @routine

@@ -242,6 +242,7 @@ def _stable_order(xp, keys, n):
     " in float64 flow[n, k]; in float64 x[n, k]; in float64 v[n, k]; in float64 target[n, k]; "
     "in float64 mass[k];"
     " out float64 y[n, k]; out float64 onward[n, k]; out float64 sums[g, 2, k]; float64 damping",
+    constants=("BLOCK",),
     split="g",
     gpu="block",
     types={"INDEX": ("int32", "int64")},

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..checks import checked_choice, checked_count, checked_number
 from ..dispatch import float_dtype, on_device, routine
-from ..intrinsics import popcount
 from ..kernel import kernel
 from ..linalg import CSR
+from ..simd import popcount
 
 METHODS = (
     "ttf",
@@ -75,15 +75,6 @@ class RerankedTerms(NamedTuple):
     scores: Any
     order: Any
     semantic: Any
-
-
-class RankingQuality(NamedTuple):
-    """Precision and average precision at each cutoff, and F1 where as many are taken as there are
-    true terms."""
-
-    precision_at: Any
-    average_precision_at: Any
-    f1_at_n_terms: float
 
 
 # --- counts ---------------------------------------------------------------------------------------
@@ -1150,76 +1141,6 @@ def rerank_terms(base, term_words, importance, *, combine="add"):
         scores = revised.astype(dtype)
     return RerankedTerms(
         scores, xp.argsort(-scores, kind="stable").astype(np.int64), semantic.astype(dtype)
-    )
-
-
-@routine
-def ranking_quality(
-    order, is_term, *, cutoffs=(50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
-):
-    """How well a ranking puts true terms first.
-
-    Parameters
-    ----------
-    order : (m,) array of int
-        Candidates, best first, each once; those that are missing count as ranked behind.
-    is_term : (n,) array of bool
-        Which of the candidates are true terms.
-    cutoffs : sequence of c int
-        Numbers of first candidates, >= 1.
-
-    Returns
-    -------
-    RankingQuality
-        Precision (c,) in float64: the share of true terms among the first k. Average precision
-        (c,): the sum of the precisions at each true term among the first k, divided by the smaller
-        of k and the number of true terms; 1 if these come first. F1, a float, for as many
-        candidates as there are true terms, where precision, recall and F1 are one number. Without
-        true terms all are 0.
-
-    Raises
-    ------
-    ValueError
-        An index is out of range or repeated, a cutoff is below 1, or shapes do not fit.
-    TypeError
-        `is_term` is not bool, `order` no integers, or they are on different devices.
-
-    References
-    ----------
-    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018.
-
-    Examples
-    --------
-    >>> ranking_quality(np.array([2, 0, 1]), np.array([True, False, True]), cutoffs=(1, 3))
-    RankingQuality(precision_at=array([1.        , 0.66666667]), average_precision_at=array([1., 1.]), f1_at_n_terms=1.0)
-    """  # noqa: E501
-    xp, (order, is_term) = on_device(order=order, is_term=is_term)
-    if order is None or order.dtype.kind not in "iu" and (order.size or order.dtype.kind != "f"):
-        raise TypeError(f"order must be an array of integers (got {getattr(order, 'dtype', None)})")
-    if is_term is None or is_term.dtype.kind != "b" and (is_term.size or is_term.dtype.kind != "f"):
-        raise TypeError(f"is_term must be an array of bool (got {getattr(is_term, 'dtype', None)})")
-    if order.ndim != 1 or is_term.ndim != 1:
-        raise ValueError(
-            f"order and is_term must have shapes (m,) and (n,) (got {order.shape} and "
-            f"{is_term.shape})"
-        )
-    if not isinstance(cutoffs, (list, tuple, range)):
-        raise TypeError(f"cutoffs must be a sequence of integers (got {type(cutoffs).__name__})")
-    cutoffs = [checked_count("cutoffs", k, least=1, most=2**53) for k in cutoffs]
-    _check_ids("order", order, len(is_term))
-    order = order.astype(np.int64)
-    if order.size and int(xp.bincount(order).max()) > 1:
-        raise ValueError("order must have each candidate once")
-    hit = is_term[order] > 0
-    true_terms = int(is_term.sum()) if is_term.size else 0
-    hits = xp.concatenate([xp.zeros(1), xp.cumsum(hit * 1.0)])
-    precisions = xp.concatenate([xp.zeros(1), xp.cumsum(hits[1:] / xp.arange(1, len(hits)) * hit)])
-    ranks = xp.asarray(np.minimum(np.array(cutoffs, np.int64), len(order)))
-    k = np.array(cutoffs, np.float64)
-    return RankingQuality(
-        hits[ranks] / xp.asarray(k),
-        precisions[ranks] / xp.asarray(np.minimum(k, max(true_terms, 1))),
-        float(hits[min(true_terms, len(order))]) / max(true_terms, 1),
     )
 
 

@@ -1,5 +1,5 @@
 """Where to cut lists of search results: scores against a threshold, thresholds by recall or
-precision, and a map that no query changes.
+precision, and a query-independent calibration.
 
 A threshold on the scores of all queries decides how many results each query keeps. Precision and
 recall at all thresholds follow from one sort. `isotonic_adapter` is the best non-decreasing map
@@ -7,22 +7,23 @@ from cosines to relevance that is the same for all queries. R. E. Barlow et al.,
 Inference under Order Restrictions", Wiley 1972.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ..checks import checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import Array, Bool, Bound, Float, Integer, Real, checked, nonempty, within
+from ..dispatch import check_one_device, namespace_of, routine
 from ..kernel import kernel
+from ._offsets import checked_offsets
 
-TOLERANCE = 1e-3  # by which a cosine may leave [-1, 1]
+COSINES = Bound(-1.001, 1.001)  # rounding may lead out of [-1, 1]
 
 
 class FilterResult(NamedTuple):
     """`keep`: bool of the shape of the scores; `n_kept`: (nq,) int64."""
 
-    keep: Any
-    n_kept: Any
+    keep: Array
+    n_kept: Array
 
 
 class ThresholdChoice(NamedTuple):
@@ -38,24 +39,32 @@ class FilteringCurve(NamedTuple):
     """At each of the distinct scores as threshold, descending: (m,) arrays of the dtype of the
     scores."""
 
-    thresholds: Any
-    precision: Any
-    recall: Any
-    mean_kept: Any
+    thresholds: Array
+    precision: Array
+    recall: Array
+    mean_kept: Array
 
 
 class IsotonicMap(NamedTuple):
     """A non-decreasing map from cosines to relevance: linear between `cosines`, where it has the
     values `scores`, and constant outside."""
 
-    cosines: Any
-    scores: Any
+    cosines: Array
+    scores: Array
 
-    def transform(self, cosines):
-        """The scores of an array of cosines, of its shape and dtype."""
-        xp, (x, knots) = on_device(cosines=cosines, knots=self.cosines)
-        float_dtype(cosines=x, knots=knots)
-        checked_cosines(xp, x)
+    @checked
+    def transform(self, cosines: Float[Array, "...", COSINES]) -> Array:
+        """The scores of an array of cosines, of its shape and dtype.
+
+        Parameters
+        ----------
+        cosines : (...) array of float32 or float64, in [-1.001, 1.001]
+        """
+        x, knots = cosines, self.cosines
+        check_one_device(cosines=x, knots=knots)
+        if x.dtype != knots.dtype:
+            raise TypeError(f"cosines must have dtype {knots.dtype} as in the fit (got {x.dtype})")
+        xp = namespace_of(x)
         return xp.interp(x.reshape(-1), knots, self.scores).astype(x.dtype).reshape(x.shape)
 
 
@@ -63,15 +72,20 @@ class IsotonicMap(NamedTuple):
 
 
 @routine
-def filter_by_score(scores, threshold, *, offsets=None):
+def filter_by_score(
+    scores: Float[Array, "..."],
+    threshold: Annotated[float, within(0, 1)],
+    *,
+    offsets: Integer[Array, "nq+1"] | None = None,
+) -> FilterResult:
     """Keep the results whose score is at least a threshold.
 
     Parameters
     ----------
-    scores : (nq, c) array of float32 or float64, or (n,) with `offsets`
-    threshold : float
+    scores : (...) array of float32 or float64
+    threshold : float in [0, 1]
         In [0, 1].
-    offsets : (nq + 1,) array of int, optional
+    offsets : (nq+1,) array of integers, optional
         The results of query i are ``scores[offsets[i]:offsets[i + 1]]``.
 
     Returns
@@ -95,8 +109,8 @@ def filter_by_score(scores, threshold, *, offsets=None):
     >>> filter_by_score(np.array([[0.9, 0.4], [0.3, 0.2]]), 0.4).n_kept
     array([2, 0])
     """
-    xp, scores, offsets = checked_lists("scores", scores, offsets)
-    threshold = checked_number("threshold", threshold, least=0, most=1)
+    xp, offsets = namespace_of(scores), dense_offsets("scores", scores, offsets)
+    _check_scores(scores)
     keep = scores >= scores.dtype.type(threshold)
     counts = xp.zeros(scores.size + 1, np.int64)
     counts[1:] = xp.cumsum(keep.reshape(-1))
@@ -104,16 +118,22 @@ def filter_by_score(scores, threshold, *, offsets=None):
 
 
 @routine
-def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
+def choose_threshold(
+    scores: Float[Array, "*shape"],
+    relevance: Real[Array, "*shape", within(0, 1)] | Bool[Array, "*shape"],
+    *,
+    min_recall: Annotated[float, within(0, 1)] | None = None,
+    min_precision: Annotated[float, within(0, 1)] | None = None,
+) -> ThresholdChoice:
     """The largest threshold that keeps a recall, or the smallest that keeps a precision.
 
     Parameters
     ----------
-    scores : array of float32 or float64
+    scores : (...) array of float32 or float64
         Of any shape.
-    relevance : array of the shape of the scores, bool, int or float
+    relevance : (...) array of float32, float64 or integers, in [0, 1] or (...) array of bool
         In [0, 1].
-    min_recall, min_precision : float
+    min_recall, min_precision : float in [0, 1], optional
         In [0, 1]; one of the two.
 
     Returns
@@ -151,9 +171,8 @@ def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
     name, least = (
         ("min_recall", min_recall) if min_precision is None else ("min_precision", min_precision)
     )
-    least = checked_number(name, least, least=0, most=1)
-    xp, scores = _checked_scores("scores", scores)
-    relevance = checked_relevance(xp, scores, relevance)
+    _check_scores(scores)
+    xp, relevance = namespace_of(scores), relevance.astype(np.float64, copy=False)
     if not bool((relevance > 0).any()):
         raise ValueError("relevance must be above 0 for some score (got none)")
     order, ends = _steps(xp, scores.reshape(-1))
@@ -173,15 +192,20 @@ def choose_threshold(scores, relevance, *, min_recall=None, min_precision=None):
 
 
 @routine
-def filtering_curve(scores, relevance, *, offsets=None):
+def filtering_curve(
+    scores: Float[Array, "*shape"],
+    relevance: Real[Array, "*shape", within(0, 1)] | Bool[Array, "*shape"],
+    *,
+    offsets: Integer[Array, "nq+1"] | None = None,
+) -> FilteringCurve:
     """Precision, recall and length of the lists at every threshold.
 
     Parameters
     ----------
-    scores : (nq, c) array of float32 or float64, or (n,)
-    relevance : array of the shape of the scores, bool, int or float
+    scores : (...) array of float32 or float64
+    relevance : (...) array of float32, float64 or integers, in [0, 1] or (...) array of bool
         In [0, 1].
-    offsets : (nq + 1,) array of int, optional
+    offsets : (nq+1,) array of integers, optional
         The results of query i are ``scores[offsets[i]:offsets[i + 1]]``. With them precision and
         recall are means over queries: precision over those that keep something, recall over those
         that have something relevant. Without, all results are counted together.
@@ -217,10 +241,11 @@ def filtering_curve(scores, relevance, *, offsets=None):
     """
     macro = offsets is not None
     if macro:
-        xp, scores, offsets = checked_lists("scores", scores, offsets)
-    else:
-        xp, scores = _checked_scores("scores", scores)
-    relevance = checked_relevance(xp, scores, relevance).reshape(-1)
+        offsets = dense_offsets("scores", scores, offsets)
+    elif scores.ndim not in (1, 2):
+        raise ValueError(f"scores must have shape (nq, c) or (n,) (got {scores.shape})")
+    _check_scores(scores)
+    xp, relevance = namespace_of(scores), relevance.reshape(-1).astype(np.float64, copy=False)
     if not bool((relevance > 0).any()):
         raise ValueError("relevance must be above 0 for some score (got none)")
     nq = len(offsets) - 1 if macro else len(scores) if scores.ndim == 2 else 1
@@ -267,15 +292,18 @@ def _steps(xp, scores):
 
 
 @routine
-def isotonic_adapter(cosines, relevance):
+def isotonic_adapter(
+    cosines: Float[Array, "*shape", COSINES, nonempty],
+    relevance: Real[Array, "*shape", within(0, 1)] | Bool[Array, "*shape"],
+) -> IsotonicMap:
     """The non-decreasing map from cosines to relevance that is best in least squares, the same for
     all queries.
 
     Parameters
     ----------
-    cosines : array of float32 or float64
+    cosines : (...) array of float32 or float64, in [-1.001, 1.001], without an axis of length zero
         Of any shape, in [-1, 1] up to 1e-3.
-    relevance : array of the shape of the cosines, bool, int or float
+    relevance : (...) array of float32, float64 or integers, in [0, 1] or (...) array of bool
         In [0, 1].
 
     Returns
@@ -292,7 +320,7 @@ def isotonic_adapter(cosines, relevance):
 
     Notes
     -----
-    Pool adjacent violators: equal cosines are averaged first, then neighbours are averaged as long
+    Pool adjacent violators: equal cosines are averaged first, then neighbors are averaged as long
     as they descend. One sort and O(n) steps, sums in float64.
 
     References
@@ -306,11 +334,8 @@ def isotonic_adapter(cosines, relevance):
     >>> fit.transform(np.array([0.1, 0.25, 0.35]))
     array([0.  , 0.5 , 0.75])
     """
-    xp, x = _checked_scores("cosines", cosines)
-    checked_cosines(xp, x)
-    y = checked_relevance(xp, x, relevance, "cosines").reshape(-1)
-    if not x.size:
-        raise ValueError(f"cosines must not be empty (got shape {x.shape})")
+    xp, x = namespace_of(cosines), cosines
+    y = relevance.reshape(-1).astype(np.float64, copy=False)
     order, ends = _steps(xp, -x.reshape(-1))
     sums = xp.cumsum(y[order])[ends]
     sums[1:] = sums[1:] - sums[:-1].copy()
@@ -338,7 +363,7 @@ def isotonic_adapter(cosines, relevance):
     grain="1",
 )
 def pool_adjacent_violators(sums, weights, sizes, blocks, start, stop):
-    """Join neighbours whose means descend; the first `blocks` entries are then the sums, weights
+    """Join neighbors whose means descend; the first `blocks` entries are then the sums, weights
     and sizes of what was joined."""
     for g in range(start, stop):
         s, w, size, top = sums[g], weights[g], sizes[g], np.uintp(0)
@@ -357,74 +382,24 @@ def pool_adjacent_violators(sums, weights, sizes, blocks, start, stop):
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _checked_scores(name, scores, nan=False):
-    xp, (scores,) = on_device(**{name: scores})
-    if scores is None:
-        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    float_dtype(**{name: scores})
-    if not nan and bool(xp.isnan(scores).any()):
-        raise ValueError(f"{name} must not be nan")
-    return xp, scores
+def _check_scores(scores):
+    if bool(namespace_of(scores).isnan(scores).any()):
+        raise ValueError("scores must not be NaN (got nan)")
 
 
-def checked_lists(name, scores, offsets, nan=False):
-    """The array namespace, the scores, and (nq + 1,) offsets in int64, also for dense ones. `nan`
-    says that NaN is found later."""
-    xp, scores = _checked_scores(name, scores, nan)
-    if offsets is None:
-        if scores.ndim != 2:
-            raise ValueError(
-                f"{name} must have shape (nq, c), or (n,) with offsets (got {scores.shape})"
-            )
-        return xp, scores, xp.arange(len(scores) + 1, dtype=np.int64) * scores.shape[1]
-    _, (offsets, _) = on_device(offsets=offsets, **{name: scores})
-    if offsets.dtype.kind not in "iu":
-        raise TypeError(f"offsets must hold integers (got dtype {offsets.dtype})")
-    if scores.ndim != 1 or offsets.ndim != 1 or not len(offsets):
+def dense_offsets(name, scores, offsets):
+    """(nq + 1,) offsets in int64, also of lists of one length (nq, c)."""
+    if offsets is not None:
+        if scores.ndim != 1:
+            raise ValueError(f"{name} must have shape (n,) with offsets (got {scores.shape})")
+        return checked_offsets("offsets", offsets, len(scores))
+    if scores.ndim != 2:
         raise ValueError(
-            f"{name} (n,) and offsets (nq + 1,) must have one dimension (got shapes "
-            f"{scores.shape}, {offsets.shape})"
+            f"{name} must have shape (nq, c), or (n,) with offsets (got {scores.shape})"
         )
-    if (
-        int(offsets[0]) != 0
-        or int(offsets[-1]) != len(scores)
-        or bool((offsets[1:] < offsets[:-1]).any())
-    ):
-        raise ValueError(f"offsets must ascend from 0 to the number of {name}, {len(scores)}")
-    return xp, scores, offsets.astype(np.int64)
+    return namespace_of(scores).arange(len(scores) + 1, dtype=np.int64) * scores.shape[1]
 
 
-def checked_relevance(xp, scores, relevance, name="scores"):
-    """Relevance in float64, of the shape of the scores."""
-    _, (relevance, _) = on_device(relevance=relevance, **{name: scores})
-    if (
-        relevance is None
-        or relevance.dtype.kind not in "biuf"
-        or relevance.dtype.itemsize == 2
-        and relevance.dtype.kind == "f"
-    ):
-        raise TypeError(
-            f"relevance must hold bool, integers, float32 or float64 (got "
-            f"{getattr(relevance, 'dtype', None)})"
-        )
-    if relevance.shape != scores.shape:
-        raise ValueError(
-            f"relevance must have the shape of {name}, {scores.shape} (got {relevance.shape})"
-        )
-    if relevance.size and not (0 <= float(relevance.min()) and float(relevance.max()) <= 1):
-        raise ValueError(
-            f"relevance must satisfy 0 <= relevance <= 1 (got {float(relevance.min())} … "
-            f"{float(relevance.max())})"
-        )
-    return relevance.astype(np.float64, copy=False)
-
-
-def checked_cosines(xp, cosines):
-    """ValueError for what is no cosine."""
-    if cosines.size and not (
-        -1 - TOLERANCE <= float(cosines.min()) and float(cosines.max()) <= 1 + TOLERANCE
-    ):
-        raise ValueError(
-            f"cosines must satisfy -1 <= cosine <= 1 up to {TOLERANCE} (got {float(cosines.min())} "
-            f"… {float(cosines.max())})"
-        )
+@checked
+def checked_cosines(cosines: Float[Array, "...", COSINES]):
+    """ValueError for what is not a cosine."""

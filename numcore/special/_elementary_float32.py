@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ..intrinsics import float_bits, float_from_bits, fma, ldexp
+from ..simd import float_bits, float_from_bits, fma, ldexp
 
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 INF, NAN = np.float32(np.inf), np.float32(np.nan)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..intrinsics import float_bits, float_from_bits, fma, ldexp
+from ..simd import float_bits, float_from_bits, fma, ldexp
 
 ZERO, HALF, ONE, TWO = np.float64(0), np.float64(0.5), np.float64(1), np.float64(2)
 INF, NAN = np.float64(np.inf), np.float64(np.nan)

@@ -31,6 +31,7 @@ from ._program import (
     within,
 )
 
+HOST_ONLY = "programs are fitted within a search that runs on the host"
 MAX_CONSTANTS = 32
 N_POINTS, FLOAT32_POINTS = 513, 1 << 13
 ERRORS = ("relative", "absolute", "ulp32")
@@ -619,9 +620,8 @@ def reweight(lawson, residual, largest):
     "scratch float64 trial[k]; "
     "scratch float64 best[k]",
     split="p",
-    gpu="warp",
-    threads=32,
-    shared="8*n*k+24*n+16*k*k+80*k+8",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
     twin_tolerance={"float64": 1e-6},
 )

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..dispatch import CPU, checked_dtype, device_of, on_device
 from ..elementwise import SMALL, Elementwise
-from ..intrinsics import float_bits, float_from_bits, fma
 from ..kernel import kernel
+from ..simd import float_bits, float_from_bits, fma
 
 OPERATIONS = ("add", "sub", "mul", "div", "fma")  # the opcode is the place in this tuple
 ADD, SUB, MUL, DIV, FMA = range(5)
@@ -254,7 +254,7 @@ class Program:
         Returns
         -------
         str
-            A module that defines ``name(x)``; it imports numpy, and ``numcore.intrinsics.fma``,
+            A module that defines ``name(x)``; it imports numpy, and ``numcore.simd.fma``,
             which takes scalars and works in compiled code only at speed, where the program has
             fused operations.
 
@@ -283,7 +283,7 @@ class Program:
         name, dtype = _checked_name(name), checked_dtype(dtype)
         imports = ["import numpy as np", ""]
         if (self.code[:, 0] == FMA).any():
-            imports[1:] = ["", "from numcore.intrinsics import fma", ""]
+            imports[1:] = ["", "from numcore.simd import fma", ""]
         constants = [
             f"{name}_c{i} = np.{dtype}({_rounded(c, dtype)!s})"
             for i, c in enumerate(self.constants, 1)
@@ -680,9 +680,10 @@ def load_constants(registers, constants, i, k):
 
 @kernel(
     "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; out T y[p, n]; "
-    "scratch T registers[k+m+1, 512]",
+    "scratch T registers[k+m+1, BLOCK]",
+    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
     split="n",
-    grain="512",
+    grain="BLOCK",
 )
 def program_values(code, ends, constants, x, y, registers, start, stop):
     """y[i, j] = the value of program i at x[j]."""
@@ -712,7 +713,8 @@ def program_values(code, ends, constants, x, y, registers, start, stop):
 @kernel(
     "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; in T target[n]; "
     "in T weight[n]; out T error[p]; "
-    "scratch T registers[k+m+1, 512]; scratch T divisor[m]",
+    "scratch T registers[k+m+1, BLOCK]; scratch T divisor[m]",
+    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
     split="p",
     gpu="block",
     grain="8",

@@ -22,14 +22,7 @@ def same_on_gpu(function, example, dtype):
         _refuses_gpu(function, example, arguments, reason)
         return
     expected = call(function, arguments)
-    with simulated_gpu() as xp:
-        on_gpu = copy.deepcopy(arguments)
-        for name, value in on_gpu.items():
-            if name in example.arrays or not isinstance(value, np.ndarray):
-                on_gpu[name] = moved(value, xp.asarray)
-        if "xp" in inspect.signature(function).parameters:
-            on_gpu["xp"] = xp
-        result = leaves(function(**on_gpu))
+    result = leaves(on_simulated_gpu(function, example, arguments))
     arrays = [
         leaf
         for leaf, there in zip(result, leaves(expected), strict=True)
@@ -38,6 +31,18 @@ def same_on_gpu(function, example, dtype):
     require(not arrays, "a result is no array of the GPU")
     result = [leaf.get() if isinstance(leaf, SimulatedArray) else leaf for leaf in result]
     require(close(result, leaves(expected), example, dtype), "another result on the simulated GPU")
+
+
+def on_simulated_gpu(function, example, arguments):
+    """What a routine gives when the arrays of an example's arguments are on the simulated GPU."""
+    with simulated_gpu() as xp:
+        on_gpu = copy.deepcopy(arguments)
+        for name, value in on_gpu.items():
+            if name in example.arrays or not isinstance(value, np.ndarray):
+                on_gpu[name] = moved(value, xp.asarray)
+        if "xp" in inspect.signature(function).parameters:
+            on_gpu["xp"] = xp
+        return function(**on_gpu)
 
 
 def _refuses_gpu(function, example, arguments, reason):

@@ -195,7 +195,7 @@ def compiled(kernel, variant):
     """The CUDA body of a kernel for a variant (its items), compiled by the host's compiler."""
     from numcore.gpu import runtime
 
-    defines = tuple(o for o in runtime.options(dict(variant)) if o.startswith("-D"))
+    defines = tuple(o for o in runtime.options(kernel, dict(variant)) if o.startswith("-D"))
     return compile_host(
         runtime.source(kernel.cuda_source),
         entries=[kernel.cuda_entry],
@@ -226,9 +226,11 @@ def run_cuda_body(kernel, variant, arguments, dims, *, checked, **tolerance):
 
 
 _checked = False
+launched = set()  # (module, name) of every kernel that was launched, for tests that ask
 
 
 def _launch(kernel, variant, arguments, dims):
+    launched.add((kernel.module, kernel.name))
     run_cuda_body(
         kernel,
         variant,

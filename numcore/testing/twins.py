@@ -1,5 +1,5 @@
-"""The two bodies of a kernel, compared: the Numba body on the CPU, the CUDA body on the simulated
-GPU."""
+"""The two bodies of a kernel, compared: the Numba body on the CPU between guard zones, the CUDA
+body on the simulated GPU."""
 
 import math
 
@@ -7,8 +7,8 @@ import numpy as np
 
 from ..elementwise import Elementwise
 from ..examples import kernel_arguments
-from ..kernel import extent
 from .device import run_cuda_body
+from .guards import guarded_runs
 
 __all__ = ["compare_bodies", "random_arguments"]
 
@@ -24,10 +24,10 @@ def random_arguments(kernel, variant, rng, size):
     if made is not None:
         return made(rng, variant, size)
     dims = {d: size if d == kernel.split else int(rng.integers(1, 20)) for d in kernel.dims}
-    return [_random(p, variant, dims, rng) for p in kernel.passed]
+    return [_random(kernel, p, variant, dims, rng) for p in kernel.passed]
 
 
-def _random(p, variant, dims, rng):
+def _random(kernel, p, variant, dims, rng):
     dtype = np.dtype(variant.get(p.type_name, p.type_name))
     if p.extents is None:
         return (
@@ -35,7 +35,7 @@ def _random(p, variant, dims, rng):
             if dtype.kind == "f"
             else dtype.type(rng.integers(0, 2**31))
         )
-    shape = tuple(extent(e, dims) for e in p.extents)
+    shape = tuple(kernel.extent(e, dims) for e in p.extents)
     if p.role == "out":
         return np.frombuffer(
             bytearray([POISON]) * (math.prod(shape) * dtype.itemsize), dtype
@@ -45,30 +45,49 @@ def _random(p, variant, dims, rng):
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
-def compare_bodies(kernel, variant, rng, size):
-    """Run both bodies on the same random arguments; AssertionError where they differ, KernelFault
-    where the CUDA body is faulty.
+def compare_bodies(kernel, variant, rng, sizes):
+    """Run both bodies on the same random arguments.
 
-    Elementwise kernels and integers must agree bit for bit, other floats within the kernel's
-    `twin_tolerance`, relative to the largest entry, since sums may be taken in another order.
+    The CPU body runs between guard zones, see :func:`numcore.testing.guards.guarded_runs`, the CUDA
+    body on the simulated GPU. Elementwise kernels and integers must agree bit for bit, other floats
+    within the kernel's `twin_tolerance`, relative to the largest entry, since sums may be taken in
+    another order. A kernel without a CUDA body is only guarded.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    variant : dict of str to str
+    rng : Generator
+    sizes : int or sequence of int
+        Items of the split axis, one comparison for each.
+
+    Raises
+    ------
+    AssertionError
+        The bodies differ.
+    KernelFault
+        A body is faulty.
     """
-    arguments = random_arguments(kernel, variant, rng, size)
-    on_cpu = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-    bound_variant, dims = kernel.bind(on_cpu)
-    assert bound_variant == variant
-    kernel(*on_cpu)
+    cases = []
+    for size in np.atleast_1d(sizes).tolist():
+        arguments = random_arguments(kernel, variant, rng, size)
+        bound_variant, dims = kernel.bind(arguments)
+        assert bound_variant == variant
+        cases.append((arguments, dims))
+    for (arguments, dims), on_cpu in zip(cases, guarded_runs(kernel, variant, cases), strict=True):
+        if not kernel.host_only:
+            _compare_with_cuda(kernel, variant, arguments, dims, on_cpu)
+
+
+def _compare_with_cuda(kernel, variant, arguments, dims, on_cpu):
     on_gpu = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     exact = isinstance(kernel, Elementwise)
     run_cuda_body(kernel, variant, on_gpu, dims, checked=True)
-    for p, before, cpu, gpu in zip(kernel.passed, arguments, on_cpu, on_gpu, strict=True):
-        if p.extents is None:
+    for p, gpu in zip(kernel.passed, on_gpu, strict=True):
+        if p.name not in on_cpu:
             continue
-        where = f"{kernel.name}, {variant}, {dims}: {p.name}"
-        if p.role == "in":
-            np.testing.assert_array_equal(
-                cpu.view(np.uint8), before.view(np.uint8), err_msg=f"{where} was modified"
-            )
-        elif exact or cpu.dtype.kind != "f":
+        where, cpu = f"{kernel.name}, {variant}, {dims}: {p.name}", on_cpu[p.name]
+        if exact or cpu.dtype.kind != "f":
             np.testing.assert_array_equal(gpu, cpu, err_msg=where)
         else:
             finite = np.abs(cpu[np.isfinite(cpu)])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from numcore.examples.linalg.hadamard import hadamard
 from numcore.linalg import fwht, next_power_of_two
 from numcore.testing import simulated_gpu
-from tests.naive.linalg.kernels import hadamard, sign_changes
 
 
 def test_known_answers():
@@ -70,7 +70,7 @@ def test_complex_numbers():
 @pytest.mark.parametrize("n", [1, 2, 8, 64])
 def test_sequency_counts_sign_changes(n):
     rows = fwht(np.eye(n), axis=0, order="sequency")
-    assert [sign_changes(row) for row in rows] == list(range(n))
+    assert (rows[:, 1:] != rows[:, :-1]).sum(axis=1).tolist() == list(range(n))
 
 
 def test_next_power_of_two():
@@ -84,8 +84,6 @@ def test_next_power_of_two():
         1024,
         2048,
     ]
-    with pytest.raises(ValueError, match="n >= 1"):
-        next_power_of_two(0)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +93,7 @@ def test_next_power_of_two():
         (dict(x=np.ones(0)), ValueError, "power of two"),
         (dict(x=np.ones(4, int)), TypeError, "float32 or float64"),
         (dict(x=np.float64(1)), ValueError, "at least one axis"),
-        (dict(x=np.ones(4), axis=1), ValueError, "axis must satisfy"),
-        (dict(x=np.ones(4), norm="l2"), ValueError, "norm must be"),
-        (dict(x=np.ones(4), order="dyadic"), ValueError, "order must be"),
+        (dict(x=np.ones(4), axis=1), ValueError, r"axis must be in \[-1, 1\) \(got 1\)"),
     ],
 )
 def test_errors(arguments, kind, message):

@@ -7,11 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from numcore.examples.linalg.sketches import srht_matrix, tensor_srht_matrix
 from numcore.linalg import preconditioned_lstsq, sketched_lstsq
 from numcore.linalg._sketched_lstsq import _exact_product
 from numcore.linalg._sketches import gaussian_sketch
 from numcore.testing import simulated_gpu
-from tests.naive.linalg.sketches import exact_solution, srht_matrix, tensor_srht_matrix
+from tests.naive.linalg.sketches import exact_solution
 
 SKETCHES = ("srht", "src", "gaussian", "countsketch")
 extended = pytest.mark.skipif(
@@ -351,7 +352,7 @@ def test_ill_conditioned_problems_are_solved_as_by_lapack(factor):
         lapack = np.linalg.norm((np.linalg.lstsq(a, b)[0] - x).astype(float)) / np.linalg.norm(
             x.astype(float)
         )
-        assert result.converged and result.num_iter == len(result.gradient_norms) <= (
+        assert result.converged and result.n_iter == len(result.gradient_norms) <= (
             60 if factor == 4 else 36
         )
         assert error < lapack  # 5e-11 and 1e-9 … 4e-9; without the exact gradient 1e-8
@@ -400,7 +401,7 @@ def test_any_size_to_full_precision(n, d, dtype, tol):
         preconditioned_lstsq(a, b, rng=0),
         np.linalg.lstsq(a.astype(float), b.astype(float))[0],
     )
-    assert result.x.dtype == dtype and result.converged and result.num_iter <= 60
+    assert result.x.dtype == dtype and result.converged and result.n_iter <= 60
     np.testing.assert_allclose(
         result.x, x, rtol=0, atol=tol * np.linalg.cond(a.astype(float)) * np.abs(x).max()
     )
@@ -417,7 +418,7 @@ def test_exact_data_are_solved_at_once():
     result = preconditioned_lstsq(a, a @ np.arange(20.0), rng=0)
     np.testing.assert_allclose(result.x, np.arange(20.0), rtol=0, atol=1e-12)
     assert (
-        result.converged and result.num_iter <= 3
+        result.converged and result.n_iter <= 3
     )  # none is needed, but rounding errors are no worse with some
     assert preconditioned_lstsq(a, np.zeros(3000), rng=0).x.tolist() == [0] * 20
 
@@ -432,21 +433,17 @@ def test_the_end_of_the_iterations():
         and result.gradient_norms[-1] <= 1e-12
     )
     stopped = preconditioned_lstsq(a, b, rng=0, callback=lambda k, g: k == 3)
-    assert stopped.num_iter == 3 and not stopped.converged
+    assert stopped.n_iter == 3 and not stopped.converged and stopped.reason == "callback"
     assert (
         np.abs(stopped.x - result.x).max()
         < 0.05 * np.abs(sketched_lstsq(a, b, sketch_size=120, rng=0).x - result.x).max() * 10
     )
     few = preconditioned_lstsq(a, b, rng=0, max_iter=3)
-    assert few.num_iter == 3 and not few.converged and few.x.tolist() == stopped.x.tolist()
+    assert few.n_iter == 3 and not few.converged and few.x.tolist() == stopped.x.tolist()
     none = preconditioned_lstsq(a, b, rng=0, max_iter=0)
-    assert none.num_iter == 0 and none.gradient_norms == () and not none.converged
+    assert none.n_iter == 0 and none.gradient_norms == () and none.reason == "max_iter"
     loose = preconditioned_lstsq(a, b, rng=0, tol=1e-3)
-    assert (
-        loose.converged
-        and loose.gradient_norms[-1] <= 1e-3
-        and loose.num_iter < result.num_iter / 2
-    )
+    assert loose.converged and loose.gradient_norms[-1] <= 1e-3 and loose.n_iter < result.n_iter / 2
 
     def interrupt(k, g):
         raise KeyboardInterrupt
@@ -459,7 +456,7 @@ def test_progress(capsys):
     pytest.importorskip("tqdm")
     a, b = problem(np.random.default_rng(0), 200, 3)
     result = preconditioned_lstsq(a, b, rng=0, progress=True)
-    assert f"{result.num_iter:.2f}/60" in capsys.readouterr().err
+    assert f"{result.n_iter:.2f}/60" in capsys.readouterr().err
 
 
 def test_a_product_whose_terms_cancel():
@@ -502,73 +499,41 @@ def test_the_simulated_gpu_gives_the_same_solutions(sketch):
 
 @pytest.mark.parametrize("solve", [sketched_lstsq, preconditioned_lstsq])
 @pytest.mark.parametrize(
-    "options, kind, message",
+    "options, message",
     [
-        (dict(a=np.ones((2, 3)), b=np.ones(2)), ValueError, r"underdetermined \(got n=2, d=3\)"),
-        (
-            dict(b=np.ones(5)),
-            ValueError,
-            r"b must have shape \(n,\) or \(n, c\) with n=6, c > 0 \(got \(5,\)\)",
-        ),
-        (dict(b=np.ones((6, 1, 1))), ValueError, "b must have shape"),
-        (dict(b=np.ones((6, 0))), ValueError, "b must have shape"),
-        (dict(a=np.ones(6)), ValueError, "a must have shape"),
-        (dict(a=np.ones((0, 0)), b=np.ones(0)), ValueError, "n, d > 0"),
-        (dict(sketch_size=1), ValueError, r"2 <= sketch_size <= 8 \(got 1\)"),
-        (dict(sketch_size=9), ValueError, r"2 <= sketch_size <= 8"),
-        (dict(a=np.full((6, 2), np.nan)), ValueError, "a must be finite"),
-        (dict(b=np.full(6, np.inf)), ValueError, "b must be finite"),
-        (dict(a=np.full((6, 2), 1e308)), ValueError, "a must be finite, and so must be the sums"),
-        (dict(a=np.ones((6, 2), int)), TypeError, "a must have dtype"),
-        (dict(b=np.ones(6, np.float32)), TypeError, "one dtype"),
-        (dict(a=None), TypeError, "a must be an array"),
-        (dict(b=None), TypeError, "b must be an array"),
-        (dict(rng="a"), TypeError, "rng|SeedSequence"),
+        (dict(a=np.ones((2, 3)), b=np.ones(2)), r"underdetermined \(got n = 2, d = 3\)"),
+        (dict(b=np.ones(5)), r"b must have shape \(n,\) with n = 6 \(got \(5,\)\)"),
+        (dict(b=np.ones((6, 0))), "b must have"),
+        (dict(a=np.ones((0, 0)), b=np.ones(0)), "a must have no axis of length zero"),
+        (dict(sketch_size=1), r"sketch_size must be in \[2, 8\] \(got 1\)"),
+        (dict(sketch_size=9), r"sketch_size must be in \[2, 8\]"),
+        (dict(a=np.full((6, 2), np.nan)), "a must be finite"),
+        (dict(b=np.full(6, np.inf)), "b must be finite"),
+        (dict(a=np.full((6, 2), 1e308)), "a must be finite, and so must be the sums"),
     ],
 )
-def test_errors(solve, options, kind, message):
-    with pytest.raises(kind, match=message):
+def test_errors(solve, options, message):
+    with pytest.raises(ValueError, match=message):
         solve(**dict(a=np.random.default_rng(0).standard_normal((6, 2)), b=np.ones(6)) | options)
 
 
 @pytest.mark.parametrize(
-    "solve, options, kind, message",
+    "options, message",
     [
-        (sketched_lstsq, dict(epsilon=0), ValueError, "epsilon > 0"),
-        (sketched_lstsq, dict(epsilon=-1.0), ValueError, "epsilon > 0"),
-        (sketched_lstsq, dict(delta=0), ValueError, "0 < delta < 1"),
-        (sketched_lstsq, dict(delta=1), ValueError, "0 < delta < 1"),
-        (
-            sketched_lstsq,
-            dict(sketch="sparse"),
-            ValueError,
-            "sketch must be one of srht, src, gaussian, countsketch",
-        ),
-        (sketched_lstsq, dict(epsilon=0.5, sketch_size=3), ValueError, "must not both be given"),
-        (sketched_lstsq, dict(a=()), ValueError, "at least one array"),
-        (
-            sketched_lstsq,
-            dict(a=(np.ones((3, 1)), np.ones((2, 2))), sketch="src"),
-            ValueError,
-            "sketch must be one of srht",
-        ),
-        (
-            sketched_lstsq,
-            dict(a=(np.ones((3, 1)), np.ones(2))),
-            ValueError,
-            r"a\[1\] must have shape",
-        ),
-        (sketched_lstsq, dict(a=(np.ones((3, 1)), np.ones((2, 7)))), ValueError, "underdetermined"),
-        (sketched_lstsq, dict(sketch="src", sketch_size=7), ValueError, "2 <= sketch_size <= 6"),
-        (preconditioned_lstsq, dict(tol=-1.0), ValueError, "tol >= 0"),
-        (preconditioned_lstsq, dict(tol=np.nan), ValueError, "tol"),
-        (preconditioned_lstsq, dict(max_iter=-1), ValueError, "max_iter >= 0"),
-        (preconditioned_lstsq, dict(callback=3), TypeError, "callable"),
+        (dict(epsilon=0.5, sketch_size=3), "must not both be given"),
+        (dict(a=()), "a must have at least one factor"),
+        (dict(a=(np.ones((3, 1)), np.ones((2, 2))), sketch="src"), 'sketch must be "srht" for'),
+        (dict(a=(np.ones((3, 1)), np.ones(2))), r"a\[1\] must have shape"),
+        (dict(a=(np.ones((3, 1)), np.ones((2, 7)))), "underdetermined"),
+        (dict(a=(np.ones((3, 1)), np.ones((3, 1)))), r"b must have .* with n = 9 \(got \(6,\)"),
+        (dict(sketch="src", sketch_size=7), r"sketch_size must be in \[2, 6\]"),
     ],
 )
-def test_errors_of_options(solve, options, kind, message):
-    with pytest.raises(kind, match=message):
-        solve(**dict(a=np.random.default_rng(0).standard_normal((6, 2)), b=np.ones(6)) | options)
+def test_errors_of_sketches(options, message):
+    with pytest.raises(ValueError, match=message):
+        sketched_lstsq(
+            **dict(a=np.random.default_rng(0).standard_normal((6, 2)), b=np.ones(6)) | options
+        )
 
 
 def test_arrays_on_two_devices():

@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from numcore.examples.linalg.sketches import src_matrix, srht_matrix, tensor_srht_matrix
 from numcore.linalg import fwht, src, srht, tensor_srht
 from numcore.testing import simulated_gpu
-from tests.naive.linalg.sketches import src_matrix, srht_matrix, tensor_srht_matrix
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,9 @@ def test_the_simulated_gpu_gives_the_same_sketches(dtype):
 @pytest.mark.parametrize(
     "call, kind, message",
     [
-        (lambda: srht(None, 1), TypeError, "a must be an array"),
-        (lambda: src(None, 1), TypeError, "a must be an array"),
-        (lambda: src(np.ones((5, 2)), 6), ValueError, r"1 <= sketch_size <= 5 \(got 6\)"),
-        (lambda: src(np.ones((5, 0)), 1), ValueError, "n, d > 0"),
-        (lambda: src(np.ones((5, 2)), 2.0), TypeError, "sketch_size must be an integer"),
-        (lambda: src(np.ones((5, 2), int), 2), TypeError, "float32 or float64"),
-        (lambda: tensor_srht(np.ones((5, 2)), 2), TypeError, "factors must be a list or tuple"),
+        (lambda: srht(np.ones((5, 2)), 9), ValueError, r"sketch_size must be <= N with N = 8"),
+        (lambda: src(np.ones((5, 2)), 6), ValueError, "sketch_size must be <= n with n = 5"),
+        (lambda: src(np.ones((5, 0)), 1), ValueError, "axis of length zero"),
         (lambda: tensor_srht([], 2), ValueError, "at least one array"),
         (lambda: tensor_srht([np.ones(3)], 2), ValueError, r"factors\[0\] must have"),
         (
@@ -146,9 +142,8 @@ def test_the_simulated_gpu_gives_the_same_sketches(dtype):
         (
             lambda: tensor_srht([np.ones((3, 2)), np.ones((3, 2), np.float32)], 2),
             TypeError,
-            "one dtype",
+            r"factors\[1\] must have dtype float64 like factors\[0\]",
         ),
-        (lambda: tensor_srht([np.ones((3, 2))], 0), ValueError, "sketch_size >= 1"),
     ],
 )
 def test_errors(call, kind, message):

@@ -1,12 +1,12 @@
-"""Sparse products, sweeps and colourings against dense loops, SciPy, known answers; the container's
+"""Sparse products, sweeps and colorings against dense loops, SciPy, known answers; the container's
 checks."""
 
 import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.linalg.sparse import sweep
 from numcore.linalg import CSR, Coloring, as_csr, color_graph, spmv, triangular_sweep
-from tests.naive.linalg.kernels import sweep
 
 PATH = np.array([[4.0, -1, 0], [-1, 4, -1], [0, -1, 4]])
 
@@ -109,7 +109,7 @@ def test_scipy_matrices_are_taken():
         as_csr(dense)
 
 
-# --- sweeps and colourings ------------------------------------------------------------------------
+# --- sweeps and colorings ------------------------------------------------------------------------
 
 
 def test_a_sweep_of_three_rows():

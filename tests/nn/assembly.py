@@ -5,7 +5,7 @@ import re
 import pytest
 
 from numcore import _bitcode, _native
-from numcore.intrinsics import host_vector_bits
+from numcore.simd import host_vector_bits
 
 
 def assembly(kernel, dtype):

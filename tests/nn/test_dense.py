@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from numcore.nn import dense, dense_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 
 
 def arrays(shape, n_out=4, dtype="float64", seed=0):

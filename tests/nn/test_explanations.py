@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import explanations as naive
 from numcore.nn import (
     Explanation,
     explain,
@@ -17,9 +18,8 @@ from numcore.nn import (
     local_approximation,
     shapley_kernel_weights,
 )
-from numcore.nn._explanations_neighbourhoods import stratified_sizes
+from numcore.nn._explanations.shapley import stratified_sizes
 from numcore.testing import simulated_gpu
-from tests.naive.nn import explanations as naive
 
 METHODS = (
     "lime",
@@ -209,7 +209,7 @@ def test_single_precision_far_from_zero(method):
 def test_all_coalitions_give_shapley_values(d):
     f, x, baseline = Smooth(d), rows(3, d), rows(3, d, seed=7)
     e = explain(f, x, method="kernel_shap", baseline=baseline)
-    expected = [naive.shapley_by_orders(f, *pair) for pair in zip(x, baseline, strict=True)]
+    expected = naive.shapley(f, x, baseline).attributions
     np.testing.assert_allclose(e.attributions, expected, atol=1e-12)
     assert e.n_evaluations == 3 * 2**d
     assert not e.standard_error.any()
@@ -326,8 +326,8 @@ def test_large_coalitions_have_independent_features():
     each with the same probability."""
     seen = coalitions(300, 16_000, seed=2, batch_size=2**15)
     seen = seen[(seen.sum(axis=1) > 140) & (seen.sum(axis=1) < 160)]
-    centred = seen - seen.mean(axis=0)
-    correlation = centred.T @ centred / len(seen) / 0.25
+    centered = seen - seen.mean(axis=0)
+    correlation = centered.T @ centered / len(seen) / 0.25
     off = correlation[~np.eye(300, dtype=bool)]
     assert (
         len(seen) > 100
@@ -380,7 +380,7 @@ def test_lime_is_weighted_least_squares(d, width):
     e = local_approximation(
         f,
         x,
-        neighbourhood="binary",
+        neighborhood="binary",
         kernel=width,
         baseline=baseline,
         n_samples=31 if d == 5 else 400,
@@ -398,14 +398,14 @@ def test_lime_is_weighted_least_squares(d, width):
 @pytest.mark.parametrize(
     ("intercept", "ridge"), [(True, 0.0), (True, 5.0), (False, 0.0), (False, 3.0)]
 )
-@pytest.mark.parametrize("neighbourhood", ["gaussian", "binary"])
-def test_intercept_and_ridge(intercept, ridge, neighbourhood):
+@pytest.mark.parametrize("neighborhood", ["gaussian", "binary"])
+def test_intercept_and_ridge(intercept, ridge, neighborhood):
     d = 9
     f, x = Smooth(d), rows(1, d)
     e = local_approximation(
         f,
         x,
-        neighbourhood=neighbourhood,
+        neighborhood=neighborhood,
         intercept=intercept,
         ridge=ridge,
         n_samples=300,
@@ -415,7 +415,7 @@ def test_intercept_and_ridge(intercept, ridge, neighbourhood):
     )
     points = np.concatenate(f.calls)
     weight = 1 / (1 + ((points - x) ** 2).sum(axis=1))
-    coordinates = points - x if neighbourhood == "gaussian" else (points == x).astype(float)
+    coordinates = points - x if neighborhood == "gaussian" else (points == x).astype(float)
     w, b, loss, error = naive.least_squares(coordinates, f(points), weight, intercept, ridge)
     np.testing.assert_allclose(e.attributions[0], w, atol=1e-11)
     np.testing.assert_allclose(e.intercept[0], b, atol=1e-11)
@@ -426,7 +426,7 @@ def test_intercept_and_ridge(intercept, ridge, neighbourhood):
 def test_ridge_and_no_intercept_without_weights():
     f, x = Smooth(6), rows(2, 6)
     e = local_approximation(
-        f, x, neighbourhood="gaussian", intercept=False, ridge=2.0, n_samples=200, rng=0
+        f, x, neighborhood="gaussian", intercept=False, ridge=2.0, n_samples=200, rng=0
     )
     points = np.concatenate(f.calls).reshape(2, 200, 6)
     for i in range(2):
@@ -440,7 +440,7 @@ def test_smooth_grad_is_the_mean_of_gradients():
     e = local_approximation(
         s,
         x,
-        neighbourhood="gaussian",
+        neighborhood="gaussian",
         loss="gradient_matching",
         grad=s.grad,
         kernel=2.0,
@@ -462,12 +462,12 @@ def test_smooth_grad_is_the_mean_of_gradients():
 
 def test_difference_goes_through_f_of_x():
     f, x = Smooth(5), rows(1, 5)
-    e = local_approximation(f, x, neighbourhood="gaussian", loss="difference", n_samples=100, rng=0)
+    e = local_approximation(f, x, neighborhood="gaussian", loss="difference", n_samples=100, rng=0)
     points = np.concatenate(f.calls[1:])
     w, _, loss, _ = naive.least_squares(points - x, f(points) - f(x), None, False)
     np.testing.assert_allclose(e.attributions[0], w, atol=1e-11)
     assert e.intercept[0] == f(x)[0] and e.loss[0] == pytest.approx(loss, rel=1e-10)
-    e = local_approximation(f, x, neighbourhood="binary", loss="difference", n_samples=20, rng=0)
+    e = local_approximation(f, x, neighborhood="binary", loss="difference", n_samples=20, rng=0)
     assert e.intercept[0] + e.attributions.sum() == pytest.approx(f(x)[0], abs=1e-13)
 
 
@@ -476,7 +476,7 @@ def test_one_feature_at_a_time_is_occlusion_for_every_loss():
     expected = explain(s, x, method="occlusion")
     assert expected.n_evaluations == 3 * 6
     for loss in ("squared", "difference"):
-        e = local_approximation(s, x, neighbourhood="one_hot", loss=loss)
+        e = local_approximation(s, x, neighborhood="one_hot", loss=loss)
         np.testing.assert_allclose(e.attributions, expected.attributions, atol=1e-12)
         np.testing.assert_allclose(e.intercept, expected.intercept, atol=1e-12)
         assert e.n_evaluations == 3 * 6
@@ -485,13 +485,13 @@ def test_one_feature_at_a_time_is_occlusion_for_every_loss():
 def test_a_path_leaves_all_but_the_sum_open():
     """Squared loss along the line from the baseline: equal shares of the slope are the smallest of
     all that fit."""
-    e = local_approximation(f, X, neighbourhood="uniform_path", n_samples=400)
+    e = local_approximation(f, X, neighborhood="uniform_path", n_samples=400)
     a = (np.arange(400) + 0.5) / 400
     slope = np.polyfit(a, f(a[:, None] * X), 1)[0]
     np.testing.assert_allclose(e.attributions, np.full(3, slope / 3), rtol=1e-9)
 
 
-def test_a_function_as_neighbourhood():
+def test_a_function_as_neighborhood():
     d, s, x = 6, Smooth(6), rows(3, 6)
     made = []
 
@@ -500,7 +500,7 @@ def test_a_function_as_neighbourhood():
         made.append((points, points - row + 0.0, rng.random(n_samples)))
         return made[-1]
 
-    e = local_approximation(s, x, neighbourhood=corners, n_samples=300, batch_size=64, rng=1)
+    e = local_approximation(s, x, neighborhood=corners, n_samples=300, batch_size=64, rng=1)
     for i, (points, coordinates, weight) in enumerate(made):
         w, b, loss, error = naive.least_squares(coordinates, s(points), weight)
         np.testing.assert_allclose(e.attributions[i], w, atol=1e-11)
@@ -511,7 +511,7 @@ def test_a_function_as_neighbourhood():
         )  # early blocks take early fits
     made.clear()
     e = local_approximation(
-        s, x[0], neighbourhood=corners, n_samples=50, loss="gradient_matching", grad=s.grad, rng=1
+        s, x[0], neighborhood=corners, n_samples=50, loss="gradient_matching", grad=s.grad, rng=1
     )
     np.testing.assert_allclose(
         e.attributions, np.average(s.grad(made[0][0]), axis=0, weights=made[0][2]), atol=1e-14
@@ -519,14 +519,14 @@ def test_a_function_as_neighbourhood():
 
 
 def test_coordinates_far_from_zero():
-    """The normal matrix is centred: an offset of 1e7 in the coordinates costs no digits of w."""
+    """The normal matrix is centered: an offset of 1e7 in the coordinates costs no digits of w."""
 
     def far(rng, row, n_samples):
         c = rng.standard_normal((n_samples, 2))
         return row + c, c + 1e7, np.ones(n_samples)
 
     e = local_approximation(
-        lambda u: u @ np.array([1.0, 2.0]) + 1e6, np.zeros(2), neighbourhood=far, rng=0
+        lambda u: u @ np.array([1.0, 2.0]) + 1e6, np.zeros(2), neighborhood=far, rng=0
     )
     np.testing.assert_allclose(
         e.attributions, [1, 2], rtol=1e-7
@@ -634,7 +634,7 @@ def test_seeds(method):
 
 def test_masks_are_uniform():
     s, d, n = Smooth(70), 70, 4000
-    local_approximation(s, np.ones((1, d)), neighbourhood="binary", n_samples=n, rng=0)
+    local_approximation(s, np.ones((1, d)), neighborhood="binary", n_samples=n, rng=0)
     present = np.concatenate(s.calls) > 0
     assert (np.abs(present.mean(axis=0) - 0.5) < 4.5 * 0.5 / np.sqrt(n)).all()
     correlation = np.corrcoef(present.T)[~np.eye(d, dtype=bool)]
@@ -714,13 +714,13 @@ def as_function(e, i, x):
     return lambda u: (u / x) @ e.attributions[i] + e.intercept[i]
 
 
-@pytest.mark.parametrize("neighbourhood", ["gaussian", "uniform_path", "binary", "one_hot"])
+@pytest.mark.parametrize("neighborhood", ["gaussian", "uniform_path", "binary", "one_hot"])
 @pytest.mark.parametrize("loss", ["squared", "difference"])
-def test_faithfulness_is_the_mean_loss_of_one_function(explained, neighbourhood, loss):
+def test_faithfulness_is_the_mean_loss_of_one_function(explained, neighborhood, loss):
     s, x, explanations = explained
     s.calls.clear()
     scores = faithfulness(
-        s, x, explanations, neighbourhood=neighbourhood, loss=loss, n_samples=31, scale=0.8, rng=3
+        s, x, explanations, neighborhood=neighborhood, loss=loss, n_samples=31, scale=0.8, rng=3
     )
     points = np.concatenate(s.calls[1:] if loss == "difference" else s.calls).reshape(3, -1, 5)
     for k, e in enumerate(explanations):
@@ -734,13 +734,13 @@ def test_faithfulness_is_the_mean_loss_of_one_function(explained, neighbourhood,
 
 def test_faithfulness_of_gradients(explained):
     s, x, explanations = explained
-    for neighbourhood in ("gaussian", "uniform_path"):
+    for neighborhood in ("gaussian", "uniform_path"):
         s.calls.clear()
         scores = faithfulness(
             s,
             x,
             explanations,
-            neighbourhood=neighbourhood,
+            neighborhood=neighborhood,
             loss="gradient_matching",
             grad=s.grad,
             n_samples=40,
@@ -751,30 +751,30 @@ def test_faithfulness_of_gradients(explained):
             for i in range(3):
                 slope = e.attributions[i] if e.coordinates == "offset" else e.attributions[i] / x[i]
                 away = s.grad(points[i]) - slope
-                away = away * x[i] if neighbourhood == "uniform_path" else away
+                away = away * x[i] if neighborhood == "uniform_path" else away
                 assert scores[k, i] == pytest.approx((away**2).sum(axis=1).mean(), rel=1e-9)
 
 
 def test_each_method_is_best_where_it_looks(explained):
     """The guiding principle: of all linear models a method is the most faithful in its own
-    neighbourhood."""
+    neighborhood."""
     s, x, explanations = explained
     # LIME is the best of all on all coalitions with its weights, C-LIME among normal points,
     # SmoothGrad for gradients there
     cases = [
-        ("lime", {"neighbourhood": "binary", "n_samples": 32, "kernel": 2.5}),
-        ("c_lime", {"neighbourhood": "gaussian", "n_samples": 3000, "scale": 1.0}),
+        ("lime", {"neighborhood": "binary", "n_samples": 32, "kernel": 2.5}),
+        ("c_lime", {"neighborhood": "gaussian", "n_samples": 3000, "scale": 1.0}),
         (
             "smooth_grad",
             {
-                "neighbourhood": "gaussian",
+                "neighborhood": "gaussian",
                 "n_samples": 3000,
                 "scale": 1.0,
                 "loss": "gradient_matching",
                 "grad": s.grad,
             },
         ),
-        ("occlusion", {"neighbourhood": "one_hot"}),
+        ("occlusion", {"neighborhood": "one_hot"}),
     ]
     for method, zone in cases:
         scores = faithfulness(s, x, explanations, rng=0, **zone)
@@ -803,13 +803,13 @@ def test_all_methods_recover_a_linear_function():
         explain(lambda u: u @ w + 3, x, method=method, grad=grad, rng=0) for method in METHODS
     ]
     for zone in ("uniform_path", "binary", "one_hot"):
-        assert faithfulness(lambda u: u @ w + 3, x, explanations, neighbourhood=zone).max() < 1e-20
+        assert faithfulness(lambda u: u @ w + 3, x, explanations, neighborhood=zone).max() < 1e-20
     slopes = [e for e, method in zip(explanations, METHODS, strict=True) if method in SLOPES]
-    assert faithfulness(lambda u: u @ w + 3, x, slopes, neighbourhood="gaussian").max() < 1e-20
+    assert faithfulness(lambda u: u @ w + 3, x, slopes, neighborhood="gaussian").max() < 1e-20
 
 
 def test_no_free_lunch(explained):
-    """Whatever the explanation, some neighbourhood gives it a loss of at least min over g of max
+    """Whatever the explanation, some neighborhood gives it a loss of at least min over g of max
     over u of (f(u) - g(u))²."""
     from scipy.optimize import linprog
 
@@ -824,7 +824,7 @@ def test_no_free_lunch(explained):
     )
     y, m = s(points), len(points)
     design = np.column_stack([points, np.ones(m)])
-    # minimise t where |y - design θ| <= t: no linear model at all is nearer than this to f at all
+    # minimize t where |y - design θ| <= t: no linear model at all is nearer than this to f at all
     # of the points
     best = linprog(
         [0] * 6 + [1],
@@ -839,14 +839,14 @@ def test_no_free_lunch(explained):
         )
         worst = points[np.argmax(np.abs(y - as_function(e, i, x[i])(points)))]
         zone = lambda rng, row, n: (worst[None], (worst - row)[None], np.ones(1))  # noqa: B023, E731
-        score = faithfulness(s, x[i], [one], neighbourhood=zone)[0]
+        score = faithfulness(s, x[i], [one], neighborhood=zone)[0]
         assert score >= best**2 * (1 - 1e-9)
 
 
 def test_faithfulness_of_nothing():
-    assert faithfulness(f, X, [], neighbourhood="binary").shape == (0,)
+    assert faithfulness(f, X, [], neighborhood="binary").shape == (0,)
     assert faithfulness(
-        f, np.zeros((0, 3)), [explain(f, np.zeros((0, 3)), method="lime")], neighbourhood="binary"
+        f, np.zeros((0, 3)), [explain(f, np.zeros((0, 3)), method="lime")], neighborhood="binary"
     ).shape == (1, 0)
 
 
@@ -899,7 +899,7 @@ def test_the_simulated_gpu_gives_the_same(d):
         lambda x, base, z=z: local_approximation(
             f,
             x,
-            neighbourhood=z,
+            neighborhood=z,
             ridge=0.1,
             kernel=lambda s: 1 / (1 + s),
             n_samples=100,
@@ -912,7 +912,7 @@ def test_the_simulated_gpu_gives_the_same(d):
         lambda x, base: local_approximation(
             f,
             x,
-            neighbourhood=lambda rng, row, n: (row + 0 * row[None], row[None], 1 + row[:1] * 0),
+            neighborhood=lambda rng, row, n: (row + 0 * row[None], row[None], 1 + row[:1] * 0),
             ridge=1.0,
             rng=0,
         )
@@ -972,26 +972,19 @@ def test_f_may_spoil_its_argument():
 @pytest.mark.parametrize(
     ("kind", "message", "options"),
     [
-        (TypeError, "f must be callable", {"f": 3}),
         (TypeError, "grad must be callable for method 'smooth_grad'", {"method": "smooth_grad"}),
-        (TypeError, "grad must be callable", {"method": "gradient", "grad": 1}),
-        (ValueError, r"method must be one of lime, .* \(got 'shap'\)", {"method": "shap"}),
-        (TypeError, "method must be one of", {"method": None}),
-        (
-            ValueError,
-            r"x must have shape \(d,\) or \(n, d\) with d >= 1",
-            {"x": np.zeros((2, 2, 2))},
-        ),
-        (ValueError, r"x must have shape", {"x": np.zeros((2, 0))}),
-        (ValueError, "x must be finite", {"x": np.array([1.0, np.inf])}),
+        (ValueError, "x must have d >= 1 features", {"x": np.zeros((2, 0))}),
+        (ValueError, r"x must have shape \(..., d\)", {"x": np.float64(1)}),
         (TypeError, "x must have dtype", {"x": np.array([1, 2])}),
-        (TypeError, "x must be", {"x": None}),
-        (ValueError, r"baseline must have shape \(3,\)", {"baseline": np.zeros(2)}),
-        (ValueError, "baseline must be finite", {"baseline": np.full(3, np.nan)}),
-        (TypeError, "one dtype", {"baseline": np.zeros(3, np.float32)}),
+        (ValueError, r"baseline must have shape \(..., d\) with d = 3", {"baseline": np.zeros(2)}),
         (
             ValueError,
-            r"n_samples must be >= d \+ 2 .*n_samples=4, d=3",
+            r"baseline must have shape \(3,\) or that of x, \(3,\)",
+            {"baseline": np.zeros((2, 3))},
+        ),
+        (
+            ValueError,
+            r"n_samples must be >= d \+ 2 .* with d = 3 \(got 4\)",
             {"method": "c_lime", "n_samples": 4},
         ),
         (
@@ -1004,25 +997,16 @@ def test_f_may_spoil_its_argument():
             r"n_samples must be >= d \+ 2",
             {"method": "kernel_shap", "exact": False, "n_samples": 4},
         ),
-        (ValueError, "n_samples must satisfy n_samples >= 1", {"n_samples": 0}),
-        (ValueError, r"n_samples must be below 2\*\*56", {"n_samples": 2**60}),
-        (TypeError, "n_samples must be an integer", {"n_samples": 2.0}),
-        (ValueError, "scale must satisfy scale > 0", {"scale": 0}),
-        (ValueError, "scale must satisfy scale > 0", {"scale": -1.0}),
-        (ValueError, "kernel_width must satisfy kernel_width > 0", {"kernel_width": 0.0}),
-        (TypeError, "kernel_width must be a number", {"kernel_width": "1"}),
+        (ValueError, r"n_samples must be < 2\*\*56", {"n_samples": 2**60}),
         (
             ValueError,
-            r"exact must not be True for d > 20 features \(got d=21\)",
+            r"exact must be False for d > 20 features with d = 21",
             {"exact": True, "x": np.zeros(21)},
         ),
-        (TypeError, "exact must be True or False", {"exact": 1}),
-        (ValueError, "batch_size must satisfy batch_size >= 1", {"batch_size": 0}),
-        (TypeError, "rng must be", {"rng": "1"}),
         (ValueError, r"f must return shape \(8,\) .*got \(8, 1\)", {"f": lambda u: u[:, :1]}),
         (ValueError, r"f must return shape \(8,\)", {"f": lambda u: 1.0}),
         (TypeError, "f must return real numbers", {"f": lambda u: u[:, 0] * 1j}),
-        (TypeError, "f must be a NumPy", {"f": lambda u: "no"}),
+        (TypeError, "f must return real numbers", {"f": lambda u: "no"}),
         (TypeError, "f must return real numbers", {"f": lambda u: None}),
         (
             ValueError,
@@ -1041,32 +1025,22 @@ def test_bad_input(kind, message, options):
     ("kind", "message", "options"),
     [
         (
-            ValueError,
-            r"neighbourhood must be one of gaussian, uniform_path, binary, one_hot \(got 'ball'\)",
-            {"neighbourhood": "ball"},
+            TypeError,
+            "grad must be callable for loss 'gradient_matching'",
+            {"loss": "gradient_matching"},
         ),
-        (TypeError, "neighbourhood must be one of", {"neighbourhood": 3}),
         (
             ValueError,
-            r"loss must be one of squared, gradient_matching, difference \(got 'hinge'\)",
-            {"loss": "hinge"},
-        ),
-        (TypeError, "grad must be callable for gradient_matching", {"loss": "gradient_matching"}),
-        (
-            ValueError,
-            r"n_samples must be >= d \+ 2 for a squared loss without ridge \(got n_samples=4, "
-            r"d=3\)",
+            r"n_samples must be >= d \+ 2 for a squared loss without ridge with d = 3 \(got 4\)",
             {"n_samples": 4},
         ),
-        (ValueError, "ridge must satisfy ridge >= 0", {"ridge": -1.0}),
-        (TypeError, "intercept must be True or False", {"intercept": None}),
-        (ValueError, "kernel must be None, a width, a callable or 'shapley'", {"kernel": "exp"}),
-        (ValueError, "kernel must satisfy kernel > 0", {"kernel": -1}),
+        (ValueError, 'kernel must be one of "shapley"', {"kernel": "exp"}),
+        (ValueError, "kernel must be > 0", {"kernel": -1}),
         (ValueError, "kernel must not be 'shapley' but with", {"kernel": "shapley"}),
         (
             ValueError,
             "kernel must not be 'shapley' but with",
-            {"kernel": "shapley", "neighbourhood": "binary", "intercept": False},
+            {"kernel": "shapley", "neighborhood": "binary", "intercept": False},
         ),
         (ValueError, "kernel must return finite weights >= 0", {"kernel": lambda s: -s}),
         (ValueError, "kernel must return finite weights >= 0", {"kernel": lambda s: s[:, 1:]}),
@@ -1083,19 +1057,19 @@ def test_bad_input(kind, message, options):
         ),
         (
             TypeError,
-            "neighbourhood must return .points, coordinates, weights.",
-            {"neighbourhood": lambda rng, x, n: x},
+            "neighborhood must return .points, coordinates, weights.",
+            {"neighborhood": lambda rng, x, n: x},
         ),
         (
             ValueError,
-            r"neighbourhood must return coordinates of shape \(m, 3\)",
-            {"neighbourhood": lambda rng, x, n: (np.zeros((n, 3)), np.zeros((n, 2)), np.ones(n))},
+            r"neighborhood must return coordinates of shape \(m, 3\)",
+            {"neighborhood": lambda rng, x, n: (np.zeros((n, 3)), np.zeros((n, 2)), np.ones(n))},
         ),
         (
             ValueError,
-            "neighbourhood must return finite points",
+            "neighborhood must return finite points",
             {
-                "neighbourhood": lambda rng, x, n: (
+                "neighborhood": lambda rng, x, n: (
                     np.full((n, 3), np.nan),
                     np.zeros((n, 3)),
                     np.ones(n),
@@ -1104,42 +1078,44 @@ def test_bad_input(kind, message, options):
         ),
         (
             ValueError,
-            "neighbourhood must return weights >= 0",
-            {"neighbourhood": lambda rng, x, n: (np.zeros((n, 3)), np.zeros((n, 3)), -np.ones(n))},
+            "neighborhood must return weights >= 0",
+            {"neighborhood": lambda rng, x, n: (np.zeros((n, 3)), np.zeros((n, 3)), -np.ones(n))},
         ),
     ],
 )
-def test_bad_neighbourhoods(kind, message, options):
+def test_bad_neighborhoods(kind, message, options):
     with pytest.raises(kind, match=message):
-        local_approximation(f, X, **({"neighbourhood": "gaussian", "rng": 0} | options))
+        local_approximation(f, X, **({"neighborhood": "gaussian", "rng": 0} | options))
 
 
 def test_bad_explanations():
     good = explain(f, X, method="lime")
-    for bad in (good, None, 3, X):
-        with pytest.raises(TypeError, match="explanations must be a sequence of Explanation"):
-            faithfulness(f, X, bad, neighbourhood="binary")
-    with pytest.raises(TypeError, match=r"explanations\[1\] must be an Explanation"):
-        faithfulness(f, X, [good, X], neighbourhood="binary")
+    for bad in (None, 3, X):
+        with pytest.raises(TypeError, match="explanations must be a list or tuple"):
+            faithfulness(f, X, bad, neighborhood="binary")
+    with pytest.raises(TypeError, match=r"explanations\[0\] must be a Explanation"):
+        faithfulness(f, X, good, neighborhood="binary")
+    with pytest.raises(TypeError, match=r"explanations\[1\] must be a Explanation"):
+        faithfulness(f, X, [good, X], neighborhood="binary")
     with pytest.raises(
-        ValueError, match=r"explanations\[0\].attributions must have shape \(2, 3\) \(got \(3,\)\)"
+        ValueError, match=r"explanations\[0\].attributions must have shape \(2, d\).*\(got \(3,\)\)"
     ):
-        faithfulness(f, np.stack([X, X]), [good], neighbourhood="binary")
-    with pytest.raises(ValueError, match="coordinates must be one of offset, multiplier"):
-        faithfulness(f, X, [good._replace(coordinates="none")], neighbourhood="binary")
-    with pytest.raises(TypeError, match="one dtype"):
-        faithfulness(f, X.astype(np.float32), [good], neighbourhood="binary")
-    with pytest.raises(ValueError, match="kernel must not be 'shapley'"):
-        faithfulness(f, X, [good], neighbourhood="binary", kernel="shapley")
+        faithfulness(f, np.stack([X, X]), [good], neighborhood="binary")
+    with pytest.raises(ValueError, match=r"explanations\[0\].coordinates must be one of"):
+        faithfulness(f, X, [good._replace(coordinates="none")], neighborhood="binary")
+    with pytest.raises(TypeError, match=r"explanations\[0\].attributions must have dtype float32"):
+        faithfulness(f, X.astype(np.float32), [good], neighborhood="binary")
+    with pytest.raises(TypeError, match="kernel must be"):
+        faithfulness(f, X, [good], neighborhood="binary", kernel="shapley")
     with simulated_gpu() as xp, pytest.raises(TypeError, match=r"explanations\[0\].attributions"):
-        faithfulness(lambda u: u[:, 0], xp.asarray(X), [good], neighbourhood="binary")
+        faithfulness(lambda u: u[:, 0], xp.asarray(X), [good], neighborhood="binary")
 
 
 def test_mixed_devices():
     with simulated_gpu() as xp:
         with pytest.raises(TypeError, match="baseline"):
             explain(f, xp.asarray(X), method="lime", baseline=np.zeros(3))
-        with pytest.raises(TypeError, match="one device .*f on"):
+        with pytest.raises(TypeError, match="f must return an array on"):
             explain(lambda u: np.zeros(len(u)), xp.asarray(X), method="lime")
 
 

@@ -21,7 +21,7 @@ from numcore.nn import (
     select_split,
     split_supernet,
 )
-from numcore.nn._dots import dots_2_by_4, squares_2_by_4
+from numcore.simd import dots_2_by_4, squares_2_by_4
 from numcore.testing import simulated_gpu
 from tests.naive.nn import gradient_matching as naive
 

@@ -9,8 +9,7 @@ import pytest
 import numcore
 from numcore.nn import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from numcore.nn._lstm import lstm_steps, lstm_steps_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import lstm as naive
 from tests.nn.assembly import assembly, vector_instructions
 
@@ -236,7 +235,7 @@ def test_a_classifier_of_digits_by_rows():
         (rng.standard_normal(s) / np.sqrt(hidden)).astype(np.float32)
         for s in ((8, 4 * hidden), (hidden, 4 * hidden), 4 * hidden, (hidden, 10))
     )
-    adam = Adam([w_x, w_h, b, w], lr=5e-3)
+    adam = Adam([w_x, w_h, b, w], learning_rate=5e-3)
 
     def forward(x):
         zero = np.zeros((x.shape[1], hidden), np.float32)
@@ -291,24 +290,13 @@ def test_kernels_are_made_of_vectors(kernel, dtype, suffix):
 @pytest.mark.parametrize(
     "name, shape, message",
     [
-        ("x", (5, 3), r"x must have 3 dimensions, \(time, batch, in\) \(got shape \(5, 3\)\)"),
-        (
-            "h",
-            (4, 6),
-            r"h must have shape \(batch, H\), the batch being that of x \(got \(4, 6\), x has \(5, "
-            r"3, 4\)\)",
-        ),
-        ("h", (6,), "h must have shape"),
-        (
-            "c",
-            (3, 5),
-            r"c must have shape \(3, 6\) for x of shape \(5, 3, 4\) and h of shape \(3, 6\) \(got "
-            r"\(3, 5\)\)",
-        ),
-        ("w_x", (3, 24), r"w_x must have shape \(4, 24\)"),
-        ("w_x", (4, 23), r"w_x must have shape \(4, 24\)"),
-        ("w_h", (24, 6), r"w_h must have shape \(6, 24\)"),
-        ("b", (1, 24), r"b must have shape \(24,\)"),
+        ("x", (5, 3), r"x must have shape \(time, batch, n_in\) \(got \(5, 3\)\)"),
+        ("h", (4, 6), r"h must have shape \(batch, H\) with batch = 3 \(got \(4, 6\)\)"),
+        ("c", (3, 5), r"c must have shape \(batch, H\) with H = 6 \(got \(3, 5\)\)"),
+        ("w_x", (3, 24), r"w_x must have shape \(n_in, 4\*H\) with n_in = 4"),
+        ("w_x", (4, 23), r"w_x must have shape \(n_in, 4\*H\) with 4\*H = 24"),
+        ("w_h", (24, 6), r"w_h must have shape \(H, 4\*H\) with H = 6"),
+        ("b", (1, 24), r"b must have shape \(4\*H,\)"),
     ],
 )
 def test_shapes_that_do_not_fit(name, shape, message):
@@ -324,32 +312,18 @@ def test_shapes_that_do_not_fit(name, shape, message):
 
 def test_other_bad_input():
     args = dict(zip(NAMES, arguments(np.random.default_rng(18)), strict=True))
-    for name in NAMES:
-        with pytest.raises(TypeError, match=f"{name} must be a NumPy or CuPy array"):
-            lstm(**args | {name: None})
-        with pytest.raises(TypeError, match="arguments must have one dtype"):
-            lstm(**args | {name: args[name].astype(np.float32)})
-    with pytest.raises(
-        ValueError, match=r"x must have 2 dimensions, \(batch, in\) \(got shape \(5, 3, 4\)\)"
-    ):
-        lstm_cell(**args)
     (outputs, h, c), cache = lstm(**args)
     _, cell_cache = lstm_cell(**args | {"x": args["x"][0]})
-    with pytest.raises(
-        ValueError,
-        match=r"grad_outputs must have the shape of the output, \(5, 3, 6\) \(got \(4, 3, 6\)\)",
-    ):
+    with pytest.raises(ValueError, match=r"grad_outputs must have shape .* with time = 5"):
         lstm_vjp(outputs[1:], h, c, cache)
-    with pytest.raises(ValueError, match="grad_h must have the shape"):
+    with pytest.raises(ValueError, match="grad_h must have shape"):
         lstm_vjp(outputs, h[1:], c, cache)
-    with pytest.raises(ValueError, match="grad_c must have the shape"):
+    with pytest.raises(ValueError, match="grad_c must have shape"):
         lstm_cell_vjp(h, c[1:], cell_cache)
-    with pytest.raises(TypeError, match="one dtype"):
+    with pytest.raises(TypeError, match="grad_outputs must have dtype float64 like cache.x"):
         lstm_vjp(outputs.astype(np.float32), h, c, cache)
     for wrong in (None, cell_cache, tuple(cache)):
-        with pytest.raises(
-            TypeError, match="cache must be the LSTMCache that the forward pass of LSTM returned"
-        ):
+        with pytest.raises(TypeError, match="cache must be a LSTMCache"):
             lstm_vjp(outputs, h, c, wrong)
-    with pytest.raises(TypeError, match="cache must be the LSTMCellCache"):
+    with pytest.raises(TypeError, match="cache must be a LSTMCellCache"):
         lstm_cell_vjp(h, c, cache)

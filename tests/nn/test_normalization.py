@@ -12,12 +12,10 @@ from numcore.nn import (
     batch_norm_vjp,
     layer_norm,
     layer_norm_vjp,
-    layers,
     rms_norm,
     rms_norm_vjp,
 )
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import normalization as naive
 
 # Relative to the largest entry: sums of 32 rows and of a row's lanes in float32, everything else in
@@ -409,9 +407,9 @@ def test_a_gradient_on_another_device_is_refused():
             (rms_norm(x, ones), rms_norm_vjp),
             (batch_norm(x, ones, ones, None), batch_norm_vjp),
         ):
-            with pytest.raises(TypeError, match=r"one device \(got grad_y on .*, x on cpu"):
+            with pytest.raises(TypeError, match=r"one device \(got cache.x on cpu.* grad_y on"):
                 vjp(xp.asarray(x), cache)
-        with pytest.raises(TypeError, match="running_mean on cpu"):
+        with pytest.raises(TypeError, match=r"running\[0\] on cpu"):
             batch_norm(xp.asarray(x), xp.asarray(ones), xp.asarray(ones), (ones, ones))
 
 
@@ -443,14 +441,6 @@ def test_nothing_of_the_size_of_x_is_made_but_the_result(layer):
     assert peak(lambda: vjp(grad_y, cache))[0] < 1.15 * x.nbytes
 
 
-def test_layers_are_in_the_module_of_layers():
-    assert (
-        layers.layer_norm is layer_norm
-        and layers.batch_norm_vjp is batch_norm_vjp
-        and "rms_norm" in layers.__all__
-    )
-
-
 # --- bad input ------------------------------------------------------------------------------------
 
 X, W = np.ones((4, 3)), np.ones(3)
@@ -462,122 +452,68 @@ X, W = np.ones((4, 3)), np.ones(3)
         (
             lambda: layer_norm(X, np.ones(2), W),
             ValueError,
-            r"weight must have shape \(d,\) with d=3, the last axis of x \(got \(2,\)\)",
+            r"weight must have shape \(d,\) with d = 3 \(got \(2,\)\)",
         ),
-        (
-            lambda: layer_norm(X, W, np.ones((1, 3))),
-            ValueError,
-            r"bias must have shape \(d,\) with d=3.*\(got \(1, 3\)\)",
-        ),
-        (lambda: rms_norm(X, np.ones(4)), ValueError, r"weight must have shape .*\(got \(4,\)\)"),
         (
             lambda: layer_norm(np.float64(1), W, W),
             ValueError,
-            r"x must have at least one axis \(got shape \(\)\)",
+            r"x must have shape \(..., d\) \(got \(\)\)",
         ),
-        (lambda: layer_norm(X, W, W, eps=0), ValueError, r"eps must satisfy eps > 0 \(got 0\)"),
-        (lambda: rms_norm(X, W, eps=-1.0), ValueError, r"eps must satisfy eps > 0 \(got -1.0"),
-        (lambda: layer_norm(X, W, W, eps=np.nan), ValueError, "eps must satisfy eps > 0"),
         (
             lambda: layer_norm(X.astype("f4"), W.astype("f4"), None, eps=1e-60),
             ValueError,
+            r"eps must be > 0 and finite in float32 \(got 1e-60\)",
+        ),
+        (
+            lambda: rms_norm(X.astype("f4"), None, eps=1e60),
+            ValueError,
             r"eps must be > 0 and finite in float32",
-        ),
-        (lambda: layer_norm(X, W, W, eps="1"), TypeError, r"eps must be a number \(got '1'\)"),
-        (
-            lambda: layer_norm(None, W, W),
-            TypeError,
-            r"x must be a NumPy or CuPy array \(got None\)",
-        ),
-        (
-            lambda: layer_norm(X.astype(int), W, W),
-            TypeError,
-            r"x must have dtype float32 or float64 \(got int64\)",
-        ),
-        (
-            lambda: layer_norm(X.astype("f2"), W, W),
-            TypeError,
-            r"x must have dtype float32 or float64 \(got float16\)",
         ),
         (
             lambda: layer_norm(X.astype("f4"), W, W),
             TypeError,
-            r"one dtype \(got x float32, weight float64",
+            r"weight must have dtype float32 like x \(got float64\)",
         ),
         (
             lambda: layer_norm_vjp(X, rms_norm(X, W)[1]),
             TypeError,
-            r"cache must be the LayerNormCache .* \(got RMSNormCache\)",
+            r"cache must be a LayerNormCache \(got RMSNormCache\)",
         ),
         (
             lambda: rms_norm_vjp(X, layer_norm(X, W, W)[1]),
             TypeError,
-            r"cache must be the RMSNormCache",
-        ),
-        (
-            lambda: batch_norm_vjp(X, None),
-            TypeError,
-            r"cache must be the BatchNormCache .* \(got NoneType\)",
+            r"cache must be a RMSNormCache",
         ),
         (
             lambda: layer_norm_vjp(X[:2], layer_norm(X, W, W)[1]),
             ValueError,
-            r"grad_y must have the shape .*, \(4, 3\) \(got \(2, 3\)\)",
-        ),
-        (
-            lambda: batch_norm_vjp(None, batch_norm(X, W, W, None)[1]),
-            ValueError,
-            r"grad_y must have the shape of the output",
+            r"grad_y must have shape \(4, d\) like cache.x \(got \(2, 3\)\)",
         ),
         (
             lambda: layer_norm_vjp(X.astype("f4"), layer_norm(X, W, W)[1]),
             TypeError,
-            r"one dtype \(got grad_y float32, x float64\)",
-        ),
-        (
-            lambda: batch_norm(X, W, W, (W, W), momentum=1.5),
-            ValueError,
-            r"0 <= momentum <= 1 \(got 1.5\)",
-        ),
-        (
-            lambda: batch_norm(X, W, W, (W, W), momentum=None),
-            TypeError,
-            r"momentum must be a number",
-        ),
-        (
-            lambda: batch_norm(X, W, W, (W, W), training=1),
-            TypeError,
-            r"training must be True or False \(got 1\)",
+            r"grad_y must have dtype float64 like cache.x \(got float32\)",
         ),
         (
             lambda: batch_norm(X, W, W, None, training=False),
             ValueError,
             r"running must be \(mean, var\) unless training \(got None\)",
         ),
-        (
-            lambda: batch_norm(X, W, W, (W,)),
-            ValueError,
-            r"running must hold 2 arrays, \(mean, var\) \(got 1\)",
-        ),
-        (
-            lambda: batch_norm(X, W, W, W),
-            TypeError,
-            r"running must be \(mean, var\) or None \(got ndarray\)",
-        ),
+        (lambda: batch_norm(X, W, W, (W,)), ValueError, r"running must have 2 items \(got 1\)"),
         (
             lambda: batch_norm(X, W, W, (W, None)),
             TypeError,
-            r"running var must be a NumPy or CuPy array \(got None\)",
+            r"running\[1\] must be an array \(got None\)",
         ),
         (
             lambda: batch_norm(X, W, W, (W, np.ones(4))),
             ValueError,
-            r"running_var must have shape .*\(got \(4,\)\)",
+            r"running\[1\] must have shape \(d,\) with d = 3 \(got \(4,\)\)",
         ),
         (
             lambda: batch_norm(X, W, W, (W.astype("f4"), W)),
             TypeError,
-            r"one dtype .*running_mean float32",
+            r"running\[0\] must have dtype float64 like x \(got float32\)",
         ),
     ],
 )

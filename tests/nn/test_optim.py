@@ -17,7 +17,7 @@ from tests.nn.assembly import assembly, vector_instructions
 
 OPTIONS = [
     {},
-    {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3},
+    {"learning_rate": 0.1, "betas": (0.5, 0.7), "eps": 1e-3},
     {"betas": (0.0, 0.0)},
     {"weight_decay": 0.1},
     {"amsgrad": True},
@@ -28,7 +28,7 @@ OPTIONS = [
 
 def test_known_first_step():
     w = np.zeros(2)
-    Adam([w], lr=1e-3).step([np.array([0.1, -20.0])])
+    Adam([w], learning_rate=1e-3).step([np.array([0.1, -20.0])])
     np.testing.assert_allclose(
         w, [-1e-3, 1e-3], rtol=0, atol=1.001e-10
     )  # eps takes 1e-8 / 0.1 of the step
@@ -48,7 +48,7 @@ def test_every_option_is_the_definition(dtype, tolerance, options):
     for g in grads:
         adam.step([g])
     np.testing.assert_allclose(w, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
-    assert w.dtype == dtype and adam.steps == 20
+    assert w.dtype == dtype and adam.n_steps == 20
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -74,15 +74,15 @@ def test_torch_agrees(options):
 
 def test_a_rate_that_changes():
     w, v = np.zeros(3), np.zeros(3)
-    adam, other = Adam([w], lr=0.1), Adam([v], lr=0.1)
+    adam, other = Adam([w], learning_rate=0.1), Adam([v], learning_rate=0.1)
     for step in range(5):
-        adam.lr = 0.1 / (1 + step)
+        adam.learning_rate = 0.1 / (1 + step)
         adam.step([np.ones(3)])
-        other.lr = 0.1
+        other.learning_rate = 0.1
         other.step([np.ones(3)])
     np.testing.assert_allclose(
         w, -0.1 * sum(1 / k for k in range(1, 6)), rtol=1e-6
-    )  # a constant gradient moves by lr
+    )  # a constant gradient moves by learning_rate
     np.testing.assert_allclose(v, -0.5, rtol=1e-6)
 
 
@@ -191,17 +191,16 @@ def test_it_can_be_stored():
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"lr": 0}, ValueError, r"lr must satisfy lr > 0 \(got 0\)"),
-        ({"lr": -1}, ValueError, "lr must"),
-        ({"lr": math.nan}, ValueError, "lr must"),
-        ({"lr": math.inf}, ValueError, "lr must"),
-        ({"lr": None}, TypeError, "lr must be a number"),
-        ({"betas": (0.9, 1.0)}, ValueError, r"betas must satisfy 0 <= betas < 1 .*got 1.0"),
-        ({"betas": 0.9}, TypeError, "betas must be a pair"),
-        ({"betas": (-0.1, 0.9)}, ValueError, "betas must"),
-        ({"betas": (0.9,)}, TypeError, "betas must be a pair"),
-        ({"eps": 0}, ValueError, r"eps must satisfy eps > 0"),
-        ({"weight_decay": -1}, ValueError, "weight_decay must satisfy weight_decay >= 0"),
+        ({"learning_rate": 0}, ValueError, r"learning_rate must be > 0 \(got 0.0\)"),
+        ({"learning_rate": math.nan}, ValueError, "learning_rate must be finite"),
+        ({"learning_rate": math.inf}, ValueError, "learning_rate must be finite"),
+        ({"learning_rate": None}, TypeError, "learning_rate must be a number"),
+        ({"betas": (0.9, 1.0)}, ValueError, r"betas\[1\] must be in \[0, 1\) \(got 1.0\)"),
+        ({"betas": 0.9}, TypeError, "betas must be a list or tuple"),
+        ({"betas": (-0.1, 0.9)}, ValueError, r"betas\[0\] must be in \[0, 1\)"),
+        ({"betas": (0.9,)}, ValueError, r"betas must have 2 items \(got 1\)"),
+        ({"eps": 0}, ValueError, r"eps must be > 0"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be >= 0"),
         ({"decoupled": 1}, TypeError, "decoupled must be True or False"),
         ({"amsgrad": None}, TypeError, "amsgrad must be True or False"),
     ],
@@ -215,11 +214,17 @@ def test_bad_params():
     fixed = np.zeros(2)
     fixed.flags.writeable = False
     for params, error, message in (
-        (np.zeros(2), TypeError, "params must be a list of arrays"),
-        ([1.0], TypeError, r"params\[0\] must be a NumPy or CuPy array"),
-        ([None], TypeError, r"params\[0\] must be"),
+        (np.zeros(2), TypeError, "params must be a list or tuple"),
+        ([1.0], TypeError, r"params\[0\] must be an array, which is written to"),
+        ([[1.0]], TypeError, r"params\[0\] must be an array, which is written to"),
+        ([None], TypeError, r"params\[0\] must be an array"),
+        ([], TypeError, "params must hold at least one array"),
         ([np.zeros(2, int)], TypeError, r"params\[0\] must have dtype float32 or float64"),
-        ([np.zeros(2), np.zeros(2, np.float32)], TypeError, "one dtype"),
+        (
+            [np.zeros(2), np.zeros(2, np.float32)],
+            TypeError,
+            r"params\[1\] must have dtype float64 like params\[0\]",
+        ),
         ([fixed], ValueError, r"params\[0\] must be writeable"),
         ([fixed.copy()] * 2, ValueError, "params must be different arrays"),
     ):
@@ -233,20 +238,21 @@ def test_bad_gradients_change_nothing():
     good = np.ones(2)
     for grads, error, message in (
         ([good], ValueError, r"grads must hold one array for each of the 2 params \(got 1\)"),
-        (good, TypeError, "grads must be a list"),
+        (good, TypeError, "grads must be a list or tuple"),
+        ([good, good], ValueError, r"grads\[1\] must have shape \(3,\) \(got \(2,\)\)"),
+        ([good, np.ones(3, np.float32)], TypeError, r"grads\[1\] must have dtype float64"),
         (
-            [good, good],
-            ValueError,
-            r"grads\[1\] must have the shape of its parameter, \(3,\) \(got \(2,\)\)",
+            [np.ones(2, "f4"), np.ones(3, "f4")],
+            TypeError,
+            r"grads\[0\] must have dtype float64 like params\[0\]",
         ),
-        ([good, np.ones(3, np.float32)], TypeError, "one dtype"),
-        ([good, [1.0, 1, 1]], TypeError, r"grads\[1\] must be a NumPy"),
+        ([good, "abc"], TypeError, r"grads\[1\] must be an array"),
     ):
         with pytest.raises(error, match=message):
             adam.step(grads)
-    assert adam.steps == 0 and not any(p.any() for p in w)
-    with pytest.raises(ValueError, match="lr must"):
-        adam.lr = 0
+    assert adam.n_steps == 0 and not any(p.any() for p in w)
+    with pytest.raises(ValueError, match="learning_rate must be > 0"):
+        adam.learning_rate = 0
 
 
 # --- clipping -------------------------------------------------------------------------------------
@@ -299,12 +305,14 @@ def test_torch_clips_alike():
 @pytest.mark.parametrize(
     "grads, max_norm, error, message",
     [
-        ([np.ones(2)], 0, ValueError, r"max_norm must satisfy max_norm > 0 \(got 0\)"),
-        ([np.ones(2)], math.nan, ValueError, "max_norm must"),
-        ([np.ones(2)], None, TypeError, "max_norm must be a number"),
         ([], 1, ValueError, "grads must hold at least one array"),
         ([None], 1, ValueError, "grads must hold at least one array"),
-        ([np.ones(2), np.ones(2, np.float32)], 1, TypeError, "one dtype"),
+        (
+            [np.ones(2), np.ones(2, np.float32)],
+            1,
+            TypeError,
+            r"grads\[1\] must have dtype float64 like grads\[0\]",
+        ),
         (["a"], 1, TypeError, r"grads\[0\] must be"),
         ([np.ones(2, int)], 1, TypeError, r"grads\[0\] must have dtype"),
     ],

@@ -6,8 +6,7 @@ import pytest
 
 import numcore
 from numcore.nn import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import convolution as naive
 
 BOTH = [
@@ -180,38 +179,23 @@ X = np.ones((2, 3, 5, 6))
 
 
 @pytest.mark.parametrize(
-    "x, size, options, kind, message",
+    "x, size, options, message",
     [
-        (X[0], 2, {}, ValueError, r"x must have shape \(n, c, h, w\) .* \(got \(3, 5, 6\)\)"),
-        (X[:, :, :0], 1, {}, ValueError, r"h, w >= 1"),
-        (X, 0, {}, ValueError, r"size must satisfy 1 <= size < 2\*\*31 \(got size=0\)"),
-        (X, 2, {"stride": 0}, ValueError, "stride must satisfy 1 <= stride"),
-        (X, 2, {"padding": -1}, ValueError, "padding must satisfy 0 <= padding"),
+        (X[:, :, :0], 1, {}, r"x must have height, width >= 1 and .* \(got shape \(2, 3, 0, 6\)\)"),
         (
             X,
             2,
             {"padding": 2},
-            ValueError,
-            r"padding must be at most half of size \(got padding=\(2, 2\), size=\(2, 2\)\)",
+            r"padding must be <= size / 2 with size = \(2, 2\) \(got \(2, 2\)\)",
         ),
-        (
-            X,
-            (2, 7),
-            {},
-            ValueError,
-            r"kernel must not be larger than the padded image \(got kernel \(2, 7\)",
-        ),
-        (X, (2, 2, 2), {}, ValueError, "size must be an int or a pair"),
-        (X, 2.0, {}, TypeError, "size must be made of integers"),
-        (X, None, {}, TypeError, "size must be made of integers"),
-        (X, 2, {"padding": None}, TypeError, "padding must be made of integers"),
-        (X.astype(int), 2, {}, TypeError, "x must have dtype float32 or float64"),
-        (None, 2, {}, TypeError, "x must be a NumPy or CuPy array"),
+        (X, (2, 7), {}, r"kernel must not be larger than the padded image, 6 pixels .* \(got 7\)"),
+        (X, (2, 2, 2), {}, r"size must have 2 items \(got 3\)"),
+        (X, (2, 0), {}, r"size\[1\] must be in \[1, 2\*\*31\) \(got 0\)"),
     ],
 )
 @pytest.mark.parametrize("routine", [max_pool2d, avg_pool2d])
-def test_bad_input(routine, x, size, options, kind, message):
-    with pytest.raises(kind, match=message):
+def test_bad_input(routine, x, size, options, message):
+    with pytest.raises(ValueError, match=message):
         routine(x, size, **options)
 
 
@@ -221,13 +205,11 @@ def test_bad_gradients_and_caches():
         (avg_pool2d, avg_pool2d_vjp, max_pool2d),
     ):
         y, cache = routine(X, 2)
-        with pytest.raises(TypeError, match="cache must be the"):
+        with pytest.raises(TypeError, match="cache must be a"):
             vjp(y, other(X, 2)[1])
-        with pytest.raises(
-            ValueError, match=r"grad_y must have the shape of the output, \(2, 3, 2, 3\)"
-        ):
+        with pytest.raises(ValueError, match=r"grad_y must have shape .* \(got \(1, 3, 2, 3\)\)"):
             vjp(y[:1], cache)
-        with pytest.raises(TypeError, match="grad_y must have the dtype of the output, float64"):
+        with pytest.raises(TypeError, match="grad_y must have dtype float64 like x"):
             vjp(y.astype("f4"), cache)
     with simulated_gpu() as xp, pytest.raises(TypeError, match="one device"):
         max_pool2d_vjp(xp.asarray(y), max_pool2d(X, 2)[1])

@@ -1,4 +1,4 @@
-"""Power normalisation: known answers, a naive version step by step, its state, its claims, bad
+"""Power normalization: known answers, a naive version step by step, its state, its claims, bad
 input and memory."""
 
 import copy
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import power_norm as reference
 from numcore.nn import (
     PowerNorm,
     batch_norm,
@@ -16,13 +17,11 @@ from numcore.nn import (
     group_scale,
     group_scale_vjp,
     layer_norm,
-    power_norm_backward,
-    power_norm_forward,
+    power_norm,
+    power_norm_vjp,
 )
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from numcore.testing.device import SimulatedArray
-from tests.naive.nn import power_norm as naive
 
 # Relative to the largest entry: a few roundings each, sums of 32 rows in float32; corrections add
 # up over some steps.
@@ -35,7 +34,7 @@ X, GAMMA = np.array([[1.0, 2], [3, -4]]), np.array([0.5, -0.25])
 def layer_of(n_features, **options):
     return PowerNorm(
         n_features,
-        **{"dtype": "float64", "eps": NOTHING, "n_groups": None, "warmup_iters": 0} | options,
+        **{"dtype": "float64", "eps": NOTHING, "n_groups": None, "n_warmup": 0} | options,
     )
 
 
@@ -64,10 +63,10 @@ def test_known_step(scale, expected):
     np.testing.assert_allclose(layer.running_phi_, [1.4, 1.9], rtol=1e-15)
     layer.ema_gz_ = GAMMA.copy()
     grads = layer.backward(np.eye(2), cache)
-    _, z = power_norm_forward(X, np.ones(2), np.zeros(2), np.ones(2), eps=NOTHING)
-    functional = power_norm_backward(
-        np.eye(2), z, np.ones(2), GAMMA, np.ones(2), eps=NOTHING, backward_scale=scale
+    _, cache = power_norm(
+        X, np.ones(2), np.zeros(2), np.ones(2), GAMMA, eps=NOTHING, backward_scale=scale
     )
+    functional = power_norm_vjp(np.eye(2), cache)
     for grad_x, grad_weight, grad_bias, gamma in ((*grads, layer.ema_gz_), functional):
         np.testing.assert_allclose(grad_x, expected, rtol=0, atol=6e-7)
         np.testing.assert_array_equal([grad_weight, grad_bias], [[1, -4], [1, 1]])
@@ -78,7 +77,7 @@ def test_known_step(scale, expected):
 
 
 def test_phi_of_a_warm_up_is_the_plain_average():
-    rng, layer, psis = np.random.default_rng(SEED), layer_of(3, alpha_fwd=1.0, warmup_iters=100), []
+    rng, layer, psis = np.random.default_rng(SEED), layer_of(3, alpha_fwd=1.0, n_warmup=100), []
     for _ in range(20):
         x = rng.standard_normal((8, 3)) * rng.lognormal()
         layer.forward(x)
@@ -87,14 +86,14 @@ def test_phi_of_a_warm_up_is_the_plain_average():
 
 
 def test_first_step_of_a_warm_up_forgets_where_phi_began():
-    layer = layer_of(2, warmup_iters=10)
+    layer = layer_of(2, n_warmup=10)
     layer.forward(X)
     assert layer.running_phi_.tolist() == [5, 10]
 
 
 def test_z_changes_after_the_warm_up_and_averaging_one_step_before():
-    """With warmup_iters=2: steps 1 and 2 divide by psi, step 1 averages, step 3 divides by phi."""
-    layer, x = layer_of(1, warmup_iters=2, alpha_fwd=0.5), np.array([[1.0]])
+    """With n_warmup=2: steps 1 and 2 divide by psi, step 1 averages, step 3 divides by phi."""
+    layer, x = layer_of(1, n_warmup=2, alpha_fwd=0.5), np.array([[1.0]])
     assert layer.forward(x)[0].item() == 1 and layer.running_phi_ == 1
     assert layer.forward(3 * x)[0].item() == pytest.approx(1, rel=1e-15) and layer.running_phi_ == 5
     assert (
@@ -109,17 +108,16 @@ def test_without_correction_the_gradient_is_that_of_a_fixed_phi():
     x, grad_y, weight, bias, phi = (rng.standard_normal(s) for s in ((9, 4), (9, 4), 4, 4, 4))
     phi = phi**2
 
+    def forward(x):
+        return power_norm(x, weight, bias, phi, rng.standard_normal(4), alpha_bwd=1.0)
+
     def backward(grad_y, cache):
-        return power_norm_backward(
-            grad_y, cache, weight, rng.standard_normal(4), phi, alpha_bwd=1.0
-        )[0]
+        return power_norm_vjp(grad_y, cache).x
 
     np.testing.assert_allclose(
-        backward(grad_y, x), weight * grad_y / np.sqrt(phi + 1e-5), rtol=1e-13
+        backward(grad_y, forward(x)[1]), weight * grad_y / np.sqrt(phi + 1e-5), rtol=1e-13
     )
-    assert (
-        check_vjp(lambda x: power_norm_forward(x, weight, bias, phi), backward, (x,), rng=1) < 1e-7
-    )
+    assert check_vjp(forward, backward, (x,), rng=1) < 1e-7
 
 
 def test_stationary_gamma_makes_gradients_orthogonal_to_z():
@@ -128,9 +126,8 @@ def test_stationary_gamma_makes_gradients_orthogonal_to_z():
     z, grad_y, gamma = rng.standard_normal((40, 3)), rng.standard_normal((40, 3)), np.zeros(3)
     z /= np.sqrt((z**2).mean(axis=0))
     for _ in range(400):
-        grad_x, _, _, gamma = power_norm_backward(
-            grad_y, z, np.ones(3), gamma, np.ones(3), eps=NOTHING
-        )
+        _, cache = power_norm(z, None, None, np.ones(3), gamma, eps=NOTHING)
+        grad_x, _, _, gamma = power_norm_vjp(grad_y, cache)
     np.testing.assert_allclose(gamma, 10 * (grad_y * z).mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose((grad_x * z).mean(axis=0), 0, atol=1e-14)
 
@@ -138,7 +135,7 @@ def test_stationary_gamma_makes_gradients_orthogonal_to_z():
 def test_the_scale_of_the_input_does_not_matter():
     rng = np.random.default_rng(SEED)
     x = rng.standard_normal((5, 7, 6))
-    for options in ({"warmup_iters": 10}, {"n_groups": 1}, {"n_groups": 3, "warmup_iters": 10}):
+    for options in ({"n_warmup": 10}, {"n_groups": 1}, {"n_groups": 3, "n_warmup": 10}):
         first, second = (layer_of(6, **options).forward(s * x)[0] for s in (1, 37.5))
         np.testing.assert_allclose(second, first, rtol=1e-13)
 
@@ -148,7 +145,7 @@ def test_gradient_of_group_scale_by_differences(n_groups):
     x = np.random.default_rng(SEED).standard_normal((3, 7, 10))
     assert (
         check_vjp(
-            lambda x: group_scale(x, n_groups=n_groups, eps=1e-3, return_cache=True),
+            lambda x: group_scale(x, n_groups=n_groups, eps=1e-3),
             group_scale_vjp,
             (x,),
             rng=1,
@@ -157,7 +154,7 @@ def test_gradient_of_group_scale_by_differences(n_groups):
     )
     assert (
         check_vjp(
-            lambda x: group_scale(x, n_groups=n_groups, return_cache=True),
+            lambda x: group_scale(x, n_groups=n_groups),
             group_scale_vjp,
             (x[:0],),
             rng=1,
@@ -169,7 +166,7 @@ def test_gradient_of_group_scale_by_differences(n_groups):
 def test_gradients_of_the_parameters_by_differences_and_that_of_x_is_of_no_function():
     rng = np.random.default_rng(SEED)
     x, weight, bias = rng.standard_normal((20, 4)), rng.standard_normal(4), rng.standard_normal(4)
-    layer = layer_of(4, warmup_iters=100)
+    layer = layer_of(4, n_warmup=100)
     layer.ema_gz_ = rng.standard_normal(4)
 
     def forward(x, w, b):
@@ -203,18 +200,18 @@ def test_gradients_of_the_parameters_by_differences_and_that_of_x_is_of_no_funct
         ((4, 8, 33), {"n_groups": 1, "alpha_fwd": 0.5}),
         ((33, 6), {"n_groups": 6, "alpha_bwd": 0.2}),
         ((67, 12), {"n_groups": None, "backward_scale": "batch"}),
-        ((3, 11, 8), {"n_groups": 2, "backward_scale": "batch", "warmup_iters": 0}),
-        ((64, 65), {"n_groups": 5, "warmup_iters": 0}),
+        ((3, 11, 8), {"n_groups": 2, "backward_scale": "batch", "n_warmup": 0}),
+        ((64, 65), {"n_groups": 5, "n_warmup": 0}),
     ],
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_ten_steps_against_naive(dtype, shape, options, masked):
     rng = np.random.default_rng(SEED)
-    options = {"warmup_iters": 4, "eps": 0.01} | options
+    options = {"n_warmup": 4, "eps": 0.01} | options
     weight, bias = (rng.standard_normal(shape[-1]).astype(dtype) for _ in range(2))
     layer, right = (
         PowerNorm(shape[-1], dtype=dtype, **options),
-        naive.PowerNorm(shape[-1], weight=weight, bias=bias, **options),
+        reference.StepByStep(shape[-1], weight=weight, bias=bias, **options),
     )
     layer.weight_, layer.bias_ = weight, bias
     for _ in range(10):
@@ -238,10 +235,10 @@ def test_groups_against_naive(dtype):
     rng = np.random.default_rng(SEED)
     for n, d, groups in ((1, 1, 1), (3, 12, 4), (40, 66, 2), (7, 5, 5)):
         x, grad = (rng.standard_normal((n, d)).astype(dtype) for _ in range(2))
-        y, cache = group_scale(x, n_groups=groups, eps=0.1, return_cache=True)
-        assert_close(y, naive.group_scale(x, groups, 0.1))
-        assert_close(group_scale_vjp(grad, cache), naive.group_scale_vjp(grad, x, groups, 0.1))
-        np.testing.assert_array_equal(group_scale(x, n_groups=groups, eps=0.1), y)
+        y, cache = group_scale(x, n_groups=groups, eps=0.1)
+        assert_close(y, reference.group_scale_by_groups(x, groups, 0.1))
+        right = reference.group_scale_vjp_by_groups(grad, x, groups, 0.1)
+        assert_close(group_scale_vjp(grad, cache), right)
 
 
 def test_functions_and_layer_take_the_same_steps():
@@ -257,8 +254,8 @@ def test_functions_and_layer_take_the_same_steps():
             rng.random((8, 6)) < 0.3,
         )
         y, cache = layer.forward(x, mask=mask)
-        same_y, z = power_norm_forward(x, weight, bias, phi, eps=1e-3)
-        *same, gamma = power_norm_backward(grad_y, z, weight, gamma, phi, eps=1e-3, mask=mask)
+        same_y, same_cache = power_norm(x, weight, bias, phi, gamma, eps=1e-3, mask=mask)
+        *same, gamma = power_norm_vjp(grad_y, same_cache)
         phi = 0.9 * phi + 0.1 * (x[~mask] ** 2).mean(axis=0)
         for a, b in zip(
             (y, *layer.backward(grad_y, cache), layer.running_phi_, layer.ema_gz_),
@@ -320,7 +317,7 @@ def test_inference_leaves_the_state_alone_and_folds_into_one_scale():
     before, x, grad_y = layer.state_dict(), rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
     y, cache = layer.forward(x, training=False)
     scale, shift = layer.fold()
-    np.testing.assert_allclose(y, scale * group_scale(x, n_groups=2) + shift, rtol=1e-13)
+    np.testing.assert_allclose(y, scale * group_scale(x, n_groups=2)[0] + shift, rtol=1e-13)
     np.testing.assert_allclose(
         scale, layer.weight_ / np.sqrt(layer.running_phi_ + 1e-5), rtol=1e-15
     )
@@ -375,7 +372,7 @@ def test_a_cache_is_used_once():
         ValueError, match=r"cache must be of this layer and used once \(got one of another layer\)"
     ):
         other.backward(X, cache)
-    with pytest.raises(ValueError, match="grad_y must have the shape of the output"):
+    with pytest.raises(ValueError, match=r"grad_y must have shape \(2, n_features\) like cache.x"):
         layer.backward(X[:1], cache)
     layer.backward(X, cache)
     gamma = layer.ema_gz_.copy()
@@ -447,7 +444,7 @@ def test_an_empty_batch_changes_nothing():
 @pytest.mark.parametrize("n_groups", [None, 2])
 def test_a_simulated_gpu_gives_the_same(dtype, n_groups):
     rng = np.random.default_rng(SEED)
-    cpu, gpu = (PowerNorm(6, dtype=dtype, n_groups=n_groups, warmup_iters=2) for _ in range(2))
+    cpu, gpu = (PowerNorm(6, dtype=dtype, n_groups=n_groups, n_warmup=2) for _ in range(2))
     with simulated_gpu() as xp:
         for t in range(4):
             x, grad_y = (rng.standard_normal((5, 9, 6)).astype(dtype) for _ in range(2))
@@ -468,7 +465,7 @@ def test_a_simulated_gpu_gives_the_same(dtype, n_groups):
         with pytest.raises(TypeError, match=r"one device \(got x on cpu, running_phi_ on"):
             gpu.forward(x)
         y, cache = gpu.forward(xp.asarray(x))
-        with pytest.raises(TypeError, match=r"one device \(got grad_y on cpu"):
+        with pytest.raises(TypeError, match=r"one device \(got .*grad_y on cpu"):
             gpu.backward(grad_y, cache)
         saved = gpu.state_dict()
         assert isinstance(saved["weight_"], SimulatedArray)
@@ -492,7 +489,7 @@ def test_results_do_not_depend_on_threads_strides_or_writeability():
             (3, lambda a: np.repeat(a, 2, axis=0)[::2]),
         ):
             numcore.set_num_threads(threads)
-            layer = layer_of(6, n_groups=2, warmup_iters=1)
+            layer = layer_of(6, n_groups=2, n_warmup=1)
             for _ in range(2):
                 y, cache = layer.forward(of(x), mask=mask)
                 grads = layer.backward(of(grad_y), cache)
@@ -527,7 +524,7 @@ def test_the_example_of_the_layer_runs():
 
 
 @pytest.mark.parametrize(
-    "options", [{"n_groups": None}, {"n_groups": 1}, {"n_groups": None, "warmup_iters": 100}]
+    "options", [{"n_groups": None}, {"n_groups": 1}, {"n_groups": None, "n_warmup": 100}]
 )
 def test_memory_is_the_result_and_little_else(options):
     """One array of x's size may be made beside the results; none is: sums of each 32 rows and a
@@ -568,9 +565,13 @@ def loaded(**changes):
         (
             lambda: forward(np.ones((4, 3))),
             ValueError,
-            r"x must have shape \(..., n_features\) with n_features=2 \(got \(4, 3\)\)",
+            r"x must have shape \(..., n_features\) with n_features = 2 \(got \(4, 3\)\)",
         ),
-        (lambda: forward(np.float64(1)), ValueError, r"x must have shape .*\(got \(\)\)"),
+        (
+            lambda: forward(np.float64(1)),
+            ValueError,
+            r"x must have shape \(..., n_features\) \(got \(\)\)",
+        ),
         (
             lambda: forward(X.astype(int)),
             TypeError,
@@ -579,10 +580,9 @@ def loaded(**changes):
         (
             lambda: forward(X.astype("f4")),
             TypeError,
-            r"one dtype \(got x float32, running_phi_ float64\)",
+            r"x must have dtype float64 like the layer \(got float32\)",
         ),
-        (lambda: forward(None), TypeError, r"x must be a NumPy or CuPy array \(got None\)"),
-        (lambda: forward("text"), TypeError, r"x must be a NumPy or CuPy array \(got str\)"),
+        (lambda: forward(None), TypeError, r"x must be an array \(got None\)"),
         (
             lambda: forward(mask=np.ones(2, bool)),
             ValueError,
@@ -591,119 +591,83 @@ def loaded(**changes):
         (
             lambda: forward(mask=np.zeros((2, 2), bool)),
             ValueError,
-            r"mask must have the shape of x .* \(2,\) \(got \(2, 2\)\)",
+            r"mask must have shape \(2,\) like x \(got \(2, 2\)\)",
         ),
-        (
-            lambda: forward(mask=np.zeros(2)),
-            TypeError,
-            r"mask must have dtype bool \(got float64\)",
-        ),
+        (lambda: forward(mask=np.zeros(2)), TypeError, r"mask must have dtype bool"),
         (lambda: forward(training=None), TypeError, r"training must be True or False \(got None\)"),
         (
             lambda: PowerNorm(6, n_groups=4),
             ValueError,
-            r"n_groups must divide the number of features \(got n_groups=4, 6 features\)",
+            r"n_groups must divide the number of features, 6 \(got 4\)",
         ),
-        (
-            lambda: PowerNorm(6, n_groups=0),
-            ValueError,
-            r"n_groups must satisfy n_groups >= 1 \(got 0\)",
-        ),
-        (lambda: PowerNorm(0), ValueError, r"n_features must satisfy n_features >= 1 \(got 0\)"),
-        (lambda: PowerNorm(2.0), TypeError, r"n_features must be an integer \(got 2.0\)"),
+        (lambda: PowerNorm(6, n_groups=0), ValueError, r"n_groups must be >= 1 \(got 0\)"),
+        (lambda: PowerNorm(0), ValueError, r"n_features must be >= 1 \(got 0\)"),
         (lambda: PowerNorm(True), TypeError, r"n_features must be an integer \(got True\)"),
-        (lambda: PowerNorm(2, alpha_fwd=1.1), ValueError, r"0 <= alpha_fwd <= 1 \(got 1.1\)"),
-        (lambda: PowerNorm(2, alpha_bwd=-0.1), ValueError, r"0 <= alpha_bwd <= 1 \(got -0.1\)"),
-        (lambda: PowerNorm(2, alpha_bwd=np.nan), ValueError, r"0 <= alpha_bwd <= 1"),
-        (lambda: PowerNorm(2, eps=0.0), ValueError, r"eps must satisfy eps > 0 \(got 0.0\)"),
         (
-            lambda: PowerNorm(2, warmup_iters=-1),
+            lambda: PowerNorm(2, alpha_fwd=1.1),
             ValueError,
-            r"warmup_iters must satisfy warmup_iters >= 0 \(got -1\)",
+            r"alpha_fwd must be in \[0, 1\] \(got 1.1\)",
         ),
+        (lambda: PowerNorm(2, alpha_bwd=np.nan), ValueError, r"alpha_bwd must be finite"),
+        (lambda: PowerNorm(2, eps=0.0), ValueError, r"eps must be > 0 \(got 0.0\)"),
+        (
+            lambda: PowerNorm(2, eps=1e-60),
+            ValueError,
+            r"eps must be > 0 and finite in float32 \(got 1e-60\)",
+        ),
+        (lambda: PowerNorm(2, n_warmup=-1), ValueError, r"n_warmup must be >= 0 \(got -1\)"),
         (lambda: PowerNorm(2, dtype="float16"), TypeError, r"dtype must be float32 or float64"),
         (lambda: PowerNorm(2, affine="yes"), TypeError, r"affine must be True or False"),
         (
             lambda: PowerNorm(2, backward_scale="paper"),
             ValueError,
-            r"backward_scale must be one of used, batch \(got 'paper'\)",
+            r"backward_scale must be one of \"used\", \"batch\" \(got 'paper'\)",
         ),
         (
             lambda: layer_of(2).backward(X, layer_norm(X, ONES, ONES)[1]),
             TypeError,
-            r"cache must be the PowerNormCache .*LayerNormCache",
+            r"cache must be a PowerNormLayerCache .*LayerNormCache",
         ),
         (
             lambda: loaded(weight_=np.ones(3)),
             ValueError,
-            r"weight_ must have the shape \(2,\) \(got \(3,\)\)",
+            r"weight_ must have shape \(2,\) \(got \(3,\)\)",
         ),
-        (lambda: loaded(bias_=None), ValueError, r"bias_ must have the shape \(2,\) \(got None\)"),
+        (lambda: loaded(bias_=None), ValueError, r"bias_ must have shape \(2,\) \(got None\)"),
+        (lambda: loaded(bias_=[1.0, 1.0]), TypeError, r"bias_ must be an array \(got list\)"),
         (
             lambda: loaded(bias_=np.ones(2, "f4")),
             TypeError,
             r"bias_ must have dtype float64 \(got float32\)",
         ),
-        (lambda: loaded(n_iter_=-1), ValueError, r"n_iter_ must satisfy n_iter_ >= 0"),
+        (lambda: loaded(n_iter_=-1), ValueError, r"n_iter_ must be >= 0 \(got -1\)"),
+        (lambda: loaded(n_iter_=1.5), TypeError, r"n_iter_ must be an integer \(got 1.5\)"),
         (
             lambda: loaded(extra=1),
             ValueError,
             r"state must have the entries weight_, bias_, running_phi_, ema_gz_, n_iter_ \(got "
             r".*extra\)",
         ),
-        (lambda: layer_of(2).load_state_dict([]), TypeError, r"state must be a dict \(got list\)"),
+        (lambda: layer_of(2).load_state_dict([]), TypeError, r"state must be a dict"),
         (
-            lambda: power_norm_forward(X, ONES, ONES, np.ones(3)),
+            lambda: power_norm(X, ONES, ONES, ONES, mask=np.ones(2, bool)),
             ValueError,
-            r"phi must have shape \(d,\) with d=2.*\(got \(3,\)\)",
+            r"mask must leave a position \(got all 2 masked\)",
         ),
         (
-            lambda: power_norm_forward(X, ONES, ONES, None),
-            TypeError,
-            r"phi must be a NumPy or CuPy array \(got None\)",
-        ),
-        (
-            lambda: power_norm_forward(X, ONES, ONES, ONES, eps=0),
+            lambda: power_norm(X.astype("f4"), None, None, np.ones(2, "f4"), eps=1e-60),
             ValueError,
-            r"eps must satisfy eps > 0",
-        ),
-        (
-            lambda: power_norm_backward(X[:1], X, ONES, ONES, ONES),
-            ValueError,
-            r"grad_y must have the shape of the output",
-        ),
-        (
-            lambda: power_norm_backward(X, X, ONES, np.ones(3), ONES),
-            ValueError,
-            r"gamma must have shape",
-        ),
-        (
-            lambda: power_norm_backward(X, X, ONES, ONES, ONES, alpha_bwd=2),
-            ValueError,
-            r"0 <= alpha_bwd <= 1 \(got 2\)",
-        ),
-        (
-            lambda: power_norm_backward(X, X, ONES, ONES, ONES, mask=np.ones(2, bool)),
-            ValueError,
-            r"mask must leave a position",
-        ),
-        (
-            lambda: power_norm_backward(X, X, ONES, ONES, ONES, backward_scale=None),
-            TypeError,
-            r"backward_scale must be one of used, batch",
+            r"eps must be > 0 and finite in float32",
         ),
         (
             lambda: group_scale(X, n_groups=3),
             ValueError,
-            r"n_groups must divide the number of features \(got n_groups=3, 2 features\)",
+            r"n_groups must divide the number of features, 2 \(got 3\)",
         ),
-        (lambda: group_scale(X, n_groups=1.0), TypeError, r"n_groups must be an integer"),
-        (lambda: group_scale(X, return_cache=1), TypeError, r"return_cache must be True or False"),
-        (lambda: group_scale_vjp(X, None), TypeError, r"cache must be the GroupScaleCache"),
         (
-            lambda: group_scale_vjp(X[:1], group_scale(X, return_cache=True)[1]),
+            lambda: group_scale_vjp(X[:1], group_scale(X)[1]),
             ValueError,
-            r"grad must have the shape of the output",
+            r"grad_y must have shape \(2, d\) like cache.x",
         ),
     ],
 )

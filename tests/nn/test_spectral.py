@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from numcore.nn import spectral_conv1d, spectral_conv1d_vjp, spectral_conv2d, spectral_conv2d_vjp
-from numcore.nn.testing import check_vjp
-from numcore.testing import simulated_gpu
+from numcore.testing import check_vjp, simulated_gpu
 from tests.naive.nn import convolution as naive
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-14}  # relative to the largest entry
@@ -204,74 +203,53 @@ X1, W1, X2, W2 = (
             W1,
             6,
             ValueError,
-            r"n_modes must satisfy 1 <= n_modes <= n // 2 \+ 1 \(got n_modes=6, n=8\)",
+            r"n_modes must be <= n // 2 \+ 1 with n = 8 \(got 6\)",
         ),
-        (spectral_conv1d, X1, W1, 0, ValueError, "n_modes must satisfy 1 <= n_modes"),
         (
             spectral_conv1d,
             X1,
             W1,
             3,
             ValueError,
-            r"w must have shape \(in, out, 3\) with in = 3 \(got \(3, 4, 2\)\)",
+            r"w must have \(3,\) modes after \(n_in, n_out\) \(got shape \(3, 4, 2\)\)",
         ),
-        (
-            spectral_conv1d,
-            X1,
-            W1[:2],
-            2,
-            ValueError,
-            r"w must have shape \(in, out, 2\) with in = 3",
-        ),
-        (spectral_conv1d, X1[0], W1, 2, ValueError, r"x must have shape \(batch, in, n\)"),
-        (spectral_conv1d, X1[..., :0], W1[..., :1], 1, ValueError, "with samples"),
+        (spectral_conv1d, X1[..., :0], W1[..., :1], 1, ValueError, r"x must have n >= 1 samples"),
         (
             spectral_conv1d,
             X1,
             W1.real[..., None],
             2,
             ValueError,
-            r"w must have 4 axes, the last one for real and imaginary part",
+            r"w must have shape \(n_in, n_out, m, 2\)",
         ),
-        (spectral_conv1d, X1, W1, 2.0, TypeError, "n_modes must be made of integers"),
         (
             spectral_conv1d,
             X1,
             W1.astype(np.complex64),
             2,
             TypeError,
-            "w must be complex128 with 3 axes, or float64 with 4 axes",
+            r"w must have dtype complex128 or float64 \(got complex64\)",
         ),
-        (spectral_conv1d, X1, W1.real, 2, TypeError, r"\(got float64 with 3 axes\)"),
-        (
-            spectral_conv1d,
-            X1.astype(complex),
-            W1,
-            2,
-            TypeError,
-            "x must have dtype float32 or float64",
-        ),
-        (spectral_conv1d, None, W1, 2, TypeError, "x must be a NumPy or CuPy array"),
-        (spectral_conv1d, X1, None, 2, TypeError, "w must be a NumPy or CuPy array"),
+        (spectral_conv1d, X1, W1.real, 2, ValueError, r"w must have shape \(n_in, n_out, m, 2\)"),
         (
             spectral_conv2d,
             X2,
             W2,
             (5, 2),
             ValueError,
-            r"m1 <= h // 2 and m2 <= w // 2 \+ 1 \(got n_modes=\(5, 2\), h=8, w=6\)",
+            r"n_modes must be <= \(height // 2, width // 2 \+ 1\) with height = 8, width = 6 \(got "
+            r"\(5, 2\)\)",
         ),
-        (spectral_conv2d, X2, W2, (2, 5), ValueError, "n_modes must satisfy m1 <="),
+        (spectral_conv2d, X2, W2, (2, 5), ValueError, "n_modes must be <="),
         (
             spectral_conv2d,
             X2,
             W2,
             1,
             ValueError,
-            r"w must have shape \(in, out, 2, 1\) with in = 3 \(got \(3, 4, 4, 2\)\)",
+            r"w must have \(2, 1\) modes after \(n_in, n_out\) \(got shape \(3, 4, 4, 2\)\)",
         ),
-        (spectral_conv2d, X2, W2, (2, 2, 2), ValueError, "n_modes must be an int or a pair"),
-        (spectral_conv2d, X1, W2, 2, ValueError, r"x must have shape \(batch, in, h, w\)"),
+        (spectral_conv2d, X2[..., :0], W2, 2, ValueError, "x must have height, width >= 1"),
     ],
 )
 def test_bad_input(routine, x, w, n_modes, kind, message):
@@ -281,11 +259,11 @@ def test_bad_input(routine, x, w, n_modes, kind, message):
 
 def test_bad_gradients_and_caches():
     y, cache = spectral_conv1d(X1, W1, n_modes=2)
-    with pytest.raises(TypeError, match="cache must be the SpectralConv1dCache"):
+    with pytest.raises(TypeError, match="cache must be a SpectralConv1dCache"):
         spectral_conv1d_vjp(y, spectral_conv2d(X2, W2, n_modes=2)[1])
-    with pytest.raises(ValueError, match=r"grad_y must have the shape of the output, \(2, 4, 8\)"):
+    with pytest.raises(ValueError, match=r"grad_y must have shape \(2, 4, 8\) \(got \(2, 4, 7\)\)"):
         spectral_conv1d_vjp(y[..., 1:], cache)
-    with pytest.raises(TypeError, match="grad_y must have the dtype of the output"):
+    with pytest.raises(TypeError, match="grad_y must have the dtype of x"):
         spectral_conv1d_vjp(y.astype("f4"), cache)
     with simulated_gpu() as xp, pytest.raises(TypeError, match="one device"):
         spectral_conv1d_vjp(xp.asarray(y), cache)

@@ -41,7 +41,6 @@ from numcore.retrieval import (
     pivot_pairs,
     ranking_loss,
     ranking_metrics,
-    ranking_quality,
     rating_reliability,
     representational_similarity,
     rerank_terms,
@@ -303,7 +302,7 @@ def test_lists():
         "hit@999999999"
     ].tolist() == [1]
     assert label_overlap(np.array([[BIG, BIG, 1]]), np.array([[-BIG, BIG, 1]])).fraction == 1
-    assert split_report(np.full(3, NAN), np.array([True, False, True])).num_skipped == 3
+    assert split_report(np.full(3, NAN), np.array([True, False, True])).n_skipped == 3
     assert choose_threshold(np.ones(4) / 2, np.array([1, 0, 1, 0]), min_recall=1)[:3] == (
         0.5,
         0.5,
@@ -314,7 +313,10 @@ def test_lists():
         isotonic_adapter(np.zeros(3), np.array([0, 1, 1])).scores, [2 / 3], rtol=1e-15
     )
     assert filter_by_score(NONE, 0.5).n_kept.tolist() == []
-    assert ranking_quality(ints(), np.zeros(0, bool)).precision_at.tolist() == [0] * 11
+    none = ranking_metrics(
+        ints()[None], np.zeros((1, 0), bool), metrics=("precision",), cutoffs=(9,)
+    )
+    assert np.isnan(none["precision@9"]).tolist() == [True]
     assert ranking_loss(np.ones((1, 3)), np.ones((1, 3)), loss="ranknet").grad.tolist() == [
         [0, 0, 0]
     ]
@@ -348,12 +350,12 @@ def test_lists():
         (
             lambda: nearest_training_similarity(ONES, ONES, k=BIG),
             ValueError,
-            "k must satisfy 1 <= k <= 3",
+            f"k must be <= n with n = 3 .got {BIG}",
         ),
         (
             lambda: nearest_training_similarity(NONE, ONES),
             ValueError,
-            "train_queries must hold at least one query",
+            "train_queries must have no axis of length zero",
         ),
         (
             lambda: resample_train_test(np.outer(np.arange(6), [1e200, 0]) + 1, ONES, n_buckets=3),
@@ -407,14 +409,14 @@ def test_lists():
             r"queries in \[0, 1\) \(got 4611",
         ),
         (
-            lambda: ranking_metrics(np.full((1, 3), INF), [[0, 1, 0]]),
+            lambda: ranking_metrics(np.full((1, 3), NAN), [[0, 1, 0]]),
             ValueError,
-            "scores_or_ranks must be finite",
+            "scores_or_ranks must not be NaN",
         ),
         (
             lambda: ranking_metrics(np.ones(3), np.ones(3), groups=ints(BIG, BIG)),
             ValueError,
-            "groups must be at least 1",
+            "groups must be >= 1",
         ),
         (
             lambda: ranking_loss(np.array([[INF, 0]]), np.array([[0.0, 1]])),
@@ -424,7 +426,7 @@ def test_lists():
         (
             lambda: LambdaMART(n_estimators=2).fit(np.ones((4, 2)), np.ones(4), ints(BIG, BIG)),
             ValueError,
-            "groups must satisfy",
+            "groups must be >= 1",
         ),
         (
             lambda: trained().transform(ONES, np.zeros(3), offsets=ints(0, 1, 2, BIG)),
@@ -439,7 +441,7 @@ def test_lists():
         (
             lambda: trained().transform(ONES, np.full((3, 2), NAN)),
             ValueError,
-            "cosines must satisfy -1 <= cosine <= 1",
+            "cosines must be in .-1.001, 1.001.",
         ),
         (
             lambda: filter_by_score(np.zeros(2), 0.5, offsets=ints(0, -1, 2)),
@@ -454,7 +456,7 @@ def test_lists():
         (
             lambda: isotonic_adapter(np.zeros(0), np.zeros(0)),
             ValueError,
-            "cosines must not be empty",
+            "cosines must have no axis of length zero",
         ),
         (
             lambda: name_network(ints(-1), ints(0)),
@@ -479,11 +481,6 @@ def test_lists():
         ),
         (lambda: nested_terms([[-1]]), ValueError, "ids of term_words must satisfy"),
         (lambda: term_statistics([[-1]]), ValueError, "ids of documents must satisfy"),
-        (
-            lambda: ranking_quality(ints(BIG), np.array([True])),
-            ValueError,
-            "ids of order must satisfy",
-        ),
         (
             lambda: tag_similarity(ints(0, 1), ints(BIG), method="bm25"),
             ValueError,

@@ -23,7 +23,7 @@ from numcore.retrieval import (
 )
 from numcore.retrieval._kmeans import kmeans, nearest_centroid
 from numcore.retrieval._muvera.kernels import gray_cells
-from numcore.retrieval._vectors import (
+from numcore.simd import (
     WIDE,
     add_scaled,
     max_tile,

@@ -1,4 +1,4 @@
-"""Losses and metrics of rankings: known answers, pair by pair, finite differences, extremes, masks
+"""Losses of rankings: known answers, pair by pair, finite differences, extremes, masks
 and groups, memory, bad input."""
 
 import re
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.retrieval import list_metrics, ranking_loss
+from numcore.examples.retrieval import ranking_losses as naive
+from numcore.retrieval import ranking_loss
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import clarification as naive
 
 LOSSES = ("pointwise", "hinge", "ranknet", "listnet", "lambdarank")
 S, Y = np.array([[2.0, 1.0, 0.0, 0.5]]), np.array([[0, 2, 1, 0]])
@@ -46,20 +46,9 @@ def test_known_losses(loss, value, grad):
     assert (result.hess is None) == (loss in ("hinge", "listnet"))
 
 
-def test_known_metrics():
-    metrics = list_metrics(S, Y, k=4)
-    assert abs(metrics.ndcg[0] - 0.6399093) < 6e-8
-    assert metrics.reciprocal_rank[0] == 0.5
-    assert (
-        abs(list_metrics(np.array([[0.0, 1.0]]), np.array([[1, 0]]), k=2).ndcg[0] - 0.6309298)
-        < 6e-8
-    )
-
-
 def test_perfect_order():
     y = np.arange(6)[None]
     assert ranking_loss(50.0 * y, y, loss="ranknet").loss < 1e-20
-    assert list_metrics(50.0 * y, y, k=(1, 3, 6)).ndcg.tolist() == [[1, 1, 1]]
 
 
 # --- against pairs and terms, one by one ----------------------------------------------------------
@@ -123,38 +112,6 @@ def test_large_scores(loss):
     assert np.isfinite(result.grad).all()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_metrics_one_by_one(dtype):
-    scores, relevance = lists(np.random.default_rng(3), dtype=dtype)
-    metrics = list_metrics(scores, relevance, k=(1, 3, 30))
-    for q in range(len(scores)):
-        expected = naive.list_metrics(scores[q].tolist(), relevance[q].tolist(), (1, 3, 30))
-        if expected is None:
-            assert all(np.isnan(part[q]).all() for part in metrics)
-            continue
-        got = np.array([metrics.ndcg[q], metrics.precision[q], metrics.hit[q]]).T
-        np.testing.assert_allclose(got, expected[0], rtol=1e-7 if dtype == np.float32 else 1e-14)
-        np.testing.assert_allclose(
-            [metrics.reciprocal_rank[q], metrics.average_precision[q]], expected[1:], rtol=1e-7
-        )
-
-
-def test_scikit_learn_agrees():
-    from sklearn.metrics import average_precision_score, ndcg_score
-
-    rng = np.random.default_rng(4)
-    scores, relevance = rng.standard_normal((6, 40)), rng.integers(0, 2, (6, 40))
-    metrics = list_metrics(scores, relevance, k=7)
-    for q in range(6):
-        assert (
-            abs(metrics.ndcg[q] - ndcg_score(relevance[q : q + 1], scores[q : q + 1], k=7)) < 1e-14
-        )  # gains of 0 and 1 are the same there
-        assert (
-            abs(metrics.average_precision[q] - average_precision_score(relevance[q], scores[q]))
-            < 1e-14
-        )
-
-
 # --- lists in three forms -------------------------------------------------------------------------
 
 
@@ -169,12 +126,6 @@ def test_masks_and_groups_say_the_same(loss):
     assert masked.loss == grouped.loss
     np.testing.assert_array_equal(masked.grad[mask], grouped.grad)
     assert not masked.grad[~mask].any()
-    for a, b in zip(
-        list_metrics(scores, relevance, mask=mask),
-        list_metrics(scores[mask], relevance[mask], lengths),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_list_without_candidates():
@@ -185,7 +136,6 @@ def test_list_without_candidates():
             ranking_loss(scores, relevance, loss=loss, mask=mask).loss
             == ranking_loss(scores[:1], relevance[:1], loss=loss).loss
         )
-    assert np.isnan(list_metrics(scores, relevance, mask=mask).ndcg[1]).all()
 
 
 def test_float_relevance_and_no_gradient():
@@ -242,74 +192,38 @@ def test_memory_is_that_of_the_lists():
 # --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options, kind, message",
-    [
-        ({"relevance": -Y}, ValueError, "relevance must be finite and >= 0"),
-        ({"relevance": np.full((1, 4), np.nan)}, ValueError, "relevance must be finite"),
-        (
-            {"relevance": np.full((1, 4), 32), "loss": "lambdarank"},
-            ValueError,
-            "relevance must satisfy relevance <= 31 (got 32.0)",
-        ),
-        (
-            {"relevance": Y, "loss": "pointwise"},
-            ValueError,
-            "relevance must satisfy relevance <= 1 (got 2.0)",
-        ),
-        ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
-        ({"relevance": Y.astype(np.float32)}, TypeError, "arguments must have one dtype"),
-        ({"relevance": None}, TypeError, "relevance must be a NumPy or CuPy array"),
-        ({"scores": np.full((1, 4), np.nan)}, ValueError, "scores must not be NaN"),
-        ({"scores": np.full((1, 4), np.inf)}, ValueError, "scores must be finite"),
-        ({"scores": np.zeros((1, 3))}, ValueError, "relevance must have the shape of scores"),
-        ({"loss": "mse"}, ValueError, "loss must be one of"),
-        ({"k": 0}, ValueError, "k must satisfy k >= 1 (got 0)"),
-        ({"sigma": 0.0}, ValueError, "sigma must satisfy sigma > 0 (got 0.0)"),
-        ({"margin": -1.0}, ValueError, "margin must satisfy"),
-        ({"mask": np.ones((1, 4))}, TypeError, "mask must have dtype bool"),
-        ({"mask": np.ones((1, 3), bool)}, ValueError, "mask must have the shape of scores"),
-        (
-            {"groups": np.array([4])},
-            ValueError,
-            "scores must have shape (Q, D), or (n,) with groups",
-        ),
-        (
-            {"scores": S[0], "relevance": Y[0], "groups": np.array([2, 1])},
-            ValueError,
-            "groups must sum to n=4",
-        ),
-        (
-            {"scores": S[0], "relevance": Y[0], "groups": np.array([4, 0])},
-            ValueError,
-            "groups must satisfy 1 <= size <= n=4",
-        ),
-        (
-            {"scores": S[0], "relevance": Y[0], "groups": np.array([4.0])},
-            TypeError,
-            "groups must be integers",
-        ),
-        (
-            {"scores": S[0], "relevance": Y[0], "groups": np.array([4]), "mask": np.ones(4, bool)},
-            ValueError,
-            "mask must be None",
-        ),
-    ],
-)
+BAD = [
+    ({"relevance": -Y}, ValueError, "relevance must be >= 0 (got -2.0)"),
+    ({"relevance": np.full((1, 4), np.nan)}, ValueError, "relevance must be finite"),
+    (
+        {"relevance": np.full((1, 4), 32), "loss": "lambdarank"},
+        ValueError,
+        "relevance must be <= 31 (got 32.0)",
+    ),
+    ({"relevance": Y, "loss": "pointwise"}, ValueError, "relevance must be <= 1 (got 2.0)"),
+    ({"relevance": 0 * Y}, ValueError, "relevance must be above 0 somewhere"),
+    ({"relevance": Y.astype(np.float32)}, TypeError, "relevance must have dtype"),
+    ({"scores": np.full((1, 4), np.nan)}, ValueError, "scores must be finite"),
+    ({"scores": np.full((1, 4), np.inf)}, ValueError, "scores must be finite"),
+    ({"scores": np.zeros((1, 3))}, ValueError, "relevance must have the shape of scores"),
+    ({"k": 0}, ValueError, "k must be >= 1 (got 0)"),
+    ({"sigma": 0.0}, ValueError, "sigma must be > 0 (got 0.0)"),
+    ({"mask": np.ones((1, 4))}, TypeError, "mask must have dtype bool"),
+    ({"mask": np.ones((1, 3), bool)}, ValueError, "mask must have the shape of scores"),
+    ({"groups": np.array([4])}, ValueError, "scores must have shape (Q, D), or (n,) with groups"),
+]
+FLAT = {"scores": S[0], "relevance": Y[0]}
+BAD += [
+    (FLAT | {"groups": np.array(groups)}, kind, message)
+    for groups, kind, message in (
+        ([2, 1], ValueError, "groups must be >= 1 and sum to the number of scores, 4"),
+        ([4, 0], ValueError, "groups must be >= 1 and sum to the number of scores, 4"),
+        ([4.0], TypeError, "groups must have dtype integers"),
+    )
+]
+
+
+@pytest.mark.parametrize("options, kind, message", BAD)
 def test_bad_input(options, kind, message):
     with pytest.raises(kind, match=re.escape(message)):
         ranking_loss(**{"scores": S, "relevance": Y} | options)
-
-
-@pytest.mark.parametrize(
-    "options, kind, message",
-    [
-        ({"k": 0}, ValueError, "k must satisfy k >= 1"),
-        ({"k": ()}, ValueError, "k must hold at least one"),
-        ({"k": 1.5}, TypeError, "k must be"),
-        ({"relevance": 32 * Y}, ValueError, "relevance must satisfy relevance <= 31"),
-    ],
-)
-def test_bad_input_of_metrics(options, kind, message):
-    with pytest.raises(kind, match=re.escape(message)):
-        list_metrics(**{"scores": S, "relevance": Y} | options)

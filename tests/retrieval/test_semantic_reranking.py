@@ -15,7 +15,6 @@ from numcore.retrieval import (
     TermStatistics,
     base_scores,
     nested_terms,
-    ranking_quality,
     rerank_terms,
     semantic_graph,
     semantic_importance,
@@ -407,23 +406,6 @@ def test_chi_square(monkeypatch, share):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12 * max(1, *expected))
 
 
-def test_ranking_quality_of_a_known_ranking():
-    result = ranking_quality(
-        np.array([3, 0, 1, 2]), np.array([True, False, True, True]), cutoffs=(1, 2, 4, 8)
-    )
-    assert result.precision_at.tolist() == [1, 1, 0.75, 0.375]
-    np.testing.assert_allclose(
-        result.average_precision_at, [1, 1, (1 + 1 + 3 / 4) / 3, (1 + 1 + 3 / 4) / 3]
-    )
-    assert result.f1_at_n_terms == pytest.approx(2 / 3)
-    none = ranking_quality(np.arange(3), np.zeros(3, bool), cutoffs=[2])
-    assert (
-        none.precision_at.tolist() == none.average_precision_at.tolist() == [0]
-        and none.f1_at_n_terms == 0
-    )
-    assert len(ranking_quality(np.arange(3), np.ones(3, bool)).precision_at) == 11
-
-
 # --- the whole way, devices, bad input ------------------------------------------------------------
 
 
@@ -603,19 +585,6 @@ def test_base_without_positive_score_warns():
             ValueError,
             "ids of document_words must satisfy 0 <= id < 2",
         ),
-        (
-            ranking_quality,
-            ([0, 0], [True, False]),
-            ValueError,
-            "order must have each candidate once",
-        ),
-        (
-            ranking_quality,
-            ([2], [True, False]),
-            ValueError,
-            "ids of order must satisfy 0 <= id < 2",
-        ),
-        (ranking_quality, ([0], [1]), TypeError, "is_term must be an array of bool"),
     ],
 )
 def test_bad_input(function, arguments, kind, message):
@@ -710,7 +679,6 @@ def test_bad_input(function, arguments, kind, message):
             {"term_words": [[0], [1]], "reference_frequency": [1, -1]},
             "reference_frequency must .* >= 0",
         ),
-        (ranking_quality, ([0], [True]), {"cutoffs": (0,)}, "cutoffs must satisfy"),
         (
             rerank_terms,
             (np.ones(1), [[0]], np.ones(1)),

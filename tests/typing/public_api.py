@@ -71,7 +71,9 @@ product = spmv(laplacian, a[0])
 swept = triangular_sweep(laplacian, a[0], np.zeros(8), omega=1.2, direction="symmetric")
 coloring = color_graph(laplacian)
 solved = sor(laplacian, a[0], omega=1.2, tol=1e-6, max_iter=1000)
-x, found = ssor_cg(laplacian, a[0])[0], optimal_omega(laplacian)
+converged: bool = solved.converged
+n_iter: int = solved.n_iter
+x, found = ssor_cg(laplacian, a[0]).x, optimal_omega(laplacian).omega
 
 # --- nn -------------------------------------------------------------------------------------------
 
@@ -108,7 +110,7 @@ metrics = ranking_metrics(a, (a > 0).astype(np.float64), metrics=("ndcg@10",))
 
 probabilities = sigmoid(a)
 exp(a, out=np.empty_like(a))
-others = [erf(a), log1p(a * a), tanh(a)]
+others = erf(a) + log1p(a * a) - tanh(a)
 largest: float = max_ulp_error("exp", "float32").max_ulp
 
 # --- the package ----------------------------------------------------------------------------------

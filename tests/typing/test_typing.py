@@ -64,7 +64,7 @@ def run(module, *options):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def pyright(files, folder):
+def pyright(files):
     """(file, line, message) of every error. Packages that are not installed are no error."""
     done = run("pyright", "--outputjson", "--pythonpath", sys.executable, *files)
     for found in json.loads(done.stdout)["generalDiagnostics"]:
@@ -73,10 +73,10 @@ def pyright(files, folder):
             yield found["file"], found["range"]["start"]["line"] + 1, found["message"]
 
 
-def mypy(files, folder):
+def mypy(files):
     """(file, line, message) of every error."""
     options = ("--follow-imports=silent", "--ignore-missing-imports", "--output=json")
-    done = run("mypy", *options, f"--cache-dir={folder / 'cache'}", *files)
+    done = run("mypy", *options, *files)
     assert done.returncode in (0, 1), done.stderr + done.stdout
     for found in map(json.loads, done.stdout.splitlines()):
         if found["severity"] == "error":
@@ -97,7 +97,7 @@ def errors(request, tmp_path_factory):
         files.append(folder / f"{program}.py")
         files[-1].write_text(code, encoding="utf-8")
     found = {file.stem: {} for file in files}
-    for file, line, message in checker(files, folder):
+    for file, line, message in checker(files):
         found[Path(file).stem][line] = message
     return found
 

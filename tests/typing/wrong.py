@@ -3,9 +3,11 @@
 import numpy as np
 
 import numcore
-from numcore.linalg import CSR, triangular_sweep
-from numcore.nn import dense, dense_vjp
+from numcore.linalg import CSR, caratheodory, optimal_omega, sor, triangular_sweep
+from numcore.nn import attention, conv2d, dense, dense_vjp
 from numcore.random import normal, philox_uint32, uniform
+from numcore.retrieval import ranking_metrics, topk_inner_product
+from numcore.special import exp as elementary
 from numcore.special import exponential  # error
 
 a = normal((4, 4), rng=0)
@@ -14,9 +16,13 @@ laplacian = CSR.from_dense(a)
 # --- names that do not exist ----------------------------------------------------------------------
 
 normal((4, 4), seed=0)  # error
+elementary(a, axis=0)  # error
 uniform((4, 4), rng=0, type="float32")  # error
 dense(a, a, bias=a[0])  # error
 triangular_sweep(laplacian, a[0], a[0], relaxation=1.2)  # error
+sor(laplacian, a[0], maxiter=9)  # error
+attention(a, a, a, masked=True)  # error
+topk_inner_product(a, a, 3, distance="ip")  # error
 numcore.set_threads(1)  # error
 print(numcore.fourier)  # error
 
@@ -24,7 +30,12 @@ print(numcore.fourier)  # error
 
 normal()  # error
 philox_uint32((4,))  # error
+elementary()  # error
 dense(a)  # error
+conv2d(a)  # error
+ranking_metrics(a)  # error
+topk_inner_product(a, a)  # error
+sor(laplacian)  # error
 dense(a, a, a[0], a)  # error
 triangular_sweep(laplacian, a[0])  # error
 
@@ -32,6 +43,7 @@ triangular_sweep(laplacian, a[0])  # error
 
 normal((4, 4), 0)  # error
 triangular_sweep(laplacian, a[0], a[0], 1.2)  # error
+sor(laplacian, a[0], 1.5)  # error
 
 # --- types and choices ----------------------------------------------------------------------------
 
@@ -44,10 +56,17 @@ dense_vjp(a, (a, a))  # error
 triangular_sweep(laplacian, a[0], a[0], omega="large")  # error
 triangular_sweep(laplacian, a[0], a[0], direction="sideways")  # error
 triangular_sweep(a, a[0], a[0])  # error
+sor(laplacian, a[0], max_iter=0.5)  # error
+sor(laplacian, a[0], progress="yes")  # error
+sor(laplacian, "b")  # error
+optimal_omega(laplacian, tol=None)  # error
+caratheodory(a, size="all")  # error
 
 # --- results --------------------------------------------------------------------------------------
 
 y, cache, more = dense(a, a)  # error
 print(dense_vjp(a, dense(a, a)[1]).gradient)  # error
 text: str = uniform(4)  # error
-print(exponential, y, cache, more, text, np.asarray(uniform(4)))
+found: bool = sor(laplacian, a[0]).reason  # error
+print(sor(laplacian, a[0]).iterations)  # error
+print(exponential, y, cache, more, text, found, np.asarray(uniform(4)))

@@ -14,8 +14,6 @@
 #define REAL float
 #endif
 
-enum { RUNNING, CONVERGED, NOT_FINITE, BREAKDOWN, STAGNATED, FRESH };
-
 __device__ double entries_product(index_t first, index_t last, const INDEX* indices,
                                   const REAL* data, const REAL* x) {
   double sum = 0;

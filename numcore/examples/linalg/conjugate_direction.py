@@ -80,8 +80,8 @@ EXAMPLES = {
     "ritz_training_set": Example(
         lambda rng, dtype: {
             "a": CSR.from_dense(np.diag(np.arange(1.0, 9.0))),
-            "num_vectors": 8,
-            "size": 5,
+            "n_vectors": 8,
+            "n_samples": 5,
             "rng": 0,
         },
         (),

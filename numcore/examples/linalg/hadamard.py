@@ -25,6 +25,14 @@ def _fwht(x, axis=-1, norm=None):
     return np.moveaxis(y * (n**-0.5 if norm == "ortho" else 1), -1, axis)
 
 
+def hadamard(n):
+    """H_2N = [[H, H], [H, -H]]."""
+    h = np.ones((1, 1))
+    while len(h) < n:
+        h = np.block([[h, h], [h, -h]])
+    return h
+
+
 def _call(rng, dtype, n):
     return {"x": rng.standard_normal((n, 64)).astype(dtype)}
 
@@ -65,6 +73,14 @@ EXAMPLES = {
         data="pixels of the digits images",
         real=_real,
         peer=("butterflies in NumPy", butterflies),
+    ),
+    "next_power_of_two": Example(
+        lambda rng, dtype: {"n": int(rng.integers(1, 1 << 20))},
+        (),
+        lambda n: next(1 << k for k in range(64) if 1 << k >= n),
+        {"float64": 0.0},
+        error="equal",
+        dtypes=("float64",),
     ),
 }
 

@@ -1,9 +1,9 @@
 """Example calls of ℓp sensitivities, Lewis weights, row sampling and ℓp regression. The references
-minimise by SciPy, row by row."""
+minimize by SciPy, row by row."""
 
 import numpy as np
 
-from ...intrinsics import tile_cols
+from ...simd import tile_cols
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -52,6 +52,44 @@ def _loop(a, p):
     return sensitivities(a, p, gtol=1e-5)[0]
 
 
+def l1_sensitivity(a, i):
+    """1 / min Σt where -t <= Ax <= t and a_iᵀx = 1, by linear programming."""
+    from scipy.optimize import linprog
+
+    n, d = a.shape
+    cost = np.r_[np.zeros(d), np.ones(n)]
+    rows = np.block([[a, -np.eye(n)], [-a, -np.eye(n)]])
+    fit = linprog(
+        cost,
+        A_ub=rows,
+        b_ub=np.zeros(2 * n),
+        A_eq=np.r_[a[i], np.zeros(n)][None],
+        b_eq=[1],
+        bounds=(None, None),
+        method="highs",
+    )
+    return 1 / fit.fun
+
+
+def l1_minimum(a, b):
+    """min ‖Ax - b‖_1, by linear programming."""
+    from scipy.optimize import linprog
+
+    n, d = a.shape
+    rows = np.block([[a, -np.eye(n)], [-a, -np.eye(n)]])
+    return linprog(
+        np.r_[np.zeros(d), np.ones(n)],
+        A_ub=rows,
+        b_ub=np.r_[b, -b],
+        bounds=(None, None),
+        method="highs",
+    ).fun
+
+
+def leverage(a):
+    return np.diag(a @ np.linalg.pinv(a))
+
+
 def _lewis(a, p):
     """The fixed point by its definition."""
     a = a.astype(np.float64)
@@ -64,7 +102,7 @@ def _lewis(a, p):
 
 def _root_leverage(a, p):
     a = a.astype(np.float64)
-    return np.diag(a @ np.linalg.pinv(a)) ** (p / 2)
+    return leverage(a) ** (p / 2)
 
 
 def _probabilities(scores, size, rng):

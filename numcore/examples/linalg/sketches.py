@@ -1,9 +1,10 @@
 """Example calls of sketches. What is random is compared through what must not be: a full sketch
-keeps all inner products."""
+keeps all inner products; and sketches as matrices, entry by entry, from the same draws."""
 
 import numpy as np
 
 from .. import Example
+from .hadamard import hadamard
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
@@ -25,15 +26,50 @@ def _product(s):
     return s.swapaxes(-1, -2) @ s
 
 
-def _by_sums(a, sketch_size, rng):
-    """Entries of the circulant, one by one, from the same draws."""
-    rng, n = np.random.default_rng(rng), len(a)
-    signs, c = 2.0 * rng.integers(0, 2, (2, n)) - 1
-    rows = rng.choice(n, sketch_size, replace=False)
-    a, signs = a.astype(np.float64), signs[:, None]
-    return np.array(
-        [(c[(i - np.arange(n)) % n, None] * signs * a).sum(axis=0) for i in rows]
-    ) / np.sqrt(sketch_size)
+def padded_signs(rng, n):
+    """The matrix E D: signs, in random places where n is no power of two."""
+    size = 1
+    while size < n:
+        size *= 2
+    signs = 2 * rng.integers(0, 2, n) - 1
+    places = sorted(rng.choice(size, n, replace=False, shuffle=False)) if n < size else range(n)
+    ed = np.zeros((size, n))
+    for i in range(n):
+        ed[places[i], i] = signs[i]
+    return ed
+
+
+def srht_matrix(n, m, rng):
+    rng = np.random.default_rng(rng)
+    ed = padded_signs(rng, n)
+    rows = rng.choice(len(ed), m, replace=False)
+    return hadamard(len(ed))[rows] @ ed / np.sqrt(m)
+
+
+def src_matrix(n, m, rng):
+    rng = np.random.default_rng(rng)
+    signs, c = 2 * rng.integers(0, 2, (2, n)) - 1
+    s = np.zeros((m, n))
+    for t, i in enumerate(rng.choice(n, m, replace=False)):
+        for j in range(n):
+            s[t, j] = c[(i - j) % n] * signs[j] / np.sqrt(m)
+    return s
+
+
+def tensor_srht_matrix(lengths, m, rng):
+    rng, s = np.random.default_rng(rng), []
+    padded = [padded_signs(rng, n) for n in lengths]
+    rows = [rng.integers(0, len(ed), m) for ed in padded]
+    for t in range(m):
+        row = np.ones(1)
+        for ed, i in zip(padded, rows, strict=True):
+            row = np.kron(row, hadamard(len(ed))[i[t]] @ ed)
+        s.append(row / np.sqrt(m))
+    return np.array(s)
+
+
+def _src(a, sketch_size, rng):
+    return src_matrix(len(a), sketch_size, rng) @ a.astype(np.float64)
 
 
 def _sampled_hadamard(rng, variant, size):
@@ -122,7 +158,7 @@ EXAMPLES = {
             "rng": 1,
         },
         ("a",),
-        _by_sums,
+        _src,
         BOUND,
         sizes=_circulant,
         data="patches of a photograph",

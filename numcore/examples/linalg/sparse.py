@@ -56,11 +56,16 @@ def _product(a, x):
     return a.toarray().astype(np.longdouble) @ x.astype(np.longdouble)
 
 
-def _sweep(a, b, x, omega, coloring=None):
-    dense, x = a.toarray().astype(np.longdouble), x.astype(np.longdouble)
-    for i in range(len(x)) if coloring is None else coloring.order:
-        x[i] += omega * (b[i] - dense[i] @ x) / dense[i, i]
+def sweep(a, b, x, omega, rows):
+    """The rows of a dense matrix in this order, in extended precision."""
+    a, x = a.astype(np.longdouble), x.astype(np.longdouble)
+    for i in rows:
+        x[i] += omega * (b[i] - a[i] @ x) / a[i, i]
     return x
+
+
+def _sweep(a, b, x, omega, coloring=None):
+    return sweep(a.toarray(), b, x, omega, range(len(x)) if coloring is None else coloring.order)
 
 
 def _colors(a):

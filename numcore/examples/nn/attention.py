@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._pool import get_num_threads
-from ...nn import _attention_kernels as kernels
+from ...nn._attention import kernels
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -21,62 +21,123 @@ FEATURES = 64
 # --- references -----------------------------------------------------------------------------------
 
 
-def _weights(q, k, causal):
-    """Scores' softmax and log-sum-exp, and k with one head for each of q."""
-    k = np.repeat(k.astype(float), q.shape[-3] // k.shape[-3], axis=-3)
-    s = q.astype(float) @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+def allowed(nq, nk, *, causal=False, window=None, block_mask=None, block_size=None):
+    """(nq, nk) bool: which query may attend to which key, without `mask`."""
+    i, j = np.arange(nq)[:, None], np.arange(nk)
+    distance = j - (i + nk - nq)
+    result = np.ones((nq, nk), bool)
     if causal:
-        s[..., ~np.tri(*s.shape[-2:], s.shape[-1] - s.shape[-2], dtype=bool)] = -np.inf
-    top = s.max(axis=-1, keepdims=True, initial=-1e300)
-    p = np.exp(s - top)
+        result &= distance <= 0
+    if window is not None:
+        left, right = window
+        result &= left is None or distance >= -left
+        result &= right is None or distance <= right
+    if block_mask is not None:
+        result &= block_mask[i // block_size[0], j // block_size[1]]
+    return result
+
+
+def scores(q, k, *, scale=None, bias=None, mask=None, **options):
+    """(..., Hq, Nq, Nk) scaled, biased scores, -inf where masked."""
+    group = q.shape[-3] // k.shape[-3]
+    k = np.repeat(k.astype(float), group, axis=-3)
+    s = (1 / np.sqrt(q.shape[-1]) if scale is None else scale) * (
+        q.astype(float) @ np.swapaxes(k, -1, -2)
+    )
+    if bias is not None:
+        s = s + bias.astype(float)
+    keep = allowed(*s.shape[-2:], **options)
+    if mask is not None:
+        keep = keep & mask
+    return np.where(keep, s, -np.inf)
+
+
+def weights(s):
+    """Softmax over keys, 0 in rows without keys, and the log-sum-exp."""
+    if not s.shape[-1]:
+        return s.copy(), np.full(s.shape[:-1], -np.inf)
+    top = s.max(axis=-1, keepdims=True)
+    p = np.exp(s - np.where(np.isneginf(top), 0, top))
     total = p.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
-        return (
-            p / np.where(total == 0, 1, total),
-            np.where(total == 0, -np.inf, top + np.log(total))[..., 0],
-            k,
-        )
+        lse = np.where(np.isneginf(top), 0, top) + np.log(total)
+    return p / np.where(total == 0, 1, total), lse[..., 0]
 
 
-def _attention(q, k, v, causal, return_lse):
-    p, lse, _ = _weights(q, k, causal)
-    return p @ np.repeat(v.astype(float), q.shape[-3] // v.shape[-3], axis=-3), lse
+def attention(q, k, v, *, return_lse=True, **options):
+    """out, lse."""
+    p, lse = weights(scores(q, k, **options))
+    return p @ np.repeat(v.astype(float), q.shape[-3] // k.shape[-3], axis=-3), lse
 
 
-def _attention_vjp(grad_out, q, k, v, out, lse, causal):
-    """From q, k and v alone."""
-    p, _, keys = _weights(q, k, causal)
-    group, grad_out, scale = (
-        q.shape[-3] // k.shape[-3],
-        grad_out.astype(float),
-        1 / np.sqrt(q.shape[-1]),
-    )
-    grad_p = grad_out @ np.repeat(v.astype(float), group, axis=-3).swapaxes(-1, -2)
-    grad_s = scale * p * (grad_p - (p * grad_p).sum(axis=-1, keepdims=True))
+def attention_vjp(grad_out, q, k, v, out=None, lse=None, *, grad_lse=None, **options):
+    """grad_q, grad_k, grad_v and, with a bias, grad_bias, from q, k and v alone: through the
+    Jacobian of the softmax, row by row."""
+    group = q.shape[-3] // k.shape[-3]
+    scale = options.get("scale")
+    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
+    p, _ = weights(scores(q, k, **options))
+    keys, values = (np.repeat(x.astype(float), group, axis=-3) for x in (k, v))
+    grad_out, q = grad_out.astype(float), q.astype(float)
+    grad_p = grad_out @ np.swapaxes(values, -1, -2)
+    grad_s = p * grad_p - p * (p * grad_p).sum(axis=-1, keepdims=True)
+    if grad_lse is not None:
+        grad_s = grad_s + p * grad_lse[..., None]
 
-    def over_groups(x):
+    def summed(x):  # over the query heads of a key head
         return x.reshape(*k.shape[:-2], group, *x.shape[-2:]).sum(axis=-3)
 
-    return (
-        grad_s @ keys,
-        over_groups(grad_s.swapaxes(-1, -2) @ q.astype(float)),
-        over_groups(p.swapaxes(-1, -2) @ grad_out),
-    )
+    grads = [
+        scale * grad_s @ keys,
+        summed(scale * np.swapaxes(grad_s, -1, -2) @ q),
+        summed(np.swapaxes(p, -1, -2) @ grad_out),
+    ]
+    if options.get("bias") is not None:
+        bias = options["bias"]
+        shape = (1,) * (grad_s.ndim - bias.ndim) + bias.shape
+        broadcast = tuple(axis for axis, n in enumerate(shape) if n == 1)
+        grads.append(grad_s.sum(axis=broadcast, keepdims=True).reshape(bias.shape))
+    return tuple(grads)
 
 
-def _attention_varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, causal, return_lse):
-    out, lse = np.empty((*q.shape[:2], v.shape[2])), np.empty(q.shape[:2])
-    for a, b, c, d in zip(
-        cu_seqlens_q, cu_seqlens_q[1:], cu_seqlens_k, cu_seqlens_k[1:], strict=False
-    ):
-        part, part_lse = _attention(
-            *(x.swapaxes(0, 1) for x in (q[a:b], k[c:d], v[c:d])), causal, return_lse
+def attention_varlen(
+    q,
+    k,
+    v,
+    cu_seqlens_q,
+    cu_seqlens_k,
+    *,
+    bias=None,
+    mask=None,
+    block_mask=None,
+    block_size=None,
+    **options,
+):
+    """out (total, heads, dv), lse (total, heads): sequence by sequence."""
+    outs, lses = [np.zeros((0, q.shape[1], v.shape[2]))], [np.zeros((0, q.shape[1]))]
+    for s in range(len(cu_seqlens_q) - 1):
+        (a, b), (c, d) = cu_seqlens_q[s : s + 2], cu_seqlens_k[s : s + 2]
+        own = {}
+        for name, array in (("bias", bias), ("mask", mask)):
+            if array is not None:
+                shape = (
+                    len(cu_seqlens_q) - 1,
+                    q.shape[1],
+                    int(np.diff(cu_seqlens_q).max()),
+                    int(np.diff(cu_seqlens_k).max()),
+                )
+                own[name] = np.broadcast_to(array, shape)[s, :, : b - a, : d - c]
+        if block_mask is not None:
+            own |= {"block_mask": block_mask, "block_size": block_size}
+        out, lse = attention(
+            q[a:b].swapaxes(0, 1), k[c:d].swapaxes(0, 1), v[c:d].swapaxes(0, 1), **own, **options
         )
-        out[a:b], lse[a:b] = part.swapaxes(0, 1), part_lse.swapaxes(0, 1)
-    return out, lse
+        outs.append(out.swapaxes(0, 1))
+        lses.append(lse.swapaxes(0, 1))
+    return np.concatenate(outs), np.concatenate(lses)
 
 
-def _merge_attention(outs, lses):
+def merge_attention(outs, lses):
     lses = lses.astype(np.longdouble)
     lse = np.log(np.exp(lses).sum(axis=0))
     return (np.exp(lses - lse)[..., None] * outs).sum(axis=0), lse
@@ -112,7 +173,7 @@ def _real(dtype):
 
 def _real_vjp(dtype):
     call = _real(np.float64)
-    out, lse = _attention(**call)
+    out, lse = attention(**call)
     names = {
         "grad_out": call["q"],
         "q": call["q"],
@@ -138,7 +199,8 @@ def _call(rng, dtype, nq, nk, heads=4, kv_heads=2, d=24, dv=40):
 
 def _vjp_call(rng, dtype, nq, nk, **sizes):
     call = _call(rng, dtype, nq, nk, **sizes)
-    out, lse = _attention(**call)
+    bias = rng.standard_normal((call["q"].shape[1], 1, nk)).astype(dtype)
+    out, lse = attention(**call, bias=bias)
     grad_out = rng.standard_normal(out.shape).astype(dtype)
     return {
         "grad_out": grad_out,
@@ -148,6 +210,7 @@ def _vjp_call(rng, dtype, nq, nk, **sizes):
         "out": out.astype(dtype),
         "lse": lse.astype(dtype),
         "causal": True,
+        "bias": bias,
     }
 
 
@@ -187,7 +250,7 @@ EXAMPLES = {
     "attention": Example(
         arguments=lambda rng, dtype: _call(rng, dtype, 37, 50),
         arrays=("q", "k", "v"),
-        reference=_attention,
+        reference=attention,
         bound=BOUND,
         data=DATA,
         real=_real,
@@ -196,8 +259,9 @@ EXAMPLES = {
     ),
     "attention_vjp": Example(
         arguments=lambda rng, dtype: _vjp_call(rng, dtype, 37, 50),
-        arrays=("grad_out", "q", "k", "v", "out", "lse"),
-        reference=_attention_vjp,
+        arrays=("grad_out", "q", "k", "v", "out", "lse", "bias"),
+        reference=attention_vjp,
+        result=lambda grads: [grad for grad in grads if grad is not None],
         bound=VJP_BOUND,
         data=DATA,
         real=_real_vjp,
@@ -206,14 +270,14 @@ EXAMPLES = {
     "attention_varlen": Example(
         arguments=lambda rng, dtype: _varlen_call(rng, dtype, (5, 0, 31, 2), (9, 3, 30, 0)),
         arrays=("q", "k", "v"),
-        reference=_attention_varlen,
+        reference=attention_varlen,
         bound=BOUND,
         sizes=lambda rng, dtype, n: _varlen_call(rng, dtype, (n // 3, n - n // 3), (n, 2)),
     ),
     "merge_attention": Example(
         arguments=lambda rng, dtype: _merge_call(rng, dtype, 33),
         arrays=("outs", "lses"),
-        reference=_merge_attention,
+        reference=merge_attention,
         bound=BOUND,
         sizes=_merge_call,
     ),

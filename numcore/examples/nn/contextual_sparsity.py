@@ -16,44 +16,118 @@ HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = (
     "a digits image" if HAVE_SKLEARN else "random states"
 ) + ", random weights of d = 1024, m = 4096"
+VOCAB = 12
 
 
 # --- references -----------------------------------------------------------------------------------
 
 
-def _gated(x, w_gate, w_up, w_down):
-    """Longdouble, with silu(z) = z / (1 + e^-z)."""
-    x, w_gate, w_up, w_down = (a.astype(np.longdouble) for a in (x, w_gate, w_up, w_down))
-    z = np.einsum("...d,md->...m", x, w_gate)
-    return np.einsum(
-        "...m,dm->...d", z / (1 + np.exp(-z)) * np.einsum("...d,md->...m", x, w_up), w_down
+ACTIVATIONS = {
+    "silu": lambda z: z / (1 + np.exp(-z)),
+    "relu": lambda z: np.maximum(z, 0),
+    "gelu": lambda z: z * 0.5 * np.vectorize(math.erfc)(-z / math.sqrt(2)),
+    "gelu_tanh": lambda z: z / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+}
+
+
+def gates(x, w_gate, activation="silu"):
+    """Of one token, in longdouble."""
+    return ACTIVATIONS[activation](w_gate.astype(np.longdouble) @ x.astype(np.longdouble))
+
+
+def gated_token(x, w_gate, w_up, w_down_t, kept=None, activation="silu"):
+    """One token with the neurons `kept`, or all, in longdouble."""
+    kept = slice(None) if kept is None else kept
+    h = gates(x, w_gate[kept], activation) * (w_up[kept].astype(np.longdouble) @ x)
+    return h @ w_down_t[kept].astype(np.longdouble)
+
+
+def largest(values, k):
+    """The indices of the k largest absolute values, of equal ones the lower, in increasing order;
+    NaN is larger than all."""
+    order = sorted(
+        range(len(values)),
+        key=lambda j: (
+            not math.isnan(values[j]),
+            -abs(values[j]) if values[j] == values[j] else 0,
+            j,
+        ),
     )
+    return sorted(order[:k])
 
 
-def _sparse(x, w_gate, w_up, w_down_t, density, return_indices):
-    m = len(w_gate)
-    k, z = int(density * m), x.astype(float) @ w_gate.T.astype(float)
-    gates = z / (1 + np.exp(-z))
-    kept = np.sort(np.argsort(-np.abs(gates), axis=-1, kind="stable")[..., :k], axis=-1)
-    y = np.zeros(x.shape)
+def statistic(h):
+    """Lengths of columns of rows of length 1."""
+    total = [0.0] * h.shape[1]
+    for row in h.astype(float):
+        length = math.sqrt(math.fsum(row**2))
+        for j, value in enumerate(row):
+            total[j] += (value / length) ** 2 if length else 0.0
+    return np.sqrt(total)
+
+
+def probability(logits, token, temperature):
+    weights = [math.exp((float(z) - float(max(logits))) / temperature) for z in logits]
+    return weights[token] / math.fsum(weights)
+
+
+def greedy(table, prompt, count):
+    """The favourite of each last token's row, `count` times."""
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(np.argmax(table[tokens[-1]])))
+    return tokens[len(prompt) :]
+
+
+def corrected(sparse, full, prompt, count, period, threshold, temperature, width=1):
+    """Tokens and the lengths of the advances, from two tables (vocab, vocab) of logits."""
+    tokens, lengths = [int(np.argmax(full[prompt[-1]]))], []
+    while len(tokens) < count:
+        beams = [(0.0, [tokens[-1]])]
+        for _ in range(period - 1):
+            longer = [
+                (total + math.log(probability(sparse[path[-1]], t, 1.0)), [*path, t])
+                for total, path in beams
+                for t in range(len(full))
+            ]
+            beams = sorted(longer, key=lambda beam: -beam[0])[:width]
+        best = None
+        for _, path in beams:
+            accepted = 0
+            while (
+                accepted < period - 1
+                and probability(full[path[accepted]], path[accepted + 1], temperature) >= threshold
+            ):
+                accepted += 1
+            if best is None or accepted > best[0]:
+                best = accepted, path
+        accepted, path = best
+        tokens += [*path[1 : accepted + 1], int(np.argmax(full[path[accepted]]))]
+        lengths.append(accepted + 1)
+    return tokens[:count], lengths
+
+
+def gated_mlp(x, w_gate, w_up, w_down):
+    y = np.zeros(x.shape, np.longdouble)
     for t in np.ndindex(x.shape[:-1]):
-        for j in kept[t]:
-            y[t] += gates[t][j] * np.dot(w_up[j].astype(float), x[t].astype(float)) * w_down_t[j]
+        y[t] = gated_token(x[t], w_gate, w_up, w_down.T)
+    return y
+
+
+def sparse_gated_mlp(x, w_gate, w_up, w_down_t, density, return_indices):
+    kept = np.zeros((*x.shape[:-1], int(density * len(w_gate))), np.int64)
+    y = np.zeros(x.shape, np.longdouble)
+    for t in np.ndindex(x.shape[:-1]):
+        kept[t] = largest(gates(x[t], w_gate), kept.shape[-1])
+        y[t] = gated_token(x[t], w_gate, w_up, w_down_t, kept[t])
     return y, kept
 
 
-def _select(h, density):
-    h = h.astype(np.longdouble)
-    lengths = np.linalg.norm(h, axis=1)
-    total = (
-        sum((row / length) ** 2 for row, length in zip(h, lengths, strict=True) if length)
-        if len(h)
-        else np.zeros(h.shape[1])
-    )
-    return np.sort(np.argsort(-total, kind="stable")[: int(density * h.shape[1])])
+def select_neurons(h, density):
+    return np.array(largest(statistic(h), int(density * h.shape[1])))
 
 
-def _accepted(tokens, full_logits, threshold, temperature):
+def accept_prefix(tokens, full_logits, threshold, temperature):
     result = np.zeros(tokens.shape[:-1], np.int64)
     for lead in np.ndindex(result.shape):
         for token, row in zip(
@@ -64,6 +138,19 @@ def _accepted(tokens, full_logits, threshold, temperature):
                 break
             result[lead] += 1
     return result
+
+
+def corrected_decode(
+    sparse_step, full_score, prompt, max_new_tokens, period, threshold, temperature
+):
+    """Of models that are tables."""
+    tokens = np.arange(VOCAB)
+    sparse = np.stack([sparse_step(None, t)[0] for t in tokens])
+    full = full_score(None, tokens)[0]
+    if not max_new_tokens:
+        return [np.array([]), np.array([])]
+    found = corrected(sparse, full, prompt, max_new_tokens, period, threshold, temperature)
+    return [np.array(part) for part in found]
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -139,6 +226,21 @@ def _draft(rng, dtype, n, vocab=50):
     }
 
 
+def _decoding(rng, dtype, n):
+    """Two models that are tables of the logits after each token."""
+    full = 2 * rng.standard_normal((VOCAB, VOCAB)).astype(dtype)
+    sparse = full + rng.standard_normal((VOCAB, VOCAB)).astype(dtype)
+    return {
+        "sparse_step": lambda state, token: (sparse[token], state),
+        "full_score": lambda state, tokens: (full[tokens], state),
+        "prompt": np.array([3, 1]),
+        "max_new_tokens": n,
+        "period": 4,
+        "threshold": 0.3,
+        "temperature": 0.7,
+    }
+
+
 def _torch(x, w_gate, w_up, w_down):
     import torch
 
@@ -175,7 +277,7 @@ EXAMPLES = {
     "gated_mlp": Example(
         arguments=lambda rng, dtype: _layer(rng, dtype, (2, 3)),
         arrays=("x", "w_gate", "w_up", "w_down"),
-        reference=_gated,
+        reference=gated_mlp,
         bound=BOUND,
         data=DATA,
         real=_real,
@@ -185,7 +287,7 @@ EXAMPLES = {
     "sparse_gated_mlp": Example(
         arguments=lambda rng, dtype: _sparse_layer(rng, dtype, (3,)),
         arrays=("x", "w_gate", "w_up", "w_down_t"),
-        reference=_sparse,
+        reference=sparse_gated_mlp,
         bound=BOUND,
         data=DATA,
         real=_real_sparse,
@@ -198,7 +300,7 @@ EXAMPLES = {
             "density": 0.3,
         },
         arrays=("h",),
-        reference=_select,
+        reference=select_neurons,
         bound={"float32": 0, "float64": 0},
         error="equal",
         data="200 tokens around " + DATA,
@@ -213,7 +315,7 @@ EXAMPLES = {
     "accept_prefix": Example(
         arguments=lambda rng, dtype: _draft(rng, dtype, 15),
         arrays=("full_logits",),
-        reference=_accepted,
+        reference=accept_prefix,
         bound={"float32": 0, "float64": 0},
         error="equal",
         data="random logits of 15 tokens out of 32,000",
@@ -221,6 +323,16 @@ EXAMPLES = {
         peer=("scipy.special.log_softmax", _scipy_accepted),
         nan="raise",
         sizes=lambda rng, dtype, n: _draft(rng, dtype, n, 40),
+    ),
+    "corrected_decode": Example(
+        arguments=lambda rng, dtype: _decoding(rng, dtype, 30),
+        arrays=(),
+        reference=corrected_decode,
+        bound={"float32": 0, "float64": 0},
+        error="equal",
+        nan="ignore",
+        sizes=_decoding,
+        result=lambda result: [result.tokens, result.accepted_lengths],
     ),
 }
 

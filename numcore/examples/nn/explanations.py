@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...nn import Explanation
-from ...nn import _explanations_kernels as kernels
+from ...nn._explanations import kernels
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -35,26 +35,18 @@ def _coalitions(d):
     return np.array(list(itertools.product((False, True), repeat=d)))
 
 
-def _values(x, baseline):
+def _values(f, x, baseline):
     """f of all coalitions (n, 2^d) and the coalitions."""
     present = _coalitions(x.shape[1])
-    return np.array(
-        [
-            model(np.where(present, row, base))
-            for row, base in zip(x.astype(float), baseline.astype(float), strict=True)
-        ]
-    ).reshape(len(x), len(present)), present
+    pairs = zip(x.astype(float), np.broadcast_to(baseline, x.shape).astype(float), strict=True)
+    values = [f(np.where(present, row, base)) for row, base in pairs]
+    return np.array(values).reshape(len(x), len(present)), present
 
 
-def _both(x, baseline):
-    return x, np.broadcast_to(baseline, x.shape)
-
-
-def _shapley(f, x, baseline, method):
+def shapley(f, x, baseline, method="kernel_shap"):
     """Shapley values by their formula, and the weighted residual of the linear model that they
     make."""
-    x, baseline = _both(x, baseline)
-    (values, present), d = _values(x, baseline), x.shape[1]
+    (values, present), d = _values(f, x, baseline), x.shape[1]
     size, place = present.sum(axis=1), 2 ** np.arange(d)[::-1]
     w = np.zeros(x.shape)
     for i in range(d):
@@ -69,36 +61,58 @@ def _shapley(f, x, baseline, method):
     return Explanation(
         w,
         values[:, 0],
-        residual**2 @ weight / weight.sum(),
+        residual**2 @ weight / (weight.sum() or 1),
         np.zeros(x.shape),
         len(x) * 2**d,
         "multiplier",
     )
 
 
-def _ridge(f, x, baseline, neighbourhood, kernel, ridge, n_samples):
-    """Least squares with the square roots of weight and ridge as factors of rows."""
-    x, baseline = _both(x, baseline)
-    (values, present), d = _values(x, baseline), x.shape[1]
+def least_squares(coordinates, y, weight=None, intercept=True, ridge=0.0):
+    """w, b, the weighted mean squared residual, and the sandwich estimate of the standard error of
+    w."""
+    m, d = coordinates.shape
+    weight = np.ones(m) if weight is None else weight
+    design = np.column_stack([coordinates, np.ones(m)]) if intercept else coordinates
+    penalty = np.zeros((design.shape[1],) * 2)
+    penalty[np.arange(d), np.arange(d)] = ridge
+    bread = np.linalg.inv(design.T @ np.diag(weight) @ design + penalty)
+    theta = bread @ (design.T @ (weight * y))
+    r = y - design @ theta
+    covariance = bread @ (design.T @ np.diag((weight * r) ** 2) @ design) @ bread
+    return (
+        theta[:d],
+        theta[d] if intercept else 0.0,
+        np.average(r**2, weights=weight),
+        np.sqrt(np.diag(covariance)[:d]),
+    )
+
+
+def kernel_shap(present, y, at_baseline, at_x, weight):
+    """Weighted least squares with both constraints, the last attribution being eliminated."""
+    z = present.astype(float)
+    gain = at_x - at_baseline
+    reduced = z[:, :-1] - z[:, -1:]
+    target = y - at_baseline - z[:, -1] * gain
+    root = np.sqrt(weight)[:, None]
+    first = np.linalg.lstsq(reduced * root, target * root[:, 0])[0]
+    return np.append(first, gain - first.sum())
+
+
+def ridge_regression(f, x, baseline, neighborhood, kernel, ridge, n_samples):
+    """Weighted least squares over all coalitions."""
+    (values, present), d = _values(f, x, baseline), x.shape[1]
     w, b, loss = np.zeros(x.shape), np.zeros(len(x)), np.zeros(len(x))
-    for i, (row, base) in enumerate(zip(x.astype(float), baseline.astype(float), strict=True)):
+    pairs = zip(x.astype(float), np.broadcast_to(baseline, x.shape).astype(float), strict=True)
+    for i, (row, base) in enumerate(pairs):
         weight = np.exp(-(~present @ (row - base) ** 2) / kernel**2)
-        design = np.vstack(
-            [
-                np.column_stack([present, np.ones(len(present))]) * np.sqrt(weight)[:, None],
-                math.sqrt(ridge) * np.eye(d, d + 1),
-            ]
-        )
-        *w[i], b[i] = np.linalg.lstsq(
-            design, np.concatenate([values[i] * np.sqrt(weight), np.zeros(d)])
-        )[0]
-        loss[i] = np.average((values[i] - present @ w[i] - b[i]) ** 2, weights=weight)
+        design = present.astype(float)
+        w[i], b[i], loss[i], _ = least_squares(design, values[i], weight, True, ridge)
     return Explanation(w, b, loss, np.zeros(x.shape), len(x) * 2**d, "multiplier")
 
 
-def _scores(f, x, baseline, explanations, neighbourhood, n_samples):
-    x, baseline = _both(x, baseline)
-    values, present = _values(x, baseline)
+def _scores(f, x, baseline, explanations, neighborhood, n_samples):
+    values, present = _values(f, x, baseline)
     scores = []
     for e in explanations:
         w, b = e.attributions.astype(float), e.intercept.astype(float)
@@ -126,7 +140,7 @@ class Pair(NamedTuple):
 
 @functools.cache
 def _table():
-    """(100, 10), standardised."""
+    """(100, 10), standardized."""
     if HAVE_SKLEARN:
         from sklearn.datasets import load_breast_cancer
 
@@ -155,7 +169,7 @@ def _explained(call):
 
 def _approximated(call):
     return call | {
-        "neighbourhood": "binary",
+        "neighborhood": "binary",
         "kernel": WIDTH,
         "ridge": RIDGE,
         "n_samples": 2 ** call["x"].shape[1],
@@ -172,7 +186,7 @@ def _scored(call):
         ]
 
     pair = Pair(Explanation(*parts(), 0, "offset"), Explanation(*parts(), 0, "multiplier"))
-    return call | {"explanations": pair, "neighbourhood": "binary", "n_samples": 2 ** x.shape[1]}
+    return call | {"explanations": pair, "neighborhood": "binary", "n_samples": 2 ** x.shape[1]}
 
 
 def _shap(f, x, baseline, method):
@@ -183,7 +197,7 @@ def _shap(f, x, baseline, method):
     )
 
 
-def _lime(f, x, baseline, neighbourhood, kernel, ridge, n_samples):
+def _lime(f, x, baseline, neighborhood, kernel, ridge, n_samples):
     from lime.lime_tabular import LimeTabularExplainer
 
     explainer = LimeTabularExplainer(
@@ -210,8 +224,10 @@ def _example(call, reference, peer=None):
 
 
 EXAMPLES = {
-    "explain": _example(_explained, _shapley, ("shap.KernelExplainer", _shap)),
-    "local_approximation": _example(_approximated, _ridge, ("lime.LimeTabularExplainer", _lime)),
+    "explain": _example(_explained, shapley, ("shap.KernelExplainer", _shap)),
+    "local_approximation": _example(
+        _approximated, ridge_regression, ("lime.LimeTabularExplainer", _lime)
+    ),
     "faithfulness": _example(_scored, _scores),
     "shapley_kernel_weights": Example(
         lambda rng, dtype: {"n_features": 9},

@@ -48,7 +48,7 @@ def _lstm(x, h, c, w_x, w_h, b):
 
 def _lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     """Each step's gates from the cache; the gradients of the weights added up step by step."""
-    grad_outputs, dh, dc, x, w_x, w_h, gates, hs, cs = _wide(grad_outputs, grad_h, grad_c, *cache)
+    grad_outputs, dh, dc, x, w_h, w_x, gates, hs, cs = _wide(grad_outputs, grad_h, grad_c, *cache)
     dx, dw_x, dw_h, db = (
         np.empty_like(x),
         np.zeros_like(w_x),
@@ -74,7 +74,7 @@ def _lstm_vjp(grad_outputs, grad_h, grad_c, cache):
 
 
 def _lstm_cell_vjp(grad_h, grad_c, cache):
-    dx, *others = _lstm_vjp(np.zeros_like(cache.sequence.hs[1:]), grad_h, grad_c, cache.sequence)
+    dx, *others = _lstm_vjp(np.zeros_like(cache.hs[1:]), grad_h, grad_c, cache)
     return dx[0], *others
 
 

@@ -1,16 +1,17 @@
-"""Example calls of layer, root-mean-square and batch normalisation. The references work in
+"""Example calls of layer, root-mean-square and batch normalization. The references work in
 longdouble, gradients by the chain rule."""
 
 import numpy as np
 
 from ..._pool import get_num_threads
 from ...nn import _normalization as layers
+from ...nn._normalization import kernels
 from .. import Example
 from .attention import DATA, _tokens
 
 __all__ = ["EXAMPLES", "KERNELS", "with_torch"]
 
-ROWS = layers.ROWS
+ROWS = kernels.ROWS
 
 
 def with_torch(function):
@@ -38,10 +39,10 @@ def _long(array):
     return None if array is None else array.astype(np.longdouble)
 
 
-def _normal(x, eps, axis, centred=True):
+def _normal(x, eps, axis, centered=True):
     """z, its scale, and the number of entries that statistics are of."""
     x = _long(x)
-    if centred:
+    if centered:
         x = x - x.mean(axis=axis, keepdims=True)
     scale = 1 / np.sqrt((x * x).mean(axis=axis, keepdims=True) + eps)
     return x * scale, scale
@@ -52,7 +53,7 @@ def _layer_norm(x, weight, bias, eps):
 
 
 def _rms_norm(x, weight, eps):
-    return _normal(x, eps, -1, centred=False)[0] * weight
+    return _normal(x, eps, -1, centered=False)[0] * weight
 
 
 def _batch_norm(x, weight, bias, running, momentum, eps, training):
@@ -72,16 +73,16 @@ def _batch_norm(x, weight, bias, running, momentum, eps, training):
     return (z * weight + bias).reshape(x.shape), new
 
 
-def _through(grad_z, x, scale, axis, centred):
+def _through(grad_z, x, scale, axis, centered):
     """Back through z = (x - mean) scale, step by step: the scale as a function of the variance, the
     variance and the mean of x."""
     n, x, scale = x.shape[axis], _long(x), _long(scale)
-    difference = x - x.mean(axis=axis, keepdims=True) if centred else x
+    difference = x - x.mean(axis=axis, keepdims=True) if centered else x
     grad_variance = (grad_z * difference).sum(axis=axis, keepdims=True) * (-(scale**3) / 2)
     grad_difference = grad_z * scale + grad_variance * 2 * difference / n
     return (
         grad_difference - grad_difference.sum(axis=axis, keepdims=True) / n
-        if centred
+        if centered
         else grad_difference
     )
 
@@ -98,7 +99,7 @@ def _layer_norm_vjp(grad_y, cache):
 
 
 def _rms_norm_vjp(grad_y, cache):
-    z, scale = _normal(cache.x, 1e-6, -1, centred=False)
+    z, scale = _normal(cache.x, 1e-6, -1, centered=False)
     return _through(_long(grad_y) * cache.weight, cache.x, scale, -1, False), _sums(grad_y, z)[0]
 
 
@@ -339,10 +340,10 @@ def _join_moments(rng, variant, size):
 
 
 KERNELS = {
-    layers.norm_rows.name: _norm_rows,
-    layers.norm_rows_backward.name: _norm_rows_backward,
-    layers.scale_columns.name: _scale_columns,
-    layers.column_moments.name: _column_moments,
-    layers.column_products.name: _column_products,
-    layers.join_moments.name: _join_moments,
+    kernels.norm_rows.name: _norm_rows,
+    kernels.norm_rows_backward.name: _norm_rows_backward,
+    kernels.scale_columns.name: _scale_columns,
+    kernels.column_moments.name: _column_moments,
+    kernels.column_products.name: _column_products,
+    kernels.join_moments.name: _join_moments,
 }

@@ -2,10 +2,11 @@
 or take arc tangents, in long double."""
 
 import importlib.util
+import math
 
 import numpy as np
 
-from ...nn import _permutation_learning as method
+from ...nn._permutation_learning import kernels
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -38,6 +39,92 @@ def _reference(weight):
         return sigma_w**4 * (covariance + (weight - 1) * both_positive) / x1.shape[1]
 
     return reference
+
+
+def float_gram(x1, x2, which):
+    """NNGP (0) or NTK (1) in float64, for small cases."""
+    return _reference(which + 1)(x1, x2, 1.0).astype(float)
+
+
+def gradient_flow(x, X, Y, time, steps, ridge=0.0):
+    """Mean and covariance at x after small steps of the linear dynamics: outputs are linear in Y
+    and in the initial outputs."""
+    theta, across = float_gram(X, X, 1), float_gram(x, X, 1)
+    rate = time / steps
+    n = len(X)
+    a, residual = (
+        np.zeros((len(x), n)),
+        np.eye(n),
+    )  # dual weights and residuals as maps of Y - f_0(X)
+    dual = np.zeros((n, n))
+    for _ in range(steps):  # midpoint rule
+        half = dual + rate / 2 * (np.eye(n) - (theta + ridge * np.eye(n)) @ dual)
+        residual = np.eye(n) - (theta + ridge * np.eye(n)) @ half
+        dual = dual + rate * residual
+    a = across @ dual
+    k_xx, k_xX, k_XX = float_gram(x, x, 0), float_gram(x, X, 0), float_gram(X, X, 0)
+    return a @ Y, k_xx + a @ k_XX @ a.T - a @ k_xX.T - k_xX @ a.T
+
+
+def descend(hidden, output, X, Y, rate, sigma_w, steps):
+    """Gradient descent of one network, W1 (m, d) and W2 (q, m), on sum((f(X) - Y)**2) / 2, by its
+    definition."""
+    (m, d), W1, W2 = hidden.shape, hidden.copy(), output.copy()
+    for _ in range(steps):
+        grad_1, grad_2 = np.zeros_like(W1), np.zeros_like(W2)
+        for x, y in zip(X, Y, strict=True):
+            before = W1 @ x
+            after = np.where(before > 0, before, 0)
+            residual = W2 @ after - y
+            grad_2 += np.outer(residual, after)
+            grad_1 += np.outer((W2.T @ residual) * (before > 0), x)
+        W1 -= (
+            rate * sigma_w**2 / d * grad_1
+        )  # weights are sigma_w / sqrt(inputs) times trained standard normal numbers
+        W2 -= rate * sigma_w**2 / m * grad_2
+    return W1, W2
+
+
+def outputs(hidden, output, x):
+    return np.maximum(x @ hidden.T, 0) @ output.T
+
+
+def permutation_moments(n, k):
+    """Mean of ones and zeros, and variance, from the kernels and a linear system."""
+    basis, x = np.eye(k), np.zeros((1, k))
+    x[0, :n] = 1 / math.sqrt(n)
+    a = np.linalg.solve(float_gram(basis, basis, 1), float_gram(basis, x, 1))[:, 0]
+    variance = (
+        float_gram(x, x, 0)[0, 0]
+        + a @ float_gram(basis, basis, 0) @ a
+        - 2 * a @ float_gram(basis, x, 0)[:, 0]
+    )
+    return a[0], a[-1], variance
+
+
+def permutation_mean(n_ones, k):
+    """One input after the other."""
+    return [_each(n_ones, k, part) for part in (0, 1)]
+
+
+def permutation_variance(n_ones, k):
+    return _each(n_ones, k, 2)
+
+
+def _each(n_ones, k, part):
+    return np.array([permutation_moments(n, k)[part] for n in n_ones], float)
+
+
+def ensemble_size(k, delta):
+    """For all inputs and the threshold 0, from the worst of them."""
+    worst = 0.0
+    for n in range(2, k + 1):
+        mu_one, mu_zero, variance = permutation_moments(n, k)
+        worst = max(worst, variance / min(mu_one, -mu_zero if n < k else mu_one) ** 2)
+    return math.ceil(2 * worst * (math.log(k / delta) + k * math.log(2)))
+
+
+# --- data -----------------------------------------------------------------------------------------
 
 
 def _call(rng, dtype, n=40):
@@ -95,6 +182,36 @@ EXAMPLES = {
         sizes=_call,
     )
     for name, weight in (("ntk", 2), ("nngp", 1))
+} | {
+    "permutation_mean": Example(
+        lambda rng, dtype: {"n_ones": rng.integers(1, 9, 4), "k": 9},
+        ("n_ones",),
+        permutation_mean,
+        {"float64": 1e-13},
+        nan="ignore",
+        dtypes=("float64",),
+        also=("int64",),
+        sizes=lambda rng, dtype, n: {"n_ones": rng.integers(1, 6, min(n, 31)), "k": 6},
+    ),
+    "permutation_variance": Example(
+        lambda rng, dtype: {"n_ones": rng.integers(1, 9, 4), "k": 9},
+        ("n_ones",),
+        permutation_variance,
+        {"float64": 1e-13},
+        nan="ignore",
+        dtypes=("float64",),
+        also=("int64",),
+        sizes=lambda rng, dtype, n: {"n_ones": rng.integers(1, 6, min(n, 31)), "k": 6},
+    ),
+    "ensemble_size": Example(
+        lambda rng, dtype: {"k": 7, "delta": 0.05},
+        (),
+        ensemble_size,
+        {"float64": 0},
+        error="equal",
+        nan="ignore",
+        dtypes=("float64",),
+    ),
 }
 
 
@@ -116,8 +233,8 @@ def _descend_arguments(rng, variant, size):
     """`size` networks of at most two parts; the basis as training inputs where size is even."""
     dtype, n, q = variant["T"], 5, 3
     h, d = (0, n) if size % 2 == 0 else (n, 4)
-    m = int(rng.integers(1, 40)) if size > 10 else method.UNITS + int(rng.integers(1, 300))
-    parts = -(-m // method.UNITS)
+    m = int(rng.integers(1, 40)) if size > 10 else kernels.UNITS + int(rng.integers(1, 300))
+    parts = -(-m // kernels.UNITS)
     x, residual, w1, w2 = (
         rng.standard_normal(shape).astype(dtype)
         for shape in ((h, d), (size, n, q), (size, d, m), (size, q, m))
@@ -136,4 +253,4 @@ def _descend_arguments(rng, variant, size):
     ]
 
 
-KERNELS = {method.arc_cosine_gram.name: _gram_arguments, method.descend.name: _descend_arguments}
+KERNELS = {kernels.arc_cosine_gram.name: _gram_arguments, kernels.descend.name: _descend_arguments}

@@ -1,4 +1,6 @@
-"""Example calls of clarification questions."""
+"""Example calls of clarification questions. Hashing with Python's own integers."""
+
+import itertools
 
 import numpy as np
 
@@ -8,38 +10,45 @@ from .. import Example
 def _texts(rng, dtype, n=40):
     lengths = rng.integers(0, 8, n)
     return {
-        "token_ids": rng.integers(0, 1000, int(lengths.sum())),
-        "lengths": lengths,
+        "values": rng.integers(0, 1000, int(lengths.sum())),
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]),
         "n_buckets": 1009,
-        "seed": 7,
+        "salt": 7,
     }
 
 
-def _hashed(token_ids, lengths, n_buckets, seed):
-    """One text and one sequence of words after the other, with Python's own integers."""
+def hashed(texts, n_buckets, ngrams, salt):
+    """Buckets of every text, from lists of word numbers."""
 
     def mixed(h):
         h = (h ^ (h >> 16)) * 0x85EBCA6B % 2**32
         h = (h ^ (h >> 13)) * 0xC2B2AE35 % 2**32
         return h ^ (h >> 16)
 
-    words, indices, offsets = [int(word) for word in token_ids], [], [0]
-    for length in lengths:
-        text, words = words[: int(length)], words[int(length) :]
-        for size in (1, 2):
-            for first in range(len(text) - size + 1):
-                h = seed
-                for word in text[first : first + size]:
+    results = []
+    for text in texts:
+        buckets = []
+        for n in ngrams:
+            for first in range(len(text) - n + 1):
+                h = salt
+                for word in text[first : first + n]:
                     h = mixed(h ^ (word + 1) * 0x9E3779B9 % 2**32)
-                indices.append(h % n_buckets)
-        offsets.append(len(indices))
-    return np.array(indices, np.int64), np.array(offsets)
+                buckets.append(h % n_buckets)
+        results.append(buckets)
+    return results
+
+
+def _hashed(values, offsets, n_buckets, salt):
+    words = [values[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())]
+    buckets = hashed(words, n_buckets, (1, 2), salt)
+    flat = [bucket for text in buckets for bucket in text]
+    return np.array(flat, np.int64), np.cumsum([0, *map(len, buckets)])
 
 
 EXAMPLES = {
     "hash_features": Example(
         _texts,
-        ("token_ids", "lengths"),
+        ("values", "offsets"),
         _hashed,
         {"float32": 0.0, "float64": 0.0},
         error="equal",

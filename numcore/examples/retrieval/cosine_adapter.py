@@ -1,5 +1,7 @@
-"""Example calls of thresholds and isotonic maps. The references try every threshold, and every pair
-of ends of a block."""
+"""Maps of the cosine adapter and their loss, result by result; example calls of thresholds and
+isotonic maps. The references try every threshold, and every pair of ends of a block."""
+
+import math
 
 import numpy as np
 
@@ -8,6 +10,31 @@ from .. import Example
 __all__ = ["EXAMPLES", "KERNELS"]
 
 ROUNDED = {"float32": 1e-6, "float64": 1e-13}
+
+
+def softplus(g):
+    return math.log1p(math.exp(g))
+
+
+def score(mapping, raw, x):
+    x = min(max(x, -1.0), 1.0)
+    u = (1 + x) / 2
+    a, b = softplus(raw[0]), raw[1]
+    z = {
+        "linear": lambda: a * x + b,
+        "sqrt": lambda: a * u**0.5 + b,
+        "power": lambda: a * u ** (softplus(raw[2]) + 0.05) + b,
+        "quadratic": lambda: a * u * u + softplus(raw[2]) * u + b,
+    }[mapping]()
+    return 1 / (1 + math.exp(-z))
+
+
+def loss(mapping, raw, cosines, relevance, pos_weight=1.0):
+    terms = []
+    for x, y in zip(cosines, relevance, strict=True):
+        s = score(mapping, raw, x)
+        terms.append(-pos_weight * y * math.log(s) - (1 - y) * math.log1p(-s))
+    return math.fsum(terms) / len(terms)
 
 
 def _scored(rng, dtype, n=30, c=7):
@@ -22,7 +49,7 @@ def _keep(scores, threshold):
     return keep, np.array([sum(row) for row in keep.tolist()], np.int64)
 
 
-def _choice(scores, relevance, min_recall):
+def choice(scores, relevance, min_recall):
     chosen = None
     for threshold in sorted(set(scores.ravel().tolist())):
         keep = scores >= threshold
@@ -49,7 +76,7 @@ def _curve(scores, relevance):
 
 
 def _isotonic(cosines, relevance):
-    """The values by max over starts of min over ends of means; ends of blocks are where neighbours
+    """The values by max over starts of min over ends of means; ends of blocks are where neighbors
     differ."""
     x = np.unique(cosines)
     y, w = (np.array([f(relevance[cosines == v]) for v in x], float) for f in (np.sum, np.size))
@@ -114,7 +141,7 @@ EXAMPLES = {
     "choose_threshold": Example(
         lambda rng, dtype: {**_scored(rng, np.float64), "min_recall": 0.7},
         ("scores", "relevance"),
-        _choice,
+        choice,
         {"float64": 1e-14},
         nan="raise",
         dtypes=("float64",),

@@ -1,4 +1,4 @@
-"""Example calls of splits and metrics. The references are loops over queries and documents."""
+"""Example calls of splits and reports. The references are loops over queries and documents."""
 
 import math
 
@@ -12,17 +12,6 @@ __all__ = ["EXAMPLES", "KERNELS"]
 
 EXACT = {"float32": 0.0, "float64": 0.0}
 ROUNDED = {"float32": 1e-6, "float64": 1e-14}
-METRICS = (
-    "mrr@10",
-    "recall@5",
-    "precision@3",
-    "hit@1",
-    "map",
-    "map@7",
-    "dcg@10",
-    "ndcg",
-    "ndcg@10",
-)
 
 
 def _cosines(a, b):
@@ -112,80 +101,6 @@ def _overlap(train_qrels, test_qrels):
     return shared.mean() if len(shared) else math.nan, shared
 
 
-def _scored(rng, dtype, n=20, k=23):
-    scores = rng.integers(-6, 7, (n, k)) / 4  # with ties
-    relevance = np.maximum(rng.integers(-6, 4, (n, k)), 0)
-    return {
-        "scores_or_ranks": scores.astype(dtype),
-        "relevance": relevance.astype(dtype),
-        "metrics": METRICS,
-    }
-
-
-def metric_of_list(relevance, judged, metric, exponential=False):
-    """A metric of one list of relevance in ranked order, `judged` being those of all judged
-    documents."""
-
-    def gain(r):
-        return 2.0**r - 1 if exponential else max(float(r), 0.0)
-
-    def dcg(rels, k):
-        return math.fsum(gain(r) / math.log2(j + 2) for j, r in enumerate(rels[:k]))
-
-    name, _, cut = metric.partition("@")
-    k, total = int(cut or max(len(relevance), 1)), sum(r >= 1 for r in judged)
-    hits = [r >= 1 for r in relevance[:k]]
-    best = dcg(sorted(judged, reverse=True), int(cut) if cut else len(judged))
-    if not best if "dcg" in name else not total:
-        return math.nan
-    precisions = [sum(hits[: j + 1]) / (j + 1) for j, h in enumerate(hits) if h]
-    return {
-        "mrr": 1 / (hits.index(True) + 1) if any(hits) else 0.0,
-        "recall": sum(hits) / max(total, 1),
-        "precision": sum(hits) / k,
-        "hit": float(any(hits)),
-        "map": sum(precisions) / max(total, 1),
-        "dcg": dcg(relevance, k),
-        "ndcg": dcg(relevance, k) / best if best else math.nan,
-    }[name]
-
-
-def _metrics(scores_or_ranks, relevance, metrics):
-    rows = []
-    for s, r in zip(scores_or_ranks, relevance, strict=True):
-        order = sorted(range(len(s)), key=lambda i: (-s[i], i))
-        rows.append([metric_of_list([r[i] for i in order], r, m) for m in metrics])
-    return list(np.array(rows).reshape(-1, len(metrics)).T)
-
-
-def _classes_of_digits(dtype):
-    """Each image of half of the digits searches the other half by cosine; relevant is what shows
-    the same digit."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    x = digits.data / np.linalg.norm(digits.data, axis=1, keepdims=True)
-    return {
-        "scores_or_ranks": (x[::2] @ x[1::2].T).astype(dtype),
-        "relevance": (digits.target[::2, None] == digits.target[1::2]).astype(dtype),
-        "metrics": ("ndcg@10",),
-    }
-
-
-def _first_queries(result, scores_or_ranks, relevance, metrics):
-    return result[:30], {
-        "scores_or_ranks": scores_or_ranks[:30],
-        "relevance": relevance[:30],
-        "metrics": metrics,
-    }
-
-
-def _ndcg_score(scores_or_ranks, relevance, metrics):
-    from sklearn.metrics import ndcg_score
-
-    return ndcg_score(relevance, scores_or_ranks, k=10)
-
-
 def _folds(rng, dtype):
     buckets = rng.integers(0, 3, 40)
     return {
@@ -261,20 +176,6 @@ EXAMPLES = {
         dtypes=("float64",),
         sizes=lambda rng, dtype, n: {"train_qrels": _qrels(rng, 2), "test_qrels": _qrels(rng, n)},
     ),
-    "ranking_metrics": Example(
-        _scored,
-        ("scores_or_ranks", "relevance"),
-        _metrics,
-        ROUNDED,
-        nan="raise",
-        also=("int64", "bool"),
-        sizes=lambda rng, dtype, n: _scored(rng, dtype, n, 7),
-        result=lambda found: list(found.values()),
-        data="similarity of the images of digits",
-        real=_classes_of_digits,
-        sample=_first_queries,
-        peer=("scikit-learn ndcg_score", _ndcg_score),
-    ),
     "split_report": Example(
         _folds,
         ("metric_values",),
@@ -282,7 +183,7 @@ EXAMPLES = {
         {"float64": 1e-13},
         nan="ignore",
         dtypes=("float64",),
-        result=lambda r: [r[0], r[1], r[2], *r.standard_error, r.num_skipped],
+        result=lambda r: [r[0], r[1], r[2], *r.standard_error, r.n_skipped],
     ),
 }
 
@@ -290,55 +191,20 @@ EXAMPLES = {
 # --- arguments of kernels -------------------------------------------------------------------------
 
 
-def _ragged(rng, size, most):
-    return np.concatenate([[0], np.cumsum(rng.integers(0, most, size))]).astype(np.int64)
-
-
-def _lists(rng, variant, size):
-    offsets = _ragged(rng, size, 9)
-    documents = [np.sort(rng.choice(60, n, replace=False)) for n in np.diff(offsets)]
-    return [
-        rng.integers(-1, 60, (size, 37)),
-        offsets,
-        np.concatenate([np.zeros(0, int), *documents]).astype(np.int64),
-        np.full(offsets[-1], 37, np.int64),
-    ]
-
-
-def _counted(rng, variant, size):
-    offsets, starts = _ragged(rng, size, 9), np.arange(size + 1, dtype=np.int64) * 40
-    entries = [
-        40 * i + np.sort(rng.choice(40, n, replace=False)) for i, n in enumerate(np.diff(offsets))
-    ]
-    entries = np.concatenate([np.zeros(0, int), *entries]).astype(np.int64)
-    return [
-        (rng.integers(0, 9, 40 * size) / 4).astype(variant["T"]),
-        starts[:-1].copy(),
-        starts[1:].copy(),
-        offsets,
-        entries,
-        np.full(len(entries), -7, np.int64),
-        int(rng.integers(2)),
-    ]
-
-
-def _places(rng, variant, size):
-    offsets = _ragged(rng, size, 9)
-    z, m = offsets[-1], len(METRICS)
-    return [
-        rng.integers(0, 40, z),
-        rng.integers(0, 2, z).astype(np.uint8),
-        rng.random(z),
-        rng.random(z),
-        offsets,
-        np.full(size, 40, np.int64),
-        1 / np.log2(np.arange(2.0, 42)),
-        rng.integers(0, 7, m),
-        rng.integers(1, 41, m),
-        rng.integers(0, 50, m),
-        np.full((size, m), np.inf),
-        int(rng.integers(2)),
-    ]
+def assign_evenly(distances, order, buckets):
+    """Each item in turn to its nearest bucket with room."""
+    n = len(distances)
+    counts, result = [0] * buckets, [None] * n
+    for i in order:
+        larger = sum(c > n // buckets for c in counts)
+        open_ones = [
+            b
+            for b in range(buckets)
+            if counts[b] < n // buckets or counts[b] == n // buckets and larger < n % buckets
+        ]
+        result[i] = min(open_ones, key=lambda b: (distances[i][b], b))
+        counts[result[i]] += 1
+    return result
 
 
 def _distances(rng, variant, size):
@@ -353,8 +219,5 @@ def _distances(rng, variant, size):
 
 
 KERNELS = {
-    "places_in_lists": _lists,
-    "places_by_counting": _counted,
-    "metrics_of_lists": _places,
     "assign_evenly": _distances,
 }

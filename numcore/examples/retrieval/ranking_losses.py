@@ -1,4 +1,6 @@
-"""Example calls of the losses and metrics of rankings."""
+"""Example calls of ranking losses. The reference goes pair by pair, in Python's own floats."""
+
+import math
 
 import numpy as np
 
@@ -15,57 +17,97 @@ def _loss_call(rng, dtype, queries=20, size=13):
     return _call(rng, dtype, queries, size) | {"loss": "lambdarank"}
 
 
-def _lambdarank(scores, relevance, loss):
-    """Of each list: all pairs as matrices, in long double."""
-    total, gradients, bends, counted = (
-        np.longdouble(0),
-        np.zeros(scores.shape),
-        np.zeros(scores.shape),
-        (relevance > 0).any(1).sum(),
+def softplus(x):
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def pairs(y):
+    return [(i, j) for i in range(len(y)) for j in range(len(y)) if y[i] > y[j]]
+
+
+def ranks(key):
+    order = sorted(range(len(key)), key=lambda i: -key[i])
+    return np.argsort(order).tolist()
+
+
+def changes_of_ndcg(s, y, k=None):
+    """{(i, j): how much NDCG changes if i and j change places}, from their two terms."""
+    rank, best = ranks(s), ranks(y)
+
+    def term(label, place):
+        return (2.0**label - 1) / math.log2(2 + place) if k is None or place < k else 0.0
+
+    ideal = math.fsum(
+        (2.0**label - 1) / math.log2(2 + place)
+        for label, place in zip(y, best, strict=True)
+        if k is None or place < k
     )
-    for q in range(len(scores)):
-        s, y = scores[q].astype(np.longdouble), relevance[q]
-        if not (y > 0).any():
-            continue
-        places = np.empty(len(s), int)
-        places[np.argsort(-s, kind="stable")] = np.arange(len(s))
-        discount = 1 / np.log2(places + np.longdouble(2))
-        ideal = (
-            (2.0 ** np.sort(y)[::-1] - 1) / np.log2(np.arange(len(y)) + np.longdouble(2))
-        ).sum()
-        weight = (
-            np.abs((2.0**y)[:, None] - 2.0**y)
-            * np.abs(discount[:, None] - discount)
-            / ideal
-            * (y[:, None] > y)
+    changes = {}
+    for i, j in pairs(y):
+        before = term(y[i], rank[i]) + term(y[j], rank[j])
+        after = term(y[i], rank[j]) + term(y[j], rank[i])
+        changes[i, j] = abs(after - before) / ideal
+    return changes
+
+
+def list_loss(s, y, loss, sigma=1.0, margin=1.0, k=None, weights=None):
+    """Loss of one list of floats; `weights` holds LambdaRank's fixed, if they are not to follow the
+    scores."""
+    if loss == "pointwise":
+        return sum(softplus(a) - b * a for a, b in zip(s, y, strict=True)) / len(s)
+    if loss == "listnet":
+        top = max(s)
+        mass = math.log(sum(math.exp(a - top) for a in s)) + top
+        return sum(b * (mass - a) for a, b in zip(s, y, strict=True)) / sum(y)
+    if loss == "lambdarank":
+        weights = changes_of_ndcg(s, y, k) if weights is None else weights
+        return math.fsum(
+            weight * softplus(-sigma * (s[i] - s[j])) for (i, j), weight in weights.items()
         )
-        gap = s[:, None] - s
-        slope = weight / (1 + np.exp(gap))
-        bend = slope / (1 + np.exp(-gap))
-        total += (weight * np.logaddexp(0, -gap)).sum()
-        gradients[q] = slope.sum(0) - slope.sum(1)
-        bends[q] = bend.sum(0) + bend.sum(1)
-    return total / counted, gradients / counted, bends / counted
+    terms = [
+        max(0.0, margin - (s[i] - s[j])) if loss == "hinge" else softplus(-sigma * (s[i] - s[j]))
+        for i, j in pairs(y)
+    ]
+    return sum(terms) / max(len(terms), 1)
 
 
-def _metrics(scores, relevance, k=(1, 3, 5)):
-    """From sorted rows, in long double."""
-    queries = len(scores)
-    ndcg, precision, hit = (np.full((queries, len(k)), np.nan) for _ in range(3))
-    reciprocal, average = np.full(queries, np.nan), np.full(queries, np.nan)
-    for q in range(queries):
-        y = relevance[q][np.argsort(-scores[q], kind="stable")]
-        if not (y > 0).any():
-            continue
-        best, discount = np.sort(y)[::-1], np.log2(np.arange(len(y)) + np.longdouble(2))
-        for c, cut in enumerate(k):
-            ndcg[q, c] = ((2.0**y - 1) / discount)[:cut].sum() / ((2.0**best - 1) / discount)[
-                :cut
-            ].sum()
-            precision[q, c], hit[q, c] = (y[:cut] > 0).sum() / cut, (y[:cut] > 0).any()
-        places = np.flatnonzero(y > 0) + 1
-        reciprocal[q], average[q] = 1 / places[0], (np.arange(1, len(places) + 1) / places).mean()
-    return ndcg, precision, hit, reciprocal, average
+def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None):
+    """Gradient and second derivatives of one list by the chain rule, one term after the other."""
+    n, chosen = len(s), pairs(y)
+    g, h = [0.0] * n, [0.0] * n
+    if loss == "pointwise":
+        return [(1 / (1 + math.exp(-a)) - b) / n for a, b in zip(s, y, strict=True)], h
+    if loss == "listnet":
+        mass = sum(math.exp(a - max(s)) for a in s)
+        return [math.exp(a - max(s)) / mass - b / sum(y) for a, b in zip(s, y, strict=True)], h
+    weights = (
+        changes_of_ndcg(s, y, k)
+        if loss == "lambdarank"
+        else dict.fromkeys(chosen, 1 / max(len(chosen), 1))
+    )
+    for (i, j), weight in weights.items():
+        if loss == "hinge":
+            slope = weight if margin - (s[i] - s[j]) > 0 else 0.0
+            bend = 0.0
+        else:
+            rho = 1 / (1 + math.exp(sigma * (s[i] - s[j])))
+            slope, bend = weight * sigma * rho, weight * sigma**2 * rho * (1 - rho)
+        g[i] -= slope
+        g[j] += slope
+        h[i] += bend
+        h[j] += bend
+    return g, h
+
+
+def _lambdarank(scores, relevance, loss):
+    """Means over the lists with a relevant candidate."""
+    kept = [q for q in range(len(scores)) if (relevance[q] > 0).any()]
+    rows = {q: (scores[q].tolist(), relevance[q].tolist()) for q in kept}
+    grad, hess = np.zeros(scores.shape), np.zeros(scores.shape)
+    for q, (s, y) in rows.items():
+        grad[q], hess[q] = list_gradient(s, y, loss)
+    total = math.fsum(list_loss(s, y, loss) for s, y in rows.values())
+    return total / len(kept), grad / len(kept), hess / len(kept)
 
 
 def _digits(dtype):
@@ -79,15 +121,6 @@ def _digits(dtype):
         "scores": (20 * pixels[:100] @ pixels.T).astype(dtype),
         "relevance": (digits.target[:100, None] == digits.target[:400]).astype(int),
     }
-
-
-def _sklearn_ndcg(scores, relevance, k=(1, 3, 5)):
-    from sklearn.metrics import ndcg_score
-
-    return [
-        [ndcg_score(y[None], s[None], k=cut) for cut in k]
-        for s, y in zip(scores, relevance, strict=True)
-    ]
 
 
 def broadcast_lambdarank(scores, relevance, loss="lambdarank"):
@@ -131,21 +164,6 @@ EXAMPLES = {
             lambda scores, relevance, loss: broadcast_lambdarank(scores, relevance),
         ),
     ),
-    "list_metrics": Example(
-        _call,
-        ("scores",),
-        _metrics,
-        BOUND,
-        nan="raise",
-        sizes=lambda rng, dtype, n: _call(rng, dtype, n, 7),
-        data="inner products of the digits images, relevant are those of one class",
-        real=_digits,
-        sample=lambda result, scores, relevance: (
-            [part[:5] for part in result],
-            {"scores": scores[:5], "relevance": relevance[:5]},
-        ),
-        peer=("sklearn.metrics.ndcg_score", _sklearn_ndcg),
-    ),
 }
 
 
@@ -183,13 +201,4 @@ def _pairs(rng, variant, size):
     ]
 
 
-def _cuts(rng, variant, size):
-    return [
-        *_lists(rng, variant, size),
-        np.array([1, 3, 20]),
-        *(np.full((size, 3), -1, variant["T"]) for _ in range(3)),
-        *(np.full(size, -1, variant["T"]) for _ in range(2)),
-    ]
-
-
-KERNELS = {"item_losses": _items, "pair_losses": _pairs, "list_metrics_of": _cuts}
+KERNELS = {"item_losses": _items, "pair_losses": _pairs}

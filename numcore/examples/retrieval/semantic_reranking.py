@@ -107,18 +107,6 @@ def _revised(base, term_words, importance):
     return scores, np.argsort(-scores.astype(base.dtype), kind="stable"), semantic
 
 
-def _quality(order, is_term, cutoffs):
-    order, n = order.tolist(), int(is_term.sum())
-    hits = [bool(is_term[t]) for t in order]
-    precision = [sum(hits[:k]) / k for k in cutoffs]
-    average = [
-        sum(sum(hits[: i + 1]) / (i + 1) for i in range(min(k, len(hits))) if hits[i])
-        / max(min(k, n), 1)
-        for k in cutoffs
-    ]
-    return np.array(precision), np.array(average), sum(hits[:n]) / max(n, 1)
-
-
 def _spread(rng, dtype, n):
     """Embeddings whose cosines are mostly small; one word has none."""
     e = (
@@ -340,24 +328,6 @@ EXAMPLES = {
     ),
     "rerank_terms": Example(
         _rerank_call, ("base", "importance"), _revised, ROUNDED, nan="raise", sizes=_rerank_call
-    ),
-    "ranking_quality": Example(
-        lambda rng, dtype: {
-            "order": rng.permutation(300),
-            "is_term": rng.random(300) < 0.3,
-            "cutoffs": (1, 7, 50, 300, 400),
-        },
-        ("order", "is_term"),
-        _quality,
-        {"float64": 1e-14},
-        nan="ignore",
-        dtypes=("float64",),
-        also=("int64", "bool"),
-        sizes=lambda rng, dtype, n: {
-            "order": rng.permutation(n),
-            "is_term": rng.random(n) < 0.3,
-            "cutoffs": (1, 7, 50, 300, 400),
-        },
     ),
 }
 

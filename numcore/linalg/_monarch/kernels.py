@@ -5,8 +5,8 @@ as they lie. Interleaved blocks go through the panels sixteen at a time: these a
 memory.
 """
 
-from ...intrinsics import gemm_row, gemm_tile, tile_cols, tile_rows
 from ...kernel import kernel
+from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
 
 
 @kernel(

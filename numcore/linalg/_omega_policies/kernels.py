@@ -5,6 +5,7 @@ import math
 from ...kernel import kernel
 
 # relative to the trace: few contexts give the fit of minimum norm, but for roundings of 1e-4
+HOST_ONLY = "a policy works on a few numbers between solves"
 RIDGE = 1e-12
 MAX_CHANGES = 100  # of the set of coefficients at their bounds
 MAX_NEWTON = 100  # steps; about ten are enough
@@ -15,7 +16,8 @@ ROUNDING = 1e-9  # relative: slopes into a box may be so small
     "in float64 estimates[g, d]; out float64 p[g, d]; out int64 arm[g]; float64 scale; "
     "float64 root; float64 u",
     split="g",
-    threads=32,
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
@@ -55,7 +57,8 @@ def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
     "inout float64 theta[d, m];"
     " inout float64 misfit[d]; inout float64 work[d, m+2, m]",
     split="d",
-    threads=32,
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="64",
 )
 def bounded_least_squares(gram, moments, squares, box, theta, misfit, work, start, stop):

@@ -126,7 +126,7 @@ def solve_sequence(
             start = x if warm_start and x is not None and x.shape == b.shape else None
             found = solver(a, b, omega=omega, x0=start, tol=tol, max_iter=max_iter)
             cost = found.n_iter if found.converged else max_iter
-            policy.update(max(1, cost))
+            policy.update(float(max(1, cost)))
             x = found.x if math.isfinite(found.relative_residual) else None
             omegas.append(omega)
             n_iter.append(cost)

@@ -28,6 +28,7 @@ SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX 
     f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 limits[s, 2]; "
     f"inout float64 norms[s, q];"
     " inout int64 state[s, 3]",
+    constants=("RUNNING", "CONVERGED", "NOT_FINITE", "BREAKDOWN", "STAGNATED", "FRESH"),
     split="s",
     gpu="block",
     threads=128,
@@ -98,6 +99,7 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
 @kernel(
     f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
     " inout float64 energies[s, 3]; inout float64 norms[s, q]; inout int64 state[s, 2]",
+    constants=("RUNNING", "CONVERGED", "NOT_FINITE", "BREAKDOWN", "STAGNATED", "FRESH"),
     split="s",
     gpu="block",
     threads=128,

@@ -2,16 +2,20 @@
 
 import numpy as np
 
-from ...intrinsics import float_bits, gemm_tile, popcount, tile_cols, tile_rows
 from ...kernel import kernel
-from .._vectors import (
+from ...simd import (
     LANES,
     WIDE,
     add_scaled,
+    float_bits,
+    gemm_tile,
     max_tile,
     panel_cols,
     panel_rows,
+    popcount,
     signed_sums,
+    tile_cols,
+    tile_rows,
     transpose8,
 )
 

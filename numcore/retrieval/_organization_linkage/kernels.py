@@ -3,16 +3,18 @@ matrices."""
 
 import numpy as np
 
-from ...intrinsics import popcount
 from ...kernel import kernel
+from ...simd import popcount
 from .._strings.kernels import jaro_pair
+from .names import HOST_ONLY
 
 
 @kernel(
     "in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; "
     "out uint16 shared[c, nr]; in int64 sizes[c]",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, stop):
@@ -32,7 +34,8 @@ def count_shared_grams(offsets, grams, postings, strings, shared, sizes, start, 
     "in float32 right_sizes[nr]; "
     "out int64 enough[c]; float32 similarity",
     split="c",
-    gpu="block",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def count_candidates(shared, need, common, sizes, right_sizes, enough, similarity, start, stop):
@@ -54,7 +57,8 @@ def count_candidates(shared, need, common, sizes, right_sizes, enough, similarit
 @kernel(
     "in uint16 shared[c, nr]; in uint16 need[c]; in int64 starts[c+1]; inout int64 found[f]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def list_candidates(shared, need, starts, found, start, stop):
@@ -80,7 +84,8 @@ def list_candidates(shared, need, starts, found, start, stop):
     "in int32 right_grams[y]; inout int32 found[c, room]; out int64 counts[c]; float64 similarity; "
     "scratch uint8 mine[u]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def near_by_rare_grams(
@@ -144,6 +149,8 @@ def near_by_rare_grams(
     "in int64 rows[c]; in int64 cols[c]; "
     "out int64 common[c]",
     split="c",
+    gpu=None,
+    host_only=HOST_ONLY,
 )
 def pair_common_grams(offsets, grams, right_offsets, right_grams, rows, cols, common, start, stop):
     for k in range(start, stop):
@@ -165,7 +172,7 @@ LETTERS = (
 )
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop):
     """The edit distance with swaps of neighbors by its table, of which three rows are kept."""
     for k in range(start, stop):
@@ -191,7 +198,7 @@ def pair_osa(left, left_offsets, right, right_offsets, rows, cols, work, distanc
         distance[k] = row[(m % 3) * (n + 1) + n]
 
 
-@kernel(LETTERS, split="c", grain="16")
+@kernel(LETTERS, split="c", gpu=None, host_only=HOST_ONLY, grain="16")
 def pair_jaro_winkler(
     left, left_offsets, right, right_offsets, rows, cols, work, distance, start, stop
 ):
@@ -217,7 +224,8 @@ def pair_jaro_winkler(
     "out int64 counts[c]; out float64 chaos[c]; float64 inflation; float64 prune; "
     "scratch float64 sums[m]; scratch int64 found[m]",
     split="c",
-    gpu="warp",
+    gpu=None,
+    host_only=HOST_ONLY,
     grain="1",
 )
 def stochastic_product(

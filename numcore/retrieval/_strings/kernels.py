@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...intrinsics import popcount
 from ...kernel import kernel
+from ...simd import popcount
 
 # --- edit distances -------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from ...intrinsics import host_vector_bits
+from ...simd import host_vector_bits
 from .convolutions import transform_plan
 
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at

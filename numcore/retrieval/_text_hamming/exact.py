@@ -4,10 +4,9 @@ import numpy as np
 
 from .convolutions import subtract_convolutions
 from .costs import cheapest, counts_of, heavy_letters
-from .kernels import direct_distances, distances_by_pairs
+from .kernels import BLOCK, direct_distances, distances_by_pairs
 
-# windows whose counters stay in the first cache, or in the registers of a block
-BLOCK, GPU_BLOCK = 8192, 1024
+GPU_BLOCK = 1024  # windows whose counters stay in the registers of a block
 
 
 def distances_of(symbols, method):

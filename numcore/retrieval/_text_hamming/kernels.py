@@ -4,10 +4,13 @@ import numpy as np
 
 from ...kernel import kernel
 
+BLOCK = 8192  # windows whose counters stay in the first cache
+
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
-    "scratch CODE matches[8192]",
+    "scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},
@@ -63,7 +66,8 @@ def count_matches(symbols, pattern, begin, end, matches, width):
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
-    "int64 k; scratch CODE matches[8192]",
+    "int64 k; scratch CODE matches[BLOCK]",
+    constants=("BLOCK",),
     split="q",
     gpu="block",
     types={"CODE": ("uint8", "uint16", "uint32")},

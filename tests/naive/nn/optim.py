@@ -7,7 +7,7 @@ def adam(
     w,
     gradients,
     *,
-    lr=1e-3,
+    learning_rate=1e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
     weight_decay=0.0,
@@ -17,12 +17,12 @@ def adam(
     m = v = top = 0.0
     for t, g in enumerate(gradients, 1):
         if decoupled:
-            w -= lr * weight_decay * w
+            w -= learning_rate * weight_decay * w
         else:
             g += weight_decay * w
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
         top = max(top, v)
         square = (top if amsgrad else v) / (1 - betas[1] ** t)
-        w -= lr * (m / (1 - betas[0] ** t)) / (math.sqrt(square) + eps)
+        w -= learning_rate * (m / (1 - betas[0] ** t)) / (math.sqrt(square) + eps)
     return w

@@ -1,0 +1,26 @@
+"""Conjugate directions from any source: a solver of A x = b for symmetric positive definite A, and
+a small network that learns directions.
+
+A cheap map d = f(r / ‖r‖) that points roughly along A⁻¹ r, a smoother, a coarse solve, a trained
+network, need be neither linear nor symmetric. Made A-orthogonal to the last few directions and
+followed by an exact line search, it gives a solver whose error, measured by A, never grows; with f
+the identity it is the conjugate gradient method. A. Kaneda, O. Akar, J. Chen, V. A. Trevino Kala,
+D. Hyde, J. Teran, "A Deep Conjugate Direction Method for Iteratively Solving Linear Systems", ICML
+2023.
+"""
+
+from .network import DirectionNetwork
+from .routines import (
+    ConjugateDirectionResult,
+    conjugate_direction_solve,
+    direction_loss,
+    ritz_training_set,
+)
+
+__all__ = [
+    "ConjugateDirectionResult",
+    "DirectionNetwork",
+    "conjugate_direction_solve",
+    "direction_loss",
+    "ritz_training_set",
+]

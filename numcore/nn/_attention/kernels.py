@@ -1,0 +1,420 @@
+"""Kernels of attention: tiles of scores that stay in the cache, forward and backward.
+
+Work comes as a table of items, int64 rows with the columns ITEM_*, so that batches, grouped heads,
+ragged sequences and block masks are one case. Arrays are rows of all heads: query i of a head is
+row ``first + i * step``. `options` holds what all items share, OPTION_*. Scores are kept in units
+of log2: ``scale * log2(e) * q·k + log2(e) * bias``, so that weights are powers of two.
+"""
+
+import math
+
+import numpy as np
+
+from ...kernel import kernel
+from ...simd import tile_cols
+from . import tiles
+from .tiles import (
+    BIAS_GRAD,
+    BIAS_HEAD,
+    BIAS_HEAD_END,
+    BIAS_HIGH,
+    BIAS_KEY_HIGH,
+    BIAS_KEY_LOW,
+    BIAS_LOW,
+    BIAS_SHIFT,
+    HEAD_BIAS,
+    HEAD_KEY,
+    HEAD_MASK,
+    HEAD_QUERY,
+    ITEM_INDEX,
+    ITEM_KEYS,
+    ITEM_POSITION,
+    ITEM_QUERY,
+    ITEM_ROWS,
+    KEYS,
+    LN2,
+    LOG2E,
+    LOWEST,
+    OPTION_BIAS_HEAD,
+    OPTION_BLOCK_K,
+    OPTION_BLOCK_Q,
+    OPTION_MASK_HEAD,
+    OPTION_Q_STEP,
+    PAIR_BIAS,
+    PAIR_GRAD,
+    PAIR_HEAD_ROWS,
+    PAIR_HEADS,
+    PAIR_HIGH,
+    PAIR_KEY,
+    PAIR_KEY_HIGH,
+    PAIR_KEY_LOW,
+    PAIR_KEYS,
+    PAIR_LOW,
+    PAIR_MASK,
+    PAIR_OWNS_QUERIES,
+    PAIR_QUERIES,
+    PAIR_QUERY,
+    PAIR_SHIFT,
+    QUERIES,
+    WIDEST,
+    absorb_panel,
+    add_slopes,
+    add_transposed,
+    cut,
+    fill,
+    multiply_rows,
+    next_block,
+    pack_panels,
+    pad_rows,
+    pair_slopes,
+    reach,
+    reached_by,
+    score_panel,
+    unpack_panels,
+)
+
+__all__ = ["attention_backward", "attention_bias_backward", "attention_forward"]
+
+# shared with gpu/nn/attention/kernels.cu
+TABLES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION")
+CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(TABLES)} | {
+    "QUERIES": QUERIES,
+    "KEYS": KEYS,
+    "WIDEST": WIDEST,
+    "LOWEST": LOWEST,
+    "LOG2E": LOG2E,
+    "LN2": LN2,
+}
+
+
+@kernel(
+    "in int64 items[n, ITEM_COLUMNS]; in int64 options[OPTIONS]; in T q[q_rows, d]; "
+    "in T k[k_size]; "
+    "in T v[v_size]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
+    "out T out[q_rows, dv]; out T lse[q_rows]; "
+    "scratch T work[QUERIES*d+QUERIES*dv+KEYS*WIDEST+2*QUERIES+WIDEST]",
+    constants=CONSTANTS,
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="8832*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 1e-5, "float64": 1e-12},
+)
+def attention_forward(
+    items, options, q, k, v, bias, mask, blocks, scale, out, lse, work, start, stop
+):
+    """out = softmax(scores) v and lse = log sum exp(scores) for the queries of every item,
+    streaming blocks of keys.
+
+    Each panel of queries keeps a running maximum m, the sum l of weights 2**(s - m) and acc = sum
+    of weights times values, all relative to m: a block of keys that raises m first scales l and acc
+    by 2**(m_old - m).
+    """
+    real = q.dtype.type
+    width, d, dv = tile_cols(scale), q.shape[1], out.shape[1]
+    scores, work = work[: KEYS * WIDEST], work[KEYS * WIDEST :]
+    tops, totals, older = (
+        work[:QUERIES],
+        work[QUERIES : 2 * QUERIES],
+        work[2 * QUERIES : 2 * QUERIES + WIDEST],
+    )
+    queries, sums = (
+        work[2 * QUERIES + WIDEST : 2 * QUERIES + WIDEST + QUERIES * d],
+        work[2 * QUERIES + WIDEST + QUERIES * d :],
+    )
+    for n in range(start, stop):
+        first, rows, position = items[n, ITEM_QUERY], items[n, ITEM_ROWS], items[n, ITEM_POSITION]
+        step, panels = options[OPTION_Q_STEP], (rows + width - 1) // width
+        pack_panels(q, first, step, rows, width, scale * real(LOG2E), queries)
+        fill(tops, 0, panels * width, LOWEST)
+        fill(totals, 0, panels * width, 0.0)
+        fill(sums, 0, panels * width * dv, 0.0)
+        low, high = reach(options, position, rows, 0, items[n, ITEM_KEYS])
+        while low < high:
+            end, live, partial = next_block(blocks, options, items[n, ITEM_INDEX], rows, low, high)
+            if live:
+                for p in range(panels):
+                    here, there = reach(
+                        options, position + p * width, min(width, rows - p * width), low, end
+                    )
+                    if here < there:
+                        score_panel(
+                            items,
+                            n,
+                            options,
+                            k,
+                            bias,
+                            mask,
+                            blocks,
+                            partial,
+                            p,
+                            here,
+                            there,
+                            d,
+                            queries,
+                            scores,
+                        )
+                        absorb_panel(
+                            items,
+                            n,
+                            options,
+                            v,
+                            p,
+                            here,
+                            there,
+                            dv,
+                            scores,
+                            sums,
+                            tops,
+                            totals,
+                            older,
+                        )
+            low = end
+        for i in range(rows):
+            at, total = first + i * step, totals[i]
+            if total == real(0):  # no key may be attended
+                fill(out[at], 0, dv, 0.0)
+                lse[at] = real(-np.inf)
+            else:
+                row, column, inverse = out[at], i // width * dv * width + i % width, real(1) / total
+                for e in range(dv):
+                    row[e] = sums[column + e * width] * inverse
+                lse[at] = tops[i] * real(LN2) + math.log(total)
+
+
+@kernel(
+    "in int64 items[n, PAIR_COLUMNS]; in int64 options[OPTIONS]; in T q[q_size]; "
+    "in T k[k_rows, d]; "
+    "in T v[k_rows, dv]; "
+    "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
+    "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
+    "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]; "
+    "scratch T rows_k[PAIR_KEYS*d+PAIR_KEYS*WIDEST]; "
+    "scratch T part_q[PAIR_QUERIES*d+PAIR_QUERIES*WIDEST]; "
+    "scratch T sums_k[PAIR_KEYS*d]; scratch T sums_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="11136*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 2e-5, "float64": 1e-12},
+)
+def attention_backward(
+    items,
+    options,
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    mask,
+    blocks,
+    scale,
+    grad_q,
+    grad_k,
+    grad_v,
+    weights,
+    slopes,
+    packed_k,
+    packed_v,
+    rows_k,
+    part_q,
+    sums_k,
+    sums_v,
+    start,
+    stop,
+):
+    """The gradients of the queries and keys of every item, which no other item writes, from the
+    pairs of both.
+
+    With P = exp(scores - lse) and dS = P (dO·V - delta): dV = Pᵀ dO, dK = scale · dSᵀ Q, dQ = scale
+    · dS K. An item owns keys (PAIR_GRAD is the row of its key 0 in grad_k, -1 if it owns none),
+    queries (PAIR_OWNS_QUERIES), or both; then each pair is visited once.
+    """
+    real = q.dtype.type
+    width, d, dv = tile_cols(scale), grad_q.shape[1], grad_v.shape[1]
+    wide = (d + width - 1) // width * width
+    for n in range(start, stop):
+        head_rows = items[n, PAIR_HEAD_ROWS]
+        grad_at, owns_queries = items[n, PAIR_GRAD], items[n, PAIR_OWNS_QUERIES] != 0
+        if owns_queries:
+            for h in range(items[n, PAIR_HEADS]):
+                for i in range(items[n, PAIR_LOW], items[n, PAIR_HIGH]):
+                    fill(grad_q[items[n, PAIR_QUERY] + h * head_rows + i], 0, d, 0.0)
+        low = items[n, PAIR_KEY_LOW]
+        while low < items[n, PAIR_KEY_HIGH]:
+            end = cut(low, items[n, PAIR_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
+            count, first = end - low, items[n, PAIR_KEY] + low
+            panels = (count + width - 1) // width
+            pack_panels(k, first, 1, count, width, scale * real(LOG2E), packed_k)
+            pack_panels(v, first, 1, count, width, real(1), packed_v)
+            pad_rows(k, first, count, panels * width, wide, scale, rows_k)
+            fill(sums_k, 0, panels * width * d, 0.0)
+            fill(sums_v, 0, panels * width * dv, 0.0)
+            begin, finish = reached_by(
+                options, items[n, PAIR_SHIFT], low, end, items[n, PAIR_LOW], items[n, PAIR_HIGH]
+            )
+            for h in range(items[n, PAIR_HEADS]):
+                i = begin
+                while i < finish:
+                    until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
+                    head = items[n, PAIR_QUERY] + h * head_rows
+                    if pair_slopes(
+                        options,
+                        q,
+                        grad_out,
+                        lse,
+                        delta,
+                        bias,
+                        items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD],
+                        mask,
+                        items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD],
+                        blocks,
+                        head,
+                        items[n, PAIR_SHIFT],
+                        i,
+                        until,
+                        low,
+                        end,
+                        d,
+                        dv,
+                        packed_k,
+                        packed_v,
+                        weights,
+                        slopes,
+                    ):
+                        position, rows = i + items[n, PAIR_SHIFT] - low, until - i
+                        if grad_at >= 0:
+                            add_transposed(
+                                grad_out,
+                                head + i,
+                                dv,
+                                weights,
+                                position,
+                                rows,
+                                count,
+                                options,
+                                sums_v,
+                            )
+                            add_transposed(
+                                q, head + i, d, slopes, position, rows, count, options, sums_k
+                            )
+                        if owns_queries:
+                            multiply_rows(
+                                slopes, rows_k, wide, position, rows, count, options, part_q
+                            )
+                            for r in range(rows):
+                                line, part = grad_q[head + i + r], part_q[r * wide : r * wide + d]
+                                for e in range(line.size):
+                                    line[e] += part[e]
+                    i = until
+            if grad_at >= 0:
+                unpack_panels(sums_k, count, width, scale, grad_k, grad_at + low)
+                unpack_panels(sums_v, count, width, real(1), grad_v, grad_at + low)
+            low = end
+
+
+@kernel(
+    "in int64 items[n, BIAS_COLUMNS]; in int64 options[OPTIONS]; "
+    "in int64 heads[h, HEAD_COLUMNS]; in T q[q_size]; "
+    "in T k[k_rows, d]; in T v[k_rows, dv]; "
+    "in T grad_out[o_size]; in T lse[q_rows]; in T delta[q_rows]; in T bias[bias_size]; "
+    "in uint8 mask[mask_size]; "
+    "in uint8 blocks[block_rows, block_cols]; T scale; int64 row; int64 col; "
+    "inout T grad_bias[grad_size]; "
+    "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
+    "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]",
+    constants=CONSTANTS,
+    split="n",
+    gpu="block",
+    threads=128,
+    shared="8832*itemsize",
+    grain="1",
+    twin_tolerance={"float32": 2e-5, "float64": 1e-12},
+)
+def attention_bias_backward(
+    items,
+    options,
+    heads,
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    mask,
+    blocks,
+    scale,
+    row,
+    col,
+    grad_bias,
+    weights,
+    slopes,
+    packed_k,
+    packed_v,
+    start,
+    stop,
+):
+    """grad_bias += dS over the heads, queries and keys of every item, whose entries of grad_bias no
+    other item touches."""
+    real = lse.dtype.type
+    width, d, dv = tile_cols(scale), k.shape[1], v.shape[1]
+    for n in range(start, stop):
+        for h in range(items[n, BIAS_HEAD], items[n, BIAS_HEAD_END]):
+            low = items[n, BIAS_KEY_LOW]
+            while low < items[n, BIAS_KEY_HIGH]:
+                end = cut(low, items[n, BIAS_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
+                pack_panels(
+                    k, heads[h, HEAD_KEY] + low, 1, end - low, width, scale * real(LOG2E), packed_k
+                )
+                pack_panels(v, heads[h, HEAD_KEY] + low, 1, end - low, width, real(1), packed_v)
+                i, finish = reached_by(
+                    options, items[n, BIAS_SHIFT], low, end, items[n, BIAS_LOW], items[n, BIAS_HIGH]
+                )
+                while i < finish:
+                    until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
+                    if pair_slopes(
+                        options,
+                        q,
+                        grad_out,
+                        lse,
+                        delta,
+                        bias,
+                        heads[h, HEAD_BIAS],
+                        mask,
+                        heads[h, HEAD_MASK],
+                        blocks,
+                        heads[h, HEAD_QUERY],
+                        items[n, BIAS_SHIFT],
+                        i,
+                        until,
+                        low,
+                        end,
+                        d,
+                        dv,
+                        packed_k,
+                        packed_v,
+                        weights,
+                        slopes,
+                    ):
+                        add_slopes(
+                            slopes,
+                            options,
+                            i + items[n, BIAS_SHIFT] - low,
+                            until - i,
+                            end - low,
+                            grad_bias,
+                            items[n, BIAS_GRAD] + i * row + low * col,
+                            row,
+                            col,
+                        )
+                    i = until
+                low = end

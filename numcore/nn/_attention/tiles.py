@@ -1,0 +1,475 @@
+"""Tiles of scores and of their gradients: the functions that the kernels of attention call.
+
+Columns of the tables of items and of `options` are ITEM_*, PAIR_*, BIAS_*, HEAD_* and OPTION_*.
+"""
+
+import math
+
+import numpy as np
+
+from ...simd import exp2, gemm_row, gemm_tile, panel_exp2, panel_max, tile_cols, tile_rows
+
+ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
+    8
+)
+ITEM_COLUMNS = 8
+(
+    PAIR_QUERY,
+    PAIR_HEADS,
+    PAIR_HEAD_ROWS,
+    PAIR_LOW,
+    PAIR_HIGH,
+    PAIR_SHIFT,
+    PAIR_KEY,
+    PAIR_KEY_LOW,
+    PAIR_KEY_HIGH,
+) = range(9)
+PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
+PAIR_COLUMNS = 13
+(
+    BIAS_HEAD,
+    BIAS_HEAD_END,
+    BIAS_LOW,
+    BIAS_HIGH,
+    BIAS_KEY_LOW,
+    BIAS_KEY_HIGH,
+    BIAS_SHIFT,
+    BIAS_GRAD,
+) = range(8)
+BIAS_COLUMNS = 8
+HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK = range(4)
+HEAD_COLUMNS = 4
+OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_BLOCK_K = range(6)
+(
+    OPTION_BIAS_HEAD,
+    OPTION_BIAS_ROW,
+    OPTION_BIAS_COL,
+    OPTION_MASK_HEAD,
+    OPTION_MASK_ROW,
+    OPTION_MASK_COL,
+) = range(6, 12)
+OPTIONS = 12
+
+QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
+KEYS = 256  # in a block of keys
+WIDEST = 48  # columns of the widest tile
+PAIR_QUERIES, PAIR_KEYS = (
+    64,
+    144,
+)  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
+
+LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
+LOG2E, LN2 = math.log2(math.e), math.log(2)
+
+
+# --- forward --------------------------------------------------------------------------------------
+
+
+def fill(x, start, stop, value):
+    for i in range(start, stop):
+        x[i] = x.dtype.type(value)
+
+
+def pack_panels(x, first, step, rows, width, factor, panels):
+    """panels[p][e][c] = factor * x[first + (p * width + c) * step, e]; zero beyond the last row."""
+    d = x.shape[1]
+    if rows % width:
+        fill(panels, rows // width * d * width, (rows // width + 1) * d * width, 0.0)
+    for i in range(rows):
+        row, at = x[first + i * step], i // width * d * width + i % width
+        for e in range(d):
+            panels[at + e * width] = row[e] * factor
+
+
+def unpack_panels(panels, rows, width, factor, x, first):
+    """x[first + p * width + c, e] = factor * panels[p][e][c]"""
+    d = x.shape[1]
+    for i in range(rows):
+        at = i // width * d * width + i % width
+        for e in range(d):
+            x[first + i, e] = panels[at + e * width] * factor
+
+
+def pad_rows(x, first, rows, padded_rows, wide, factor, out):
+    """out[j][e] = factor * x[first + j, e], zero beyond the rows and columns of x."""
+    fill(out, 0, padded_rows * wide, 0.0)
+    for j in range(rows):
+        row, line = x[first + j], out[j * wide : j * wide + x.shape[1]]
+        for e in range(line.size):
+            line[e] = row[e] * factor
+
+
+def reach(options, position, rows, low, high):
+    """The keys of [low, high) that the window leaves to any of `rows` queries from `position`
+    on."""
+    return max(low, position - options[OPTION_LEFT]), min(
+        high, position + rows + options[OPTION_RIGHT]
+    )
+
+
+def next_block(blocks, options, index, rows, low, high):
+    """(end, live, partial) of the next block of keys: it ends where the block mask changes between
+    live and dead."""
+    if blocks.size == 0:
+        return min(low + KEYS, high), True, False
+    size, end, is_live, is_partial = options[OPTION_BLOCK_K], low, False, False
+    while end < high and end - low < KEYS:
+        live, dead = look_up(
+            blocks,
+            index // options[OPTION_BLOCK_Q],
+            (index + rows - 1) // options[OPTION_BLOCK_Q],
+            end // size,
+        )
+        if end == low:
+            is_live = live
+        elif live != is_live:
+            break
+        is_partial |= dead
+        end = min((end // size + 1) * size, high)
+    return (min(end, low + KEYS) if is_live else end), is_live, is_partial
+
+
+def look_up(blocks, row, last, column):
+    """Whether any, and whether not all, of the rows of the block mask are live in a column."""
+    live = dead = False
+    for r in range(row, last + 1):
+        live, dead = live or blocks[r, column] != 0, dead or blocks[r, column] == 0
+    return live, dead
+
+
+def score_panel(
+    items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores
+):
+    """scores[j][c] of keys [here, there) and the queries of panel p, -inf where masked."""
+    real, width, height = queries.dtype.type, tile_cols(queries[0]), tile_rows(queries[0])
+    stride = d * options[OPTION_K_STEP]
+    at, count = items[n, ITEM_KEY] * d + here * stride, there - here
+    packed, whole = p * d * width, count // height * height
+    for j in range(0, whole, height):
+        gemm_tile(
+            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
+        )
+    for j in range(whole, count):
+        gemm_row(
+            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
+        )
+    index, cols = p * width, min(width, items[n, ITEM_ROWS] - p * width)
+    if bias.size:
+        factor, row, col = real(LOG2E), options[OPTION_BIAS_ROW], options[OPTION_BIAS_COL]
+        for c in range(cols):
+            start = items[n, ITEM_BIAS] + (index + c) * row + here * col
+            for j in range(count):
+                scores[j * width + c] += factor * bias[start + j * col]
+    if mask.size:
+        row, col = options[OPTION_MASK_ROW], options[OPTION_MASK_COL]
+        for c in range(cols):
+            start = items[n, ITEM_MASK] + (index + c) * row + here * col
+            for j in range(count):  # infinities to compare with, as a branch would be mispredicted
+                cap = (real(mask[start + j * col]) - real(0.5)) * real(np.inf)
+                scores[j * width + c] = (
+                    cap if cap < scores[j * width + c] else scores[j * width + c]
+                )
+    if partial:
+        for c in range(cols):
+            block_row = (items[n, ITEM_INDEX] + index + c) // options[OPTION_BLOCK_Q]
+            for j in range(count):
+                if blocks[block_row, (here + j) // options[OPTION_BLOCK_K]] == 0:
+                    scores[j * width + c] = real(-np.inf)
+    diagonal = (
+        items[n, ITEM_POSITION] + index - here
+    )  # where the first query stands among these keys
+    for j in range(max(0, diagonal + options[OPTION_RIGHT] + 1), count):
+        for c in range(min(width, j - options[OPTION_RIGHT] - diagonal)):
+            scores[j * width + c] = real(-np.inf)
+    for j in range(min(count, diagonal + cols - 1 - options[OPTION_LEFT])):
+        for c in range(max(0, j + options[OPTION_LEFT] - diagonal + 1), cols):
+            scores[j * width + c] = real(-np.inf)
+
+
+def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, totals, older):
+    """Turn scores to weights, and add them to the state of panel p: its maxima, its totals, its
+    sums of weighted values."""
+    width, height = tile_cols(scores[0]), tile_rows(scores[0])
+    columns, acc = p * width, p * width * dv
+    for c in range(width):
+        older[c] = tops[columns + c]
+    panel_max(scores, 0, there - here, tops, columns)
+    grew = False
+    for c in range(width):
+        grew |= tops[columns + c] != older[c]
+    if grew:
+        for c in range(width):
+            older[c] = exp2(older[c] - tops[columns + c])
+            totals[columns + c] *= older[c]
+        for e in range(dv):
+            for c in range(width):
+                sums[acc + e * width + c] *= older[c]
+    panel_exp2(scores, 0, there - here, tops, columns, totals, columns)
+    stride = dv * options[OPTION_K_STEP]
+    at, whole = items[n, ITEM_KEY] * dv + here * stride, dv // height * height
+    for e in range(0, whole, height):
+        gemm_tile(
+            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
+        )
+    for e in range(whole, dv):
+        gemm_row(
+            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
+        )
+
+
+# --- backward -------------------------------------------------------------------------------------
+
+
+def cut(low, high, most, block):
+    """Where a tile from `low` on ends: after `most`, and with a block of the mask unless these are
+    tiny."""
+    end = min(low + most, high)
+    return min(end, (low // block + 1) * block) if block >= 32 else end
+
+
+def reached_by(options, shift, key_low, key_high, low, high):
+    """The queries of [low, high) whose windows hold any of the keys."""
+    return max(low, key_low - shift - options[OPTION_RIGHT]), min(
+        high, key_high - shift + options[OPTION_LEFT]
+    )
+
+
+def live_panels(options, position, rows, count, width):
+    """The panels [first, last) of `count` keys that the window leaves to any of `rows` queries,
+    `position` being that of the first one."""
+    low, high = reach(options, position, rows, 0, count)
+    return low // width, max((high + width - 1) // width, low // width)
+
+
+def rows_of_panel(options, position, rows, count, width, height, p):
+    """The rows [first, last) that see panel p: whole groups of `height` rows, as tiles of products
+    come."""
+    first, last = reached_by(options, position, p * width, min((p + 1) * width, count), 0, rows)
+    first, last = first // height * height, (last + height - 1) // height * height
+    return (first, min(last, rows)) if first < last else (0, 0)
+
+
+def pair_slopes(
+    options,
+    q,
+    grad_out,
+    lse,
+    delta,
+    bias,
+    bias_at,
+    mask,
+    mask_at,
+    blocks,
+    head,
+    shift,
+    low,
+    high,
+    key_low,
+    key_high,
+    d,
+    dv,
+    packed_k,
+    packed_v,
+    weights,
+    slopes,
+):
+    """Fill weights = P and slopes = dS, (queries, PAIR_KEYS), for a tile of queries and keys; False
+    if the block mask leaves it out."""
+    real, width, height = q.dtype.type, tile_cols(q[0]), tile_rows(q[0])
+    rows, count, position = high - low, key_high - key_low, low + shift - key_low
+    is_partial = False
+    if blocks.size:
+        is_live = False
+        for column in range(
+            key_low // options[OPTION_BLOCK_K], (key_high - 1) // options[OPTION_BLOCK_K] + 1
+        ):
+            live, dead = look_up(
+                blocks,
+                low // options[OPTION_BLOCK_Q],
+                (high - 1) // options[OPTION_BLOCK_Q],
+                column,
+            )
+            is_live, is_partial = is_live or live, is_partial or dead
+        if not is_live:
+            return False
+    for p in range((count + width - 1) // width):
+        first, last = rows_of_panel(options, position, rows, count, width, height, p)
+        multiply_panel(q, head + low, d, packed_k, p, first, last, weights)
+        multiply_panel(grad_out, head + low, dv, packed_v, p, first, last, slopes)
+    for r in range(rows):
+        group = r // height * height
+        first, last = live_panels(
+            options, position + group, min(height, rows - group), count, width
+        )
+        begin, at = first * width, head + low + r
+        row, end = (
+            weights[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width],
+            min(last * width, count) - begin,
+        )
+        key = key_low + begin
+        if bias.size:
+            add_bias(
+                row,
+                end,
+                bias,
+                bias_at + (low + r) * options[OPTION_BIAS_ROW],
+                key,
+                options[OPTION_BIAS_COL],
+            )
+        if mask.size:
+            base, col = (
+                mask_at + (low + r) * options[OPTION_MASK_ROW] + key * options[OPTION_MASK_COL],
+                options[OPTION_MASK_COL],
+            )
+            for c in range(end):
+                row[c] = row[c] if mask[base + c * col] != 0 else real(-np.inf)
+        if is_partial:
+            block_row = (low + r) // options[OPTION_BLOCK_Q]
+            for c in range(end):
+                if blocks[block_row, (key + c) // options[OPTION_BLOCK_K]] == 0:
+                    row[c] = real(-np.inf)
+        left, right = reach(options, position + r, 1, begin, begin + end)
+        fill(row, 0, left - begin, -np.inf)
+        fill(row, max(right - begin, 0), row.size, -np.inf)
+        top = lse[at] * real(LOG2E) if lse[at] != real(-np.inf) else real(np.inf)
+        weigh(row, slopes[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width], top, delta[at])
+    return True
+
+
+def weigh(weights, slopes, top, mean):
+    """From scores and dP = dO·V of a row to P and dS."""
+    for c in range(weights.size):
+        weights[c] = exp2(weights[c] - top)
+        slopes[c] = weights[c] * (slopes[c] - mean)
+
+
+def add_bias(row, count, bias, at, key, col):
+    factor = row.dtype.type(LOG2E)
+    if col == 1:
+        part = bias[at + key : at + key + count]
+        for c in range(count):
+            row[c] += factor * part[c]
+    else:
+        for c in range(count):
+            row[c] += factor * bias[at + (key + c) * col]
+
+
+def multiply_panel(x, row, d, packed, p, first, last, out):
+    """out[r, panel p] = x[row + r] · packed panel p, for rows first to last."""
+    width, height = tile_cols(x[0]), tile_rows(x[0])
+    whole = first + (last - first) // height * height
+    for r in range(first, whole, height):
+        gemm_tile(
+            x,
+            (row + r) * d,
+            d,
+            1,
+            packed,
+            p * d * width,
+            width,
+            out,
+            r * PAIR_KEYS + p * width,
+            PAIR_KEYS,
+            d,
+            0,
+        )
+    for r in range(whole, last):
+        gemm_row(
+            x,
+            (row + r) * d,
+            d,
+            1,
+            packed,
+            p * d * width,
+            width,
+            out,
+            r * PAIR_KEYS + p * width,
+            PAIR_KEYS,
+            d,
+            0,
+        )
+
+
+def add_transposed(x, row, d, factors, position, rows, count, options, sums):
+    """sums[p][e][c] += sum over r of x[row + r][e] * factors[r, p * width + c]."""
+    width, height = tile_cols(x[0]), tile_rows(x[0])
+    whole = d // height * height
+    for p in range((count + width - 1) // width):
+        first, last = rows_of_panel(options, position, rows, count, width, height, p)
+        if first < last:
+            at, b = (row + first) * d, first * PAIR_KEYS + p * width
+            for e in range(0, whole, height):
+                gemm_tile(
+                    x,
+                    at + e,
+                    1,
+                    d,
+                    factors,
+                    b,
+                    PAIR_KEYS,
+                    sums,
+                    (p * d + e) * width,
+                    width,
+                    last - first,
+                    1,
+                )
+            for e in range(whole, d):
+                gemm_row(
+                    x,
+                    at + e,
+                    1,
+                    d,
+                    factors,
+                    b,
+                    PAIR_KEYS,
+                    sums,
+                    (p * d + e) * width,
+                    width,
+                    last - first,
+                    1,
+                )
+
+
+def multiply_rows(factors, x, wide, position, rows, count, options, out):
+    """out[r] = sum over keys of factors[r, key] * x[key], rows of `wide` numbers."""
+    width, height = tile_cols(x[0]), tile_rows(x[0])
+    for e in range(0, wide, width):
+        for r in range(0, rows, height):
+            first, last = live_panels(options, position + r, min(height, rows - r), count, width)
+            a, b, depth = (
+                r * PAIR_KEYS + first * width,
+                first * width * wide + e,
+                (last - first) * width,
+            )
+            if r + height <= rows:
+                gemm_tile(factors, a, PAIR_KEYS, 1, x, b, wide, out, r * wide + e, wide, depth, 0)
+            else:
+                for s in range(rows - r):
+                    gemm_row(
+                        factors,
+                        a + s * PAIR_KEYS,
+                        PAIR_KEYS,
+                        1,
+                        x,
+                        b,
+                        wide,
+                        out,
+                        (r + s) * wide + e,
+                        wide,
+                        depth,
+                        0,
+                    )
+
+
+def add_slopes(slopes, options, position, rows, count, grad_bias, at, row, col):
+    """grad_bias[at + r * row + c * col] += slopes[r, c], sums over keys taken first."""
+    for r in range(rows):
+        begin, end = reach(options, position + r, 1, 0, count)
+        if col == 0:
+            total = slopes.dtype.type(0)
+            for c in range(begin, end):
+                total += slopes[r * PAIR_KEYS + c]
+            grad_bias[at + r * row] += total
+        else:
+            for c in range(begin, end):
+                grad_bias[at + r * row + c * col] += slopes[r * PAIR_KEYS + c]

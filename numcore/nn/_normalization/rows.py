@@ -1,0 +1,42 @@
+"""What layers that normalize share: arrays as rows, parameters as columns, sums over blocks of
+rows."""
+
+import math
+
+import numpy as np
+
+from .kernels import ROWS, sum_blocks
+
+__all__ = ["as_rows", "blocks", "check_eps", "column", "summed"]
+
+LIMITS = {
+    np.dtype(t): (float(np.finfo(t).smallest_subnormal), float(np.finfo(t).max)) for t in "fd"
+}
+
+
+def check_eps(eps, dtype):
+    """ValueError if a positive eps is 0 or infinite in the arrays' dtype."""
+    low, high = LIMITS[dtype]
+    if not low <= eps <= high:
+        raise ValueError(f"eps must be > 0 and finite in {dtype} (got {eps})")
+
+
+def as_rows(xp, x):
+    """x as a C-contiguous matrix: a view where it is contiguous."""
+    return xp.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def column(xp, parameter, d, default, dtype):
+    """A parameter as a contiguous array, `default` everywhere where it is None."""
+    return xp.full(d, default, dtype) if parameter is None else xp.ascontiguousarray(parameter)
+
+
+def blocks(n):
+    return -(-n // ROWS)
+
+
+def summed(xp, parts):
+    """The sum over blocks, in float64."""
+    sums = xp.empty(parts.shape[1:], np.float64)
+    sum_blocks(parts.reshape(len(parts), sums.size), sums.reshape(-1))
+    return sums

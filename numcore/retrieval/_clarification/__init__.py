@@ -1,0 +1,6 @@
+"""Clarification questions."""
+
+from .hashing import HashedTexts, hash_features
+from .ranker import ClarificationRanker
+
+__all__ = ["ClarificationRanker", "HashedTexts", "hash_features"]

@@ -1,0 +1,5 @@
+"""The cosine adapter."""
+
+from .adapter import CosineAdapter
+
+__all__ = ["CosineAdapter"]

@@ -1,0 +1,6 @@
+"""LambdaMART."""
+
+from .growth import Tree
+from .model import LambdaMART
+
+__all__ = ["LambdaMART", "Tree"]

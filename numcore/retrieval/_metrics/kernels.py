@@ -1,0 +1,141 @@
+"""Kernels of metrics: places of documents in lists, and what follows from them."""
+
+import numpy as np
+
+from ...kernel import kernel
+
+KINDS = ("mrr", "recall", "precision", "hit", "map", "r_precision", "dcg", "ndcg")
+MRR, RECALL, PRECISION, HIT, MAP, R_PRECISION, DCG, NDCG = range(len(KINDS))
+
+
+@kernel(
+    "in int64 lists[q, k]; in int64 offsets[q+1]; in int64 documents[z]; inout int64 places[z]; "
+    "scratch uint64 seen[64]",
+    split="q",
+    gpu="warp",
+)
+def places_in_lists(lists, offsets, documents, places, seen, start, stop):
+    """Where each query's documents, ascending, stand in its list; k stays elsewhere. A table of
+    4096 bits turns away most of the others."""
+    one = np.uint64(1)
+    for q in range(start, stop):
+        first, last = np.uintp(offsets[q]), np.uintp(offsets[q + 1])
+        if first == last:
+            continue
+        for w in range(64):
+            seen[w] = 0
+        for e in range(first, last):
+            h = hashed(documents[e])
+            seen[h >> np.uint64(6)] |= one << (h & np.uint64(63))
+        row = lists[q]
+        for j in range(row.size):
+            document = row[j]
+            h = hashed(document)
+            if seen[h >> np.uint64(6)] >> (h & np.uint64(63)) & one:
+                low, high = first, last
+                while low < high:
+                    middle = (low + high) // np.uintp(2)
+                    if documents[middle] < document:
+                        low = middle + np.uintp(1)
+                    else:
+                        high = middle
+                if low < last and documents[low] == document and places[low] > j and document >= 0:
+                    places[low] = j
+
+
+def hashed(document):
+    """12 bits."""
+    return np.uint64(document) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(52)
+
+
+@kernel(
+    "in T scores[n]; in int64 begins[q]; in int64 ends[q]; in int64 offsets[q+1]; "
+    "in int64 entries[z]; out int64 places[z]; "
+    "int64 later_first",
+    split="q",
+    gpu="warp",
+)
+def places_by_counting(scores, begins, ends, offsets, entries, places, later_first, start, stop):
+    """How many scores of its query come before each entry: the higher ones, and the equal ones on
+    one side of it."""
+    for q in range(start, stop):
+        for e in range(np.uintp(offsets[q]), np.uintp(offsets[q + 1])):
+            score, count = scores[np.uintp(entries[e])], 0
+            before, after = scores[begins[q] : entries[e]], scores[entries[e] + 1 : ends[q]]
+            if later_first:
+                before, after = after, before
+            for x in before:
+                count += x >= score
+            for x in after:
+                count += x > score
+            places[e] = count
+
+
+@kernel(
+    "in int64 places[z]; in uint8 relevant[z]; in float64 gains[z]; in float64 ideal[z]; "
+    "in int64 offsets[q+1]; in int64 lengths[q]; "
+    "in float64 discounts[c]; in int64 kinds[m]; in int64 cuts[m]; in int64 size[m]; "
+    "out float64 values[q, m]; int64 by_cut",
+    constants=("MRR", "RECALL", "PRECISION", "HIT", "MAP", "R_PRECISION", "DCG", "NDCG"),
+    split="q",
+    gpu="thread",
+    threads=64,
+)
+def metrics_of_lists(
+    places,
+    relevant,
+    gains,
+    ideal,
+    offsets,
+    lengths,
+    discounts,
+    kinds,
+    cuts,
+    size,
+    values,
+    by_cut,
+    start,
+    stop,
+):
+    """`cuts` are at most the longest list, for places; `size` are those asked for, by which
+    precision divides, 0 for all of a list."""
+    for q in range(start, stop):
+        first, last = np.uintp(offsets[q]), np.uintp(offsets[q + 1])
+        total = 0
+        for e in range(first, last):
+            total += np.int64(relevant[e])
+        for i in range(kinds.size):
+            kind, best, hits = kinds[i], lengths[q], 0
+            cut = min(total, cuts[i]) if kind == R_PRECISION else cuts[i]
+            precisions, gained, most = 0.0, 0.0, 0.0
+            for e in range(first, last):
+                inside = places[e] < cut
+                if inside and relevant[e]:
+                    hits += 1
+                    best = min(best, places[e])
+                    precisions += hits / (places[e] + 1)
+                if inside and kind >= DCG:
+                    gained += gains[e] * discounts[np.uintp(places[e])]
+                if kind >= DCG and np.int64(e - first) < cut_of(size[i], discounts.size):
+                    most += ideal[e] * discounts[e - first]
+            asked = size[i] if size[i] else lengths[q]
+            if kind >= DCG:
+                value = np.nan if most == 0 else gained if kind == DCG else gained / most
+            elif total == 0:
+                value = np.nan
+            elif kind == MRR:
+                value = 1.0 / (best + 1) if hits else 0.0
+            elif kind == RECALL or kind == R_PRECISION:
+                value = hits / total
+            elif kind == PRECISION:
+                value = hits / max(asked, 1)
+            elif kind == HIT:
+                value = 1.0 if hits else 0.0
+            else:
+                value = precisions / max(min(total, asked) if by_cut else total, 1)
+            values[q, i] = value
+
+
+def cut_of(size, most):
+    """The cut for the ideal list, which may be longer than the ranked one."""
+    return min(size, most) if size else most
