@@ -6,6 +6,7 @@ import numpy as np
 from ...kernel import kernel
 from ...simd import popcount
 from .._strings.kernels import jaro_pair
+from .names import HOST_ONLY
 
 HOST_ONLY = "names live on the host"
 
