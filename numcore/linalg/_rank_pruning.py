@@ -902,7 +902,7 @@ def mix_channels(w, x, y, panel, sums, start, stop):
     "scratch float64 columns[m*p+8*m]; "
     "scratch float64 g[LANES*m*m]; scratch float64 v[LANES*m*m]; scratch float64 turn[2*LANES]; "
     "scratch float64 noise[LANES]",
-    constants=("MOST_SWEEPS", "LANES"),
+    constants=("MAX_SWEEPS", "LANES"),
     split="n",
     gpu="block",
     threads=32,

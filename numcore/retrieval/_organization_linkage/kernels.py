@@ -8,8 +8,6 @@ from ...simd import popcount
 from .._strings.kernels import jaro_pair
 from .names import HOST_ONLY
 
-HOST_ONLY = "names live on the host"
-
 
 @kernel(
     "in int64 offsets[c+1]; in int64 grams[x]; in int64 postings[u]; in int64 strings[y]; "
