@@ -339,7 +339,7 @@ class SequenceKind(Kind):
         for at, (item, v) in enumerate(zip(items, value, strict=True)):
             converted.append(item._replace(name=f"{name}[{at}]").convert(v, call))
             for kind in item.kinds:
-                if isinstance(kind, ArrayKind):
+                if isinstance(kind, ArrayKind) and hasattr(converted[-1], "dtype"):
                     kind.entries(f"{name}[{at}]", converted[-1], call.sizes)
         if all(a is b for a, b in zip(value, converted, strict=True)):
             return value
