@@ -12,16 +12,26 @@ import contextlib
 import heapq
 import itertools
 import math
-import numbers
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import float_dtype, on_device, routine
+from ..arguments import (
+    RNG,
+    Array,
+    Float,
+    Integer,
+    any_device,
+    finite,
+    interval,
+    nonnegative,
+)
+from ..dispatch import device_of, namespace_of, routine
 from ..progress import progress_bar
+from ..random import generator_from_rng
 from ._crown import derivatives, network_of, norms, region
-from ._operators import MOST, Conv2d, Dense
+from ._operators import Conv2d, Count, Dense
 
 __all__ = [
     "Conv2d",
@@ -32,7 +42,13 @@ __all__ = [
     "output_bounds",
 ]
 
-METHODS = ("interval", "recurjac", "linear")
+Method: TypeAlias = Literal["linear", "recurjac", "interval"]
+Reason: TypeAlias = Literal["tol", "max_domains", "callback", "interrupt", "exhausted", "not_split"]
+Weights: TypeAlias = Sequence[Float[Array, "_ _", finite] | Conv2d]
+Biases: TypeAlias = Sequence[Float[Array, "_", finite]]
+Box: TypeAlias = Float[Array, "*boxes n_in", finite]
+HalfWidths: TypeAlias = Annotated[float, nonnegative] | Float[Array, "...", finite, nonnegative]
+Rows: TypeAlias = Float[Array, "q n_out", finite]
 ENTRIES = 1 << 21  # of an array over boxes: 16 MB; more boxes are taken in turn
 CLIMBS, CLIMBERS = 4, 4  # steps from a sampled point to a corner of the box, and points that climb
 
@@ -47,21 +63,28 @@ class LipschitzBound(NamedTuple):
         No point of the box has a larger sum of absolute values in a row of the Jacobian.
     lower : float
         The largest such sum at the points that were tried.
+    converged : bool
+        Whether ``gap <= tol`` for all boxes.
+    n_iter : int
+        Batches of parts that were split.
+    reason : {"tol", "max_domains", "callback", "interrupt", "exhausted", "not_split"}
+        Why splitting ended, in the first box that has not converged: "exhausted" if all neurons
+        are decided in the parts that are left, "not_split" without `branch_and_bound`.
     gap : float
         ``upper - lower``.
     n_domains : int
         Parts that the box was split into.
-    converged : bool
-        Whether ``gap <= tol``.
     jacobian_lower, jacobian_upper : (out, in) array
         Bounds of the entries of the Jacobian.
     """
 
     upper: Any
     lower: Any
+    converged: bool
+    n_iter: int
+    reason: Reason
     gap: Any
     n_domains: Any
-    converged: Any
     jacobian_lower: Any
     jacobian_upper: Any
 
@@ -70,23 +93,31 @@ class LipschitzBound(NamedTuple):
 
 
 @routine
-def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=False):
+def output_bounds(
+    weights: Weights,
+    biases: Biases,
+    x0: Box,
+    eps: HalfWidths,
+    *,
+    method: Literal["crown", "interval"] = "crown",
+    return_layers: bool = False,
+) -> tuple[Any, ...]:
     """Bounds of the outputs of a ReLU network on the box of all x with \\|x - x0\\| <= eps.
 
     Parameters
     ----------
-    weights : list of (n_out, n_in) arrays, float32 or float64, or of Conv2d
+    weights : sequence of (_, _) array of float32 or float64, finite or Conv2d
         The layers. A ReLU follows each but the last.
-    biases : list of (n_out,) arrays
+    biases : sequence of (_,) array of float32 or float64, finite
         For a convolution also one entry for each channel.
-    x0 : (..., n_in) array
+    x0 : (..., n_in) array of float32 or float64, finite
         The middle of the box, or of several boxes that do not depend on each other.
-    eps : float, or array that broadcasts to `x0`
+    eps : float >= 0 or (...) array of float32 or float64, >= 0, finite
         Half the widths of the box.
-    method : {"crown", "interval"}
+    method : {"crown", "interval"}, default "crown"
         Linear bounds substituted back to the input, or interval arithmetic, which costs as much as
         two evaluations and is far looser.
-    return_layers : bool
+    return_layers : bool, default False
         Also return bounds of what enters the ReLUs.
 
     Returns
@@ -121,8 +152,6 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
     (array([-2.]), array([2.]))
     """
     task = _Task(weights, biases, x0, eps)
-    method = checked_choice("method", method, ("interval", "crown"))
-    return_layers = checked_bool("return_layers", return_layers)
     with np.errstate(all="ignore"):
         parts = [
             region(task.network, *boxes, crown=method == "crown", depth=len(task.network)).layers
@@ -133,16 +162,27 @@ def output_bounds(weights, biases, x0, eps, *, method="crown", return_layers=Fal
 
 
 @routine
-def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
+def jacobian_bounds(
+    weights: Weights,
+    biases: Biases,
+    x0: Box,
+    eps: HalfWidths,
+    *,
+    c: Rows | None = None,
+    method: Method = "linear",
+) -> tuple[Array, Array]:
     """Bounds of every entry of a ReLU network's Jacobian on a box.
 
     Parameters
     ----------
-    weights, biases, x0, eps
+    weights : sequence of (_, _) array of float32 or float64, finite or Conv2d
+    biases : sequence of (_,) array of float32 or float64, finite
+    x0 : (..., n_in) array of float32 or float64, finite
+    eps : float >= 0 or (...) array of float32 or float64, >= 0, finite
         As for :func:`output_bounds`.
-    c : (q, n_out) array, optional
+    c : (q, n_out) array of float32 or float64, finite, optional
         Rows of combinations of outputs, instead of the outputs.
-    method : {"linear", "recurjac", "interval"}
+    method : {"linear", "recurjac", "interval"}, default "linear"
         The tightest lines below and above each node; constants at nodes whose derivative may have
         both signs; interval arithmetic.
 
@@ -178,7 +218,6 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
     (array([[-1.,  0.]]), array([[1., 2.]]))
     """
     task = _Task(weights, biases, x0, eps, c)
-    method = checked_choice("method", method, METHODS)
     with np.errstate(all="ignore"):
         found = [task.derivatives(boxes, method)[1] for boxes in task.boxes()]
         return task.joined([(part.lower, part.upper) for part in found])
@@ -186,22 +225,22 @@ def jacobian_bounds(weights, biases, x0, eps, *, c=None, method="linear"):
 
 @routine
 def local_lipschitz(
-    weights,
-    biases,
-    x0,
-    eps,
+    weights: Weights,
+    biases: Biases,
+    x0: Box,
+    eps: HalfWidths,
     *,
-    c=None,
-    method="linear",
-    branch_and_bound=False,
-    max_domains=1000,
-    batch_size=64,
-    tol=1e-6,
-    n_lower_samples=1000,
-    rng=None,
-    callback=None,
-    progress=False,
-):
+    c: Rows | None = None,
+    method: Method = "linear",
+    branch_and_bound: bool = False,
+    max_domains: Count = 1000,
+    batch_size: Count = 64,
+    tol: Annotated[float, nonnegative] = 1e-6,
+    n_lower_samples: Annotated[int, interval("[0, 2147483648)")] = 1000,
+    rng: RNG = None,
+    callback: Callable[..., Any] | None = None,
+    progress: bool = False,
+) -> LipschitzBound:
     """Certified bound of the Lipschitz constant of a ReLU network on a box, in the maximum norm of
     inputs and outputs.
 
@@ -210,30 +249,33 @@ def local_lipschitz(
 
     Parameters
     ----------
-    weights, biases, x0, eps
+    weights : sequence of (_, _) array of float32 or float64, finite or Conv2d
+    biases : sequence of (_,) array of float32 or float64, finite
+    x0 : (..., n_in) array of float32 or float64, finite
+    eps : float >= 0 or (...) array of float32 or float64, >= 0, finite
         As for :func:`output_bounds`.
-    c : (q, n_out) array, optional
+    c : (q, n_out) array of float32 or float64, finite, optional
         Rows of combinations of outputs, instead of the outputs.
-    method : {"linear", "recurjac", "interval"}
+    method : {"linear", "recurjac", "interval"}, default "linear"
         As for :func:`jacobian_bounds`. Only "linear" bounds the sums of absolute values jointly,
         which is tighter than summing bounds.
-    branch_and_bound : bool
+    branch_and_bound : bool, default False
         Split the box by which neurons are on, where that is worth most, until the bounds meet.
-    max_domains : int
+    max_domains : int in [1, 2**31), default 1000
         Parts that the box is split into at most.
-    batch_size : int
+    batch_size : int in [1, 2**31), default 64
         Parts that are split at once.
-    tol : float
+    tol : float >= 0, default 1e-06
         The gap between the bounds at which to stop.
-    n_lower_samples : int
+    n_lower_samples : int in [0, 2**31), default 1000
         Random points for the lower bound; the best of them climb along the signs of their gradients
         to corners of the box.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         Makes these points.
     callback : callable, optional
         ``callback(upper, lower, n_domains)`` is called after every batch; splitting ends when it
         returns True.
-    progress : bool
+    progress : bool, default False
         Show a progress bar (needs tqdm).
 
     Returns
@@ -274,29 +316,18 @@ def local_lipschitz(
     (2.0, True, True)
     """
     task = _Task(weights, biases, x0, eps, c)
-    method, split = (
-        checked_choice("method", method, METHODS),
-        checked_bool("branch_and_bound", branch_and_bound),
-    )
-    limits = (
-        checked_count("max_domains", max_domains, least=1, most=MOST),
-        checked_count("batch_size", batch_size, least=1, most=MOST),
-        checked_number("tol", tol, least=0),
-    )
-    samples, rng = (
-        checked_count("n_lower_samples", n_lower_samples, most=MOST),
-        np.random.default_rng(rng),
-    )
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable (got {type(callback).__name__})")
+    rng = generator_from_rng(rng)
+    limits = (max_domains, batch_size, tol)
     bar = (
-        progress_bar(limits[0] * task.n_boxes, "domains")
-        if checked_bool("progress", progress) and split
+        progress_bar(max_domains * task.n_boxes, "domains")
+        if progress and branch_and_bound
         else None
     )
     with np.errstate(all="ignore"), bar or contextlib.nullcontext():
         parts = [
-            _lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar)
+            _lipschitz(
+                task, boxes, method, branch_and_bound, limits, n_lower_samples, rng, callback, bar
+            )
             for boxes in task.boxes()
         ]
         upper, lower, domains = (task.xp.concatenate([part[i] for part in parts]) for i in range(3))
@@ -304,35 +335,55 @@ def local_lipschitz(
             task.shaped(task.rounded(bound, side), ()) for bound, side in ((lower, -1), (upper, 1))
         )
         gap, domains = upper - lower, task.shaped(domains, ())
-        converged = gap <= limits[2]
-        if not gap.ndim:
-            domains, converged = int(domains), bool(converged)
+        met = _host(gap <= tol).ravel().tolist()
+        reasons = itertools.chain.from_iterable(part[5] for part in parts)
+        reason = next((r for r, ok in zip(reasons, met, strict=False) if not ok), "tol")
         return LipschitzBound(
-            upper, lower, gap, domains, converged, *task.joined([part[3:] for part in parts])
+            upper,
+            lower,
+            all(met),
+            sum(part[6] for part in parts),
+            reason,
+            gap,
+            domains if gap.ndim else int(domains),
+            *task.joined([part[3:5] for part in parts]),
         )
 
 
 def _lipschitz(task, boxes, method, split, limits, samples, rng, callback, bar):
-    """Of each box: upper and lower bound and the number of parts; bounds of the Jacobian."""
+    """Of each box: upper and lower bound and the number of parts; bounds of the Jacobian; of each
+    box why splitting ended; how many batches were split."""
     xp, (found, here) = task.xp, task.derivatives(boxes, method)
     upper = norms(here, joint=method == "linear")[0]
     lower = _sampled(found.network, task.last(found.network)[0], *boxes, samples, rng)
-    domains = xp.ones(len(lower), np.int64)
+    domains, reasons, n_iter = xp.ones(len(lower), np.int64), ["not_split"] * len(lower), 0
     for i in range(len(lower)) if split and upper.shape[1] else ():
         search = _Search(task, boxes, i, method, upper[i], float(lower[i]))
         upper[i], domains[i] = search.run(*limits, callback, bar), search.n_domains
-    return upper.max(axis=1, initial=0.0), lower, domains, here.lower, here.upper
+        reasons[i], n_iter = search.reason, n_iter + search.n_iter
+    bounds = upper.max(axis=1, initial=0.0), lower, domains
+    return *bounds, here.lower, here.upper, reasons, n_iter
 
 
 @routine
-def monotonicity(weights, biases, x0, eps, *, features=None):
+def monotonicity(
+    weights: Weights,
+    biases: Biases,
+    x0: Box,
+    eps: HalfWidths,
+    *,
+    features: Integer[Array, "_", any_device, interval("[0, n_in)")] | None = None,
+) -> Array:
     """In which inputs the outputs of a ReLU network are certain to rise or to fall, all over a box.
 
     Parameters
     ----------
-    weights, biases, x0, eps
+    weights : sequence of (_, _) array of float32 or float64, finite or Conv2d
+    biases : sequence of (_,) array of float32 or float64, finite
+    x0 : (..., n_in) array of float32 or float64, finite
+    eps : float >= 0 or (...) array of float32 or float64, >= 0, finite
         As for :func:`output_bounds`.
-    features : sequence of int, optional
+    features : (_,) array of integers, in [0, n_in), optional
         The inputs asked about, by default all.
 
     Returns
@@ -344,7 +395,7 @@ def monotonicity(weights, biases, x0, eps, *, features=None):
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, `features` that are no integers.
+        Other or mixed dtypes, arrays on different devices, `features` that are not integers.
     ValueError
         No layers, shapes that do not fit, eps < 0, numbers that are not finite, `features` that do
         not exist.
@@ -365,7 +416,7 @@ def monotonicity(weights, biases, x0, eps, *, features=None):
     array([[0, 1]], dtype=int8)
     """
     task = _Task(weights, biases, x0, eps)
-    inputs = task.checked_features(features)
+    inputs = None if features is None else task.xp.asarray(_host(features).astype(np.int64))
     with np.errstate(all="ignore"):
         found = [task.derivatives(boxes, "linear", inputs)[1] for boxes in task.boxes()]
         signs = [
@@ -384,101 +435,47 @@ class _Task:
     caller's shape and dtype."""
 
     def __init__(self, weights, biases, x0, eps, c=None):
-        for name, value in (("weights", weights), ("biases", biases)):
-            if not isinstance(value, (list, tuple)):
-                raise TypeError(f"{name} must be a list of arrays (got {type(value).__name__})")
         if not weights:
             raise ValueError("weights must hold at least 1 layer (got 0)")
         if len(biases) != len(weights):
             raise ValueError(
                 f"biases must hold {len(weights)} arrays, as many as weights (got {len(biases)})"
             )
-        names = [f"weights[{i}]" for i in range(len(weights))] + [
-            f"biases[{i}]" for i in range(len(biases))
-        ]
-        arrays = [w.weight if isinstance(w, Conv2d) else w for w in weights] + list(biases) + [x0]
-        for name, array in zip([*names, "x0"], arrays, strict=True):
-            if array is None:
-                raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-        number = isinstance(eps, numbers.Real)
-        eps = float(eps) if number else eps
-        if eps is None:
-            raise TypeError("eps must be a number or an array (got None)")
-        named = (
-            dict(zip([*names, "x0"], arrays, strict=True))
-            | {"c": c}
-            | ({} if number else {"eps": eps})
-        )
-        self.xp, arrays = on_device(**named)
-        named = dict(zip(named, arrays, strict=True))
-        self.dtype = float_dtype(**named)
-        for name, array in named.items():
-            if array is not None and not self.xp.isfinite(array).all():
-                raise ValueError(f"{name} must be finite (got NaN or infinity)")
-        operators = [
-            w if isinstance(w, Conv2d) else _dense(self.xp, name, named[name])
-            for name, w in zip(names, weights, strict=False)
-        ]
+        self.xp, self.dtype = namespace_of(x0), x0.dtype
+        for i, w in enumerate(weights):
+            if isinstance(w, Conv2d):
+                _check_like(f"weights[{i}]", w.weight, x0)
+        operators = [w if isinstance(w, Conv2d) else Dense(self.xp, w) for w in weights]
         biases = [
-            _bias(self.xp, name, named[name], op)
-            for name, op in zip(names[len(weights) :], operators, strict=True)
+            _bias(self.xp, f"biases[{i}]", b, op)
+            for i, (b, op) in enumerate(zip(biases, operators, strict=True))
         ]
         for i in range(1, len(operators)):
             if operators[i].shape[1] != operators[i - 1].shape[0]:
                 raise ValueError(
                     f"weights[{i}] must take the {operators[i - 1].shape[0]} outputs of the layer "
-                    f"before it "
-                    f"(got shape {operators[i].shape})"
+                    f"before it (got shape {operators[i].shape})"
                 )
+        n_in, n_out = operators[0].shape[1], operators[-1].shape[0]
+        if x0.shape[-1] != n_in:
+            raise ValueError(f"x0 must have shape (..., n_in) with n_in = {n_in} (got {x0.shape})")
+        if c is not None and c.shape[1] != n_out:
+            raise ValueError(f"c must have shape (q, n_out) with n_out = {n_out} (got {c.shape})")
         self.network = network_of(self.xp, operators, biases)
-        self.x0, self.eps = self._checked_box(named["x0"], eps if number else named["eps"])
-        self.c = self._checked_rows(named["c"])
-
-    def _checked_box(self, x0, eps):
-        n = self.network.operators[0].shape[1]
-        if not x0.ndim or x0.shape[-1] != n:
-            raise ValueError(f"x0 must have shape (..., {n}) (got {x0.shape})")
         self.lead, self.n_boxes = x0.shape[:-1], math.prod(x0.shape[:-1])
+        eps = self._widths(eps, x0.shape).reshape(self.n_boxes, n_in)
+        self.x0, self.eps = x0.astype(np.float64).reshape(self.n_boxes, n_in), eps
+        self.c = None if c is None else c.astype(np.float64)
+
+    def _widths(self, eps, shape):
+        """Half the widths in float64, for each entry of x0."""
         if isinstance(eps, float):
-            if not math.isfinite(eps) or eps < 0:
-                raise ValueError(f"eps must be finite and >= 0 (got eps={eps})")
-            eps = self.xp.full(x0.shape, eps)
-        else:
-            if (eps < 0).any():
-                raise ValueError("eps must be >= 0 (got a negative entry)")
-            if eps.ndim > x0.ndim or any(
-                a not in (1, b) for a, b in zip(eps.shape[::-1], x0.shape[::-1], strict=False)
-            ):
-                raise ValueError(
-                    f"eps must broadcast to the shape {x0.shape} of x0 (got shape {eps.shape})"
-                )
-        eps = self.xp.broadcast_to(eps.astype(np.float64), x0.shape)
-        return x0.astype(np.float64).reshape(self.n_boxes, n), eps.reshape(self.n_boxes, n)
-
-    def _checked_rows(self, c):
-        n = self.network.operators[-1].shape[0]
-        if c is not None and (c.ndim != 2 or c.shape[1] != n):
-            raise ValueError(f"c must have shape (q, {n}) (got {c.shape})")
-        return None if c is None else c.astype(np.float64)
-
-    def checked_features(self, features):
-        if features is None:
-            return None
-        if not isinstance(features, (list, tuple, np.ndarray)) and not hasattr(features, "get"):
-            raise TypeError(
-                f"features must be a sequence of integers (got {type(features).__name__})"
-            )
-        features, n = (
-            np.asarray(features.get() if hasattr(features, "get") else features),
-            self.x0.shape[1],
-        )
-        if features.ndim != 1:
-            raise ValueError(f"features must have one dimension (got shape {features.shape})")
-        if features.size and features.dtype.kind not in "iu":
-            raise TypeError(f"features must be integers (got dtype {features.dtype})")
-        if features.size and not (0 <= features.min() and features.max() < n):
-            raise ValueError(f"features must satisfy 0 <= feature < {n} (got {features.tolist()})")
-        return self.xp.asarray(features.astype(np.int64))
+            return self.xp.full(shape, eps)
+        if eps.ndim > len(shape) or any(
+            a not in (1, b) for a, b in zip(eps.shape[::-1], shape[::-1], strict=False)
+        ):
+            raise ValueError(f"eps must broadcast to the shape {shape} of x0 (got {eps.shape})")
+        return self.xp.broadcast_to(eps.astype(np.float64), shape)
 
     # --- work
 
@@ -531,10 +528,14 @@ class _Task:
         return array.reshape((*self.lead, *tail))[()]
 
 
-def _dense(xp, name, weight):
-    if weight.ndim != 2:
-        raise ValueError(f"{name} must have shape (n_out, n_in) (got {weight.shape})")
-    return Dense(xp, weight)
+def _check_like(name, array, x0):
+    if array.dtype != x0.dtype:
+        raise TypeError(f"{name} must have dtype {x0.dtype} like x0 (got {array.dtype})")
+    here, there = device_of(array), device_of(x0)
+    if here is not there:
+        raise TypeError(
+            f"arguments must live on one device (got {name} on {here.name}, x0 on {there.name})"
+        )
 
 
 def _bias(xp, name, bias, operator):
@@ -608,6 +609,7 @@ class _Search:
 
     def __init__(self, task, boxes, i, method, uppers, lower):
         self.task, self.method, self.lower, self.n_domains = task, method, lower, 1
+        self.n_iter, self.reason = 0, "interrupt"
         self.box = boxes[0][i : i + 1], boxes[1][i : i + 1]
         root = region(task.network, *self.box, crown=method != "interval")
         self.network, self.known = root.network, root.live
@@ -621,11 +623,10 @@ class _Search:
     def run(self, max_domains, batch_size, tol, callback, bar):
         """Split until the bounds meet; the upper bound of every row."""
         with contextlib.suppress(KeyboardInterrupt):
-            while (
-                self.heap and self.n_domains < max_domains and -self.heap[0][0] > self._enough(tol)
-            ):
+            while (reason := self._done(max_domains, tol)) is None:
                 before = self.n_domains
                 self._split(min(batch_size, max_domains - self.n_domains), self._enough(tol))
+                self.n_iter += 1
                 if bar is not None:
                     bar.update(self.n_domains - before)
                 if callback is not None and callback(
@@ -633,11 +634,21 @@ class _Search:
                     self.lower,
                     self.n_domains,
                 ):
+                    reason = "callback"
                     break
+            self.reason = reason
         uppers = self.closed.copy()
         for upper, _, row, *_ in self.heap:
             uppers[row] = max(uppers[row], -upper)
         return self.task.xp.asarray(np.maximum(uppers, 0.0))
+
+    def _done(self, max_domains, tol):
+        """Why there is nothing to split, if so."""
+        if not self.heap:
+            return "exhausted"
+        if -self.heap[0][0] <= self._enough(tol):
+            return "tol" if -self.heap[0][0] <= self.lower + tol else "exhausted"
+        return "max_domains" if self.n_domains >= max_domains else None
 
     def _enough(self, tol):
         """Upper bounds that need not get better: the lower bound, and those of parts that cannot be
