@@ -59,7 +59,7 @@ PAIR_QUERIES, PAIR_KEYS = (
     144,
 )  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 
-LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
+LOWEST = -3e38  # where maxima start: -inf minus -inf is NaN
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 
 
@@ -217,9 +217,7 @@ def score_panel(
             for j in range(count):
                 if blocks[block_row, (here + j) // options[OPTION_BLOCK_K]] == 0:
                     scores[j * width + c] = real(-np.inf)
-    diagonal = (
-        items[n, ITEM_POSITION] + index - here
-    )  # where the first query stands among these keys
+    diagonal = items[n, ITEM_POSITION] + index - here  # of the first query among these keys
     for j in range(max(0, diagonal + options[OPTION_RIGHT] + 1), count):
         for c in range(min(width, j - options[OPTION_RIGHT] - diagonal)):
             scores[j * width + c] = real(-np.inf)

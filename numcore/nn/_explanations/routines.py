@@ -362,8 +362,8 @@ def faithfulness(
     Raises
     ------
     TypeError
-        f or grad is not callable, explanations is no sequence of Explanation, other dtypes, arrays
-        on different devices.
+        f or grad is not callable, explanations is not a sequence of Explanation, other dtypes,
+        arrays on different devices.
     ValueError
         As for :func:`local_approximation`, and explanations of other shapes.
 
