@@ -8,6 +8,9 @@ after the findings of E. Real et al. (arXiv 2312.08472) on what makes such funct
 counted in ULP, and operations that compilers turn into vector code.
 """
 
+# pyright: reportReturnType=false
+# the decorator makes the bodies
+
 from ..arguments import Array, Float
 from ..elementwise import elementwise
 from . import _elementary_float32 as single
