@@ -57,6 +57,11 @@ def _compile(function, declaration, checking, host_only, fitted, keeps):
         lines.append(f"    if not _hasattr(self, {fitted!r}): _slow.not_fitted(self)")
     sized = [p for p in parameters if any(k.sized for k in p.kinds)]
     if sized:
+        for p in sized:
+            for kind in p.kinds:
+                if kind.stand_in is not None:
+                    scope[f"_stand_in_{p.name}"] = kind.stand_in
+                    lines.append(f"    {p.name} = _stand_in_{p.name}({p.name})")
         keys = "".join(f"{_key(p, scope)}, " for p in sized)
         kept = "self.n_features_in_" if keeps else "None"
         names = "".join(f"{p.name}, " for p in sized)
@@ -109,7 +114,8 @@ def _key(p, scope):
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
         scope[f"_key_{name}"] = _first([kind.key() for kind in own])
-    other = f"_key_{name}({name})" if own else f"{name}.__class__"
+    # what is not an array may be converted or have a value to check: it is not remembered
+    other = f"_key_{name}({name})" if own else f"({name}.__class__ if {name} is None else None)"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
         return other
     layout = f"({name}.dtype, {name}.shape, {name}.flags.num)"

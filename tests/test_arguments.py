@@ -457,3 +457,18 @@ def test_a_list_is_no_array_where_it_may_be_a_sequence():
     assert listed([x, None])[0] is x and listed(x) is x
     with pytest.raises(TypeError, match=r"grads\[1\] must have dtype float64 like grads\[0\]"):
         listed([x, np.ones(2, "f4")])
+
+
+def test_alternatives_of_arrays_are_checked_in_every_call():
+    @checked
+    def f(
+        a: Sequence[Annotated[float, positive]] | Real[Array, "n", positive],
+        b: Annotated[float, positive] | Real[Array, "n"] = 1.0,
+    ) -> None: ...
+
+    f([1.0, 2.0], 2.0)
+    for bad, name in (([0.0], "a"), ([np.nan], "a"), (np.zeros(2), "a")):
+        with pytest.raises(ValueError, match=f"{name}"):
+            f(bad)
+    with pytest.raises(TypeError, match="a"):
+        f(["x"])

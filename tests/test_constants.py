@@ -52,7 +52,13 @@ ATTENTION = "numcore.nn._attention"
 CHANGES = [
     (f"{ATTENTION}.tiles", "QUERIES", 768, f"{ATTENTION}.kernels", "attention_forward"),
     (f"{ATTENTION}.tiles", "PAIR_QUERIES", 32, f"{ATTENTION}.kernels", "attention_backward"),
-    ("numcore.nn._normalization.kernels", "ROWS", 8, "numcore.nn._normalization.kernels", "column_products"),
+    (
+        "numcore.nn._normalization.kernels",
+        "ROWS",
+        8,
+        "numcore.nn._normalization.kernels",
+        "column_products",
+    ),
     ("numcore.nn._optim", "BLOCK", 512, "numcore.nn._optim", "squares_in_blocks"),
     ("numcore.linalg._coreset", "BLOCK", 64, "numcore.linalg._coreset", "block_masses"),
 ]

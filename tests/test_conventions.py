@@ -18,6 +18,7 @@ PUBLIC = [
     for room in ROOMS
     for module in [importlib.import_module(f"numcore.{room}")]
     for name in module.__all__
+    if inspect.isfunction(getattr(module, name)) or inspect.isclass(getattr(module, name))
 ]
 FUNCTIONS = [p for p in PUBLIC if inspect.isfunction(p.values[2])]
 CLASSES = [p for p in PUBLIC if inspect.isclass(p.values[2])]

@@ -13,9 +13,9 @@ PEER_DOCUMENTS = 40  # networkx takes as many; its time is linear in them
 
 def embeddings(rng):
     """Words in clusters of about 30, with cosines of about 0.6 in a cluster."""
-    centres = rng.standard_normal((SUBJECTS, DIMENSION))
+    centers = rng.standard_normal((SUBJECTS, DIMENSION))
     return (
-        centres[rng.integers(0, SUBJECTS, WORDS)] + 0.8 * rng.standard_normal((WORDS, DIMENSION))
+        centers[rng.integers(0, SUBJECTS, WORDS)] + 0.8 * rng.standard_normal((WORDS, DIMENSION))
     ).astype(np.float32)
 
 

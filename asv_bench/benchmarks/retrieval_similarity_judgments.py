@@ -204,10 +204,10 @@ class Tags:
 
     def setup(self, method):
         rng = np.random.default_rng(0)
-        self.indptr, self.ids = (
+        self.offsets, self.ids = (
             np.arange(0, 40_001, 20),
             (5000 * rng.random(40_000) ** 2).astype(np.int64),
         )
 
     def time_tags(self, method):
-        tag_similarity(self.indptr, self.ids, method=method)
+        tag_similarity(self.ids, self.offsets, method=method)

@@ -5,7 +5,7 @@ Terms that keep good company
 Which words and phrases are the terms of a field? Most methods count: what occurs often, or in few
 documents, goes first. SemRe-Rank (Zhang, Gao and Ciravegna, 2018) asks in addition whether the
 words of a candidate are central among words of related meaning. In each document, words are joined
-with their related words; a walk over these links, which starts over at a few known terms, visits
+with their related words; a walk over these links, with restart at a few known terms, visits
 central words most.
 
 The texts here are the descriptions of five data sets that come with scikit-learn, each of their
@@ -23,7 +23,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from numcore.retrieval import (
     base_scores,
     nested_terms,
-    ranking_quality,
+    ranking_metrics,
     rerank_terms,
     semantic_graph,
     semantic_importance,
@@ -98,7 +98,7 @@ graph = semantic_graph(embeddings, document_words)
 
 def related(word):
     these = slice(graph.indptr[words[word]], graph.indptr[words[word] + 1])
-    return [spelled[w] for w in graph.indices[these][np.argsort(-graph.weights[these])][:6]]
+    return [spelled[w] for w in graph.indices[these][np.argsort(-graph.data[these])][:6]]
 
 
 for word in ("petal", "acid", "blood"):
@@ -124,7 +124,14 @@ to_find[known] = False
 
 
 def judged(order):
-    return ranking_quality(order[~np.isin(order, known)], to_find, cutoffs=cutoffs)
+    found = ranking_metrics(
+        order[~np.isin(order, known)][None],
+        to_find[None],
+        metrics=("precision", "map"),
+        cutoffs=cutoffs,
+        normalize_map="cut",
+    )
+    return {name: float(values[0]) for name, values in found.items()}
 
 
 nested = nested_terms(term_words)
@@ -134,10 +141,7 @@ for method in methods:
     base = base_scores(statistics, method, term_words=term_words, nested=nested)
     before.append(judged(np.argsort(-base, kind="stable")))
     after.append(judged(rerank_terms(base, term_words, importance).order))
-    print(
-        f"{method:>10} {before[-1].average_precision_at[2]:33.3f} "
-        f"{after[-1].average_precision_at[2]:10.3f}"
-    )
+    print(f"{method:>10} {before[-1]['map@100']:33.3f} {after[-1]['map@100']:10.3f}")
 
 # %%
 # Five of the seven base scores put more true terms first with the importance of words, and two,
@@ -149,14 +153,14 @@ figure, (bars, curves) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained
 place = np.arange(len(methods))
 bars.bar(
     place - 0.2,
-    [q.average_precision_at[2] for q in before],
+    [q["map@100"] for q in before],
     0.4,
     color="#0b6e99",
     label="base scores",
 )
 bars.bar(
     place + 0.2,
-    [q.average_precision_at[2] for q in after],
+    [q["map@100"] for q in after],
     0.4,
     color="#c4581a",
     label="with the importance of words",
@@ -164,9 +168,15 @@ bars.bar(
 bars.set(xticks=place, title="average precision of the first 100", ylim=(0, 0.26))
 bars.set_xticklabels(methods, rotation=40)
 bars.legend()
-curves.plot(cutoffs, before[2].precision_at, "o-", color="#0b6e99", label="ridf")
 curves.plot(
-    cutoffs, after[2].precision_at, "o-", color="#c4581a", label="ridf with the importance of words"
+    cutoffs, [before[2][f"precision@{k}"] for k in cutoffs], "o-", color="#0b6e99", label="ridf"
+)
+curves.plot(
+    cutoffs,
+    [after[2][f"precision@{k}"] for k in cutoffs],
+    "o-",
+    color="#c4581a",
+    label="ridf with the importance of words",
 )
 curves.set(
     xscale="log", xlabel="first candidates", title="share of true terms among them", ylim=(0, None)

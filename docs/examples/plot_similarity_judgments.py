@@ -79,7 +79,7 @@ predictions = {name: similarity_matrix(f) for name, f in features.items()}
 
 rows, words = np.nonzero(caption)
 predictions["common words"] = tag_similarity(
-    np.searchsorted(rows, np.arange(len(images) + 1)), words, method="jaccard"
+    words, np.searchsorted(rows, np.arange(len(images) + 1)), method="jaccard"
 )
 
 # %%

@@ -15,7 +15,7 @@ from ._coreset import (
     coreset_loss,
     vector_sum_coreset,
 )
-from ._csr import CSR, CSRLike, Sparse, as_csr
+from ._csr import CSR, CSRLike, Sparse
 from ._hadamard import fwht, next_power_of_two
 from ._leverage import leverage_scores
 from ._losses import hinge_loss, kmeans_loss, logistic_loss, squared_loss
@@ -75,7 +75,6 @@ from ._sparse import Coloring, color_graph, spmv, triangular_sweep
 __all__ = [
     "CSRLike",
     "Sparse",
-    "as_csr",
     "CSR",
     "ChebCB",
     "Coloring",

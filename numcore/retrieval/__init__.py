@@ -51,7 +51,6 @@ from ._pagerank import PageRankResult, personalized_pagerank
 from ._ranking_losses import RankingLoss, ranking_loss
 from ._semantic_reranking import (
     RerankedTerms,
-    SimilarityLists,
     TermLists,
     TermStatistics,
     base_scores,
@@ -123,7 +122,6 @@ __all__ = [
     "RankingLoss",
     "Reliability",
     "RerankedTerms",
-    "SimilarityLists",
     "SimilarityRegression",
     "SplitReport",
     "TermLists",

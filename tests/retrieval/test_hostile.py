@@ -111,7 +111,7 @@ def test_names_and_words_without_links():
         0,
     ]
     assert (
-        nested_terms([]).indices.tolist() == []
+        nested_terms([]).values.tolist() == []
         and rerank_terms(np.zeros(0), [], np.zeros(3)).order.tolist() == []
     )
 
@@ -229,7 +229,7 @@ def test_equal_rows_and_zeros():
         0,
     )
     assert (stack_features([np.zeros((3, 2))]) == 0).all() and stack_features([NONE]).shape[0] == 0
-    assert (tag_similarity(ints(0, 0, 0), ints(), method="bm25") == 0).all()
+    assert (tag_similarity(ints(), ints(0, 0, 0), method="bm25") == 0).all()
     np.testing.assert_allclose(similarity_matrix(np.full((3, 2), 1e200)), 1, rtol=1e-15)
 
 
@@ -468,23 +468,23 @@ def test_lists():
             ValueError,
             r"pairs must have rows in \[0, 2\)",
         ),
-        (lambda: semantic_graph(np.eye(2), WORDS), ValueError, r"0 <= id < 2 \(got 0 … 2\)"),
+        (lambda: semantic_graph(np.eye(2), WORDS), ValueError, r"ids in \[0, 2\) \(got 0 … 2\)"),
         (
             lambda: semantic_importance(semantic_graph(np.eye(3), WORDS), WORDS, ints(BIG)),
             ValueError,
-            r"0 <= id < 3 \(got 4611",
+            r"seeds must be in \[0, n_words\) with n_words = 3 \(got 4611",
         ),
         (
             lambda: rerank_terms(np.ones(1), [[BIG]], np.ones(3)),
             ValueError,
-            "ids of term_words must satisfy",
+            "term_words must have ids in",
         ),
-        (lambda: nested_terms([[-1]]), ValueError, "ids of term_words must satisfy"),
-        (lambda: term_statistics([[-1]]), ValueError, "ids of documents must satisfy"),
+        (lambda: nested_terms([[-1]]), ValueError, "term_words must have ids in"),
+        (lambda: term_statistics([[-1]]), ValueError, "documents must have ids in"),
         (
-            lambda: tag_similarity(ints(0, 1), ints(BIG), method="bm25"),
+            lambda: tag_similarity(ints(BIG), ints(0, 1), method="bm25"),
             ValueError,
-            r"tag_ids must satisfy 0 <= id < 2\*\*62",
+            r"tag_values must be in \[0, 2\*\*62\)",
         ),
         (
             lambda: representational_similarity(np.ones((4, 4)), np.ones((4, 4))),

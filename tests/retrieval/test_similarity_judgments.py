@@ -5,12 +5,15 @@ The test of uniform p-values with 200 repetitions is slow:
 ``pytest -m slow tests/retrieval/test_similarity_judgments.py``.
 """
 
+import pickle
 import tracemalloc
 
 import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval import similarity_judgments as naive
+from numcore.model import NotFittedError
 from numcore.retrieval import (
     SimilarityRegression,
     rating_reliability,
@@ -20,7 +23,6 @@ from numcore.retrieval import (
     tag_similarity,
 )
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import similarity_judgments as naive
 
 DTYPES = ["float32", "float64"]
 METRICS = ["cosine", "correlation", "dot", "neg_euclidean"]
@@ -118,7 +120,7 @@ def test_cosines_of_extreme_sizes(rng, scale):
 
 
 def test_rouge_and_jaccard_of_two_multisets():
-    tags = [0, 3, 6], [0, 0, 1, 0, 1, 2]
+    tags = [0, 0, 1, 0, 1, 2], [0, 3, 6]
     assert round(tag_similarity(*tags, method="rouge1")[0, 1], 6) == 0.666667
     assert tag_similarity(*tags, method="jaccard")[0, 1] == 2 / 3
 
@@ -128,14 +130,14 @@ def test_rouge_and_jaccard_of_two_multisets():
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("method", ["embedding", "jaccard", "cosine", "rouge1", "bm25"])
 def test_tags_against_loops(rng, method, weighted, idf, dtype):
-    indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 9, 25))])
-    ids = rng.integers(0, 12, indptr[-1])
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 9, 25))])
+    ids = rng.integers(0, 12, offsets[-1])
     weights = (rng.integers(0, 4, len(ids)) / 2).astype(dtype) if weighted else None
     embeddings = rng.standard_normal((12, 5)).astype(dtype) if method == "embedding" else None
     s = tag_similarity(
-        indptr, ids, weights, method=method, tag_embeddings=embeddings, idf=idf, k1=1.5, b=0.6
+        ids, offsets, weights, method=method, tag_embeddings=embeddings, idf=idf, k1=1.5, b=0.6
     )
-    expected = naive.tag_similarity(indptr, ids, weights, method, embeddings, idf, 1.5, 0.6)
+    expected = naive.tag_similarity(ids, offsets, weights, method, embeddings, idf, 1.5, 0.6)
     assert s.dtype == (dtype if weighted or method == "embedding" else "float64")
     np.testing.assert_allclose(
         s, expected, atol=1e-6 if s.dtype == "float32" else 1e-13
@@ -144,18 +146,18 @@ def test_tags_against_loops(rng, method, weighted, idf, dtype):
 
 
 def test_stimuli_without_tags_and_names_with_gaps():
-    s = tag_similarity([0, 0, 2, 4], [7, 10**15, 7, 10**15], method="jaccard")
+    s = tag_similarity([7, 10**15, 7, 10**15], [0, 0, 2, 4], method="jaccard")
     assert s.tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
-    assert tag_similarity([0], np.zeros(0, int), method="bm25").shape == (0, 0)
+    assert tag_similarity(np.zeros(0, int), [0], method="bm25").shape == (0, 0)
     np.testing.assert_array_equal(
-        tag_similarity([0, 1, 2], [3, 3], np.array([0.0, 1.0]), method="rouge1"), [[0, 0], [0, 1]]
+        tag_similarity([3, 3], [0, 1, 2], np.array([0.0, 1.0]), method="rouge1"), [[0, 0], [0, 1]]
     )
 
 
 def test_a_tag_of_all_has_no_weight_with_idf():
-    assert tag_similarity([0, 1, 3], [0, 0, 1], method="cosine")[0].tolist() == [0, 0]
+    assert tag_similarity([0, 0, 1], [0, 1, 3], method="cosine")[0].tolist() == [0, 0]
     assert round(
-        tag_similarity([0, 1, 3], [0, 0, 1], method="cosine", idf=False)[0, 1], 12
+        tag_similarity([0, 0, 1], [0, 1, 3], method="cosine", idf=False)[0, 1], 12
     ) == round(0.5**0.5, 12)
 
 
@@ -249,7 +251,7 @@ def test_missing_ratings_have_the_distribution_of_the_loop(rng):
 def test_halves_are_uniform(rng, count):
     """Every rating is as often in the one half as in the other; an odd one is left out as often as
     any. Words of bits run out at 40."""
-    from numcore.retrieval._similarity_judgments import half_means
+    from numcore.retrieval._similarity_judgments.kernels import half_means
 
     seen = np.zeros((count, 2))
     splits, half = 20_000, count // 2
@@ -432,29 +434,29 @@ def problem(rng, n=40, d=6, dtype="float64"):
     return f.astype(dtype), (s + noise + noise.T).astype(dtype)
 
 
-@pytest.mark.parametrize("centre", [True, False])
-def test_the_gram_matrix_is_that_of_the_design(rng, centre):
-    from numcore.retrieval._similarity_judgments import _normal_equations
+@pytest.mark.parametrize("center", [True, False])
+def test_the_gram_matrix_is_that_of_the_design(rng, center):
+    from numcore.retrieval._similarity_judgments.regression import _normal_equations
 
     f = rng.standard_normal((7, 5))
     s = similarity_matrix(rng.standard_normal((7, 3)))
     np.fill_diagonal(s, 0)
     x, y = naive.design(f), pairs(s)
-    if centre:
+    if center:
         x, y = x - x.mean(0), y - y.mean()
-    gram, right, _, _ = _normal_equations(np, f, s, centre)
+    gram, right, _, _ = _normal_equations(np, f, s, center)
     np.testing.assert_allclose(gram, x.T @ x, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(right, x.T @ y, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("d", [5, 40])  # 40 features of 7 stimuli, 21 pairs
-def test_ridge_of_scikit_learn(rng, alpha, centre, d):
+def test_ridge_of_scikit_learn(rng, alpha, center, d):
     linear_model = pytest.importorskip("sklearn.linear_model")
     f, s = problem(rng, 7, d)
-    model = SimilarityRegression(alphas=[alpha], n_folds=2, centre=centre, rng=0).fit(f, s)
-    peer = linear_model.Ridge(alpha=alpha, fit_intercept=centre, solver="svd").fit(
+    model = SimilarityRegression(alphas=[alpha], n_folds=2, center=center, rng=0).fit(f, s)
+    peer = linear_model.Ridge(alpha=alpha, fit_intercept=center, solver="svd").fit(
         naive.design(f), pairs(s)
     )
     scale = np.abs(peer.coef_).max()
@@ -534,7 +536,7 @@ def test_nonnegative_weights(rng, dtype):
 
 def test_float32_is_summed_in_float64(rng):
     f, s = problem(rng, 200, 5, "float32")
-    f += 100  # a Gram matrix of products near 1e4, centred by subtraction
+    f += 100  # a Gram matrix of products near 1e4, centerd by subtraction
     model, wide = (SimilarityRegression(rng=0).fit(f.astype(t), s.astype(t)) for t in DTYPES)
     assert model.weights_.dtype == np.float32
     np.testing.assert_allclose(model.weights_, wide.weights_, rtol=1e-6)
@@ -636,7 +638,6 @@ def test_memory_without_a_design(rng):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"alphas": []}, ValueError, "alphas"),
         ({"alphas": [0.0]}, ValueError, "alphas"),
         ({"alphas": [np.nan]}, ValueError, "alphas"),
         ({"alphas": "abc"}, TypeError, "alphas"),
@@ -644,7 +645,7 @@ def test_memory_without_a_design(rng):
         ({"alphas": [1j]}, TypeError, "alphas"),
         ({"n_folds": 1}, ValueError, "n_folds"),
         ({"n_folds": 2.5}, TypeError, "n_folds"),
-        ({"centre": 1}, TypeError, "centre"),
+        ({"center": 1}, TypeError, "center"),
         ({"nonnegative": None}, TypeError, "nonnegative"),
         ({"rng": "x"}, TypeError, "rng"),
         ({"rng": -1}, ValueError, "rng"),
@@ -659,17 +660,17 @@ def test_fits_that_are_refused(rng):
     f, s = problem(rng, 20, 3)
     model = SimilarityRegression(rng=0)
     for features, target, message in (
-        (f, s[:12, :12], r"features and target must have the same stimuli \(got 20 and 12\)"),
-        (f[0], s, "features must have 2 dimensions"),
+        (f, s[:12, :12], r"target must have shape \(n, n\) with n = 20 \(got \(12, 12\)\)"),
+        (f[0], s, "features must have shape"),
         (f * np.nan, s, "features must be finite"),
         (f, s * np.nan, "target must be finite"),
         (f, s * 0 + 1, "target must not be constant"),
         (
             f[:11],
             s[:11, :11],
-            r"n_folds must satisfy 2 <= n_folds <= n / 2 \(got n_folds=6, n=11\)",
+            r"n_folds must be <= n / 2 with n = 11 \(got 6\)",
         ),
-        (f[:, :0], s, "0 < d"),
+        (f[:, :0], s, r"features must have d in \[1, 8192\]"),
         (np.zeros((20, 8193)), s, "principal component analysis"),
         (f * 1e200, s, "small enough"),
         (f[:2], s[:2, :2], "n >= 3"),
@@ -685,9 +686,11 @@ def test_fits_that_are_refused(rng):
     ):
         with pytest.raises(TypeError):
             model.fit(features, target)
-    with pytest.raises(ValueError, match="fit must be called"):
+    with pytest.raises(NotFittedError, match="must be fitted first"):
         SimilarityRegression().predict(f)
-    with pytest.raises(ValueError, match=r"features must have 3 columns \(got 2\)"):
+    with pytest.raises(ValueError, match="alphas must have at least one"):
+        SimilarityRegression(alphas=[]).fit(f, s)
+    with pytest.raises(ValueError, match=r"features must have shape \(n, d\) with d = 3"):
         model.fit(f, s).predict(f[:, :2])
 
 
@@ -699,15 +702,15 @@ def test_fits_that_are_refused(rng):
         (
             lambda: stack_features([np.ones((3, 2)), np.ones((4, 2))]),
             ValueError,
-            r"same stimuli in all arrays \(got 3 and 4\)",
+            r"features_list\[1\] must have shape \(n, _\) with n = 3",
         ),
         (
             lambda: stack_features([np.ones((3, 2)), np.ones((3, 2), np.float32)]),
             TypeError,
-            "one dtype",
+            r"features_list\[1\] must have dtype float64 like",
         ),
         (lambda: stack_features([np.ones((3, 2)), None]), TypeError, "None"),
-        (lambda: stack_features([np.ones(3)]), ValueError, "2 dimensions"),
+        (lambda: stack_features([np.ones(3)]), ValueError, "must have shape"),
         (
             lambda: stack_features([np.full((3, 2), np.nan)]),
             ValueError,
@@ -716,49 +719,53 @@ def test_fits_that_are_refused(rng):
         (
             lambda: similarity_matrix(np.ones((3, 2)), metric="manhattan"),
             ValueError,
-            "metric must be one of cosine",
+            'metric must be one of "cosine"',
         ),
-        (lambda: similarity_matrix(np.ones(3)), ValueError, "2 dimensions"),
+        (lambda: similarity_matrix(np.ones(3)), ValueError, "features must have shape"),
         (lambda: similarity_matrix(np.ones((3, 2), int)), TypeError, "features"),
         (
-            lambda: tag_similarity([0, 1], [0], np.array([-1.0]), method="cosine"),
+            lambda: tag_similarity([0], [0, 1], np.array([-1.0]), method="cosine"),
             ValueError,
-            "tag_weights must be finite and >= 0",
+            "tag_weights must be >= 0 .got -1.0",
         ),
         (
-            lambda: tag_similarity([0, 1], [0], np.array([np.nan]), method="cosine"),
+            lambda: tag_similarity([0], [0, 1], np.array([np.nan]), method="cosine"),
             ValueError,
             "tag_weights",
         ),
         (
-            lambda: tag_similarity([0, 2], [0, 1], np.full(2, 1e308), method="cosine"),
+            lambda: tag_similarity([0, 1], [0, 2], np.full(2, 1e308), method="cosine"),
             ValueError,
             "finite sum",
         ),
-        (lambda: tag_similarity([0, 1], [0]), ValueError, "tag_embeddings must be given"),
+        (lambda: tag_similarity([0], [0, 1]), ValueError, "tag_embeddings must be given"),
         (
-            lambda: tag_similarity([0, 1], [2], tag_embeddings=np.ones((2, 2))),
+            lambda: tag_similarity([2], [0, 1], tag_embeddings=np.ones((2, 2))),
             ValueError,
-            "0 <= id < 2",
+            "tag_values must be < 2",
         ),
         (
-            lambda: tag_similarity([0, 1], [-1], method="jaccard"),
+            lambda: tag_similarity([-1], [0, 1], method="jaccard"),
             ValueError,
-            "tag_ids must satisfy",
+            "tag_values must be in",
         ),
         (
-            lambda: tag_similarity([0, 2, 1], [0], method="jaccard"),
+            lambda: tag_similarity([0], [0, 2, 1], method="jaccard"),
             ValueError,
-            "tag_indptr must ascend",
+            "tag_offsets must ascend",
         ),
-        (lambda: tag_similarity([], [], method="jaccard"), ValueError, "tag_indptr must ascend"),
-        (lambda: tag_similarity([0, 1], [0.5], method="jaccard"), TypeError, "tag_ids"),
-        (lambda: tag_similarity([0, 1], [0], method="dice"), ValueError, "method must be one of"),
-        (lambda: tag_similarity([0, 1], [0], method="bm25", b=1.5), ValueError, "b must satisfy"),
+        (lambda: tag_similarity([], [], method="jaccard"), ValueError, "tag_offsets must have"),
+        (lambda: tag_similarity([0.5], [0, 1], method="jaccard"), TypeError, "tag_values"),
+        (lambda: tag_similarity([0], [0, 1], method="dice"), ValueError, "method must be one of"),
+        (
+            lambda: tag_similarity([0], [0, 1], method="bm25", b=1.5),
+            ValueError,
+            r"b must be in \[0, 1\]",
+        ),
         (
             lambda: rating_reliability(np.ones((4, 2)), n_splits=0),
             ValueError,
-            "n_splits must satisfy",
+            "n_splits must be in",
         ),
     ],
 )
@@ -816,3 +823,14 @@ def test_digits_images_predict_their_labels():
     )
     weighed = SimilarityRegression(rng=0).fit(images, target)
     assert plain.pvalue == 1 / 201 and weighed.cv_correlation_ > 0.5 * plain.correlation > 0.1
+
+
+def test_copies_and_parameters(rng):
+    base = pytest.importorskip("sklearn.base")
+    f, s = problem(rng, 24, 5)
+    model = SimilarityRegression(alphas=np.logspace(-2, 2, 5), rng=0).fit(f, s)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(f), model.predict(f))
+    twin = base.clone(SimilarityRegression(alphas=(0.1, 1.0), center=False))
+    assert twin.get_params()["alphas"] == (0.1, 1.0) and not twin.center
+    assert repr(SimilarityRegression(n_folds=3)) == "SimilarityRegression(n_folds=3)"

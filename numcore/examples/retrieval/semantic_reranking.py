@@ -1,11 +1,12 @@
 """Example calls of SemRe-Rank. References count in dicts and solve dense linear systems."""
 
+import itertools
 import math
 from collections import Counter
 
 import numpy as np
 
-from ...retrieval._semantic_reranking import TermLists, semantic_graph, term_statistics
+from ...retrieval import TermLists, semantic_graph, term_statistics
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -15,16 +16,12 @@ EXACT, ROUNDED = {"float64": 0}, {"float32": 1e-6, "float64": 1e-12}
 
 def random_lists(rng, count, ids, longest, least=0):
     lengths = rng.integers(least, longest + 1, count) if ids else np.zeros(count, int)
-    return TermLists(
-        np.concatenate([[0], np.cumsum(lengths)]), rng.integers(0, max(ids, 1), int(lengths.sum()))
-    )
+    values = rng.integers(0, max(ids, 1), int(lengths.sum()))
+    return TermLists(values, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def split(lists):
-    return [
-        lists.indices[a:b].tolist()
-        for a, b in zip(lists.indptr[:-1].tolist(), lists.indptr[1:].tolist(), strict=True)
-    ]
+    return [lists.values[a:b].tolist() for a, b in itertools.pairwise(lists.offsets.tolist())]
 
 
 def _statistics(documents, n_terms):
@@ -34,8 +31,8 @@ def _statistics(documents, n_terms):
         np.array([sum(c[t] for c in counted) for t in range(n_terms)], int),
         np.array([sum(t in c for c in counted) for t in range(n_terms)], int),
         len(counted),
-        np.cumsum([0, *map(len, pairs)]),
         np.array([t for p in pairs for t, _ in p], int),
+        np.cumsum([0, *map(len, pairs)]),
         np.array([c for p in pairs for _, c in p], int),
     )
 
@@ -49,23 +46,28 @@ def _tfidf(statistics, method):
     return np.array([a * math.log(n / b) if b else 0.0 for a, b in zip(f, df, strict=True)])
 
 
+def containing(terms):
+    """The longer terms that contain each term, by comparing all windows."""
+
+    def windows(b, size):
+        return [b[i : i + size] for i in range(len(b) - size + 1)]
+
+    found = [[] for _ in terms]
+    for (i, a), (j, b) in itertools.product(enumerate(terms), repeat=2):
+        if len(a) < len(b) and a in windows(b, len(a)):
+            found[i].append(j)
+    return found
+
+
 def _containing(term_words):
-    terms = split(term_words)
-    rows = [
-        [
-            j
-            for j, b in enumerate(terms)
-            if len(b) > len(a) and any(b[i : i + len(a)] == a for i in range(len(b) - len(a) + 1))
-        ]
-        for a in terms
-    ]
-    return np.cumsum([0, *map(len, rows)]), np.array([j for row in rows for j in row], int)
+    rows = containing(split(term_words))
+    return np.array([j for row in rows for j in row], int), np.cumsum([0, *map(len, rows)])
 
 
 def _graph(embeddings, document_words, min_similarity, max_neighbors):
     e = embeddings.astype(np.float64)
     has_one = e.any(axis=1)
-    named = np.arange(len(e)) if document_words is None else np.unique(document_words.indices)
+    named = np.arange(len(e)) if document_words is None else np.unique(document_words.values)
     words = named[has_one[named]]
     rows = [[] for _ in e]
     for i in words:
@@ -83,8 +85,13 @@ def _graph(embeddings, document_words, min_similarity, max_neighbors):
     )
 
 
+def _parts(graph):
+    return graph.indptr, graph.indices, graph.data
+
+
 def _importance(similarity, document_words, seeds, tol, max_iter):
-    lists, n = split(similarity), len(similarity.indptr) - 1
+    n = similarity.shape[0]
+    lists = split(TermLists(similarity.indices, similarity.indptr))
     total = np.zeros(n)
     for document in split(document_words):
         a = np.zeros((n, n))
@@ -99,6 +106,49 @@ def _importance(similarity, document_words, seeds, tol, max_iter):
         x = np.linalg.solve(np.eye(len(nodes)) - 0.85 * (a / a.sum(axis=1)[:, None]).T, 0.15 * v)
         total[nodes] += x / x.max()
     return total / total.max() if total.any() else total
+
+
+def rake(terms, frequency):
+    """Degrees of words and their frequencies, over all occurrences of the candidates."""
+    degree, at = {}, {}
+    for term, f in zip(terms, frequency, strict=True):
+        for w in term:
+            at[w] = at.get(w, 0) + f
+            degree[w] = degree.get(w, 0) + f * len(term)
+    return [
+        sum(degree[w] / at[w] if at[w] else 0 for w in term) if f else 0
+        for term, f in zip(terms, frequency, strict=True)
+    ]
+
+
+def chi_square(documents, n, share):
+    """Of the co-occurrence of each term with the frequent ones in documents."""
+    f = [sum(d.count(t) for d in documents) for t in range(n)]
+    frequent = sorted(range(n), key=lambda t: (-f[t], t))[: max(1, round(share * n))]
+    total, result = sum(f), []
+    for t in range(n):
+        addends = [0.0]
+        around = sum(len(d) for d in documents if t in d)
+        for g in frequent:
+            expected = around * sum(len(d) for d in documents if g in d) / total
+            both = sum(t in d and g in d for d in documents)
+            if g != t and expected:
+                addends.append((both - expected) ** 2 / expected)
+        result.append(sum(addends) - max(addends))
+    return result
+
+
+def weirdness(terms, frequency, reference):
+    here = [0] * len(reference)
+    for term, f in zip(terms, frequency, strict=True):
+        for w in term:
+            here[w] += f
+    v, w_all, r_all = len(reference), sum(here), sum(reference)
+    logs = [
+        math.log((w + 1) / (w_all + v)) - math.log((r + 1) / (r_all + v))
+        for w, r in zip(here, reference, strict=True)
+    ]
+    return [sum(logs[w] for w in term) / len(term) for term in terms], here
 
 
 def _revised(base, term_words, importance):
@@ -133,7 +183,7 @@ def _importance_call(rng, dtype, n=120, documents=40):
     e = _spread(rng, np.float64, n)
     graph = semantic_graph(e, None, max_neighbors=10)
     return {
-        "similarity": graph._replace(weights=graph.weights.astype(dtype)),
+        "similarity": graph.with_data(graph.data.astype(dtype)),
         "document_words": random_lists(rng, documents, n, 12),
         "seeds": rng.integers(0, max(n, 1), n // 4),
         "tol": 1e-14,
@@ -176,10 +226,10 @@ def _image_by_image(embeddings, document_words, min_similarity, max_neighbors):
 def _chapters(dtype):
     """Images as words, 60 of them in a document."""
     graph = semantic_graph(**_digits(np.float64))
-    n = len(graph.indptr) - 1
-    chapters = TermLists(np.append(np.arange(0, n, 60), n), np.random.default_rng(0).permutation(n))
+    n = graph.shape[0]
+    chapters = TermLists(np.random.default_rng(0).permutation(n), np.append(np.arange(0, n, 60), n))
     return {
-        "similarity": graph._replace(weights=graph.weights.astype(dtype)),
+        "similarity": graph.with_data(graph.data.astype(dtype)),
         "document_words": chapters,
         "seeds": np.arange(0, n, 40),
         "tol": 1e-13,
@@ -190,7 +240,7 @@ def _chapters(dtype):
 def _networkx(similarity, document_words, seeds, tol, max_iter):
     import networkx
 
-    rows, total = split(similarity), {}
+    rows, total = split(TermLists(similarity.indices, similarity.indptr)), {}
     for document in split(document_words):
         graph = networkx.Graph()
         for w in document:
@@ -309,6 +359,7 @@ EXAMPLES = {
         _graph,
         ROUNDED,
         nan="raise",
+        result=_parts,
         sizes=_graph_sizes,
         real=_digits,
         data="digits images",

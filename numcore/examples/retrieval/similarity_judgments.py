@@ -1,8 +1,9 @@
-"""Example calls of similarity judgments. The references are SciPy's distances, loops over pairs,
-and NumPy's correlations."""
+"""Example calls of similarity judgments. The references are loops over pairs and explicit
+designs."""
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -11,6 +12,129 @@ from .. import Example
 __all__ = ["EXAMPLES", "KERNELS"]
 
 BOUND = {"float32": 1e-6, "float64": 1e-14}
+
+
+def similarity(x, y, metric):
+    """Of two vectors."""
+    x, y = x.astype(np.longdouble), y.astype(np.longdouble)
+    if metric == "dot":
+        return np.dot(x, y)
+    if metric == "neg_euclidean":
+        return -np.sqrt(np.sum((x - y) ** 2))
+    if metric == "correlation":
+        x, y = x - x.mean(), y - y.mean()
+    length = np.sqrt(np.dot(x, x)) * np.sqrt(np.dot(y, y))
+    return np.dot(x, y) / length if length else 0 * length
+
+
+def similarity_matrix(features, metric="cosine"):
+    return np.array([[similarity(x, y, metric) for y in features] for x in features]).reshape(
+        len(features), len(features)
+    )
+
+
+def bags(ids, offsets, weights=None):
+    """A Counter of weights for each stimulus."""
+    found = []
+    for first, last in itertools.pairwise(offsets):
+        bag = Counter()
+        for e in range(first, last):
+            weight = 1.0 if weights is None else float(weights[e])
+            if weight:
+                bag[int(ids[e])] += weight
+        found.append(bag)
+    return found
+
+
+def tag_similarity(
+    ids, offsets, weights=None, method="embedding", embeddings=None, idf=True, k1=1.2, b=0.75
+):
+    stimuli = bags(ids, offsets, weights)
+    n, counts = len(stimuli), Counter(t for bag in stimuli for t in bag)
+    rarity = {t: math.log(n / count) if idf else 1.0 for t, count in counts.items()}
+
+    def bm25(query, text):
+        mean = sum(bag.total() for bag in stimuli) / n
+        total = 0.0
+        for t in query:
+            weight = math.log(1 + (n - counts[t] + 0.5) / (counts[t] + 0.5)) if idf else 1.0
+            total += (
+                weight * text[t] * (k1 + 1) / (text[t] + k1 * (1 - b + b * text.total() / mean))
+                if t in text
+                else 0.0
+            )
+        return total
+
+    def pair(one, two):
+        if not one or not two:
+            return 0.0
+        if method == "jaccard":
+            return len(one.keys() & two.keys()) / len(one.keys() | two.keys())
+        if method == "rouge1":
+            return (
+                2
+                * sum(min(one[t], two[t]) for t in one.keys() & two.keys())
+                / (one.total() + two.total())
+            )
+        if method == "bm25":
+            return (bm25(one, two) + bm25(two, one)) / 2
+        tags = sorted(counts)
+        if method == "cosine":
+            return similarity(
+                *(np.array([bag[t] * rarity[t] for t in tags]) for bag in (one, two)), "cosine"
+            )
+        means = [
+            sum(bag[t] * rarity[t] * embeddings[t].astype(np.float64) for t in bag)
+            / max(sum(bag[t] * rarity[t] for t in bag), 1e-300)
+            for bag in (one, two)
+        ]
+        return similarity(*means, "cosine")
+
+    return np.array([[pair(one, two) for two in stimuli] for one in stimuli], float).reshape(n, n)
+
+
+def design(f):
+    """One row for each pair i < j: products of the features."""
+    i, j = np.triu_indices(len(f), 1)
+    return f[i] * f[j]
+
+
+def mantel(x, y, count, rng):
+    """The loop that users write: correlation of the pairs of permuted square matrices."""
+    pairs = np.triu_indices(len(x), 1)
+    r = np.corrcoef(x[pairs], y[pairs])[0, 1]
+    extreme = 0
+    for _ in range(count):
+        p = rng.permutation(len(y))
+        extreme += abs(np.corrcoef(x[pairs], y[p][:, p][pairs])[0, 1]) >= abs(r) - 1e-12
+    return r, (1 + extreme) / (1 + count)
+
+
+def split_half(ratings, count, rng):
+    """The loop that users write, for ratings of which none is missing."""
+    half = ratings.shape[1] // 2
+    found = []
+    for _ in range(count):
+        order = rng.permutation(ratings.shape[1])
+        found.append(
+            np.corrcoef(
+                ratings[:, order[:half]].mean(1), ratings[:, order[half : 2 * half]].mean(1)
+            )[0, 1]
+        )
+    return np.array(found)
+
+
+def split_half_missing(ratings, count, rng):
+    """The same for each pair's own ratings."""
+    found = []
+    for _ in range(count):
+        halves = []
+        for row in ratings:
+            known = rng.permutation(row[~np.isnan(row)])
+            half = len(known) // 2
+            halves.append((known[:half].mean(), known[half : 2 * half].mean()))
+        found.append(np.corrcoef(np.array(halves).T)[0, 1])
+    return np.array(found)
 
 
 def _digits(count=600):
@@ -27,16 +151,6 @@ def _features(rng, dtype, n=40):
     return {"features": rng.standard_normal((n, 9)).astype(dtype), "metric": "cosine"}
 
 
-def _cosines(features, metric):
-    """Pair by pair in extended precision."""
-    x = features.astype(np.longdouble)
-    norms = [math.sqrt(math.fsum(float(v) ** 2 for v in row)) for row in x]
-    rows = list(zip(x, norms, strict=True))
-    return np.array(
-        [np.dot(a, b) / (p * q) if p * q else 0 for a, p in rows for b, q in rows], np.longdouble
-    ).reshape(len(x), len(x))
-
-
 def _scipy_cosines(features, metric):
     from scipy.spatial.distance import pdist, squareform
 
@@ -48,11 +162,11 @@ def _real_features(dtype):
 
 
 def _tags(rng, dtype, n=30):
-    indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 6, n))]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 6, n))]).astype(np.int64)
     return {
-        "tag_indptr": indptr,
-        "tag_ids": rng.integers(0, 12, indptr[-1]),
-        "tag_weights": rng.random(indptr[-1]).astype(dtype),
+        "tag_values": rng.integers(0, 12, offsets[-1]),
+        "tag_offsets": offsets,
+        "tag_weights": rng.random(offsets[-1]).astype(dtype),
         "method": "embedding",
         "tag_embeddings": rng.standard_normal((12, 8)).astype(dtype),
         "idf": True,
@@ -61,16 +175,9 @@ def _tags(rng, dtype, n=30):
     }
 
 
-def _weighted_means(tag_indptr, tag_ids, tag_weights, tag_embeddings, **options):
-    """A dense matrix of weights."""
-    n, m = len(tag_indptr) - 1, len(tag_embeddings)
-    weights = np.zeros((n, m))
-    for i in range(n):
-        for e in range(tag_indptr[i], tag_indptr[i + 1]):
-            weights[i, tag_ids[e]] += tag_weights[e]
-    counts = (weights > 0).sum(axis=0)
-    weights = weights * np.log(max(n, 1) / np.maximum(counts, 1))
-    return _cosines(weights @ tag_embeddings.astype(np.float64), "cosine")
+def _tag_loop(tag_values, tag_offsets, tag_weights, tag_embeddings, **options):
+    embeddings = tag_embeddings.astype(np.float64)
+    return tag_similarity(tag_values, tag_offsets, tag_weights, embeddings=embeddings, **options)
 
 
 def _real_tags(dtype):
@@ -83,8 +190,8 @@ def _real_tags(dtype):
         axis=1,
     )
     return {
-        "tag_indptr": np.searchsorted(rows, np.arange(len(images) + 1)),
-        "tag_ids": ids,
+        "tag_values": ids,
+        "tag_offsets": np.searchsorted(rows, np.arange(len(images) + 1)),
         "tag_weights": images[rows, ids].astype(dtype),
         "method": "embedding",
         "tag_embeddings": waves.astype(dtype),
@@ -94,15 +201,15 @@ def _real_tags(dtype):
     }
 
 
-def _numpy_tags(tag_indptr, tag_ids, tag_weights, tag_embeddings, **options):
-    n = len(tag_indptr) - 1
-    idf = np.log(n / np.maximum(np.bincount(tag_ids, minlength=len(tag_embeddings)), 1)).astype(
+def _numpy_tags(tag_values, tag_offsets, tag_weights, tag_embeddings, **options):
+    n = len(tag_offsets) - 1
+    idf = np.log(n / np.maximum(np.bincount(tag_values, minlength=len(tag_embeddings)), 1)).astype(
         tag_weights.dtype
     )
     means = np.stack(
         [
-            (tag_weights[a:b] * idf[tag_ids[a:b]]) @ tag_embeddings[tag_ids[a:b]]
-            for a, b in itertools.pairwise(tag_indptr)
+            (tag_weights[a:b] * idf[tag_values[a:b]]) @ tag_embeddings[tag_values[a:b]]
+            for a, b in itertools.pairwise(tag_offsets)
         ]
     )
     means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -160,14 +267,7 @@ def _real_ratings(dtype):
 
 
 def _loop_of_splits(ratings, n_splits, rng, **options):
-    rng, half, found = np.random.default_rng(rng), ratings.shape[1] // 2, []
-    for _ in range(n_splits):
-        order = rng.permutation(ratings.shape[1])
-        found.append(
-            np.corrcoef(
-                ratings[:, order[:half]].mean(1), ratings[:, order[half : 2 * half]].mean(1)
-            )[0, 1]
-        )
+    found = split_half(ratings, n_splits, np.random.default_rng(rng))
     r = np.mean(found)
     return r, 2 * r / (1 + r), tuple(np.percentile(found, [2.5, 97.5]))
 
@@ -206,21 +306,14 @@ def _real_matrices(dtype):
 
 
 def _loop_of_permutations(predicted, target, n_permutations, rng, **options):
-    rng, pairs = np.random.default_rng(rng), np.triu_indices(len(predicted), 1)
-    x, y = predicted[pairs], target[pairs]
-    r = np.corrcoef(x, y)[0, 1]
-    found = []
-    for _ in range(n_permutations):
-        p = rng.permutation(len(target))
-        found.append(abs(np.corrcoef(x, target[p][:, p][pairs])[0, 1]) >= abs(r))
-    return r, (1 + sum(found)) / (1 + n_permutations)
+    return mantel(predicted, target, n_permutations, np.random.default_rng(rng))
 
 
 EXAMPLES = {
     "similarity_matrix": Example(
         _features,
         ("features",),
-        _cosines,
+        similarity_matrix,
         {"float32": 2e-6, "float64": 5e-15},
         nan="raise",
         sizes=_features,
@@ -234,8 +327,8 @@ EXAMPLES = {
     ),
     "tag_similarity": Example(
         _tags,
-        ("tag_indptr", "tag_ids", "tag_weights", "tag_embeddings"),
-        _weighted_means,
+        ("tag_values", "tag_offsets", "tag_weights", "tag_embeddings"),
+        _tag_loop,
         BOUND,
         nan="ignore",
         also=("int64",),
