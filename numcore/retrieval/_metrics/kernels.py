@@ -197,7 +197,10 @@ def metrics_of_scores(
                 elif y[order[r]] >= min_relevance:
                     top = top if hits else r
                     hits += 1
-                    precisions += hits / (r + 1)
+                    if kind == MAP:
+                        precisions += hits / (r + 1)
+                    elif kind == MRR or kind == HIT:  # the first one decides
+                        break
             if kind >= DCG:
                 value = np.nan if most == 0 else gained if kind == DCG else gained / most
             elif total == 0:
