@@ -57,6 +57,11 @@ def _compile(function, declaration, checking, host_only, fitted, keeps):
         lines.append(f"    if not _hasattr(self, {fitted!r}): _slow.not_fitted(self)")
     sized = [p for p in parameters if any(k.sized for k in p.kinds)]
     if sized:
+        for p in sized:
+            for kind in p.kinds:
+                if kind.stand_in is not None:
+                    scope[f"_stand_in_{p.name}"] = kind.stand_in
+                    lines.append(f"    {p.name} = _stand_in_{p.name}({p.name})")
         keys = "".join(f"{_key(p, scope)}, " for p in sized)
         kept = "self.n_features_in_" if keeps else "None"
         names = "".join(f"{p.name}, " for p in sized)

@@ -92,11 +92,15 @@ class Kind:
         The same after "must be" in messages, where it is another.
     sized : bool
         Whether values have sizes, a dtype or a device, which a call's other arguments share.
+    stand_in : function, optional
+        For sized kinds: what a value is converted to if that is known already, else the value.
+        Calls with values that were seen before then pass by one look-up.
     """
 
     text = "anything"
     noun: str | None = None
     sized = False
+    stand_in: Callable[[Any], Any] | None = None
 
     def fits(self, value):
         """Whether the type of `value` is one of this kind; its range is judged by `convert`."""

@@ -76,6 +76,22 @@ class Sparse:
         )
         return theirs / ours
 
+    def track_ratio_of_a_product_with_a_scipy_array_to_one_with_a_csr(self):
+        ours, theirs = median_seconds(
+            [lambda: spmv(self.scipy, self.x), lambda: spmv(self.a, self.x)], SECONDS
+        )
+        return theirs / ours
+
+    def track_ratio_of_a_sweep_of_a_scipy_array_to_one_of_a_csr(self):
+        ours, theirs = median_seconds(
+            [
+                lambda: triangular_sweep(self.scipy, self.b, self.x),
+                lambda: triangular_sweep(self.a, self.b, self.x),
+            ],
+            SECONDS,
+        )
+        return theirs / ours
+
     def track_ratio_of_sweep_to_scipy_product(self):
         ours, theirs = median_seconds(
             [lambda: triangular_sweep(self.a, self.b, self.x), lambda: self.scipy @ self.x], SECONDS
@@ -97,7 +113,7 @@ class Sparse:
         return theirs / ours
 
 
-class Factorisations:
+class Factorizations:
     def setup(self):
         rng = np.random.default_rng(0)
         self.a = (rng.standard_normal((4000, 40)) * 0.8 ** np.arange(40)) @ rng.standard_normal(
@@ -151,3 +167,21 @@ class Containers:
 
     def time_from_two_million_entries(self):
         CSR.from_coo(self.rows, self.cols, self.values, (20000, 20000))
+
+
+class SmallSparse:
+    """100 unknowns: what a call costs."""
+
+    def setup(self):
+        self.a = five_points(10, np.float64)
+        self.scipy = as_scipy(self.a)
+        self.x, self.b = np.random.default_rng(0).standard_normal((2, 100))
+
+    def time_product(self):
+        spmv(self.a, self.x)
+
+    def time_product_with_a_scipy_array(self):
+        spmv(self.scipy, self.x)
+
+    def time_sweep_of_a_scipy_array(self):
+        triangular_sweep(self.scipy, self.b, self.x)

@@ -51,7 +51,7 @@ class HalfStep:
             raise NotImplementedError("implicit is not installed") from error
         from scipy.sparse import csr_array, csr_matrix
 
-        by_rows = self.csr.transpose()
+        by_rows = self.csr.T
         other = np.random.default_rng(1).standard_normal((2000, 10))
         user_items = csr_matrix(
             csr_array((np.abs(by_rows.data), by_rows.indices, by_rows.indptr), by_rows.shape)

@@ -45,8 +45,8 @@ print(
 )
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-for (name, values), colour in zip(errors.items(), ("#0b6e99", "#c4581a", "#5a7d2a"), strict=True):
-    axes.plot(ranks, values, "o--" if name == "hidden pixels" else "o-", color=colour, label=name)
+for (name, values), color in zip(errors.items(), ("#0b6e99", "#c4581a", "#5a7d2a"), strict=True):
+    axes.plot(ranks, values, "o--" if name == "hidden pixels" else "o-", color=color, label=name)
 axes.set_xticks(ranks)
 axes.set_xlabel("rank of the model")
 axes.set_ylabel("root mean square error")
@@ -82,11 +82,11 @@ truth = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 200))
 known = rng.random(truth.shape) < 0.2
 rows, cols = np.nonzero(known)
 by_rows = CSR.from_coo(rows, cols, truth[known], truth.shape)
-by_columns = by_rows.transpose()
+by_columns = by_rows.T
 start = complete_masked(truth, known, rank=3, max_iter=1, tol=0, rng=0).u
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-for noise, colour in ((0, "#0b6e99"), (1e-6, "#5a7d2a"), (1e-3, "#c4581a")):
+for noise, color in ((0, "#0b6e99"), (1e-6, "#5a7d2a"), (1e-3, "#c4581a")):
     u, curve = start, []
     for _ in range(30):
         v = alternating_step(by_columns, u)
@@ -98,7 +98,7 @@ for noise, colour in ((0, "#0b6e99"), (1e-6, "#5a7d2a"), (1e-3, "#c4581a")):
     axes.semilogy(
         range(2, 32),
         curve,
-        color=colour,
+        color=color,
         label=f"steps wrong by {noise:g}" if noise else "exact steps",
     )
     print(f"steps wrong by {noise:g}: relative error {curve[-1]:.1e} after 31 rounds")

@@ -105,7 +105,7 @@ for (name, (weights, biases)), colour in zip(networks.items(), ("#c4581a", "#0b6
     whole = accuracy(weights, biases, weights[1:3])
     cut = [truncate_kernel(w, energy=0.98) for w in weights[1:3]]
     after = accuracy(weights, biases, [kernel.weight for kernel in cut])
-    numbers = sum(min(decompose_kernel(w, energy=0.98).num_params, w.size) for w in weights[1:3])
+    numbers = sum(min(decompose_kernel(w, energy=0.98).n_params, w.size) for w in weights[1:3])
     print(
         f"{name}: ranks {cut[0].rank} and {cut[1].rank} of 32 hold 98 % of the energy; "
         f"right {whole:.1%} before and {after:.1%} after"

@@ -156,6 +156,8 @@ class CSR:
 
     def diagonal(self) -> Array:
         """(min(m, n),) array, zero where there is no entry."""
+        if len(self.diagonal_at) == min(self.shape):
+            return self.data.take(self.diagonal_at)
         result = namespace_of(self.data).zeros(min(self.shape), self.dtype)
         result[self.indices[self.diagonal_at]] = self.data[self.diagonal_at]
         return result
@@ -176,7 +178,7 @@ class CSR:
             The diagonal has a zero or lacks an entry.
         """
         diagonal = self.diagonal()
-        if len(self.diagonal_at) < len(diagonal) or bool((diagonal == 0).any()):
+        if not bool(diagonal.all()):
             row = int((diagonal == 0).argmax())
             raise ValueError(f"a must have no zero on its diagonal (got one in row {row})")
         return 1 / diagonal
@@ -187,6 +189,20 @@ class CSR:
         return len(self.diagonal_at) == min(self.shape) and bool(
             (self.data[self.diagonal_at] > 0).all()
         )
+
+    def check_finite(self, name: str = "a") -> None:
+        """Raise a ValueError that names the first entry that is not finite.
+
+        Parameters
+        ----------
+        name : str, default "a"
+            What the matrix is called in the message.
+        """
+        good = namespace_of(self.data).isfinite(self.data)
+        if not bool(good.all()):
+            e = int((~good).argmax())
+            place = [int(self.rows[e]), int(self.indices[e])]
+            raise ValueError(f"{name} must be finite (got {float(self.data[e])} at {place})")
 
     @checked
     def with_data(self, data: Float[Array, "nnz"]) -> "CSR":
@@ -205,6 +221,12 @@ class CSR:
         other.__dict__.update({name: getattr(self, name) for name in pattern})
         other.data = namespace_of(data).ascontiguousarray(data)
         return other
+
+    def _anew(self):
+        """This matrix, whose entries somebody else may have changed."""
+        for name in OF_ENTRIES:
+            self.__dict__.pop(name, None)
+        return self
 
     def map(self, function: Callable[[Array], Array]) -> "CSR":
         """A matrix whose arrays are what `function` makes of these, ``cupy.asarray`` for example.
@@ -286,6 +308,8 @@ class SparseArray(Protocol):
 
 CSRLike: TypeAlias = CSR | SparseArray
 _patterns: dict = {}  # id of a sparse array → weak reference, its index arrays, its CSR
+UNKNOWN = None, None, None, None
+OF_ENTRIES = "T", "inverse_diagonal", "has_positive_diagonal"  # what is kept of a CSR's entries
 
 
 def as_csr(a: CSRLike, name: str = "a") -> CSR:
@@ -294,24 +318,30 @@ def as_csr(a: CSRLike, name: str = "a") -> CSR:
     The pattern of a sparse array in compressed rows is checked and copied when it is first seen,
     and again when one of its index arrays is another object; its entries are read anew each time.
     """
+    a = _known(a)
     if isinstance(a, CSR):
         return a
     if not is_sparse(a):
         raise TypeError(f"{name} must be a CSR or a sparse array (got {type(a).__name__})")
-    known, indptr, indices, pattern = _patterns.get(id(a), (None,) * 4)
-    if known is not None and known() is a and a.indptr is indptr and a.indices is indices:
-        return pattern.with_data(a.data)
     b = a.tocsr()
     made = CSR(b.indptr, b.indices, b.data, b.shape)
     if b is a and made.nnz == len(a.data) and bool((made.indices == a.indices).all()):
         key = id(a)  # the columns were in order: entry e of `a` is entry e of the CSR
-        _patterns[key] = (
-            weakref.ref(a, lambda _: _patterns.pop(key, None)),
-            a.indptr,
-            a.indices,
-            made,
-        )
+        made = made.with_data(a.data)
+        ref = weakref.ref(a, lambda _: _patterns.pop(key, None))
+        _patterns[key] = ref, a.indptr, a.indices, made
     return made
+
+
+def _known(a):
+    """The CSR of a sparse array whose pattern was seen before, with the entries that it has now;
+    else `a` itself."""
+    if a.__class__ is CSR:
+        return a
+    ref, indptr, indices, made = _patterns.get(id(a), UNKNOWN)
+    if ref is None or ref() is not a or a.indptr is not indptr or a.indices is not indices:
+        return a
+    return made._anew() if a.data is made.data else made.with_data(a.data)
 
 
 def is_sparse(a: object) -> bool:
@@ -323,6 +353,7 @@ class SparseKind(Kind):
     """A sparse matrix with named sizes."""
 
     sized, noun = True, "a CSR or a sparse array"
+    stand_in = staticmethod(_known)
 
     def __init__(self, sizes, notes=()):
         self.shared = own_dtype not in notes

@@ -16,12 +16,23 @@ Neural Networks", IJCAI 2020.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import device_of, float_dtype, on_device, routine
+from ..arguments import (
+    Array,
+    Float,
+    at_least,
+    checked,
+    finite,
+    interval,
+    nonempty,
+    nonnegative,
+    own_dtype,
+)
+from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ..simd import LANES, gemm_row, gemm_tile, rotate, tile_cols, tile_rows
 
@@ -29,7 +40,7 @@ SLAB = 1 << 16  # entries of an unfolding that are in work at once
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
 # Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the
 # decomposition is that of M itself.
-LEAST_KEPT, LEAST_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
+MIN_KEPT, MIN_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
 FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
 # Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n
 # is b and has the size 1.
@@ -39,9 +50,17 @@ UNFOLDINGS = {
     "decouple": ((1, 2), (3, 4)),
 }
 SMALL = 32  # Gram matrices up to this size are decomposed many at a time
-MOST_SWEEPS = 40  # five or six are usual
-RULES = ("energy", "rank", "threshold", "ratio")
+MAX_SWEEPS = 40  # five or six are usual
 WEIGHT, SUBGRADIENT = range(2)
+
+Scheme: TypeAlias = Literal["channel", "spatial", "decouple"]
+KernelArray: TypeAlias = (
+    Float[Array, "n c kh kw", finite, nonempty] | Float[Array, "n c", finite, nonempty]
+)
+AnyKernel: TypeAlias = Float[Array, "_ _ _ _", own_dtype] | Float[Array, "_ _", own_dtype]
+Share: TypeAlias = Annotated[float, interval("(0, 1]")]
+Step: TypeAlias = Annotated[int, at_least(1)]
+Margin: TypeAlias = Annotated[int, nonnegative]
 
 
 class TruncatedKernel(NamedTuple):
@@ -49,55 +68,63 @@ class TruncatedKernel(NamedTuple):
     `subgradient` of the nuclear norm at `weight`, and the distance to the kernel by the norm of the
     kernel, `relative_error`."""
 
-    weight: Any
+    weight: Array
     rank: int
-    singular_values: Any
-    subgradient: Any
+    singular_values: Array
+    subgradient: Array
     relative_error: float
 
 
 class ConvFactors(NamedTuple):
-    """Two layers in place of one, for `apply_factors`; `num_params` counts the numbers of both."""
+    """Two layers in place of one, for `apply_factors`; `n_params` counts the numbers of both."""
 
-    first: Any
-    second: Any
+    first: Float[Array, "..."]
+    second: Float[Array, "..."]
     rank: int
-    scheme: str
+    scheme: Scheme
     relative_error: float
-    num_params: int
+    n_params: int
 
 
 class NuclearNorm(NamedTuple):
     """The sum of the singular values, and its subgradient."""
 
     value: float
-    subgradient: Any
+    subgradient: Array
 
 
 # --- one kernel -----------------------------------------------------------------------------------
 
 
 @routine
-def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=None, ratio=None):
+def truncate_kernel(
+    w: KernelArray,
+    *,
+    scheme: Scheme = "channel",
+    energy: Share | None = None,
+    rank: Annotated[int, at_least(1)] | None = None,
+    threshold: Annotated[float, nonnegative] | None = None,
+    ratio: Share | None = None,
+) -> TruncatedKernel:
     """The closest kernel of low rank in the Frobenius norm.
 
     Parameters
     ----------
-    w : (n, c, kh, kw) or (n, c) array of float32 or float64
-        Finite; output channels first. A matrix counts as kernels of 1 × 1.
-    scheme : {"channel", "spatial", "decouple"}
+    w : (n, c, kh, kw) array of float32 or float64, finite, without an axis of length zero or (n, c) array of float32 or float64, finite, without an axis of length zero
+        Output channels first. A matrix counts as kernels of 1 × 1.
+    scheme : {"channel", "spatial", "decouple"}, default "channel"
         Which matrix has low rank: the n × (c kh kw) one with an output channel in each row, the (c
         kh) × (n kw) one with row c kh + i and column n kw + j, or for each output channel the c ×
         (kh kw) one.
-    energy : float, optional
-        Exactly one of these four says the rank. The smallest one that keeps this share of the sum
-        of squares, 0 < energy <= 1; 1 keeps all that is not lost in rounding.
-    rank : int, optional
-        1 <= rank <= the smaller side.
-    threshold : float, optional
-        So many singular values are not smaller, but at least one is kept.
-    ratio : float, optional
-        This share of the smaller side, rounded down to at least 1, 0 < ratio <= 1.
+    energy : float in (0, 1], optional
+        Exactly one of these four decides the rank. This one: the smallest rank that keeps this
+        share of the sum of squares; 1 keeps all that is not lost in rounding.
+    rank : int >= 1, optional
+        At most the smaller side.
+    threshold : float >= 0, optional
+        Singular values that are not smaller are kept, but at least one.
+    ratio : float in (0, 1], optional
+        This share of the smaller side, rounded down to at least 1.
 
     Returns
     -------
@@ -110,8 +137,8 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     Raises
     ------
     ValueError
-        `w` is empty, not finite or has not 2 or 4 dimensions; none or several of the rules, or one
-        out of range; an unknown scheme.
+        `w` is empty, not finite or has other than 2 or 4 dimensions; none or several of the rules,
+        or one out of range; an unknown scheme.
     TypeError
         Another dtype, or an option of another type.
 
@@ -135,25 +162,33 @@ def truncate_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=No
     >>> result = truncate_kernel(np.diag([3.0, 2.0, 1.0, 0.5]), energy=0.9)
     >>> result.rank, result.weight.diagonal().round(12)
     (2, array([3., 2., 0., 0.]))
-    """
-    xp, (w,) = on_device(w=w)
-    w, exponent = _checked_kernel(xp, w)
-    decomposition = _Decomposition(xp, w, scheme)
-    rule = _checked_rule(
-        decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio
-    )
-    _solve([decomposition])
+    """  # noqa: E501
+    rule = {"energy": energy, "rank": rank, "threshold": threshold, "ratio": ratio}
+    decomposition, rule, exponent = _decomposed(w, scheme, rule)
     return decomposition.truncated(*rule, exponent)
 
 
 @routine
-def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=None, ratio=None):
+def decompose_kernel(
+    w: KernelArray,
+    *,
+    scheme: Scheme = "channel",
+    energy: Share | None = None,
+    rank: Annotated[int, at_least(1)] | None = None,
+    threshold: Annotated[float, nonnegative] | None = None,
+    ratio: Share | None = None,
+) -> ConvFactors:
     """Two layers in place of a convolution: together they are the convolution with the truncated
     kernel.
 
     Parameters
     ----------
-    w, scheme, energy, rank, threshold, ratio
+    w : (n, c, kh, kw) array of float32 or float64, finite, without an axis of length zero or (n, c) array of float32 or float64, finite, without an axis of length zero
+    scheme : {"channel", "spatial", "decouple"}, default "channel"
+    energy : float in (0, 1], optional
+    rank : int >= 1, optional
+    threshold : float >= 0, optional
+    ratio : float in (0, 1], optional
         As for `truncate_kernel`.
 
     Returns
@@ -178,16 +213,12 @@ def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=N
     --------
     >>> w = np.random.default_rng(0).standard_normal((64, 32, 3, 3))
     >>> factors = decompose_kernel(w, rank=8)
-    >>> factors.first.shape, factors.second.shape, factors.num_params, w.size
+    >>> factors.first.shape, factors.second.shape, factors.n_params, w.size
     ((8, 32, 3, 3), (64, 8, 1, 1), 2816, 18432)
-    """
-    xp, (w,) = on_device(w=w)
-    w, exponent = _checked_kernel(xp, w)
-    decomposition = _Decomposition(xp, w, scheme)
-    rule = _checked_rule(
-        decomposition.smaller_side, energy=energy, rank=rank, threshold=threshold, ratio=ratio
-    )
-    _solve([decomposition])
+    """  # noqa: E501
+    rule = {"energy": energy, "rank": rank, "threshold": threshold, "ratio": ratio}
+    decomposition, rule, exponent = _decomposed(w, scheme, rule)
+    xp = decomposition.xp
     r, error = decomposition.decide(*rule, exponent)
     rows, sigma, columns = decomposition.factors(r)
     in_first, half = (sigma**0, 0) if scheme == "spatial" else (xp.sqrt(sigma), exponent // 2)
@@ -219,16 +250,23 @@ def decompose_kernel(w, *, scheme="channel", energy=None, rank=None, threshold=N
 
 
 @routine
-def apply_factors(x, factors, *, stride=1, padding=0):
+def apply_factors(
+    x: Float[Array, "b c h w"] | Float[Array, "b c"],
+    factors: ConvFactors,
+    *,
+    stride: Step | tuple[Step, Step] = 1,
+    padding: Margin | tuple[Margin, Margin] = 0,
+) -> Array:
     """The convolution by its two layers.
 
     Parameters
     ----------
-    x : (b, c, h, w) or (b, c) array of float32 or float64
+    x : (b, c, h, w) array of float32 or float64 or (b, c) array of float32 or float64
         Images, or vectors, which count as images of one pixel.
     factors : ConvFactors
         From `decompose_kernel`, of the dtype of `x`.
-    stride, padding : int or (int, int), optional
+    stride : int >= 1 or (int >= 1, int >= 1), default 1
+    padding : int >= 0 or (int >= 0, int >= 0), default 0
         Those of the convolution that is replaced, see :func:`numcore.nn.conv2d`.
 
     Returns
@@ -243,7 +281,8 @@ def apply_factors(x, factors, *, stride=1, padding=0):
         Shapes that do not fit, `stride` below 1, `padding` below 0, a kernel larger than the padded
         image.
     TypeError
-        `factors` are none, other or mixed dtypes or devices, options that are no integers.
+        `factors` are other objects, other or mixed dtypes or devices, options that are not
+        integers.
 
     Notes
     -----
@@ -263,24 +302,24 @@ def apply_factors(x, factors, *, stride=1, padding=0):
     """
     from ..nn import conv2d  # here, as only this function needs the room
 
-    if not isinstance(factors, ConvFactors):
-        raise TypeError(f"factors must be a ConvFactors (got {type(factors).__name__})")
-    xp, (x, first, second) = on_device(x=x, first=factors.first, second=factors.second)
-    _checked_layers(x, first, second, checked_choice("scheme", factors.scheme, _LAYERS))
+    xp, first, second, padding = namespace_of(x), factors.first, factors.second, _pair(padding)
+    kernel_size = _check_layers(x, first, second, factors.scheme)
     images = x if x.ndim == 4 else x[:, :, None, None]
-    y = _LAYERS[factors.scheme](xp, conv2d, images, first, second, stride, padding)
+    size = tuple(n + 2 * zeros for n, zeros in zip(images.shape[2:], padding, strict=True))
+    if size[0] < kernel_size[0] or size[1] < kernel_size[1]:
+        raise ValueError(f"x must be >= {kernel_size}, the kernel, with its padding (got {size})")
+    y = _LAYERS[factors.scheme](xp, conv2d, images, first, second, _pair(stride), padding)
     return y if x.ndim == 4 else y[:, :, 0, 0]
 
 
 @routine
-def nuclear_norm(w, *, scheme="channel"):
+def nuclear_norm(w: KernelArray, *, scheme: Scheme = "channel") -> NuclearNorm:
     """The nuclear norm of an unfolded kernel, and a subgradient.
 
     Parameters
     ----------
-    w : (n, c, kh, kw) or (n, c) array of float32 or float64
-        Finite.
-    scheme : {"channel", "spatial", "decouple"}
+    w : (n, c, kh, kw) array of float32 or float64, finite, without an axis of length zero or (n, c) array of float32 or float64, finite, without an axis of length zero
+    scheme : {"channel", "spatial", "decouple"}, default "channel"
         See `truncate_kernel`. Decoupled, the norms of all output channels are added.
 
     Returns
@@ -292,7 +331,7 @@ def nuclear_norm(w, *, scheme="channel"):
     Raises
     ------
     ValueError
-        `w` is empty, not finite or has not 2 or 4 dimensions, or an unknown scheme.
+        `w` is empty, not finite or has other than 2 or 4 dimensions, or an unknown scheme.
     TypeError
         Another dtype.
 
@@ -307,9 +346,9 @@ def nuclear_norm(w, *, scheme="channel"):
     >>> round(value, 12), subgradient.round(12) + 0.0
     (5.0, array([[ 1.,  0.],
            [ 0., -1.]]))
-    """
-    xp, (w,) = on_device(w=w)
-    w, exponent = _checked_kernel(xp, w)
+    """  # noqa: E501
+    xp = namespace_of(w)
+    w, exponent = _scaled(xp, w)
     decomposition = _Decomposition(xp, w, scheme)
     _solve([decomposition])
     r, _ = decomposition.decide("rank", decomposition.smaller_side)
@@ -327,21 +366,21 @@ class RankPruner:
 
     Parameters
     ----------
-    scheme : {"channel", "spatial", "decouple"}
+    scheme : {"channel", "spatial", "decouple"}, default "channel"
         See `truncate_kernel`.
-    energy : float
-        That a truncation keeps, 0 < energy <= 1.
-    period : int
+    energy : float in (0, 1], default 0.98
+        That a truncation keeps.
+    period : int >= 1, default 5
         Steps from one truncation to the next.
-    nuclear_weight : float
-        λ >= 0, of the nuclear norm in the loss.
-    truncate : bool
+    nuclear_weight : float >= 0, default 0.0003
+        λ, of the nuclear norm in the loss.
+    truncate : bool, default True
         False leaves the weights, so that only the subgradient acts: then that of the sum of the
         largest singular values.
 
     Attributes
     ----------
-    iteration_ : int
+    n_iter_ : int
         Steps so far.
     ranks_ : list of int or None
         Of the kernels at the last truncation.
@@ -362,7 +401,7 @@ class RankPruner:
             weights = [kernel.weight for kernel in pruned]
         ...  # forward and backward pass with these weights
         grads = pruner.add_subgradient(grads)
-        ...  # the optimiser's step
+        ...  # the optimizer's step
 
     Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The
     first layer and the last one are better left alone.
@@ -384,24 +423,33 @@ class RankPruner:
     ([2], None)
     """
 
+    @checked
     def __init__(
-        self, *, scheme="channel", energy=0.98, period=5, nuclear_weight=3e-4, truncate=True
+        self,
+        *,
+        scheme: Scheme = "channel",
+        energy: Share = 0.98,
+        period: Annotated[int, at_least(1)] = 5,
+        nuclear_weight: Annotated[float, nonnegative] = 3e-4,
+        truncate: bool = True,
     ):
-        self.scheme = checked_choice("scheme", scheme, UNFOLDINGS)
-        self.energy = checked_number("energy", energy, above=0, most=1)
-        self.period = checked_count("period", period, least=1)
-        self.nuclear_weight = checked_number("nuclear_weight", nuclear_weight, least=0)
-        self.truncate = checked_bool("truncate", truncate)
-        self.iteration_, self.ranks_, self._subgradients = 0, None, None
+        self.scheme, self.energy, self.period = scheme, energy, period
+        self.nuclear_weight, self.truncate = nuclear_weight, truncate
+        self.n_iter_, self.ranks_, self._subgradients = 0, None, None
 
-    def step(self, weights, grads=None):
+    @checked
+    def step(
+        self,
+        weights: Sequence[AnyKernel],
+        grads: Sequence[Float[Array, "...", own_dtype]] | None = None,
+    ) -> list[TruncatedKernel] | tuple[list[TruncatedKernel] | None, list[Array]] | None:
         """Begin a training step: truncate, on the first one and every `period` steps.
 
         Parameters
         ----------
-        weights : list or tuple of (n, c, kh, kw) or (n, c) arrays
-            float32 or float64; not changed.
-        grads : list or tuple of arrays, optional
+        weights : sequence of (_, _, _, _) array of float32 or float64 or (_, _) array of float32 or float64
+            (n, c, kh, kw) or (n, c); not changed.
+        grads : sequence of (...) array of float32 or float64, optional
             Gradients, where they are known already and taken as those at the truncated weights.
 
         Returns
@@ -412,27 +460,26 @@ class RankPruner:
         Raises
         ------
         TypeError
-            `weights` is no list of arrays of floats, or as for `add_subgradient`.
+            `weights` is not a list of arrays of floats, or as for `add_subgradient`.
         ValueError
             As for `truncate_kernel` and `add_subgradient`; the step does not count then.
-        """
-        if not isinstance(weights, (list, tuple)):
-            raise TypeError(f"weights must be a list of arrays (got {type(weights).__name__})")
-        pruned = None if self.iteration_ % self.period else self._truncated(weights)
+        """  # noqa: E501
+        pruned = None if self.n_iter_ % self.period else self._truncated(weights)
         subgradients = None if pruned is None else [kernel.subgradient for kernel in pruned]
         new_grads = None if grads is None else self._added(grads, subgradients)
-        self.iteration_, self._subgradients = self.iteration_ + 1, subgradients
+        self.n_iter_, self._subgradients = self.n_iter_ + 1, subgradients
         if pruned is not None:
             self.ranks_ = [kernel.rank for kernel in pruned]
         return pruned if grads is None else (pruned, new_grads)
 
-    def add_subgradient(self, grads):
+    @checked
+    def add_subgradient(self, grads: Sequence[Float[Array, "...", own_dtype]]) -> list[Array]:
         """New gradients g + λ U_r V_rᵀ in a step that truncated, and in other steps the gradients
         as they are.
 
         Parameters
         ----------
-        grads : list or tuple of arrays
+        grads : sequence of (...) array of float32 or float64
             The gradients by the weights of the last `step`, in their order.
 
         Returns
@@ -442,133 +489,111 @@ class RankPruner:
         Raises
         ------
         TypeError
-            `grads` is no list of arrays, other dtypes, another device.
+            `grads` is not a list of arrays, other dtypes, another device.
         ValueError
             Another number of gradients than of weights, or other shapes.
         """
         return self._added(grads, self._subgradients)
 
     def _truncated(self, weights):
-        named = {f"weights[{i}]": w for i, w in enumerate(weights)}
-        for name, w in named.items():
-            if device_of(w) is None:
-                raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(w).__name__})")
-        xp, arrays = on_device(**named)
-        kernels = [_checked_kernel(xp, w, name) for name, w in zip(named, arrays, strict=True)]
-        decompositions = [_Decomposition(xp, w, self.scheme) for w, _ in kernels]
+        for i, w in enumerate(weights):
+            _check_entries(f"weights[{i}]", w)
+        xp = namespace_of(*weights)
+        scaled = [_scaled(xp, w) for w in weights]
+        decompositions = [_Decomposition(xp, w, self.scheme) for w, _ in scaled]
         _solve(decompositions)
         pruned = [
             d.truncated("energy", self.energy, exponent)
-            for d, (_, exponent) in zip(decompositions, kernels, strict=True)
+            for d, (_, exponent) in zip(decompositions, scaled, strict=True)
         ]
-        return (
-            pruned
-            if self.truncate
-            else [
-                kernel._replace(weight=w.copy()) for kernel, w in zip(pruned, weights, strict=True)
-            ]
-        )
+        if self.truncate:
+            return pruned
+        return [k._replace(weight=w.copy()) for k, w in zip(pruned, weights, strict=True)]
 
     def _added(self, grads, subgradients):
-        if not isinstance(grads, (list, tuple)):
-            raise TypeError(f"grads must be a list of arrays (got {type(grads).__name__})")
         if subgradients is None:
             return list(grads)
         if len(grads) != len(subgradients):
-            raise ValueError(
-                f"grads must hold one array for each of the {len(subgradients)} weights (got "
-                f"{len(grads)})"
-            )
-        result = []
+            n = len(subgradients)
+            raise ValueError(f"grads must have {n} arrays, one for each weight (got {len(grads)})")
         for i, (g, subgradient) in enumerate(zip(grads, subgradients, strict=True)):
-            name = f"grads[{i}]"
-            if device_of(g) is None:
-                raise TypeError(f"{name} must be a NumPy or CuPy array (got {type(g).__name__})")
-            _, (g, _) = on_device(**{name: g, f"weights[{i}]": subgradient})
-            float_dtype(**{name: g, f"weights[{i}]": subgradient})
-            if g.shape != subgradient.shape:
-                raise ValueError(
-                    f"{name} must have the shape of its weight, {subgradient.shape} (got {g.shape})"
-                )
-            with np.errstate(over="ignore"):
-                result.append(g + self.nuclear_weight * subgradient)
-        return result
+            _check_gradient(f"grads[{i}]", g, subgradient)
+        with np.errstate(over="ignore"):
+            return [
+                g + self.nuclear_weight * subgradient
+                for g, subgradient in zip(grads, subgradients, strict=True)
+            ]
 
 
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _checked_kernel(xp, w, name="w"):
-    """w and 0, or, where squares might overflow or vanish, w 2**-e and e."""
-    if w is None:
-        raise TypeError(f"{name} must be a NumPy or CuPy array (got None)")
-    float_dtype(**{name: w})
-    if w.ndim not in (2, 4) or not w.size:
-        raise ValueError(
-            f"{name} must have shape (n, c, kh, kw) or (n, c) without zeros (got {w.shape})"
-        )
-    largest = max(abs(float(w.max())), abs(float(w.min())))
-    if not math.isfinite(largest):
+def _check_entries(name, w):
+    if not w.size:
+        raise ValueError(f"{name} must have no axis of length zero (got shape {w.shape})")
+    if not bool(namespace_of(w).isfinite(w).all()):
         raise ValueError(f"{name} must be finite (got nan or inf)")
+
+
+def _check_gradient(name, g, subgradient):
+    if device_of(g) is not device_of(subgradient):
+        where = f"{name} on {device_of(g)}, its weight on {device_of(subgradient)}"
+        raise TypeError(f"arguments must live on one device (got {where})")
+    if g.dtype != subgradient.dtype:
+        like = f"{subgradient.dtype} like its weight"
+        raise TypeError(f"{name} must have dtype {like} (got {g.dtype})")
+    if g.shape != subgradient.shape:
+        raise ValueError(f"{name} must have shape {subgradient.shape} (got {g.shape})")
+
+
+def _scaled(xp, w):
+    """w and 0, or, where squares might overflow or vanish, w 2**-e and e."""
+    largest = max(abs(float(w.max())), abs(float(w.min())))
     exponent = math.frexp(largest)[1]
-    return (
-        (w, 0)
-        if abs(exponent) <= SAFE_EXPONENT or not largest
-        else (xp.ldexp(w, -exponent), exponent)
-    )
+    if abs(exponent) <= SAFE_EXPONENT or not largest:
+        return w, 0
+    return xp.ldexp(w, -exponent), exponent
 
 
-def _checked_rule(smaller_side, **rules):
+def _decomposed(w, scheme, rules):
+    """The decomposition of a kernel, the rule that says its rank, and the exponent of its scale."""
+    xp = namespace_of(w)
+    rule = _rule(_Decomposition(xp, w, scheme).smaller_side, rules)
+    w, exponent = _scaled(xp, w)
+    decomposition = _Decomposition(xp, w, scheme)
+    _solve([decomposition])
+    return decomposition, rule, exponent
+
+
+def _rule(smaller_side, rules):
     """The name and the value of the one rule that is given."""
-    given = [name for name in RULES if rules[name] is not None]
+    given = [name for name, value in rules.items() if value is not None]
     if len(given) != 1:
-        raise ValueError(
-            f"exactly one of {', '.join(RULES)} must be given (got {', '.join(given) or 'none'})"
-        )
+        got = ", ".join(given) or "none"
+        raise ValueError(f"exactly one of {', '.join(rules)} must be given (got {got})")
     name, value = given[0], rules[given[0]]
-    if name == "rank":
-        return name, checked_count(name, value, least=1, most=smaller_side)
-    if name == "threshold":
-        return name, checked_number(name, value, least=0)
-    value = checked_number(name, value, above=0, most=1)
-    if name == "ratio":
-        return "rank", max(
-            1, int(value * smaller_side * (1 + 1e-12))
-        )  # 0.29 · 100 is 28.999999999999996
+    if name == "rank" and value > smaller_side:
+        raise ValueError(f"rank must be <= {smaller_side}, the smaller side (got {value})")
+    if name == "ratio":  # 0.29 · 100 is 28.999999999999996
+        return "rank", max(1, int(value * smaller_side * (1 + 1e-12)))
     return name, value
 
 
-def _checked_layers(x, first, second, scheme):
-    if x is None or first is None or second is None:
-        raise TypeError(
-            f"x and the factors must be NumPy or CuPy arrays (got {type(x).__name__} and "
-            f"{type(first).__name__})"
-        )
-    float_dtype(x=x, first=first, second=second)
-    shapes = first.shape, second.shape
+def _check_layers(x, first, second, scheme):
+    """Hold the shapes of two layers and of images against each other; the size of the kernel that
+    they make."""
+    a, b = first.shape, second.shape
     if scheme == "decouple":
-        fits, channels = (
-            first.ndim == 3 and second.ndim == 4 and shapes[0][:2] == shapes[1][:2],
-            shapes[0][-1:],
-        )
+        fits, channels = len(a) == 3 and len(b) == 4 and a[:2] == b[:2], a[-1:]
     else:
-        fits, channels = (
-            first.ndim == second.ndim == 4 and shapes[0][0] == shapes[1][1],
-            shapes[0][1:2],
-        )
-        fits = fits and (
-            shapes[1][2:] == (1, 1) if scheme == "channel" else shapes[0][3] == shapes[1][2] == 1
-        )
+        fits, channels = len(a) == len(b) == 4 and a[0] == b[1], a[1:2]
+        fits = fits and (b[2:] == (1, 1) if scheme == "channel" else a[3] == b[2] == 1)
     if not fits:
-        raise ValueError(
-            f"factors must be two layers of the scheme {scheme} (got shapes {shapes[0]} and "
-            f"{shapes[1]})"
-        )
-    if x.ndim not in (2, 4) or x.shape[1:2] != channels:
-        raise ValueError(
-            f"x must have shape (b, c, h, w) or (b, c) with the {channels[0]} channels of the "
-            f"factors (got {x.shape})"
-        )
+        raise ValueError(f"factors must be two layers of the scheme {scheme} (got {a} and {b})")
+    if x.shape[1:2] != channels:
+        c = channels[0]
+        raise ValueError(f"x must have c = {c} channels like the factors (got shape {x.shape})")
+    return {"channel": a[2:], "spatial": (a[2], b[3]), "decouple": b[2:]}[scheme]
 
 
 # --- decompositions -------------------------------------------------------------------------------
@@ -583,7 +608,7 @@ class _Decomposition:
     """
 
     def __init__(self, xp, w, scheme):
-        self.xp, self.w, self.scheme = xp, w, checked_choice("scheme", scheme, UNFOLDINGS)
+        self.xp, self.w, self.scheme = xp, w, scheme
         self.shape = w.shape if w.ndim == 4 else (*w.shape, 1, 1)
         n, *rest = self.shape
         self.stack = (n, 1, *rest) if scheme == "decouple" else (1, n, *rest)
@@ -680,11 +705,11 @@ class _Decomposition:
         least = squares[:, r - 1]
         if rule == "threshold":
             least = self.xp.minimum(least, min(value, 1.0) ** 2)
-        harmed = least < LEAST_KEPT[dtype] * largest
+        harmed = least < MIN_KEPT[dtype] * largest
         if rule == "energy" and value > 1 - 1e-12:
             harmed = largest > 0
         if r < self.smaller_side:
-            harmed = harmed | (squares[:, r:].sum(axis=1) < LEAST_CUT[dtype] * squares.sum(axis=1))
+            harmed = harmed | (squares[:, r:].sum(axis=1) < MIN_CUT[dtype] * squares.sum(axis=1))
         return harmed & (largest > 0)
 
     def _noise(self):
@@ -811,17 +836,14 @@ def _channel(xp, conv2d, x, first, second, stride, padding):
 
 
 def _spatial(xp, conv2d, x, first, second, stride, padding):
-    (down, right), (above, left) = _pair("stride", stride), _pair("padding", padding)
+    (down, right), (above, left) = stride, padding
     y, _ = conv2d(x, first, stride=(down, 1), padding=(above, 0))
     return conv2d(y, second, stride=(1, right), padding=(0, left))[0]
 
 
-def _pair(name, value):
-    if not isinstance(value, (tuple, list)):
-        return value, value
-    if len(value) != 2:
-        raise ValueError(f"{name} must be an int or a pair (vertical, horizontal) (got {value!r})")
-    return value
+def _pair(value):
+    """(vertical, horizontal)"""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 def _decouple(xp, conv2d, x, first, second, stride, padding):
@@ -880,7 +902,7 @@ def mix_channels(w, x, y, panel, sums, start, stop):
     "scratch float64 columns[m*p+8*m]; "
     "scratch float64 g[LANES*m*m]; scratch float64 v[LANES*m*m]; scratch float64 turn[2*LANES]; "
     "scratch float64 noise[LANES]",
-    constants=("MOST_SWEEPS", "LANES"),
+    constants=("MAX_SWEEPS", "LANES"),
     split="n",
     gpu="block",
     threads=32,
@@ -907,7 +929,7 @@ def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
             for i in range(m):
                 noise[lane] += 1e-17 * g[place(m, i, i) + lane]
                 v[place(m, i, i) + lane] = 1
-        for _ in range(MOST_SWEEPS):
+        for _ in range(MAX_SWEEPS):
             turned = 0.0
             for p in range(m - 1):
                 for q in range(p + 1, m):

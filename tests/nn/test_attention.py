@@ -14,7 +14,7 @@ import numcore
 from numcore import _numba
 from numcore.examples.nn import attention as naive
 from numcore.nn import attention, attention_varlen, attention_vjp, merge_attention
-from numcore.nn._attention import kernels, tiles
+from numcore.nn._attention import kernels
 from numcore.simd import exp2, panel_exp2, panel_max
 from numcore.testing import simulated_gpu
 
@@ -788,30 +788,3 @@ def test_torch_gives_the_same(causal):
         attention_vjp(v, q, k, v, out, lse, causal=causal), grads, strict=False
     ):
         np.testing.assert_allclose(ours, theirs.numpy(), atol=5e-6)
-
-
-def test_tables_and_kernels_agree_on_their_columns():
-    """The constants of the kernels' contracts, which are numbers there."""
-    queries, widest = tiles.QUERIES, tiles.WIDEST
-    work = f"T work[{queries}*d+{queries}*dv+{(tiles.KEYS + 1) * widest + 2 * queries}]"
-    assert work in kernels.attention_forward.contract
-    pairs = tiles.PAIR_QUERIES * tiles.PAIR_KEYS
-    assert f"T weights[{pairs}]; scratch T slopes[{pairs}]" in kernels.attention_backward.contract
-    assert (
-        f"T rows_k[{tiles.PAIR_KEYS}*d+{tiles.PAIR_KEYS * widest}]"
-        in kernels.attention_backward.contract
-    )
-    assert (
-        f"T part_q[{tiles.PAIR_QUERIES}*d+{tiles.PAIR_QUERIES * widest}]"
-        in kernels.attention_backward.contract
-    )
-    source = " ".join(kernels.attention_forward.cuda_source.read_text().split())
-    for prefix, name in (
-        ("ITEM", "ITEM_QUERY, ITEM_ROWS"),
-        ("OPTION", "OPTION_Q_STEP, OPTION_K_STEP"),
-    ):
-        names = sorted(
-            (value, key) for key, value in vars(tiles).items() if key.startswith(f"{prefix}_")
-        )
-        assert name in source
-        assert ", ".join(key for _, key in names) in source

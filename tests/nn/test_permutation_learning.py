@@ -805,7 +805,7 @@ EXPECTED_FAILURES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Estimator NTKRegressor does not inherit")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of what its checks recommend
 def test_estimator_checks():
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     results = checks.check_estimator(

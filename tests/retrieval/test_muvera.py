@@ -361,7 +361,7 @@ def test_encoder_refuses_options(arguments, kind, message):
             ValueError,
             r"vectors must have shape \(total, d\) with d = 4 \(got \(3, 5\)\)",
         ),
-        (np.ones((3, 4)), [0, 2], ValueError, "ascend from 0 to the number of vectors, 3"),
+        (np.ones((3, 4)), [0, 2], ValueError, "ascend from 0 to 3"),
         (np.ones((3, 4)), [1, 3], ValueError, "ascend"),
         (np.ones((3, 4)), [0, 2, 1, 3], ValueError, "ascend"),
         (np.ones((3, 4)), np.array([], int), ValueError, "offsets must have shape"),
@@ -485,9 +485,7 @@ def test_any_entry_of_documents_that_is_not_finite_is_found(value, size):
 
 
 def test_chamfer_refuses_offsets():
-    with pytest.raises(
-        ValueError, match="query_offsets must ascend from 0 to the number of vectors, 1"
-    ):
+    with pytest.raises(ValueError, match="query_offsets must ascend from 0 to 1"):
         chamfer_similarity(np.ones((1, 4)), np.ones((3, 4)), [0, 3], query_offsets=[0, 2])
 
 

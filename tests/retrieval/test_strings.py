@@ -228,7 +228,7 @@ CODES, OFFSETS = np.array([97], np.uint32), np.array([0, 1])
         (
             {"left": PackedStrings(CODES, np.array([0, 2]))},
             ValueError,
-            "left.offsets must ascend from 0 to the number of codes, 1",
+            r"left.offsets must ascend from 0 to 1 \(got 0 … 2\)",
         ),
         ({"left": PackedStrings(CODES, np.array([0, 1, 0, 1]))}, ValueError, "must ascend"),
         ({"left": PackedStrings(CODES, np.zeros(0, int))}, ValueError, "must ascend"),

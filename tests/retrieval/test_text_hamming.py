@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.retrieval import _text_hamming as text_hamming
+from numcore.examples.retrieval.text_hamming import distances as naive
 from numcore.retrieval import (
     alphabet_profile,
     hamming_distances,
     hamming_distances_approx,
     hamming_within,
 )
+from numcore.retrieval._text_hamming import convolutions, costs
+from numcore.retrieval._text_hamming.symbols import Symbols, as_symbols
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval.text_hamming import distances as naive
 
 METHODS = ("direct", "fft", "pairs", "mixed", "auto")
 
@@ -143,10 +144,8 @@ def test_texts_of_any_alphabet():
 
 def test_dtype_of_transforms_follows_the_bound():
     def dtype(n, m):
-        symbols = text_hamming.Symbols(
-            np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True
-        )
-        return text_hamming.transform_plan(symbols)[2]
+        symbols = Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
+        return convolutions.transform_plan(symbols)[2]
 
     assert dtype(1 << 20, 16384) is np.float32
     assert dtype(1 << 20, 65536) is np.float64
@@ -157,10 +156,8 @@ def test_dtype_of_transforms_follows_the_bound():
     [(1, 1), (7, 3), (1 << 14, 5), (200_000, 3000), (1 << 20, 1 << 16), (1 << 20, (1 << 20) - 3)],
 )
 def test_blocks_of_transforms_cover_the_text(n, m):
-    symbols = text_hamming.Symbols(
-        np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True
-    )
-    length, step, _ = text_hamming.transform_plan(symbols)
+    symbols = Symbols(np, np.empty((1, n), np.uint8), np.empty(m, np.uint8), None, True)
+    length, step, _ = convolutions.transform_plan(symbols)
     assert step == length - m + 1 >= 1 and length >= min(n, 4 * m)
 
 
@@ -173,7 +170,7 @@ def test_worst_case_of_float32_stays_within_its_bound(monkeypatch):
         errors.append(np.abs(result - np.rint(result)).max())
         return result
 
-    monkeypatch.setattr(text_hamming, "transforms", lambda xp: (np.fft.rfft, recorded))
+    monkeypatch.setattr(convolutions, "transforms", lambda xp: (np.fft.rfft, recorded))
     text = np.zeros(1 << 16, np.uint8)
     text[1 << 15 :] = 1
     pattern = text[20000:36384]
@@ -188,7 +185,7 @@ def test_without_scipy_numpy_transforms(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "scipy.fft", None)
-    assert text_hamming.transforms(np) == (np.fft.rfft, np.fft.irfft)
+    assert convolutions.transforms(np) == (np.fft.rfft, np.fft.irfft)
     text, pattern = random_call(40000, 500, 4)
     np.testing.assert_array_equal(
         hamming_distances(text, pattern, method="fft"), naive(text, pattern)
@@ -198,7 +195,7 @@ def test_without_scipy_numpy_transforms(monkeypatch):
 def test_spans_and_groups_do_not_matter(monkeypatch):
     text, pattern = random_call(200000, 100, 40)
     expected = hamming_distances(text, pattern, method="direct")
-    monkeypatch.setattr(text_hamming, "SPAN", 1 << 16)
+    monkeypatch.setattr(convolutions, "SPAN", 1 << 16)
     np.testing.assert_array_equal(hamming_distances(text, pattern, method="fft"), expected)
 
 
@@ -332,10 +329,10 @@ def test_costs_follow_the_problem():
 
 
 def test_sampled_counts_are_near_the_counts():
-    symbols = text_hamming.as_symbols(*random_call(1 << 20, 100, 4))
+    symbols = as_symbols(*random_call(1 << 20, 100, 4))
     exact, sampled = (
-        text_hamming.counts_of(symbols, symbols.text)[0],
-        text_hamming.sampled_counts(symbols)[0],
+        costs.counts_of(symbols, symbols.text)[0],
+        costs.sampled_counts(symbols)[0],
     )
     np.testing.assert_allclose(
         sampled[:4], exact[:4], rtol=0.05

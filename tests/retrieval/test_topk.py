@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.retrieval import topk as naive
 from numcore.retrieval import packed_hamming, topk_inner_product
 from numcore.retrieval._topk import unit
 from numcore.testing import simulated_gpu
-from tests.naive.retrieval import topk as naive
 
 METRICS = ("ip", "cosine", "l2")
 

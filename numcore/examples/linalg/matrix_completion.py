@@ -67,14 +67,22 @@ def least_squares(known, weights, factor, ridge):
     return result
 
 
-def completed(known, weights, rank, rounds=60):
-    """The whole matrix after `rounds` rounds in float64."""
+def models(known, weights, rank, rounds):
+    """The whole matrix after each round in float64, from the leading singular vectors of the matrix
+    with zeros."""
     known = np.where(weights, known, 0).astype(np.float64)
-    v = np.linalg.svd(known)[2][:rank].T
+    u = np.linalg.svd(known)[0][:, :rank]
     for _ in range(rounds):
-        u = np.linalg.qr(least_squares(known, weights, v, 0.0))[0]
-        v = least_squares(known.T, weights.T, u, 0.0)
-    return u @ v.T
+        v = np.linalg.qr(least_squares(known.T, weights.T, u, 0.0))[0]
+        x = least_squares(known, weights, v, 0.0)
+        u = np.linalg.qr(x)[0]
+        yield x @ v.T
+
+
+def completed(known, weights, rank, rounds=60):
+    """The last of these."""
+    *_, last = models(known, weights, rank, rounds)
+    return last
 
 
 def _complete_masked(x, mask, rank, **options):
@@ -98,12 +106,14 @@ def _prediction(rng, dtype, z=50):
         np.arange(k, 0, -1).astype(dtype),
         rng.standard_normal((k, n)).astype(dtype),
         rng.standard_normal((m, 1)).astype(dtype),
-        0.0,
-        None,
-        (),
-        0,
-        True,
-        "converged",
+        converged=True,
+        n_iter=0,
+        reason="converged",
+        observed_rmse=0.0,
+        holdout_rmse=None,
+        relative_changes=(),
+        underdetermined=False,
+        rank_deficient=False,
     )
     return {"result": result, "rows": rng.integers(0, m, z), "cols": rng.integers(0, n, z)}
 

@@ -17,8 +17,8 @@ SHAPE = (6, 4, 3, 2)
 
 
 def entries(shape, scheme):
-    """For each entry of a kernel, the matrix, row and column where it stands in its unfolding; and
-    the sizes of these."""
+    """For each entry of a kernel, its matrix, row and column in the unfolding; and the sizes of
+    these."""
     n, c, kh, kw = shape
     places = np.empty((*shape, 3), int)
     for o, ch, i, j in np.ndindex(*shape):
@@ -30,27 +30,39 @@ def entries(shape, scheme):
     return places, tuple(places.reshape(-1, 3).max(axis=0) + 1)
 
 
-def cut(w, scheme, rank):
-    """Kernel of this rank, singular values, subgradient, relative error."""
+def unfolded(w, scheme):
+    """The matrices of w[n, c, i, j], a stack."""
     places, sizes = entries(w.shape, scheme)
     stack = np.zeros(sizes)
     stack[tuple(np.moveaxis(places, -1, 0))] = w
-    u, s, vh = np.linalg.svd(stack, full_matrices=False)
+    return stack
+
+
+def folded(stack, shape, scheme):
+    """The inverse of `unfolded`."""
+    return stack[tuple(np.moveaxis(entries(shape, scheme)[0], -1, 0))]
+
+
+def rank_of(sigma, energy):
+    kept = 0.0
+    for r, s in enumerate(sigma, 1):
+        kept += s * s
+        if kept >= energy * sum(v * v for v in sigma):
+            return r
+    return len(sigma)
+
+
+def truncated(w, scheme, rank=None, energy=None):
+    """Kernel of low rank, rank, singular values, subgradient, relative error."""
+    w = w.astype(np.float64)
+    u, s, vh = np.linalg.svd(unfolded(w, scheme), full_matrices=False)
+    r = rank or max(rank_of(sigma, energy) for sigma in s)
     best, direction = (
-        (u[:, :, :rank] * scale[:, None, :rank]) @ vh[:, :rank] for scale in (s, np.ones_like(s))
+        folded((u[:, :, :r] * scale[:, None, :r]) @ vh[:, :r], w.shape, scheme)
+        for scale in (s, np.ones_like(s))
     )
-    best, direction = (m[tuple(np.moveaxis(places, -1, 0))] for m in (best, direction))
-    return (
-        best,
-        s if scheme == "decouple" else s[0],
-        direction,
-        np.linalg.norm(w - best) / np.linalg.norm(w),
-    )
-
-
-def _truncate(w, scheme, rank):
-    best, s, direction, error = cut(w.astype(np.float64), scheme, rank)
-    return best, rank, s, direction, error
+    error = np.linalg.norm(w - best) / np.linalg.norm(w)
+    return best, r, s if scheme == "decouple" else s[0], direction, error
 
 
 def _apply(x, factors, stride, padding):
@@ -87,11 +99,11 @@ def _floats(result):
 
 
 def _made(factors):
-    return _floats((kernel_of(factors), factors.relative_error, factors.num_params))
+    return _floats((kernel_of(factors), factors.relative_error, factors.n_params))
 
 
 def _decompose(w, scheme, rank):
-    best, _, _, error = cut(w.astype(np.float64), scheme, rank)
+    best, _, _, _, error = truncated(w, scheme, rank)
     n, c, kh, kw = w.shape
     numbers = {
         "channel": c * kh * kw + n,
@@ -102,7 +114,7 @@ def _decompose(w, scheme, rank):
 
 
 def _nuclear(w, scheme):
-    _, s, direction, _ = cut(w.astype(np.float64), scheme, min(entries(w.shape, scheme)[1][1:]))
+    _, _, s, direction, _ = truncated(w, scheme, min(entries(w.shape, scheme)[1][1:]))
     return s.sum(), direction
 
 
@@ -186,7 +198,7 @@ EXAMPLES = {
     "truncate_kernel": Example(
         lambda rng, dtype: _call(rng, dtype, "channel", rank=3),
         ("w",),
-        _truncate,
+        truncated,
         BOUND,
         result=_floats,
         nan="raise",

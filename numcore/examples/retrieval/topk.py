@@ -26,17 +26,30 @@ def _real(dtype):
     return {"queries": images, "database": images, "k": 10}
 
 
-def _one_by_one(queries, database, k):
-    """Python's own sort of exact products, for each query."""
-    scores, indices = (
-        np.empty((len(queries), k), np.longdouble),
-        np.empty((len(queries), k), np.int64),
-    )
-    for i, query in enumerate(queries.astype(np.longdouble)):
-        found = (database.astype(np.longdouble) * query).sum(axis=1)
-        indices[i] = sorted(range(len(found)), key=lambda j: (-found[j], j))[:k]
-        scores[i] = found[indices[i]]
-    return scores, indices
+def scores(queries, database, metric="ip"):
+    """Query by query in extended precision."""
+    queries, database = queries.astype(np.longdouble), database.astype(np.longdouble)
+    result = np.zeros((len(queries), len(database)), np.longdouble)
+    lengths = np.sqrt((database * database).sum(axis=1))
+    for row, q in zip(result, queries, strict=True):
+        if metric == "l2":
+            row[:] = ((q - database) ** 2).sum(axis=1)
+            continue
+        row[:] = (q * database).sum(axis=1)
+        if metric == "cosine":
+            both = np.sqrt((q * q).sum()) * lengths
+            row[:] = np.where(both > 0, row / np.where(both > 0, both, 1), 0)
+    return result
+
+
+def topk(queries, database, k, metric="ip"):
+    """Python's own sort of all scores."""
+    found = scores(queries, database, metric)
+    sign = 1 if metric == "l2" else -1
+    indices = np.array(
+        [sorted(range(len(row)), key=lambda j: (sign * row[j], j))[:k] for row in found], np.int64
+    ).reshape(len(queries), k)
+    return np.take_along_axis(found, indices, 1), indices
 
 
 def _first_queries(result, queries, database, k):
@@ -58,7 +71,7 @@ def _words(rng, n, m=23, w=3):
     }
 
 
-def _count(a, b):
+def hamming(a, b):
     return np.array(
         [
             [
@@ -79,7 +92,7 @@ EXAMPLES = {
     "topk_inner_product": Example(
         lambda rng, dtype: _sizes(rng, dtype, 140) | {"k": 7},
         ("queries", "database"),
-        _one_by_one,
+        topk,
         {"float32": 1e-5, "float64": 1e-13},
         nan="raise",
         sizes=_sizes,
@@ -91,7 +104,7 @@ EXAMPLES = {
     "packed_hamming": Example(
         lambda rng, dtype: _words(rng, 31),
         ("a", "b"),
-        _count,
+        hamming,
         {"float32": 0.0, "float64": 0.0},
         error="equal",
         nan="ignore",

@@ -15,7 +15,6 @@ from .kernels import ssor_rows
 from .systems import (
     OrderedMatrix,
     check_diagonal,
-    check_entries,
     ordered,
     parts_of,
     start_of,
@@ -236,7 +235,7 @@ def _solve(kind, a, b, x0, coloring, options):
     work = kind(matrix, start, options.omega, target)
     reason = watched(work, a.nnz + len(b), options.max_iter, options.callback, options.progress)
     if not work.last < math.inf:
-        check_entries(a)
+        a.check_finite()
     x, norms = work.solution(), work.norms()
     if start.factor != 1:
         with np.errstate(over="ignore"):
@@ -383,7 +382,7 @@ def optimal_omega(
     check_diagonal(a)
     if not a.shape[0]:
         return OmegaEstimate(1.0, 0.0, 0.0)
-    check_entries(a)
+    a.check_finite()
     xp = namespace_of(a.data)
     root = xp.sqrt(a.inverse_diagonal.astype(np.float64))
     low, high, bound = _spectrum(

@@ -68,15 +68,6 @@ def check_diagonal(a):
         raise ValueError(f"a must have a positive diagonal (got {float(diagonal[i])} in row {i})")
 
 
-def check_entries(a):
-    """Raise where an entry is not finite: looked for only where a result is not."""
-    good = namespace_of(a.data).isfinite(a.data)
-    if not bool(good.all()):
-        e = int((~good).argmax())
-        place = [int(a.rows[e]), int(a.indices[e])]
-        raise ValueError(f"a must be finite (got {float(a.data[e])} at {place})")
-
-
 def parts_of(a):
     """The arrays of a matrix in the order in which kernels take them."""
     return a.indptr, a.indices, a.data, a.diagonal_at, a.inverse_diagonal
@@ -119,7 +110,7 @@ def start_of(a, b, x0, relative_to_b):
 
 def _factor(a, measure):
     """A power of two that brings numbers near 1."""
-    check_entries(a)
+    a.check_finite()
     top = float(namespace_of(measure).abs(measure).max()) if len(measure) else 0.0
     if not math.isfinite(top):
         raise ValueError("x0 must have a finite residual b - a x0 (got inf)")

@@ -154,8 +154,8 @@ def ensemble_size(
     ... )
     (712, 1)
     """
-    n, bits = _bits(np.arange(2, k + 1) if n_ones is None else n_ones, k)
-    mu_one, mu_zero, variance = moments(n, bits)
+    _, n, bits = _bits(np.arange(2, k + 1) if n_ones is None else n_ones, k)
+    mu_one, mu_zero, variance = moments(np, n, bits)
     if threshold == "midpoint":
         gap = (mu_one - mu_zero) / 2
     else:  # without zeros only the ones can go wrong
@@ -165,10 +165,9 @@ def ensemble_size(
     return max(1, math.ceil(2 * sigma_w**4 * float(np.max(variance / gap**2)) * log_cases))
 
 
-def moments(n, k):
+def moments(xp, n, k):
     """mu_one, mu_zero and the variance, kernels in units of 1/(2k): α and β stand for a and b, f
     for the kernel of a one less β."""
-    xp = namespace_of(n)
     alpha, beta = 2 - 1 / math.pi, 1 / math.pi
     c = 1 / xp.sqrt(n)
     half_turn = c * (math.pi + 2 * xp.arcsin(c))
@@ -189,8 +188,8 @@ def moments(n, k):
 
 
 def _bits(n_ones, k):
-    """n_ones and k as floats."""
-    n = np.asarray(float(n_ones)) if isinstance(n_ones, int) else n_ones
+    """The namespace of n_ones, and n_ones and k as floats."""
+    xp, n = (np, np.float64(n_ones)) if isinstance(n_ones, int) else (namespace_of(n_ones), n_ones)
     if not bool(((n >= 1) & (n <= k)).all()):
         raise ValueError(f"n_ones must be in [1, k] with k = {k} (got {n_ones})")
-    return n.astype(np.float64), float(k)
+    return xp, n.astype(np.float64), float(k)

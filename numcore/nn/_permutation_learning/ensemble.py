@@ -342,7 +342,7 @@ class PermutationEnsemble:
         xp, (trained, _) = namespace_of(X), directions("X", self._x)
         known = xp.matmul(X, trained.T).max(axis=1) > 1 - ON_TRAINING
         if self.threshold == "midpoint":
-            mu_one, mu_zero, _ = moments(n_ones.astype(np.float64), float(X.shape[1]))
+            mu_one, mu_zero, _ = moments(xp, n_ones.astype(np.float64), float(X.shape[1]))
             middle = ((mu_one + mu_zero) / 2).astype(X.dtype)
         else:
             middle = xp.zeros(len(X), X.dtype)

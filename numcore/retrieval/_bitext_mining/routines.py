@@ -6,6 +6,7 @@ import numpy as np
 
 from ...arguments import Array, Float, Int64, at_least, finite, nonempty
 from ...dispatch import namespace_of, routine
+from .._offsets import checked_offsets
 from .._topk import unit
 from .kernels import FREE, nearest_of_range, take_greedily
 from .neighbors import Search, checked_sides, cosines, neighbor_statistics
@@ -288,15 +289,8 @@ def align_documents(
     >>> found.source_index, found.target_index
     (array([0, 1]), array([1, 0]))
     """
-    a, b = source_offsets, target_offsets
-    for name, offsets, rows in (
-        ("source_offsets", a, len(source)),
-        ("target_offsets", b, len(target)),
-    ):
-        if int(offsets[0]) or int(offsets[-1]) != rows or bool((offsets[1:] < offsets[:-1]).any()):
-            raise ValueError(
-                f"{name} must ascend from 0 to {rows} (got {int(offsets[0])} … {int(offsets[-1])})"
-            )
+    a = checked_offsets("source_offsets", source_offsets, len(source))
+    b = checked_offsets("target_offsets", target_offsets, len(target))
     xp, source, target = checked_sides(source, target)
     source, target = unit(xp, source)[0], unit(xp, target)[0]
     partner, cosine = nearest_within(xp, source, target, a, b)

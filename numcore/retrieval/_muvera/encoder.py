@@ -10,7 +10,7 @@ from ...dispatch import namespace_of
 from ...linalg import CSR, spmv
 from ...random import generator_from_rng
 from .kernels import encode_cells, gray_cells
-from .sets import checked_offsets
+from .sets import host_offsets
 
 POINTS = 1 << 14, 1 << 16  # vectors whose cells are held at once, on the CPU and on a GPU
 TILE_ROWS = 8  # hyperplanes are filled up to a multiple of this, the rows of any register tile
@@ -194,7 +194,7 @@ class FixedDimensionalEncoder:
             raise ValueError(
                 f"{name} must have shape (total, d) with d = {self.dim} (got {vectors.shape})"
             )
-        offsets = checked_offsets("offsets", offsets, len(vectors), filled=documents)
+        offsets = host_offsets("offsets", offsets, len(vectors), filled=documents)
         tables = self._tables(xp, dtype)
         codes = xp.empty((len(offsets) - 1, self.output_dim), dtype)
         width = self.projection_dim if self.projection == "count_sketch" else self.dim

@@ -6,8 +6,7 @@ import numpy as np
 from ...kernel import kernel
 from ...simd import popcount
 from .._strings.kernels import jaro_pair
-
-HOST_ONLY = "names live on the host"
+from .names import HOST_ONLY
 
 
 @kernel(

@@ -71,8 +71,8 @@ def semantic_graph(
     --------
     >>> semantic_graph(
     ...     np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), [[0, 1, 2]], max_neighbors=2
-    ... ).indices
-    array([1, 0, 2, 1])
+    ... ).indices.tolist()
+    [1, 0, 2, 1]
     """
     xp = namespace_of(embeddings)
     n = len(embeddings)

@@ -39,7 +39,7 @@ def representational_similarity(
 
     Parameters
     ----------
-    predicted, target : (n, n) array of float32 or float64, finite or (n_pairs,) array of float32 or float64, finite
+    predicted, target : (n, n) array of float32 or float64, finite or (_,) array of float32 or float64, finite
         Symmetric matrices or their pairs; one may be of either form. n >= 3; diagonals do not
         count. Not constant.
     method : {"pearson", "spearman"}, default "pearson"

@@ -104,7 +104,7 @@ class SimilarityRegression:
         ----------
         features : (n, d) array of float32 or float64, finite
             d <= 8192.
-        target : (n, n) array of float32 or float64, finite or (n_pairs,) array of float32 or float64, finite
+        target : (n, n) array of float32 or float64, finite or (_,) array of float32 or float64, finite
             Similarities of the stimuli; a diagonal does not count.
 
         Returns

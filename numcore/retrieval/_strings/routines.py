@@ -6,6 +6,7 @@ import numpy as np
 
 from ...arguments import Array, at_least, nonnegative, within
 from ...dispatch import namespace_of, routine
+from .._offsets import checked_offsets
 from .edits import edit_distances
 from .grams import gram_distances
 from .kernels import jaro_similarity
@@ -104,15 +105,7 @@ def _packed(name, strings):
     if not isinstance(strings, PackedStrings):
         return pack_strings(strings)
     codes, offsets = map(namespace_of(strings.codes).ascontiguousarray, strings)
-    n = len(codes)
-    if (
-        not len(offsets)
-        or int(offsets[0]) != 0
-        or int(offsets[-1]) != n
-        or bool((offsets[1:] < offsets[:-1]).any())
-    ):
-        raise ValueError(f"{name}.offsets must ascend from 0 to the number of codes, {n}")
-    return PackedStrings(codes, offsets)
+    return PackedStrings(codes, checked_offsets(f"{name}.offsets", offsets, len(codes)))
 
 
 def _jaro(xp, left, right, prefix_weight):

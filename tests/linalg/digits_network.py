@@ -1,76 +1,8 @@
-"""Rank pruning as its definition reads: unfolding by loops, full singular value decompositions,
-rank by adding up; a network to train."""
+"""A network to train on images of digits, with and without rank pruning."""
 
 import numpy as np
 
 from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp, softmax_cross_entropy
-
-
-def matrices(w, scheme):
-    """The unfolded matrices of w[n, c, i, j], as a list."""
-    n, c, kh, kw = w.shape
-    if scheme == "channel":
-        return [
-            np.array(
-                [
-                    [w[o, ch, i, j] for ch in range(c) for i in range(kh) for j in range(kw)]
-                    for o in range(n)
-                ]
-            )
-        ]
-    if scheme == "spatial":
-        return [
-            np.array(
-                [
-                    [w[o, ch, i, j] for o in range(n) for j in range(kw)]
-                    for ch in range(c)
-                    for i in range(kh)
-                ]
-            )
-        ]
-    return [
-        np.array([[w[o, ch, i, j] for i in range(kh) for j in range(kw)] for ch in range(c)])
-        for o in range(n)
-    ]
-
-
-def kernel(stack, shape, scheme):
-    """The inverse of `matrices`."""
-    n, c, kh, kw = shape
-    w = np.empty(shape)
-    for o, ch, i, j in np.ndindex(*shape):
-        if scheme == "channel":
-            w[o, ch, i, j] = stack[0][o, (ch * kh + i) * kw + j]
-        elif scheme == "spatial":
-            w[o, ch, i, j] = stack[0][ch * kh + i, o * kw + j]
-        else:
-            w[o, ch, i, j] = stack[o][ch, i * kw + j]
-    return w
-
-
-def rank_of(sigma, energy):
-    kept = 0.0
-    for r, s in enumerate(sigma, 1):
-        kept += s * s
-        if kept >= energy * sum(v * v for v in sigma):
-            return r
-    return len(sigma)
-
-
-def truncate(w, scheme, rank=None, energy=None):
-    """Kernel of low rank, rank, singular values, subgradient, relative error."""
-    parts = [np.linalg.svd(m, full_matrices=False) for m in matrices(w, scheme)]
-    r = rank or max(rank_of(s, energy) for _, s, _ in parts)
-    best = kernel([u[:, :r] * s[:r] @ vh[:r] for u, s, vh in parts], w.shape, scheme)
-    direction = kernel([u[:, :r] @ vh[:r] for u, _, vh in parts], w.shape, scheme)
-    sigma = np.array([s for _, s, _ in parts])
-    return (
-        best,
-        r,
-        sigma if scheme == "decouple" else sigma[0],
-        direction,
-        np.linalg.norm(w - best) / np.linalg.norm(w),
-    )
 
 
 class DigitsNetwork:
@@ -114,7 +46,9 @@ class DigitsNetwork:
         return (self.forward(x)[0].argmax(axis=1) == labels).mean()
 
 
-def train(network, x, labels, rng, pruner=None, epochs=25, rate=0.05, momentum=0.9, batch=64):
+def train(
+    network, x, labels, rng, pruner=None, epochs=25, learning_rate=0.05, momentum=0.9, batch=64
+):
     """Stochastic gradient descent; the second and third kernel are pruned."""
     speeds = [np.zeros_like(p) for p in network.weights + network.biases]
     for _ in range(epochs):
@@ -131,4 +65,4 @@ def train(network, x, labels, rng, pruner=None, epochs=25, rate=0.05, momentum=0
             ):
                 v *= momentum
                 v += g
-                p -= np.float32(rate) * v
+                p -= np.float32(learning_rate) * v

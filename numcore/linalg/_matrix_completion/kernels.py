@@ -1,0 +1,236 @@
+"""Kernels of matrix completion: the least-squares problems of all rows of a sparse matrix, by three
+methods, and entries of a product of two thin matrices."""
+
+import math
+
+import numpy as np
+
+from ...kernel import kernel
+from .._sparse import INDICES
+from .gradients import conjugate_gradients
+from .gram import (
+    MISSING,  # noqa: F401  for the CUDA body
+    SUSPICIOUS,  # noqa: F401
+    clear,
+    factorize,
+    fill_sketched_gram,
+    pitch_of,
+    solve_row,
+)
+
+
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int64 rows[r]; "
+    "inout T x[m, k];"
+    " inout int32 found[m]; float64 weight; scratch float64 gram[k*k+48*k+576]; "
+    "scratch float64 panel[32*k+768];"
+    " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; "
+    "scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="16*k*k+296*k+256",
+    types=INDICES,
+)
+def solve_directly(
+    indptr,
+    indices,
+    data,
+    factor,
+    rows,
+    x,
+    found,
+    weight,
+    gram,
+    panel,
+    negative,
+    vectors,
+    basis,
+    start,
+    stop,
+):
+    """Rows of the least-squares solution by L D Lᵀ of the Gram matrix, where it is singular by a
+    factorization that reveals its rank."""
+    k = factor.shape[1]
+    pitch = pitch_of(k, panel)
+    clear(panel, 32 * pitch)
+    clear(negative, 8 * pitch)
+    for at in range(start, stop):
+        i = rows[at]
+        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        rank = solve_row(
+            first,
+            last,
+            indices,
+            data,
+            factor,
+            weight * (last - first),
+            gram,
+            panel,
+            negative,
+            vectors,
+            basis,
+            pitch,
+        )
+        found[i] = rank
+        for c in range(k):
+            x[i, c] = vectors[c]
+
+
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, w]; in int64 rows[r]; "
+    "inout T x[m, w];"
+    " inout int32 found[m]; float64 weight; float64 tolerance; int64 k; int64 most; float64 worst; "
+    "scratch float64 vectors[5*w]",
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="40*w+256",
+    types=INDICES,
+)
+def solve_by_gradients(
+    indptr,
+    indices,
+    data,
+    factor,
+    rows,
+    x,
+    found,
+    weight,
+    tolerance,
+    k,
+    most,
+    worst,
+    vectors,
+    start,
+    stop,
+):
+    """Rows of the least-squares solution by conjugate gradients from x, found = -1 where it takes
+    too long; columns behind k are zero."""
+    for at in range(start, stop):
+        i = rows[at]
+        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        ridge = weight * (last - first)
+        row = x[i]
+        if ridge == 0 and last - first < k:
+            for c in range(len(row)):
+                row[c] = 0
+        good = conjugate_gradients(
+            first,
+            last,
+            indices,
+            data,
+            factor,
+            ridge,
+            tolerance,
+            most,
+            worst,
+            row,
+            vectors,
+            vectors,
+            0,
+        )
+        found[i] = -1 if not good else k if ridge > 0 else min(k, last - first)
+
+
+@kernel(
+    "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; "
+    "in int32 places[n, 4]; in int64 rows[r];"
+    " inout T x[m, k]; inout int32 found[m]; float64 weight; float64 tolerance; int64 most; "
+    "scratch float64 gram[k*k+48*k+576];"
+    " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; "
+    "scratch float64 vectors[5*k];"
+    " scratch float64 basis[k*k+k]",
+    constants=("MISSING", "SUSPICIOUS"),
+    split="r",
+    gpu="block",
+    threads=128,
+    shared="16*k*k+296*k+256",
+    types=INDICES,
+)
+def solve_by_sketch(
+    indptr,
+    indices,
+    data,
+    factor,
+    places,
+    rows,
+    x,
+    found,
+    weight,
+    tolerance,
+    most,
+    gram,
+    sketch,
+    negative,
+    vectors,
+    basis,
+    start,
+    stop,
+):
+    """Conjugate gradients preconditioned by the Gram matrix of sketches: sums of rows with random
+    signs, of 4 k entries or more."""
+    k = factor.shape[1]
+    pitch = pitch_of(k, sketch)
+    clear(negative, 8 * pitch)
+    for at in range(start, stop):
+        i = rows[at]
+        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        ridge = weight * (last - first)
+        good = last - first >= k or ridge > 0 and last > first
+        if good:
+            fill_sketched_gram(
+                first, last, indices, data, factor, places, ridge, gram, sketch, pitch
+            )
+            good = factorize(gram, negative, vectors, pitch, k, sketch)
+        if good:
+            conjugate_gradients(
+                first,
+                last,
+                indices,
+                data,
+                factor,
+                ridge,
+                tolerance,
+                most,
+                math.inf,
+                x[i],
+                vectors,
+                gram,
+                pitch,
+            )
+            found[i] = k
+        else:
+            clear(sketch, 32 * pitch)
+            found[i] = solve_row(
+                first,
+                last,
+                indices,
+                data,
+                factor,
+                ridge,
+                gram,
+                sketch,
+                negative,
+                vectors,
+                basis,
+                pitch,
+            )
+            for c in range(k):
+                x[i, c] = vectors[c]
+
+
+@kernel(
+    "in T u[m, k]; in T v[n, k]; in INDEX rows[z]; in INDEX cols[z]; out T y[z]",
+    split="z",
+    types=INDICES,
+)
+def entry_products(u, v, rows, cols, y, start, stop):
+    """Inner products of rows of u and v, in float64."""
+    for e in range(start, stop):
+        left, right = u[np.uintp(rows[e])], v[np.uintp(cols[e])]
+        total = 0.0
+        for c in range(len(left)):
+            total += float(left[c]) * float(right[c])
+        y[e] = total
