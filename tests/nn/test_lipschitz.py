@@ -19,7 +19,7 @@ from numcore.nn import (
     monotonicity,
     output_bounds,
 )
-from numcore.nn._crown import relax, relax_rows
+from numcore.nn._lipschitz.kernels import relax, relax_rows
 from numcore.testing import simulated_gpu
 from tests.naive.nn import lipschitz as naive
 

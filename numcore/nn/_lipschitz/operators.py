@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from ..arguments import Array, Float, checked, finite, interval, nonempty
-from ..dispatch import namespace_of
-from ._windows import Padding, Size, pair
+from ...arguments import Array, Float, checked, finite, interval, nonempty
+from ...dispatch import namespace_of
+from .._windows import Padding, Size, pair
 
 __all__ = ["Conv2d"]
 
