@@ -5,20 +5,16 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-)
+from ...arguments import Array
 from ...dispatch import namespace_of
 from .kernels import gram_eigh
 
 SLAB = 1 << 16  # entries of an unfolding that are in work at once
-
 SAFE_EXPONENT = 50  # kernels whose largest entry is beyond 2**±50 are scaled
 
 # Of σ_r² / σ_1², and of the energy that is cut off. Squaring M loses digits: below these the
 # decomposition is that of M itself.
 MIN_KEPT, MIN_CUT = {"float32": 1e-10, "float64": 1e-6}, {"float32": 0.0, "float64": 1e-8}
-
 FLAT = 1 / 64  # σ_r / σ_1 above which V = Mᵀ U / σ loses no more than two digits in float32
 
 # Of the axes (b, n, c, i, j), those of the rows and of the columns of each unfolding. Decoupled, n
@@ -30,7 +26,6 @@ UNFOLDINGS = {
 }
 
 SMALL = 32  # Gram matrices up to this size are decomposed many at a time
-
 WEIGHT, SUBGRADIENT = range(2)
 
 Scheme: TypeAlias = Literal["channel", "spatial", "decouple"]

@@ -3,12 +3,7 @@
 import math
 from typing import Annotated, NamedTuple, TypeAlias
 
-from ...arguments import (
-    Array,
-    Float,
-    at_least,
-    nonnegative,
-)
+from ...arguments import Array, Float, at_least, nonnegative
 from ...dispatch import namespace_of, routine
 from .decompositions import Scheme
 from .kernels import mix_channels
