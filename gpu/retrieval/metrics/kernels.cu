@@ -1,6 +1,7 @@
 // Metrics of ranked lists: the places of the relevant documents (z of them, those of query i being
 // offsets[i] to offsets[i + 1]) in lists of documents (q, k) or by scores (n), then the metrics (q,
 // m).
+#include "elementary.cuh"
 #include "numcore.cuh"
 
 #ifndef REAL
@@ -88,6 +89,75 @@ extern "C" __global__ void numcore_metrics_of_lists(
       else
         value = precisions / max(by_cut && asked < total ? asked : total, 1ll);
       values[item * m + i] = value;
+    }
+  }
+}
+
+__device__ double gain_of(double relevance, i64 exponential) {
+  return relevance <= 0 ? 0 : exponential ? numcore::exp2(relevance) - 1 : relevance;
+}
+
+// One block takes a list: a thread counts the places of one candidate at a time, then all share
+// the sums of each metric.
+extern "C" __global__ void numcore_metrics_of_scores(
+    const REAL* __restrict__ scores, const double* __restrict__ relevance,
+    const i64* __restrict__ offsets, const double* __restrict__ discounts,
+    const i64* __restrict__ kinds, const i64* __restrict__ size, double min_relevance,
+    i64 later_first, i64 exponential, i64 by_cut, double* __restrict__ values, i64* places,
+    i64* ideal, index_t n, index_t d, index_t m_count, index_t q_count) {
+  for (index_t q = block_index(); q < q_count; q += block_count()) {
+    const index_t first = offsets[q], m = offsets[q + 1] - first;
+    const REAL* s = scores + first;
+    const double* y = relevance + first;
+    i64 *place = places + first, *right = ideal + first;
+    double counted = 0;
+    for (index_t i = index_in_block(); i < m; i += block_size()) {
+      i64 by_score = 0, by_relevance = 0;
+      for (index_t j = 0; j < m; j++) {
+        by_score += s[j] > s[i] || (s[j] == s[i] && (later_first ? j > i : j < i));
+        by_relevance += y[j] > y[i] || (y[j] == y[i] && j < i);
+      }
+      place[i] = by_score, right[i] = by_relevance;
+      counted += y[i] >= min_relevance;
+    }
+    const i64 total = (i64)block_sum(counted);  // its barriers also make the places visible
+    for (index_t k = 0; k < m_count; k++) {
+      const i64 kind = kinds[k], asked = size[k] ? size[k] : m;
+      const i64 wanted = kind == R_PRECISION ? total : asked, cut = wanted < m ? wanted : m;
+      double hits = 0, top = m, precisions = 0, gained = 0, most = 0;
+      for (index_t i = index_in_block(); i < m; i += block_size()) {
+        if (kind >= DCG) {
+          const double gain = gain_of(y[i], exponential);
+          if (place[i] < cut) gained += gain * discounts[place[i]];
+          if (right[i] < cut) most += gain * discounts[right[i]];
+        } else if (place[i] < cut && y[i] >= min_relevance) {
+          i64 found = 1;
+          if (kind == MAP)
+            for (index_t j = 0; j < m; j++) found += y[j] >= min_relevance && place[j] < place[i];
+          hits += 1, top = min(top, (double)place[i]);
+          precisions += (double)found / (double)(place[i] + 1);
+        }
+      }
+      hits = block_sum(hits), top = block_min(top), precisions = block_sum(precisions);
+      gained = block_sum(gained), most = block_sum(most);
+      if (index_in_block() == 0) {
+        double value;
+        if (kind >= DCG)
+          value = most == 0 ? (double)NAN : kind == DCG ? gained : gained / most;
+        else if (total == 0)
+          value = NAN;
+        else if (kind == MRR)
+          value = hits > 0 ? 1 / (top + 1) : 0;
+        else if (kind == RECALL || kind == R_PRECISION)
+          value = hits / total;
+        else if (kind == PRECISION)
+          value = hits / max(asked, 1ll);
+        else if (kind == HIT)
+          value = hits > 0;
+        else
+          value = precisions / max(by_cut && asked < total ? asked : total, 1ll);
+        values[q * m_count + k] = value;
+      }
     }
   }
 }

@@ -192,7 +192,29 @@ def _places(rng, variant, size):
     ]
 
 
+def _scored_lists(rng, variant, size):
+    """Lists of different lengths, with ties; some are empty, some without relevant candidates."""
+    offsets, m = _ragged(rng, size, 30), len(METRICS)
+    n = int(offsets[-1])
+    relevance = np.maximum(rng.integers(-3, 4, n), 0).astype(float)
+    for q in range(0, size, 3):
+        relevance[offsets[q] : offsets[q + 1]] = 0
+    return [
+        (rng.integers(-4, 5, n) / 2).astype(variant["T"]),
+        relevance,
+        offsets,
+        1 / np.log2(np.arange(int(np.diff(offsets).max()) if size else 0) + 2.0),
+        rng.integers(0, 8, m),
+        rng.integers(0, 12, m),
+        1.0,
+        *(int(flag) for flag in rng.integers(0, 2, 3)),
+        np.full((size, m), np.inf),
+        *np.full((2, n), -7),
+    ]
+
+
 KERNELS = {
+    "metrics_of_scores": _scored_lists,
     "places_in_lists": _lists,
     "places_by_counting": _counted,
     "metrics_of_lists": _places,

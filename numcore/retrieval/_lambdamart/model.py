@@ -29,8 +29,8 @@ from ...dispatch import check_one_device, namespace_of
 from ...model import model
 from ...progress import progress_bar
 from .._metrics.kernels import NDCG
-from .._metrics.places import places_of_scores
-from .._metrics.routines import values_of
+from .._metrics.places import Scored
+from .._metrics.routines import values_of_scores
 from .._ranking_losses.lists import MAX_RELEVANCE, count_relevant, list_losses, lists_of
 from .bins import bin_edges, binned, row_order
 from .growth import Growth, sum_of_trees
@@ -282,7 +282,7 @@ def _fixed_point(xp, values):
 
 def _mean_ndcg(lists, k):
     """Over the queries with a relevant row."""
-    xp, groups = lists.xp, lists.xp.diff(lists.offsets)
-    found = places_of_scores(lists.scores, lists.relevance, groups, None, "stable", "exponential")
-    ndcg = values_of(found, [NDCG], [k], "exponential", 1, "relevant")[:, 0]
+    scored = Scored(lists.scores, None, None, lists.offsets, lists.relevance)
+    xp, options = lists.xp, ("exponential", 1, "relevant", "stable")
+    ndcg = values_of_scores(scored, [NDCG], [k], *options)[:, 0]
     return float(ndcg[~xp.isnan(ndcg)].mean())

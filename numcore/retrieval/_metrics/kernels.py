@@ -1,5 +1,7 @@
 """Kernels of metrics: places of documents in lists, and what follows from them."""
 
+import math
+
 import numpy as np
 
 from ...kernel import kernel
@@ -139,3 +141,114 @@ def metrics_of_lists(
 def cut_of(size, most):
     """The cut for the ideal list, which may be longer than the ranked one."""
     return min(size, most) if size else most
+
+
+@kernel(
+    "in T scores[n]; in float64 relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
+    "in int64 kinds[m]; in int64 size[m]; float64 min_relevance; int64 later_first; "
+    "int64 exponential; int64 by_cut; out float64 values[q, m]; out int64 places[n]; "
+    "out int64 ideal[n]; scratch int64 orders[3*d]",
+    split="q",
+    gpu="block",
+    threads=128,
+    constants=("MRR", "RECALL", "PRECISION", "HIT", "MAP", "R_PRECISION", "DCG", "NDCG"),
+)
+def metrics_of_scores(
+    scores,
+    relevance,
+    offsets,
+    discounts,
+    kinds,
+    size,
+    min_relevance,
+    later_first,
+    exponential,
+    by_cut,
+    values,
+    places,
+    ideal,
+    orders,
+    start,
+    stop,
+):
+    """All metrics of each list at once, by sorting it; `places` and `ideal` are the places of each
+    candidate by score and by relevance. `size` is 0 for all of a list."""
+    d = discounts.size
+    order, best, spare = orders[:d], orders[d : 2 * d], orders[2 * d :]
+    for q in range(start, stop):
+        first = offsets[q]
+        s, y = scores[first : offsets[q + 1]], relevance[first : offsets[q + 1]]
+        m, total = s.size, 0
+        for i in range(m):
+            order[i] = m - 1 - i if later_first else i
+            total += y[i] >= min_relevance
+        merge_descending(s, order, spare)
+        sort_descending(y, best, spare)
+        for r in range(m):
+            places[first + order[r]], ideal[first + best[r]] = r, r
+        for i in range(kinds.size):
+            kind, asked = kinds[i], size[i] if size[i] else m
+            cut = min(total if kind == R_PRECISION else asked, m)
+            hits, top, precisions, gained, most = 0, 0, 0.0, 0.0, 0.0
+            for r in range(cut):
+                if kind >= DCG:
+                    gained += gain_of(y[order[r]], exponential) * discounts[r]
+                    most += gain_of(y[best[r]], exponential) * discounts[r]
+                elif y[order[r]] >= min_relevance:
+                    top = top if hits else r
+                    hits += 1
+                    if kind == MAP:
+                        precisions += hits / (r + 1)
+                    elif kind == MRR or kind == HIT:  # the first one decides
+                        break
+            if kind >= DCG:
+                value = np.nan if most == 0 else gained if kind == DCG else gained / most
+            elif total == 0:
+                value = np.nan
+            elif kind == MRR:
+                value = 1.0 / (top + 1) if hits else 0.0
+            elif kind == RECALL or kind == R_PRECISION:
+                value = hits / total
+            elif kind == PRECISION:
+                value = hits / max(asked, 1)
+            elif kind == HIT:
+                value = 1.0 if hits else 0.0
+            else:
+                value = precisions / max(min(total, asked) if by_cut else total, 1)
+            values[q, i] = value
+
+
+def gain_of(relevance, exponential):
+    if relevance <= 0:
+        return 0.0
+    return math.exp2(relevance) - 1 if exponential else relevance
+
+
+def sort_descending(key, order, spare):
+    """The first entries of `order` become those of a stable descending order."""
+    for i in range(key.size):
+        order[i] = i
+    merge_descending(key, order, spare)
+
+
+def merge_descending(key, order, spare):
+    """Stable descending order of the places in `order`, by merging runs."""
+    m, run = key.size, 1
+    source, target, swapped = order, spare, False
+    while run < m:
+        low = 0
+        while low < m:
+            middle, high = min(low + run, m), min(low + 2 * run, m)
+            left, right = low, middle
+            for k in range(low, high):
+                if right >= high or left < middle and key[source[left]] >= key[source[right]]:
+                    target[k] = source[left]
+                    left += 1
+                else:
+                    target[k] = source[right]
+                    right += 1
+            low = high
+        source, target, swapped, run = target, source, not swapped, 2 * run
+    if swapped:
+        for i in range(m):
+            order[i] = spare[i]

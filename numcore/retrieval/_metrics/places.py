@@ -84,22 +84,41 @@ def _check_queries(judged, nq):
             raise ValueError(f"relevance must have queries in [0, {nq}) (got {low} … {high})")
 
 
-def places_of_scores(scores, relevance, groups, mask, tie, gain):
-    """Places by scores (nq, k), or (n,) in lists of the lengths `groups`."""
+class Scored(NamedTuple):
+    """Scores of lists one after the other, what may be relevant among them, by place in `scores`,
+    and where the lists begin; `dense` is the relevance of all of them, if it was given so."""
+
+    scores: Array
+    relevance: Array
+    entries: Array
+    starts: Array
+    dense: Array | None
+
+
+def scored_lists(scores, relevance, groups, mask, gain):
+    """Scores (nq, k), or (n,) in lists of the lengths `groups`, and their relevance."""
     xp = namespace_of(scores)
     _check_shapes(scores, relevance, groups, mask)
     value, entries = _relevant_entries(xp, relevance)
     flat, starts = xp.ascontiguousarray(scores).reshape(-1), _starts(xp, scores, groups, mask)
+    dense = None if isinstance(relevance, CSR) else relevance.reshape(-1)
     if mask is not None:
         there = mask.reshape(-1)
         flat, kept = flat[there], there[entries]
         value, entries = value[kept], (xp.cumsum(there) - 1)[entries[kept]]
+        dense = None if dense is None else dense[there]
     if bool(xp.isnan(flat).any()):
         raise ValueError("scores_or_ranks must not be NaN (got nan)")
     if value.dtype.kind == "f" and not bool(xp.isfinite(value).all()):
         raise ValueError("relevance must be finite (got nan or inf)")
     _check_gains(value, gain)
-    above = value > 0
+    return Scored(flat, value, entries, starts, dense)
+
+
+def places_of_scores(scored, tie):
+    """The places of what is relevant among the scores of its list."""
+    flat, value, entries, starts, _ = scored
+    xp, above = namespace_of(flat), value > 0
     entries, value = xp.ascontiguousarray(entries[above]), value[above].astype(np.float64)
     queries = xp.searchsorted(starts[1:], entries, side="right").astype(np.int64)
     nq, lengths = len(starts) - 1, xp.diff(starts)

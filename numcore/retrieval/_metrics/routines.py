@@ -13,10 +13,11 @@ from ...arguments import Array, Bool, Integer, Real, positive, within
 from ...dispatch import namespace_of, routine
 from ...linalg import CSRLike, Sparse
 from .judgments import order_by_query
-from .kernels import DCG, KINDS, MAP, NDCG, R_PRECISION, metrics_of_lists
-from .places import places_of_documents, places_of_scores
+from .kernels import DCG, KINDS, MAP, NDCG, R_PRECISION, metrics_of_lists, metrics_of_scores
+from .places import places_of_documents, places_of_scores, scored_lists
 
 METRIC = re.compile(rf"({'|'.join(KINDS)})(?:@([1-9]\d{{0,8}}))?")
+SMALL = 1 << 12  # scores
 Cutoff = Annotated[int, within(1, 2**53)]
 
 
@@ -120,7 +121,11 @@ def ranking_metrics(
     kinds, cuts = ([part[i] for part in wanted.values()] for i in (0, 1))
     if scores_or_ranks.dtype.kind == "f":
         dtype = scores_or_ranks.dtype
-        found = places_of_scores(scores_or_ranks, relevance, groups, mask, tie, gain)
+        scored = scored_lists(scores_or_ranks, relevance, groups, mask, gain)
+        if worth_sorting(scored):
+            values = values_of_scores(scored, kinds, cuts, gain, min_relevance, normalize_map, tie)
+            return {name: values[:, i].astype(dtype) for i, name in enumerate(wanted)}
+        found = places_of_scores(scored, tie)
     else:
         _check_documents(scores_or_ranks, groups, mask)
         # what comes after all cuts need not be looked up
@@ -155,6 +160,39 @@ def _check_documents(lists, groups, mask):
     for name, value in (("groups", groups), ("mask", mask)):
         if value is not None:
             raise ValueError(f"{name} must be None for lists of documents (got an array)")
+
+
+def worth_sorting(scored):
+    """Whether lists are small, or dense in relevant candidates: one kernel that sorts each list is
+    then quicker than arrays of the relevant ones."""
+    few = len(scored.scores) <= SMALL
+    return scored.dense is not None and (few or 4 * len(scored.entries) > len(scored.scores))
+
+
+def values_of_scores(scored, kinds, cuts, gain, min_relevance, normalize_map, tie):
+    """(nq, m) metrics of lists of scores with dense relevance."""
+    scores, starts, xp = scored.scores, scored.starts, namespace_of(scored.scores)
+    nq, lengths = len(starts) - 1, xp.diff(starts)
+    longest = int(lengths.max()) if nq else 0
+    values = xp.empty((nq, len(kinds)))
+    places, ideal = xp.empty((2, len(scores)), np.int64)
+    if values.size:
+        metrics_of_scores(
+            scores,
+            scored.dense.astype(np.float64),
+            starts,
+            xp.asarray(1 / np.log2(np.arange(2.0, longest + 2))),
+            xp.asarray(kinds, dtype=np.int64),
+            xp.asarray([cut or 0 for cut in cuts], dtype=np.int64),
+            min_relevance,
+            int(tie == "trec"),
+            int(gain == "exponential"),
+            int(normalize_map == "cut"),
+            values,
+            places,
+            ideal,
+        )
+    return values
 
 
 def values_of(found, kinds, cuts, gain, min_relevance, normalize_map):

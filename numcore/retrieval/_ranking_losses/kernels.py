@@ -6,6 +6,7 @@ import numpy as np
 
 from ...kernel import kernel
 from ...special import exp, log1p
+from .._metrics.kernels import sort_descending
 
 PAD = 16  # exponentials are made in pieces of so many, a multiple of every vector's length
 LANES = 8  # sums that run side by side
@@ -187,31 +188,6 @@ def logistic_pairs(sigma, per_ideal, i, x, gain, at, g, h, below, m, e, slopes, 
     g[i] -= lane_sum(slopes[:size])
     h[i] += lane_sum(e[:size])
     return lane_sum(bends[:size])
-
-
-def sort_descending(key, order, spare):
-    """The first entries of `order` become those of a stable descending order, by merging runs."""
-    m, run = key.size, 1
-    for i in range(m):
-        order[i] = i
-    source, target, swapped = order, spare, False
-    while run < m:
-        low = 0
-        while low < m:
-            middle, high = min(low + run, m), min(low + 2 * run, m)
-            left, right = low, middle
-            for k in range(low, high):
-                if right >= high or left < middle and key[source[left]] >= key[source[right]]:
-                    target[k] = source[left]
-                    left += 1
-                else:
-                    target[k] = source[right]
-                    right += 1
-            low = high
-        source, target, swapped, run = target, source, not swapped, 2 * run
-    if swapped:
-        for i in range(m):
-            order[i] = spare[i]
 
 
 def exp_in_place(row, size):

@@ -62,6 +62,9 @@ class ListsKind(Kind):
             raise TypeError(f"{name} must be a 1-d array of integers (got {value!r:.80})")
         return array.astype(np.int64)
 
+    def key(self):
+        return lambda value: None if value is not None else value.__class__
+
     def unfit(self):
         wrong = ("text", object(), np.ones(3), [["a"]], [0.5], [[0.5]])
         return [(value, TypeError) for value in wrong]
