@@ -17,15 +17,16 @@ from numcore.special import (
     Front,
     Program,
     _fit,
-    _mutation,
     _program,
     certify_program,
     evolve,
     exp2,
     minimize_error,
 )
-from numcore.special import _evolve as search
 from numcore.special._certify_program import float32_ranges
+from numcore.special._evolve import mutation as _mutation
+from numcore.special._evolve import search
+from numcore.special._evolve.selection import survivors
 from numcore.special._fit import Problem, fit
 from numcore.testing import (
     SIZES,
@@ -939,7 +940,7 @@ def test_fingerprints_tell_functions_apart():
 
 
 def individual(n_ops, error):
-    made = search._Individual(Program([], []), None)
+    made = search.Individual(Program([], []), None)
     made.n_ops, made.error = n_ops, error
     return made
 
@@ -969,7 +970,7 @@ def naive_layers(pool):
 )
 def test_survivors_are_those_of_the_first_layers(points, count):
     pool = [individual(n, 10.0**-e) for n, e in points]
-    chosen = search.survivors(pool, count)
+    chosen = survivors(pool, count)
     assert len(chosen) == min(count, len(pool))
     for layer in naive_layers(pool):
         taken = [p for p in layer if p in chosen]

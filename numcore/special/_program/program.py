@@ -1,36 +1,32 @@
-"""Straight-line programs of one variable: data that can be checked, run on arrays, printed as
-source, and compiled.
-
-A program has numbered registers: register 0 holds x, the next ones its constants, and each
-instruction writes one more. An instruction is a row (opcode, a, b, c) that reads earlier registers;
-the last register is the result. The kernels are register machines that take an instruction through
-a block of points at a time, so that no candidate of a search needs to be compiled.
-"""
+"""Programs: data that can be checked, run, simplified, and written as source."""
 
 import functools
-import keyword
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from ..arguments import Array, DType, Float, checked
-from ..dispatch import CPU, device_of, namespace_of
-from ..elementwise import SMALL, Elementwise
-from ..kernel import kernel
-from ..simd import float_bits, float_from_bits, fma
-
-OPERATIONS = ("add", "sub", "mul", "div", "fma")  # the opcode is the place in this tuple
-ADD, SUB, MUL, DIV, FMA = range(5)
-SYMBOLS = ("+", "-", "*", "/")
-MAX_REGISTERS = 256  # as many as a thread of the CUDA bodies keeps
-BLOCK = 512  # points that an instruction is applied to at a time
-
-
-# --- programs -------------------------------------------------------------------------------------
+from ...arguments import Array, DType, Float, checked
+from ...dispatch import device_of, namespace_of
+from ...simd import fma
+from .batches import packed
+from .instructions import (
+    ADD,
+    FMA,
+    MUL,
+    OPERATIONS,
+    SUB,
+    check_name,
+    checked_code,
+    checked_constants,
+    expression,
+    hexadecimal,
+    operands,
+    rounded,
+)
+from .kernels import program_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +79,9 @@ class Program:
     constants: Array
 
     def __post_init__(self):
-        constants = _checked_constants(self.constants)
+        constants = checked_constants(self.constants)
         object.__setattr__(self, "constants", constants)
-        object.__setattr__(self, "code", _checked_code(self.code, len(constants)))
+        object.__setattr__(self, "code", checked_code(self.code, len(constants)))
 
     def __eq__(self, other):
         return self._bytes() == other._bytes() if isinstance(other, Program) else NotImplemented
@@ -104,7 +100,7 @@ class Program:
             f"r{i}" for i in range(len(self.constants) + 1, self.n_registers)
         ]
         lines = [
-            f"{names[len(self.constants) + 1 + i]} = {_expression(names, row, 'fma')}"
+            f"{names[len(self.constants) + 1 + i]} = {expression(names, row, 'fma')}"
             for i, row in enumerate(self.code.tolist())
         ]
         return "\n".join(lines or [names[-1]])
@@ -166,7 +162,7 @@ class Program:
 
     def with_constants(self, constants: Any) -> "Program":
         """The same code with other constants, as many."""
-        constants = _checked_constants(constants)
+        constants = checked_constants(constants)
         if constants.shape != self.constants.shape:
             raise ValueError(
                 f"constants must have shape {self.constants.shape} (got {constants.shape})"
@@ -280,19 +276,19 @@ class Program:
             return r3
         <BLANKLINE>
         """
-        _check_name(name)
+        check_name(name)
         dtype = np.dtype(dtype)
         imports = ["import numpy as np", ""]
         if (self.code[:, 0] == FMA).any():
             imports[1:] = ["", "from numcore.simd import fma", ""]
         constants = [
-            f"{name}_c{i} = np.{dtype}({_rounded(c, dtype)!s})"
+            f"{name}_c{i} = np.{dtype}({rounded(c, dtype)!s})"
             for i, c in enumerate(self.constants, 1)
         ]
         names = ["x"] + [f"{name}_c{i}" for i in range(1, 1 + len(self.constants))]
         body = []
         for row in self.code.tolist():
-            body.append(f"    r{len(names)} = {_expression(names, row, 'fma')}")
+            body.append(f"    r{len(names)} = {expression(names, row, 'fma')}")
             names.append(f"r{len(names)}")
         if len(self.code) == 0:
             names[-1] = f"{names[-1]} + np.{dtype}(0) * x" if len(self.constants) else "x"
@@ -334,13 +330,13 @@ class Program:
         }
         <BLANKLINE>
         """
-        _check_name(name)
+        check_name(name)
         dtype = np.dtype(dtype)
         real, letter, suffix = ("float", "f", "f") if dtype == np.float32 else ("double", "d", "")
         fused = "__fmaf_rn" if dtype == np.float32 else "__fma_rn"
         lines = [
-            f"const {real} r{i} = {_hexadecimal(_rounded(c, dtype))}{suffix}; "
-            f" // {_rounded(c, dtype)!s}"
+            f"const {real} r{i} = {hexadecimal(rounded(c, dtype))}{suffix}; "
+            f" // {rounded(c, dtype)!s}"
             for i, c in enumerate(self.constants, 1)
         ]
         names = ["x"] + [f"r{i}" for i in range(1, self.n_registers)]
@@ -396,8 +392,10 @@ class Program:
         >>> f(np.array([1.0, 2.0, 3.0]))
         array([ 2.,  5., 10.])
         """
+        from .compiled import compiled  # which needs Numba
+
         program = self.fused() if fma else self
-        return _compiled(program, np.dtype(dtype).name)
+        return compiled(program, np.dtype(dtype).name)
 
 
 def simplified(rows, constants):
@@ -421,16 +419,6 @@ def simplified(rows, constants):
             kept.append((row[0], read))
         held.append(rows_by_key[key])
     return _in_order(kept, held[-1])
-
-
-def operands(row):
-    """The registers that an instruction reads."""
-    return row[1:4] if row[0] == FMA else row[1:3]
-
-
-def _expression(names, row, fused):
-    read = [names[r] for r in operands(row)]
-    return f"{fused}({', '.join(read)})" if row[0] == FMA else f" {SYMBOLS[row[0]]} ".join(read)
 
 
 def _folded(opcode, values):
@@ -487,276 +475,3 @@ def _in_order(rows, result):
         np.array([row + [0] * (4 - len(row)) for row in code], np.int32).reshape(-1, 4),
         np.array([c[2] for c in constants]),
     )
-
-
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def _checked_constants(constants):
-    try:
-        array = np.asarray(constants)
-    except ValueError as error:
-        raise ValueError(f"constants must be a sequence of numbers ({error})") from None
-    if array.size and array.dtype.kind not in "iuf":
-        raise TypeError(f"constants must be real numbers (got dtype {array.dtype})")
-    if array.ndim != 1:
-        raise ValueError(f"constants must have one dimension (got shape {array.shape})")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"constants must be finite (got {array[~np.isfinite(array)][0]})")
-    array.flags.writeable = False
-    return array
-
-
-def _checked_code(code, n_constants):
-    try:
-        array = np.asarray(code)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"code must be a matrix of integers ({error})") from None
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"code must hold integers (got dtype {array.dtype})")
-    if array.size == 0 and array.ndim <= 2:
-        array = np.empty((0, 4), np.int32)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"code must have shape (n_instr, 4) (got {array.shape})")
-    if 1 + n_constants + len(array) > MAX_REGISTERS:
-        raise ValueError(
-            f"a program must have at most {MAX_REGISTERS} registers (got "
-            f"{1 + n_constants + len(array)})"
-        )
-    for i, row in enumerate(array.tolist()):
-        if not 0 <= row[0] < len(OPERATIONS):
-            raise ValueError(
-                f"opcodes must satisfy 0 <= opcode < {len(OPERATIONS)} (got {row[0]} in row {i})"
-            )
-        for r in operands(row):
-            if not 0 <= r < 1 + n_constants + i:
-                raise ValueError(
-                    f"row {i} must read registers in [0, {1 + n_constants + i}) (got {r})"
-                )
-    array = array.astype(np.int32)
-    array[array[:, 0] != FMA, 3] = 0
-    array.flags.writeable = False
-    return array
-
-
-def _check_name(name):
-    if not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
-        raise ValueError(f"name must be an identifier (got {name!r})")
-
-
-def _rounded(constant, dtype):
-    """A constant in a dtype; ValueError where it is too large."""
-    with np.errstate(over="ignore"):
-        value = dtype.type(constant)
-    if not np.isfinite(value):
-        raise ValueError(f"constants must fit {dtype} (got {constant})")
-    return value
-
-
-def _hexadecimal(value):
-    """The shortest hexadecimal literal of a finite number."""
-    mantissa, exponent = float(value).hex().split("p")
-    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return f"{mantissa or '0x0'}p{exponent}"
-
-
-# --- compiled programs ----------------------------------------------------------------------------
-
-
-class CompiledProgram(Elementwise):
-    """The elementwise kernel of one program: compiled on the CPU, run by the register machine on a
-    GPU."""
-
-    def __init__(self, function, program, dtype, body):
-        self.program = program
-        super().__init__(function, {dtype: body}, {})
-
-    def __call__(self, x, y):
-        if device_of(x) is CPU:
-            super().__call__(x, y)
-        else:
-            y[...] = self.program(x)
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled(program, dtype):
-    """The public function of a compiled program."""
-    from .._numba import register_scalar
-
-    title = f"program_{sha256(repr((program._bytes(), dtype)).encode()).hexdigest()[:16]}"
-    scope = {"__name__": __name__}
-    exec(compile(program.to_source(title, dtype), f"<{title}>", "exec"), scope)
-
-    def public(x, *, out=None):
-        if out is None and type(x) is np.ndarray and x.size <= SMALL and x.ndim:
-            loop = made.loops.get(x.dtype)
-            if loop is not None:
-                return loop(x)
-        return made.apply(x, out)
-
-    public.__name__ = public.__qualname__ = title
-    public.__doc__ = f"A compiled program:\n\n{program}"
-    made = CompiledProgram(public, program, dtype, scope[title])
-    public.kernel, public.scalar_bodies, public.program = made, made.bodies, program
-    register_scalar(public)
-    return public
-
-
-# --- batches of programs --------------------------------------------------------------------------
-
-
-def packed(programs, dtype=np.float64):
-    """Programs as the arrays that the kernels take.
-
-    Returns
-    -------
-    code : int32 array of shape (p, m, 4)
-        Padded with rows that are not run; registers are numbered as if every program had as many
-        constants as the one with most.
-    ends : int32 array of shape (p, 2)
-        How many instructions each program has, and the register of its result.
-    constants : array of `dtype`, shape (p, k)
-    """
-    k = max((len(q.constants) for q in programs), default=0)
-    m = max((len(q.code) for q in programs), default=0)
-    code, ends = np.zeros((len(programs), m, 4), np.int32), np.zeros((len(programs), 2), np.int32)
-    constants = np.zeros((len(programs), k), dtype)
-    with np.errstate(over="ignore"):
-        for i, q in enumerate(programs):
-            own, rows = len(q.constants), len(q.code)
-            code[i, :rows] = q.code
-            registers = code[i, :rows, 1:]
-            registers[registers > own] += k - own
-            constants[i, :own] = q.constants
-            ends[i] = rows, k + rows if rows else own
-    return code, ends, constants
-
-
-def max_errors(programs, x, target, weight):
-    """The largest ``|program(x) - target| * weight`` of each program; inf where a value is not
-    finite, or a denominator changes sign."""
-    errors = np.empty(len(programs), x.dtype)
-    program_errors(*packed(programs, x.dtype), x, target, weight, errors)
-    return errors
-
-
-# --- kernels: the register machine ----------------------------------------------------------------
-
-
-def run_instruction(registers, to, opcode, a, b, c, count):
-    """registers[to, :count] = the operation on rows a, b, c."""
-    if opcode == ADD:
-        for j in range(count):
-            registers[to, j] = registers[a, j] + registers[b, j]
-    elif opcode == SUB:
-        for j in range(count):
-            registers[to, j] = registers[a, j] - registers[b, j]
-    elif opcode == MUL:
-        for j in range(count):
-            registers[to, j] = registers[a, j] * registers[b, j]
-    elif opcode == DIV:
-        for j in range(count):
-            registers[to, j] = registers[a, j] / registers[b, j]
-    else:
-        for j in range(count):
-            registers[to, j] = fma(registers[a, j], registers[b, j], registers[c, j])
-
-
-def within(register, last):
-    """A register number as one that exists: whatever the code says, no kernel reads outside its
-    memory."""
-    return np.uint32(min(max(register, 0), last))
-
-
-def load_constants(registers, constants, i, k):
-    for r in range(k):
-        for j in range(registers.shape[1]):
-            registers[1 + r, j] = constants[i, r]
-
-
-@kernel(
-    "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; out T y[p, n]; "
-    "scratch T registers[k+m+1, BLOCK]",
-    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
-    split="n",
-    grain="BLOCK",
-)
-def program_values(code, ends, constants, x, y, registers, start, stop):
-    """y[i, j] = the value of program i at x[j]."""
-    k = constants.shape[1]
-    for i in range(code.shape[0]):
-        load_constants(registers, constants, i, k)
-        for low in range(start, stop, BLOCK):
-            count = min(BLOCK, stop - low)
-            for j in range(count):
-                registers[0, j] = x[low + j]
-            for s in range(within(ends[i, 0], code.shape[1])):
-                last = k + s
-                run_instruction(
-                    registers,
-                    last + 1,
-                    code[i, s, 0],
-                    within(code[i, s, 1], last),
-                    within(code[i, s, 2], last),
-                    within(code[i, s, 3], last),
-                    count,
-                )
-            result = within(ends[i, 1], registers.shape[0] - 1)
-            for j in range(count):
-                y[i, low + j] = registers[result, j]
-
-
-@kernel(
-    "in int32 code[p, m, 4]; in int32 ends[p, 2]; in T constants[p, k]; in T x[n]; in T target[n]; "
-    "in T weight[n]; out T error[p]; "
-    "scratch T registers[k+m+1, BLOCK]; scratch T divisor[m]",
-    constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
-    split="p",
-    gpu="block",
-    grain="8",
-)
-def program_errors(
-    code, ends, constants, x, target, weight, error, registers, divisor, start, stop
-):
-    """error[i] = max over j of |program i at x[j] - target[j]| weight[j]; inf for a value that is
-    not finite, and for a pole.
-
-    A divisor that changes its sign between points has a zero, or a pole, somewhere between them.
-    Errors are compared by their bits, which order as their magnitudes do, with infinity and then
-    NaN on top: loops over integers vectorise where loops over floats must not.
-    """
-    k, points = constants.shape[1], x.shape[0]
-    infinite = float_bits(constants.dtype.type(np.inf))
-    for i in range(start, stop):
-        load_constants(registers, constants, i, k)
-        worst, sign = float_bits(constants.dtype.type(0)), float_bits(constants.dtype.type(0))
-        for low in range(0, points, BLOCK):
-            count = min(BLOCK, points - low)
-            for j in range(count):
-                registers[0, j] = x[low + j]
-            for s in range(within(ends[i, 0], code.shape[1])):
-                last = k + s
-                b = within(code[i, s, 2], last)
-                run_instruction(
-                    registers,
-                    last + 1,
-                    code[i, s, 0],
-                    within(code[i, s, 1], last),
-                    b,
-                    within(code[i, s, 3], last),
-                    count,
-                )
-                if code[i, s, 0] == DIV:
-                    if low == 0:
-                        divisor[s] = registers[b, 0]
-                    first = float_bits(divisor[s])
-                    for j in range(count):
-                        sign |= float_bits(registers[b, j]) ^ first
-            result = within(ends[i, 1], registers.shape[0] - 1)
-            for j in range(count):
-                worst = max(
-                    worst, float_bits(abs(registers[result, j] - target[low + j]) * weight[low + j])
-                )
-        error[i] = float_from_bits(infinite if worst > infinite or sign < 0 else worst)

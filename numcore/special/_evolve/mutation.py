@@ -7,7 +7,7 @@ Discovery of State-of-the-Art Mathematical Functions", arXiv 2312.08472.
 
 import math
 
-from ._program import ADD, DIV, FMA, MUL, SUB, operands, simplified
+from .._program import ADD, DIV, FMA, MUL, SUB, operands, simplified
 
 INSERT, REMOVE, SWITCH, RANDOMISE = range(4)
 WEIGHTS = (1, 2, 3, 3)
