@@ -20,6 +20,7 @@ from ._kinds import (
     BoolKind,
     ChoiceKind,
     InstanceKind,
+    NamespaceKind,
     NumberKind,
     RNGKind,
     StructKind,
@@ -51,7 +52,7 @@ def _compile(function, declaration, checking, host_only, fitted, keeps):
     signature = inspect.signature(function)
     slow = _Slow(parameters, host_only, keeps)
     scope |= {"_body": function, "_slow": slow, "_known": slow.known, "_inf": math.inf}
-    scope |= {"_ndarray": np.ndarray, "_hasattr": hasattr, "_isinstance": isinstance}
+    scope |= {"_numpy": np, "_ndarray": np.ndarray, "_hasattr": hasattr, "_isinstance": isinstance}
     lines = [f"def call({_heading(signature, scope)}):"]
     if fitted:
         lines.append(f"    if not _hasattr(self, {fitted!r}): _slow.not_fitted(self)")
@@ -157,6 +158,8 @@ def _option_lines(p, scope):
             conditions.append(f"_isinstance({name}, _class_{name}_{at})")
         elif isinstance(kind, RNGKind):
             conditions.append(f"{name} is None")
+        elif isinstance(kind, NamespaceKind):
+            conditions.append(f"{name} is _numpy")
     condition = " or ".join(f"({c})" for c in conditions) or "False"
     return [f"    if not ({condition}): {name} = _slow.option({name!r}, {name}, _sizes)"]
 
@@ -270,6 +273,8 @@ class Call:
 
     def size(self, expression, found):
         """The value of a size; a name of which nothing is known yet is `found`, ``n+1`` tells n."""
+        if expression.isidentifier():  # nearly all are
+            return self.sizes.setdefault(expression, found)
         single = re.fullmatch(r"([^\W\d]\w*)([+-]\d+)?", expression)
         if single and single[1] not in self.sizes:
             self.sizes[single[1]] = max(found - int(single[2] or 0), 0)

@@ -337,7 +337,7 @@ class SequenceKind(Kind):
         items = [self.each] * len(value) if self.each else self.items
         converted = []
         for at, (item, v) in enumerate(zip(items, value, strict=True)):
-            converted.append(item._replace(name=f"{name}[{at}]").convert(v, call))
+            converted.append(Parameter(f"{name}[{at}]", *item[1:]).convert(v, call))
             for kind in item.kinds:
                 if isinstance(kind, ArrayKind):
                     kind.entries(f"{name}[{at}]", converted[-1], call.sizes)
@@ -366,7 +366,7 @@ class StructKind(Kind):
         changed = {}
         for field in self.fields:
             given = getattr(value, field.name)
-            converted = field._replace(name=f"{name}.{field.name}").convert(given, call)
+            converted = Parameter(f"{name}.{field.name}", *field[1:]).convert(given, call)
             if converted is not given:
                 changed[field.name] = converted
         if not changed:

@@ -92,6 +92,8 @@ def digest(functions, *facts):
             for part in vars(value).values():
                 if is_plain(part):
                     visit(part)
+        elif isinstance(value, type) and hasattr(value, "_fields"):  # a named tuple
+            parts.append(f"{name}={value._fields}")
         elif isinstance(value, (types.ModuleType, types.BuiltinFunctionType, type)):
             parts.append(f"{name}={value.__name__}")
         elif isinstance(value, np.ndarray):

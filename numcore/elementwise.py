@@ -5,17 +5,19 @@ An author writes plain Python functions of a scalar, one for each dtype, and a s
 docstring::
 
     @elementwise(float32=exp_float32, float64=exp_float64)
-    def exp(x, *, out=None):
+    def exp(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
         \"\"\"Exponential function ...\"\"\"
 """
 
 import ctypes
+import functools
 import sys
 
 import numpy as np
 
 from . import _bitcode, _loops, _native, _pool, _ufunc
-from .dispatch import device_of, on_device, routine
+from .arguments import Array, Float, checked
+from .dispatch import Routine, _routines, device_of, namespace_of
 from .kernel import C_TYPES, CHUNKS_PER_THREAD, Kernel, enter, pointer
 
 __all__ = ["Elementwise", "c_function", "elementwise"]
@@ -100,18 +102,14 @@ class Elementwise(Kernel):
     def apply(self, x, out):
         """The routine's general case: any input, checks, threads, devices."""
         as_array = device_of(x) is not None
-        xp, (x,) = on_device(x=x)
-        if x is None:
-            raise TypeError("x must be a NumPy or CuPy array (got None)")
+        x = _checked_input(x)
+        xp = namespace_of(x)
         if x.dtype.name not in self.bodies:
-            raise TypeError(
-                f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype}); convert it first"
-            )
+            raise TypeError(f"x must have dtype {' or '.join(self.bodies)} (got {x.dtype})")
         if out is not None:
             self._check_out(xp, x, out)
         if xp is np:
             loop = self.loop(x.dtype.name)
-            x = x.astype(x.dtype.newbyteorder("="), copy=False)
             y = np.empty_like(x, subok=False) if out is None else out
             self._fill(loop, x, y)
         else:
@@ -155,6 +153,11 @@ class Elementwise(Kernel):
             lambda i: loop(x[i * step : (i + 1) * step], out=y[i * step : (i + 1) * step]),
             -(-len(x) // step),
         )
+
+
+@checked
+def _checked_input(x: Float[Array, "..."]) -> Array:
+    return x
 
 
 def _overlap(xp, x, out):
@@ -202,14 +205,11 @@ def elementwise(
                     return loop(x)
             return apply(x, out)
 
-        public.__name__, public.__qualname__, public.__module__ = (
-            function.__name__,
-            function.__qualname__,
-            function.__module__,
-        )
-        public.__doc__, public.kernel, public.scalar_bodies = function.__doc__, made, made.bodies
+        functools.update_wrapper(public, function)  # its signature is what is declared
+        public.kernel, public.scalar_bodies, public.host_only = made, made.bodies, None
         enter(made)
-        public = routine(public)  # what users see, and compiled code too
+        # entered without a checker around it: the fast path stays one call of a ufunc
+        _routines[function.__module__, function.__name__] = Routine(public)
         scalars.append(public)
         numba_side = sys.modules.get(f"{__package__}._numba")
         if numba_side is not None and numba_side.is_up:

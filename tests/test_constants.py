@@ -60,7 +60,13 @@ CHANGES = [
         "column_products",
     ),
     ("numcore.nn._optim", "BLOCK", 512, "numcore.nn._optim", "squares_in_blocks"),
-    ("numcore.linalg._coreset", "BLOCK", 64, "numcore.linalg._coreset", "block_masses"),
+    (
+        "numcore.linalg._coreset.kernels",
+        "BLOCK",
+        64,
+        "numcore.linalg._coreset.kernels",
+        "block_masses",
+    ),
 ]
 CHANGED = """
 import ast, importlib, importlib.machinery, sys

@@ -9,7 +9,7 @@ import pytest
 import toys
 
 import numcore
-from numcore import _bitcode, _native, kernel
+from numcore import _bitcode, _contract, _native, kernel
 from numcore.testing import compare_bodies
 
 
@@ -290,7 +290,7 @@ def test_contracts_are_checked_when_a_kernel_is_defined(contract, split, words):
 
 
 def test_extents():
-    assert kernel.extent("2*n*d+n+3", {"n": 5, "d": 7}) == 78
+    assert _contract.extent("2*n*d+n+3", {"n": 5, "d": 7}) == 78
 
 
 def test_the_address_of_a_body_is_a_c_function():

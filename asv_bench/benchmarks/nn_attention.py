@@ -1,4 +1,4 @@
-"""Attention beside torch's on the sizes that models have, and its memory on long sequences."""
+"""Attention compared with torch on the sizes that models have, and its memory on long sequences."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Kernels of wide networks beside NumPy, ensembles beside a torch loop, closed forms."""
+"""Kernels of wide networks compared with NumPy, ensembles with a torch loop, closed forms."""
 
 import numpy as np
 

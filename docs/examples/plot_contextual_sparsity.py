@@ -33,7 +33,7 @@ def hidden(x, w_gate, w_up):
 
 def train(x, labels, m, steps, rng):
     """A gated layer of m neurons and a linear classifier on top of it, by 512 examples a step and
-    the optimiser Adam."""
+    the optimizer Adam."""
     n, d = x.shape
     shapes = (m, d), (m, d), (d, m), (labels.max() + 1, d)
     weights = [
@@ -190,7 +190,7 @@ left.plot(densities, fine, "o-", color=FINE, label="neurons chosen by each image
 left.plot(densities, coarse, "s-", color=COARSE, label="one choice for all images")
 left.axhline(whole, color=WHOLE, linestyle=":", label="all neurons")
 left.set_title("digits read correctly")
-for kind, colour, name in (
+for kind, color, name in (
     ("fine", FINE, "chosen by each number"),
     ("coarse", COARSE, "chosen by the prompt"),
 ):
@@ -199,9 +199,9 @@ for kind, colour, name in (
         (1 + 2 * few) / 3 if kind == "fine" else few
     )  # of the weights, that a step of the sparse network reads
     cost = (7 * share + 1) / advance
-    middle.plot(few, alone, "--", color=colour, label=f"{name}, not corrected")
-    middle.plot(few, mended, "o-", color=colour, label=f"{name}, corrected")
-    right.plot(few, cost, "o-", color=colour, label=name)
+    middle.plot(few, alone, "--", color=color, label=f"{name}, not corrected")
+    middle.plot(few, mended, "o-", color=color, label=f"{name}, corrected")
+    right.plot(few, cost, "o-", color=color, label=name)
     for density, a, b, steps, c in zip(few, alone, mended, advance, cost, strict=True):
         print(
             f"{kind}, {density:3.0%} of the neurons: {a:.0%} of the texts right without, {b:.0%} "

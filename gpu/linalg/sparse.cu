@@ -1,5 +1,5 @@
 // Sparse matrices by rows: products with x (n) and x (n, k), sweeps x_i += omega (b_i - sum_j a_ij
-// x_j) / a_ii, and first-fit colouring. Sums are taken in double.
+// x_j) / a_ii, and first-fit coloring. Sums are taken in double.
 #include "numcore.cuh"
 
 #ifndef INDEX
@@ -37,7 +37,7 @@ extern "C" __global__ void numcore_csr_times_vector(const INDEX* __restrict__ in
   }
 }
 
-// One warp takes a row; its lanes take neighbouring columns of x.
+// One warp takes a row; its lanes take neighboring columns of x.
 extern "C" __global__ void numcore_csr_times_matrix(const INDEX* __restrict__ indptr,
                                                     const INDEX* __restrict__ indices,
                                                     const REAL* __restrict__ data,
@@ -58,14 +58,14 @@ extern "C" __global__ void numcore_color_rows(const i64* __restrict__ indptr,
                                               const i64* __restrict__ indices, i64* colors,
                                               index_t g, index_t z, index_t n) {
   for (index_t graph = thread_index(); graph < g; graph += thread_count()) {
-    const i64 *first = indptr + graph * (n + 1), *neighbours = indices + graph * z;
+    const i64 *first = indptr + graph * (n + 1), *neighbors = indices + graph * z;
     i64* mine = colors + graph * n;
     for (index_t i = 0; i < n; i++) {
       i64 color = -1;
       for (i64 base = 0; color < 0; base += 64) {
         u64 used = 0;
         for (i64 e = first[i]; e < first[i + 1]; e++) {
-          i64 j = neighbours[e];
+          i64 j = neighbors[e];
           if (j < i && base <= mine[j] && mine[j] < base + 64) used |= 1ull << (mine[j] - base);
         }
         if (~used) color = base + __popcll(used & ~(used + 1));

@@ -1,4 +1,4 @@
-"""Randomized low-rank factorisation: the range of A from its product with a few random vectors, and
+"""Randomized low-rank factorization: the range of A from its product with a few random vectors, and
 the singular values there.
 
 A is only ever multiplied, so that it may be dense, sparse, or known by its products alone.

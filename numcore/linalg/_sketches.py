@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 
 from ..arguments import RNG, Array, Float, at_least, at_most, nonempty
-from ..dispatch import float_dtype, namespace_of, on_device, routine
+from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..random import generator_from_rng, key_from_rng, normal
 from ..simd import popcount
@@ -196,19 +196,6 @@ def tensor_srht(
     lengths = [len(a) for a in factors]
     sketch = TensorSketch(namespace_of(*factors), lengths, sketch_size, generator_from_rng(rng))
     return sketch.product(factors)
-
-
-def checked_matrices(**arrays):
-    """The array namespace, and the arrays, which must be matrices with entries."""
-    for name, a in arrays.items():
-        if a is None:
-            raise TypeError(f"{name} must be an array (got None)")
-    xp, matrices = on_device(**arrays)
-    float_dtype(**dict(zip(arrays, matrices, strict=True)))
-    for name, a in zip(arrays, matrices, strict=True):
-        if a.ndim != 2 or not a.size:
-            raise ValueError(f"{name} must have shape (n, d) with n, d > 0 (got {a.shape})")
-    return xp, matrices
 
 
 # --- sketches as functions: S is drawn once, and applied to several matrices of n rows ------------

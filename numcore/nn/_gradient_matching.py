@@ -11,13 +11,15 @@ Matching", ICLR 2022.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from ..checks import checked_bool, checked_choice, checked_count, checked_number
-from ..dispatch import CPU, device_of, float_dtype, on_device, routine
+from ..arguments import RNG, Array, Bool, Float, at_least, at_most, finite, nonempty, nonnegative
+from ..dispatch import CPU, device_of, namespace_of, routine
 from ..kernel import kernel, pointer
+from ..random import generator_from_rng
 from ..simd import dots_2_by_4, squares_2_by_4
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "split_supernet",
 ]
 
-METRICS = ("per_filter_cosine", "cosine", "mse")
-CRITERIA = ("within", "between")
+Metric: TypeAlias = Literal["per_filter_cosine", "cosine", "mse"]
+METRICS = get_args(Metric)
+Criterion: TypeAlias = Literal["within", "between"]
+Gradient: TypeAlias = Sequence[Float[Array, "..."]] | Float[Array, "..."]
 ITEM = 1 << 15  # elements of a gradient that are worth an item of work
 MOST_EXHAUSTIVE = 16  # operations up to which all groupings in two are tried
 TOLERANCE = 1e-6  # of symmetry and sign of distances, relative to the largest
@@ -59,21 +63,27 @@ class Partition(NamedTuple):
 
 
 @routine
-def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6):
+def gradient_distance(
+    grads_a: Gradient,
+    grads_b: Gradient,
+    *,
+    metric: Metric = "per_filter_cosine",
+    eps: Annotated[float, nonnegative] = 1e-6,
+) -> Any:
     """How far two gradients point apart.
 
     Parameters
     ----------
-    grads_a : list of arrays, or one array; float32 or float64
+    grads_a : sequence of (...) array of float32 or float64 or (...) array of float32 or float64
         A gradient, one array for each tensor of weights. Convolutions are (out, in, ...), dense
         weights (out, in): the first axis counts filters. One array by itself stands for a list of
         it, but a flat one is then a single filter.
-    grads_b : list of arrays, or one array
+    grads_b : sequence of (...) array of float32 or float64 or (...) array of float32 or float64
         Another gradient of the same shapes and dtype.
-    metric : {"per_filter_cosine", "cosine", "mse"}, optional
+    metric : {"per_filter_cosine", "cosine", "mse"}, default "per_filter_cosine"
         Sum over all filters of 1 - cosine, where tensors with fewer than two axes add nothing; 1 -
         cosine of all entries together; or the sum of all squared differences.
-    eps : float, optional
+    eps : float >= 0, default 1e-06
         Added to the product of lengths under a cosine; >= 0. With 0, too, a filter of zeros has the
         cosine 0.
 
@@ -106,22 +116,27 @@ def gradient_distance(grads_a, grads_b, *, metric="per_filter_cosine", eps=1e-6)
     >>> round(float(gradient_distance([np.eye(2)], [np.array([[1.0, 1], [0, 2]])])), 6)
     0.292894
     """
-    gradients = {"grads_a": _tensors("grads_a", grads_a), "grads_b": _tensors("grads_b", grads_b)}
+    gradients = {"grads_a": _tensors(grads_a), "grads_b": _tensors(grads_b)}
     distances = _distances(gradients, metric, eps)
     return distances.dtype.type(float(distances[0, 1]))
 
 
 @routine
-def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
+def gradient_distance_matrix(
+    grads: Sequence[Gradient] | Float[Array, "k ..."],
+    *,
+    metric: Metric = "per_filter_cosine",
+    eps: Annotated[float, nonnegative] = 1e-6,
+) -> Array:
     """Distances of all pairs of k gradients, each of which is read once from memory and never
     copied.
 
     Parameters
     ----------
-    grads : list of k gradients, or a (k, ...) array; float32 or float64
+    grads : sequence of sequence of (...) array of float32 or float64 or (...) array of float32 or float64 or (k, ...) array of float32 or float64
         Gradients as for :func:`gradient_distance`, k >= 2.
-    metric : {"per_filter_cosine", "cosine", "mse"}, optional
-    eps : float, optional
+    metric : {"per_filter_cosine", "cosine", "mse"}, default "per_filter_cosine"
+    eps : float >= 0, default 1e-06
         As for :func:`gradient_distance`.
 
     Returns
@@ -151,54 +166,32 @@ def gradient_distance_matrix(grads, *, metric="per_filter_cosine", eps=1e-6):
     array([[0.    , 0.2929, 4.    ],
            [0.2929, 0.    , 3.7071],
            [4.    , 3.7071, 0.    ]])
-    """
-    if not isinstance(grads, (list, tuple)):
-        _, (grads,) = on_device(grads=grads)
-        if grads is None or grads.ndim == 0:
-            raise TypeError(
-                f"grads must be a list of gradients or an array of them (got {grads!r})"
-            )
-        float_dtype(grads=grads)
-        grads = [grads[i] for i in range(len(grads))]
+    """  # noqa: E501
     if len(grads) < 2:
         raise ValueError(f"grads must hold k >= 2 gradients (got {len(grads)})")
-    return _distances(
-        {f"grads[{i}]": _tensors(f"grads[{i}]", gradient) for i, gradient in enumerate(grads)},
-        metric,
-        eps,
-    )
+    gradients = {f"grads[{i}]": _tensors(gradient) for i, gradient in enumerate(grads)}
+    return _distances(gradients, metric, eps)
 
 
-def _tensors(name, gradient):
-    """A gradient as arrays by name. A single flat array becomes one filter."""
-    if not isinstance(gradient, (list, tuple)):
-        _, (array,) = on_device(**{name: gradient})
-        if array is None:
-            raise TypeError(f"{name} must be an array or a list of arrays (got None)")
-        return {name: array if array.ndim > 1 else array.reshape(1, -1)}
-    for array in gradient:
-        if device_of(array) is None:
-            raise TypeError(f"{name} must hold arrays (got {type(array).__name__})")
-    return {f"{name}[{i}]": array for i, array in enumerate(gradient)}
+def _tensors(gradient):
+    """A gradient as a list of arrays. A single flat array becomes one filter."""
+    if isinstance(gradient, (list, tuple)):
+        return gradient
+    return [gradient if gradient.ndim > 1 else gradient.reshape(1, -1)]
 
 
 def _distances(gradients, metric, eps):
-    checked_choice("metric", metric, METRICS)
-    eps = checked_number("eps", eps, least=0)
-    arrays = {name: array for gradient in gradients.values() for name, array in gradient.items()}
-    if not arrays:
-        raise ValueError(f"{next(iter(gradients))} must hold at least one array (got 0)")
-    xp, _ = on_device(**arrays)
-    dtype = float_dtype(**arrays)
-    shapes = [array.shape for array in next(iter(gradients.values())).values()]
+    name, first = next(iter(gradients.items()))
+    if not first:
+        raise ValueError(f"{name} must hold at least one array (got 0)")
+    xp, dtype, shapes = namespace_of(*first), first[0].dtype, [array.shape for array in first]
     for name, gradient in gradients.items():
-        if [array.shape for array in gradient.values()] != shapes:
+        if (found := [array.shape for array in gradient]) != shapes:
             raise ValueError(
-                f"{name} must have the shapes of the first gradient, {shapes} (got "
-                f"{[a.shape for a in gradient.values()]})"
+                f"{name} must have the shapes of the first gradient, {shapes} (got {found})"
             )
     kept = [
-        [_plain(xp, array) for array in gradient.values()] for gradient in gradients.values()
+        [_plain(xp, array) for array in gradient] for gradient in gradients.values()
     ]  # alive while addresses are used
     k = len(kept)
     items = np.array(
@@ -259,20 +252,26 @@ def _one_less_cosine(xp, products, lengths, eps):
 
 
 @routine
-def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
+def min_cut_partition(
+    distances: Float[Array, "k k", finite],
+    *,
+    n_groups: Annotated[int, at_least(2), at_most("k")] = 2,
+    balanced: bool = True,
+    min_size: Annotated[int, at_least(1)] = 2,
+) -> Partition:
     """Group operations so that the distances within groups are least, those between groups
     greatest.
 
     Parameters
     ----------
-    distances : (k, k) array, float32 or float64
+    distances : (k, k) array of float32 or float64, finite
         Symmetric, >= 0, k >= 2; the diagonal does not matter.
-    n_groups : int, optional
+    n_groups : int >= 2 and <= k, default 2
         2 <= n_groups <= k.
-    balanced : bool, optional
+    balanced : bool, default True
         Groups of floor(k / n_groups) and ceil(k / n_groups) operations; else of `min_size` or more.
-    min_size : int, optional
-        Least operations of a group; >= 1.
+    min_size : int >= 1, default 2
+        Operations of the smallest group allowed.
 
     Returns
     -------
@@ -282,7 +281,7 @@ def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
     Raises
     ------
     TypeError
-        Another dtype, `n_groups` or `min_size` no integers, `balanced` no bool.
+        Another dtype, `n_groups` or `min_size` not integers, `balanced` not a bool.
     ValueError
         Distances not square, not symmetric, negative or not finite; k < 2; n_groups > k; min_size *
         n_groups > k.
@@ -308,24 +307,31 @@ def min_cut_partition(distances, *, n_groups=2, balanced=True, min_size=2):
     >>> labels, float(within), float(between), groups
     (array([0, 0, 1, 1]), 3.0, 36.0, ((0, 1), (2, 3)))
     """
-    xp, d, dtype = _checked_distances(distances, 2)
-    n_groups, (low, high) = _checked_groups(d.shape[-1], n_groups, balanced, min_size)
-    return _partition(xp, d, _labels(xp, d[None], n_groups, low, high)[0], n_groups, dtype)
+    low, high = _sizes(len(distances), n_groups, balanced, min_size)
+    xp, d = namespace_of(distances), _symmetric(distances)
+    labels = _labels(xp, d[None], n_groups, low, high)[0]
+    return _partition(xp, d, labels, n_groups, distances.dtype)
 
 
 @routine
-def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
+def select_split(
+    distances: Float[Array, "n_edges k k", finite],
+    *,
+    n_groups: Annotated[int, at_least(2), at_most("k")] = 2,
+    criterion: Criterion = "within",
+    balanced: bool = True,
+) -> tuple[int, Partition]:
     """The edge of a supernet that should be split, and how.
 
     Parameters
     ----------
-    distances : (n_edges, k, k) array, float32 or float64
+    distances : (n_edges, k, k) array of float32 or float64, finite
         For each edge that may be split the distances of its operations, as for
         :func:`min_cut_partition`.
-    n_groups : int, optional
-    balanced : bool, optional
+    n_groups : int >= 2 and <= k, default 2
+    balanced : bool, default True
         As for :func:`min_cut_partition`; groups have at least two operations where k allows it.
-    criterion : {"within", "between"}, optional
+    criterion : {"within", "between"}, default "within"
         Choose the smallest sum of distances within groups, or the largest between groups.
 
     Returns
@@ -352,10 +358,11 @@ def select_split(distances, *, n_groups=2, criterion="within", balanced=True):
     >>> edge, partition.groups
     (1, ((0, 1), (2, 3)))
     """
-    xp, d, dtype = _checked_distances(distances, 3)
-    checked_choice("criterion", criterion, CRITERIA)
-    k = d.shape[-1]
-    n_groups, (low, high) = _checked_groups(k, n_groups, balanced, None)
+    k = distances.shape[-1]
+    if not len(distances):
+        raise ValueError(f"distances must have n_edges >= 1 (got shape {distances.shape})")
+    low, high = _sizes(k, n_groups, balanced, min(2, k // n_groups))
+    xp, d, dtype = namespace_of(distances), _symmetric(distances), distances.dtype
     partitions = [
         _partition(xp, d[e], labels, n_groups, dtype)
         for e, labels in enumerate(_labels(xp, d, n_groups, low, high))
@@ -514,20 +521,21 @@ def stoer_wagner(xp, weights):
 # --- splitting a supernet -------------------------------------------------------------------------
 
 
+@routine(host_only="masks and the functions that it calls live on the host")
 def split_supernet(
-    gradient_fn,
-    masks,
-    n_splits,
+    gradient_fn: Callable[..., Any],
+    masks: Bool[Array, "n_edges n_ops", nonempty],
+    n_splits: Annotated[int, nonnegative],
     *,
-    n_groups=2,
-    n_repeats=100,
-    metric="per_filter_cosine",
-    balanced=True,
-    criterion="within",
-    train_fn=None,
-    rng=None,
-    callback=None,
-):
+    n_groups: Annotated[int, at_least(2)] = 2,
+    n_repeats: Annotated[int, at_least(1)] = 100,
+    metric: Metric = "per_filter_cosine",
+    balanced: bool = True,
+    criterion: Criterion = "within",
+    train_fn: Callable[..., Any] | None = None,
+    rng: RNG = None,
+    callback: Callable[..., Any] | None = None,
+) -> list[Array]:
     """Split a supernet into smaller ones, each time along the edge whose operations' gradients
     agree least across groups.
 
@@ -539,26 +547,26 @@ def split_supernet(
         random operations allowed by `mask` on all other edges. `rng` is a numpy.random.Generator,
         in the same state for all operations of an edge: equal draws give all of them the same batch
         and the same rest of the network, without which noise would hide the differences.
-    masks : (n_edges, n_ops) bool array
+    masks : (n_edges, n_ops) array of bool, without an axis of length zero
         The operations that the supernet allows.
-    n_splits : int
+    n_splits : int >= 0
         How often each supernet is split: n_groups ** n_splits supernets come out.
-    n_groups : int, optional
+    n_groups : int >= 2, default 2
         Parts of each split.
-    n_repeats : int, optional
+    n_repeats : int >= 1, default 100
         Distances are means over so many gradients of each operation; >= 1.
-    metric : {"per_filter_cosine", "cosine", "mse"}, optional
+    metric : {"per_filter_cosine", "cosine", "mse"}, default "per_filter_cosine"
         As for :func:`gradient_distance`.
-    balanced : bool, optional
+    balanced : bool, default True
         As for :func:`min_cut_partition`.
-    criterion : {"within", "between"}, optional
+    criterion : {"within", "between"}, default "within"
         As for :func:`select_split`; sums are compared also where edges differ in the number of
         operations they allow.
     train_fn : callable, optional
         ``train_fn(mask, parent)`` is called once for each supernet, before its gradients are asked
         for: to train it, from its parent's weights on. `parent` is the mask that it was split off,
         None for the first. Weights stay with the caller.
-    rng : None, int or numpy.random.Generator, optional
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
     callback : callable, optional
         ``callback(n_done, masks)`` after every round of splits, with the supernets so far; no more
         are made when it returns True.
@@ -572,7 +580,7 @@ def split_supernet(
     Raises
     ------
     TypeError
-        `masks` is no bool array, a function is not callable, counts are no integers.
+        `masks` is not a bool array, a function is not callable, counts are not integers.
     ValueError
         Shapes that do not fit, an edge without operations, n_repeats < 1, n_splits < 0, fewer than
         n_splits edges with n_groups operations, or what :func:`gradient_distance_matrix` refuses.
@@ -598,29 +606,17 @@ def split_supernet(
     >>> [mask.astype(int).tolist() for mask in masks]
     [[[1, 1, 0, 0]], [[0, 0, 1, 1]]]
     """
-    mask = _checked_mask(masks)
-    n_splits, n_groups = (
-        checked_count("n_splits", n_splits, least=0),
-        checked_count("n_groups", n_groups, least=2),
-    )
-    n_repeats = checked_count("n_repeats", n_repeats, least=1)
-    for name, function in (
-        ("gradient_fn", gradient_fn),
-        ("train_fn", train_fn),
-        ("callback", callback),
-    ):
-        if not callable(function) and (function is not None or name == "gradient_fn"):
-            raise TypeError(f"{name} must be callable (got {type(function).__name__})")
-    checked_bool("balanced", balanced)
-    checked_choice("criterion", criterion, CRITERIA)
+    mask = masks.copy()
+    if not mask.any(axis=1).all():
+        at = int(np.argmin(mask.any(axis=1)))
+        raise ValueError(f"masks must allow an operation on every edge (got none on edge {at})")
     splittable = tuple(int(e) for e in np.flatnonzero(mask.sum(axis=1) >= n_groups))
     if n_splits > len(splittable):
         raise ValueError(
             f"n_splits must be at most the number of edges with {n_groups} operations or more, "
-            f"{len(splittable)} "
-            f"(got n_splits={n_splits})"
+            f"{len(splittable)} (got {n_splits})"
         )
-    rng = np.random.default_rng(rng)
+    rng = generator_from_rng(rng)
     if train_fn is not None:
         train_fn(mask.copy(), None)
     supernets = [(mask, splittable)]
@@ -668,21 +664,11 @@ def _mean_distances(gradient_fn, mask, edge, n_repeats, metric, rng):
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _checked_distances(distances, ndim):
+def _symmetric(distances):
     """Distances in float64, made exactly symmetric and with a diagonal of zeros."""
-    xp, (distances,) = on_device(distances=distances)
-    if distances is None:
-        raise TypeError("distances must be a NumPy or CuPy array (got None)")
-    dtype = float_dtype(distances=distances)
-    shape = distances.shape
-    if len(shape) != ndim or shape[-1] != shape[-2] or shape[-1] < 2 or not shape[0]:
-        wanted = "(k, k)" if ndim == 2 else "(n_edges, k, k) with n_edges >= 1 and"
-        raise ValueError(f"distances must have shape {wanted} k >= 2 (got {shape})")
+    xp, k = namespace_of(distances), distances.shape[-1]
     d = distances.astype(np.float64)
-    k = shape[-1]
     d[..., xp.arange(k), xp.arange(k)] = 0
-    if not bool(xp.isfinite(distances).all()):
-        raise ValueError("distances must be finite (got a number that is not)")
     scale = max(1.0, float(xp.abs(d).max()))
     with np.errstate(all="ignore"):
         if float(xp.abs(d / scale - d.swapaxes(-1, -2) / scale).max()) > TOLERANCE:
@@ -692,39 +678,16 @@ def _checked_distances(distances, ndim):
         d = d / 2 + d.swapaxes(-1, -2) / 2
     if not math.isfinite(scale * k * k):
         raise ValueError(f"distances must have a finite sum (got {scale})")
-    return xp, xp.maximum(d, 0.0), dtype
+    return xp.maximum(d, 0.0)
 
 
-def _checked_groups(k, n_groups, balanced, min_size):
-    """n_groups, and the least and the greatest size of a group. No `min_size` is two where k allows
-    it."""
-    n_groups = checked_count("n_groups", n_groups, least=2)
-    checked_bool("balanced", balanced)
-    if n_groups > k:
-        raise ValueError(f"n_groups must satisfy n_groups <= k (got n_groups={n_groups}, k={k})")
-    min_size = (
-        min(2, k // n_groups) if min_size is None else checked_count("min_size", min_size, least=1)
-    )
+def _sizes(k, n_groups, balanced, min_size):
+    """The smallest and the largest size of a group."""
     if min_size * n_groups > k:
         raise ValueError(
-            f"min_size must satisfy min_size * n_groups <= k (got min_size={min_size}, "
-            f"n_groups={n_groups}, k={k})"
+            f"min_size must be <= k / n_groups with k = {k}, n_groups = {n_groups} (got {min_size})"
         )
-    return n_groups, (k // n_groups, -(-k // n_groups)) if balanced else (min_size, k)
-
-
-def _checked_mask(masks):
-    mask = np.asarray(masks)
-    if mask.dtype != np.bool_:
-        raise TypeError(f"masks must be an array of bool (got dtype {mask.dtype})")
-    if mask.ndim != 2 or not mask.size:
-        raise ValueError(f"masks must have shape (n_edges, n_ops), both >= 1 (got {mask.shape})")
-    if not mask.any(axis=1).all():
-        raise ValueError(
-            f"masks must allow an operation on every edge (got none on edge "
-            f"{int(np.argmin(mask.any(axis=1)))})"
-        )
-    return mask.copy()
+    return (k // n_groups, -(-k // n_groups)) if balanced else (min_size, k)
 
 
 # --- kernels --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ The lists of rows ("inverted file") are found by k-means and lie one after the o
 that a list is read in one sweep.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -95,27 +95,29 @@ class InvertedFileIndex:
         self.n_lists, self.metric, self.n_probe = n_lists, metric, n_probe
         self.train_size, self.rng = train_size, rng
 
-    def fit(self, database: Float[Array, "nx d", finite]) -> "InvertedFileIndex":
+    def fit(self, X: Float[Array, "nx d", finite], y: Any = None) -> "InvertedFileIndex":
         """Group the rows of a database.
 
         Parameters
         ----------
-        database : (nx, d) array of float32 or float64, finite
-            At least one row.
+        X : (nx, d) array of float32 or float64, finite
+            The database, at least one row.
+        y : anything, optional
+            Is not used: the argument is scikit-learn's protocol.
 
         Returns
         -------
         InvertedFileIndex
             Itself.
         """
-        xp, nx = namespace_of(database), len(database)
+        xp, (nx, d) = namespace_of(X), X.shape
         if not nx:
-            raise ValueError("database must have at least one row (got 0)")
+            raise ValueError("X must have at least one row (got 0)")
         n_lists = min(nx, round(4 * nx**0.5)) if self.n_lists is None else self.n_lists
         if n_lists > nx:
             raise ValueError(f"n_lists must be <= nx with nx = {nx} (got {n_lists})")
         rng, spherical = generator_from_rng(self.rng), self.metric == "cosine"
-        rows = unit(xp, database)[0] if spherical else xp.ascontiguousarray(database)
+        rows = unit(xp, X)[0] if spherical else xp.ascontiguousarray(X)
         size = SAMPLES * n_lists if self.train_size is None else self.train_size
         size = min(nx, max(n_lists, size))
         sample = (
@@ -127,7 +129,7 @@ class InvertedFileIndex:
         self.centroids_ = found + center
         self.ids_, self.offsets_ = lists(xp, rows, self.centroids_, self.metric)
         self._rows = rows[self.ids_]
-        self.n_features_in_ = database.shape[1]
+        self.n_features_in_ = d
         return self
 
     def search(
@@ -141,7 +143,7 @@ class InvertedFileIndex:
 
         Parameters
         ----------
-        queries : (nq, d) array of float32 or float64, finite
+        queries : (nq, d) array of float32 or float64
         k : int >= 1
             At most nx.
         n_probe : int >= 1, optional
@@ -189,7 +191,7 @@ class InvertedFileIndex:
 
         Parameters
         ----------
-        queries : (nq, d) array of float32 or float64, finite
+        queries : (nq, d) array of float32 or float64
             At least one row.
         k : int >= 1
         n_probe : int >= 1, optional

@@ -6,11 +6,11 @@ S. P. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Informati
 
 import numpy as np
 
-from ..linalg import CSR, spmv
 from ._topk import unit
 
 # products with centroids that are held at once: in the cache, and not new pages each time
 SCORES = 1 << 17
+NUMBERS = 1 << 20  # coordinates that are summed at once
 
 
 def nearest_centroid(xp, x, centroids):
@@ -56,15 +56,12 @@ def kmeans(xp, x, k, rng, *, max_iter=10, spherical=False):
         A centroid that lost all its rows goes to one of the rows that are farthest from theirs.
         Sums are taken in float64.
     """
-    n = len(x)
-    x, ones = xp.ascontiguousarray(x), xp.ones(n, x.dtype)
-    centroids = x[xp.asarray(np.sort(rng.choice(n, k, replace=False)))]
+    centroids = x[xp.asarray(np.sort(rng.choice(len(x), k, replace=False)))]
     for _ in range(max_iter):
         labels, scores = nearest_centroid(xp, x, centroids)
-        order, offsets = by_label(xp, labels, k)
-        counts = xp.diff(offsets)
-        sums = spmv(CSR(offsets, order, ones, (k, n)), x)
-        centroids = sums / xp.maximum(counts, 1)[:, None].astype(x.dtype)
+        counts = xp.bincount(labels, minlength=k)
+        sums = sums_by_label(xp, x, labels, k)
+        centroids = (sums / xp.maximum(counts, 1)[:, None]).astype(x.dtype)
         lost = xp.nonzero(counts == 0)[0]
         if len(lost):
             distances = (x * x).sum(axis=1) - scores
@@ -72,6 +69,17 @@ def kmeans(xp, x, k, rng, *, max_iter=10, spherical=False):
         if spherical:
             centroids = unit(xp, centroids)[0]
     return centroids
+
+
+def sums_by_label(xp, x, labels, k):
+    """(k, d) sums of the rows of each label in float64, some rows at a time."""
+    d, sums = x.shape[1], 0
+    step = max(1, NUMBERS // max(d, 1))
+    for first in range(0, len(x), step):
+        places = labels[first : first + step, None] * d + xp.arange(d)
+        weights = x[first : first + step].reshape(-1)
+        sums += xp.bincount(places.reshape(-1), weights=weights, minlength=k * d)
+    return sums.reshape(k, d)
 
 
 def by_label(xp, labels, k):

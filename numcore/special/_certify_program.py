@@ -2,24 +2,35 @@
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from .._pool import get_num_threads
-from ..dispatch import checked_dtype
+from ..arguments import DType
+from ..dispatch import routine
 from ..progress import progress_bar
-from ._certify import _measure, certify
-from ._fit import checked_count, checked_interval
+from ._certify import CALLS_PYTHON, ChunkSize, Progress, UlpContract, _measure, certify
+from ._fit import check_interval
 from ._program import Program
 
 PIECE = 1 << 25  # bit patterns that one thread takes at a time
 SAMPLES = 1 << 22
 
 
+@routine(host_only=CALLS_PYTHON)
 def certify_program(
-    program, target, interval, *, dtype=np.float32, chunk=2**20, callback=None, progress=False
-):
+    program: Program,
+    target: Callable[..., Any],
+    interval: tuple[float, float],
+    *,
+    dtype: DType = np.float32,
+    chunk: ChunkSize = 2**20,
+    callback: Progress = None,
+    progress: bool = False,
+) -> UlpContract:
     """Measure the largest error of a program over an interval, in units in the last place.
 
     Parameters
@@ -34,14 +45,14 @@ def certify_program(
         error is part of what is measured.
     interval : (float, float)
         Finite bounds, lo < hi.
-    dtype : float32 or float64
+    dtype : dtype, float32 or float64, default float32
         float32: every float of the interval is tried. float64: both ends and 2^22 random ones, half
         of them evenly, half of them log-uniformly distributed.
-    chunk : int
+    chunk : int >= 1, default 1048576
         Floats evaluated at a time.
     callback : callable, optional
         ``callback(checked, total)`` is called now and then.
-    progress : bool
+    progress : bool, default False
         Show a progress bar (needs tqdm).
 
     Returns
@@ -55,7 +66,7 @@ def certify_program(
     ValueError
         Bad bounds, an interval without a float in it, or a chunk below 1.
     TypeError
-        `program` is no Program, `target` is not callable, or `dtype` is another type.
+        `program` is not a Program, `target` is not callable, or `dtype` is another type.
     ImportError
         The progress bar is asked for and tqdm is not installed.
 
@@ -73,15 +84,7 @@ def certify_program(
     >>> contract.max_ulp <= 0.5, contract.exhaustive, contract.inputs_checked
     (True, True, 4194305)
     """
-    if not isinstance(program, Program):
-        raise TypeError(f"program must be a Program (got {type(program).__name__})")
-    if not callable(target):
-        raise TypeError(f"target must be callable (got {type(target).__name__})")
-    (lo, hi), dtype, chunk = (
-        checked_interval(interval),
-        checked_dtype(dtype),
-        checked_count("chunk", chunk),
-    )
+    lo, hi = check_interval(interval)
     compiled = program.compile(dtype)
     if dtype == np.float64:
         return _sampled(compiled, target, lo, hi, chunk, callback, progress)

@@ -8,20 +8,24 @@ after the findings of E. Real et al. (arXiv 2312.08472) on what makes such funct
 counted in ULP, and operations that compilers turn into vector code.
 """
 
+# pyright: reportReturnType=false
+# the decorator makes the bodies
+
+from ..arguments import Array, Float
 from ..elementwise import elementwise
 from . import _elementary_float32 as single
 from . import _elementary_float64 as double
 
 
 @elementwise(float32=single.exp_float32, float64=double.exp_float64)
-def exp(x, *, out=None):
+def exp(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Exponential function, e**x.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -63,14 +67,14 @@ def exp(x, *, out=None):
 
 
 @elementwise(float32=single.exp2_float32, float64=double.exp2_float64)
-def exp2(x, *, out=None):
+def exp2(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Power of two, 2**x.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -111,14 +115,14 @@ def exp2(x, *, out=None):
 
 
 @elementwise(float32=single.expm1_float32, float64=double.expm1_float64)
-def expm1(x, *, out=None):
+def expm1(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """e**x - 1, accurate for small x too.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -159,14 +163,14 @@ def expm1(x, *, out=None):
 
 
 @elementwise(float32=single.log_float32, float64=double.log_float64)
-def log(x, *, out=None):
+def log(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Natural logarithm.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -208,14 +212,14 @@ def log(x, *, out=None):
 
 
 @elementwise(float32=single.log2_float32, float64=double.log2_float64)
-def log2(x, *, out=None):
+def log2(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Logarithm to base 2.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -257,14 +261,14 @@ def log2(x, *, out=None):
 
 
 @elementwise(float32=single.log1p_float32, float64=double.log1p_float64)
-def log1p(x, *, out=None):
+def log1p(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """log(1 + x), accurate for small x too.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -310,14 +314,14 @@ def log1p(x, *, out=None):
     float64=double.sin_float64,
     rare_float64=(double.is_large, double.sin_large),
 )
-def sin(x, *, out=None):
+def sin(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Sine of an angle in radians.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -367,14 +371,14 @@ def sin(x, *, out=None):
     float64=double.cos_float64,
     rare_float64=(double.is_large, double.cos_large),
 )
-def cos(x, *, out=None):
+def cos(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Cosine of an angle in radians.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -420,14 +424,14 @@ def cos(x, *, out=None):
 
 
 @elementwise(float32=single.tanh_float32, float64=double.tanh_float64)
-def tanh(x, *, out=None):
+def tanh(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Hyperbolic tangent.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -468,14 +472,14 @@ def tanh(x, *, out=None):
 
 
 @elementwise(float32=single.sigmoid_float32, float64=double.sigmoid_float64)
-def sigmoid(x, *, out=None):
+def sigmoid(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Logistic function, 1 / (1 + e**-x).
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -516,14 +520,14 @@ def sigmoid(x, *, out=None):
 
 
 @elementwise(float32=single.softplus_float32, float64=double.softplus_float64)
-def softplus(x, *, out=None):
+def softplus(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Softplus function, log(1 + e**x).
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns
@@ -563,14 +567,14 @@ def softplus(x, *, out=None):
 
 
 @elementwise(float32=single.erf_float32, float64=double.erf_float64)
-def erf(x, *, out=None):
+def erf(x: Float[Array, "..."], *, out: Float[Array, "..."] | None = None) -> Array:
     """Error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, any shape
+    x : (...) array of float32 or float64
         Input; NumPy or CuPy, any strides.
-    out : ndarray, optional
+    out : (...) array of float32 or float64, optional
         Where to write the result, with the shape and dtype of `x`; may be `x` itself.
 
     Returns

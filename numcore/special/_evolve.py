@@ -15,18 +15,23 @@ import json
 import math
 import random as python_random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..dispatch import checked_dtype
+from ..arguments import RNG, Array, DType, at_least, at_most, checked, nonnegative, positive
+from ..dispatch import routine
 from ..progress import progress_bar
 from ..random import key_from_rng
+from ._certify import CALLS_PYTHON
 from ._fit import (
     MAX_CONSTANTS,
+    Error,
     Float32Points,
+    Method,
     Problem,
-    checked_count,
     fit,
     polished_by_cma,
     random_constants,
@@ -47,15 +52,19 @@ GUESSES, STARTS = (
 )
 # random constants that are looked at for a program, and how many are fitted, with the inherited
 # ones
-MOST_TRIES = (
+MAX_TRIES = (
     8  # how often a program that is met again is fitted again: a fit may end in a local minimum
 )
 QUICK_STEPS, STEPS, ROUNDS = 12, 30, 20
 POLISH_STEPS, POLISH_ROUNDS = 300, 100
 PROMISING = 4.0  # a quick fit worse than the front by this factor is not continued
 DEFAULT_BUDGET = 20_000
-MOST_IDLE = 50  # generations without a program to fit after which there is nothing left to find
+MAX_IDLE = 50  # generations without a program to fit after which there is nothing left to find
 FORMAT = "numcore front 1"
+MAX_OPS = (MAX_REGISTERS - 1) // 4
+Operation: TypeAlias = Literal["add", "sub", "mul", "div", "fma"]
+Reason: TypeAlias = Literal["budget", "time", "callback", "interrupt", "exhausted", "running"]
+Count: TypeAlias = Annotated[int, at_least(1)]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -78,9 +87,9 @@ class Front:
         Programs whose constants were fitted.
     history : float64 array of shape (h, 3)
         A row (evaluations, n_ops, error) for each time the front improved.
-    stopped : str
-        "budget", "time", "callback", "interrupt", or "exhausted" where no mutation gives a program
-        that has not been fitted often enough.
+    reason : {"budget", "time", "callback", "interrupt", "exhausted", "running"}
+        Why the search ended; "exhausted" where no mutation gives a program that has not been fitted
+        often enough, "running" in what the callback gets.
     arithmetic : str
         What the programs were run in for `errors`: "float64", in which no relative error below
         about 1e-15 can be seen; "long double", where the target has a method `exact`; or "float32",
@@ -96,41 +105,41 @@ class Front:
     True
     """
 
-    programs: tuple
-    errors: np.ndarray
-    n_ops: np.ndarray
+    programs: tuple[Program, ...]
+    errors: Array
+    n_ops: Array
     evaluations: int
-    history: np.ndarray
-    stopped: str = "budget"
-    arithmetic: str = "float64"
+    history: Array
+    reason: Reason = "budget"
+    arithmetic: Literal["float64", "long double", "float32"] = "float64"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.programs)
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [
             f"{n:4d}  {e:.3e}  {p.simplify()!r}"
             for n, e, p in zip(self.n_ops, self.errors, self.programs, strict=True)
         ]
         return "\n".join([" ops  error", *rows])
 
-    def best(self, max_ops):
+    @checked
+    def best(self, max_ops: Annotated[int, nonnegative]) -> Program:
         """The program with the smallest error among those of at most `max_ops` operations;
         ValueError if there is none."""
         fitting = np.flatnonzero(self.n_ops <= max_ops)
         if not fitting.size:
-            raise ValueError(
-                f"max_ops must be at least {self.n_ops.min(initial=0)} (got {max_ops})"
-            )
+            smallest = self.n_ops.min(initial=MAX_OPS)
+            raise ValueError(f"max_ops must be >= {smallest}, the smallest program (got {max_ops})")
         return self.programs[fitting[-1]]
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The front as text, exact to the last bit."""
         return json.dumps(
             {
                 "format": FORMAT,
                 "evaluations": self.evaluations,
-                "stopped": self.stopped,
+                "reason": self.reason,
                 "arithmetic": self.arithmetic,
                 "programs": [
                     {"code": p.code.tolist(), "constants": p.constants.tolist()}
@@ -142,7 +151,8 @@ class Front:
         )
 
     @classmethod
-    def from_json(cls, text):
+    @checked
+    def from_json(cls, text: str) -> "Front":
         """The front that `to_json` wrote; ValueError for any other text."""
         try:
             data = json.loads(text)
@@ -161,7 +171,7 @@ class Front:
                 np.array([p.n_ops for p in programs], np.int64),
                 int(data["evaluations"]),
                 history,
-                str(data["stopped"]),
+                str(data["reason"]),
                 str(data["arithmetic"]),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -171,27 +181,28 @@ class Front:
 # --- the search -----------------------------------------------------------------------------------
 
 
+@routine(host_only=CALLS_PYTHON)
 def evolve(
-    target,
-    interval,
+    target: Callable[..., Any],
+    interval: tuple[float, float],
     *,
-    ops=("add", "sub", "mul", "div"),
-    max_ops=10,
-    constants="free",
-    error="relative",
-    eps=0.0,
-    n_points=512,
-    population=(5, 10),
-    elitism=True,
-    coefficient_search="lm",
-    dtype=np.float64,
-    budget=None,
-    time_limit=None,
-    init=None,
-    rng=None,
-    callback=None,
-    progress=False,
-):
+    ops: Sequence[Operation] = ("add", "sub", "mul", "div"),
+    max_ops: Annotated[int, at_least(1), at_most(MAX_OPS)] = 10,
+    constants: Literal["free"] | Annotated[int, nonnegative] = "free",
+    error: Error = "relative",
+    eps: Annotated[float, nonnegative] = 0.0,
+    n_points: Annotated[int, at_least(16)] = 512,
+    population: tuple[Count, Count] = (5, 10),
+    elitism: bool = True,
+    coefficient_search: Method = "lm",
+    dtype: DType = np.float64,
+    budget: Count | None = None,
+    time_limit: Annotated[float, positive] | None = None,
+    init: Front | Sequence[Program] | None = None,
+    rng: RNG = None,
+    callback: Callable[[Front], bool | None] | None = None,
+    progress: bool = False,
+) -> Front:
     """Search for programs that approximate a function with few operations.
 
     Parameters
@@ -203,50 +214,50 @@ def evolve(
         double.
     interval : (float, float)
         Finite bounds, lo < hi.
-    ops : sequence of str
+    ops : sequence of {"add", "sub", "mul", "div", "fma"}, default ('add', 'sub', 'mul', 'div')
         Out of "add", "sub", "mul", "div", "fma".
-    max_ops : int
+    max_ops : int >= 1 and <= 63, default 10
         Operations in a program. An fma counts as one; operations on constants alone are free.
-    constants : {"free", int}
+    constants : {"free"} or int >= 0, default "free"
         "free": any number of them; an int: at most so many.
-    error : {"relative", "absolute", "ulp32"}
+    error : {"relative", "absolute", "ulp32"}, default "relative"
         ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32
         at f; the largest one counts.
-    eps : float
+    eps : float >= 0, default 0.0
         For relative errors of functions with zeros.
-    n_points : int
+    n_points : int >= 16, default 512
         Chebyshev points for training, at least 16. The front is measured on 10 000 evenly spaced
         ones.
-    population : (int, int)
+    population : (int >= 1, int >= 1), default (5, 10)
         Parents and children of a generation.
-    elitism : bool
+    elitism : bool, default True
         Whether parents compete with their children.
-    coefficient_search : {"lm", "cma"}
+    coefficient_search : {"lm", "cma"}, default "lm"
         How constants are fitted: see `minimize_error`. "cma" is some hundred times slower.
-    dtype : float64 or float32
+    dtype : dtype, float32 or float64, default float64
         float32: the front is measured as its programs run in float32, on 10 000 float32 numbers,
         with constants that are float32 numbers (see `minimize_error`); where `error` is "ulp32"
         that is the error that `certify_program` measures on all of them.
-    budget : int, optional
+    budget : int >= 1, optional
         Programs to fit; by default 20 000 if there is no `time_limit` either.
-    time_limit : float, optional
+    time_limit : float > 0, optional
         Seconds.
-    init : Front, or sequence of Program, optional
+    init : Front or sequence of Program, optional
         Where to go on; the evaluations and the history of a Front are continued, the budget counts
         from there.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         With the same seed and no `time_limit` a search gives the same front, at any number of
         threads.
     callback : callable, optional
         ``callback(front)`` is called whenever the front has improved; the search ends when it
         returns True.
-    progress : bool
+    progress : bool, default False
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     Front
-        Ctrl-C ends a search early and returns what has been found, with ``stopped == "interrupt"``.
+        Ctrl-C ends a search early and returns what has been found, with ``reason == "interrupt"``.
 
     Raises
     ------
@@ -254,7 +265,7 @@ def evolve(
         Bad bounds, an unknown operation or option, a count below its minimum, a target that is not
         finite on the interval, relative error at a zero of the target with eps = 0.
     TypeError
-        `target` is not callable or returns another shape; `init` holds no programs.
+        `target` is not callable or returns another shape; `init` has other items than programs.
     ImportError
         CMA-ES or the progress bar is asked for and not installed.
 
@@ -283,28 +294,27 @@ def evolve(
     """
     search = _Search(
         Problem(target, interval, error, eps),
-        ops=_checked_ops(ops),
-        max_ops=_checked_max_ops(max_ops),
-        most_constants=_checked_constants(constants),
-        n_points=checked_count("n_points", n_points, 16),
-        population=_checked_population(population),
-        elitism=bool(elitism),
-        method=_checked_method(coefficient_search),
-        dtype=checked_dtype(dtype),
+        ops=_opcodes(ops),
+        max_ops=max_ops,
+        max_constants=MAX_CONSTANTS if constants == "free" else min(constants, MAX_CONSTANTS),
+        n_points=n_points,
+        population=population,
+        elitism=elitism,
+        method=coefficient_search,
+        dtype=dtype,
         rng=rng,
     )
-    budget, time_limit = _checked_limits(budget, time_limit)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable (got {type(callback).__name__})")
+    if budget is None and time_limit is None:
+        budget = DEFAULT_BUDGET
     bar = progress_bar(budget, "programs") if progress else None
     try:
-        stopped = search.run(init, budget, time_limit, callback, bar)
+        reason = search.run(init, budget, time_limit, callback, bar)
     except KeyboardInterrupt:
-        stopped = "interrupt"
+        reason = "interrupt"
     finally:
         if bar is not None:
             bar.close()
-    return search.front(stopped)
+    return search.front(reason)
 
 
 class _Individual:
@@ -330,7 +340,7 @@ class _Search:
         *,
         ops,
         max_ops,
-        most_constants,
+        max_constants,
         n_points,
         population,
         elitism,
@@ -338,11 +348,11 @@ class _Search:
         dtype,
         rng,
     ):
-        self.problem, self.ops, self.max_ops, self.most_constants = (
+        self.problem, self.ops, self.max_ops, self.max_constants = (
             problem,
             ops,
             max_ops,
-            most_constants,
+            max_constants,
         )
         (self.n_parents, self.n_children), self.elitism, self.method = population, elitism, method
         words = key_from_rng(rng)
@@ -392,12 +402,12 @@ class _Search:
             if time.monotonic() >= end:
                 return "time"
             idle = 0 if self.evaluations > before else idle + 1
-            if idle == MOST_IDLE:
+            if idle == MAX_IDLE:
                 return "exhausted"
 
     def first_parents(self, init):
         """The given programs, and the smallest ones there are: one operation on x."""
-        programs = _checked_init(init)
+        programs = list(init.programs if isinstance(init, Front) else init or ())
         if isinstance(init, Front):
             self.evaluations, self.history = init.evaluations, init.history.tolist()
             self.champions = {
@@ -410,7 +420,7 @@ class _Search:
         usable = [
             p
             for p in seeds
-            if 1 <= p.n_ops <= self.max_ops and len(p.constants) <= self.most_constants
+            if 1 <= p.n_ops <= self.max_ops and len(p.constants) <= self.max_constants
         ]
         usable = usable or [Program([[self.ops[0], 0, 0, 0]], [])]
         return self.evaluated([(p, fingerprint(p, self.places) or p) for p in usable])
@@ -428,9 +438,9 @@ class _Search:
             program, key, fresh = mutated(
                 parent.program, self.ops, self.max_ops, self.places, self.random
             )
-            if len(program.constants) > self.most_constants:
+            if len(program.constants) > self.max_constants:
                 old.append(parent)
-            elif key in self.known and not fresh and self.known[key].tries >= MOST_TRIES:
+            elif key in self.known and not fresh and self.known[key].tries >= MAX_TRIES:
                 old.append(self.known[key])
             else:
                 new.append((program, key))
@@ -560,13 +570,13 @@ class _Search:
         best = int(np.argmin(errors))
         return candidates[best], float(errors[best])
 
-    def front(self, stopped):
+    def front(self, reason):
         pairs = sorted((n, e, p) for n, (e, p) in self.champions.items())
         errors, arithmetic = (
             [e for _, e, _ in pairs],
             "float64" if self.float32 is None else "float32",
         )
-        if hasattr(self.problem.target, "exact") and self.float32 is None and stopped != "running":
+        if hasattr(self.problem.target, "exact") and self.float32 is None and reason != "running":
             errors, arithmetic = [self.exact_error(p) for _, _, p in pairs], "long double"
         return Front(
             tuple(p for _, _, p in pairs),
@@ -574,7 +584,7 @@ class _Search:
             np.array([n for n, _, _ in pairs], np.int64),
             self.evaluations,
             np.array(self.history, np.float64).reshape(-1, 3),
-            stopped,
+            reason,
             arithmetic,
         )
 
@@ -616,7 +626,7 @@ def survivors(pool, count):
 
 
 def least_crowded(layer, count):
-    """Of a non-dominated front sorted by n_ops, the `count` individuals whose neighbours are
+    """Of a non-dominated front sorted by n_ops, the `count` individuals whose neighbors are
     farthest; its ends first."""
     n_ops = np.array([ind.n_ops for ind in layer], np.float64)
     quality = np.array([math.log10(max(ind.error, 1e-300)) for ind in layer])
@@ -630,72 +640,7 @@ def least_crowded(layer, count):
     return [layer[i] for i in np.argsort(-distance, kind="stable")[:count]]
 
 
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def _checked_ops(ops):
-    if isinstance(ops, str) or not all(isinstance(op, str) for op in ops):
-        raise ValueError(f"ops must be a sequence of names (got {ops!r})")
-    unknown = [op for op in ops if op not in OPERATIONS]
-    if unknown or not ops:
-        raise ValueError(
-            f"ops must be some of {', '.join(OPERATIONS)} (got {', '.join(unknown) or 'none'})"
-        )
+def _opcodes(ops):
+    if not ops:
+        raise ValueError("ops must have at least one operation (got none)")
     return [OPERATIONS.index(op) for op in dict.fromkeys(ops)]
-
-
-def _checked_max_ops(max_ops):
-    max_ops, most = checked_count("max_ops", max_ops), (MAX_REGISTERS - 1) // 4
-    if max_ops > most:
-        raise ValueError(f"max_ops must satisfy max_ops <= {most} (got {max_ops})")
-    return max_ops
-
-
-def _checked_constants(constants):
-    if constants == "free":
-        return MAX_CONSTANTS
-    return min(checked_count("constants", constants, 0), MAX_CONSTANTS)
-
-
-def _checked_population(population):
-    try:
-        parents, children = population
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"population must be a pair (parents, children) (got {population!r})"
-        ) from None
-    return checked_count("parents", parents), checked_count("children", children)
-
-
-def _checked_method(method):
-    if method not in ("lm", "cma"):
-        raise ValueError(f"coefficient_search must be 'lm' or 'cma' (got {method!r})")
-    return method
-
-
-def _checked_limits(budget, time_limit):
-    if budget is None and time_limit is None:
-        budget = DEFAULT_BUDGET
-    if budget is not None:
-        budget = checked_count("budget", budget)
-    if time_limit is not None:
-        try:
-            time_limit = float(time_limit)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"time_limit must be a number of seconds (got {time_limit!r})"
-            ) from None
-        if not time_limit > 0:
-            raise ValueError(f"time_limit must be positive (got {time_limit})")
-    return budget, time_limit
-
-
-def _checked_init(init):
-    if init is None:
-        return []
-    programs = list(init.programs) if isinstance(init, Front) else init
-    if not isinstance(programs, (list, tuple)) or not all(isinstance(p, Program) for p in programs):
-        raise TypeError(
-            f"init must be a Front or a sequence of programs (got {type(init).__name__})"
-        )
-    return list(programs)

@@ -13,13 +13,16 @@ strategy: a tutorial", arXiv 1604.00772.
 """
 
 import math
-import operator
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..dispatch import checked_dtype
+from ..arguments import RNG, DType, at_least, nonnegative
+from ..dispatch import routine
 from ..kernel import kernel
 from ..random import key_from_rng
+from ._certify import CALLS_PYTHON
 from ._program import (
     DIV,
     Program,
@@ -34,24 +37,26 @@ from ._program import (
 HOST_ONLY = "programs are fitted within a search that runs on the host"
 MAX_CONSTANTS = 32
 N_POINTS, FLOAT32_POINTS = 513, 1 << 13
-ERRORS = ("relative", "absolute", "ulp32")
+Error: TypeAlias = Literal["relative", "absolute", "ulp32"]
+Method: TypeAlias = Literal["lm", "cma"]
 GUESSES, RESTARTS, FINALISTS = 4096, 32, 4
 
 
+@routine(host_only=CALLS_PYTHON)
 def minimize_error(
-    program,
-    target,
-    interval,
+    program: Program,
+    target: Callable[..., Any],
+    interval: tuple[float, float],
     *,
-    method="lm",
-    error="relative",
-    eps=0.0,
-    max_iter=200,
-    dtype=np.float64,
-    reach=2,
-    rng=None,
-):
-    """The program with the constants that minimise its largest error.
+    method: Method = "lm",
+    error: Error = "relative",
+    eps: Annotated[float, nonnegative] = 0.0,
+    max_iter: Annotated[int, at_least(1)] = 200,
+    dtype: DType = np.float64,
+    reach: Annotated[int, at_least(1)] = 2,
+    rng: RNG = None,
+) -> Program:
+    """The program with the constants that minimize its largest error.
 
     Parameters
     ----------
@@ -62,23 +67,23 @@ def minimize_error(
         about one unit in the last place.
     interval : (float, float)
         Finite bounds, lo < hi.
-    method : {"lm", "cma"}
+    method : {"lm", "cma"}, default "lm"
         Levenberg–Marquardt steps with Lawson's reweighting, or the evolution strategy CMA-ES, which
         is slower and needs no derivatives (package `cma`, ``pip install numcore-kernels[evolve]``).
-    error : {"relative", "absolute", "ulp32"}
+    error : {"relative", "absolute", "ulp32"}, default "relative"
         ``|p - f| / (eps + |f|)``, ``|p - f|``, or ``|p - f|`` in units in the last place of float32
         at f.
-    eps : float
+    eps : float >= 0, default 0.0
         For relative errors of functions with zeros.
-    max_iter : int
+    max_iter : int >= 1, default 200
         Rounds of reweighting, or generations of CMA-ES.
-    dtype : float64 or float32
+    dtype : dtype, float32 or float64, default float64
         float32 rounds the constants to it and goes on, one constant at a time, to neighbouring
         float32 numbers as long as that lowers the largest error of the program evaluated in
         float32.
-    reach : int
+    reach : int >= 1, default 2
         How many units in the last place that goes in one step.
-    rng : None, int or numpy.random.Generator
+    rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the starting points: beside the program's constants, perturbed and random ones.
 
     Returns
@@ -93,7 +98,7 @@ def minimize_error(
         Bad bounds or options, a target that is not finite on the interval, relative error at a zero
         of the target with eps = 0, more than 32 constants.
     TypeError
-        `program` is no Program, `target` no function from arrays to arrays of their shape, or
+        `program` is not a Program, `target` not a function from arrays to arrays of their shape, or
         `dtype` another type.
     ImportError
         CMA-ES is asked for and not installed.
@@ -113,12 +118,6 @@ def minimize_error(
     >>> round(float(np.abs(best(x) / np.exp2(x) - 1).max()), 4)
     0.0298
     """
-    if not isinstance(program, Program):
-        raise TypeError(f"program must be a Program (got {type(program).__name__})")
-    if method not in ("lm", "cma"):
-        raise ValueError(f"method must be 'lm' or 'cma' (got {method!r})")
-    max_iter, reach = checked_count("max_iter", max_iter), checked_count("reach", reach)
-    dtype = checked_dtype(dtype)
     problem = Problem(target, interval, error, eps)
     random = np.random.default_rng(key_from_rng(rng))
     own = len(program.constants)
@@ -184,17 +183,7 @@ class Problem:
     """A target on an interval, and how errors are weighed."""
 
     def __init__(self, target, interval, error="relative", eps=0.0):
-        if not callable(target):
-            raise TypeError(f"target must be callable (got {type(target).__name__})")
-        if error not in ERRORS:
-            raise ValueError(f"error must be one of {', '.join(ERRORS)} (got {error!r})")
-        self.lo, self.hi = checked_interval(interval)
-        try:
-            eps = float(eps)
-        except (TypeError, ValueError):
-            raise TypeError(f"eps must be a number (got {eps!r})") from None
-        if not 0 <= eps < math.inf:
-            raise ValueError(f"eps must satisfy 0 <= eps < inf (got {eps})")
+        self.lo, self.hi = check_interval(interval)
         self.target, self.error, self.eps = target, error, eps
 
     def points(self, n):
@@ -220,8 +209,7 @@ class Problem:
             zero[1:] |= np.signbit(f[1:]) != np.signbit(f[:-1])
         if zero.any():
             raise ValueError(
-                f"relative error needs eps > 0 where target has a zero (got f({x[zero][0]}) = "
-                f"{f[zero][0]})"
+                f"eps must be > 0 where target has a zero (got f({x[zero][0]}) = {f[zero][0]})"
             )
         return x, f, 1 / size
 
@@ -249,24 +237,12 @@ def ulp_of(t, dtype):
     return np.ldexp(1.0, np.where(t == 0, info.minexp, exponent) - info.nmant)
 
 
-def checked_interval(interval):
-    try:
-        lo, hi = map(float, interval)
-    except (TypeError, ValueError):
-        raise TypeError(f"interval must be a pair of numbers (got {interval!r})") from None
-    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-        raise ValueError(f"interval must satisfy -inf < lo < hi < inf (got {lo}, {hi})")
+def check_interval(interval):
+    """Its ends, which must ascend."""
+    lo, hi = interval
+    if not lo < hi:
+        raise ValueError(f"interval must have lo < hi (got {lo}, {hi})")
     return lo, hi
-
-
-def checked_count(name, value, least=1):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if value < least:
-        raise ValueError(f"{name} must satisfy {name} >= {least} (got {value})")
-    return value
 
 
 # --- Levenberg–Marquardt with Lawson's reweighting ------------------------------------------------

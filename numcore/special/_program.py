@@ -10,12 +10,15 @@ a block of points at a time, so that no candidate of a search needs to be compil
 import functools
 import keyword
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
-from ..dispatch import CPU, checked_dtype, device_of, on_device
+from ..arguments import Array, DType, Float, checked
+from ..dispatch import CPU, device_of, namespace_of
 from ..elementwise import SMALL, Elementwise
 from ..kernel import kernel
 from ..simd import float_bits, float_from_bits, fma
@@ -76,8 +79,8 @@ class Program:
     r3 = 1.0 + r2
     """
 
-    code: np.ndarray
-    constants: np.ndarray
+    code: Array
+    constants: Array
 
     def __post_init__(self):
         constants = _checked_constants(self.constants)
@@ -110,12 +113,12 @@ class Program:
         return f"Program({self.code.tolist()}, {self.constants.tolist()})"
 
     @property
-    def n_registers(self):
+    def n_registers(self) -> int:
         """1 for x, one for each constant, one for each instruction."""
         return 1 + len(self.constants) + len(self.code)
 
     @functools.cached_property
-    def n_ops(self):
+    def n_ops(self) -> int:
         first = 1 + len(self.constants)
         rows = self.code.tolist()
         varies, reached = (
@@ -130,7 +133,7 @@ class Program:
                     reached[r] = True
         return sum(v and r for v, r in zip(varies[first:], reached[first:], strict=True))
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """The program's values at x.
 
         Parameters
@@ -150,22 +153,18 @@ class Program:
         TypeError
             `x` is no array of float32 or float64.
         """
-        as_array = device_of(x) is not None
-        xp, (x,) = on_device(x=x)
-        if x is None:
-            raise TypeError("x must be a NumPy or CuPy array (got None)")
-        dtype = x.dtype.newbyteorder("=")
-        if dtype not in (np.float32, np.float64):
-            raise TypeError(
-                f"x must have dtype float32 or float64 (got {x.dtype}); convert it first"
-            )
-        flat = xp.ascontiguousarray(x, dtype=dtype).reshape(1, -1)
-        y = xp.empty_like(flat)
-        program_values(*(xp.asarray(a) for a in packed([self], dtype)), flat[0], y)
-        y = y.reshape(x.shape)
-        return y if as_array else y[()]
+        y = self._values(x)
+        return y if device_of(x) is not None else y[()]
 
-    def with_constants(self, constants):
+    @checked
+    def _values(self, x: Float[Array, "..."]) -> Array:
+        xp = namespace_of(x)
+        flat = xp.ascontiguousarray(x).reshape(1, -1)
+        y = xp.empty_like(flat)
+        program_values(*(xp.asarray(a) for a in packed([self], x.dtype)), flat[0], y)
+        return y.reshape(x.shape)
+
+    def with_constants(self, constants: Any) -> "Program":
         """The same code with other constants, as many."""
         constants = _checked_constants(constants)
         if constants.shape != self.constants.shape:
@@ -174,7 +173,7 @@ class Program:
             )
         return _made(self.code, constants)
 
-    def simplify(self):
+    def simplify(self) -> "Program":
         """An equal program without what it does not need.
 
         Returns
@@ -185,7 +184,7 @@ class Program:
         """
         return simplified(self.code.tolist(), self.constants.tolist())
 
-    def fused(self):
+    def fused(self) -> "Program":
         """The program with multiplications joined to the additions and subtractions that follow
         them, as one operation with one rounding.
 
@@ -241,14 +240,15 @@ class Program:
 
     # --- source
 
-    def to_source(self, name="program", dtype=np.float32):
+    @checked
+    def to_source(self, name: str = "program", dtype: DType = np.float32) -> str:
         """Python source of the program, for NumPy arrays and for ``numba.njit``.
 
         Parameters
         ----------
-        name : str
+        name : str, default "program"
             Name of the function.
-        dtype : float32 or float64
+        dtype : dtype, float32 or float64, default float32
             Of its constants.
 
         Returns
@@ -280,7 +280,8 @@ class Program:
             return r3
         <BLANKLINE>
         """
-        name, dtype = _checked_name(name), checked_dtype(dtype)
+        _check_name(name)
+        dtype = np.dtype(dtype)
         imports = ["import numpy as np", ""]
         if (self.code[:, 0] == FMA).any():
             imports[1:] = ["", "from numcore.simd import fma", ""]
@@ -298,14 +299,15 @@ class Program:
         head = [*imports, *constants, *(["", ""] if constants else [""]), f"def {name}(x):"]
         return "\n".join([*head, *body, f"    return {names[-1]}", ""])
 
-    def to_cuda(self, name="program", dtype=np.float32):
+    @checked
+    def to_cuda(self, name: str = "program", dtype: DType = np.float32) -> str:
         """The program as a CUDA ``__device__`` function.
 
         Parameters
         ----------
-        name : str
+        name : str, default "program"
             Name of the function.
-        dtype : float32 or float64
+        dtype : dtype, float32 or float64, default float32
 
         Returns
         -------
@@ -332,7 +334,8 @@ class Program:
         }
         <BLANKLINE>
         """
-        name, dtype = _checked_name(name), checked_dtype(dtype)
+        _check_name(name)
+        dtype = np.dtype(dtype)
         real, letter, suffix = ("float", "f", "f") if dtype == np.float32 else ("double", "d", "")
         fused = "__fmaf_rn" if dtype == np.float32 else "__fma_rn"
         lines = [
@@ -355,14 +358,15 @@ class Program:
             ]
         )
 
-    def compile(self, dtype=np.float32, fma=False):
+    @checked
+    def compile(self, dtype: DType = np.float32, fma: bool = False) -> Callable[..., Any]:
         """Compile the program.
 
         Parameters
         ----------
-        dtype : float32 or float64
+        dtype : dtype, float32 or float64, default float32
             Of its argument and its result.
-        fma : bool
+        fma : bool, default False
             Join multiplications and additions, see `fused`. This changes the last digits: certify
             ``program.fused()``.
 
@@ -393,7 +397,7 @@ class Program:
         array([ 2.,  5., 10.])
         """
         program = self.fused() if fma else self
-        return _compiled(program, checked_dtype(dtype).name)
+        return _compiled(program, np.dtype(dtype).name)
 
 
 def simplified(rows, constants):
@@ -537,15 +541,9 @@ def _checked_code(code, n_constants):
     return array
 
 
-def _checked_name(name):
-    if (
-        not isinstance(name, str)
-        or not name.isascii()
-        or not name.isidentifier()
-        or keyword.iskeyword(name)
-    ):
+def _check_name(name):
+    if not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"name must be an identifier (got {name!r})")
-    return name
 
 
 def _rounded(constant, dtype):

@@ -69,15 +69,16 @@ def close(a, b, example, dtype):
 
 
 def must_raise(kind, function, arguments, name, what):
+    """A call must raise an error of a kind, or of one of several, whose message has `name`."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    must = f"{what} must be a {' or '.join(k.__name__ for k in kinds)}"
     try:
         function(**arguments)
     except NonConformance:
         raise
-    except kind as error:
+    except kinds as error:
         require(name in str(error), f"the error for {what} must name the argument (got: {error})")
     except Exception as error:
-        raise NonConformance(
-            f"{what} must be a {kind.__name__} (got {type(error).__name__}: {error})"
-        ) from error
+        raise NonConformance(f"{must} (got {type(error).__name__}: {error})") from error
     else:
-        raise NonConformance(f"{what} must be a {kind.__name__} (got a result)")
+        raise NonConformance(f"{must} (got a result)")

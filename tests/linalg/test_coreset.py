@@ -26,7 +26,8 @@ from numcore.linalg import (
     squared_loss,
     vector_sum_coreset,
 )
-from numcore.linalg._coreset import _numbered, _shares, _thresholds
+from numcore.linalg._coreset.draws import thresholds_of
+from numcore.linalg._coreset.strata import numbered, shares_of
 from numcore.testing import simulated_gpu
 
 # --- Carathéodory ---------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def test_thresholds_find_the_points_that_one_pass_over_all_finds():
     rng = np.random.default_rng(11)
     mass = rng.random(700) * (rng.random(700) < 0.5)
     table = np.array([[mass[first : first + 256].sum()] for first in range(0, 700, 256)])
-    thresholds, firsts, counts = _thresholds(table, np.array([40]), np.random.default_rng(5))
+    thresholds, firsts, counts = thresholds_of(table, np.array([40]), np.random.default_rng(5))
     expected = draws(mass, np.sort(np.random.default_rng(5).random(40)) * mass.sum())
     found = []
     for b in range(3):
@@ -594,8 +595,8 @@ def test_one_class_without_loss():
         ([1e-300, 1], 2, (1, 1)),
     ],
 )
-def test_shares(mass, size, shares):
-    assert _shares(np.array(mass, float), size) == shares
+def testshares_of(mass, size, shares):
+    assert shares_of(np.array(mass, float), size) == shares
 
 
 def drawn(y, **options):
@@ -656,7 +657,7 @@ def test_what_counts_as_classes():
     ],
 )
 def test_numbers_of_classes(y):
-    values, labels = _numbered(np, np.asarray(y))
+    values, labels = numbered(np, np.asarray(y))
     expected = np.unique(y, return_inverse=True)
     assert values == expected[0].tolist() and labels.tolist() == expected[1].tolist()
 

@@ -741,6 +741,17 @@ def test_decoding_with_logits_on_the_simulated_gpu(width):
     )
 
 
+def test_progress_is_shown_when_asked_for(capsys):
+    pytest.importorskip("tqdm")
+    sparse, full = tables(1)
+    arguments = {"max_new_tokens": 30, "period": 5}
+    plain = corrected_decode(step_of(sparse), score_of(full), [2], **arguments)
+    assert capsys.readouterr().err == ""
+    shown = corrected_decode(step_of(sparse), score_of(full), [2], **arguments, progress=True)
+    assert "tokens" in capsys.readouterr().err
+    np.testing.assert_array_equal(plain.tokens, shown.tokens)
+
+
 @pytest.mark.parametrize("subject", [NeuronCache])
 def test_examples_of_the_documentation(subject):
     for sample in doctest.DocTestFinder(recurse=False).find(subject, subject.__name__):

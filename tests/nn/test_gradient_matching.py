@@ -212,20 +212,13 @@ def test_vector_sums_are_those_of_their_python_bodies():
             TypeError,
             r"grads_b\[0\] must have dtype float32 or float64",
         ),
-        (lambda: gradient_distance([G1], [G1.astype(np.float32)]), TypeError, "one dtype"),
-        (lambda: gradient_distance([1.0, 2.0], [1.0, 2.0]), TypeError, "grads_a must hold arrays"),
+        (
+            lambda: gradient_distance([G1], [G1.astype(np.float32)]),
+            TypeError,
+            r"grads_b\[0\] must have dtype float64 like grads_a\[0\]",
+        ),
         (lambda: gradient_distance([G1], None), TypeError, "grads_b must be"),
-        (
-            lambda: gradient_distance([G1], [G1], metric="manhattan"),
-            ValueError,
-            "metric must be one of per_filter_cosine, cosine, mse",
-        ),
-        (
-            lambda: gradient_distance([G1], [G1], eps=-1e-6),
-            ValueError,
-            r"eps must satisfy eps >= 0 \(got -1e-06\)",
-        ),
-        (lambda: gradient_distance([G1], [G1], eps=None), TypeError, "eps must be a number"),
+        (lambda: gradient_distance([G1], [None]), TypeError, r"grads_b\[0\] must be an array"),
         (
             lambda: gradient_distance_matrix([[G1]]),
             ValueError,
@@ -242,11 +235,11 @@ def test_vector_sums_are_those_of_their_python_bodies():
             ValueError,
             r"grads\[1\] must have the shapes",
         ),
-        (lambda: gradient_distance_matrix(3.0), TypeError, "grads must be a list"),
+        (lambda: gradient_distance_matrix(3.0), ValueError, "grads must have shape"),
         (
             lambda: gradient_distance_matrix([[G1], ["G1"]]),
             TypeError,
-            r"grads\[1\] must hold arrays",
+            r"grads\[1\]\[0\] must be an array",
         ),
     ],
 )
@@ -434,9 +427,13 @@ BAD[0, 1] = 2
         (
             lambda: min_cut_partition(np.ones((3, 4))),
             ValueError,
-            r"distances must have shape \(k, k\) k >= 2 \(got \(3, 4\)\)",
+            r"distances must have shape \(k, k\) with k = 3 \(got \(3, 4\)\)",
         ),
-        (lambda: min_cut_partition(np.ones((1, 1))), ValueError, "k >= 2"),
+        (
+            lambda: min_cut_partition(np.ones((1, 1))),
+            ValueError,
+            "n_groups must be <= k with k = 1",
+        ),
         (lambda: min_cut_partition(BAD), ValueError, "distances must be symmetric"),
         (lambda: min_cut_partition(-FIVE), ValueError, r"distances must be >= 0 \(got -0.9\)"),
         (lambda: min_cut_partition(FIVE * np.nan), ValueError, "distances must be finite"),
@@ -447,18 +444,18 @@ BAD[0, 1] = 2
         (
             lambda: min_cut_partition(FIVE, n_groups=6),
             ValueError,
-            r"n_groups must satisfy n_groups <= k \(got n_groups=6, k=5\)",
+            r"n_groups must be <= k with k = 5 \(got 6\)",
         ),
         (
             lambda: min_cut_partition(FIVE, n_groups=1),
             ValueError,
-            "n_groups must satisfy n_groups >= 2",
+            "n_groups must be >= 2",
         ),
         (lambda: min_cut_partition(FIVE, n_groups=2.0), TypeError, "n_groups must be an integer"),
         (
             lambda: min_cut_partition(FIVE, n_groups=3),
             ValueError,
-            r"min_size \* n_groups <= k \(got min_size=2, n_groups=3, k=5\)",
+            r"min_size must be <= k / n_groups with k = 5, n_groups = 3 \(got 2\)",
         ),
         (lambda: min_cut_partition(FIVE, min_size=0), ValueError, "min_size"),
         (lambda: min_cut_partition(FIVE, balanced=1), TypeError, "balanced must be True or False"),
@@ -467,7 +464,7 @@ BAD[0, 1] = 2
         (
             lambda: select_split(FIVE[None], criterion="best"),
             ValueError,
-            "criterion must be one of within, between",
+            'criterion must be one of "within", "between"',
         ),
     ],
 )
@@ -591,31 +588,31 @@ ONES = np.ones((2, 4), bool)
         (
             lambda: split_supernet(clear_edge, ONES, 1, n_repeats=0),
             ValueError,
-            r"n_repeats must satisfy n_repeats >= 1 \(got 0\)",
+            r"n_repeats must be >= 1 \(got 0\)",
         ),
         (
             lambda: split_supernet(clear_edge, ONES, 3),
             ValueError,
-            r"n_splits must be at most the number of edges .* 2 \(got n_splits=3\)",
+            r"n_splits must be at most the number of edges .* 2 \(got 3\)",
         ),
         (lambda: split_supernet(clear_edge, ONES, -1), ValueError, "n_splits"),
         (lambda: split_supernet(clear_edge, ONES, 1.0), TypeError, "n_splits"),
         (lambda: split_supernet(clear_edge, ONES, 1, n_groups=5), ValueError, "n_splits"),
-        (lambda: split_supernet(None, ONES, 1), TypeError, "gradient_fn must be callable"),
+        (lambda: split_supernet(None, ONES, 1), TypeError, "gradient_fn must be"),
         (
             lambda: split_supernet(clear_edge, ONES, 1, train_fn=1),
             TypeError,
-            "train_fn must be callable",
+            "train_fn must be",
         ),
         (
             lambda: split_supernet(clear_edge, ONES, 1, callback="x"),
             TypeError,
-            "callback must be callable",
+            "callback must be",
         ),
         (
             lambda: split_supernet(clear_edge, ONES.astype(int), 1),
             TypeError,
-            "masks must be an array of bool",
+            "masks must have dtype bool",
         ),
         (
             lambda: split_supernet(clear_edge, ONES[0], 1),

@@ -345,7 +345,7 @@ def test_lists():
             ValueError,
             r"n_lists must be <= nx with nx = 3 \(got 5\)",
         ),
-        (lambda: InvertedFileIndex(2).fit(NONE), ValueError, "database must have at least one row"),
+        (lambda: InvertedFileIndex(2).fit(NONE), ValueError, "X must have at least one row"),
         (lambda: packed_hamming(ONES), TypeError, "a must have dtype uint64"),
         (
             lambda: nearest_training_similarity(ONES, ONES, k=BIG),

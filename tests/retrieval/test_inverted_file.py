@@ -133,7 +133,7 @@ def test_bad_input():
         InvertedFileIndex(11).fit(points)
     with pytest.raises(NotFittedError, match="InvertedFileIndex must be fitted first"):
         InvertedFileIndex().search(points, 1)
-    with pytest.raises(ValueError, match=r"database must have at least one row \(got 0\)"):
+    with pytest.raises(ValueError, match=r"X must have at least one row \(got 0\)"):
         InvertedFileIndex().fit(points[:0])
     index = InvertedFileIndex(3, rng=0).fit(points)
     with pytest.raises(ValueError, match=r"k must be <= nx with nx = 10 \(got 11\)"):
@@ -146,3 +146,42 @@ def test_bad_input():
         index.search(points.astype(np.float32), 1)
     with pytest.raises(ValueError, match="queries must have at least one row"):
         index.recall_at(points[:0], 1)
+
+
+# --- scikit-learn ---------------------------------------------------------------------------------
+
+CONVERTED = "arrays are float32 or float64 and never converted silently"
+WORDS = "errors have numcore's words"
+EXPECTED_FAILURES = {
+    "check_do_not_raise_errors_in_init_or_set_params": "parameters are checked when they are set",
+    "check_set_params": "parameters are checked when they are set",
+    "check_estimators_dtypes": CONVERTED,
+    "check_dtype_object": CONVERTED,
+    "check_complex_data": WORDS,
+    "check_estimators_empty_data_messages": "rows without columns are all alike",
+    "check_estimators_nan_inf": WORDS,
+    "check_estimator_sparse_tag": WORDS,
+    "check_estimator_sparse_array": WORDS,
+    "check_estimator_sparse_matrix": WORDS,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Estimator InvertedFileIndex does not inherit")
+def test_estimator_checks():
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    results = checks.check_estimator(
+        InvertedFileIndex(), expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail=None
+    )
+    failed = [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
+    assert not failed, failed
+
+
+def test_scikit_learn_clones_the_index():
+    base = pytest.importorskip("sklearn.base")
+    index = InvertedFileIndex(5, metric="l2", n_probe=2, rng=0)
+    copy, points = base.clone(index), np.random.default_rng(6).standard_normal((50, 3))
+    assert copy.get_params() == index.get_params()
+    for a, b in zip(
+        copy.fit(points).search(points, 3), index.fit(points).search(points, 3), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)

@@ -771,7 +771,7 @@ def test_quantizer_on_the_simulated_gpu_and_at_any_thread_count():
         )
         with pytest.raises(TypeError, match="codes on cpu, codebooks_ on simulated GPU"):
             quantizer.inner_product(x[:20], codes)
-        with pytest.raises(TypeError, match="x on cpu, codebooks_ on simulated GPU"):
+        with pytest.raises(TypeError, match="X on cpu, codebooks_ on simulated GPU"):
             quantizer.encode(x)
 
 
@@ -801,6 +801,36 @@ def test_quantizer_refuses():
     for queries in (np.ones((1, 5)), np.full((1, 6), np.inf)):
         with pytest.raises(ValueError, match="queries must"):
             quantizer.inner_product(queries, np.zeros((1, 2), np.uint8))
+
+
+CONVERTED = "arrays are float32 or float64 and never converted silently"
+WORDS = "errors have numcore's words"
+EXPECTED_FAILURES = {
+    "check_do_not_raise_errors_in_init_or_set_params": "parameters are checked when they are set",
+    "check_set_params": "parameters are checked when they are set",
+    "check_estimators_dtypes": CONVERTED,
+    "check_dtype_object": CONVERTED,
+    "check_complex_data": WORDS,
+    "check_estimators_empty_data_messages": WORDS,
+    "check_estimators_nan_inf": WORDS,
+    "check_estimator_sparse_tag": WORDS,
+    "check_estimator_sparse_array": WORDS,
+    "check_estimator_sparse_matrix": WORDS,
+    "check_fit2d_1sample": WORDS,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Estimator ProductQuantizer does not inherit")
+def test_estimator_checks():
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    results = checks.check_estimator(
+        ProductQuantizer(1, n_codes=4),
+        expected_failed_checks=EXPECTED_FAILURES,
+        on_skip=None,
+        on_fail=None,
+    )
+    failed = [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
+    assert not failed, failed
 
 
 @pytest.mark.slow

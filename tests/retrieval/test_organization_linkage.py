@@ -410,6 +410,62 @@ def test_probability_refuses():
         two.predict(good[0])
 
 
+class Above(MatchProbability):
+    """Whether y is above its median: what the checks give as y are not matches."""
+
+    def fit(self, X, y):
+        return super().fit(X, np.asarray(y) > np.median(y))
+
+    def score(self, X, y):
+        return super().score(X, np.asarray(y) > np.median(y))
+
+
+WORDS = "errors have numcore's words"
+EXPECTED_FAILURES = {
+    "check_do_not_raise_errors_in_init_or_set_params": "parameters are checked when they are set",
+    "check_set_params": "parameters are checked when they are set",
+    "check_dtype_object": "numbers are never converted silently",
+    "check_requires_y_none": "the median is asked for first",
+    "check_n_features_in_after_fitting": WORDS,
+    "check_complex_data": WORDS,
+    "check_estimators_empty_data_messages": "pairs without distances have one probability",
+    "check_estimators_nan_inf": WORDS,
+    "check_estimator_sparse_tag": WORDS,
+    "check_estimator_sparse_array": WORDS,
+    "check_estimator_sparse_matrix": WORDS,
+    "check_fit2d_1sample": WORDS,
+    "check_fit_check_is_fitted": "no y of the check is above the median",
+    "check_fit1d": "distances of one kind may be a vector",
+    "check_fit2d_predict1d": WORDS,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Estimator Above does not inherit")
+def test_estimator_checks():
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    results = checks.check_estimator(
+        Above(), expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail=None
+    )
+    failed = [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
+    assert not failed, failed
+
+
+def test_scikit_learn_takes_the_probability():
+    base = pytest.importorskip("sklearn.base")
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
+    rng = np.random.default_rng(12)
+    d = rng.random((200, 2))
+    match = d.sum(axis=1) + 0.2 * rng.standard_normal(200) < 1
+    model = MatchProbability(l2=1e-2).fit(d, match)
+    assert base.clone(model).get_params() == {"l2": 1e-2}
+    assert model.score(d, match) == pytest.approx(-log_loss(match, model.predict(d)), rel=1e-9)
+    assert cross_val_score(MatchProbability(), d, match, cv=4).min() > -0.5
+    search = GridSearchCV(MatchProbability(), {"l2": [10.0, 1e-3]}, cv=4).fit(d, match)
+    assert search.best_params_ == {"l2": 1e-3}
+
+
 # --- networks -------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-// Matrix completion: for rows i of a sparse matrix (m, n), the x_i (k) that minimise |A x - b|^2 +
+// Matrix completion: for rows i of a sparse matrix (m, n), the x_i (k) that minimize |A x - b|^2 +
 // ridge |x|^2, where b are the entries of row i and A the rows of factor (n, k) that belong to
 // their columns. A block takes a row; its matrices are in shared memory, in double. Gram matrices
 // are kept in the upper triangle, each row followed by its entry of the right-hand side.
@@ -73,7 +73,7 @@ __device__ void make_gram(const Row& row, const Space& s) {
     __syncthreads();
 }
 
-// Rows of R, with y behind each, so that G = R^T R and c = R^T y: Cholesky's factorisation, the
+// Rows of R, with y behind each, so that G = R^T R and c = R^T y: Cholesky's factorization, the
 // largest diagonal entry first. The rank.
 __device__ index_t make_basis(const Space& s, index_t k) {
   const index_t wide = k + 1;

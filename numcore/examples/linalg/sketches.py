@@ -27,7 +27,7 @@ def _product(s):
 
 
 def padded_signs(rng, n):
-    """The matrix E D: signs, in random places where n is no power of two."""
+    """The matrix E D: signs, in random places where n is not a power of two."""
     size = 1
     while size < n:
         size *= 2

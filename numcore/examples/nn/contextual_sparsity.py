@@ -179,7 +179,7 @@ def _sparse_layer(rng, dtype, lead, **sizes):
 
 @functools.cache
 def _state(d):
-    """One token: an image, repeated with other signs, as a normalisation leaves it."""
+    """One token: an image, repeated with other signs, as a normalization leaves it."""
     if not HAVE_SKLEARN:
         return np.random.default_rng(0).standard_normal((1, d))
     from sklearn.datasets import load_digits

@@ -122,6 +122,31 @@ def _real_edges(dtype):
     return {"distances": np.stack([d[:8, :8], d[2:, 2:]])}
 
 
+DIRECTIONS = np.array([[[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]], [[1, 0], [0, 1], [1, 0.1], [0, -1]]])
+
+
+def _directions(mask, edge, op, rng):
+    """Gradients with little noise: those of edge 0 part clearly."""
+    return [DIRECTIONS[edge, op][None] + 1e-3 * rng.standard_normal((1, 2))]
+
+
+def _splitting(rng, dtype):
+    return {
+        "gradient_fn": _directions,
+        "masks": np.ones((2, 4), bool),
+        "n_splits": 1,
+        "n_repeats": 3,
+        "rng": 0,
+    }
+
+
+def _split(gradient_fn, masks, n_splits, n_repeats, rng):
+    """Groups 0, 1 and 2, 3 of edge 0."""
+    children = np.ones((2, 2, 4), bool)
+    children[0, 0, 2:] = children[1, 0, :2] = False
+    return list(children)
+
+
 GRADIENTS = "gradients of a linear classifier, one for each digit"
 
 EXAMPLES = {
@@ -155,6 +180,15 @@ EXAMPLES = {
         real=_real_distances,
         peer=("networkx kernighan_lin_bisection", _networkx),
         nan="raise",
+    ),
+    "split_supernet": Example(
+        arguments=_splitting,
+        arrays=(),
+        reference=_split,
+        bound={"float32": 0, "float64": 0},
+        error="equal",
+        nan="ignore",
+        dtypes=("float64",),
     ),
     "select_split": Example(
         lambda rng, dtype: {"distances": _symmetric(rng, dtype, 4, 5, 5)},

@@ -123,8 +123,8 @@ def complete_matrix(
         μ: rows of the first U longer than 2 √(μ k / m) are set to zero, so that no row with many
         entries dominates. None: no clipping.
     solver : {"auto", "cholesky", "cg", "sketch"}, default "auto"
-        For the least-squares problems: a factorisation of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from
-        the current model; these preconditioned by the factorisation of a sketch of U[Ω_j]. "auto"
+        For the least-squares problems: a factorization of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from
+        the current model; these preconditioned by the factorization of a sketch of U[Ω_j]. "auto"
         takes the first for ranks up to 32, else the second, and the third for columns where it
         converges slowly. On a GPU, ranks above 48 always take conjugate gradients.
     inner_tol : {"adaptive"} or float in [0, 1), default "adaptive"

@@ -4,13 +4,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    ComplexDType,
-    Namespace,
-    at_least,
-    at_most,
-)
+from ...arguments import Array, ComplexDType, Namespace, at_least, at_most
 from ...dispatch import routine
 from .projection import Blocks, default_blocks
 

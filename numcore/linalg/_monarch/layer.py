@@ -5,14 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    DType,
-    Float,
-    at_least,
-    checked,
-)
+from ...arguments import RNG, Array, DType, Float, at_least, checked
 from ...dispatch import namespace_of
 from ...random import key_from_rng
 from .projection import Blocks, monarch_project

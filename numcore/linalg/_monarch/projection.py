@@ -5,13 +5,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Inexact,
-    at_least,
-    finite,
-    nonempty,
-)
+from ...arguments import Array, Inexact, at_least, finite, nonempty
 from ...dispatch import namespace_of, routine
 
 # of a block's Gram matrix; a block whose two largest singular values are closer goes to the SVD

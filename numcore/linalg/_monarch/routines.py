@@ -5,10 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Inexact,
-)
+from ...arguments import Array, Inexact
 from ...dispatch import namespace_of, routine
 from .kernels import block_outer, block_product
 

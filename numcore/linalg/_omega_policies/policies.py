@@ -15,7 +15,7 @@ GRID = np.linspace(1, 1.95, 20)  # towards 2 SOR comes to a standstill
 ROUNDING = 1e-9  # relative: contexts may lie so far outside of their interval
 
 Grid = Real[Array, "d", nonempty, interval("(0, 2)")]
-Cost = Annotated[float, at_least(1)]
+Cost = Annotated[int, at_least(1)] | Annotated[float, at_least(1)]
 on_host = functools.partial(checked, host_only="a policy chooses one number")
 
 
@@ -117,7 +117,7 @@ class TsallisINF(_Policy):
 
         Parameters
         ----------
-        cost : float >= 1
+        cost : int >= 1 or float >= 1
             How many iterations the solver took.
         """
         i = self._arm_to_update()
@@ -243,7 +243,7 @@ class ChebCB(_Policy):
 
         Parameters
         ----------
-        cost : float >= 1
+        cost : int >= 1 or float >= 1
             How many iterations the solver took.
         """
         i = self._arm_to_update()

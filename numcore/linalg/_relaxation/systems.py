@@ -125,6 +125,6 @@ def norm_of(v):
 
 
 def difference(a, b):
-    """a - b, where overflow is no news."""
+    """a - b, without a warning of overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         return a - b

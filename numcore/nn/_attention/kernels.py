@@ -57,6 +57,10 @@ from .tiles import (
     PAIR_SHIFT,
     QUERIES,
     WIDEST,
+    Given,
+    Packed,
+    Pair,
+    Rules,
     absorb_panel,
     add_slopes,
     add_transposed,
@@ -241,6 +245,7 @@ def attention_backward(
     real = q.dtype.type
     width, d, dv = tile_cols(scale), grad_q.shape[1], grad_v.shape[1]
     wide = (d + width - 1) // width * width
+    given, packed = Given(q, grad_out, lse, delta), Packed(packed_k, packed_v, d, dv)
     for n in range(start, stop):
         head_rows = items[n, PAIR_HEAD_ROWS]
         grad_at, owns_queries = items[n, PAIR_GRAD], items[n, PAIR_OWNS_QUERIES] != 0
@@ -266,30 +271,11 @@ def attention_backward(
                 while i < finish:
                     until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
                     head = items[n, PAIR_QUERY] + h * head_rows
-                    if pair_slopes(
-                        options,
-                        q,
-                        grad_out,
-                        lse,
-                        delta,
-                        bias,
-                        items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD],
-                        mask,
-                        items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD],
-                        blocks,
-                        head,
-                        items[n, PAIR_SHIFT],
-                        i,
-                        until,
-                        low,
-                        end,
-                        d,
-                        dv,
-                        packed_k,
-                        packed_v,
-                        weights,
-                        slopes,
-                    ):
+                    bias_at = items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD]
+                    mask_at = items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD]
+                    shift, pair = items[n, PAIR_SHIFT], Pair(head, i, until, low, end)
+                    rules = Rules(options, bias, bias_at, mask, mask_at, blocks, shift)
+                    if pair_slopes(rules, given, packed, pair, weights, slopes):
                         position, rows = i + items[n, PAIR_SHIFT] - low, until - i
                         if grad_at >= 0:
                             add_transposed(
@@ -367,8 +353,12 @@ def attention_bias_backward(
     other item touches."""
     real = lse.dtype.type
     width, d, dv = tile_cols(scale), k.shape[1], v.shape[1]
+    given, packed = Given(q, grad_out, lse, delta), Packed(packed_k, packed_v, d, dv)
     for n in range(start, stop):
+        shift = items[n, BIAS_SHIFT]
         for h in range(items[n, BIAS_HEAD], items[n, BIAS_HEAD_END]):
+            bias_at, mask_at = heads[h, HEAD_BIAS], heads[h, HEAD_MASK]
+            rules = Rules(options, bias, bias_at, mask, mask_at, blocks, shift)
             low = items[n, BIAS_KEY_LOW]
             while low < items[n, BIAS_KEY_HIGH]:
                 end = cut(low, items[n, BIAS_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
@@ -381,30 +371,8 @@ def attention_bias_backward(
                 )
                 while i < finish:
                     until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
-                    if pair_slopes(
-                        options,
-                        q,
-                        grad_out,
-                        lse,
-                        delta,
-                        bias,
-                        heads[h, HEAD_BIAS],
-                        mask,
-                        heads[h, HEAD_MASK],
-                        blocks,
-                        heads[h, HEAD_QUERY],
-                        items[n, BIAS_SHIFT],
-                        i,
-                        until,
-                        low,
-                        end,
-                        d,
-                        dv,
-                        packed_k,
-                        packed_v,
-                        weights,
-                        slopes,
-                    ):
+                    pair = Pair(heads[h, HEAD_QUERY], i, until, low, end)
+                    if pair_slopes(rules, given, packed, pair, weights, slopes):
                         add_slopes(
                             slopes,
                             options,

@@ -4,6 +4,7 @@ Columns of the tables of items and of `options` are ITEM_*, PAIR_*, BIAS_*, HEAD
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,8 +59,49 @@ PAIR_QUERIES, PAIR_KEYS = (
     144,
 )  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 
-LOWEST = -3e38  # where maxima start: -inf minus -inf is no number
+LOWEST = -3e38  # where maxima start: -inf minus -inf is NaN
 LOG2E, LN2 = math.log2(math.e), math.log(2)
+
+
+class Rules(NamedTuple):
+    """What makes scores of products, for one head: `options`, the bias and the mask with the
+    entries where those of the head begin, the block mask, and the position of query 0."""
+
+    options: Any
+    bias: Any
+    bias_at: Any
+    mask: Any
+    mask_at: Any
+    blocks: Any
+    shift: Any
+
+
+class Given(NamedTuple):
+    """What the backward pass reads of queries: rows of all heads."""
+
+    q: Any
+    grad_out: Any
+    lse: Any
+    delta: Any
+
+
+class Packed(NamedTuple):
+    """Panels of a tile of keys and values, of d and dv numbers each."""
+
+    k: Any
+    v: Any
+    d: Any
+    dv: Any
+
+
+class Pair(NamedTuple):
+    """A tile of queries and a tile of keys of a head, whose query 0 is row `head`."""
+
+    head: Any
+    low: Any
+    high: Any
+    key_low: Any
+    key_high: Any
 
 
 # --- forward --------------------------------------------------------------------------------------
@@ -175,9 +217,7 @@ def score_panel(
             for j in range(count):
                 if blocks[block_row, (here + j) // options[OPTION_BLOCK_K]] == 0:
                     scores[j * width + c] = real(-np.inf)
-    diagonal = (
-        items[n, ITEM_POSITION] + index - here
-    )  # where the first query stands among these keys
+    diagonal = items[n, ITEM_POSITION] + index - here  # of the first query among these keys
     for j in range(max(0, diagonal + options[OPTION_RIGHT] + 1), count):
         for c in range(min(width, j - options[OPTION_RIGHT] - diagonal)):
             scores[j * width + c] = real(-np.inf)
@@ -249,91 +289,70 @@ def rows_of_panel(options, position, rows, count, width, height, p):
     return (first, min(last, rows)) if first < last else (0, 0)
 
 
-def pair_slopes(
-    options,
-    q,
-    grad_out,
-    lse,
-    delta,
-    bias,
-    bias_at,
-    mask,
-    mask_at,
-    blocks,
-    head,
-    shift,
-    low,
-    high,
-    key_low,
-    key_high,
-    d,
-    dv,
-    packed_k,
-    packed_v,
-    weights,
-    slopes,
-):
-    """Fill weights = P and slopes = dS, (queries, PAIR_KEYS), for a tile of queries and keys; False
-    if the block mask leaves it out."""
-    real, width, height = q.dtype.type, tile_cols(q[0]), tile_rows(q[0])
-    rows, count, position = high - low, key_high - key_low, low + shift - key_low
-    is_partial = False
-    if blocks.size:
-        is_live = False
-        for column in range(
-            key_low // options[OPTION_BLOCK_K], (key_high - 1) // options[OPTION_BLOCK_K] + 1
-        ):
-            live, dead = look_up(
-                blocks,
-                low // options[OPTION_BLOCK_Q],
-                (high - 1) // options[OPTION_BLOCK_Q],
-                column,
-            )
-            is_live, is_partial = is_live or live, is_partial or dead
-        if not is_live:
-            return False
+def pair_slopes(rules, given, packed, pair, weights, slopes):
+    """Fill weights = P and slopes = dS, (queries, PAIR_KEYS), for a pair of tiles; False if the
+    block mask leaves it out."""
+    is_live, is_partial = live_blocks(rules, pair)
+    if not is_live:
+        return False
+    real, width, height = weights.dtype.type, tile_cols(given.q[0]), tile_rows(given.q[0])
+    rows, count, head = pair.high - pair.low, pair.key_high - pair.key_low, pair.head + pair.low
+    options, position = rules.options, pair.low + rules.shift - pair.key_low
     for p in range((count + width - 1) // width):
         first, last = rows_of_panel(options, position, rows, count, width, height, p)
-        multiply_panel(q, head + low, d, packed_k, p, first, last, weights)
-        multiply_panel(grad_out, head + low, dv, packed_v, p, first, last, slopes)
+        multiply_panel(given.q, head, packed.d, packed.k, p, first, last, weights)
+        multiply_panel(given.grad_out, head, packed.dv, packed.v, p, first, last, slopes)
     for r in range(rows):
         group = r // height * height
         first, last = live_panels(
             options, position + group, min(height, rows - group), count, width
         )
-        begin, at = first * width, head + low + r
-        row, end = (
-            weights[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width],
-            min(last * width, count) - begin,
+        begin, start, stop = (
+            first * width,
+            r * PAIR_KEYS + first * width,
+            r * PAIR_KEYS + last * width,
         )
-        key = key_low + begin
-        if bias.size:
-            add_bias(
-                row,
-                end,
-                bias,
-                bias_at + (low + r) * options[OPTION_BIAS_ROW],
-                key,
-                options[OPTION_BIAS_COL],
-            )
-        if mask.size:
-            base, col = (
-                mask_at + (low + r) * options[OPTION_MASK_ROW] + key * options[OPTION_MASK_COL],
-                options[OPTION_MASK_COL],
-            )
-            for c in range(end):
-                row[c] = row[c] if mask[base + c * col] != 0 else real(-np.inf)
-        if is_partial:
-            block_row = (low + r) // options[OPTION_BLOCK_Q]
-            for c in range(end):
-                if blocks[block_row, (key + c) // options[OPTION_BLOCK_K]] == 0:
-                    row[c] = real(-np.inf)
+        row, end = weights[start:stop], min(last * width, count) - begin
+        apply_rules(rules, pair.low + r, pair.key_low + begin, row, end, is_partial)
         left, right = reach(options, position + r, 1, begin, begin + end)
         fill(row, 0, left - begin, -np.inf)
         fill(row, max(right - begin, 0), row.size, -np.inf)
-        top = lse[at] * real(LOG2E) if lse[at] != real(-np.inf) else real(np.inf)
-        weigh(row, slopes[r * PAIR_KEYS + begin : r * PAIR_KEYS + last * width], top, delta[at])
+        lse = given.lse[head + r]
+        top = lse * real(LOG2E) if lse != real(-np.inf) else real(np.inf)
+        weigh(row, slopes[start:stop], top, given.delta[head + r])
     return True
+
+
+def live_blocks(rules, pair):
+    """Whether any, and whether not all, of the blocks of the block mask are live in a pair of
+    tiles."""
+    is_live, is_partial, options = rules.blocks.size == 0, False, rules.options
+    if not is_live:
+        block_q, block_k = options[OPTION_BLOCK_Q], options[OPTION_BLOCK_K]
+        for column in range(pair.key_low // block_k, (pair.key_high - 1) // block_k + 1):
+            live, dead = look_up(
+                rules.blocks, pair.low // block_q, (pair.high - 1) // block_q, column
+            )
+            is_live, is_partial = is_live or live, is_partial or dead
+    return is_live, is_partial
+
+
+def apply_rules(rules, query, key, row, count, is_partial):
+    """Add the bias to scores of a query with `count` keys, -inf where the masks say so."""
+    real, options = row.dtype.type, rules.options
+    if rules.bias.size:
+        at = rules.bias_at + query * options[OPTION_BIAS_ROW]
+        add_bias(row, count, rules.bias, at, key, options[OPTION_BIAS_COL])
+    if rules.mask.size:
+        col = options[OPTION_MASK_COL]
+        base = rules.mask_at + query * options[OPTION_MASK_ROW] + key * col
+        for c in range(count):
+            row[c] = row[c] if rules.mask[base + c * col] != 0 else real(-np.inf)
+    if is_partial:
+        block_row = query // options[OPTION_BLOCK_Q]
+        for c in range(count):
+            if rules.blocks[block_row, (key + c) // options[OPTION_BLOCK_K]] == 0:
+                row[c] = real(-np.inf)
 
 
 def weigh(weights, slopes, top, mean):

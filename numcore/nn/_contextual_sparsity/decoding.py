@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from ...arguments import (
     within,
 )
 from ...dispatch import CPU, device_of, namespace_of, routine
+from ...progress import progress_bar
 from .kernels import log_probabilities
 from .layers import largest
 
@@ -71,6 +73,7 @@ def corrected_decode(
     sparse_density: Annotated[float, positive] | None = None,
     rollback: Callable[..., Any] | None = None,
     callback: Callable[[Array], bool | None] | None = None,
+    progress: bool = False,
 ) -> CorrectedDecode:
     """Decode with a sparse model, and let the whole model check and mend every block of tokens.
 
@@ -94,7 +97,7 @@ def corrected_decode(
     period : int >= 2, default 16
         Tokens in a block, at least 2.
     threshold : float in [0, 1], default 0.1
-        Least probability of a token that is kept, in [0, 1]; 0 keeps every token, 1 leaves the
+        Smallest probability of a token that is kept; 0 keeps every token, 1 leaves the
         whole model's greedy decoding.
     temperature : float > 0, default 0.6
         Of the softmax that gives these probabilities.
@@ -117,6 +120,8 @@ def corrected_decode(
     callback : callable, optional
         ``callback(tokens)`` is called with the tokens so far after every check; the decoding ends
         when it returns True.
+    progress : bool, default False
+        Show the tokens; needs tqdm.
 
     Returns
     -------
@@ -170,32 +175,34 @@ def corrected_decode(
     if max_new_tokens:
         logits, state = models.score(None, prompt.astype(np.int64))
         tokens = [int(logits[-1].argmax())]
-    while len(tokens) < max_new_tokens and (eos is None or eos not in tokens):
-        block, drafted = models.draft(state, tokens[-1])
-        logits, scored = models.score(
-            models.before(state, drafted), block if tree_width > 1 else block[0]
-        )
-        rows = logits.reshape(*block.shape, -1)
-        accepted = accept_prefix(
-            block[:, 1:], rows[:, :-1], threshold=threshold, temperature=temperature
-        )
-        branch = int(accepted.argmax())
-        kept = int(accepted[branch]) + 1
-        state = models.after(state, scored, block, branch, kept)
-        tokens += [*map(int, block[branch, 1:kept]), int(rows[branch, kept - 1].argmax())]
-        lengths.append(kept)
-        if callback is not None and callback(_cut(tokens, max_new_tokens, eos)) is True:
-            break
+    with closing(progress_bar(max_new_tokens, "tokens")) if progress else nullcontext() as bar:
+        while len(tokens) < max_new_tokens and (eos is None or eos not in tokens):
+            block, drafted = models.draft(state, tokens[-1])
+            before = models.before(state, drafted)
+            logits, scored = models.score(before, block if tree_width > 1 else block[0])
+            rows = logits.reshape(*block.shape, -1)
+            accepted = accept_prefix(
+                block[:, 1:], rows[:, :-1], threshold=threshold, temperature=temperature
+            )
+            branch = int(accepted.argmax())
+            kept = int(accepted[branch]) + 1
+            state = models.after(state, scored, block, branch, kept)
+            tokens += [*map(int, block[branch, 1:kept]), int(rows[branch, kept - 1].argmax())]
+            lengths.append(kept)
+            if bar is not None:
+                bar.update(kept)
+            if callback is not None and callback(_cut(tokens, max_new_tokens, eos)) is True:
+                break
+    return _decoded(_cut(tokens, max_new_tokens, eos), lengths, period, sparse_density)
+
+
+def _decoded(tokens, lengths, period, sparse_density):
+    """The result, from the lengths of the advances."""
     lengths = np.array(lengths, np.int64)
     mean = float(lengths.mean()) if lengths.size else math.nan
-    return CorrectedDecode(
-        _cut(tokens, max_new_tokens, eos),
-        int((lengths < period).sum()),
-        lengths.size,
-        mean,
-        None if sparse_density is None else ((period - 1) * sparse_density + 1) / mean,
-        lengths,
-    )
+    density = None if sparse_density is None else ((period - 1) * sparse_density + 1) / mean
+    n_corrections = int((lengths < period).sum())
+    return CorrectedDecode(tokens, n_corrections, lengths.size, mean, density, lengths)
 
 
 def _cut(tokens, most, eos):
@@ -287,11 +294,11 @@ def accept_prefix(
     Parameters
     ----------
     tokens : (..., n) array of integers, in [0, vocab)
-        The draft; it may be a NumPy array beside logits on a GPU.
+        The draft; it may be a NumPy array where the logits are on a GPU.
     full_logits : (..., n, vocab) array of float32 or float64
         Row i scores the candidates for token i.
     threshold : float in [0, 1]
-        In [0, 1].
+        The smallest probability of an accepted token.
     temperature : float > 0, default 0.6
         The probabilities are softmax(full_logits / temperature).
 

@@ -111,7 +111,7 @@ def sparse_gated_mlp(
     w_down_t : (m, d) array of float32 or float64
         The transpose of W_down, contiguous, so that a neuron is a row of it too.
     density : float in (0, 1]
-        Share of the neurons that is kept, in (0, 1]: k = floor(density · m) of them, at least 1.
+        Share of the neurons that is kept: k = floor(density · m) of them, at least 1.
     activation : {"silu", "relu", "gelu", "gelu_tanh"}, default "silu"
         As for :func:`gated_mlp`.
     return_indices : bool, default False
@@ -186,7 +186,7 @@ def select_neurons(
     h : (t, m) array of float32 or float64
         act(W_gate x) * (W_up x) of the prompt's t tokens.
     density : float in (0, 1]
-        Share of the neurons that is kept, in (0, 1]: k = floor(density · m) of them, at least 1.
+        Share of the neurons that is kept: k = floor(density · m) of them, at least 1.
     method : {"topk", "topk_sample"}, default "topk"
         The k neurons of the largest statistic; or k // 2 of these, and the others drawn from the
         rest without replacement, with probabilities in proportion to the statistic.

@@ -90,7 +90,6 @@ class Problem:
         self.words = -(-self.d // 64)
         self.key = key_from_rng(rng)
         self.difference = x.astype(np.float64) - baseline.astype(np.float64)
-        self.zero, self.minus_one = xp.zeros((1, self.d)), xp.full((1, self.d), -1.0)
         self._memory, self.largest = {}, 0
 
     def memory(self, name, rows, dtype):
@@ -176,8 +175,8 @@ class MaskBlock:
         return values.reshape(*self.shape, *values.shape[1:])
 
     def offsets(self):
-        made = self.problem.offsets(len(self.removed))
-        mask_points(self.removed, self.problem.zero, self.problem.minus_one, made, len(made), 0)
+        made, xp, d = self.problem.offsets(len(self.removed)), self.xp, self.problem.d
+        mask_points(self.removed, xp.zeros((1, d)), xp.full((1, d), -1.0), made, len(made), 0)
         return made.reshape(*self.shape, -1)
 
     def dot(self, w):

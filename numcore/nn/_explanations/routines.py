@@ -362,8 +362,8 @@ def faithfulness(
     Raises
     ------
     TypeError
-        f or grad is not callable, explanations is no sequence of Explanation, other dtypes, arrays
-        on different devices.
+        f or grad is not callable, explanations is not a sequence of Explanation, other dtypes,
+        arrays on different devices.
     ValueError
         As for :func:`local_approximation`, and explanations of other shapes.
 
@@ -419,8 +419,8 @@ def _problem(x, baseline, box, n_samples, rng):
             f"n_samples must be < 2**56 / n with n = {len(rows)} rows (got {n_samples})"
         )
     if baseline is None:
-        baseline = xp.zeros(d, x.dtype)
-    elif baseline.shape not in (x.shape[-1:], x.shape):
+        return Problem(xp, rows, xp.zeros(rows.shape, x.dtype), box, rng)
+    if baseline.shape not in (x.shape[-1:], x.shape):
         raise ValueError(
             f"baseline must have shape ({d},) or that of x, {x.shape} (got {baseline.shape})"
         )

@@ -33,7 +33,7 @@ def shapley_kernel_weights(
     Raises
     ------
     TypeError
-        n_features is no integer.
+        n_features is not an integer.
     ValueError
         n_features is not in [1, 2**20].
 

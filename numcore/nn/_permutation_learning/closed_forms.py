@@ -133,7 +133,7 @@ def ensemble_size(
     Raises
     ------
     TypeError
-        `k` or `n_ones` is no integer, `delta` or `sigma_w` no number.
+        `k` or `n_ones` is not an integer, `delta` or `sigma_w` is not a number.
     ValueError
         k < 2, n_ones outside [1, k], delta outside (0, 1), another threshold.
 

@@ -34,13 +34,13 @@ def ntk(
     Returns
     -------
     (n1, n2) array
-        Θ(u, v) for every row u of `x1` and v of `x2`, in the parameterisation where every weight is
+        Θ(u, v) for every row u of `x1` and v of `x2`, in the parameterization where every weight is
         sigma_w / sqrt(inputs) times a trained standard normal number. 0 where u or v is 0.
 
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, `sigma_w` is no number.
+        Other or mixed dtypes, arrays on different devices, `sigma_w` is not a number.
     ValueError
         Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
         positive and finite.
@@ -96,7 +96,7 @@ def nngp(
     Raises
     ------
     TypeError
-        Other or mixed dtypes, arrays on different devices, `sigma_w` is no number.
+        Other or mixed dtypes, arrays on different devices, `sigma_w` is not a number.
     ValueError
         Shapes that do not fit, entries or lengths of rows that are not finite, `sigma_w` not
         positive and finite.

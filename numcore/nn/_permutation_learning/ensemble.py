@@ -58,7 +58,7 @@ class PermutationEnsemble:
     width : int >= 1
         Hidden units of each, >= 1. Not used by ``mode="sample"``, which stands for infinitely many.
     learning_rate : float > 0, optional
-        Of gradient descent on sum((f(X) - y)**2) / 2 in the parameterisation of :func:`ntk`; by
+        Of gradient descent on sum((f(X) - y)**2) / 2 in the parameterization of :func:`ntk`; by
         default 1 / (largest eigenvalue of Θ).
     max_iter : int >= 0, default 2500
         Steps at most.
@@ -85,8 +85,8 @@ class PermutationEnsemble:
     Notes
     -----
     A step of a network costs about 6 n q operations for each hidden unit if X is the basis, which
-    is recognised: a hidden unit's activations are then its own weights, and there is no product in
-    the first layer. In the parameterisation of :func:`ntk` both layers move at rates that keep
+    is recognized: a hidden unit's activations are then its own weights, and there is no product in
+    the first layer. In the parameterization of :func:`ntk` both layers move at rates that keep
     their parts of Θ apart from the width: sigma_w²/d and sigma_w²/width times the learning rate.
     Equal seeds give equal results at any number of threads.
 

@@ -1,6 +1,6 @@
 """Vectors in a few bytes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -71,20 +71,22 @@ class ProductQuantizer:
     ) -> None:
         self.n_subspaces, self.n_codes, self.rng = n_subspaces, n_codes, rng
 
-    def fit(self, x: Float[Array, "n d", finite]) -> "ProductQuantizer":
+    def fit(self, X: Float[Array, "n d", finite], y: Any = None) -> "ProductQuantizer":
         """Learn the centroids.
 
         Parameters
         ----------
-        x : (n, d) array of float32 or float64, finite
+        X : (n, d) array of float32 or float64, finite
             n >= n_codes vectors.
+        y : anything, optional
+            Is not used: the argument is scikit-learn's protocol.
 
         Returns
         -------
         ProductQuantizer
             Itself.
         """
-        xp, (n, d) = namespace_of(x), x.shape
+        xp, (n, d) = namespace_of(X), X.shape
         if d % self.n_subspaces or not d:
             raise ValueError(
                 f"n_subspaces must be a divisor of d with d = {d} (got {self.n_subspaces})"
@@ -93,30 +95,30 @@ class ProductQuantizer:
             raise ValueError(f"n_codes must be <= n with n = {n} (got {self.n_codes})")
         rng, max_rows = generator_from_rng(self.rng), ROWS_PER_CODE * self.n_codes
         if n > max_rows:
-            x = x[xp.asarray(np.sort(rng.choice(n, max_rows, replace=False)))]
-        parts = self._parts(x)
+            X = X[xp.asarray(np.sort(rng.choice(n, max_rows, replace=False)))]
+        parts = self._parts(X)
         with np.errstate(all="ignore"):
             self.codebooks_ = xp.stack([kmeans(xp, part, self.n_codes, rng) for part in parts])
         self.n_features_in_ = d
         return self
 
-    def encode(self, x: Float[Array, "n d", finite]) -> Array:
+    def encode(self, X: Float[Array, "n d", finite]) -> Array:
         """Codes of vectors.
 
         Parameters
         ----------
-        x : (n, d) array of float32 or float64, finite
+        X : (n, d) array of float32 or float64, finite
 
         Returns
         -------
         (n, n_subspaces) array of uint8
         """
-        check_one_device(x=x, codebooks_=self.codebooks_)
-        xp = namespace_of(x)
-        codes = xp.empty((len(x), self.n_subspaces), np.uint8)
-        for g, (part, centroids) in enumerate(zip(self._parts(x), self.codebooks_, strict=True)):
+        check_one_device(X=X, codebooks_=self.codebooks_)
+        xp = namespace_of(X)
+        codes = xp.empty((len(X), self.n_subspaces), np.uint8)
+        for g, (part, centroids) in enumerate(zip(self._parts(X), self.codebooks_, strict=True)):
             with np.errstate(all="ignore"):
-                codes[:, g] = nearest_centroid(xp, part, centroids.astype(x.dtype, copy=False))[0]
+                codes[:, g] = nearest_centroid(xp, part, centroids.astype(X.dtype, copy=False))[0]
         return codes
 
     def _parts(self, x):

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._strings.edits import edit_distances
 from .._strings.grams import counted_grams, numbered_grams
-from .._strings.packing import pack_strings
+from .._strings.packing import packed
 from .kernels import (
     count_candidates,
     count_shared_grams,
@@ -69,7 +69,7 @@ class Grams:
     share their lack, strings that are too short have one gram, the same for all."""
 
     def __init__(self, left, right, q, *, shared_lack=False):
-        sides = numbered_grams(np, pack_strings(left), pack_strings(right), q)
+        sides = numbered_grams(np, packed(left), packed(right), q)
         counts = np.bincount(np.concatenate([grams for _, grams in sides]))
         if shared_lack:
             lacking = [
@@ -212,7 +212,7 @@ def _by_rare_grams(trigrams, need, grams, similarity):
 
 def _by_letters(left, right, measure):
     """A function of rows and columns that gives the distances of these pairs."""
-    ours, theirs = pack_strings(left), pack_strings(right)
+    ours, theirs = packed(left), packed(right)
     sizes, right_sizes = np.diff(ours.offsets), np.diff(theirs.offsets)
     width = 3 * (1 + max(int(sizes.max()), int(right_sizes.max())))
     scored = pair_osa if measure == "osa" else pair_jaro_winkler
@@ -222,7 +222,7 @@ def _by_letters(left, right, measure):
         large = (sizes[rows] * right_sizes[cols] > LARGE_TABLE) & (measure == "osa")
         for k in np.flatnonzero(large):
             distance[k] = edit_distances(
-                np, *(pack_strings([name]) for name in (left[rows[k]], right[cols[k]])), swaps=True
+                np, *(packed([name]) for name in (left[rows[k]], right[cols[k]])), swaps=True
             )[0, 0]
         small = np.flatnonzero(~large)
         work = np.empty((min(batch, len(small)), width), np.int32)

@@ -49,6 +49,11 @@ def normalize_names(
     >>> normalize_names(["  Procter &  Gamble, Inc. "])
     ['procter gamble inc']
     """
+    return normalized(names, lower, strip_punctuation, collapse_spaces)
+
+
+def normalized(names, lower=True, strip_punctuation=True, collapse_spaces=True):
+    """As `normalize_names`, of a list of strings."""
     if lower:
         names = [name.lower() for name in names]
     if strip_punctuation:
@@ -62,6 +67,6 @@ def normalize_names(
 def unique_names(names):
     """The different normalized names, and for each name its place among them."""
     place, at = {}, []
-    for item in normalize_names(names):
+    for item in normalized(names):
         at.append(place.setdefault(item, len(place)))
     return list(place), np.array(at, np.int64)

@@ -124,10 +124,35 @@ class MatchProbability:
         -------
         (n,) array of float64
         """  # noqa: E501
+        d = self._checked(X)
+        return 0.5 * (1 - np.tanh((self.intercept_ + d @ self.coef_) / 2))
+
+    def score(
+        self, X: Real[Array, "n", finite] | Real[Array, "n f", finite], y: Bool[Array, "n"]
+    ) -> float:
+        """The mean logarithm of the probability that the model gives to what is true of a pair.
+
+        Parameters
+        ----------
+        X : (n,) array of float32, float64 or integers, finite or (n, f) array of float32, float64 or integers, finite
+        y : (n,) array of bool
+            Which pairs are matches.
+
+        Returns
+        -------
+        float
+            At most 0; larger is better.
+        """  # noqa: E501
+        d = self._checked(X)
+        against = np.where(y, 1.0, -1.0) * (self.intercept_ + d @ self.coef_)
+        return -float(np.logaddexp(0, against).mean())
+
+    def _checked(self, X):
+        """Distances as columns, as many as in the fit."""
         d = _columns(X)
         if d.shape[1] != len(self.coef_):
             raise ValueError(f"X must have {len(self.coef_)} columns (got shape {X.shape})")
-        return 0.5 * (1 - np.tanh((self.intercept_ + d @ self.coef_) / 2))
+        return d
 
 
 def _columns(x):

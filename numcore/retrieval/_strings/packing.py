@@ -65,6 +65,11 @@ def pack_strings(strings: Strings) -> PackedStrings:
     >>> pack_strings(["ab", "c"])
     PackedStrings(codes=array([97, 98, 99], dtype=uint32), offsets=array([0, 2, 3]))
     """
+    return packed(strings)
+
+
+def packed(strings):
+    """A list of strings as arrays."""
     codes = np.frombuffer(
         "".join(strings).encode("utf-32-le", "surrogatepass"), np.dtype("<u4")
     ).astype(np.uint32)

@@ -10,7 +10,7 @@ from .._offsets import checked_offsets
 from .edits import edit_distances
 from .grams import gram_distances
 from .kernels import jaro_similarity
-from .packing import PackedStrings, Strings, pack_strings
+from .packing import PackedStrings, Strings, packed
 
 
 @routine
@@ -103,7 +103,7 @@ def string_similarity(
 def _packed(name, strings):
     """Strings as contiguous code points; the offsets of packed ones must fit to their codes."""
     if not isinstance(strings, PackedStrings):
-        return pack_strings(strings)
+        return packed(strings)
     codes, offsets = map(namespace_of(strings.codes).ascontiguousarray, strings)
     return PackedStrings(codes, checked_offsets(f"{name}.offsets", offsets, len(codes)))
 

@@ -8,15 +8,16 @@ for their errors.
 
 import functools
 import importlib.util
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from ..special import max_ulp_error
-from . import Example, _special_evolve
+from ...special import max_ulp_error
+from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
+__all__ = ["EXAMPLES"]
 
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 REFERENCE_ERROR = {
@@ -48,11 +49,64 @@ def _erf(x):
     return gauss * total / np.sqrt(np.arctan(x.dtype.type(1)))
 
 
+# Values at -inf, -0, +0, inf and below the domain, after C99 (Annex F) or the limit.
+INF, NAN = math.inf, math.nan
+LIMITS = {
+    # name: f(-inf), f(-0), f(+0), f(inf)
+    "exp": (0.0, 1.0, 1.0, INF),
+    "exp2": (0.0, 1.0, 1.0, INF),
+    "expm1": (-1.0, -0.0, 0.0, INF),
+    "log": (NAN, -INF, -INF, INF),
+    "log2": (NAN, -INF, -INF, INF),
+    "log1p": (NAN, -0.0, 0.0, INF),
+    "sin": (NAN, -0.0, 0.0, NAN),
+    "cos": (NAN, 1.0, 1.0, NAN),
+    "tanh": (-1.0, -0.0, 0.0, 1.0),
+    "sigmoid": (0.0, 0.5, 0.5, 1.0),
+    "softplus": (0.0, math.log(2), math.log(2), INF),
+    "erf": (-1.0, -0.0, 0.0, 1.0),
+}
+
+
+def exact(name, x):
+    """The value at a finite float of the domain, by mpmath to 40 digits at least. Beyond |x| = 2000
+    an exponential is as good as its limit."""
+    import mpmath
+
+    functions = {
+        "exp2": lambda x: mpmath.mpf(2) ** x,
+        "log2": lambda x: mpmath.log(x) / mpmath.log(2),
+        "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+        "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    }
+    value = mpmath.mpf(float(x))
+    if abs(value) > 2000 and name not in ("log", "log2", "log1p", "sin", "cos"):
+        value = mpmath.mpf(2000 if value > 0 else -2000)
+        if name == "softplus" and x > 0:
+            return mpmath.mpf(float(x))
+    with mpmath.workprec(1300 if name in ("sin", "cos", "tanh", "sigmoid") else 200):
+        return functions.get(name, getattr(mpmath, name, None))(value)
+
+
+def error_in_ulp(y, t):
+    """|y - t| in units of the last place of t, for a float32 or float64 y and an mpf t."""
+    import mpmath
+
+    info = np.finfo(y.dtype)
+    largest = mpmath.mpf(float(info.max)) + mpmath.mpf(2) ** (
+        info.maxexp - info.nmant - 2
+    )  # rounds to inf from here on
+    if abs(t) >= largest or not np.isfinite(y):
+        return 0.0 if abs(t) >= largest and y == (np.inf if t > 0 else -np.inf) else math.inf
+    exponent = info.minexp if t == 0 else max(int(mpmath.floor(mpmath.log(abs(t), 2))), info.minexp)
+    return float(abs(mpmath.mpf(float(y)) - t) / mpmath.mpf(2) ** (exponent - info.nmant))
+
+
 # --- real data ------------------------------------------------------------------------------------
 
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
-DIGITS, TUMOURS = (
-    ("digits images", "breast tumours")
+DIGITS, TUMORS = (
+    ("digits images", "breast tumors")
     if HAVE_SKLEARN
     else 2 * ("letters in Python's own source files",)
 )
@@ -71,7 +125,7 @@ def _counts():
 
 @functools.cache
 def _measurements():
-    """Non-negative quantities on many scales: the features of the breast tumours, else letter
+    """Non-negative quantities on many scales: the features of the breast tumors, else letter
     frequencies."""
     if HAVE_SKLEARN:
         from sklearn.datasets import load_breast_cancer
@@ -92,7 +146,7 @@ def _letters():
     ).astype(np.float64)
 
 
-def _standardised(table):
+def _standardized(table):
     table = table[:, table.std(axis=0) > 0]
     return (table - table.mean(axis=0)) / table.std(axis=0)
 
@@ -103,7 +157,7 @@ def _below_maximum():
 
 
 def _logits():
-    images = _standardised(_counts())
+    images = _standardized(_counts())
     return images @ images.T / 8
 
 
@@ -113,10 +167,10 @@ def _positive():
 
 
 SCORES = (f"logits of the {DIGITS}, less the row's maximum", _below_maximum)
-LOGITS = (f"logits of the standardised {DIGITS}", _logits)
-FEATURES = (f"standardised features of the {TUMOURS}", lambda: _standardised(_measurements()))
+LOGITS = (f"logits of the standardized {DIGITS}", _logits)
+FEATURES = (f"standardized features of the {TUMORS}", lambda: _standardized(_measurements()))
 POSITIVE = (
-    f"features of the {TUMOURS} and pixels of the digits images"
+    f"features of the {TUMORS} and pixels of the digits images"
     if HAVE_SKLEARN
     else f"counts of {DIGITS}",
     _positive,
@@ -249,5 +303,3 @@ EXAMPLES = {
     ),
     "erf": _example("erf", _scipy("erf"), FEATURES, (-7, 7), _erf),
 }
-
-KERNELS = _special_evolve.KERNELS

@@ -9,9 +9,9 @@ Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is t
 
 import math
 
-from ..kernel import kernel
-from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
-from ..special import exp, log
+from ...kernel import kernel
+from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...special import exp, log
 
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
