@@ -7,7 +7,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +128,7 @@ class AnyKind(Kind):
 class ArrayKind(Kind):
     """Arrays of a family of dtypes, with named sizes and properties of their entries."""
 
-    sized = True
+    sized, noun = True, "an array"
 
     def __init__(self, family, sizes, notes):
         self.family, self.notes = family, notes
@@ -218,6 +218,7 @@ class NumberKind(Kind):
 
     def __init__(self, kind, notes):
         self.kind, self.infinite = kind, infinite in notes
+        self.noun = "an integer" if kind is int else "a number"
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
         self.text = " and ".join([kind.__name__, *(b.text for b in self.bounds)])
         self.text = self.text.replace(" and ", " ", 1)
@@ -266,7 +267,7 @@ class NumberKind(Kind):
 
 
 class BoolKind(Kind):
-    text = "bool"
+    text, noun = "bool", "True or False"
 
     def fits(self, value):
         return isinstance(value, (bool, np.bool_))
@@ -284,6 +285,7 @@ class ChoiceKind(Kind):
     def __init__(self, choices):
         self.choices = choices
         self.text = f"{{{', '.join(map(quoted, choices))}}}"
+        self.noun = f"one of {', '.join(map(quoted, choices))}"
 
     def fits(self, value):
         kinds = tuple({type(choice) for choice in self.choices})
@@ -306,10 +308,11 @@ def quoted(value):
 class InstanceKind(Kind):
     """An instance of a class, a callable, a string."""
 
-    NAMES = {str: "str", Callable: "callable"}  # noqa: RUF012
+    NAMES = {str: ("str", "a string"), Callable: ("callable", "callable")}  # noqa: RUF012
 
     def __init__(self, kind):
-        self.kind, self.text = kind, self.NAMES.get(kind) or kind.__name__
+        named = (kind.__name__, _with_article(kind.__name__))
+        self.kind, (self.text, self.noun) = kind, self.NAMES.get(kind, named)
 
     def fits(self, value):
         return isinstance(value, self.kind)
@@ -320,6 +323,8 @@ class InstanceKind(Kind):
 
 class SequenceKind(Kind):
     """A list or tuple whose items are of one kind, or a tuple of given kinds."""
+
+    noun = "a list or tuple"
 
     def __init__(self, items, each=None):
         self.items, self.each = items, each
@@ -338,15 +343,46 @@ class SequenceKind(Kind):
         converted = []
         for at, (item, v) in enumerate(zip(items, value, strict=True)):
             converted.append(Parameter(f"{name}[{at}]", *item[1:]).convert(v, call))
-            for kind in item.kinds:
-                if isinstance(kind, ArrayKind) and hasattr(converted[-1], "dtype"):
-                    kind.entries(f"{name}[{at}]", converted[-1], call.sizes)
+            _check_entries(f"{name}[{at}]", item, converted[-1], call)
         if all(a is b for a, b in zip(value, converted, strict=True)):
             return value
         return converted if isinstance(value, list) else tuple(converted)
 
+    def key(self):
+        items = [self.each] if self.each else self.items
+        return _layout if not _judges_entries(items) else Kind.key(self)
+
     def unfit(self):
         return [(object(), TypeError)]
+
+
+def _judges_entries(parameters):
+    """Whether entries of arrays have to be looked at in every call."""
+    arrays = [k for p in parameters for k in p.kinds if isinstance(k, ArrayKind)]
+    return any(k.bounds or finite in k.notes for k in arrays)
+
+
+def _check_entries(name, parameter, value, call):
+    for kind in parameter.kinds:
+        if isinstance(kind, ArrayKind) and hasattr(value, "dtype"):
+            kind.entries(name, value, call.sizes)
+
+
+def _layout(value):
+    """What the checks of a value depend on, as a key: the layout of its arrays, through lists,
+    tuples and structures, and plain values themselves; None if it must be checked each time."""
+    kind = value.__class__
+    if kind is np.ndarray:
+        return value.dtype, value.shape, value.flags.num
+    if value is None or kind in (bool, int, float, str):
+        return kind, value
+    if isinstance(value, (list, tuple)):
+        parts = [_layout(part) for part in value]
+    elif is_dataclass(value):
+        parts = [_layout(getattr(value, f.name)) for f in fields(value)]
+    else:
+        return None
+    return None if None in parts else (kind, *parts)
 
 
 class StructKind(Kind):
@@ -357,7 +393,7 @@ class StructKind(Kind):
 
     def __init__(self, kind, fields):
         self.kind, self.fields, self.text = kind, fields, kind.__name__
-        self.arrays = tuple(f.name for f in fields if any(k.sized for k in f.kinds))
+        self.noun = _with_article(self.text)
 
     def fits(self, value):
         return isinstance(value, self.kind)
@@ -367,6 +403,7 @@ class StructKind(Kind):
         for field in self.fields:
             given = getattr(value, field.name)
             converted = Parameter(f"{name}.{field.name}", *field[1:]).convert(given, call)
+            _check_entries(f"{name}.{field.name}", field, converted, call)
             if converted is not given:
                 changed[field.name] = converted
         if not changed:
@@ -374,27 +411,7 @@ class StructKind(Kind):
         return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
 
     def key(self):
-        kind, names, inner = self.kind, self.arrays, {}
-        for field in self.fields:
-            inner |= {k.kind: k.key() for k in field.kinds if isinstance(k, StructKind)}
-
-        def key(value):
-            if value.__class__ is not kind:
-                return value.__class__ if value is None else None
-            parts = [kind]
-            for name in names:
-                a = getattr(value, name)
-                if a.__class__ is np.ndarray:
-                    parts.append((a.dtype, a.shape, a.flags.num))
-                elif a is None:
-                    parts.append(None)
-                elif a.__class__ in inner and (part := inner[a.__class__](a)) is not None:
-                    parts.append(part)
-                else:
-                    return None
-            return tuple(parts)
-
-        return key
+        return _layout if not _judges_entries(self.fields) else Kind.key(self)
 
     def unfit(self):
         return [(object(), TypeError), ((), TypeError)]
@@ -543,26 +560,13 @@ class Parameter(NamedTuple):
 
 def _expected(kinds):
     """``an array``, ``True or False``, ``an integer or one of "auto"``."""
-    words = {
-        ArrayKind: "an array",
-        BoolKind: "True or False",
-        InstanceKind: "a",
-        SequenceKind: "a list or tuple",
-    }
-    parts = []
-    for kind in kinds:
-        if isinstance(kind, NumberKind):
-            parts.append("an integer" if kind.kind is int else "a number")
-        elif isinstance(kind, ChoiceKind):
-            parts.append(f"one of {', '.join(map(quoted, kind.choices))}")
-        elif isinstance(kind, StructKind):
-            parts.append(f"a {kind.text}")
-        elif isinstance(kind, InstanceKind):
-            article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
-            parts.append(article if kind.kind is str else f"{article}{kind.text}")
-        else:
-            parts.append(kind.noun or words.get(type(kind), kind.text))
-    return " or ".join(dict.fromkeys(parts))
+    return " or ".join(dict.fromkeys(kind.noun or kind.text for kind in kinds))
+
+
+def _with_article(name):
+    """``a CSR``, ``an Explanation``, ``an LSTMCache``."""
+    spelled = name[:2].isupper()  # its first letter is read by its name
+    return f"{'an' if name[0] in ('AEFHILMNORSX' if spelled else 'AEIOU') else 'a'} {name}"
 
 
 def _got(value, parameter):
