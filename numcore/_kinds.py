@@ -13,67 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import dispatch
-
-# --- ranges and marks -----------------------------------------------------------------------------
-
-
-class Mark(str):
-    """A property of an array or number that is not a range."""
-
-
-finite = Mark("finite")  # no NaN, no infinity
-nonempty = Mark("without an axis of length zero")
-infinite = Mark("infinite")  # a number that may also be infinite
-any_device = Mark("on any device")  # an array that may be a NumPy array next to GPU arrays
-own_dtype = Mark("of its own dtype")  # a Float array that does not share the call's dtype
-written = Mark("writeable")  # an array that the call writes into: never a copy of what was given
-
-
-class Bound(NamedTuple):
-    """The range of a number or of an array's entries; an end may be the name of a size."""
-
-    low: Any = -math.inf
-    high: Any = math.inf
-    closed_low: bool = True
-    closed_high: bool = True
-
-    @property
-    def text(self):
-        """``> 0``, ``in [0, 1)``, ``<= n``."""
-        low, high = _power(self.low), _power(self.high)
-        if self.high == math.inf:
-            return f">{'=' * self.closed_low} {low}"
-        if self.low == -math.inf:
-            return f"<{'=' * self.closed_high} {high}"
-        ends = "(["[self.closed_low], ")]"[self.closed_high]
-        return f"in {ends[0]}{low}, {high}{ends[1]}"
-
-    def condition(self, value):
-        """The range as a Python condition on the expression `value`."""
-        low, high = (f"_sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
-        above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
-        under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
-        return f"{above}{value}{under}" if above or under else "True"
-
-    def holds(self, value, sizes):
-        """Whether a number, or each entry of an array, lies in the range: a bool, or an array."""
-        low, high = (sizes[e] if isinstance(e, str) else e for e in self[:2])
-        above = value >= low if self.closed_low else value > low
-        return above & (value <= high if self.closed_high else value < high)
-
-    def where(self, sizes):
-        """``with n = 5`` for the sizes that are named, else nothing."""
-        named = [f"{e} = {sizes[e]}" for e in self[:2] if isinstance(e, str)]
-        return f" with {', '.join(named)}" if named else ""
-
-
-def _power(number):
-    """Large powers of two as such: ``2**32``."""
-    large = isinstance(number, int) and number > 1 << 16 and number.bit_count() == 1
-    return f"2**{number.bit_length() - 1}" if large else number
-
-
-# --- kinds ----------------------------------------------------------------------------------------
+from ._ranges import Bound, any_device, finite, infinite, nonempty, own_dtype, written
 
 
 def short(value):
@@ -178,7 +118,7 @@ class ArrayKind(Kind):
 
     def entries(self, name, value, sizes):
         """Raise for the first entry that is not finite or out of range."""
-        if finite in self.notes and value.dtype.kind in "fc" and not bool(_all_finite(value)):
+        if finite in self.notes and value.dtype.kind in "fc" and not bool(np.isfinite(value).all()):
             _bad_entry(name, value, np.isfinite(value), "finite")
         for bound in self.bounds:
             good = bound.holds(value, sizes)
@@ -192,18 +132,12 @@ class ArrayKind(Kind):
 
 def _check_written(name, value):
     if dispatch.device_of(value) is None:
-        raise TypeError(f"{name} must be an array, which is written to (got {_type(value)})")
+        raise TypeError(
+            f"{name} must be an array, which is written to (got {type(value).__name__})"
+        )
     flags = value.flags
     if isinstance(value, np.ndarray) and not (flags.writeable and flags.aligned):
         raise ValueError(f"{name} must be writeable and aligned (got flags {flags.num})")
-
-
-def _type(value):
-    return type(value).__name__
-
-
-def _all_finite(value):
-    return np.isfinite(value).all()
 
 
 def _bad_entry(name, value, good, must):
@@ -415,77 +349,6 @@ class StructKind(Kind):
 
     def unfit(self):
         return [(object(), TypeError), ((), TypeError)]
-
-
-class NamespaceKind(Kind):
-    text = "module, numpy or cupy"
-
-    def fits(self, value):
-        return dispatch.is_namespace(value)
-
-    def unfit(self):
-        return [("numpy", TypeError), (3, TypeError), (None, TypeError)]
-
-
-class DTypeKind(Kind):
-    """One of two dtypes."""
-
-    def __init__(self, *names):
-        self.names = names or ("float32", "float64")
-        self.dtypes = tuple(np.dtype(name) for name in self.names)
-        self.text = f"dtype, {' or '.join(self.names)}"
-
-    def convert(self, name, value, call):
-        try:
-            dtype = np.dtype(value)
-        except TypeError:
-            dtype = None
-        if value is None or dtype is None or dtype not in self.dtypes:
-            must = " or ".join(self.names)
-            raise TypeError(f"{name} must be {must} (got {short(value)})")
-        return dtype
-
-    def unfit(self):
-        return [(np.int64, TypeError), ("no dtype", TypeError), (object(), TypeError)]
-
-
-class ShapeKind(Kind):
-    text = "int or tuple of int"
-
-    def fits(self, value):
-        return isinstance(value, (int, np.integer, list, tuple)) and not isinstance(value, bool)
-
-    def convert(self, name, value, call):
-        value = value if isinstance(value, (list, tuple)) else (value,)
-        try:
-            shape = tuple(operator.index(n) for n in value)
-        except TypeError:
-            raise TypeError(f"{name} must consist of integers (got {short(value)})") from None
-        if any(n < 0 for n in shape):
-            raise ValueError(f"{name} must be >= 0 (got {shape})")
-        return shape
-
-    def unfit(self):
-        return [("text", TypeError), ([1.5], TypeError), (-1, ValueError), (object(), TypeError)]
-
-
-class RNGKind(Kind):
-    text = "None, int >= 0, SeedSequence, BitGenerator or Generator"
-
-    def fits(self, value):
-        kinds = (int, np.integer, np.random.SeedSequence, np.random.BitGenerator)
-        return value is None or (
-            isinstance(value, (*kinds, np.random.Generator))
-            and not isinstance(value, (bool, np.bool_))
-        )
-
-    def convert(self, name, value, call):
-        if isinstance(value, (int, np.integer)) and value < 0:
-            raise ValueError(f"{name} must be a seed >= 0 (got {value})")
-        return value
-
-    def unfit(self):
-        return [("seed", TypeError), (1.5, TypeError), ([1, 2], TypeError), (-1, ValueError)]
 
 
 # --- parameters -----------------------------------------------------------------------------------
