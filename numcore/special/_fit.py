@@ -20,6 +20,7 @@ import numpy as np
 from ..dispatch import checked_dtype
 from ..kernel import kernel
 from ..random import key_from_rng
+from ..simd import dot
 from ._program import (
     DIV,
     Program,
@@ -409,20 +410,6 @@ def square(x):
     return x * x
 
 
-def dot(a, i, b, j):
-    """a[i] · b[j], in four sums so that it vectorises."""
-    n = a.shape[1]
-    s0 = s1 = s2 = s3 = 0.0
-    for t in range(n // 4):
-        s0 += a[i, 4 * t] * b[j, 4 * t]
-        s1 += a[i, 4 * t + 1] * b[j, 4 * t + 1]
-        s2 += a[i, 4 * t + 2] * b[j, 4 * t + 2]
-        s3 += a[i, 4 * t + 3] * b[j, 4 * t + 3]
-    for t in range(n - n % 4, n):
-        s0 += a[i, t] * b[j, t]
-    return (s0 + s1) + (s2 + s3)
-
-
 def run_forward(registers, code, i, rows, k, constants):
     """Evaluate program i at all points with these constants."""
     n = registers.shape[1]
@@ -487,17 +474,17 @@ def orthogonalise(rows, size, right, triangle, projection, scale):
     """
     n = rows.shape[1]
     for r in range(size):
-        scale[r] = math.sqrt(dot(rows, 1 + r, rows, 1 + r)) + TINY
+        scale[r] = math.sqrt(dot(rows[1 + r], rows[1 + r])) + TINY
     for r in range(size):
-        norm = math.sqrt(dot(rows, 1 + r, rows, 1 + r)) + TINY
+        norm = math.sqrt(dot(rows[1 + r], rows[1 + r])) + TINY
         triangle[r, r] = norm
         for j in range(n):
             rows[1 + r, j] /= norm
         for c in range(r + 1, size):
-            triangle[r, c] = dot(rows, 1 + r, rows, 1 + c)
+            triangle[r, c] = dot(rows[1 + r], rows[1 + c])
             for j in range(n):
                 rows[1 + c, j] -= triangle[r, c] * rows[1 + r, j]
-        projection[r] = dot(rows, 1 + r, right, 0)
+        projection[r] = dot(rows[1 + r], right[0])
         for j in range(n):
             right[0, j] -= projection[r] * rows[1 + r, j]
 
@@ -578,7 +565,7 @@ def curvature_step(
             slope += basis[1 + r, j] * bend[r]
         curvature[0, j] = (e / PROBE + slope) / PROBE
     for r in range(size):
-        bend[r] = dot(basis, 1 + r, curvature, 0)
+        bend[r] = dot(basis[1 + r], curvature[0])
     damped_step(triangle, bend, scale, damping, size, work, second)
     straight = turned = TINY
     for r in range(size):
