@@ -75,19 +75,6 @@ extern "C" __global__ void numcore_color_rows(const i64* __restrict__ indptr,
   }
 }
 
-// One thread takes a right-hand side: the natural order is sequential.
-extern "C" __global__ void numcore_sweep_rows(
-    const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
-    const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,
-    const REAL* __restrict__ b, REAL* x, REAL omega, i64 forward, index_t z, index_t n, index_t k) {
-  for (index_t c = thread_index(); c < k; c += thread_count())
-    for (index_t step = 0; step < n; step++) {
-      index_t i = forward ? step : n - 1 - step;
-      double residual = b[c * n + i] - thread_product(indptr, indices, data, x + c * n, i);
-      x[c * n + i] += omega * inverse[i] * residual;
-    }
-}
-
 // One thread takes a row of the colour.
 extern "C" __global__ void numcore_sweep_color(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,

@@ -308,8 +308,8 @@ def check_coloring(coloring, n):
     "in T b[k, n];"
     " inout T x[k, n]; T omega; int64 forward",
     split="k",
-    gpu="thread",
-    threads=32,
+    gpu=None,
+    host_only="on the GPU a sweep goes color by color",
     grain="1",
     types=INDICES,
 )

@@ -16,13 +16,12 @@ import numpy as np
 from ..arguments import Array, Float, Integer, any_device, positive, within
 from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
-from ..simd import from_ordered, ordered
+from ..simd import PAD, from_ordered, map_in_place, ordered
 from ..special import exp, log, sigmoid, softplus
 
 __all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
 
 Reduction = Literal["mean", "sum", "none"]
-PAD = 16  # exponentials are made in pieces of so many, a multiple of every vector's length
 GROUP = 512  # entries of short rows that are worked on at once
 LANES = 32  # sums that run side by side
 BLOCK = 4096  # entries that are summed in the arrays' own precision
@@ -354,7 +353,8 @@ def binary_pointwise(z, t, scale, loss, grad, start, stop):
 
 @kernel(
     "in T logits[n, k]; in int64 labels[n]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; "
-    "scratch T work[k+560]",
+    "scratch T work[k+GROUP+LANES+PAD]",
+    constants={"GROUP": GROUP, "LANES": LANES, "PAD": PAD},
     split="n",
     gpu="block",
     threads=128,
@@ -372,7 +372,7 @@ def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, star
             loss[i] = -keep * row[max(labels[i], 0)]
             if smoothing > 0:
                 loss[i] -= share * real(sum_row(row, lanes))
-        exp_rows(rows, (last - first) * k)
+        map_in_place(exp, rows, (last - first) * k)
         for i in range(first, last):
             row, out, counts = rows[(i - first) * k : (i - first + 1) * k], grad[i], labels[i] >= 0
             total = real(sum_row(row, lanes))
@@ -389,7 +389,8 @@ def label_cross_entropy(logits, labels, smoothing, scale, loss, grad, work, star
 
 @kernel(
     "in T logits[n, k]; in T targets[n, k]; T smoothing; T scale; out T loss[n]; out T grad[n, k]; "
-    "scratch T work[2*k+48]",
+    "scratch T work[2*k+LANES+PAD]",
+    constants={"LANES": LANES, "PAD": PAD},
     split="n",
     gpu="block",
     threads=128,
@@ -407,7 +408,7 @@ def distribution_cross_entropy(logits, targets, smoothing, scale, loss, grad, wo
         for j in range(k):
             products[j] = keep * target[j] + share
         weight = real(sum_row(products, lanes))
-        exp_rows(row, k)
+        map_in_place(exp, row, k)
         total = real(sum_row(row[:k], lanes))
         loss[i] = weight * log(total) - linear
         p = weight / total
@@ -423,17 +424,6 @@ def shift_row(z, row):
     top = from_ordered(highest)
     for j in range(z.size):
         row[j] = z[j] - top
-
-
-def exp_rows(rows, size):
-    """exp of the first entries in place; up to a whole vector of those behind them is
-    overwritten."""
-    whole = (size + PAD - 1) // PAD * PAD
-    rows[size:whole] = 0
-    for j in range(0, whole, PAD):
-        part = rows[j : j + PAD]
-        for lane in range(PAD):
-            part[lane] = exp(part[lane])
 
 
 def sum_row(row, lanes):

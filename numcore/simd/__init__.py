@@ -20,6 +20,7 @@ from ._intrinsic import (
 from ._max_tile import max_tile, panel_cols, panel_rows
 from ._panels import panel_exp2, panel_max
 from ._rotations import rotate
+from ._rows import PAD, map_in_place
 from ._scalars import (
     add,
     add_product,
@@ -37,6 +38,7 @@ from ._tile import gemm_row, gemm_tile, tile_cols, tile_rows
 
 __all__ = [
     "LANES",
+    "PAD",
     "WIDE",
     "Intrinsic",
     "add",
@@ -56,6 +58,7 @@ __all__ = [
     "host_vector_bits",
     "intrinsic",
     "ldexp",
+    "map_in_place",
     "max_tile",
     "ordered",
     "panel_cols",

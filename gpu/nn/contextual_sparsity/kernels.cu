@@ -4,7 +4,7 @@
 // w, w_up, w_down_t (m, d): a row for each neuron; x (b, d): a few tokens; g (b, m): their gates;
 // kept (b, k): rising indices of rows. Everything here waits for memory: rows are read once, by
 // neighbouring lanes, sixteen bytes to a lane where rows are aligned to that.
-#include "elementary.cuh"
+#include "activation.cuh"
 #include "numcore.cuh"
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, CHUNK = 64;
@@ -37,12 +37,10 @@ __device__ __forceinline__ REAL warp_dot(const REAL* a, const REAL* x, index_t d
 }
 
 __device__ __forceinline__ REAL activate(REAL z, i64 activation) {
-  const REAL half = 0.5, root_half = 0.70710678118654752440, root = 0.79788456080286535588,
-             cubic = 0.044715;
-  if (activation == SILU) return z * numcore::sigmoid(z);
-  if (activation == RELU) return z < 0 ? REAL(0) : z;  // NaN stays
-  if (activation == GELU) return half * z * (1 + numcore::erf(root_half * z));
-  return half * z * (1 + numcore::tanh(root * (z + cubic * z * z * z)));
+  if (activation == SILU) return numcore::Silu::at(z).s;
+  if (activation == RELU) return numcore::Relu::at(z).s;
+  if (activation == GELU) return numcore::Gelu::at(z).s;
+  return numcore::GeluTanh::at(z).s;
 }
 
 // A warp takes a row.

@@ -10,7 +10,7 @@ Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is t
 import math
 
 from ...kernel import kernel
-from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import dot, gemm_row, gemm_tile, tile_cols, tile_rows
 from ...special import exp, log
 
 LANES = 32  # rows side by side
@@ -159,13 +159,6 @@ def smoothing(p):
 
 
 # --- vectors --------------------------------------------------------------------------------------
-
-
-def dot(x, y):
-    total = 0.0
-    for j in range(x.size):
-        total += x[j] * y[j]
-    return total
 
 
 def move(y, x, t, step, scale):

@@ -12,7 +12,13 @@ import numpy as np
 
 from ...kernel import kernel
 from ...simd import add_product, float_bits
-from ...special import erf, exp, sigmoid, tanh
+from ...special import exp
+from .._activation import (
+    gelu_derivatives,
+    gelu_tanh_derivatives,
+    relu_derivatives,
+    silu_derivatives,
+)
 
 SILU, RELU, GELU, GELU_TANH = range(4)
 ACTIVATIONS = {"silu": SILU, "relu": RELU, "gelu": GELU, "gelu_tanh": GELU_TANH}
@@ -58,25 +64,18 @@ def dot_eight(a0, a1, a2, a3, a4, a5, a6, a7, x):
 
 def activate_all(z, activation):
     real = z.dtype.type
-    one, half, root_half, root, cubic = (
-        real(1),
-        real(0.5),
-        real(math.sqrt(0.5)),
-        real(math.sqrt(2 / math.pi)),
-        real(0.044715),
-    )
     if activation == SILU:
         for j in range(z.size):
-            z[j] = z[j] * sigmoid(z[j])
+            z[j] = silu_derivatives(z[j], real)[0]
     elif activation == RELU:
         for j in range(z.size):
-            z[j] = real(0) if z[j] < 0 else z[j]  # NaN stays
+            z[j] = relu_derivatives(z[j], real)[0]
     elif activation == GELU:
         for j in range(z.size):
-            z[j] = half * z[j] * (one + erf(root_half * z[j]))
+            z[j] = gelu_derivatives(z[j], real)[0]
     else:
         for j in range(z.size):
-            z[j] = half * z[j] * (one + tanh(root * (z[j] + cubic * z[j] * z[j] * z[j])))
+            z[j] = gelu_tanh_derivatives(z[j], real)[0]
 
 
 @kernel(

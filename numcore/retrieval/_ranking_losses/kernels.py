@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from ...kernel import kernel
+from ...simd import PAD, map_in_place
 from ...special import exp, log1p
 from .._metrics.kernels import sort_descending
 
-PAD = 16  # exponentials are made in pieces of so many, a multiple of every vector's length
 LANES = 8  # sums that run side by side
 HINGE, RANKNET, LAMBDARANK = 0, 1, 2
 POINTWISE, LISTNET = 0, 1
@@ -17,8 +17,8 @@ POINTWISE, LISTNET = 0, 1
 @kernel(
     "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
     "float64 scale; int64 kind; "
-    "out float64 loss[q]; out T grad[n]; scratch float64 work[d+16]",
-    constants=("POINTWISE", "LISTNET"),
+    "out float64 loss[q]; out T grad[n]; scratch float64 work[d+PAD]",
+    constants=("PAD", "POINTWISE", "LISTNET"),
     split="q",
     gpu="block",
     threads=128,
@@ -42,7 +42,7 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
         elif kind == LISTNET:
             for i in range(m):
                 work[i] = float(s[i]) - top
-            exp_in_place(work, m)
+            map_in_place(exp, work, m)
             mass = lane_sum(work[:m])
             for i in range(m):
                 p, t = work[i] / mass, float(y[i]) / all_y
@@ -52,7 +52,7 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
         else:
             for i in range(m):
                 work[i] = -abs(float(s[i]))
-            exp_in_place(work, m)
+            map_in_place(exp, work, m)
             for i in range(m):
                 x, e = float(s[i]), work[i]
                 total += max(x, 0.0) + math.log1p(e) - float(y[i]) * x
@@ -65,8 +65,8 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
     "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
     "float64 width; float64 scale; int64 kind; "
     "out float64 loss[q]; out T grad[n]; out T hess[n]; out int32 ranks[n]; "
-    "scratch int64 orders[2*d]; scratch float64 work[9*d+48]",
-    constants=("HINGE", "RANKNET", "LAMBDARANK"),
+    "scratch int64 orders[2*d]; scratch float64 work[9*d+3*PAD]",
+    constants=("PAD", "HINGE", "RANKNET", "LAMBDARANK"),
     split="q",
     gpu="block",
     threads=128,
@@ -101,7 +101,11 @@ def pair_losses(
         work[4 * d : 5 * d],
         work[5 * d : 6 * d],
     )
-    e, slopes, bends = work[6 * d : 7 * d + 16], work[7 * d + 16 : 8 * d + 32], work[8 * d + 32 :]
+    e, slopes, bends = (
+        work[6 * d : 7 * d + PAD],
+        work[7 * d + PAD : 8 * d + 2 * PAD],
+        work[8 * d + 2 * PAD :],
+    )
     for q in range(start, stop):
         first = offsets[q]
         s, y, rank = (
@@ -171,10 +175,10 @@ def logistic_pairs(sigma, per_ideal, i, x, gain, at, g, h, below, m, e, slopes, 
     x, gain, at, g_low, h_low = x[below:m], gain[below:m], at[below:m], g[below:m], h[below:m]
     for j in range(size):
         e[j] = -abs(sigma * (high - x[j]))
-    exp_in_place(e, size)
+    map_in_place(exp, e, size)
     for j in range(size):
         bends[j] = e[j]
-    log1p_in_place(bends, size)
+    map_in_place(log1p, bends, size)
     for j in range(size):
         z = sigma * (high - x[j])
         weight = abs(gain_i - gain[j]) * abs(at_i - at[j]) * per_ideal if per_ideal > 0 else 1.0
@@ -188,26 +192,6 @@ def logistic_pairs(sigma, per_ideal, i, x, gain, at, g, h, below, m, e, slopes, 
     g[i] -= lane_sum(slopes[:size])
     h[i] += lane_sum(e[:size])
     return lane_sum(bends[:size])
-
-
-def exp_in_place(row, size):
-    """exp of the first entries; up to a whole vector of those behind them is overwritten."""
-    whole = (size + PAD - 1) // PAD * PAD
-    row[size:whole] = 0
-    for j in range(0, whole, PAD):
-        part = row[j : j + PAD]
-        for lane in range(PAD):
-            part[lane] = exp(part[lane])
-
-
-def log1p_in_place(row, size):
-    """log1p of the first entries; as `exp_in_place`."""
-    whole = (size + PAD - 1) // PAD * PAD
-    row[size:whole] = 0
-    for j in range(0, whole, PAD):
-        part = row[j : j + PAD]
-        for lane in range(PAD):
-            part[lane] = log1p(part[lane])
 
 
 def lane_sum(row):

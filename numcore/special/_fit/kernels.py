@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ...kernel import kernel
+from ...simd import dot
 from .._program import DIV, run_instruction, within
 
 HOST_ONLY = "programs are fitted within a search that runs on the host"
@@ -17,20 +18,6 @@ TINY = 1e-300
 
 def square(x):
     return x * x
-
-
-def dot(a, i, b, j):
-    """a[i] · b[j], in four sums so that it vectorises."""
-    n = a.shape[1]
-    s0 = s1 = s2 = s3 = 0.0
-    for t in range(n // 4):
-        s0 += a[i, 4 * t] * b[j, 4 * t]
-        s1 += a[i, 4 * t + 1] * b[j, 4 * t + 1]
-        s2 += a[i, 4 * t + 2] * b[j, 4 * t + 2]
-        s3 += a[i, 4 * t + 3] * b[j, 4 * t + 3]
-    for t in range(n - n % 4, n):
-        s0 += a[i, t] * b[j, t]
-    return (s0 + s1) + (s2 + s3)
 
 
 def run_forward(registers, code, i, rows, k, constants):
@@ -102,17 +89,17 @@ def orthogonalize(rows, size, points, triangle, vectors):
     """
     n = rows.shape[1]
     for r in range(size):
-        vectors[SCALE, r] = math.sqrt(dot(rows, 1 + r, rows, 1 + r)) + TINY
+        vectors[SCALE, r] = math.sqrt(dot(rows[1 + r], rows[1 + r])) + TINY
     for r in range(size):
-        norm = math.sqrt(dot(rows, 1 + r, rows, 1 + r)) + TINY
+        norm = math.sqrt(dot(rows[1 + r], rows[1 + r])) + TINY
         triangle[r, r] = norm
         for j in range(n):
             rows[1 + r, j] /= norm
         for c in range(r + 1, size):
-            triangle[r, c] = dot(rows, 1 + r, rows, 1 + c)
+            triangle[r, c] = dot(rows[1 + r], rows[1 + c])
             for j in range(n):
                 rows[1 + c, j] -= triangle[r, c] * rows[1 + r, j]
-        vectors[PROJECTION, r] = dot(rows, 1 + r, points, RIGHT)
+        vectors[PROJECTION, r] = dot(rows[1 + r], points[RIGHT])
         for j in range(n):
             points[RIGHT, j] -= vectors[PROJECTION, r] * rows[1 + r, j]
 
@@ -177,7 +164,7 @@ def curvature_step(result_row, basis, target, points, triangle, vectors, damping
             slope += basis[1 + r, j] * bend[r]
         points[CURVATURE, j] = (e / PROBE + slope) / PROBE
     for r in range(size):
-        bend[r] = dot(basis, 1 + r, points, CURVATURE)
+        bend[r] = dot(basis[1 + r], points[CURVATURE])
     damped_step(triangle, vectors, BEND, SECOND, damping, size, work)
     straight = turned = TINY
     for r in range(size):

@@ -78,7 +78,8 @@ def program_values(code, ends, constants, x, y, registers, start, stop):
     "scratch T registers[k+m+1, BLOCK]; scratch T divisor[m]",
     constants=("ADD", "SUB", "MUL", "DIV", "FMA", "MAX_REGISTERS", "BLOCK"),
     split="p",
-    gpu="block",
+    gpu=None,
+    host_only="programs are compared within a search that runs on the host",
     grain="8",
 )
 def program_errors(
