@@ -15,10 +15,10 @@ import pytest
 
 import numcore
 from numcore import _bitcode, _native
+from numcore.examples.nn import activation as naive
 from numcore.nn import _activation, activation, activation_vjp
 from numcore.nn import _network as network
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import activation as naive
 
 KINDS = ("relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus")
 ALL = (*KINDS, "gelu_tanh")
@@ -251,7 +251,7 @@ def test_cache_is_pure_and_holds_no_copy():
             TypeError,
             "grad_y must have dtype float64 like cache.x",
         ),
-        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be a ActivationCache"),
+        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be an ActivationCache"),
     ],
 )
 def test_errors(call, error, words):
