@@ -17,7 +17,7 @@ import numcore
 from numcore import _bitcode, _native
 from numcore.examples.nn import activation as naive
 from numcore.nn import _activation, activation, activation_vjp
-from numcore.nn import _network as network
+from numcore.nn._network import kernels as network
 from numcore.testing import check_vjp, simulated_gpu
 
 KINDS = ("relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus")

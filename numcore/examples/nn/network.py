@@ -4,7 +4,7 @@ order."""
 
 import numpy as np
 
-from ...nn import _network as network
+from ...nn._network import kernels
 from .activation import DIGITS, FUNCTIONS
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -75,6 +75,6 @@ def _vjp_arguments(rng, variant, size):
     ]
 
 
-KERNELS = {made.name: _layer_arguments for made in network.FORWARD.values()} | {
-    network.mlp_layer_vjp.name: _vjp_arguments
+KERNELS = {made.name: _layer_arguments for made in kernels.FORWARD.values()} | {
+    kernels.mlp_layer_vjp.name: _vjp_arguments
 }
