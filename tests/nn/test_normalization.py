@@ -1,4 +1,4 @@
-"""Layer, RMS and batch normalisation against naive versions and torch, their properties, bad input
+"""Layer, RMS and batch normalization against naive versions and torch, their properties, bad input
 and memory."""
 
 import tracemalloc
