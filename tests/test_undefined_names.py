@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("ruff")
 ROOT = Path(__file__).resolve().parents[1]
 # names that are filled in for each kernel or checker, and a planted mistake
-TEMPLATES = {"_loops.py", "_activation.py", "_network.py", "_checker.py", "toys.py"}
+TEMPLATES = ("_loops.py", "_activation.py", "_network/kernels.py", "_checker.py", "toys.py")
 
 
 def strings(path):
@@ -42,6 +42,6 @@ def test_no_name_is_undefined():
     undefined = []
     for entry in json.loads(found):
         path, at = Path(entry["filename"]), entry["location"]
-        if path.name not in TEMPLATES and (at["row"], at["column"]) not in strings(path):
+        if not str(path).endswith(TEMPLATES) and (at["row"], at["column"]) not in strings(path):
             undefined.append(f"{path.name}:{at['row']}: {entry['message']}")
     assert not undefined

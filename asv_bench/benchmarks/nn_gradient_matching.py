@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from numcore._measure import median_seconds
-from numcore.nn import _gradient_matching as method
 from numcore.nn import gradient_distance_matrix, min_cut_partition
+from numcore.nn._gradient_matching import bisections
 
 SECONDS = 2
 
@@ -83,6 +83,6 @@ class SmallestCut:
 
     def track_ratio_networkx(self):
         ours, peers = median_seconds(
-            [lambda: method.stoer_wagner(np, self.weights), self.peer], SECONDS
+            [lambda: bisections.stoer_wagner(np, self.weights), self.peer], SECONDS
         )
         return peers / ours

@@ -1,4 +1,4 @@
-"""Normalisations beside torch's and NumPy's, forward and backward together, on the sizes that
+"""Normalizations beside torch's and NumPy's, forward and backward together, on the sizes that
 models have."""
 
 import numpy as np

@@ -142,11 +142,11 @@ share.set_ylim(90, 100.3)
 share.set_xlabel("passes over the training images")
 share.set_ylabel("read correctly (%)")
 share.legend(loc="lower right")
-for offset, values, label, colour in (
+for offset, values, label, color in (
     (-0.2, by_network, "network", "#0b6e99"),
     (0.2, by_linear, "linear classifier", "#5a7d2a"),
 ):
-    bars.bar(np.arange(5) + offset, 100 * values, 0.4, color=colour, label=label)
+    bars.bar(np.arange(5) + offset, 100 * values, 0.4, color=color, label=label)
 bars.set_xticks(range(5), ["as it is", "down", "up", "right", "left"])
 bars.set_xlabel("images not seen, moved by one pixel")
 bars.set_ylabel("read correctly (%)")

@@ -2,7 +2,7 @@
 Which explanation of a classifier should one choose?
 ====================================================
 
-A network that tells benign from malignant tumours is a black box: it takes thirty measurements and
+A network that tells benign from malignant tumors is a black box: it takes thirty measurements and
 gives a probability. An *attribution* says how much each measurement has to do with it. Eight
 popular methods give eight different answers. Yet all of them do the same: near the case that is to
 be explained, they replace the network by the simplest function there is, a weighted sum of the
@@ -31,7 +31,7 @@ with warnings.catch_warnings():
 
 
 def probability(x):
-    """Of a benign tumour: the network as it is, for a whole table of cases."""
+    """Of a benign tumor: the network as it is, for a whole table of cases."""
     return 1 / (1 + np.exp(-(np.tanh(x @ inner + shift) @ outer[:, 0] + bias)))
 
 

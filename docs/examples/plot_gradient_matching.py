@@ -214,12 +214,12 @@ for way in ways:
 # Each point on the left is an architecture, for one seed: the nearer to the diagonal, the better
 # the supernet knows it. On the right, all seeds.
 
-colours = ("#c4581a", "#7b4fa3", "#0b6e99")
+colors = ("#c4581a", "#7b4fa3", "#0b6e99")
 figure, (left, middle, right) = plt.subplots(
     1, 3, figsize=(12, 4), layout="constrained", width_ratios=(1.3, 1, 1)
 )
-for way, colour in zip(ways, colours, strict=True):
-    left.scatter(truth, estimates[way][0], s=14, color=colour, label=way)
+for way, color in zip(ways, colors, strict=True):
+    left.scatter(truth, estimates[way][0], s=14, color=color, label=way)
 left.plot([0, 1], [0, 1], color="grey", linestyle=":")
 left.set_xlabel("accuracy when trained alone")
 left.set_ylabel("accuracy with shared weights")
@@ -228,8 +228,8 @@ for axes, values, label in (
     (middle, gaps, "mean difference of accuracies"),
     (right, ranks, "rank correlation with the truth"),
 ):
-    for i, (way, colour) in enumerate(zip(ways, colours, strict=True)):
-        axes.bar(i, np.mean(values[way]), color=colour, alpha=0.5)
-        axes.scatter(np.full(len(SEEDS), i), values[way], color=colour, s=14)
+    for i, (way, color) in enumerate(zip(ways, colors, strict=True)):
+        axes.bar(i, np.mean(values[way]), color=color, alpha=0.5)
+        axes.scatter(np.full(len(SEEDS), i), values[way], color=color, s=14)
     axes.set_xticks(range(3), ["one", "at random", "by gradients"])
     axes.set_ylabel(label)

@@ -23,7 +23,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from numcore.nn import jacobian_bounds, local_lipschitz, monotonicity, output_bounds
 
-COLOURS = "#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"
+COLORS = "#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"
 images, labels = load_digits(return_X_y=True)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a network that could be trained longer is good enough here
@@ -55,8 +55,8 @@ for eps in sizes:
 print(f"{len(sizes)} boxes, four bounds each, took {time.perf_counter() - start:.1f} s")
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-for (name, uppers), colour in zip(found.items(), COLOURS, strict=True):
-    left.loglog(sizes, uppers, color=colour, label=f"certified: {name}")
+for (name, uppers), color in zip(found.items(), COLORS, strict=True):
+    left.loglog(sizes, uppers, color=color, label=f"certified: {name}")
 left.loglog(sizes, lower, "k.", label="largest at 2000 points")
 left.set_xlabel("half the width of the box, in units of white against black")
 left.set_ylabel("Lipschitz constant")
@@ -83,10 +83,10 @@ margins = np.array(
         for method in ("interval", "crown")
     ]
 )
-for margin, name, colour in zip(
-    margins, ("interval arithmetic", "linear bounds (CROWN)"), (COLOURS[0], COLOURS[3]), strict=True
+for margin, name, color in zip(
+    margins, ("interval arithmetic", "linear bounds (CROWN)"), (COLORS[0], COLORS[3]), strict=True
 ):
-    right.semilogx(sizes, margin, color=colour, label=name)
+    right.semilogx(sizes, margin, color=color, label=name)
     print(
         f"{name}: the image is certain to be read as {label} up to eps = "
         f"{sizes[margin > 0].max():.4f}"
@@ -114,7 +114,7 @@ local_lipschitz(
 )
 parts, uppers, lowers = zip(*steps, strict=True)
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-axes.plot(parts, uppers, color=COLOURS[3], label="certified")
+axes.plot(parts, uppers, color=COLORS[3], label="certified")
 axes.plot(parts, lowers, "k:", label="largest at 2000 points")
 axes.set_xlabel("parts of the box")
 axes.set_ylabel(f"Lipschitz constant, eps = {eps:.4f}")
@@ -140,15 +140,15 @@ weights, biases = [np.ascontiguousarray(w.T) for w in model.coefs_], model.inter
 signs = np.array([monotonicity(weights, biases, x[:100], eps)[:, 0] for eps in (0.02, 0.1, 0.3)])
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 place = np.arange(len(data.feature_names))
-for k, (eps, colour) in enumerate(zip((0.02, 0.1, 0.3), COLOURS, strict=False)):
+for k, (eps, color) in enumerate(zip((0.02, 0.1, 0.3), COLORS, strict=False)):
     axes.bar(
         place + 0.27 * (k - 1),
         (signs[k] > 0).sum(axis=0),
         0.25,
-        color=colour,
+        color=color,
         label=f"half width {eps} standard deviations",
     )
-    axes.bar(place + 0.27 * (k - 1), -(signs[k] < 0).sum(axis=0), 0.25, color=colour)
+    axes.bar(place + 0.27 * (k - 1), -(signs[k] < 0).sum(axis=0), 0.25, color=color)
 axes.axhline(0, color="grey", linewidth=0.8)
 axes.set_xticks(place, data.feature_names)
 axes.set_ylabel("patients: can only rise (up),\ncan only fall (down)")

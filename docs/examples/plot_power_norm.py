@@ -2,10 +2,10 @@
 Statistics that fluctuate, and gradients that do not
 ====================================================
 
-Batch normalisation divides every feature by its spread in the batch at hand. With sequences, that
+Batch normalization divides every feature by its spread in the batch at hand. With sequences, that
 spread changes much from batch to batch: then the layer does something else in every step of the
 training, and its gradient, which is divided by the spread, can grow without limit. Power
-normalisation divides by a running mean over the batches before instead. Here, images of handwritten
+normalization divides by a running mean over the batches before instead. Here, images of handwritten
 digits are sequences of 8 steps, the rows of an image, with 8 features each. Every batch of 32
 images comes with a brightness of its own, a random factor, as if photographed under another lamp.
 """
@@ -72,8 +72,8 @@ for name, values in lengths.items():
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 steps = np.arange(500)
 left.semilogy(steps, psi[:, 0], color="#9aa5b1", linewidth=0.7, label="psi, of each batch")
-for alpha, phi, colour in zip(alphas, phis, (BLUE, GREEN), strict=True):
-    left.semilogy(steps, phi[:, 0], color=colour, linewidth=1.5, label=f"phi, alpha = {alpha}")
+for alpha, phi, color in zip(alphas, phis, (BLUE, GREEN), strict=True):
+    left.semilogy(steps, phi[:, 0], color=color, linewidth=1.5, label=f"phi, alpha = {alpha}")
 left.set_ylabel("mean square of one feature")
 right.semilogy(steps, lengths["batch norm"], color=ORANGE, linewidth=0.8, label="batch norm")
 right.semilogy(steps, lengths["power norm"], color=BLUE, linewidth=1.2, label="power norm")
@@ -84,8 +84,8 @@ for axes in (left, right):
 
 # %%
 # A small network that reads the digits: every row of an image becomes 32 features, these are
-# normalised and cut off below 0, and a linear layer makes scores for ten digits of all of them. It
-# is trained with power, batch and layer normalisation, by hand: a forward pass, a backward pass,
+# normalized and cut off below 0, and a linear layer makes scores for ten digits of all of them. It
+# is trained with power, batch and layer normalization, by hand: a forward pass, a backward pass,
 # and a step that divides each gradient by its usual size (the method Adam). Images that the network
 # has not seen are then read under lamps of different brightness. Batch norm then uses a running
 # mean that it was not trained with. Layer norm knows no batches. Power norm is there twice: as it
@@ -111,7 +111,7 @@ class Network:
         ]
         self.moments = [(np.zeros_like(p), np.zeros_like(p)) for p in self.parameters]
 
-    def normalise(self, h, training):
+    def normalize(self, h, training):
         _, weight, bias, _, _ = self.parameters
         if "power norm" in self.kind:
             return self.power.forward(h, training=training)
@@ -121,14 +121,14 @@ class Network:
         self.running = cache.running
         return y, cache
 
-    def normalise_vjp(self, grad, cache):
+    def normalize_vjp(self, grad, cache):
         return {"layer norm": layer_norm_vjp, "batch norm": batch_norm_vjp}.get(
             self.kind, self.power.backward
         )(grad, cache)
 
     def scores(self, x, training=False):
         w1, _, _, w2, b2 = self.parameters
-        y, cache = self.normalise(x @ w1, training)
+        y, cache = self.normalize(x @ w1, training)
         a = np.maximum(y, 0).reshape(len(x), -1)
         return a @ w2 + b2, (a, cache)
 
@@ -140,7 +140,7 @@ class Network:
         loss = -np.log(p[np.arange(len(x)), labels]).mean()
         p[np.arange(len(x)), labels] -= 1
         p /= len(x)
-        grad_h, grad_weight, grad_bias = self.normalise_vjp(
+        grad_h, grad_weight, grad_bias = self.normalize_vjp(
             (p @ self.parameters[3].T * (a > 0)).reshape(len(x), 8, 32), cache
         )
         grads = (
@@ -160,7 +160,7 @@ class Network:
 train = np.arange(len(images)) % 3 > 0
 lamps = np.geomspace(1 / 8, 8, 13)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-for kind, colour, marker in (
+for kind, color, marker in (
     ("batch norm", ORANGE, "o-"),
     ("power norm alone", VIOLET, "^-"),
     ("layer norm", GREEN, "s-"),
@@ -175,8 +175,8 @@ for kind, colour, marker in (
         np.mean(network.scores(lamp * images[~train])[0].argmax(axis=1) == labels[~train])
         for lamp in lamps
     ]
-    left.semilogy(np.convolve(losses, np.ones(25) / 25, "valid"), color=colour, label=kind)
-    right.semilogx(lamps, 100 * np.array(right_share), marker, color=colour, label=kind)
+    left.semilogy(np.convolve(losses, np.ones(25) / 25, "valid"), color=color, label=kind)
+    right.semilogx(lamps, 100 * np.array(right_share), marker, color=color, label=kind)
     print(
         f"{kind}: loss of the last 100 batches {np.mean(losses[-100:]):.4f}; "
         f"unseen images read correctly "

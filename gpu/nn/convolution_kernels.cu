@@ -12,8 +12,8 @@ constexpr int TILE = 64, SLICE = 16, EACH = 4,
               PITCH =
                   TILE + 1;  // the one more keeps lanes of a transposed store in different banks
 
-// Calls store(i, j, Σ_k a(i, k) b(k, j)) for all i < rows, j < cols; neighbouring threads ask b for
-// neighbouring k if ALONG_DEPTH, else j.
+// Calls store(i, j, Σ_k a(i, k) b(k, j)) for all i < rows, j < cols; neighboring threads ask b for
+// neighboring k if ALONG_DEPTH, else j.
 template <bool ALONG_DEPTH, typename A, typename B, typename Store>
 __device__ void product(index_t rows, index_t cols, index_t depth, A a, B b, Store store) {
   __shared__ REAL as[SLICE][PITCH], bs[SLICE][PITCH];

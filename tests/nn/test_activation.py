@@ -1,4 +1,4 @@
-"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorised
+"""Nonlinearities: known answers, 40-digit references, torch, limits, bad input, memory, vectorized
 code.
 
 ``pytest -m slow tests/nn/test_activation.py`` fits the coefficients of GELU again.
@@ -15,10 +15,10 @@ import pytest
 
 import numcore
 from numcore import _bitcode, _native
+from numcore.examples.nn import activation as naive
 from numcore.nn import _activation, activation, activation_vjp
-from numcore.nn import _network as network
+from numcore.nn._network import kernels as network
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import activation as naive
 
 KINDS = ("relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus")
 ALL = (*KINDS, "gelu_tanh")
@@ -272,7 +272,7 @@ KERNELS = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
-def test_loops_are_vectorised(kernel, dtype):
+def test_loops_are_vectorized(kernel, dtype):
     """Packed arithmetic, and no call of a function that works on one number; an angle in float64
     may need the exact reduction."""
     features = llvm.get_host_cpu_features()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import convolution as naive
 from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import convolution as naive
 
 SEED = 1989
 TOLERANCE = {

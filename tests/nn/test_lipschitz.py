@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import lipschitz as naive
+from numcore.examples.nn.convolution import conv2d
 from numcore.nn import (
     Conv2d,
     LipschitzBound,
@@ -21,7 +23,6 @@ from numcore.nn import (
 )
 from numcore.nn._lipschitz.kernels import relax, relax_rows
 from numcore.testing import simulated_gpu
-from tests.naive.nn import lipschitz as naive
 
 METHODS = ("interval", "recurjac", "linear")
 ROUNDED = (
@@ -497,9 +498,8 @@ CONVOLUTIONS = [
 def test_convolution_and_its_adjoint(shape, stride, padding, image):
     rng = np.random.default_rng(17)
     operator = Conv2d(rng.normal(size=shape), stride, padding, image)
-    pair = [value if isinstance(value, tuple) else (value, value) for value in (stride, padding)]
     x, y = rng.normal(size=(3, operator.shape[1])), rng.normal(size=(3, operator.shape[0]))
-    expected = np.array([naive.conv2d(row.reshape(image), operator.weight, *pair) for row in x])
+    expected = conv2d(x.reshape(-1, *image), operator.weight, stride=stride, padding=padding)
     assert expected.shape[1:] == operator.output_shape
     np.testing.assert_allclose(operator.apply(x), expected.reshape(3, -1), atol=1e-13)
     np.testing.assert_allclose(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import lstm as naive
 from numcore.nn import lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from numcore.nn._lstm import lstm_steps, lstm_steps_vjp
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import lstm as naive
 from tests.nn.assembly import assembly, vector_instructions
 
 NAMES = ("x", "h", "c", "w_x", "w_h", "b")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import network as naive
 from numcore.nn import MLP
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import network as naive
 
 KINDS = ("tanh", "relu", "gelu", "silu", "sigmoid", "sin", "softplus")
 SMOOTH = tuple(kind for kind in KINDS if kind != "relu")

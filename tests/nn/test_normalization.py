@@ -1,4 +1,4 @@
-"""Layer, RMS and batch normalisation against naive versions and torch, their properties, bad input
+"""Layer, RMS and batch normalization against naive versions and torch, their properties, bad input
 and memory."""
 
 import tracemalloc
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import normalization as naive
 from numcore.nn import (
     batch_norm,
     batch_norm_vjp,
@@ -16,7 +17,6 @@ from numcore.nn import (
     rms_norm_vjp,
 )
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import normalization as naive
 
 # Relative to the largest entry: sums of 32 rows and of a row's lanes in float32, everything else in
 # one rounding each.
@@ -87,8 +87,8 @@ def test_rows_against_naive(n, d, dtype):
                 result, expected, 1 if d > 1 else 400
             )  # d = 1: everything cancels but eps, whose root is 1/300
         y, cache = rms_norm(x, weight, eps=eps)
-        assert_close(y, naive.layer_norm(x, weight, 0, eps, centred=False))
-        expected = naive.layer_norm_vjp(grad_y, x, weight, eps, centred=False)[:2]
+        assert_close(y, naive.rms_norm(x, weight, eps))
+        expected = naive.rms_norm_vjp(grad_y, x, weight, eps)
         for result, right in zip(rms_norm_vjp(grad_y, cache), expected, strict=True):
             assert_close(
                 result, right, 1 if d > 1 else 1e4
@@ -102,9 +102,8 @@ def test_columns_against_naive(n, d, dtype):
     x, grad_y, weight, bias, mean = arrays(rng, dtype, (n, d), (n, d), d, d, d)
     var = mean**2
     y, cache = batch_norm(x, weight, bias, (mean, var), momentum=0.3, eps=0.01)
-    for result, expected in zip(
-        (y, *cache.running), naive.batch_norm(x, weight, bias, mean, var, 0.3, 0.01), strict=True
-    ):
+    want, running = naive.batch_norm(x, weight, bias, (mean, var), 0.3, 0.01, True)
+    for result, expected in zip((y, *cache.running), (want, *running), strict=True):
         assert_close(result, expected)
     for result, expected in zip(
         batch_norm_vjp(grad_y, cache), naive.batch_norm_vjp(grad_y, x, weight, 0.01), strict=True
@@ -229,7 +228,7 @@ def test_large_offsets_cost_no_more_than_rounding_x_does():
     # 6e-4
     np.testing.assert_allclose(y, naive.layer_norm(x, ones, zeros, 1e-5), rtol=0, atol=1.2e-3)
     y, cache = batch_norm(x, ones, zeros, (zeros, ones), momentum=1)
-    exact, mean, var = naive.batch_norm(x, ones, zeros, zeros, ones, 1, 1e-5)
+    exact, (mean, var) = naive.batch_norm(x, ones, zeros, (zeros, ones), 1, 1e-5, True)
     np.testing.assert_allclose(y, exact, rtol=0, atol=1e-5)
     np.testing.assert_allclose(cache.running.mean, mean, rtol=1e-7)
     np.testing.assert_allclose(cache.running.var, var, rtol=1e-5)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import optim as naive
 from numcore.nn import Adam, clip_grad_norm
 from numcore.nn._optim import adam_update, amsgrad_update, squares_in_blocks
 from numcore.testing import simulated_gpu
-from tests.naive.nn import optim as naive
 from tests.nn.assembly import assembly, vector_instructions
 
 OPTIONS = [

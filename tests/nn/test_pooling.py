@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import numcore
+from numcore.examples.nn import pooling as naive
 from numcore.nn import avg_pool2d, avg_pool2d_vjp, max_pool2d, max_pool2d_vjp
 from numcore.testing import check_vjp, simulated_gpu
-from tests.naive.nn import convolution as naive
 
 BOTH = [
     pytest.param(max_pool2d, max_pool2d_vjp, "max", id="max"),
@@ -52,7 +52,7 @@ def test_known_answers():
 def test_like_the_definition(routine, vjp, kind, shape, size, options, dtype):
     x = images(shape, dtype)
     y, cache = routine(x, size, **options)
-    expected, _ = naive.pool2d(x, size, **options, kind=kind)
+    expected, where = naive.pool2d(x, size, **options, kind=kind)
     assert y.dtype == dtype and y.shape == expected.shape
     np.testing.assert_allclose(y, expected, rtol=0, atol=0 if kind == "max" else TOLERANCE[dtype])
     grad_y = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
@@ -60,7 +60,7 @@ def test_like_the_definition(routine, vjp, kind, shape, size, options, dtype):
     assert grad_x.dtype == dtype
     np.testing.assert_allclose(
         grad_x,
-        naive.pool2d_vjp(grad_y, x, size, **options, kind=kind),
+        naive.pool2d_vjp(grad_y, where, x.shape, size, **options),
         rtol=0,
         atol=TOLERANCE[dtype],
     )
@@ -117,12 +117,12 @@ def test_nan_wins(dtype):
     x[np.random.default_rng(5).random(x.shape) < 0.1] = np.nan
     for size, options in ((2, {}), (3, {"stride": 2, "padding": 1}), ((1, 4), {"stride": 1})):
         y, cache = max_pool2d(x, size, **options)
-        expected, _ = naive.pool2d(x, size, **options)
+        expected, where = naive.pool2d(x, size, **options)
         np.testing.assert_array_equal(y, expected)
         grad_y = np.random.default_rng(6).standard_normal(y.shape).astype(dtype)
         np.testing.assert_allclose(
             max_pool2d_vjp(grad_y, cache),
-            naive.pool2d_vjp(grad_y, x, size, **options),
+            naive.pool2d_vjp(grad_y, where, x.shape, size, **options),
             rtol=0,
             atol=TOLERANCE[dtype],
         )

@@ -396,7 +396,7 @@ def test_without_affine_there_are_no_parameters():
     layer.load_state_dict(layer.state_dict())
 
 
-def test_padding_is_not_counted_but_normalised():
+def test_padding_is_not_counted_but_normalized():
     rng = np.random.default_rng(SEED)
     x, grad_y, mask = (
         rng.standard_normal((6, 5, 3)),

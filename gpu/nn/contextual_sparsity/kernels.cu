@@ -3,7 +3,7 @@
 //
 // w, w_up, w_down_t (m, d): a row for each neuron; x (b, d): a few tokens; g (b, m): their gates;
 // kept (b, k): rising indices of rows. Everything here waits for memory: rows are read once, by
-// neighbouring lanes, sixteen bytes to a lane where rows are aligned to that.
+// neighboring lanes, sixteen bytes to a lane where rows are aligned to that.
 #include "activation.cuh"
 #include "numcore.cuh"
 

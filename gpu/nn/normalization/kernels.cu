@@ -1,9 +1,9 @@
-// Layer, root-mean-square and batch normalisation; the formulas are in
+// Layer, root-mean-square and batch normalization; the formulas are in
 // numcore/nn/_normalization/kernels.py.
 //
 // x, y, grad_y and grad_x are (n, d), parts is (m, sums, d): block b owns rows 32 b to 32 b + 31. A
-// warp takes a row where a row is normalised; a thread owns columns where columns are summed, so
-// that neighbouring threads read neighbouring numbers.
+// warp takes a row where a row is normalized; a thread owns columns where columns are summed, so
+// that neighboring threads read neighboring numbers.
 #include "numcore.cuh"
 
 __device__ __forceinline__ index_t end_of_block(index_t b, index_t n) {

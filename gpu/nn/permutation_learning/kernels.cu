@@ -76,8 +76,8 @@ extern "C" __global__ void numcore_arc_cosine_gram(const REAL* __restrict__ u,
 __device__ __forceinline__ REAL relu(REAL x) { return x <= 0 ? 0 : x; }
 
 // Networks w2 (p, q, m) relu(w1 (p, d, m) x (h, d)) with residuals (p, n, q). A block takes UNITS
-// hidden units of a network. First each thread moves its own units: neighbouring threads have
-// neighbouring units, so that all of it is coalesced; w2 goes to another array, as the gradient of
+// hidden units of a network. First each thread moves its own units: neighboring threads have
+// neighboring units, so that all of it is coalesced; w2 goes to another array, as the gradient of
 // w1 needs the old one. Then each warp sums products of activations and output weights over the
 // block's units.
 extern "C" __global__ void numcore_descend(const REAL* __restrict__ x,

@@ -1,7 +1,8 @@
-"""Example calls of the nonlinearities, on GELU. The references take the normal distribution from
-the complementary error function."""
+"""Example calls of the nonlinearities, on GELU. The references are their definitions, in 40 digits
+or in double precision."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,12 +12,51 @@ from .attention import DATA, _tokens
 
 __all__ = ["EXAMPLES"]
 
+DIGITS = 40
+
+
+def _gelu_tanh(m, x):
+    return x / 2 * (1 + m.tanh(m.sqrt(2 / m.pi) * (x + x**3 * 44715 / 1000000)))
+
+
+# of numbers x, by the functions of a module m: mpmath, or DOUBLE
+FUNCTIONS = {
+    "relu": lambda m, x: max(x, 0 * x),
+    "tanh": lambda m, x: m.tanh(x),
+    "gelu": lambda m, x: x * m.erfc(-x / m.sqrt(2)) / 2,
+    "gelu_tanh": _gelu_tanh,
+    "silu": lambda m, x: x / (1 + m.exp(-x)),
+    "sigmoid": lambda m, x: 1 / (1 + m.exp(-x)),
+    "sin": lambda m, x: m.sin(x),
+    "softplus": lambda m, x: m.log(1 + m.exp(x)),
+}
+
+
+def derivatives(kind, x, order):
+    """The nonlinearity and its derivatives up to `order` at x in 40 digits, by finite differences,
+    as Python floats."""
+    import mpmath
+
+    with mpmath.workdps(DIGITS):
+        return [
+            float(
+                mpmath.diff(
+                    lambda v: FUNCTIONS[kind](mpmath, v),
+                    mpmath.mpf(float(x)),
+                    k,
+                    h=mpmath.mpf(10) ** -8,
+                )
+            )
+            for k in range(order + 1)
+        ]
+
+
 _erfc = np.vectorize(math.erfc, otypes=[float])
+DOUBLE = SimpleNamespace(erfc=_erfc, sqrt=math.sqrt)
 
 
 def _activation(x, kind):
-    x = x.astype(float)
-    return x * _erfc(-x / math.sqrt(2)) / 2
+    return FUNCTIONS[kind](DOUBLE, x.astype(float))
 
 
 def _activation_vjp(grad_y, cache):

@@ -72,7 +72,7 @@ def probability(logits, token, temperature):
 
 
 def greedy(table, prompt, count):
-    """The favourite of each last token's row, `count` times."""
+    """The favorite of each last token's row, `count` times."""
     tokens = list(prompt)
     for _ in range(count):
         tokens.append(int(np.argmax(table[tokens[-1]])))

@@ -6,7 +6,7 @@ import importlib.util
 import numpy as np
 
 from ..._pool import get_num_threads
-from ...nn import _convolution, conv2d
+from ...nn import _convolution
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -51,7 +51,13 @@ def _sizes(x, w, stride, padding, dilation):
     ]
 
 
-def _conv2d(x, w, b, stride, padding, dilation, groups):
+def pair(value):
+    """An option for both axes."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     sizes = _sizes(x, w, stride, padding, dilation)
     images = np.split(_padded(x, padding, stride), groups, axis=1)
     parts = []
@@ -60,11 +66,12 @@ def _conv2d(x, w, b, stride, padding, dilation, groups):
         for k, m, seen in _views(image, w.shape[2:], sizes, stride, dilation):
             y += np.einsum("ncij,oc->noij", seen, kernels[:, :, k, m])
         parts.append(y)
-    return np.concatenate(parts, axis=1) + b.astype(np.longdouble)[:, None, None]
+    y = np.concatenate(parts, axis=1)
+    return y if b is None else y + b.astype(np.longdouble)[:, None, None]
 
 
-def _conv2d_vjp(grad_y, cache):
-    x, w, _, stride, padding, dilation, groups = cache
+def conv2d_vjp(grad_y, x, w, *, stride=1, padding=0, dilation=1, groups=1):
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     sizes, grad_y = grad_y.shape[2:], grad_y.astype(np.longdouble)
     grads_x, grads_w = [], []
     for image, kernels, grad in zip(
@@ -89,6 +96,13 @@ def _conv2d_vjp(grad_y, cache):
     return np.concatenate(grads_x, axis=1), np.concatenate(grads_w), grad_y.sum(axis=(0, 2, 3))
 
 
+def _conv2d_vjp_of_cache(grad_y, cache):
+    x, w, _, stride, padding, dilation, groups = cache
+    return conv2d_vjp(
+        grad_y, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
 # --- data -----------------------------------------------------------------------------------------
 
 
@@ -100,7 +114,7 @@ def _call(rng, dtype, n, h=9, w=11):
 
 
 def _with_gradient(rng, call):
-    y, cache = conv2d(**call)
+    y, cache = _convolution.conv2d(**call)
     return {"grad_y": rng.standard_normal(y.shape).astype(y.dtype), "cache": cache}
 
 
@@ -139,7 +153,7 @@ EXAMPLES = {
     "conv2d": Example(
         arguments=lambda rng, dtype: _call(rng, dtype, 3),
         arrays=("x", "w", "b"),
-        reference=_conv2d,
+        reference=conv2d,
         bound={"float32": 2e-6, "float64": 4e-15},
         data=DATA,
         real=_real,
@@ -150,7 +164,7 @@ EXAMPLES = {
     "conv2d_vjp": Example(
         arguments=lambda rng, dtype: _with_gradient(rng, _call(rng, dtype, 3)),
         arrays=("grad_y",),
-        reference=_conv2d_vjp,
+        reference=_conv2d_vjp_of_cache,
         bound={"float32": 3e-6, "float64": 6e-15},
         data=DATA,
         real=lambda dtype: _with_gradient(np.random.default_rng(1), _real(dtype)),

@@ -2,10 +2,12 @@
 and over all groupings."""
 
 import itertools
+import math
 
 import numpy as np
 
-from ...nn import _gradient_matching as method
+from ...nn import Partition, gradient_distance_matrix
+from ...nn._gradient_matching import kernels
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]
@@ -14,20 +16,44 @@ __all__ = ["EXAMPLES", "KERNELS"]
 # --- distances ------------------------------------------------------------------------------------
 
 
-def _distance(a, b):
-    """Sum of 1 - cosine over the rows of two arrays; a flat one is a row."""
-    total = np.longdouble(0)
-    a, b = (
-        x.astype(np.longdouble)[None] if x.ndim == 1 else x.astype(np.longdouble) for x in (a, b)
+def filters(tensor):
+    """Rows of a tensor of two axes or more; none of others."""
+    return (
+        [row.astype(np.longdouble).reshape(-1) for row in tensor]
+        if tensor.ndim > 1 and tensor.size
+        else []
     )
-    for x, y in zip(a, b, strict=True) if a.size else ():
-        x, y = x.reshape(-1), y.reshape(-1)
-        total += 1 - sum(x * y) / (np.sqrt(sum(x * x)) * np.sqrt(sum(y * y)) + np.longdouble(1e-6))
-    return total
+
+
+def distance(a, b, metric="per_filter_cosine", eps=1e-6):
+    """Of two gradients, which are lists of tensors."""
+    if metric == "per_filter_cosine":
+        pairs = [
+            (x, y)
+            for s, t in zip(a, b, strict=True)
+            for x, y in zip(filters(s), filters(t), strict=True)
+        ]
+        return float(sum(1 - cosine(x, y, eps) for x, y in pairs))
+    x, y = (
+        np.concatenate([t.astype(np.longdouble).reshape(-1) for t in gradient])
+        for gradient in (a, b)
+    )
+    return float(1 - cosine(x, y, eps)) if metric == "cosine" else float(sum((x - y) ** 2))
+
+
+def cosine(x, y, eps):
+    below = np.sqrt(x @ x) * np.sqrt(y @ y) + np.longdouble(eps)
+    return np.longdouble(0) if below == 0 else x @ y / below
+
+
+def _distance(grads_a, grads_b):
+    """Of gradients of one tensor; a flat one is a row."""
+    a, b = (x[None] if x.ndim == 1 else x for x in (grads_a, grads_b))
+    return np.float64(distance([a], [b]))
 
 
 def _matrix(grads):
-    return np.array([[_distance(a, b) for b in grads] for a in grads]).astype(np.float64)
+    return np.array([[_distance(a, b) for b in grads] for a in grads])
 
 
 def _pair(rng, dtype, n=70):
@@ -83,21 +109,41 @@ def _symmetric(rng, dtype, *shape):
     return ((d + d.swapaxes(-1, -2)) / 2 * (1 - np.eye(shape[-1]))).astype(dtype)
 
 
-def _best_halves(distances):
-    """By trial of all sets that hold operation 0."""
-    d, k = distances.astype(np.float64), len(distances)
-    best = None
-    for size in {k // 2, k - k // 2}:
-        for others in itertools.combinations(range(1, k), size - 1):
-            groups = ((0, *others), tuple(i for i in range(1, k) if i not in others))
-            within = sum(d[i, j] for group in groups for i, j in itertools.combinations(group, 2))
-            if best is None or within < best[1]:
-                best = (groups, within)
-    groups, within = best
-    between = sum(d[i, j] for i in groups[0] for j in groups[1])
-    return method.Partition(
-        np.array([int(i in groups[1]) for i in range(k)]), within, between, groups
+def within(d, labels):
+    """Sum of the distances of all pairs with the same label."""
+    return sum(
+        d[i, j] for i, j in itertools.combinations(range(len(d)), 2) if labels[i] == labels[j]
     )
+
+
+def best_labels(d, n_groups, sizes):
+    """The first labels with the smallest sum within groups of allowed sizes, of all labels there
+    are, and that sum."""
+    best, least = None, math.inf
+    for labels in itertools.product(range(n_groups), repeat=len(d)):
+        if all(labels.count(g) in sizes for g in range(n_groups)):
+            total = within(d, labels)
+            if best is None or total < least:
+                best, least = labels, total
+    return best, least
+
+
+def smallest_cut(w):
+    """By trial of all sets of vertices."""
+    k = len(w)
+    return min(
+        sum(w[i, j] for i in side for j in range(k) if j not in side)
+        for size in range(1, k)
+        for side in map(set, itertools.combinations(range(k), size))
+    )
+
+
+def _best_halves(distances):
+    d, k = distances.astype(np.float64), len(distances)
+    labels, least = best_labels(d, 2, {k // 2, k - k // 2})
+    groups = tuple(tuple(i for i in range(k) if labels[i] == g) for g in (0, 1))
+    between = sum(d[i, j] for i in groups[0] for j in groups[1])
+    return Partition(np.array(labels), least, between, groups)
 
 
 def _best_edge(distances):
@@ -114,7 +160,7 @@ def _networkx(distances):
 
 
 def _real_distances(dtype):
-    return {"distances": method.gradient_distance_matrix(_digits_gradients(dtype)["grads"])}
+    return {"distances": gradient_distance_matrix(_digits_gradients(dtype)["grads"])}
 
 
 def _real_edges(dtype):
@@ -153,7 +199,7 @@ EXAMPLES = {
     "gradient_distance": Example(
         _pair,
         ("grads_a", "grads_b"),
-        lambda grads_a, grads_b: np.float64(_distance(grads_a, grads_b)),
+        _distance,
         {"float32": 1e-5, "float64": 1e-13},
         data=GRADIENTS,
         real=_digits_pair,
@@ -251,7 +297,7 @@ def _cut_arguments(rng, variant, size):
 
 
 KERNELS = {
-    method.gradient_pairs.name: _pairs_arguments,
-    method.all_bisections.name: _bisection_arguments,
-    method.smallest_cut.name: _cut_arguments,
+    kernels.gradient_pairs.name: _pairs_arguments,
+    kernels.all_bisections.name: _bisection_arguments,
+    kernels.smallest_cut.name: _cut_arguments,
 }

@@ -23,7 +23,7 @@ def _reduced(losses, grad, reduction):
         return losses.sum() / count, grad / count
 
 
-def _softmax_cross_entropy(logits, labels, label_smoothing=0.0, reduction="mean"):
+def softmax_cross_entropy(logits, labels, label_smoothing=0.0, reduction="mean"):
     """From the probabilities themselves, which extended precision holds over all of the range of
     these examples."""
     z = _wide(logits)[0]
@@ -39,12 +39,12 @@ def _softmax_cross_entropy(logits, labels, label_smoothing=0.0, reduction="mean"
     )
 
 
-def _mse(y, t, reduction="mean"):
+def mse(y, t, reduction="mean"):
     y, t = _wide(y, t)
     return _reduced(y**2 - 2 * y * t + t**2, 2 * y - 2 * t, reduction)
 
 
-def _huber(y, t, delta=1.0, reduction="mean"):
+def huber(y, t, delta=1.0, reduction="mean"):
     y, t = _wide(y, t)
     size, sign = np.abs(y - t), np.sign(y - t)
     inside = size <= delta
@@ -55,7 +55,7 @@ def _huber(y, t, delta=1.0, reduction="mean"):
     )
 
 
-def _binary_cross_entropy_with_logits(logits, targets, reduction="mean"):
+def binary_cross_entropy_with_logits(logits, targets, reduction="mean"):
     z, t = _wide(logits, targets)
     p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(z))
     return _reduced(-t * np.log(p) - (1 - t) * np.log(q), p - t, reduction)
@@ -129,7 +129,7 @@ EXAMPLES = {
     "softmax_cross_entropy": Example(
         arguments=lambda rng, dtype: _distribution_call(rng, dtype, 9),
         arrays=("logits", "labels"),
-        reference=_softmax_cross_entropy,
+        reference=softmax_cross_entropy,
         bound=BOUND,
         data=DATA.replace("each a token", "scored by a linear classifier"),
         real=_real_logits,
@@ -142,7 +142,7 @@ EXAMPLES = {
     "mse": Example(
         arguments=lambda rng, dtype: _pair(rng, dtype, 11),
         arrays=("y", "t"),
-        reference=_mse,
+        reference=mse,
         bound=BOUND,
         sizes=_pair,
         data=DATA.replace("each a token", "and their approximation"),
@@ -152,7 +152,7 @@ EXAMPLES = {
     "huber": Example(
         arguments=lambda rng, dtype: _pair(rng, dtype, 11) | {"reduction": "none"},
         arrays=("y", "t"),
-        reference=_huber,
+        reference=huber,
         bound=BOUND,
         sizes=_pair,
         data=DATA.replace("each a token", "and their approximation"),
@@ -162,7 +162,7 @@ EXAMPLES = {
     "binary_cross_entropy_with_logits": Example(
         arguments=lambda rng, dtype: _pair(rng, dtype, 11, "logits", "targets"),
         arrays=("logits", "targets"),
-        reference=_binary_cross_entropy_with_logits,
+        reference=binary_cross_entropy_with_logits,
         bound=BOUND,
         sizes=lambda rng, dtype, n: _pair(rng, dtype, n, "logits", "targets"),
         data=DATA.replace("each a token", "light or dark"),

@@ -37,7 +37,7 @@ def _lstm_cell(x, h, c, w_x, w_h, b):
     return o * np.tanh(c), c
 
 
-def _lstm(x, h, c, w_x, w_h, b):
+def lstm(x, h, c, w_x, w_h, b):
     h, c, w_x, w_h, b = _wide(h, c, w_x, w_h, b)
     outputs = np.empty((len(x), *h.shape), h.dtype)
     for t, row in enumerate(_wide(x)[0]):
@@ -158,7 +158,7 @@ EXAMPLES = {
     "lstm": Example(
         arguments=lambda rng, dtype: _arguments(rng, dtype, 9, 7),
         arrays=ARRAYS,
-        reference=_lstm,
+        reference=lstm,
         bound=BOUND,
         result=lambda r: r[0],
         data=ROWS,

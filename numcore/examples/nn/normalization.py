@@ -48,20 +48,20 @@ def _normal(x, eps, axis, centered=True):
     return x * scale, scale
 
 
-def _layer_norm(x, weight, bias, eps):
+def layer_norm(x, weight, bias, eps):
     return _normal(x, eps, -1)[0] * weight + bias
 
 
-def _rms_norm(x, weight, eps):
+def rms_norm(x, weight, eps):
     return _normal(x, eps, -1, centered=False)[0] * weight
 
 
-def _batch_norm(x, weight, bias, running, momentum, eps, training):
-    rows = _long(x).reshape(-1, x.shape[-1])
+def batch_norm(x, weight, bias, running, momentum, eps, training):
+    """y and the new running statistics."""
+    rows, (mean, var) = _long(x).reshape(-1, x.shape[-1]), running
     if not training:
-        return (
-            (rows - running.mean) / np.sqrt(running.var + np.longdouble(eps)) * weight + bias
-        ).reshape(x.shape), running
+        y = (rows - mean) / np.sqrt(var + np.longdouble(eps)) * weight + bias
+        return y.reshape(x.shape), running
     if not len(rows):
         return x.astype(float), running
     z = (rows - rows.mean(axis=0)) / np.sqrt(rows.var(axis=0) + eps)
@@ -93,24 +93,28 @@ def _sums(grad_y, z):
     return (flat * z).sum(axis=0), flat.sum(axis=0)
 
 
-def _layer_norm_vjp(grad_y, cache):
-    z, scale = _normal(cache.x, 1e-5, -1)
-    return _through(_long(grad_y) * cache.weight, cache.x, scale, -1, True), *_sums(grad_y, z)
+def layer_norm_vjp(grad_y, x, weight, eps):
+    z, scale = _normal(x, eps, -1)
+    return _through(_long(grad_y) * weight, x, scale, -1, True), *_sums(grad_y, z)
 
 
-def _rms_norm_vjp(grad_y, cache):
-    z, scale = _normal(cache.x, 1e-6, -1, centered=False)
-    return _through(_long(grad_y) * cache.weight, cache.x, scale, -1, False), _sums(grad_y, z)[0]
+def rms_norm_vjp(grad_y, x, weight, eps):
+    z, scale = _normal(x, eps, -1, centered=False)
+    return _through(_long(grad_y) * weight, x, scale, -1, False), _sums(grad_y, z)[0]
 
 
-def _batch_norm_vjp(grad_y, cache):
-    rows, flat = (a.reshape(-1, a.shape[-1]) for a in (cache.x, grad_y))
+def batch_norm_vjp(grad_y, x, weight, eps):
+    rows, flat = (a.reshape(-1, a.shape[-1]) for a in (x, grad_y))
     if not len(rows):
-        return cache.x, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    z, scale = _normal(rows, 1e-5, 0)
-    return _through(_long(flat) * cache.weight, rows, scale, 0, True).reshape(
-        cache.x.shape
-    ), *_sums(grad_y, z)
+        return x, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    z, scale = _normal(rows, eps, 0)
+    grad_x = _through(_long(flat) * weight, rows, scale, 0, True)
+    return grad_x.reshape(x.shape), *_sums(grad_y, z)
+
+
+def _of_cache(vjp, eps):
+    """The gradients as a function of grad_y and the cache of a layer with this eps."""
+    return lambda grad_y, cache: vjp(grad_y, cache.x, cache.weight, eps)
 
 
 # --- calls ----------------------------------------------------------------------------------------
@@ -256,8 +260,8 @@ EXAMPLES = {
         "layer_norm",
         _row_call,
         layers.layer_norm,
-        _layer_norm,
-        _layer_norm_vjp,
+        layer_norm,
+        _of_cache(layer_norm_vjp, 1e-5),
         ("torch layer_norm", _torch_layer_norm),
         ("torch native_layer_norm_backward", _torch_layer_norm_vjp),
         ("x", "weight", "bias"),
@@ -267,8 +271,8 @@ EXAMPLES = {
         "rms_norm",
         _rms_call,
         layers.rms_norm,
-        _rms_norm,
-        _rms_norm_vjp,
+        rms_norm,
+        _of_cache(rms_norm_vjp, 1e-6),
         ("torch rms_norm", _torch_rms_norm),
         ("NumPy's expression", _numpy_rms_norm_vjp),
         ("x", "weight"),
@@ -278,8 +282,8 @@ EXAMPLES = {
         "batch_norm",
         _batch_call,
         layers.batch_norm,
-        _batch_norm,
-        _batch_norm_vjp,
+        batch_norm,
+        _of_cache(batch_norm_vjp, 1e-5),
         ("torch batch_norm", _torch_batch_norm),
         ("torch native_batch_norm_backward", _torch_batch_norm_vjp),
         ("x", "weight", "bias"),

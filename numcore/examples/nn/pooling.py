@@ -7,6 +7,7 @@ import numpy as np
 from ..._pool import get_num_threads
 from ...nn import _pooling, avg_pool2d, max_pool2d
 from .. import Example
+from .convolution import pair
 
 __all__ = ["EXAMPLES", "KERNELS"]
 
@@ -47,29 +48,47 @@ def _handed_out(shares, places, shape):
     return grad_x[:, :, :-1].reshape(shape)
 
 
-def _max_pool2d(x, size, stride, padding):
-    return _windows(x, size, stride, padding, -np.inf).max(axis=-1)
+def _window(size, stride, padding):
+    size, padding = pair(size), pair(padding)
+    return size, size if stride is None else pair(stride), padding
 
 
-def _avg_pool2d(x, size, stride, padding):
-    return _windows(x, size, stride, padding, 0).mean(axis=-1)
+def pool2d(x, size, *, stride=None, padding=0, kind="max"):
+    """The largest or the mean value of each window, and for the largest one its place in the plane:
+    that of the first NaN, else of the first largest value."""
+    size, stride, padding = _window(size, stride, padding)
+    if kind == "mean":
+        return _windows(x, size, stride, padding, 0).mean(axis=-1), None
+    values, places = (
+        _windows(x, size, stride, padding, -np.inf),
+        _places(x.shape, size, stride, padding),
+    )
+    at = np.where(values.max(axis=-1) == -np.inf, (places >= 0).argmax(axis=-1), values.argmax(-1))
+    y = np.take_along_axis(values, at[..., None], -1)[..., 0]
+    where = np.take_along_axis(np.broadcast_to(places, values.shape), at[..., None], -1)[..., 0]
+    return y, where
+
+
+def pool2d_vjp(grad_y, where, shape, size, *, stride=None, padding=0):
+    """The gradient in x of this shape, of the largest values at `where`, or of means where that is
+    None."""
+    places = _places(shape, *_window(size, stride, padding))
+    grad_y = grad_y[..., None].astype(np.longdouble)
+    if where is None:
+        shares = np.repeat(grad_y, places.shape[-1], axis=-1) / places.shape[-1]
+    else:
+        shares = (places == where[..., None]) * grad_y
+    return _handed_out(shares, places, shape)
 
 
 def _max_pool2d_vjp(grad_y, cache):
-    window = [cache.window[i : i + 2] for i in (0, 2, 4)]
-    places = _places(cache.shape, *window)
-    takes = places == cache.where[..., None]
-    return _handed_out(takes * grad_y[..., None].astype(np.longdouble), places, cache.shape)
+    size, stride, padding = (cache.window[i : i + 2] for i in (0, 2, 4))
+    return pool2d_vjp(grad_y, cache.where, cache.shape, size, stride=stride, padding=padding)
 
 
 def _avg_pool2d_vjp(grad_y, cache):
-    window = [cache.window[i : i + 2] for i in (0, 2, 4)]
-    places = _places(cache.shape, *window)
-    shares = (
-        np.repeat(grad_y[..., None].astype(np.longdouble), places.shape[-1], axis=-1)
-        / places.shape[-1]
-    )
-    return _handed_out(shares, places, cache.shape)
+    size, stride, padding = (cache.window[i : i + 2] for i in (0, 2, 4))
+    return pool2d_vjp(grad_y, None, cache.shape, size, stride=stride, padding=padding)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -140,9 +159,17 @@ def _pair(name, routine, forward, backward, bound):
 
 
 EXAMPLES = _pair(
-    "max_pool2d", max_pool2d, _max_pool2d, _max_pool2d_vjp, {"float32": 0.0, "float64": 0.0}
+    "max_pool2d",
+    max_pool2d,
+    lambda **call: pool2d(**call)[0],
+    _max_pool2d_vjp,
+    {"float32": 0.0, "float64": 0.0},
 ) | _pair(
-    "avg_pool2d", avg_pool2d, _avg_pool2d, _avg_pool2d_vjp, {"float32": 5e-7, "float64": 1e-15}
+    "avg_pool2d",
+    avg_pool2d,
+    lambda **call: pool2d(**call, kind="mean")[0],
+    _avg_pool2d_vjp,
+    {"float32": 5e-7, "float64": 1e-15},
 )
 
 

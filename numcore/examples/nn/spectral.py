@@ -51,9 +51,9 @@ def _flat(x):
     return x.reshape(*x.shape[:2], int(np.prod(x.shape[2:]))).astype(np.longdouble)
 
 
-def _forward(x, w, n_modes):
+def spectral_conv(x, w, n_modes):
     sizes = x.shape[2:]
-    waves, counts = _readers((n_modes,) if len(sizes) == 1 else n_modes, sizes)
+    waves, counts = _readers(n_modes if isinstance(n_modes, tuple) else (n_modes,), sizes)
     modes = np.einsum("bij,kj,iok->bok", _flat(x), waves, _complex(w), optimize=True)
     y = np.einsum("bok,k,kj->boj", modes, counts, waves.conj(), optimize=True).real / np.prod(sizes)
     return y.reshape(len(x), w.shape[1], *sizes)
@@ -142,7 +142,7 @@ def _pair(name, routine, sizes, n_modes, small, few):
         name: Example(
             arguments=lambda rng, dtype: _call(rng, dtype, 4, sizes, n_modes),
             arrays=("x", "w"),
-            reference=_forward,
+            reference=spectral_conv,
             bound={"float32": 2e-6, "float64": 4e-15},
             data=DATA,
             real=_real(len(sizes) == 2),

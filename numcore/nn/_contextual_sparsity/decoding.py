@@ -80,7 +80,7 @@ def corrected_decode(
     A block is the last token, which is the whole model's, and period - 1 tokens that the sparse
     model adds greedily. The whole model scores the block in one call, which also rewrites the
     block's part of the state. The longest prefix of tokens to which it gives at least the
-    probability `threshold` is kept, and the whole model's favourite follows it.
+    probability `threshold` is kept, and the whole model's favorite follows it.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ class _Models:
         return np.array([tokens for _, tokens, _ in branches], np.int64), branches[0][2]
 
     def _best(self, logits):
-        """(log-probability, token) of the `width` tokens that the logits favour; of the only one
+        """(log-probability, token) of the `width` tokens that the logits favor; of the only one
         the probability does not matter."""
         if self.width == 1:
             return [(0.0, int(logits.argmax()))]

@@ -239,7 +239,7 @@ class Moments(NamedTuple):
 
 
 class LeastSquares:
-    """Minimises Σ weight (t - level - w·e)² + ridge |w|², coordinates being c = origin + e.
+    """Minimizes Σ weight (t - level - w·e)² + ridge |w|², coordinates being c = origin + e.
 
     Parameters
     ----------

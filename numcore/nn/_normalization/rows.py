@@ -2,16 +2,27 @@
 rows."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
+from ...arguments import Array
 from .kernels import ROWS, sum_blocks
 
-__all__ = ["as_rows", "blocks", "check_eps", "column", "summed"]
+__all__ = ["NormGrads", "as_rows", "blocks", "check_eps", "column", "summed"]
 
 LIMITS = {
     np.dtype(t): (float(np.finfo(t).smallest_subnormal), float(np.finfo(t).max)) for t in "fd"
 }
+
+
+class NormGrads(NamedTuple):
+    """Gradients of the arguments of :func:`layer_norm` or :func:`batch_norm`; None where the
+    argument was None."""
+
+    x: Array
+    weight: Array | None
+    bias: Array | None
 
 
 def check_eps(eps, dtype):

@@ -2,7 +2,7 @@
 // (size) holds the values, `more` (e, p) the u_k of D directions, then the u_kk. They repeat after
 // p elements: in the first layer p = h, and there is no u_kk; else p = size. y and g (c, size) have
 // all coefficients. m is the order: 0, 1 or 2. A thread takes one element with all its
-// coefficients, so that neighbours read neighbours in every row.
+// coefficients, so that neighbors read neighbors in every row.
 #include "activation.cuh"
 
 // y = coefficients of s(u + b); u becomes s', and `higher` (m, size) s'' and s'''.
