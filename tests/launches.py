@@ -156,6 +156,8 @@ def judged_lists(xp):
     lists = xp.asarray(n([[0, 1], [1, 2]]))
     judgments = xp.asarray(n([[0, 1, 1], [1, 2, 1]]))
     retrieval.ranking_metrics(lists, judgments, metrics=("mrr@2",))
+    sparse = linalg.CSR.from_dense(np.eye(2)).map(xp.asarray)
+    retrieval.ranking_metrics(xp.asarray(s[:2, :2]), sparse, metrics=("mrr@2",))
 
 
 def program(xp):
