@@ -159,12 +159,12 @@ class RankPruner:
         for i, w in enumerate(weights):
             _check_entries(f"weights[{i}]", w)
         xp = namespace_of(*weights)
-        scaled = [scaled(xp, w) for w in weights]
-        decompositions = [Decomposition(xp, w, self.scheme) for w, _ in scaled]
+        pairs = [scaled(xp, w) for w in weights]
+        decompositions = [Decomposition(xp, w, self.scheme) for w, _ in pairs]
         solve(decompositions)
         pruned = [
             d.truncated("energy", self.energy, exponent)
-            for d, (_, exponent) in zip(decompositions, scaled, strict=True)
+            for d, (_, exponent) in zip(decompositions, pairs, strict=True)
         ]
         if self.truncate:
             return pruned
