@@ -20,12 +20,11 @@ from ._kinds import (
     BoolKind,
     ChoiceKind,
     InstanceKind,
-    NamespaceKind,
     NumberKind,
-    RNGKind,
     StructKind,
-    finite,
 )
+from ._option_kinds import NamespaceKind, RNGKind
+from ._ranges import finite
 
 MAX_SEEN = 1024  # combinations of dtypes and shapes that a checker remembers
 

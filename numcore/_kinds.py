@@ -7,73 +7,13 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import dispatch
-
-# --- ranges and marks -----------------------------------------------------------------------------
-
-
-class Mark(str):
-    """A property of an array or number that is not a range."""
-
-
-finite = Mark("finite")  # no NaN, no infinity
-nonempty = Mark("without an axis of length zero")
-infinite = Mark("infinite")  # a number that may also be infinite
-any_device = Mark("on any device")  # an array that may be a NumPy array next to GPU arrays
-own_dtype = Mark("of its own dtype")  # a Float array that does not share the call's dtype
-written = Mark("writeable")  # an array that the call writes into: never a copy of what was given
-
-
-class Bound(NamedTuple):
-    """The range of a number or of an array's entries; an end may be the name of a size."""
-
-    low: Any = -math.inf
-    high: Any = math.inf
-    closed_low: bool = True
-    closed_high: bool = True
-
-    @property
-    def text(self):
-        """``> 0``, ``in [0, 1)``, ``<= n``."""
-        low, high = _power(self.low), _power(self.high)
-        if self.high == math.inf:
-            return f">{'=' * self.closed_low} {low}"
-        if self.low == -math.inf:
-            return f"<{'=' * self.closed_high} {high}"
-        ends = "(["[self.closed_low], ")]"[self.closed_high]
-        return f"in {ends[0]}{low}, {high}{ends[1]}"
-
-    def condition(self, value):
-        """The range as a Python condition on the expression `value`."""
-        low, high = (f"_sizes[{e!r}]" if isinstance(e, str) else repr(e) for e in self[:2])
-        above = f"{low} <{'=' * self.closed_low} " if self.low != -math.inf else ""
-        under = f" <{'=' * self.closed_high} {high}" if self.high != math.inf else ""
-        return f"{above}{value}{under}" if above or under else "True"
-
-    def holds(self, value, sizes):
-        """Whether a number, or each entry of an array, lies in the range: a bool, or an array."""
-        low, high = (sizes[e] if isinstance(e, str) else e for e in self[:2])
-        above = value >= low if self.closed_low else value > low
-        return above & (value <= high if self.closed_high else value < high)
-
-    def where(self, sizes):
-        """``with n = 5`` for the sizes that are named, else nothing."""
-        named = [f"{e} = {sizes[e]}" for e in self[:2] if isinstance(e, str)]
-        return f" with {', '.join(named)}" if named else ""
-
-
-def _power(number):
-    """Large powers of two as such: ``2**32``."""
-    large = isinstance(number, int) and number > 1 << 16 and number.bit_count() == 1
-    return f"2**{number.bit_length() - 1}" if large else number
-
-
-# --- kinds ----------------------------------------------------------------------------------------
+from ._ranges import Bound, any_device, finite, infinite, nonempty, own_dtype, written
 
 
 def short(value):
@@ -128,7 +68,7 @@ class AnyKind(Kind):
 class ArrayKind(Kind):
     """Arrays of a family of dtypes, with named sizes and properties of their entries."""
 
-    sized = True
+    sized, noun = True, "an array"
 
     def __init__(self, family, sizes, notes):
         self.family, self.notes = family, notes
@@ -178,7 +118,7 @@ class ArrayKind(Kind):
 
     def entries(self, name, value, sizes):
         """Raise for the first entry that is not finite or out of range."""
-        if finite in self.notes and value.dtype.kind in "fc" and not bool(_all_finite(value)):
+        if finite in self.notes and value.dtype.kind in "fc" and not bool(np.isfinite(value).all()):
             _bad_entry(name, value, np.isfinite(value), "finite")
         for bound in self.bounds:
             good = bound.holds(value, sizes)
@@ -192,18 +132,12 @@ class ArrayKind(Kind):
 
 def _check_written(name, value):
     if dispatch.device_of(value) is None:
-        raise TypeError(f"{name} must be an array, which is written to (got {_type(value)})")
+        raise TypeError(
+            f"{name} must be an array, which is written to (got {type(value).__name__})"
+        )
     flags = value.flags
     if isinstance(value, np.ndarray) and not (flags.writeable and flags.aligned):
         raise ValueError(f"{name} must be writeable and aligned (got flags {flags.num})")
-
-
-def _type(value):
-    return type(value).__name__
-
-
-def _all_finite(value):
-    return np.isfinite(value).all()
 
 
 def _bad_entry(name, value, good, must):
@@ -218,6 +152,7 @@ class NumberKind(Kind):
 
     def __init__(self, kind, notes):
         self.kind, self.infinite = kind, infinite in notes
+        self.noun = "an integer" if kind is int else "a number"
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
         self.text = " and ".join([kind.__name__, *(b.text for b in self.bounds)])
         self.text = self.text.replace(" and ", " ", 1)
@@ -266,7 +201,7 @@ class NumberKind(Kind):
 
 
 class BoolKind(Kind):
-    text = "bool"
+    text, noun = "bool", "True or False"
 
     def fits(self, value):
         return isinstance(value, (bool, np.bool_))
@@ -284,6 +219,7 @@ class ChoiceKind(Kind):
     def __init__(self, choices):
         self.choices = choices
         self.text = f"{{{', '.join(map(quoted, choices))}}}"
+        self.noun = f"one of {', '.join(map(quoted, choices))}"
 
     def fits(self, value):
         kinds = tuple({type(choice) for choice in self.choices})
@@ -306,10 +242,11 @@ def quoted(value):
 class InstanceKind(Kind):
     """An instance of a class, a callable, a string."""
 
-    NAMES = {str: "str", Callable: "callable"}  # noqa: RUF012
+    NAMES = {str: ("str", "a string"), Callable: ("callable", "callable")}  # noqa: RUF012
 
     def __init__(self, kind):
-        self.kind, self.text = kind, self.NAMES.get(kind) or kind.__name__
+        named = (kind.__name__, _with_article(kind.__name__))
+        self.kind, (self.text, self.noun) = kind, self.NAMES.get(kind, named)
 
     def fits(self, value):
         return isinstance(value, self.kind)
@@ -320,6 +257,8 @@ class InstanceKind(Kind):
 
 class SequenceKind(Kind):
     """A list or tuple whose items are of one kind, or a tuple of given kinds."""
+
+    noun = "a list or tuple"
 
     def __init__(self, items, each=None):
         self.items, self.each = items, each
@@ -338,15 +277,46 @@ class SequenceKind(Kind):
         converted = []
         for at, (item, v) in enumerate(zip(items, value, strict=True)):
             converted.append(Parameter(f"{name}[{at}]", *item[1:]).convert(v, call))
-            for kind in item.kinds:
-                if isinstance(kind, ArrayKind):
-                    kind.entries(f"{name}[{at}]", converted[-1], call.sizes)
+            _check_entries(f"{name}[{at}]", item, converted[-1], call)
         if all(a is b for a, b in zip(value, converted, strict=True)):
             return value
         return converted if isinstance(value, list) else tuple(converted)
 
+    def key(self):
+        items = [self.each] if self.each else self.items
+        return _layout if not _judges_entries(items) else Kind.key(self)
+
     def unfit(self):
         return [(object(), TypeError)]
+
+
+def _judges_entries(parameters):
+    """Whether entries of arrays have to be looked at in every call."""
+    arrays = [k for p in parameters for k in p.kinds if isinstance(k, ArrayKind)]
+    return any(k.bounds or finite in k.notes for k in arrays)
+
+
+def _check_entries(name, parameter, value, call):
+    for kind in parameter.kinds:
+        if isinstance(kind, ArrayKind) and hasattr(value, "dtype"):
+            kind.entries(name, value, call.sizes)
+
+
+def _layout(value):
+    """What the checks of a value depend on, as a key: the layout of its arrays, through lists,
+    tuples and structures, and plain values themselves; None if it must be checked each time."""
+    kind = value.__class__
+    if kind is np.ndarray:
+        return value.dtype, value.shape, value.flags.num
+    if value is None or kind in (bool, int, float, str):
+        return kind, value
+    if isinstance(value, (list, tuple)):
+        parts = [_layout(part) for part in value]
+    elif is_dataclass(value):
+        parts = [_layout(getattr(value, f.name)) for f in fields(value)]
+    else:
+        return None
+    return None if None in parts else (kind, *parts)
 
 
 class StructKind(Kind):
@@ -357,7 +327,7 @@ class StructKind(Kind):
 
     def __init__(self, kind, fields):
         self.kind, self.fields, self.text = kind, fields, kind.__name__
-        self.arrays = tuple(f.name for f in fields if any(k.sized for k in f.kinds))
+        self.noun = _with_article(self.text)
 
     def fits(self, value):
         return isinstance(value, self.kind)
@@ -367,6 +337,7 @@ class StructKind(Kind):
         for field in self.fields:
             given = getattr(value, field.name)
             converted = Parameter(f"{name}.{field.name}", *field[1:]).convert(given, call)
+            _check_entries(f"{name}.{field.name}", field, converted, call)
             if converted is not given:
                 changed[field.name] = converted
         if not changed:
@@ -374,101 +345,10 @@ class StructKind(Kind):
         return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
 
     def key(self):
-        kind, names, inner = self.kind, self.arrays, {}
-        for field in self.fields:
-            inner |= {k.kind: k.key() for k in field.kinds if isinstance(k, StructKind)}
-
-        def key(value):
-            if value.__class__ is not kind:
-                return value.__class__ if value is None else None
-            parts = [kind]
-            for name in names:
-                a = getattr(value, name)
-                if a.__class__ is np.ndarray:
-                    parts.append((a.dtype, a.shape, a.flags.num))
-                elif a is None:
-                    parts.append(None)
-                elif a.__class__ in inner and (part := inner[a.__class__](a)) is not None:
-                    parts.append(part)
-                else:
-                    return None
-            return tuple(parts)
-
-        return key
+        return _layout if not _judges_entries(self.fields) else Kind.key(self)
 
     def unfit(self):
         return [(object(), TypeError), ((), TypeError)]
-
-
-class NamespaceKind(Kind):
-    text = "module, numpy or cupy"
-
-    def fits(self, value):
-        return dispatch.is_namespace(value)
-
-    def unfit(self):
-        return [("numpy", TypeError), (3, TypeError), (None, TypeError)]
-
-
-class DTypeKind(Kind):
-    """One of two dtypes."""
-
-    def __init__(self, *names):
-        self.names = names or ("float32", "float64")
-        self.dtypes = tuple(np.dtype(name) for name in self.names)
-        self.text = f"dtype, {' or '.join(self.names)}"
-
-    def convert(self, name, value, call):
-        try:
-            dtype = np.dtype(value)
-        except TypeError:
-            dtype = None
-        if value is None or dtype is None or dtype not in self.dtypes:
-            must = " or ".join(self.names)
-            raise TypeError(f"{name} must be {must} (got {short(value)})")
-        return dtype
-
-    def unfit(self):
-        return [(np.int64, TypeError), ("no dtype", TypeError), (object(), TypeError)]
-
-
-class ShapeKind(Kind):
-    text = "int or tuple of int"
-
-    def fits(self, value):
-        return isinstance(value, (int, np.integer, list, tuple)) and not isinstance(value, bool)
-
-    def convert(self, name, value, call):
-        value = value if isinstance(value, (list, tuple)) else (value,)
-        try:
-            shape = tuple(operator.index(n) for n in value)
-        except TypeError:
-            raise TypeError(f"{name} must consist of integers (got {short(value)})") from None
-        if any(n < 0 for n in shape):
-            raise ValueError(f"{name} must be >= 0 (got {shape})")
-        return shape
-
-    def unfit(self):
-        return [("text", TypeError), ([1.5], TypeError), (-1, ValueError), (object(), TypeError)]
-
-
-class RNGKind(Kind):
-    text = "None, int >= 0, SeedSequence, BitGenerator or Generator"
-
-    def fits(self, value):
-        kinds = (int, np.integer, np.random.SeedSequence, np.random.BitGenerator)
-        return value is None or (
-            isinstance(value, (*kinds, np.random.Generator))
-            and not isinstance(value, (bool, np.bool_))
-        )
-
-    def convert(self, name, value, call):
-        if isinstance(value, (int, np.integer)) and value < 0:
-            raise ValueError(f"{name} must be a seed >= 0 (got {value})")
-        return value
-
-    def unfit(self):
-        return [("seed", TypeError), (1.5, TypeError), ([1, 2], TypeError), (-1, ValueError)]
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -543,26 +423,13 @@ class Parameter(NamedTuple):
 
 def _expected(kinds):
     """``an array``, ``True or False``, ``an integer or one of "auto"``."""
-    words = {
-        ArrayKind: "an array",
-        BoolKind: "True or False",
-        InstanceKind: "a",
-        SequenceKind: "a list or tuple",
-    }
-    parts = []
-    for kind in kinds:
-        if isinstance(kind, NumberKind):
-            parts.append("an integer" if kind.kind is int else "a number")
-        elif isinstance(kind, ChoiceKind):
-            parts.append(f"one of {', '.join(map(quoted, kind.choices))}")
-        elif isinstance(kind, StructKind):
-            parts.append(f"a {kind.text}")
-        elif isinstance(kind, InstanceKind):
-            article = "" if kind.text == "callable" else "a string" if kind.kind is str else "a "
-            parts.append(article if kind.kind is str else f"{article}{kind.text}")
-        else:
-            parts.append(kind.noun or words.get(type(kind), kind.text))
-    return " or ".join(dict.fromkeys(parts))
+    return " or ".join(dict.fromkeys(kind.noun or kind.text for kind in kinds))
+
+
+def _with_article(name):
+    """``a CSR``, ``an Explanation``, ``an LSTMCache``."""
+    spelled = name[:2].isupper()  # its first letter is read by its name
+    return f"{'an' if name[0] in ('AEFHILMNORSX' if spelled else 'AEIOU') else 'a'} {name}"
 
 
 def _got(value, parameter):

@@ -101,22 +101,44 @@ def text(results, environment):
 
 # --- page -----------------------------------------------------------------------------------------
 
-PAGE = """<!DOCTYPE html> <html lang="en"> <head> <meta charset="utf-8"> <meta name="viewport"
-content="width=device-width, initial-scale=1"> <title>numcore: speed and accuracy</title> <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 72rem;
-margin: 2rem auto; padding: 0 1rem; }} h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; }} svg
-{{ width: 100%; height: auto; }} .machine {{ color: #59616e; font-size: .9rem; }} .wide {{
-overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric:
-tabular-nums; }} th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7;
-white-space: nowrap; }} td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{
-min-width: 9rem; }} th {{ border-bottom: 2px solid #1c2330; }} .number {{ text-align: right; }}
-.broken td {{ background: #fbe3dd; }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 .5rem 1.5rem; }}
-</style> </head> <body> <h1>numcore: speed and accuracy</h1> <p>Every routine of numcore, measured
-on real data on this machine: how fast it is beside the function that one would use otherwise, and
-how large its error is beside the error that it promises. {summary}</p> <p
-class="machine">{machine}</p> {plots} <h2>All measurements</h2> <div class="wide"><table> {table}
-</table></div> <h2>Words</h2> <dl> {words} </dl> </body> </html>
-"""
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>numcore: speed and accuracy</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; }}
+svg {{ width: 100%; height: auto; }}
+.machine {{ color: #59616e; font-size: .9rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7; white-space: nowrap; }}
+td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{ min-width: 9rem; }}
+th {{ border-bottom: 2px solid #1c2330; }}
+.number {{ text-align: right; }}
+.broken td {{ background: #fbe3dd; }}
+dt {{ font-weight: 600; }} dd {{ margin: 0 0 .5rem 1.5rem; }}
+</style>
+</head>
+<body>
+<h1>numcore: speed and accuracy</h1>
+<p>Every routine of numcore, measured on real data on this machine: how fast it is beside the function that one would use otherwise,
+and how large its error is beside the error that it promises. {summary}</p>
+<p class="machine">{machine}</p>
+{plots}
+<h2>All measurements</h2>
+<div class="wide"><table>
+{table}
+</table></div>
+<h2>Words</h2>
+<dl>
+{words}
+</dl>
+</body>
+</html>
+"""  # noqa: E501
 
 
 def page(results, environment):

@@ -41,18 +41,17 @@ from ._kinds import (
     AnyKind,
     ArrayKind,
     BoolKind,
-    Bound,
     ChoiceKind,
-    DTypeKind,
     InstanceKind,
     Kind,
-    NamespaceKind,
     NumberKind,
     Parameter,
-    RNGKind,
     SequenceKind,
-    ShapeKind,
     StructKind,
+)
+from ._option_kinds import DTypeKind, NamespaceKind, RNGKind, ShapeKind
+from ._ranges import (
+    Bound,
     any_device,
     finite,
     infinite,

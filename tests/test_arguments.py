@@ -472,3 +472,18 @@ def test_alternatives_of_arrays_are_checked_in_every_call():
             f(bad)
     with pytest.raises(TypeError, match="a"):
         f(["x"])
+
+
+class Operator:
+    """What may be in place of an array."""
+
+
+@checked
+def layers(weights: Sequence[Float[Array, "_ _", finite] | Operator | None]) -> object:
+    return weights
+
+
+def test_items_that_are_not_arrays_have_no_entries_to_check():
+    assert len(layers([np.ones((2, 2)), Operator(), None])) == 3
+    with pytest.raises(ValueError, match=r"weights\[1\] must be finite"):
+        layers([None, np.full((1, 1), np.nan)])

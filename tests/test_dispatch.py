@@ -8,60 +8,21 @@ import numpy as np
 import pytest
 
 from numcore import dispatch
-from numcore.dispatch import check_one_device, float_dtype, on_device
+from numcore.arguments import Array, Float, checked
+from numcore.dispatch import check_one_device, namespace_of
 from numcore.testing import simulated_gpu
 
 
-def test_numpy_lists_and_scalars_go_to_the_cpu():
-    a = np.ones(3)
-    xp, (x, y, z, s, none) = on_device(a=a, b=[1, 2], c=(1.0, 2.0), d=np.float32(3), e=None)
-    assert (
-        xp is np
-        and x is a
-        and y.dtype == int
-        and z.tolist() == [1, 2]
-        and s.dtype == np.float32
-        and none is None
-    )
+@checked
+def pair(x: Float[Array, "..."], y: Float[Array, "..."] | None = None):
+    return x, y
 
 
 def test_subclasses_become_plain_arrays():
     class Mine(np.ndarray):
         pass
 
-    _, (x,) = on_device(x=np.ones(3).view(Mine))
-    assert type(x) is np.ndarray
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "text",
-        object(),
-        {},
-        np.array(["a"]).tolist(),
-        b"bytes",
-        np.array([None]).tolist(),
-        np.ma.masked_array([1.0], [True]),
-    ],
-)
-def test_other_things_are_type_errors_that_name_the_argument(value):
-    with pytest.raises(TypeError, match="weights must"):
-        on_device(x=np.ones(3), weights=value)
-
-
-def test_ragged_lists_are_errors():
-    with pytest.raises(ValueError):
-        on_device(x=[[1.0], [1.0, 2.0]])
-
-
-def test_mixed_devices_name_the_arguments():
-    with simulated_gpu() as xp:
-        for other in (np.ones(3), [1.0, 2.0]):
-            with pytest.raises(TypeError, match="a on cpu, b on simulated GPU"):
-                on_device(a=other, b=xp.ones(3))
-        namespace, (b, s, none) = on_device(b=xp.ones(3), s=2.0, none=None)
-        assert namespace is xp and type(s) is xp.ndarray and none is None
+    assert type(pair(np.ones(3).view(Mine))[0]) is np.ndarray
 
 
 def test_cupy_arrays_are_recognised_by_their_type_without_an_import(monkeypatch):
@@ -70,22 +31,14 @@ def test_cupy_arrays_are_recognised_by_their_type_without_an_import(monkeypatch)
     monkeypatch.setitem(
         sys.modules, "cupy", types.SimpleNamespace(asarray=lambda x: launched.append(x))
     )
+    ndarray.flags = types.SimpleNamespace(aligned=True)
+    ndarray.dtype, ndarray.shape = np.dtype("f4"), (2,)
     array = ndarray()
     assert dispatch.device_of(array) is dispatch.CUDA
-    xp, arrays = on_device(x=array)
-    assert xp is sys.modules["cupy"] and arrays == [array]
+    assert namespace_of(array) is sys.modules["cupy"] and pair(array)[0] is array
     with pytest.raises(TypeError, match="x on cuda, y on cpu"):
-        on_device(x=array, y=np.ones(1))
-
-
-def test_float_dtype():
-    assert float_dtype(a=np.ones(1, "f4"), b=None, c=np.ones(1, "f4")) == np.float32
-    with pytest.raises(TypeError, match="b must have dtype float32 or float64 .got int64."):
-        float_dtype(a=np.ones(1), b=np.ones(1, int))
-    with pytest.raises(TypeError, match="one dtype .got a float32, b float64."):
-        float_dtype(a=np.ones(1, "f4"), b=np.ones(1))
-    with pytest.raises(TypeError, match="a or b must be an array"):
-        float_dtype(a=None, b=None)
+        pair(array, np.ones(1, "f4"))
+    assert not launched
 
 
 class FakeCupy:

@@ -15,7 +15,7 @@ METRICS = ("mrr@10", "ndcg@10", "recall@100")
 
 
 def dict_loop(lists, judged):
-    """The three metrics as scripts compute them: a dict of judgements for each query."""
+    """The three metrics as scripts compute them: a dict of judgments for each query."""
     results = []
     for documents, relevance in zip(lists, judged, strict=True):
         found = [relevance.get(document, 0) for document in documents]

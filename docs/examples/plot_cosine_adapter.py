@@ -2,7 +2,7 @@
 Where a list of search results should end
 =========================================
 
-A search by nearest neighbours always returns as many results as it is asked for, whether they fit
+A search by nearest neighbors always returns as many results as it is asked for, whether they fit
 or not. The obvious remedy is to drop results below some cosine. But how large the cosine of a good
 result is differs from query to query. Here images of handwritten digits search for images of the
 same digit. A small network reads the query and gives a map from cosine to relevance, which never
@@ -68,13 +68,13 @@ axes.set_ylabel("cosine where relevance is 0.5")
 # cosine.
 
 figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-for name, values, colour, style in (
+for name, values, color, style in (
     ("cosine", cosines[test], "#c4581a", "-"),
     ("one map for all queries (isotonic)", same, "#5a7d2a", ":"),
     ("a map for each query", scores, "#0b6e99", "-"),
 ):
     curve = filtering_curve(values, relevant[test])
-    axes.plot(curve.recall, curve.precision, style, color=colour, linewidth=2, label=name)
+    axes.plot(curve.recall, curve.precision, style, color=color, linewidth=2, label=name)
 axes.set_xlim(0.3, 1)
 axes.set_xlabel("recall")
 axes.set_ylabel("precision")

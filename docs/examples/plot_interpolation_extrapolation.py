@@ -64,7 +64,7 @@ for name, report in reports.items():
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for at, report in enumerate(reports.values()):
-    for shift, kind, mean, colour in (
+    for shift, kind, mean, color in (
         (-0.2, "interpolation", report.interpolation, "#0b6e99"),
         (0.2, "extrapolation", report.extrapolation, "#c4581a"),
     ):
@@ -72,7 +72,7 @@ for at, report in enumerate(reports.values()):
             at + shift,
             mean,
             0.38,
-            color=colour,
+            color=color,
             label=kind if not at else None,
             yerr=2 * report.standard_error[shift > 0],
         )
@@ -88,12 +88,12 @@ axes.legend(loc="lower left")
 kept, _, far = split.fold(0)
 bins = np.linspace(0.75, 1, 40)
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-for label, chosen, colour in (
+for label, chosen, color in (
     ("bucket 0 left out", train[kept], "#c4581a"),
     ("all in training", train, "#0b6e99"),
 ):
     similarity = nearest_training_similarity(queries[chosen], queries[test[far]])
-    axes.hist(similarity, bins, histtype="step", linewidth=2, color=colour, label=label)
+    axes.hist(similarity, bins, histtype="step", linewidth=2, color=color, label=label)
     print(
         f"{label}: test images of bucket 0 have a mean cosine of {similarity.mean():.3f} to the "
         f"nearest training image"

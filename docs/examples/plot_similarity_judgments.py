@@ -114,8 +114,8 @@ figure, (left, right) = plt.subplots(
 names = ["common words", "image", "caption", "both, as they are", "both, alike"]
 for place, name in enumerate(names):
     r = results[name]
-    colour = "#c4581a" if "both" in name else "#0b6e99"
-    left.bar(place, r.correlation, color=colour)
+    color = "#c4581a" if "both" in name else "#0b6e99"
+    left.bar(place, r.correlation, color=color)
     left.plot([place, place], r.interval, color="black")
 left.bar(len(names), model.cv_correlation_, color="#7b4fa3")
 left.set_xticks(

@@ -47,10 +47,12 @@ class _Dense:
         self.a, self.shape, self.dtype = a, a.shape, a.dtype
 
     def matmat(self, x):
-        return self.a @ x
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+            return self.a @ x
 
     def rmatmat(self, y):
-        return self.a.swapaxes(-1, -2) @ y
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.a.swapaxes(-1, -2) @ y
 
 
 def _products(a):

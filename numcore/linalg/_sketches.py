@@ -230,11 +230,12 @@ def circulant_sketch(xp, n, m, dtype, rng):
 
     def sketched(a):
         result = xp.empty((m, a.shape[1]), dtype)
-        for first in range(0, a.shape[1], PANEL):
-            panel = xp.ascontiguousarray((signs[:, None] * a[:, first : first + PANEL]).T)
-            result[:, first : first + PANEL] = xp.fft.irfft(xp.fft.rfft(panel) * spectrum, n)[
-                :, rows
-            ].T
+        with np.errstate(invalid="ignore", over="ignore"):
+            for first in range(0, a.shape[1], PANEL):
+                panel = xp.ascontiguousarray((signs[:, None] * a[:, first : first + PANEL]).T)
+                result[:, first : first + PANEL] = xp.fft.irfft(xp.fft.rfft(panel) * spectrum, n)[
+                    :, rows
+                ].T
         return result * m**-0.5
 
     return lambda *matrices: [sketched(a) for a in matrices]

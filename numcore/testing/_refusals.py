@@ -6,7 +6,8 @@ import inspect
 
 import numpy as np
 
-from .._kinds import AnyKind, ArrayKind, finite, nonempty
+from .._kinds import AnyKind, ArrayKind
+from .._ranges import finite, nonempty
 from ..arguments import declaration
 from ..kernel import Kernel
 from .device import simulated_gpu

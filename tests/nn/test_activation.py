@@ -251,7 +251,7 @@ def test_cache_is_pure_and_holds_no_copy():
             TypeError,
             "grad_y must have dtype float64 like cache.x",
         ),
-        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be a ActivationCache"),
+        (lambda x: activation_vjp(x, (x, "relu")), TypeError, "cache must be an ActivationCache"),
     ],
 )
 def test_errors(call, error, words):

@@ -129,5 +129,5 @@ def test_bad_gradient():
         embedding_vjp(y[:1], cache)
     with pytest.raises(TypeError, match="grad_y must have dtype float64 like cache.table"):
         embedding_vjp(y.astype(np.float32), cache)
-    with pytest.raises(TypeError, match="cache must be a EmbeddingCache"):
+    with pytest.raises(TypeError, match="cache must be an EmbeddingCache"):
         embedding_vjp(y, tuple(cache))

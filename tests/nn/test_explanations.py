@@ -1093,9 +1093,9 @@ def test_bad_explanations():
     for bad in (None, 3, X):
         with pytest.raises(TypeError, match="explanations must be a list or tuple"):
             faithfulness(f, X, bad, neighborhood="binary")
-    with pytest.raises(TypeError, match=r"explanations\[0\] must be a Explanation"):
+    with pytest.raises(TypeError, match=r"explanations\[0\] must be an Explanation"):
         faithfulness(f, X, good, neighborhood="binary")
-    with pytest.raises(TypeError, match=r"explanations\[1\] must be a Explanation"):
+    with pytest.raises(TypeError, match=r"explanations\[1\] must be an Explanation"):
         faithfulness(f, X, [good, X], neighborhood="binary")
     with pytest.raises(
         ValueError, match=r"explanations\[0\].attributions must have shape \(2, d\).*\(got \(3,\)\)"

@@ -19,7 +19,7 @@ from numcore.nn import (
     monotonicity,
     output_bounds,
 )
-from numcore.nn._crown import relax, relax_rows
+from numcore.nn._lipschitz.kernels import relax, relax_rows
 from numcore.testing import simulated_gpu
 from tests.naive.nn import lipschitz as naive
 
@@ -321,7 +321,8 @@ def test_boxes_do_not_depend_on_each_other():
     bound = local_lipschitz(
         weights, biases, x0, eps, branch_and_bound=True, max_domains=10, n_lower_samples=50, rng=0
     )
-    assert bound.upper.shape == bound.n_domains.shape == bound.converged.shape == (
+    assert bound.converged is False and bound.reason in ("max_domains", "exhausted")
+    assert bound.upper.shape == bound.gap.shape == bound.n_domains.shape == (
         2,
         3,
     ) and bound.jacobian_lower.shape == (2, 3, 2, 4)
@@ -441,6 +442,7 @@ def test_more_parts_give_tighter_bounds():
         batch_size=5,
         callback=lambda *state: calls.append(state) or len(calls) == 3,
     )
+    assert stopped.reason == "callback" and stopped.n_iter == 3
     assert (
         len(calls) == 3 and stopped.n_domains == calls[-1][2] == 14
     )  # 3 outputs first, then 5 and 5
@@ -467,6 +469,7 @@ def test_interruption_returns_what_holds():
         callback=interrupt,
     )
     assert 1.4 < bound.lower <= bound.upper <= 1.8567 and not bound.converged
+    assert bound.reason == "interrupt" and bound.n_iter == 1
 
 
 def test_progress(capsys):
@@ -477,7 +480,7 @@ def test_progress(capsys):
 
 def test_tolerance_ends_the_search():
     bound = local_lipschitz(*KINK, np.zeros(2), 1.0, branch_and_bound=True, tol=1.5, rng=0)
-    assert bound.n_domains == 1 and bound.converged
+    assert bound.n_domains == 1 and bound.converged and bound.reason == "tol" and bound.n_iter == 0
 
 
 # --- convolutions ---------------------------------------------------------------------------------
@@ -557,10 +560,11 @@ def test_everything_on_the_simulated_gpu(dtype):
             there, [xp.asarray(b) for b in biases], xp.asarray(x0), 0.05, **options
         )
         one = there[0].apply(xp.asarray(x0)).get()
-        with pytest.raises(TypeError, match=r"weights\[0\] on simulated GPU"):
+        with pytest.raises(TypeError, match="one device"):
             local_lipschitz(there, biases, x0, 0.05)
     np.testing.assert_array_equal(one, weights[0].apply(x0))
-    for ours, theirs in zip(expected, found, strict=True):
+    assert expected[2:5] == found[2:5]
+    for ours, theirs in zip(expected[:2] + expected[5:], found[:2] + found[5:], strict=True):
         np.testing.assert_allclose(theirs.get(), ours, rtol=tolerance, atol=tolerance)
 
 
@@ -635,7 +639,7 @@ def test_layers_without_neurons(sizes):
         assert (
             bound.jacobian_lower.shape == (2, sizes[-1], sizes[0])
             and (bound.upper == 0).all()
-            and bound.converged.all()
+            and bound.converged
         )
 
 
@@ -719,13 +723,17 @@ W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zer
         ),
         (
             ValueError,
-            r"weights\[0\] must have shape \(n_out, n_in\)",
+            r"weights\[0\] must have shape \(_, _\)",
             lambda: output_bounds([np.ones(3)], B[:1], X, 1),
         ),
-        (ValueError, r"x0 must have shape \(..., 2\)", lambda: output_bounds(W, B, np.zeros(3), 1)),
+        (
+            ValueError,
+            r"x0 must have shape .* n_in = 2",
+            lambda: output_bounds(W, B, np.zeros(3), 1),
+        ),
         (ValueError, r"x0 must have shape", lambda: output_bounds(W, B, np.float64(0), 1)),
-        (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, -1)),
-        (ValueError, "eps must be finite and >= 0", lambda: jacobian_bounds(W, B, X, np.nan)),
+        (ValueError, "eps must be >= 0", lambda: jacobian_bounds(W, B, X, -1)),
+        (ValueError, "eps must be finite", lambda: jacobian_bounds(W, B, X, np.nan)),
         (ValueError, "eps must be >= 0", lambda: jacobian_bounds(W, B, X, np.array([1.0, -1]))),
         (
             ValueError,
@@ -755,42 +763,50 @@ W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zer
         (ValueError, "x0 must be finite", lambda: jacobian_bounds(W, B, X + np.nan, 1)),
         (
             ValueError,
-            r"c must have shape \(q, 1\)",
+            r"c must have shape \(q, n_out\) with n_out = 1",
             lambda: jacobian_bounds(W, B, X, 1, c=np.ones((1, 2))),
         ),
         (
             ValueError,
-            "method must be one of interval, recurjac, linear",
+            'method must be one of "linear", "recurjac", "interval"',
             lambda: jacobian_bounds(W, B, X, 1, method="crown"),
         ),
         (
             ValueError,
-            "method must be one of interval, crown",
+            'method must be one of "crown", "interval"',
             lambda: output_bounds(W, B, X, 1, method="linear"),
         ),
-        (ValueError, "1 <= max_domains", lambda: local_lipschitz(W, B, X, 1, max_domains=0)),
-        (ValueError, "1 <= batch_size", lambda: local_lipschitz(W, B, X, 1, batch_size=0)),
+        (ValueError, "max_domains must be in", lambda: local_lipschitz(W, B, X, 1, max_domains=0)),
+        (ValueError, "batch_size must be in", lambda: local_lipschitz(W, B, X, 1, batch_size=0)),
         (
             ValueError,
-            "0 <= n_lower_samples",
+            "n_lower_samples must be in",
             lambda: local_lipschitz(W, B, X, 1, n_lower_samples=-1),
         ),
-        (ValueError, "tol >= 0", lambda: local_lipschitz(W, B, X, 1, tol=-1.0)),
+        (ValueError, "tol must be >= 0", lambda: local_lipschitz(W, B, X, 1, tol=-1.0)),
         (
             ValueError,
-            "features must satisfy 0 <= feature < 2",
+            r"features must be in \[0, n_in\) with n_in = 2 \(got 2",
             lambda: monotonicity(W, B, X, 1, features=[2]),
         ),
         (
             ValueError,
-            "features must have one dimension",
+            "features must have shape",
             lambda: monotonicity(W, B, X, 1, features=[[0]]),
         ),
-        (TypeError, "features must be integers", lambda: monotonicity(W, B, X, 1, features=[0.5])),
-        (TypeError, "features must be a sequence", lambda: monotonicity(W, B, X, 1, features=1)),
-        (TypeError, "weights must be a list", lambda: output_bounds(np.ones((2, 2, 2)), B, X, 1)),
-        (TypeError, "biases must be a list", lambda: output_bounds(W, None, X, 1)),
-        (TypeError, r"weights\[0\] must be a NumPy", lambda: output_bounds([None, W[1]], B, X, 1)),
+        (
+            TypeError,
+            "features must have dtype integers",
+            lambda: monotonicity(W, B, X, 1, features=[0.5]),
+        ),
+        (ValueError, "features must have shape", lambda: monotonicity(W, B, X, 1, features=1)),
+        (
+            TypeError,
+            "weights must be a list or tuple",
+            lambda: output_bounds(np.ones((2, 2, 2)), B, X, 1),
+        ),
+        (TypeError, "biases must be a list or tuple", lambda: output_bounds(W, None, X, 1)),
+        (TypeError, r"weights\[0\] must be an array", lambda: output_bounds([None, W[1]], B, X, 1)),
         (
             TypeError,
             r"weights\[0\] must have dtype float32 or float64",
@@ -798,11 +814,11 @@ W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zer
         ),
         (
             TypeError,
-            "arguments must have one dtype",
+            r"weights\[1\] must have dtype float32 like weights\[0\]",
             lambda: output_bounds([W[0].astype(np.float32), W[1]], B, X, 1),
         ),
         (TypeError, "x0 must have dtype", lambda: output_bounds(W, B, [0, 0], 1)),
-        (TypeError, "eps must be a number", lambda: output_bounds(W, B, X, None)),
+        (TypeError, "eps must be", lambda: output_bounds(W, B, X, None)),
         (TypeError, "eps must be", lambda: output_bounds(W, B, X, "wide")),
         (
             TypeError,
@@ -815,7 +831,7 @@ W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zer
             "branch_and_bound must be True or False",
             lambda: local_lipschitz(W, B, X, 1, branch_and_bound=1),
         ),
-        (TypeError, "callback must be callable", lambda: local_lipschitz(W, B, X, 1, callback=3)),
+        (TypeError, "callback must be", lambda: local_lipschitz(W, B, X, 1, callback=3)),
         (ValueError, "weight must have shape", lambda: Conv2d(np.ones((3, 3)), 1, 0, (1, 3, 3))),
         (
             ValueError,
@@ -824,14 +840,14 @@ W, B, X = [np.ones((3, 2)), np.ones((1, 3))], [np.zeros(3), np.zeros(1)], np.zer
         ),
         (
             ValueError,
-            "weight must be no larger than the padded image",
+            "weight must not be larger than the padded image",
             lambda: Conv2d(np.ones((1, 1, 5, 3)), 1, 0, (1, 4, 4)),
         ),
-        (ValueError, "1 <= stride", lambda: Conv2d(np.ones((1, 1, 1, 1)), 0, 0, (1, 4, 4))),
-        (ValueError, "0 <= padding", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, -1, (1, 4, 4))),
+        (ValueError, "stride must be in", lambda: Conv2d(np.ones((1, 1, 1, 1)), 0, 0, (1, 4, 4))),
+        (ValueError, "padding must be in", lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, -1, (1, 4, 4))),
         (
             TypeError,
-            "input_shape must be 3 integers",
+            "input_shape must be a list or tuple",
             lambda: Conv2d(np.ones((1, 1, 1, 1)), 1, 0, 5),
         ),
         (

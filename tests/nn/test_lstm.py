@@ -323,7 +323,7 @@ def test_other_bad_input():
     with pytest.raises(TypeError, match="grad_outputs must have dtype float64 like cache.x"):
         lstm_vjp(outputs.astype(np.float32), h, c, cache)
     for wrong in (None, cell_cache, tuple(cache)):
-        with pytest.raises(TypeError, match="cache must be a LSTMCache"):
+        with pytest.raises(TypeError, match="cache must be an LSTMCache"):
             lstm_vjp(outputs, h, c, wrong)
-    with pytest.raises(TypeError, match="cache must be a LSTMCellCache"):
+    with pytest.raises(TypeError, match="cache must be an LSTMCellCache"):
         lstm_cell_vjp(h, c, cache)

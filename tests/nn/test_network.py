@@ -494,7 +494,7 @@ X = np.ones((5, 3))
             TypeError,
             "grad_y must have dtype float64 like the parameters (got float32)",
         ),
-        (lambda n: n.vjp(X[:, :2], n.taylor(X, X)[1]), TypeError, "cache must be a MLPCache"),
+        (lambda n: n.vjp(X[:, :2], n.taylor(X, X)[1]), TypeError, "cache must be an MLPCache"),
         (lambda n: n.taylor(X, X[0]), ValueError, "directions must have shape (D, n_in)"),
         (
             lambda n: n.taylor(X, X[:, :2]),
@@ -518,7 +518,7 @@ X = np.ones((5, 3))
         (
             lambda n: n.taylor_vjp(None, None, None, n.forward(X)[1]),
             TypeError,
-            "cache must be a MLPTaylorCache",
+            "cache must be an MLPTaylorCache",
         ),
         (
             lambda n: n.taylor_vjp(None, X, None, n.taylor(X, X)[1]),

@@ -482,7 +482,7 @@ X, W = np.ones((4, 3)), np.ones(3)
         (
             lambda: rms_norm_vjp(X, layer_norm(X, W, W)[1]),
             TypeError,
-            r"cache must be a RMSNormCache",
+            r"cache must be an RMSNormCache",
         ),
         (
             lambda: layer_norm_vjp(X[:2], layer_norm(X, W, W)[1]),

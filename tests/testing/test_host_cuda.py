@@ -64,20 +64,31 @@ def build(source, **options):
 
 # -- Right kernels
 
-SOFTMAX = """ template <typename T> __device__ T reduce_sum(T v) { for (int m = 16; m; m >>= 1) v +=
-__shfl_xor_sync(0xffffffffu, v, m); return v; } template <typename T> __device__ T reduce_max(T v) {
-for (int m = 16; m; m /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; } extern "C"
-__global__ void softmax_rows(const REAL* __restrict__ x, REAL* __restrict__ out, int d) {
-  __shared__ REAL part[32]; const REAL* row = x + (size_t)blockIdx.x * d; int lane = threadIdx.x &
-  31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5; REAL m = row[0]; for (int j = threadIdx.x; j
-  < d; j += blockDim.x) m = max(m, row[j]); m = reduce_max(m); if (lane == 0) part[warp] = m;
-  __syncthreads(); m = part[0]; for (int w = 1; w < warps; w++) m = max(m, part[w]);
-  __syncthreads(); REAL s = 0; for (int j = threadIdx.x; j < d; j += blockDim.x) s += exp(row[j] -
-  m); s = reduce_sum(s); if (lane == 0) part[warp] = s; __syncthreads(); s = 0; for (int w = 0; w <
-  warps; w++) s += part[w]; for (int j = threadIdx.x; j < d; j += blockDim.x) out[(size_t)blockIdx.x
-  * d + j] = exp(row[j] - m) / s;
+SOFTMAX = """
+template <typename T> __device__ T reduce_sum(T v) { for (int m = 16; m; m >>= 1) v += __shfl_xor_sync(0xffffffffu, v, m); return v; }
+template <typename T> __device__ T reduce_max(T v) { for (int m = 16; m; m /= 2) v = max(v, __shfl_xor_sync(0xffffffffu, v, m)); return v; }
+extern "C" __global__ void softmax_rows(const REAL* __restrict__ x, REAL* __restrict__ out, int d) {
+  __shared__ REAL part[32];
+  const REAL* row = x + (size_t)blockIdx.x * d;
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+  REAL m = row[0];
+  for (int j = threadIdx.x; j < d; j += blockDim.x) m = max(m, row[j]);
+  m = reduce_max(m);
+  if (lane == 0) part[warp] = m;
+  __syncthreads();
+  m = part[0];
+  for (int w = 1; w < warps; w++) m = max(m, part[w]);
+  __syncthreads();
+  REAL s = 0;
+  for (int j = threadIdx.x; j < d; j += blockDim.x) s += exp(row[j] - m);
+  s = reduce_sum(s);
+  if (lane == 0) part[warp] = s;
+  __syncthreads();
+  s = 0;
+  for (int w = 0; w < warps; w++) s += part[w];
+  for (int j = threadIdx.x; j < d; j += blockDim.x) out[(size_t)blockIdx.x * d + j] = exp(row[j] - m) / s;
 }
-"""
+"""  # noqa: E501
 
 
 def softmax_arguments(dtype="f4"):
@@ -134,16 +145,17 @@ extern "C" __global__ void transpose(const REAL* x, REAL* out, int n) {
   tile[threadIdx.y * n + threadIdx.x] = x[threadIdx.y * n + threadIdx.x];
   __syncthreads();
   out[threadIdx.y * n + threadIdx.x] = tile[threadIdx.x * n + threadIdx.y];
-} __constant__ float table[3] = {1.5f, 2.5f, 3.5f}; extern "C" __global__ void __launch_bounds__(64)
-look_up(float* out) { out[threadIdx.x] = table[threadIdx.x % 3]; } extern "C" __global__ void
-count_down(const float* x, float* total, int* most, unsigned* tickets, int n) {
+}
+__constant__ float table[3] = {1.5f, 2.5f, 3.5f};
+extern "C" __global__ void __launch_bounds__(64) look_up(float* out) { out[threadIdx.x] = table[threadIdx.x % 3]; }
+extern "C" __global__ void count_down(const float* x, float* total, int* most, unsigned* tickets, int n) {
   int i = thread_index();
   if (i >= n) return;
   atomicAdd(total, x[i]);
   atomicMax(most, i);
   atomicInc(tickets, 1000000u);
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(("real", "dtype"), [("float", "f4"), ("double", "f8")])
@@ -192,17 +204,24 @@ def test_constants_and_atomics(compiler):
 
 WARP = """
 extern "C" __global__ void warp(const int* x, int* out) {
-  int t = threadIdx.x, v = x[t], lane = t & 31, n = blockDim.x; int* o = out + t; o[0] =
-  __shfl_sync(~0u, v, 3); o[n] = __shfl_up_sync(~0u, v, 2); o[2 * n] = __shfl_down_sync(~0u, v, 2);
-  o[3 * n] = __shfl_xor_sync(~0u, v, 5); o[4 * n] = __shfl_sync(~0u, v, 9, 8); o[5 * n] =
-  __shfl_up_sync(~0u, v, 2, 8); o[6 * n] = __shfl_down_sync(~0u, v, 2, 8); o[7 * n] =
-  __shfl_xor_sync(~0u, v, 12, 8); o[8 * n] = __ballot_sync(~0u, v & 1); o[9 * n] = __any_sync(~0u, v
-  == x[0]) * 2 + __all_sync(~0u, v >= 0); o[10 * n] = __reduce_add_sync(~0u, v); o[11 * n] = lane <
-  8 ? (int)__shfl_sync(0x000000ffu, (double)v, 7) : (int)__shfl_sync(0xffffff00u, (long long)v, 8);
-  o[12 * n] = __match_any_sync(~0u, lane % 3); o[13 * n] = __syncthreads_count(v & 1) * 4 +
-  __syncthreads_or(t == 5) * 2 + __syncthreads_and(t == 5);
+  int t = threadIdx.x, v = x[t], lane = t & 31, n = blockDim.x;
+  int* o = out + t;
+  o[0] = __shfl_sync(~0u, v, 3);
+  o[n] = __shfl_up_sync(~0u, v, 2);
+  o[2 * n] = __shfl_down_sync(~0u, v, 2);
+  o[3 * n] = __shfl_xor_sync(~0u, v, 5);
+  o[4 * n] = __shfl_sync(~0u, v, 9, 8);
+  o[5 * n] = __shfl_up_sync(~0u, v, 2, 8);
+  o[6 * n] = __shfl_down_sync(~0u, v, 2, 8);
+  o[7 * n] = __shfl_xor_sync(~0u, v, 12, 8);
+  o[8 * n] = __ballot_sync(~0u, v & 1);
+  o[9 * n] = __any_sync(~0u, v == x[0]) * 2 + __all_sync(~0u, v >= 0);
+  o[10 * n] = __reduce_add_sync(~0u, v);
+  o[11 * n] = lane < 8 ? (int)__shfl_sync(0x000000ffu, (double)v, 7) : (int)__shfl_sync(0xffffff00u, (long long)v, 8);
+  o[12 * n] = __match_any_sync(~0u, lane % 3);
+  o[13 * n] = __syncthreads_count(v & 1) * 4 + __syncthreads_or(t == 5) * 2 + __syncthreads_and(t == 5);
 }
-"""
+"""  # noqa: E501
 
 
 def test_warp_operations(compiler):
@@ -238,27 +257,27 @@ SCALARS = """
 #define NAN_BITS 0x7fffffff
 template <typename T> struct Store { T* p; __device__ void operator()(T v) { *p++ = v; } };
 extern "C" __global__ void integers(const unsigned* x, long long* out) {
-  unsigned a = x[0], b = x[1]; unsigned long long w = (unsigned long long)a << 32 | b; Store<long
-  long> put{out}; put(__popc(a)); put(__popcll(w)); put(__clz(b)); put(__clzll(b)); put(__clz(0));
-  put(__ffs(a)); put(__ffs(0)); put(__brev(a)); put(__umulhi(a, b)); put(__mulhi((int)a, (int)b));
-  put(__umul64hi(w, w)); put(__funnelshift_l(b, a, 8)); put(__funnelshift_r(b, a, 8));
-  put(__byte_perm(a, b, 0x7310)); put(max(-1, 3)); put(min(1u, 2u)); put(max(-5ll, -6ll));
-  put(abs(-7)); put(__float2int_rn(2.5f)); put(__float2int_rz(-2.7f)); put(__float2int_rn(1e20f));
-  put(__double2ll_rn(-3.5)); put(__float2uint_rz(-3.0f)); put(sizeof(float4) + alignof(float4));
-  put(sizeof(double2) + alignof(double2)); put(sizeof(float3) + alignof(float3));
-  put(alignof(int2)); put(isnan(__int_as_float(NAN_BITS)) + 2 * isinf(1 / 0.0f) + 4 *
-  isfinite(1.0f)); put(warpSize);
+  unsigned a = x[0], b = x[1];
+  unsigned long long w = (unsigned long long)a << 32 | b;
+  Store<long long> put{out};
+  put(__popc(a)); put(__popcll(w)); put(__clz(b)); put(__clzll(b)); put(__clz(0)); put(__ffs(a)); put(__ffs(0)); put(__brev(a));
+  put(__umulhi(a, b)); put(__mulhi((int)a, (int)b)); put(__umul64hi(w, w)); put(__funnelshift_l(b, a, 8)); put(__funnelshift_r(b, a, 8));
+  put(__byte_perm(a, b, 0x7310)); put(max(-1, 3)); put(min(1u, 2u)); put(max(-5ll, -6ll)); put(abs(-7)); put(__float2int_rn(2.5f));
+  put(__float2int_rz(-2.7f)); put(__float2int_rn(1e20f)); put(__double2ll_rn(-3.5)); put(__float2uint_rz(-3.0f));
+  put(sizeof(float4) + alignof(float4)); put(sizeof(double2) + alignof(double2)); put(sizeof(float3) + alignof(float3)); put(alignof(int2));
+  put(isnan(__int_as_float(NAN_BITS)) + 2 * isinf(1 / 0.0f) + 4 * isfinite(1.0f)); put(warpSize);
 }
 extern "C" __global__ void floats(const float* x, float* out) {
-  float a = x[0], b = x[1], c = x[2], nan = __int_as_float(NAN_BITS); Store<float> put{out};
-  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b));
-  put(__fmul_rn(a, b)); put(max(nan, a)); put(min(a, nan)); put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f,
-  -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f));
-  put(__uint_as_float(0x3f800000u)); put(sinpif(1.0f)); put(cospif(0.5f)); put(pow(a, 2));
-  put(sqrt(4.0f)); put(__saturatef(3.0f)); put(__ldg(x)); put(fma(a, b, c)); float4 v =
-  make_float4(1, 2, 3, 4); put(v.w); put(normcdff(0.0f)); put(copysignf(2.0f, -1.0f));
+  float a = x[0], b = x[1], c = x[2], nan = __int_as_float(NAN_BITS);
+  Store<float> put{out};
+  put(fmaf(a, b, c)); put(a * b + c); put(__fmaf_rn(a, b, c)); put(__fadd_rn(a, b)); put(__fmul_rn(a, b)); put(max(nan, a));
+  put(min(a, nan));
+  put(fmaxf(-0.0f, 0.0f)); put(fminf(0.0f, -0.0f)); put(rsqrtf(4.0f)); put(__expf(0.0f)); put(exp2f(3.0f));
+  put(__uint_as_float(0x3f800000u));
+  put(sinpif(1.0f)); put(cospif(0.5f)); put(pow(a, 2)); put(sqrt(4.0f)); put(__saturatef(3.0f)); put(__ldg(x)); put(fma(a, b, c));
+  float4 v = make_float4(1, 2, 3, 4); put(v.w); put(normcdff(0.0f)); put(copysignf(2.0f, -1.0f));
 }
-"""
+"""  # noqa: E501
 
 
 def test_integer_functions(compiler):
@@ -345,30 +364,32 @@ def test_sources_are_cuda(source):
 
 # -- Planted faults
 
-FAULTS = """ extern "C" __global__ void write_at(float* x, long long at) { if (threadIdx.x == 0)
-x[at] = 1; } extern "C" __global__ void read_at(const float* x, float* out, long long at) {
-out[threadIdx.x] = x[threadIdx.x] + 0 * x[at]; } extern "C" __global__ void read_unused(const float*
-x, float* out, long long at) {
+FAULTS = """
+extern "C" __global__ void write_at(float* x, long long at) { if (threadIdx.x == 0) x[at] = 1; }
+extern "C" __global__ void read_at(const float* x, float* out, long long at) { out[threadIdx.x] = x[threadIdx.x] + 0 * x[at]; }
+extern "C" __global__ void read_unused(const float* x, float* out, long long at) {
   volatile const float* v = x;
   float ignored = v[at];
   out[threadIdx.x] = 1;
-} extern "C" __global__ void write_input(float* x, float* out) { out[threadIdx.x] = x[threadIdx.x];
-x[3] = 1; } extern "C" __global__ void skip_one(float* out) { if (threadIdx.x != 7) out[blockIdx.x *
-blockDim.x + threadIdx.x] = 1; } extern "C" __global__ void unwritten_shared(float* out) {
+}
+extern "C" __global__ void write_input(float* x, float* out) { out[threadIdx.x] = x[threadIdx.x]; x[3] = 1; }
+extern "C" __global__ void skip_one(float* out) { if (threadIdx.x != 7) out[blockIdx.x * blockDim.x + threadIdx.x] = 1; }
+extern "C" __global__ void unwritten_shared(float* out) {
   __shared__ float s[64];
   if (threadIdx.x != 5) s[threadIdx.x] = 1;
   __syncthreads();
   out[threadIdx.x] = s[threadIdx.x ^ 1];
-} extern "C" __global__ void unwritten_dynamic(float* out) { DYNAMIC_SHARED(float, s);
-out[threadIdx.x] = s[threadIdx.x]; } extern "C" __global__ void shared_index(float* out, int at) {
+}
+extern "C" __global__ void unwritten_dynamic(float* out) { DYNAMIC_SHARED(float, s); out[threadIdx.x] = s[threadIdx.x]; }
+extern "C" __global__ void shared_index(float* out, int at) {
   __shared__ float s[2][32];
   s[0][threadIdx.x] = s[1][threadIdx.x] = 1;
   __syncthreads();
   out[threadIdx.x] = s[0][at];
-} extern "C" __global__ void dynamic_index(float* out, int at) { DYNAMIC_SHARED(float, s); s[at] =
-1; out[threadIdx.x] = 1; } extern "C" __global__ void some_exit(float* out, int n) { if (threadIdx.x
->= n) return; __syncthreads(); out[threadIdx.x] = 1; } extern "C" __global__ void
-two_barriers(float* out) {
+}
+extern "C" __global__ void dynamic_index(float* out, int at) { DYNAMIC_SHARED(float, s); s[at] = 1; out[threadIdx.x] = 1; }
+extern "C" __global__ void some_exit(float* out, int n) { if (threadIdx.x >= n) return; __syncthreads(); out[threadIdx.x] = 1; }
+extern "C" __global__ void two_barriers(float* out) {
   if (threadIdx.x < 7) __syncthreads();
   else
     __syncthreads();
@@ -395,17 +416,18 @@ extern "C" __global__ void misaligned(const float* x, float* out, int at) {
 }
 extern "C" __global__ void divide(int* out, int by) { out[threadIdx.x] = 7 / by; }
 extern "C" __global__ void recurse(float* out, int n) {
-  struct Deep { static __noinline__ float f(float* p, int n) { float a[256]; a[n & 255] = n; return
-  n ? f(a, n - 1) + a[n & 255] : *p; } }; out[threadIdx.x] = Deep::f(out, n);
-} extern "C" __global__ void trap(float* out) { __trap(); } extern "C" __global__ void
-null_pointer(float* out, long long address) { *reinterpret_cast<float*>(address) = 1; out[0] = 1; }
+  struct Deep { static __noinline__ float f(float* p, int n) { float a[256]; a[n & 255] = n; return n ? f(a, n - 1) + a[n & 255] : *p; } };
+  out[threadIdx.x] = Deep::f(out, n);
+}
+extern "C" __global__ void trap(float* out) { __trap(); }
+extern "C" __global__ void null_pointer(float* out, long long address) { *reinterpret_cast<float*>(address) = 1; out[0] = 1; }
 extern "C" __global__ void race_in_warp(float* out) {
   __shared__ float s[32];
   s[threadIdx.x] = threadIdx.x;
   out[threadIdx.x] = s[threadIdx.x ^ 1];
 }
 extern "C" __global__ void blocks_race(int* out) { *out = blockIdx.x; }
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -583,12 +605,14 @@ def test_fault_of_another_thread_is_its_own(cache):
     """While a kernel runs, a crash elsewhere in the process still ends it, as it would
     otherwise."""
     script = """if True:
-        import ctypes, threading, time import numpy as np from numcore.testing.host_cuda import
-        InOut, compile_host module = compile_host('extern "C" __global__ void spin(int* p) {
-        volatile int* v = p; while (*v >= 0) {} }', entries=["spin"])
-        threading.Thread(target=module.launch, args=("spin", 1, 1, [InOut(np.zeros(1, "i4"))]),
-        daemon=True).start() time.sleep(0.5) ctypes.string_at(8)
-    """
+        import ctypes, threading, time
+        import numpy as np
+        from numcore.testing.host_cuda import InOut, compile_host
+        module = compile_host('extern "C" __global__ void spin(int* p) { volatile int* v = p; while (*v >= 0) {} }', entries=["spin"])
+        threading.Thread(target=module.launch, args=("spin", 1, 1, [InOut(np.zeros(1, "i4"))]), daemon=True).start()
+        time.sleep(0.5)
+        ctypes.string_at(8)
+    """  # noqa: E501
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )

@@ -23,8 +23,9 @@ extern "C" __global__ void total(const REAL* x, REAL* out, index_t n) {
     sum += square(x[i]);
     most = max(most, x[i]);
     least = min(least, x[i]);
-  } scratch[threadIdx.x] = block_sum(sum) + block_max(most) + block_min(least) + (isnan(x[0]) ?
-  Limits<REAL>::nan() : NAN); if (threadIdx.x == 0) out[blockIdx.x] = scratch[0] + ceil_div(n, 2);
+  }
+  scratch[threadIdx.x] = block_sum(sum) + block_max(most) + block_min(least) + (isnan(x[0]) ? Limits<REAL>::nan() : NAN);
+  if (threadIdx.x == 0) out[blockIdx.x] = scratch[0] + ceil_div(n, 2);
 }
 extern "C" __global__ void __launch_bounds__(1024) spills(const double* x, double* out) {
   double a[64];
@@ -34,7 +35,7 @@ extern "C" __global__ void __launch_bounds__(1024) spills(const double* x, doubl
     for (int i = 0; i < 64; i++) a[i] = fma(a[i], a[(i * 7 + 1) % 64], a[(i + 13) % 64]);
   for (int i = 0; i < 64; i++) out[threadIdx.x + 1024 * i] = a[i];
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

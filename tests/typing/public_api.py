@@ -83,16 +83,16 @@ grad_w: np.ndarray = grads.w
 q = normal((1, 2, 16, 8), rng=4, dtype="float32")
 attended = attention(q, q, q, causal=True)
 images = normal((2, 3, 8, 8), rng=5)
-convolved, _ = conv2d(images, normal((4, 3, 3, 3), rng=6), padding=1)
-pooled, _ = max_pool2d(images, 2)
-averaged, _ = avg_pool2d(images, 2, stride=2)
-activated, _ = activation(a, kind="gelu", approximate="tanh")
-normalized, _ = layer_norm(a, np.ones(8), np.zeros(8), eps=1e-5)
-scaled, _ = rms_norm(a, np.ones(8))
-looked_up, _ = embedding(np.arange(4), a)
+convolved = conv2d(images, normal((4, 3, 3, 3), rng=6), padding=1)[0]
+pooled = max_pool2d(images, 2)[0]
+averaged = avg_pool2d(images, 2, stride=2)[0]
+activated = activation(a, kind="gelu", approximate="tanh")[0]
+normalized = layer_norm(a, np.ones(8), np.zeros(8), eps=1e-5)[0]
+scaled = rms_norm(a, np.ones(8))[0]
+looked_up = embedding(np.arange(4), a)[0]
 loss, gradient = mse(a, np.zeros_like(a))
-robust, _ = huber(a, np.zeros_like(a), delta=0.5, reduction="sum")
-entropy, _ = softmax_cross_entropy(a, np.zeros(32, np.int64), label_smoothing=0.1)
+robust = huber(a, np.zeros_like(a), delta=0.5, reduction="sum")[0]
+entropy = softmax_cross_entropy(a, np.zeros(32, np.int64), label_smoothing=0.1)[0]
 kernel_matrix = ntk(a, a, sigma_w=1.5)
 
 # --- retrieval ------------------------------------------------------------------------------------

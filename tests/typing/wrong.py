@@ -3,10 +3,18 @@
 import numpy as np
 
 import numcore
-from numcore.linalg import CSR, caratheodory, optimal_omega, sor, triangular_sweep
-from numcore.nn import attention, conv2d, dense, dense_vjp
+from numcore.linalg import (
+    CSR,
+    caratheodory,
+    complete_masked,
+    monarch_project,
+    optimal_omega,
+    sor,
+    triangular_sweep,
+)
+from numcore.nn import Adam, activation, attention, conv2d, dense, dense_vjp
 from numcore.random import normal, philox_uint32, uniform
-from numcore.retrieval import ranking_metrics, topk_inner_product
+from numcore.retrieval import LambdaMART, fuzzy_link, ranking_metrics, topk_inner_product
 from numcore.special import exp as elementary
 from numcore.special import exponential  # error
 
@@ -61,6 +69,18 @@ sor(laplacian, a[0], progress="yes")  # error
 sor(laplacian, "b")  # error
 optimal_omega(laplacian, tol=None)  # error
 caratheodory(a, size="all")  # error
+activation(a, kind="step")  # error
+attention(a, a, a, causal="yes")  # error
+attention(a, a, a, window=3)  # error
+topk_inner_product(a, a, 3, metric="l1")  # error
+topk_inner_product(a, a, 2.5)  # error
+fuzzy_link(["a"], ["b"], measure="soundex")  # error
+fuzzy_link(["a"], ["b"], rng=[1, 2])  # error
+monarch_project(a, n_blocks="2")  # error
+complete_masked(a, a > 0, rank=1.5)  # error
+Adam([a], lr=0.1)  # error
+LambdaMART(n_estimators="many")  # error
+LambdaMART(callback=print)  # error
 
 # --- results --------------------------------------------------------------------------------------
 

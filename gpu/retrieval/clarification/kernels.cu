@@ -1,5 +1,5 @@
 // Means of the rows of a table that a query names, and Adam on the rows that a batch touches. A
-// warp takes one query or one row, its lanes neighbouring columns. Places are summed in the order
+// warp takes one query or one row, its lanes neighboring columns. Places are summed in the order
 // of the CPU.
 #include "numcore.cuh"
 

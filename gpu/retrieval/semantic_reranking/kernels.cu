@@ -25,7 +25,7 @@ extern "C" __global__ void numcore_mark_nodes(const i64* __restrict__ indptr,
     for (index_t i = index_in_block(); i < b; i += block_size()) mine[i] = own[i] = 0;
     __syncthreads();
     for (index_t p = word_at[k] + warp_index(); p < word_at[k + 1];
-         p += warp_count()) {  // a warp takes a word, its lanes the neighbours
+         p += warp_count()) {  // a warp takes a word, its lanes the neighbors
       index_t word = words[p];
       if (lane_index() == 0) {
         set_bit(own, word);
@@ -53,7 +53,7 @@ extern "C" __global__ void numcore_mark_nodes(const i64* __restrict__ indptr,
   }
 }
 
-// Whether the ascending neighbours of a word have another.
+// Whether the ascending neighbors of a word have another.
 __device__ bool lists(const i64* indptr, const int* neighbors, index_t word, index_t other) {
   i64 bottom = indptr[word], top = indptr[word + 1];
   while (bottom < top) {

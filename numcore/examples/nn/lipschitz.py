@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from ...nn import _crown as kernels
+from ...nn._lipschitz import kernels
 from .. import Example
 
 __all__ = ["EXAMPLES", "KERNELS"]

@@ -24,7 +24,7 @@ METRICS = (
 
 
 def run_metrics(lists, qrels, metric, *, exponential=False, by_cut=False):
-    """A metric of lists of documents, by a dict of judgements for each query."""
+    """A metric of lists of documents, by a dict of judgments for each query."""
     judged = {}
     for query, document, relevance in qrels:
         judged.setdefault(query, {})[document] = relevance

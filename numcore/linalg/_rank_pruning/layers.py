@@ -75,7 +75,7 @@ def apply_factors(
     >>> apply_factors(np.array([[1.0, 1.0]]), factors).round(12)
     array([[3., 6.]])
     """
-    from ...nn import conv2d  # here, as only this function needs the room
+    from ...nn import conv2d  # here, as only this function needs the subpackage
 
     xp, first, second, padding = namespace_of(x), factors.first, factors.second, _pair(padding)
     kernel_size = _check_layers(x, first, second, factors.scheme)

@@ -106,7 +106,7 @@ class _Graphs:
         words = keys % max(n, 1)
         joined = (
             self.indptr[words + 1] > self.indptr[words]
-        )  # a word without neighbours is in no graph
+        )  # a word without neighbors is in no graph
         keys, words = keys[joined], words[joined]
         self.first_word = xp.searchsorted(keys, xp.arange(len(starts.offsets)) * n)
         self.words = words.astype(np.int32)

@@ -103,7 +103,7 @@ def _most_neighbors(max_neighbors, v):
 
 
 def _neighbors(xp, unit, least, most):
-    """Neighbours by blocks of products: rows ascending, columns ascending in each row, cosines."""
+    """Neighbors by blocks of products: rows ascending, columns ascending in each row, cosines."""
     v = len(unit)
     step = max(1, SIMILARITIES // max(v, 1))
     found = [(xp.zeros(0, np.int64), xp.zeros(0, np.int64), xp.zeros(0, unit.dtype))]

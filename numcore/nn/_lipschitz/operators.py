@@ -6,15 +6,17 @@ W, and single rows and columns of W.
 """
 
 import math
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from ..checks import checked_count
-from ..dispatch import float_dtype, on_device
+from ...arguments import Array, Float, checked, finite, interval, nonempty
+from ...dispatch import namespace_of
+from .._windows import Padding, Size, pair
 
 __all__ = ["Conv2d"]
 
-MOST = 2**31 - 1  # of counts and sizes
+Count: TypeAlias = Annotated[int, interval("[1, 2147483648)")]
 
 
 class _Operator:
@@ -77,12 +79,12 @@ class Conv2d(_Operator):
 
     Parameters
     ----------
-    weight : (out, in, row, column) array of float32 or float64
-    stride : int or (int, int)
+    weight : (n_out, n_in, rows, columns) array of float32 or float64, finite, without an axis of length zero
+    stride : int in [1, 2**31) or (int in [1, 2**31), int in [1, 2**31)), default 1
         Step in rows and columns.
-    padding : int or (int, int)
+    padding : int in [0, 2**31) or (int in [0, 2**31), int in [0, 2**31)), default 0
         Zeros added on each side, above and below, left and right.
-    input_shape : (int, int, int)
+    input_shape : (int in [1, 2**31), int in [1, 2**31), int in [1, 2**31)), optional
         Channels, rows and columns of an image.
 
     Attributes
@@ -95,7 +97,7 @@ class Conv2d(_Operator):
     Raises
     ------
     TypeError
-        `weight` is no array of such a dtype; the other arguments are no integers.
+        `weight` is not an array of such a dtype; the other arguments are not integers.
     ValueError
         Shapes that do not fit, a stride below 1, a negative padding, a kernel larger than the
         padded image.
@@ -111,25 +113,22 @@ class Conv2d(_Operator):
     >>> blur = Conv2d(np.ones((1, 1, 2, 2)), stride=1, padding=0, input_shape=(1, 2, 3))
     >>> blur.shape, blur.apply(np.arange(6.0)[None])
     ((2, 6), array([[ 8., 12.]]))
-    """
+    """  # noqa: E501
 
     prunable = False
 
-    def __init__(self, weight, stride=1, padding=0, input_shape=None):
-        self._xp, (weight,) = on_device(weight=weight)
-        if weight is None:
-            raise TypeError("weight must be a NumPy or CuPy array (got None)")
-        float_dtype(weight=weight)
-        if weight.ndim != 4 or not weight.size:
-            raise ValueError(
-                f"weight must have shape (out, in, row, column) without zeros (got {weight.shape})"
-            )
-        self.weight, self.stride, self.padding = (
-            weight,
-            _pair("stride", stride, 1),
-            _pair("padding", padding, 0),
-        )
-        self.input_shape = _integers("input_shape", input_shape, 3, 1)
+    @checked
+    def __init__(
+        self,
+        weight: Float[Array, "n_out n_in rows columns", finite, nonempty],
+        stride: Size = 1,
+        padding: Padding = 0,
+        input_shape: tuple[Count, Count, Count] | None = None,
+    ):
+        if input_shape is None:
+            raise TypeError("input_shape must be (channels, rows, columns) (got None)")
+        self._xp, self.weight, self.input_shape = namespace_of(weight), weight, tuple(input_shape)
+        self.stride, self.padding = pair(stride), pair(padding)
         if self.input_shape[0] != weight.shape[1]:
             raise ValueError(
                 f"input_shape must have the {weight.shape[1]} channels of weight (got "
@@ -144,17 +143,21 @@ class Conv2d(_Operator):
         )
         if any(n < k for n, k in zip(self._padded, weight.shape[2:], strict=True)):
             raise ValueError(
-                f"weight must be no larger than the padded image, {self._padded} (got shape "
+                f"weight must not be larger than the padded image, {self._padded} (got shape "
                 f"{weight.shape})"
             )
         self.output_shape = (weight.shape[0], *self._places)
         self.shape = math.prod(self.output_shape), math.prod(self.input_shape)
         self.terms = max(weight.shape[:2]) * math.prod(weight.shape[2:])
 
-    def like(self, weight):
-        return Conv2d(weight, self.stride, self.padding, self.input_shape)
+    def like(self, weight: Any) -> "Conv2d":
+        """The same convolution with another weight."""
+        other = object.__new__(Conv2d)
+        other.__dict__ = self.__dict__ | {"weight": weight, "_xp": namespace_of(weight)}
+        return other
 
-    def apply(self, x, out=None):
+    @checked
+    def apply(self, x: Float[Array, "m n_in"], out: Float[Array, "m n_out"] | None = None) -> Array:
         """x Wᵀ: (m, n_in) → (m, n_out), into `out` if it is given."""
         xp, m, (above, left) = self._xp, x.shape[0], self.padding
         image = xp.pad(
@@ -169,7 +172,8 @@ class Conv2d(_Operator):
         out[...] = y
         return out
 
-    def adjoint(self, y):
+    @checked
+    def adjoint(self, y: Float[Array, "m n_out"]) -> Array:
         """y W: (m, n_out) → (m, n_in)."""
         xp, m, (above, left), (_, rows, cols) = self._xp, y.shape[0], self.padding, self.input_shape
         image = xp.zeros((m, self.input_shape[0], *self._padded), y.dtype)
@@ -191,13 +195,3 @@ class Conv2d(_Operator):
                     for first, s, n in zip(place, self.stride, self._places, strict=True)
                 ],
             )
-
-
-def _pair(name, value, least):
-    return _integers(name, value if isinstance(value, (tuple, list)) else (value, value), 2, least)
-
-
-def _integers(name, values, count, least):
-    if not isinstance(values, (tuple, list)) or len(values) != count:
-        raise TypeError(f"{name} must be {count} integers (got {values!r})")
-    return tuple(checked_count(name, value, least=least, most=MOST) for value in values)

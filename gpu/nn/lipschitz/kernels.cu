@@ -1,6 +1,6 @@
 // Bounds of A y where every y_j lies between two lines: A y <= A' x + c', with A' = max(A, 0) su +
 // min(A, 0) sl and c' = sum over j of max(A, 0) tu + min(A, 0) tl. A is (m, n) and the lines are
-// (g, n); see numcore/nn/_crown.py. One block takes one row of A, its threads neighbouring columns,
+// (g, n); see numcore/nn/_lipschitz/kernels.py. One block takes one row of A, its threads neighbouring columns,
 // and the constants are summed over the block.
 #include "numcore.cuh"
 
