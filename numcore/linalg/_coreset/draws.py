@@ -99,10 +99,10 @@ def best_sample(xp, f, w, members, size, n_trials, rng):
 
 def lengths(xp, f):
     """The lengths of the rows in float64, without overflow on the way."""
-    lengths = xp.empty(len(f))
+    result = xp.empty(len(f))
     for first in range(0, len(f), ROWS):
         rows = f[first : first + ROWS].astype(np.float64)
         largest = (float(xp.abs(rows).max()) if rows.size else 0.0) or 1.0
         rows = rows / largest
-        lengths[first : first + ROWS] = largest * xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
-    return lengths
+        result[first : first + ROWS] = largest * xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
+    return result
