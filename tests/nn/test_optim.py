@@ -57,7 +57,8 @@ def test_torch_agrees(options):
     rng = np.random.default_rng(1)
     params = [rng.standard_normal(shape) for shape in ((5, 7), (3,), (2, 3, 4))]
     theirs = [torch.from_numpy(p.copy()).requires_grad_() for p in params]
-    there = {k: v for k, v in options.items() if k != "decoupled"}
+    there = {k: v for k, v in options.items() if k not in ("decoupled", "learning_rate")}
+    there |= {"lr": options["learning_rate"]} if "learning_rate" in options else {}
     peer = (torch.optim.Adam if not options.get("decoupled", True) else torch.optim.AdamW)(
         theirs, **{"weight_decay": 0.0} | there
     )
