@@ -20,11 +20,11 @@ def documents_of(count, size=64, width=128, topics=200):
     """Unit vectors around the four topics of each document, and eight queries of 32 vectors near
     those of one document."""
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((topics, width), dtype=np.float32)
+    centers = rng.standard_normal((topics, width), dtype=np.float32)
     which = rng.integers(0, topics, (count, 4))[
         np.arange(count)[:, None], rng.integers(0, 4, (count, size))
     ]
-    vectors = centres[which] + rng.standard_normal((count, size, width), dtype=np.float32)
+    vectors = centers[which] + rng.standard_normal((count, size, width), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     asked = vectors[rng.integers(0, count, 8)[:, None], rng.integers(0, size, (8, 32))]
     queries = asked + rng.standard_normal(asked.shape, dtype=np.float32) / 16

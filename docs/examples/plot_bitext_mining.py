@@ -69,14 +69,14 @@ print(f"{len(names)} Spanish and {len(others)} Italian names")
 # mistakes pair a country with its language, such as Finlandia with Finlandese.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-for margin, colour in zip(
+for margin, color in zip(
     ("absolute", "ratio", "distance"), ("#c4581a", "#0b6e99", "#5a7d2a"), strict=True
 ):
     pairs = mine_pairs(source, target, margin=margin)
     hit = pairs.source_index == kept[pairs.target_index]
     precision, recall = np.cumsum(hit) / np.arange(1, len(hit) + 1), np.cumsum(hit) / len(kept)
     best = (2 * precision * recall / np.maximum(precision + recall, 1e-9)).max()
-    left.plot(recall, precision, color=colour, label=f"{margin}: best F1 {best:.3f}")
+    left.plot(recall, precision, color=color, label=f"{margin}: best F1 {best:.3f}")
     print(
         f"{margin}: best F1 {best:.3f}, precision {precision[recall <= 0.6][-1]:.3f} where recall "
         f"is 0.6"

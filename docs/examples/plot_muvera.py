@@ -102,20 +102,18 @@ encoders = {
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 needed = np.arange(10, 61)
 best = np.argsort(-exact, axis=1)[:, :10]
-for (name, options), colour in zip(
-    encoders.items(), ("#c4581a", "#5a7d2a", "#0b6e99"), strict=True
-):
+for (name, options), color in zip(encoders.items(), ("#c4581a", "#5a7d2a", "#0b6e99"), strict=True):
     encoder = FixedDimensionalEncoder(48, scale="mean", rng=0, **options)
     products = (
         encoder.encode_queries(queries, query_offsets)
         @ encoder.encode_documents(documents, offsets).T
     )
     left.scatter(
-        exact[::10, ::4], products[::10, ::4], s=3, color=colour, label=name, rasterized=True
+        exact[::10, ::4], products[::10, ::4], s=3, color=color, label=name, rasterized=True
     )
     ranks = np.argsort(np.argsort(-products, axis=1), axis=1)
     recall = [(np.take_along_axis(ranks, best, 1) < n).mean() for n in needed]
-    right.plot(needed, recall, color=colour, label=name)
+    right.plot(needed, recall, color=color, label=name)
     correlation = np.corrcoef(products.ravel(), exact.ravel())[0, 1]
     print(
         f"{name}: correlation {correlation:.2f}, on average {(exact - products).mean():.2f} too "

@@ -138,7 +138,7 @@ def compared(found, true, n_right):
 
 
 LIMITS = np.linspace(0, 1, 41)
-COLOURS = ("#c4581a", "#5a7d2a", "#0b6e99")
+COLORS = ("#c4581a", "#5a7d2a", "#0b6e99")
 others, everything = directory(uses_in(set(languages) - set(TYPED))), directory(uses_in(languages))
 found = {
     "letters alone": fuzzy_link(left, right, max_distance=1.0),
@@ -160,12 +160,12 @@ countries = compared(found, (country_of, np.arange(len(right))), len(right))
 # they were. Many Chinese, Japanese and Korean names are short.
 
 figure, (curves, bars) = plt.subplots(1, 2, figsize=(11, 4.3), layout="constrained")
-for k, ((way, (quality, near)), colour) in enumerate(zip(countries.items(), COLOURS, strict=True)):
+for k, ((way, (quality, near)), color) in enumerate(zip(countries.items(), COLORS, strict=True)):
     curves.plot(
         [q.recall for q in quality if q.tp],
         [q.precision for q in quality if q.tp],
         ".-",
-        color=colour,
+        color=color,
         label=way,
     )
     hit = near & (found[way].left == country_of[found[way].right])
@@ -173,7 +173,7 @@ for k, ((way, (quality, near)), colour) in enumerate(zip(countries.items(), COLO
         (language_of[found[way].right[hit]] == lang).sum() / (language_of == lang).sum()
         for lang in TYPED
     ]
-    bars.barh(np.arange(len(TYPED)) + 0.27 * (k - 1), share, height=0.27, color=colour)
+    bars.barh(np.arange(len(TYPED)) + 0.27 * (k - 1), share, height=0.27, color=color)
     print(
         f"{way}: recall",
         ", ".join(f"{name} {s:.2f}" for name, s in zip(TYPED.values(), share, strict=True)),
@@ -258,13 +258,13 @@ found = {
 best = compared(found, (city_of, np.arange(len(right))), len(right))
 
 figure, bars = plt.subplots(figsize=(7, 4), layout="constrained")
-for k, ((way, (_, near)), colour) in enumerate(zip(best.items(), COLOURS, strict=True)):
+for k, ((way, (_, near)), color) in enumerate(zip(best.items(), COLORS, strict=True)):
     hit = near & (found[way].left == city_of[found[way].right])
     share = [
         (script_of[found[way].right[hit]] == kind).sum() / (script_of == kind).sum()
         for kind in SCRIPTS
     ]
-    bars.barh(np.arange(len(SCRIPTS)) + 0.27 * (k - 1), share, height=0.27, color=colour, label=way)
+    bars.barh(np.arange(len(SCRIPTS)) + 0.27 * (k - 1), share, height=0.27, color=color, label=way)
     print(
         f"{way}: recall",
         ", ".join(f"{name} {s:.2f}" for name, s in zip(SCRIPTS.values(), share, strict=True)),

@@ -45,7 +45,7 @@ axes.legend()
 # length of the phrase; one convolution for each letter ("fft") on the size of the alphabet;
 # visiting all pairs of equal letters ("pairs") on how rare letters are; "mixed" takes for each
 # letter the better of the last two. The alphabets below are English text, the four letters of DNA,
-# and numbers below 5000 as in quantised signals. ``alphabet_profile`` predicts the times, and the
+# and numbers below 5000 as in quantized signals. ``alphabet_profile`` predicts the times, and the
 # default takes the least.
 
 rng = np.random.default_rng(0)
@@ -71,10 +71,10 @@ for axes, (name, symbols) in zip(grid, texts.items(), strict=True):
             began = time.perf_counter()
             hamming_distances(symbols, pattern, method=method)
             times.append(time.perf_counter() - began)
-    for (method, times), colour in zip(
+    for (method, times), color in zip(
         curves.items(), ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"), strict=True
     ):
-        axes.loglog(LENGTHS, times, "o-", color=colour, label=method)
+        axes.loglog(LENGTHS, times, "o-", color=color, label=method)
     axes.set_title(name)
     axes.set_xlabel("length of the pattern")
 grid[0].set_ylabel(f"seconds for {N} symbols")

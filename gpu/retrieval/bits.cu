@@ -1,7 +1,7 @@
 // Bits in which rows of words differ: a (n, w), b (m, w), distances (n, m).
 #include "numcore.cuh"
 
-// One block takes a row of a at a time; each warp takes rows of b, its lanes neighbouring words, or
+// One block takes a row of a at a time; each warp takes rows of b, its lanes neighboring words, or
 // each thread where rows are short.
 extern "C" __global__ void numcore_differing_bits(const u64* __restrict__ a,
                                                   const u64* __restrict__ b,

@@ -1,5 +1,5 @@
 // Pool adjacent violators: g sequences of n sums and weights, whose means must not descend;
-// neighbours that do are joined in place.
+// neighbors that do are joined in place.
 #include "numcore.cuh"
 
 // One thread takes a sequence, as each step depends on the one before.

@@ -201,7 +201,7 @@ def test_invariances(margin):
     assert pairs[0] <= pairs[1] and (np.diff(found.score) <= 0).all()
 
 
-def test_the_margin_may_prefer_the_second_neighbour():
+def test_the_margin_may_prefer_the_second_neighbor():
     """The first target is the nearest one of all sources; only its margin is low."""
     source = np.array([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [1.0, 0.0, 0.1], [1.0, -0.1, -0.1]])
     target = np.array([[1.0, 0.0, 0.0], [1.0, 0.3, 0.0], [-1.0, 0.0, 5.0]])

@@ -152,7 +152,7 @@ def test_the_whole_gradient_against_torch():
     adapter.weights_[-2][:] = rng.standard_normal(adapter.weights_[-2].shape)
     before = [w.copy() for w in adapter.weights_]
     weights = [torch.tensor(w, requires_grad=True) for w in before]
-    optimiser = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1)
     h = torch.tensor(q)
     for layer in range(3):
         h = h @ weights[2 * layer] + weights[2 * layer + 1]
@@ -160,7 +160,7 @@ def test_the_whole_gradient_against_torch():
     softplus = torch.nn.functional.softplus
     z = softplus(h[:, :1]) * ((1 + torch.tensor(x)) / 2) ** (softplus(h[:, 2:]) + 0.05) + h[:, 1:2]
     torch.nn.functional.binary_cross_entropy_with_logits(z, torch.tensor(y)).backward()
-    optimiser.step()
+    optimizer.step()
     from numcore.nn import Adam
 
     at = np.arange(len(q) + 1) * x.shape[1]

@@ -21,7 +21,7 @@ from numcore.testing import simulated_gpu
 
 
 def run(rng, nq=40, k=30, judged=12):
-    """Lists of documents with repetitions and padding, and judgements of some of them."""
+    """Lists of documents with repetitions and padding, and judgments of some of them."""
     lists = rng.integers(-1, 50, (nq, k))
     documents = rng.permuted(np.tile(np.arange(60), (nq, 1)), axis=1)[:, :judged]
     qrels = np.stack(

@@ -33,7 +33,7 @@ JUDGED = [[0, 7, 3], [0, 2, 2], [0, 9, 0], [0, 4, 1]]
 
 
 def run(rng, nq=40, k=30, judged=12):
-    """Lists of documents with repetitions and padding, and judgements of some of them."""
+    """Lists of documents with repetitions and padding, and judgments of some of them."""
     lists = rng.integers(-1, 50, (nq, k))
     documents = rng.permuted(np.tile(np.arange(60), (nq, 1)), axis=1)[:, :judged]
     qrels = np.stack(
@@ -169,7 +169,7 @@ def test_a_mask_and_groups_leave_out_what_is_not_there():
         np.testing.assert_array_equal(by_mask[name], [a[name][0] for a in alone])
 
 
-def test_a_matrix_of_judgements_is_an_array_of_them():
+def test_a_matrix_of_judgments_is_an_array_of_them():
     lists, qrels = run(np.random.default_rng(4))
     qrels[:, 2] = np.maximum(qrels[:, 2], 0)
     matrix = CSR.from_coo(qrels[:, 0], qrels[:, 1], qrels[:, 2].astype(np.float32), (40, 60))
@@ -234,7 +234,7 @@ def test_metrics_on_the_gpu_and_at_any_number_of_threads():
             ranking_metrics(xp.asarray(lists), qrels)
 
 
-def test_memory_is_that_of_the_judgements_not_of_the_lists():
+def test_memory_is_that_of_the_judgments_not_of_the_lists():
     rng = np.random.default_rng(7)
     lists = rng.permuted(np.tile(np.arange(2000), (500, 1)), axis=1)
     qrels = np.stack(
@@ -412,7 +412,7 @@ def test_cutoffs_cut_the_metrics_without_one():
 
 
 def test_lists_are_looked_up_no_deeper_than_the_deepest_cut():
-    """Metrics with cuts are the same beside one that needs whole lists, and where judgements come
+    """Metrics with cuts are the same beside one that needs whole lists, and where judgments come
     in any order with huge numbers."""
     rng = np.random.default_rng(12)
     lists = np.argsort(rng.random((40, 300)), axis=1) * 2**50

@@ -644,14 +644,14 @@ def test_more_cells_find_the_best_document_more_often():
 
 
 def topics(
-    rng, documents=1500, size=24, queries=100, query_size=8, centres=60, width=64, noise=0.5
+    rng, documents=1500, size=24, queries=100, query_size=8, centers=60, width=64, noise=0.5
 ):
     """Documents on four topics each, and queries with vectors near those of one document."""
-    centre = unit(rng.standard_normal((centres, width)))
-    of_document = np.array([rng.choice(centres, 4, replace=False) for _ in range(documents)])
+    center = unit(rng.standard_normal((centers, width)))
+    of_document = np.array([rng.choice(centers, 4, replace=False) for _ in range(documents)])
     which = np.take_along_axis(of_document, rng.integers(0, 4, (documents, size)), 1)
     points = unit(
-        centre[which] + noise * rng.standard_normal((documents, size, width)) / np.sqrt(width) * 2
+        center[which] + noise * rng.standard_normal((documents, size, width)) / np.sqrt(width) * 2
     )
     wanted = rng.integers(0, documents, queries)
     rows = np.array([rng.choice(size, query_size, replace=False) for _ in wanted])
@@ -687,8 +687,8 @@ def test_few_candidates_are_needed():
 
 def test_kmeans_finds_separate_groups_and_fills_lost_centroids():
     rng = np.random.default_rng(16)
-    centres = 100 * rng.standard_normal((6, 3))
-    x = (centres[rng.integers(0, 6, 500)] + rng.standard_normal((500, 3))).astype(np.float32)
+    centers = 100 * rng.standard_normal((6, 3))
+    x = (centers[rng.integers(0, 6, 500)] + rng.standard_normal((500, 3))).astype(np.float32)
     errors = []
     for seed in range(5):
         centroids = kmeans(np, x, 12, np.random.default_rng(seed))

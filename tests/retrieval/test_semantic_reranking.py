@@ -228,7 +228,7 @@ def test_few_steps_suffice():
     )
 
 
-def test_only_words_with_neighbours_enter_a_graph():
+def test_only_words_with_neighbors_enter_a_graph():
     lists = lists_of([[1], [], [], []])  # 1 is named by 0 alone, 2 and 3 by none
     assert semantic_importance(lists, [[0, 2, 3]], [3]).tolist() == [
         1,
@@ -271,7 +271,7 @@ def test_threads_do_not_matter():
 # --- related words --------------------------------------------------------------------------------
 
 
-def test_limits_of_neighbours():
+def test_limits_of_neighbors():
     rng = np.random.default_rng(5)
     e = rng.standard_normal((60, 4)) * 10.0 ** rng.integers(
         -200, 200, (60, 1)

@@ -1,4 +1,4 @@
-// Items to buckets of equal sizes: g sets of n items with distances (g, n, b) to the centres of b
+// Items to buckets of equal sizes: g sets of n items with distances (g, n, b) to the centers of b
 // buckets, taken in a given order.
 #include "numcore.cuh"
 

@@ -108,7 +108,7 @@ extern "C" __global__ void numcore_permuted_products(const double* __restrict__ 
   }
 }
 
-// w[a] >= 0 minimises 1/2 w (G + alpha I) w - h w; gradient = G w - h. A block takes an alpha and
+// w[a] >= 0 minimizes 1/2 w (G + alpha I) w - h w; gradient = G w - h. A block takes an alpha and
 // one coordinate after the other, its threads entries of the gradient. Every thread computes the
 // step from what all see.
 extern "C" __global__ void numcore_nonnegative_descent(const double* __restrict__ gram,

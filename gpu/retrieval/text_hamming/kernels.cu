@@ -19,7 +19,7 @@ __device__ __forceinline__ u32 equal_bytes(u32 a, u32 b) {
   return ~((((z & 0x7f7f7f7fu) + 0x7f7f7f7fu) | z) | 0x7f7f7f7fu) >> 7;
 }
 
-// Matches of four neighbouring windows for bytes: text and pattern lie in shared memory, four
+// Matches of four neighboring windows for bytes: text and pattern lie in shared memory, four
 // symbols are compared in one word.
 __device__ void matches_of_bytes(const u8* text, index_t symbols, const u8* pattern, index_t m,
                                  int counts[4]) {
@@ -78,7 +78,7 @@ __device__ void window_matches(const Code* text, index_t symbols, const Code* pa
   matches_of_words(text, symbols, pattern, m, counts);
 }
 
-// The i-th of the four windows of this thread: neighbours for bytes, 256 apart for wider symbols.
+// The i-th of the four windows of this thread: neighbors for bytes, 256 apart for wider symbols.
 __device__ __forceinline__ int window_in_tile(int i) {
   return sizeof(CODE) == 1 ? 4 * threadIdx.x + i : threadIdx.x + 256 * i;
 }
@@ -103,8 +103,8 @@ extern "C" __global__ void numcore_direct_distances(const CODE* __restrict__ tex
 }
 
 // text (b, n), pattern (m,), jobs (q, 3) → distances (b, w) up to k, k + 1 for larger ones. One
-// thread takes one window until it has more than k mismatches; neighbouring threads read
-// neighbouring symbols.
+// thread takes one window until it has more than k mismatches; neighboring threads read
+// neighboring symbols.
 extern "C" __global__ void numcore_bounded_distances(const CODE* __restrict__ text,
                                                      const CODE* __restrict__ pattern,
                                                      const i64* __restrict__ jobs,

@@ -24,7 +24,7 @@ def _approximate(rng, dtype, n=300):
 
 
 def _digits(dtype):
-    """The pixels of all digits, 17 grey levels, and those of one of them and its neighbours."""
+    """The pixels of all digits, 17 gray levels, and those of one of them and its neighbors."""
     from sklearn.datasets import load_digits
 
     text = load_digits().data.ravel().astype(dtype)

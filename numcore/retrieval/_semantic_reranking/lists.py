@@ -10,6 +10,8 @@ from ...dispatch import device_of, namespace_of
 from ...linalg import CSR, CSRLike
 from .._offsets import checked_offsets, list_of_entry
 
+INT64 = np.dtype(np.int64)
+
 
 class TermLists(NamedTuple):
     """Lists of ids, one after the other: list i is ``values[offsets[i]:offsets[i + 1]]``."""
@@ -55,12 +57,15 @@ class ListsKind(Kind):
         return TermLists(values, xp.asarray(np.cumsum([0, *map(len, value)], dtype=np.int64)))
 
     def integers(self, name, value, call):
+        if value.__class__ is np.ndarray and value.dtype is INT64 and value.ndim == 1:
+            if value.flags.aligned:  # as they mostly are
+                return value
         if not isinstance(value, (list, tuple)) and device_of(value) is None:
             raise TypeError(f"{name} must be a 1-d array of integers (got {value!r:.80})")
         array = call.as_array(name, value, anywhere=True)
         if array.ndim != 1 or array.dtype.kind not in "iu" and array.size:
             raise TypeError(f"{name} must be a 1-d array of integers (got {value!r:.80})")
-        return array.astype(np.int64)
+        return array.astype(np.int64, copy=False)
 
     def key(self):
         return lambda value: None if value is not None else value.__class__
@@ -123,17 +128,17 @@ def moved_to(xp, lists):
 
 
 def check_ids(name, ids, n):
-    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
-        low, high = int(ids.min()), int(ids.max())
+    low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, -1)
+    if low < 0 or high >= n:
         raise ValueError(f"{name} must have ids in [0, {n}) (got {low} … {high})")
 
 
-def check_terms(words, offsets):
+def check_terms(words, offsets, n_words=2**31):
     empty = offsets[1:] == offsets[:-1]
     if bool(empty.any()):
         term = int(empty.argmax())
         raise ValueError(f"term_words must have words for every term (got none for term {term})")
-    check_ids("term_words", words, 2**31)
+    check_ids("term_words", words, n_words)
 
 
 def numbered(xp, keys):

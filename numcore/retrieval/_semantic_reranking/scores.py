@@ -369,8 +369,7 @@ def rerank_terms(
     """
     xp, dtype = namespace_of(base), base.dtype
     words, offsets = moved_to(xp, term_words)
-    check_terms(words, offsets)
-    check_ids("term_words", words, len(importance))
+    check_terms(words, offsets, len(importance))
     semantic = segment_sums(xp, importance.astype(np.float64)[words], offsets) / xp.diff(offsets)
     revised = base.astype(np.float64)
     largest = float(base.max()) if base.size else 1.0

@@ -146,7 +146,7 @@ def permuted_products(x, y, orders, products, start, stop):
     twin_tolerance={"float32": 1e-5, "float64": 1e-7},
 )
 def nonnegative_descent(gram, right, alphas, w, gradient, converged, tol, max_sweeps, start, stop):
-    """w[a] >= 0 minimises ½ w (G + α I) w - h w, one coordinate after the other; gradient = G w -
+    """w[a] >= 0 minimizes ½ w (G + α I) w - h w, one coordinate after the other; gradient = G w -
     h.
 
     A sweep ends the descent when no step exceeds tol times the largest weight, both in units in
