@@ -86,8 +86,7 @@ def filled(template, **names):
 def entries(symbol, dtype, body, rare):
     """``{C symbol: (function, Numba signature)}`` of the ufunc loop and the scalar function of an
     elementwise kernel."""
-    from numba import carray
-    from numba import types as nb
+    from numba import carray, types as nb
 
     element = getattr(nb, dtype)
     names = {"body": body}

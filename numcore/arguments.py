@@ -30,8 +30,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -114,21 +112,23 @@ class _Family:
 
 
 if TYPE_CHECKING:  # to a static checker, Float[Array, "n d"] is Annotated[Array, "n d"]
-    from typing import Annotated as Bool
-    from typing import Annotated as Complex
-    from typing import Annotated as Float
-    from typing import Annotated as Float32
-    from typing import Annotated as Float64
-    from typing import Annotated as Inexact
-    from typing import Annotated as Int8
-    from typing import Annotated as Int32
-    from typing import Annotated as Int64
-    from typing import Annotated as Integer
-    from typing import Annotated as Num
-    from typing import Annotated as Real
-    from typing import Annotated as UInt8
-    from typing import Annotated as UInt32
-    from typing import Annotated as UInt64
+    from typing import (
+        Annotated as Bool,
+        Annotated as Complex,
+        Annotated as Float,
+        Annotated as Float32,
+        Annotated as Float64,
+        Annotated as Inexact,
+        Annotated as Int8,
+        Annotated as Int32,
+        Annotated as Int64,
+        Annotated as Integer,
+        Annotated as Num,
+        Annotated as Real,
+        Annotated as UInt8,
+        Annotated as UInt32,
+        Annotated as UInt64,
+    )
 
     import numpy.typing as npt
 
@@ -201,9 +201,12 @@ nonnegative = Bound(0)
 
 # --- options that many functions have -------------------------------------------------------------
 
-Seed: TypeAlias = (
-    int | np.integer | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
-)
+if TYPE_CHECKING:
+    from numpy.random import BitGenerator, Generator, SeedSequence
+
+    Seed: TypeAlias = int | np.integer | SeedSequence | BitGenerator | Generator | None
+else:
+    Seed = Any  # numpy.random takes a fifth of NumPy's own time to import
 RNG: TypeAlias = Annotated[Seed, RNGKind()]  # as SPEC 7 says; numcore.random turns it into a key
 DType: TypeAlias = Annotated[Any, DTypeKind()]
 ComplexDType: TypeAlias = Annotated[Any, DTypeKind("complex64", "complex128")]
@@ -234,10 +237,10 @@ def _parameter(name, hint, default=inspect.Parameter.empty):
 
 def _fields(kind):
     """The declared fields of a named tuple or dataclass, if any of them is an array."""
-    if not (is_dataclass(kind) or issubclass(kind, tuple) and hasattr(kind, "_fields")):
+    names = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "_fields", None)
+    if not names:
         return None
     hints = typing.get_type_hints(kind, include_extras=True)
-    names = kind._fields if issubclass(kind, tuple) else [f.name for f in dataclass_fields(kind)]
     fields = tuple(_parameter(name, hints.get(name, Any)) for name in names)
     return fields if any(k.sized for f in fields for k in f.kinds) else None
 

@@ -212,7 +212,7 @@ def key_from_rng(rng: RNG) -> tuple[int, int]:
 
 
 @checked
-def generator_from_rng(rng: RNG) -> np.random.Generator:
+def generator_from_rng(rng: RNG) -> "np.random.Generator":
     """The NumPy generator that stands for a random state, for draws on the host.
 
     Parameters

@@ -13,8 +13,7 @@ counted in ULP, and operations that compilers turn into vector code.
 
 from ..arguments import Array, Float
 from ..elementwise import elementwise
-from . import _elementary_float32 as single
-from . import _elementary_float64 as double
+from . import _elementary_float32 as single, _elementary_float64 as double
 
 
 @elementwise(float32=single.exp_float32, float64=double.exp_float64)

@@ -4,8 +4,7 @@ more precision."""
 import numpy as np
 
 from ..._pool import get_num_threads
-from ...nn import lstm as forward
-from ...nn import lstm_cell as cell
+from ...nn import lstm as forward, lstm_cell as cell
 from .. import Example
 from .attention import DATA, _tokens
 
