@@ -1,5 +1,5 @@
-"""What setup.cfg cannot say: packages are found, one of them in gpu/, and the wheel carries the
-bitcode of every kernel, compiled by Numba when it is built."""
+"""What setup.cfg cannot say: packages are found, one of them in gpu/, and the wheel carries every
+kernel, compiled when it is built."""
 
 import platform
 import subprocess
@@ -11,17 +11,15 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 
-class BuildWithBitcode(build_py):
+class BuildWithKernels(build_py):
     def run(self):
         super().run()
         if self.editable_mode:  # a source checkout compiles into the user's cache on first use
             return
         root = Path(self.build_lib).resolve()
-        fill = "import sys; sys.path.insert(0, sys.argv[1]); from numcore._bitcode import fill_wheel_store; fill_wheel_store(sys.argv[2])"  # noqa: E501
-        subprocess.check_call(
-            [sys.executable, "-B", "-c", fill, str(root), str(root / "numcore" / "bitcode")],
-            cwd=root,
-        )
+        code = "import sys; from numcore._wheel import fill; fill(sys.argv[1])"
+        store = str(root / "numcore" / "bitcode")
+        subprocess.check_call([sys.executable, "-B", "-c", code, store], cwd=root)
 
 
 class PlatformWheel(bdist_wheel):
@@ -48,6 +46,6 @@ class PlatformDistribution(Distribution):
 
 setup(
     packages=[*find_packages(include=["numcore", "numcore.*"]), "numcore.gpu"],
-    cmdclass={"build_py": BuildWithBitcode, "bdist_wheel": PlatformWheel},
+    cmdclass={"build_py": BuildWithKernels, "bdist_wheel": PlatformWheel},
     distclass=PlatformDistribution,
 )

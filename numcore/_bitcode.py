@@ -1,9 +1,9 @@
-"""The store of compiled kernels: bitcode from the wheel or the user's cache, object code for this
-CPU, Numba only where both lack.
+"""The store of compiled kernels: object code and bitcode from the wheel, both from the user's
+cache, Numba only where all of them lack.
 
-A unit is looked up in this order: object code for this machine in the user's cache; bitcode shipped
-with the wheel; bitcode in the user's cache; compilation by Numba. What is found late is written to
-the places that come earlier.
+A unit is looked up in this order: object code that the wheel has for CPUs of this level; object
+code for this CPU in the user's cache; bitcode in the wheel; bitcode in the user's cache;
+compilation by Numba. What is compiled here is kept in the user's cache.
 """
 
 import functools
@@ -11,14 +11,13 @@ import os
 import platform
 import sys
 import threading
-from hashlib import sha256
 
-from . import _native, _source, _store
+from . import _cpu, _native, _source, _store
 
 HERE = os.path.dirname(__file__)
 WHEEL_STORE = os.path.join(HERE, "bitcode")
 VERSIONS = "versions.txt"
-_MACHINERY = ("_entry.py", "_loops.py", "_native.py", "_numba.py")
+_MACHINERY = ("_cpu.py", "_entry.py", "_loops.py", "_native.py", "_numba.py")
 
 # Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a
 # compiler stopped half-way.
@@ -79,15 +78,14 @@ class Unit:
         )
 
     def file_name(self, suffix, *versions):
-        return (
-            f"{self.name}-{sha256(repr((self.key, *versions)).encode()).hexdigest()[:32]}.{suffix}"
-        )
+        facts = repr((self.key, *versions)).encode()
+        return f"{self.name}-{_store.sha256(facts).hexdigest()[:32]}.{suffix}"
 
 
 @functools.cache
 def _machinery():
     """Hash of the modules that generate code."""
-    digest = sha256()
+    digest = _store.sha256()
     for name in _MACHINERY:
         with open(os.path.join(HERE, name), "rb") as file:
             digest.update(file.read())
@@ -95,7 +93,7 @@ def _machinery():
 
 
 @functools.cache
-def _versions():
+def versions():
     return (
         f"numba {_store.installed_version('numba')} llvmlite {_store.installed_version('llvmlite')}"
     )
@@ -105,48 +103,47 @@ def load(unit):
     """Addresses of the unit's entry points, ready to be called on this machine: a dict of str to
     int."""
     with _lock:
-        name = unit.file_name("o", _versions(), _host())
-        code = _store.read(_store.cache_folder(), name)
-        if code is None:
-            code = _native.object_code(unit.where, bitcode(unit), unit.entries)
-            _store.write(_store.cache_folder(), name, code)
-        return _native.load(code, unit.entries)
+        code = _from_wheel(unit, f"{_cpu.level()}.o") if _cpu.level() else None
+        return _native.load(code or host_code(unit), unit.entries)
 
 
-@functools.cache
-def _host():
-    return _native.host_identity()
+def host_code(unit):
+    """Object code of a unit for the CPU of this machine."""
+    name, folder = unit.file_name("o", versions(), _cpu.identity()), _store.cache_folder()
+    code = _store.read(folder, name)
+    if code is None:
+        portable = _stored_bitcode(unit)
+        is_new = portable is None
+        if is_new:
+            portable = compile_unit(unit)
+        code = _native.object_code(unit.where, portable, unit.entries)
+        if is_new:  # and keeps its contract, or there were no object code
+            _store.write(folder, unit.file_name("bc", versions()), portable)
+        _store.write(folder, name, code)
+    return code
 
 
 def bitcode(unit):
     """Portable bitcode of a unit."""
     with _lock:
-        code = _from_wheel(unit)
-        if code is None:
-            name = unit.file_name("bc", _versions())
-            code = _store.read(_store.cache_folder(), name)
-        if code is None:
-            code = compile_unit(unit)
-            _store.write(_store.cache_folder(), name, code)
-        return code
+        return _stored_bitcode(unit) or compile_unit(unit)
+
+
+def _stored_bitcode(unit):
+    code = _from_wheel(unit, "bc") if _wheel_fits() else None
+    return code or _store.read(_store.cache_folder(), unit.file_name("bc", versions()))
 
 
 def compile_unit(unit):
-    """Bitcode by Numba, checked: a body that does not compile, allocates or raises is a ValueError
-    that names it, its file and its line."""
+    """Bitcode by Numba; a body that does not compile is a ValueError that names it, its file and
+    its line. One that allocates or raises is found when object code is made of it."""
     from . import _numba
 
-    code = _native.simplified(_numba.compile_bitcode(unit.build(), unit.where), unit.entries)
-    _native.object_code(unit.where, code, unit.entries)
-    return code
+    return _native.simplified(_numba.compile_bitcode(unit.build(), unit.where), unit.entries)
 
 
-def _from_wheel(unit):
-    return (
-        _store.read_checked(os.path.join(WHEEL_STORE, unit.file_name("bc")))
-        if _wheel_fits()
-        else None
-    )
+def _from_wheel(unit, suffix):
+    return _store.read_checked(os.path.join(WHEEL_STORE, unit.file_name(suffix)))
 
 
 @functools.cache
@@ -158,21 +155,8 @@ def _wheel_fits():
             built = file.read().split()[3]
     except (OSError, IndexError):
         return False
-    return _numbers(built) <= _numbers(_versions().split()[3])
+    return _numbers(built) <= _numbers(versions().split()[3])
 
 
 def _numbers(version):
     return [int(part) for part in version.split(".")[:2] if part.isdecimal()]
-
-
-def fill_wheel_store(folder):
-    """Compile every kernel into `folder`, for the build of a wheel."""
-    from .kernel import kernels
-
-    os.makedirs(folder, exist_ok=True)
-    for made in kernels():
-        for variant in made.variants:
-            unit = made.unit(variant)
-            _store.write_checked(os.path.join(folder, unit.file_name("bc")), compile_unit(unit))
-    with open(os.path.join(folder, VERSIONS), "w") as file:
-        file.write(_versions() + "\n")

@@ -1,5 +1,4 @@
-"""Bitcode to running code: optimise for the CPU of this machine, check what is needed from outside,
-load.
+"""Bitcode to running code: optimise for a CPU, check what is needed from outside, load.
 
 Two loaders take the same object code. On Linux x86-64 it is mapped directly (`_elf`), which takes a
 millisecond and needs no LLVM in the process; elsewhere, and for whatever that loader does not know,
@@ -12,8 +11,8 @@ import re
 import sys
 import threading
 
-from . import _elf
-from .simd._intrinsic import VECTOR_BITS_SYMBOL, host_vector_bits
+from . import _cpu, _elf
+from .simd._intrinsic import VECTOR_BITS_SYMBOL
 
 # What a kernel may need from outside: libm, the block copies that LLVM makes of loops, and the
 # floating-point flags.
@@ -47,10 +46,11 @@ def _llvm():
     return llvm
 
 
-def _host_machine(llvm):
+def _machine(llvm, level=None):
+    """LLVM's machine for a level of CPUs, by default for the CPU of this machine."""
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        cpu=level or llvm.get_host_cpu_name(),
+        features="" if level else llvm.get_host_cpu_features().flatten(),
         opt=3,
         reloc="pic",
         codemodel="small",
@@ -83,8 +83,9 @@ def simplified(bitcode, entries):
         return module.as_bitcode()
 
 
-def optimise(name, bitcode, entries):
-    """The LLVM module of `bitcode`, optimised for this machine, and the machine.
+def optimise(name, bitcode, entries, level=None):
+    """The LLVM module of `bitcode`, optimised for this machine or a level of CPUs, and LLVM's
+    machine.
 
     Raises
     ------
@@ -93,13 +94,14 @@ def optimise(name, bitcode, entries):
     """
     llvm = _llvm()
     module = llvm.parse_bitcode(bitcode)
+    bits = _cpu.LEVELS[level] if level else _cpu.vector_bits()
     module.link_in(
         llvm.parse_assembly(
-            f"define i32 @{VECTOR_BITS_SYMBOL}() alwaysinline {{ ret i32 {host_vector_bits()} }}\n"
+            f"define i32 @{VECTOR_BITS_SYMBOL}() alwaysinline {{ ret i32 {bits} }}\n"
             f"define void @{VIEW_FREE}(i8* %info) alwaysinline {{ ret void }}"
         )
     )
-    machine = _host_machine(llvm)
+    machine = _machine(llvm, level)
     _run_passes(llvm, module, machine, entries, speed_level=1, loops=True)
     outside = {
         f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
@@ -140,10 +142,10 @@ def _in_words(symbols):
     return ", ".join(parts)
 
 
-def object_code(name, bitcode, entries):
-    """Object code of `bitcode` for the CPU of this machine."""
+def object_code(name, bitcode, entries, level=None):
+    """Object code of `bitcode` for the CPU of this machine, or for a level of CPUs."""
     with _llvm_lock:
-        module, machine = optimise(name, bitcode, entries)
+        module, machine = optimise(name, bitcode, entries, level)
         return machine.emit_object(module)
 
 
@@ -176,33 +178,11 @@ def load_with_llvm(code, entries):
         for symbol in ALLOWED:
             if not llvm.address_of_symbol(symbol) and (address := _elf.outside_address(symbol)):
                 llvm.add_symbol(symbol, address)
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _host_machine(llvm))
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(llvm))
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         _engines.append(engine)
         return {name: engine.get_function_address(name) for name in entries}
-
-
-def host_identity():
-    """What object code depends on besides its bitcode: the CPU and LLVM, told without loading LLVM
-    where the system says it."""
-    from ._store import installed_version
-
-    return f"{_cpu_identity()} llvmlite {installed_version('llvmlite')}"
-
-
-def _cpu_identity():
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            first = file.read(8192).split(b"\n\n")[0]
-    except OSError:
-        first = b""
-    wanted = (b"vendor_id", b"cpu family", b"model", b"stepping", b"flags", b"Features", b"CPU ")
-    lines = [line for line in first.splitlines() if line.startswith(wanted)]
-    if not any(line.startswith((b"flags", b"Features")) for line in lines):
-        llvm = _llvm()
-        return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return b"\n".join(lines).decode("ascii", "replace")
 
 
 def c_function(address, result, *arguments):

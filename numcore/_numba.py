@@ -97,7 +97,7 @@ target_extension.jit_registry[PortableCPU] = _portable_jit
 
 def portable(function):
     """Compile a function that kernels call."""
-    return _portable_jit(function, **OPTIONS)
+    return _portable_jit(function, **OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 # --- plain Python functions as Numba functions ----------------------------------------------------

@@ -4,10 +4,10 @@ the constants that it reads."""
 import contextlib
 import functools
 import types
-from hashlib import sha256
 
 import numpy as np
 
+from ._store import sha256
 from .simd import Intrinsic
 
 

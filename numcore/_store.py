@@ -3,7 +3,14 @@ before they are used."""
 
 import os
 import sys
-from hashlib import sha256
+
+try:  # Python's own: to load OpenSSL takes longer than to hash all that is hashed here
+    from _sha2 import sha256
+except ImportError:
+    try:
+        from _sha256 import sha256  # before Python 3.12
+    except ImportError:
+        from hashlib import sha256
 
 DIGEST = 32  # bytes of SHA-256 in front of every payload
 

@@ -3,6 +3,8 @@ for each vector width."""
 
 import numpy as np
 
+from .. import _cpu
+
 __all__ = [
     "LANES",
     "VECTOR_BITS_SYMBOL",
@@ -76,12 +78,7 @@ def _vector_bits_type():
 def host_vector_bits():
     """Bits of the widest float vector of this CPU: 512 with AVX-512, 256 with AVX2 and FMA, else
     128."""
-    import llvmlite.binding as llvm
-
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"):
-        return 512
-    return 256 if features.get("avx2") and features.get("fma") else 128
+    return _cpu.vector_bits()
 
 
 VECTOR_BITS_SYMBOL = "numcore_vector_bits"

@@ -1,7 +1,5 @@
 """Estimated costs of the ways to compute distances, from how often each letter occurs."""
 
-import functools
-
 import numpy as np
 
 from ...simd import host_vector_bits
@@ -36,7 +34,7 @@ def cheapest(symbols):
 def costs_of(symbols, n_counts, m_counts):
     """Estimated seconds of each method on one thread, or on the GPU."""
     if symbols.xp is np:
-        compares, pair, scan = COMPARES_PER_SECOND[vector_bits()], PAIR, SCAN
+        compares, pair, scan = COMPARES_PER_SECOND[host_vector_bits()], PAIR, SCAN
     else:
         compares, pair, scan = GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN
     n, m, width = symbols.text.size, len(symbols.pattern), symbols.text.dtype.itemsize
@@ -76,11 +74,6 @@ def sampled_counts(symbols):
         symbols, flat[: SAMPLE_RUNS * apart].reshape(SAMPLE_RUNS, apart)[:, :SAMPLE_RUN]
     )
     return n_counts * (flat.size / (SAMPLE_RUNS * SAMPLE_RUN)), m_counts
-
-
-@functools.cache
-def vector_bits():
-    return host_vector_bits()
 
 
 def convolution_cost(symbols):
