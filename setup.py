@@ -18,7 +18,7 @@ class BuildWithKernels(build_py):
             return
         root = Path(self.build_lib).resolve()
         code = "import sys; from numcore._wheel import fill; fill(sys.argv[1])"
-        store = str(root / "numcore" / "bitcode")
+        store = str(root / "numcore" / "compiled")
         subprocess.check_call([sys.executable, "-B", "-c", code, store], cwd=root)
 
 

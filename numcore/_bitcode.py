@@ -15,7 +15,7 @@ import threading
 from . import _cpu, _native, _source, _store
 
 HERE = os.path.dirname(__file__)
-WHEEL_STORE = os.path.join(HERE, "bitcode")
+WHEEL_STORE = os.path.join(HERE, "compiled")
 VERSIONS = "versions.txt"
 _MACHINERY = ("_cpu.py", "_entry.py", "_loops.py", "_native.py", "_numba.py")
 

@@ -3,8 +3,7 @@ crash, a warning or a changed input."""
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import numcore
 from numcore.examples import example

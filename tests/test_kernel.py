@@ -140,7 +140,7 @@ def test_a_body_that_allocates_or_raises_is_refused_by_name(made, what):
     line = made.body.__code__.co_firstlineno
     for build in (
         lambda: made(a, np.empty(2)),
-        lambda: _bitcode.compile_unit(made.unit({"T": "float64"})),
+        lambda: _bitcode.host_code(made.unit({"T": "float64"})),
     ):
         with pytest.raises(ValueError, match="must neither allocate nor raise, but it") as info:
             build()

@@ -1,6 +1,7 @@
 """The cache of compiled kernels: altered, truncated, read-only, foreign and shared folders."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-from numcore import _bitcode, _store
+from numcore import _bitcode, _cpu, _native, _store
 
 RUN = """
 import sys, numpy as np
@@ -208,18 +209,95 @@ def test_atomic_writes_leave_nothing_behind(tmp_path):
         _store.write_checked(tmp_path / "missing" / "x", b"payload")
 
 
-def test_wheel_bitcode_is_used_where_llvm_is_new_enough(tmp_path, monkeypatch):
-    unit = toys.halve.kernel.unit({"T": "float64"})
-    folder = tmp_path / "bitcode"
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """The unit of a toy, and the folder of a wheel that holds nothing yet."""
+    folder = tmp_path / "compiled"
     folder.mkdir()
-    _store.write_checked(folder / unit.file_name("bc"), _bitcode.bitcode(unit))
     monkeypatch.setattr(_bitcode, "WHEEL_STORE", str(folder))
+    return toys.halve.kernel.unit({"T": "float64"}), folder
+
+
+def test_wheel_bitcode_is_used_where_llvm_is_new_enough(wheel, monkeypatch):
+    unit, folder = wheel
+    monkeypatch.setenv("NUMCORE_CACHE_DIR", str(folder / "empty"))
+    _store.write_checked(folder / unit.file_name("bc"), _bitcode.bitcode(unit))
     for version, used in (
         ("0.1.0", True),
-        (_bitcode._versions().split()[3], True),
+        (_bitcode.versions().split()[3], True),
         ("99.0.0", False),
     ):
         (folder / _bitcode.VERSIONS).write_text(f"numba 0.1 llvmlite {version}\n")
         _bitcode._wheel_fits.cache_clear()
-        assert (_bitcode._from_wheel(unit) is not None) == used
+        assert (_bitcode._stored_bitcode(unit) is not None) == used
     _bitcode._wheel_fits.cache_clear()
+
+
+def fill_with_toys(folder):
+    """What the build of a wheel writes for the toys that RUN calls."""
+    for dtype in ("float32", "float64"):
+        unit = toys.halve.kernel.unit({"T": dtype})
+        code = _bitcode.compile_unit(unit)
+        _store.write_checked(folder / unit.file_name("bc"), code)
+        for level in _cpu.LEVELS:
+            made = _native.object_code(unit.where, code, unit.entries, level)
+            _store.write_checked(folder / unit.file_name(f"{level}.o"), made)
+    (folder / _bitcode.VERSIONS).write_text(_bitcode.versions())
+
+
+AS_INSTALLED = """
+import sys
+from numcore import _bitcode, _cpu
+_bitcode.WHEEL_STORE = {folder!r}
+{change}
+{run}
+print("llvmlite" in sys.modules, len(_bitcode.os.listdir({cache!r})))
+"""
+
+
+@pytest.mark.skipif(_cpu.level() is None, reason="wheels have no object code for this CPU")
+def test_shipped_object_code_needs_neither_llvm_nor_a_cache(wheel, tmp_path):
+    _, folder = wheel
+    fill_with_toys(folder)
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+
+    def installed(change=""):
+        code = AS_INSTALLED.format(
+            folder=str(folder),
+            change=change,
+            run=RUN.format(tests=str(Path(__file__).parent)),
+            cache=str(cache),
+        )
+        return subprocess.check_output(
+            [sys.executable, "-c", code],
+            text=True,
+            env=os.environ | {"NUMCORE_CACHE_DIR": str(cache)},
+        ).split()
+
+    needs_llvm = str(sys.platform != "linux" or platform.machine() != "x86_64")
+    assert installed() == [*EXPECTED.split(), "False", needs_llvm, "0"]
+    # a CPU that keeps no level: the wheel's bitcode is made code for it
+    assert installed("_cpu.level = lambda: None") == [*EXPECTED.split(), "False", "True", "2"]
+    for file in folder.glob(f"*{_cpu.level()}.o"):
+        file.write_bytes(file.read_bytes()[:-1])
+    assert installed()[:2] == EXPECTED.split()  # damaged code is never loaded
+
+
+def test_every_level_makes_code_for_its_vectors():
+    unit = toys.halve.kernel.unit({"T": "float32"})
+    code = _bitcode.bitcode(unit)
+    made = {
+        level: _native.object_code(unit.where, code, unit.entries, level) for level in _cpu.LEVELS
+    }
+    assert len(set(made.values())) == len(_cpu.LEVELS)
+    assert set(_cpu.LEVELS.values()) <= {128, 256, 512}
+
+
+def test_the_system_and_llvm_agree_about_this_cpu():
+    import llvmlite.binding as llvm
+
+    found = llvm.get_host_cpu_features()
+    names = {"bmi1": "bmi", "abm": "lzcnt"}
+    for name in sorted(set().union(*_cpu._NEEDED.values())):
+        assert (name in _cpu.features()) == bool(found.get(names.get(name, name))), name

@@ -21,8 +21,7 @@ from numcore.retrieval import (
     semantic_importance,
     term_statistics,
 )
-from numcore.retrieval._semantic_reranking import importance as graphs
-from numcore.retrieval._semantic_reranking import scores as scoring
+from numcore.retrieval._semantic_reranking import importance as graphs, scores as scoring
 from numcore.testing import simulated_gpu
 
 PATH = CSR([0, 1, 3, 5, 6], [1, 0, 2, 1, 3, 2], np.ones(6), (4, 4))

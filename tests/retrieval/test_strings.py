@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore.examples.retrieval.strings import MEASURES as NAIVE
-from numcore.examples.retrieval.strings import gram_distance, random_strings
+from numcore.examples.retrieval.strings import MEASURES as NAIVE, gram_distance, random_strings
 from numcore.retrieval import PackedStrings, pack_strings, string_similarity
 from numcore.testing import simulated_gpu
 

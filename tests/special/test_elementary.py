@@ -12,8 +12,7 @@ import mpmath
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from numcore import special
 from numcore._numba import jittable

@@ -9,8 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import numcore
 from numcore.special import (
@@ -24,8 +23,7 @@ from numcore.special import (
     minimize_error,
 )
 from numcore.special._certify_program import float32_ranges
-from numcore.special._evolve import mutation as _mutation
-from numcore.special._evolve import search
+from numcore.special._evolve import mutation as _mutation, search
 from numcore.special._evolve.selection import survivors
 from numcore.special._fit import Problem, fit
 from numcore.testing import (

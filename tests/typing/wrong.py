@@ -3,6 +3,7 @@
 import numpy as np
 
 import numcore
+from numcore import special
 from numcore.linalg import (
     CSR,
     caratheodory,
@@ -16,7 +17,6 @@ from numcore.nn import Adam, activation, attention, conv2d, dense, dense_vjp
 from numcore.random import normal, philox_uint32, uniform
 from numcore.retrieval import LambdaMART, fuzzy_link, ranking_metrics, topk_inner_product
 from numcore.special import exp as elementary
-from numcore.special import exponential  # error
 
 a = normal((4, 4), rng=0)
 laplacian = CSR.from_dense(a)
@@ -24,6 +24,7 @@ laplacian = CSR.from_dense(a)
 # --- names that do not exist ----------------------------------------------------------------------
 
 normal((4, 4), seed=0)  # error
+special.exponential(a)  # error
 elementary(a, axis=0)  # error
 uniform((4, 4), rng=0, type="float32")  # error
 dense(a, a, bias=a[0])  # error
