@@ -8,4 +8,4 @@ not used is not imported.
 from ._lazy import attach
 
 __version__ = "0.1.0"
-__getattr__, __dir__, __all__ = attach(__name__, globals())
+__getattr__, __dir__ = attach(__name__, globals())

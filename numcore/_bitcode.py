@@ -17,6 +17,7 @@ from . import _cpu, _native, _source, _store
 HERE = os.path.dirname(__file__)
 WHEEL_STORE = os.path.join(HERE, "compiled")
 VERSIONS = "versions.txt"
+NATIVE = "NUMCORE_NATIVE"  # set to 1, code is made for exactly this CPU when it is first needed
 _MACHINERY = ("_cpu.py", "_entry.py", "_loops.py", "_native.py", "_numba.py")
 
 # Held while anything is compiled or loaded. A fork waits for it, so that no child inherits a
@@ -103,7 +104,8 @@ def load(unit):
     """Addresses of the unit's entry points, ready to be called on this machine: a dict of str to
     int."""
     with _lock:
-        code = _from_wheel(unit, f"{_cpu.level()}.o") if _cpu.level() else None
+        shipped = _cpu.level() and os.environ.get(NATIVE, "0") == "0"
+        code = _from_wheel(unit, f"{_cpu.level()}.o") if shipped else None
         return _native.load(code or host_code(unit), unit.entries)
 
 

@@ -277,8 +277,12 @@ def test_shipped_object_code_needs_neither_llvm_nor_a_cache(wheel, tmp_path):
 
     needs_llvm = str(sys.platform != "linux" or platform.machine() != "x86_64")
     assert installed() == [*EXPECTED.split(), "False", needs_llvm, "0"]
-    # a CPU that keeps no level: the wheel's bitcode is made code for it
-    assert installed("_cpu.level = lambda: None") == [*EXPECTED.split(), "False", "True", "2"]
+    # asked for, or for a CPU that keeps no level: code for exactly this CPU from the wheel's bitcode
+    for change in (
+        "_cpu.level = lambda: None",
+        "_bitcode.os.environ['NUMCORE_NATIVE'] = '1'; _bitcode._store.read = lambda *a: None",
+    ):
+        assert installed(change) == [*EXPECTED.split(), "False", "True", "2"]
     for file in folder.glob(f"*{_cpu.level()}.o"):
         file.write_bytes(file.read_bytes()[:-1])
     assert installed()[:2] == EXPECTED.split()  # damaged code is never loaded

@@ -2,4 +2,4 @@
 
 from .._lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, globals())
+__getattr__, __dir__ = attach(__name__, globals())

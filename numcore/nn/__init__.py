@@ -33,4 +33,4 @@ A training loop in ten lines::
 
 from .._lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, globals())
+__getattr__, __dir__ = attach(__name__, globals())
