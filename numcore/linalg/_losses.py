@@ -13,8 +13,6 @@ from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..special import softplus
 
-__all__ = ["hinge_loss", "kmeans_loss", "logistic_loss", "squared_loss"]
-
 LOGISTIC, HINGE, SQUARED = range(3)
 ROWS = 1 << 12  # points whose distances to all centers are held at once
 

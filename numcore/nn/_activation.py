@@ -18,8 +18,6 @@ from ..kernel import kernel
 from ..simd import float_bits, float_from_bits, fma
 from ..special import cos, erf, exp, sigmoid, sin, softplus, tanh
 
-__all__ = ["ActivationCache", "Nonlinearity", "activation", "activation_vjp"]
-
 Nonlinearity = Literal["relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"]
 
 

@@ -34,8 +34,6 @@ from ._convolution_kernels import (
 )
 from ._windows import Padding, Size, output_sizes, pair
 
-__all__ = ["Conv2dCache", "Conv2dGrads", "conv2d", "conv2d_vjp"]
-
 PLACES = 192  # of the output, gathered at once
 DEPTH = 192  # of a product: channels times taps
 ENTRIES = 640  # of the gradient of the weights for one output channel: channels times taps

@@ -14,8 +14,6 @@ from ..arguments import Array, Float, Int64, Integer, any_device, interval
 from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 
-__all__ = ["EmbeddingCache", "embedding", "embedding_vjp"]
-
 
 class EmbeddingCache(NamedTuple):
     """What :func:`embedding` keeps for its gradient: indices that were checked, and the table."""

@@ -16,16 +16,6 @@ from ..kernel import kernel
 from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
 from ..special import sigmoid, tanh
 
-__all__ = [
-    "LSTMCache",
-    "LSTMCellCache",
-    "LSTMGrads",
-    "lstm",
-    "lstm_cell",
-    "lstm_cell_vjp",
-    "lstm_vjp",
-]
-
 ROWS = 32  # of the batch that are multiplied at once
 WIDEST = 48  # columns of the widest tile
 

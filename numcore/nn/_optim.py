@@ -18,8 +18,6 @@ from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ..simd import from_ordered, ordered
 
-__all__ = ["Adam", "clip_grad_norm"]
-
 BLOCK = 4096  # entries whose squares are summed in one piece
 PIECE = 1024  # entries that one loop after the other updates
 LANES = 32  # sums that run side by side

@@ -14,15 +14,6 @@ from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ._windows import MAX_SIZE, Padding, Size, output_sizes, pair
 
-__all__ = [
-    "AvgPool2dCache",
-    "MaxPool2dCache",
-    "avg_pool2d",
-    "avg_pool2d_vjp",
-    "max_pool2d",
-    "max_pool2d_vjp",
-]
-
 
 class MaxPool2dCache(NamedTuple):
     """What :func:`max_pool2d` keeps for its gradient: the place of each window's largest value, and

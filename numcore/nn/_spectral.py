@@ -16,16 +16,6 @@ from ..arguments import Array, Complex, Float, interval
 from ..dispatch import namespace_of, routine
 from ._windows import Size, pair
 
-__all__ = [
-    "SpectralConv1dCache",
-    "SpectralConv2dCache",
-    "SpectralConvGrads",
-    "spectral_conv1d",
-    "spectral_conv1d_vjp",
-    "spectral_conv2d",
-    "spectral_conv2d_vjp",
-]
-
 COMPLEX = {
     np.dtype(np.float32): np.dtype(np.complex64),
     np.dtype(np.float64): np.dtype(np.complex128),

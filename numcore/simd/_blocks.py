@@ -5,8 +5,6 @@ import numpy as np
 
 from ._intrinsic import LANES, flat_arguments, intrinsic
 
-__all__ = ["WIDE", "add_scaled", "signed_sums", "transpose8"]
-
 WIDE = 32  # sums that signed_sums makes at once: points side by side
 
 

@@ -4,8 +4,6 @@ whose length only the loader knows."""
 from ._intrinsic import by_vector_width, flat_arguments, intrinsic
 from ._tile import tile_cols, tile_shape
 
-__all__ = ["copy_tile_row"]
-
 
 def _copy_type(source, at, target, to):
     from numba import types

@@ -5,8 +5,6 @@ import numpy as np
 
 from ._intrinsic import by_vector_width, call_llvm, intrinsic
 
-__all__ = ["dot", "dots_2_by_4", "squares_2_by_4"]
-
 DOT_STEP = 16  # elements in a step of the loop, in as many vectors as that takes
 
 

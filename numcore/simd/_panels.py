@@ -9,8 +9,6 @@ from ._intrinsic import by_vector_width, flat_arguments, intrinsic, vector_bits
 from ._scalars import emit_exp2, exp2
 from ._tile import tile_shape
 
-__all__ = ["panel_exp2", "panel_max"]
-
 
 def _panel_type(*arguments):
     from numba import types

@@ -16,8 +16,6 @@ from ._intrinsic import (
 )
 from ._scalars import fma
 
-__all__ = ["gemm_row", "gemm_tile", "tile_cols", "tile_rows", "tile_shape"]
-
 TILE_VECTORS = {
     512: (8, 3),
     256: (4, 3),

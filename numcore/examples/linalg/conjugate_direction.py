@@ -7,8 +7,6 @@ from ...linalg import CSR
 from .. import Example
 from .sparse import random_csr
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def identity(r):
     return r

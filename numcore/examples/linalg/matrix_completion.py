@@ -7,8 +7,6 @@ from ...linalg import CSR, CompletionResult
 from .. import Example
 from .sparse import random_csr
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def known_entries(rng, dtype, m, n, k, fraction):
     """A matrix of rank k, and which of its entries are known."""

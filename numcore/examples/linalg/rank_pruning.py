@@ -8,8 +8,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 SHAPE = (6, 4, 3, 2)
 
 

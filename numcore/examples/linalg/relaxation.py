@@ -11,8 +11,6 @@ from ...linalg._relaxation.kernels import CONVERGED, FRESH
 from .. import Example
 from .sparse import as_scipy, five_points
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 SIDES = {
     "float32": 40,
     "float64": 100,

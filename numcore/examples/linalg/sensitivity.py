@@ -6,8 +6,6 @@ import numpy as np
 from ...simd import tile_cols
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _norm_power(x, a, b, p):
     r = a @ x - b

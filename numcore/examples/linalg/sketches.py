@@ -6,8 +6,6 @@ import numpy as np
 from .. import Example
 from .hadamard import hadamard
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _gram(a, sketch_size, rng):
     return a.astype(np.float64).T @ a.astype(np.float64)

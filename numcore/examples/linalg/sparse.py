@@ -8,8 +8,6 @@ import numpy as np
 from ...linalg import CSR, color_graph
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 GRID = 200
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from ..._pool import get_num_threads
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = (
     "a digits image" if HAVE_SKLEARN else "random states"

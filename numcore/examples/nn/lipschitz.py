@@ -10,9 +10,6 @@ import numpy as np
 from ...nn._lipschitz import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- references -----------------------------------------------------------------------------------
 
 

@@ -9,8 +9,6 @@ from ...nn import lstm_cell as cell
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HIDDEN = 32
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from ...nn._permutation_learning import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 
 

@@ -9,8 +9,6 @@ from ...nn import _pooling, avg_pool2d, max_pool2d
 from .. import Example
 from .convolution import pair
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "digits images, windows of 2 × 2" if HAVE_SKLEARN else "random images, windows of 2 × 2"
 OPTIONS = {"size": (3, 2), "stride": (2, 1), "padding": (1, 1)}

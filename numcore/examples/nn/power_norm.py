@@ -11,9 +11,6 @@ from .. import Example
 from .attention import DATA, _tokens
 from .normalization import _arrays, _long, _unwritten, rows_of, with_torch
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- references -----------------------------------------------------------------------------------
 
 

@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _sides(rng, dtype, n):
     """Two clouds of which the first halves belong together."""

@@ -8,8 +8,6 @@ import numpy as np
 from ...retrieval import FixedDimensionalEncoder
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def offsets_of(rng, sets, least, most):
     """Offsets of sets of `least` to `most` vectors."""

@@ -12,9 +12,6 @@ from ...retrieval._organization_linkage.candidates import Grams
 from .. import Example
 from .strings import character_names, edit_distance, gram_distance, jaro, random_strings
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- references -----------------------------------------------------------------------------------
 
 

@@ -5,8 +5,6 @@ import numpy as np
 from ...linalg import CSR
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def random_graph(rng, dtype, n, per_node=4):
     """A graph with random weights, in which some nodes have no outgoing edge and some edges no

@@ -9,8 +9,6 @@ import numpy as np
 from ...retrieval import TermLists, semantic_graph, term_statistics
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 EXACT, ROUNDED = {"float64": 0}, {"float32": 1e-6, "float64": 1e-12}
 
 

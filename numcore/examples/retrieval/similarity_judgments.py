@@ -9,8 +9,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 BOUND = {"float32": 1e-6, "float64": 1e-14}
 
 

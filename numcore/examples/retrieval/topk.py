@@ -4,8 +4,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _sizes(rng, dtype, n):
     return {

@@ -17,8 +17,6 @@ import numpy as np
 from ...special import max_ulp_error
 from .. import Example
 
-__all__ = ["EXAMPLES"]
-
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 REFERENCE_ERROR = {
     "float32": 0.0,

@@ -15,5 +15,3 @@ from .routines import (
     attention_vjp,
     merge_attention,
 )
-
-__all__ = ["AttentionGrads", "attention", "attention_varlen", "attention_vjp", "merge_attention"]

@@ -77,8 +77,6 @@ from .tiles import (
     unpack_panels,
 )
 
-__all__ = ["attention_backward", "attention_bias_backward", "attention_forward"]
-
 # shared with gpu/nn/attention/kernels.cu
 TABLES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION")
 CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(TABLES)} | {

@@ -21,8 +21,6 @@ from .partition import (
 )
 from .scores import Options, scores_of
 
-__all__ = ["AttentionGrads", "attention", "attention_varlen", "attention_vjp", "merge_attention"]
-
 BlockSize = tuple[Annotated[int, at_least(1)], Annotated[int, at_least(1)]]
 Window = tuple[Annotated[int, nonnegative] | None, Annotated[int, nonnegative] | None]
 CPU_TILES = {np.dtype(name): Tile(kernels.QUERIES, n) for name, n in (("f4", 48), ("f8", 24))}

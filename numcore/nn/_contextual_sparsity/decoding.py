@@ -26,8 +26,6 @@ from ...progress import progress_bar
 from .kernels import log_probabilities
 from .layers import largest
 
-__all__ = ["CorrectedDecode", "accept_prefix", "corrected_decode"]
-
 
 class CorrectedDecode(NamedTuple):
     """What :func:`corrected_decode` returns.

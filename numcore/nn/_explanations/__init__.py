@@ -14,11 +14,3 @@ from .routines import (
     local_approximation,
 )
 from .shapley import shapley_kernel_weights
-
-__all__ = [
-    "Explanation",
-    "explain",
-    "faithfulness",
-    "local_approximation",
-    "shapley_kernel_weights",
-]

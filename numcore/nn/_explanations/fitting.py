@@ -13,9 +13,6 @@ import numpy as np
 
 from .neighborhoods import Path, quiet, returned
 
-__all__ = ["LeastSquares", "MeanGradient", "fitted", "gradient_at", "occlusion", "score"]
-
-
 # --- the procedure: each function gives attributions, intercepts, losses and standard errors in float  # noqa: E501
 
 

@@ -16,17 +16,6 @@ from ...random import generator_from_rng, key_from_rng, philox_uint32
 from .kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
 from .shapley import stratified_sizes
 
-__all__ = [
-    "BlackBox",
-    "Coalitions",
-    "Custom",
-    "Gaussian",
-    "Masks",
-    "Path",
-    "Problem",
-    "returned",
-]
-
 ALL_BITS = 2**64 - 1
 quiet = np.errstate(
     all="ignore"

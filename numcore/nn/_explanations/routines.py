@@ -18,13 +18,6 @@ from ...dispatch import namespace_of, routine
 from .fitting import fitted, gradient_at, occlusion, score
 from .neighborhoods import BlackBox, Coalitions, Custom, Gaussian, Masks, Path, Problem
 
-__all__ = [
-    "Explanation",
-    "explain",
-    "faithfulness",
-    "local_approximation",
-]
-
 Function = Callable[[Array], Array]
 Neighborhood = Literal["gaussian", "uniform_path", "binary", "one_hot"] | Callable[..., Any]
 Loss = Literal["squared", "gradient_matching", "difference"]

@@ -4,8 +4,6 @@ import numpy as np
 
 from .kernels import SEGMENT, all_bisections, smallest_cut
 
-__all__ = ["best_labels", "stoer_wagner"]
-
 MOST_EXHAUSTIVE = 16  # operations up to which all groupings in two are tried
 
 

@@ -11,8 +11,6 @@ from ...dispatch import CPU, device_of, namespace_of, routine
 from ...kernel import pointer
 from .kernels import gradient_pairs
 
-__all__ = ["METRICS", "Metric", "gradient_distance", "gradient_distance_matrix"]
-
 Metric: TypeAlias = Literal["per_filter_cosine", "cosine", "mse"]
 METRICS = get_args(Metric)  # the numbers that the kernel gives them are in this order
 Gradient: TypeAlias = Sequence[Float[Array, "..."]] | Float[Array, "..."]

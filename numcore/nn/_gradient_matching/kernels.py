@@ -8,8 +8,6 @@ import numpy as np
 from ...kernel import kernel
 from ...simd import dots_2_by_4, squares_2_by_4
 
-__all__ = ["SEGMENT", "all_bisections", "gradient_pairs", "smallest_cut"]
-
 PIECE = 1024  # elements that are summed in the gradients' own type
 PER_FILTER, COSINE, SQUARES = range(3)  # as in METRICS
 

@@ -8,12 +8,3 @@ from .routines import (
     monotonicity,
     output_bounds,
 )
-
-__all__ = [
-    "Conv2d",
-    "LipschitzBound",
-    "jacobian_bounds",
-    "local_lipschitz",
-    "monotonicity",
-    "output_bounds",
-]

@@ -34,15 +34,6 @@ from .sampling import sampled
 from .search import Search
 from .task import Task, host
 
-__all__ = [
-    "Conv2d",
-    "LipschitzBound",
-    "jacobian_bounds",
-    "local_lipschitz",
-    "monotonicity",
-    "output_bounds",
-]
-
 Method: TypeAlias = Literal["linear", "recurjac", "interval"]
 Reason: TypeAlias = Literal["tol", "max_domains", "callback", "interrupt", "exhausted", "not_split"]
 Weights: TypeAlias = Sequence[Float[Array, "_ _", finite] | Conv2d]

@@ -2,8 +2,6 @@
 
 from .task import ENTRIES
 
-__all__ = ["sampled"]
-
 CLIMBS, CLIMBERS = 4, 4  # steps from a sampled point to a corner of the box, and points that climb
 
 

@@ -8,8 +8,6 @@ from ...dispatch import device_of, namespace_of
 from .crown import derivatives, network_of, region
 from .operators import Conv2d, Dense
 
-__all__ = ["ENTRIES", "Task", "host"]
-
 ENTRIES = 1 << 21  # of an array over boxes: 16 MB; more boxes are taken in turn
 
 

@@ -15,8 +15,6 @@ from .kernels import (
 )
 from .rows import NormGrads, as_rows, blocks, check_eps, column, summed
 
-__all__ = ["BatchNormCache", "RunningStatistics", "batch_norm", "batch_norm_vjp"]
-
 
 class RunningStatistics(NamedTuple):
     """Mean and variance of every feature over the batches seen so far."""

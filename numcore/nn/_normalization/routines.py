@@ -9,16 +9,6 @@ from ...dispatch import namespace_of, routine
 from .kernels import norm_rows, norm_rows_backward
 from .rows import NormGrads, as_rows, blocks, check_eps, column, summed
 
-__all__ = [
-    "LayerNormCache",
-    "RMSNormCache",
-    "RMSNormGrads",
-    "layer_norm",
-    "layer_norm_vjp",
-    "rms_norm",
-    "rms_norm_vjp",
-]
-
 
 class LayerNormCache(NamedTuple):
     """What :func:`layer_norm` keeps for its gradients: the inputs, and of every row the mean and

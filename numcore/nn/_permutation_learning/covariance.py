@@ -9,8 +9,6 @@ from ...arguments import Array, Float, positive
 from ...dispatch import namespace_of, routine
 from .kernels import arc_cosine_gram
 
-__all__ = ["directions", "nngp", "ntk"]
-
 
 @routine
 def ntk(

@@ -27,8 +27,6 @@ from .covariance import directions, ntk
 from .kernels import UNITS, descend
 from .regression import NTKRegressor, check_like_training, check_rows
 
-__all__ = ["Members", "PermutationEnsemble"]
-
 PIECE = 1 << 22  # entries of the largest intermediate array when an ensemble predicts
 ON_TRAINING = 1e-6  # 1 - cosine below which a test input is a training input
 

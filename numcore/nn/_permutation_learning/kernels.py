@@ -6,8 +6,6 @@ import math
 from ...kernel import kernel
 from ...simd import asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
 
-__all__ = ["UNITS", "arc_cosine_gram", "descend"]
-
 # --- the elementwise part of the kernels ----------------------------------------------------------
 
 NEAR = (

@@ -10,8 +10,6 @@ from ...dispatch import CPU, device_of, namespace_of
 from ...model import model
 from .covariance import nngp, ntk
 
-__all__ = ["NTKRegressor", "check_like_training", "check_rows"]
-
 
 @model(fitted="X_", kind="regressor", features="d")
 class NTKRegressor:

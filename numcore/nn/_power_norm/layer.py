@@ -22,8 +22,6 @@ from .kernels import power_rows
 from .routines import check_groups
 from .statistics import backward, batch_of, quadratic_means, root
 
-__all__ = ["PowerNorm", "PowerNormLayerCache", "PowerNormLayerGrads"]
-
 PARAMETERS = ("weight_", "bias_")
 STATE = (*PARAMETERS, "running_phi_", "ema_gz_")
 
