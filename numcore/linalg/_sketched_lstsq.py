@@ -13,16 +13,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..arguments import (
-    RNG,
-    Array,
-    Float,
-    at_least,
-    between,
-    nonempty,
-    nonnegative,
-    positive,
-)
+from ..arguments import RNG, Array, Float, at_least, between, nonempty, nonnegative, positive
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..progress import progress_bar

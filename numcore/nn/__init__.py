@@ -32,13 +32,7 @@ A training loop in ten lines::
 """
 
 from ._activation import ActivationCache, activation, activation_vjp
-from ._attention import (
-    AttentionGrads,
-    attention,
-    attention_varlen,
-    attention_vjp,
-    merge_attention,
-)
+from ._attention import AttentionGrads, attention, attention_varlen, attention_vjp, merge_attention
 from ._contextual_sparsity import (
     CorrectedDecode,
     NeuronCache,
@@ -75,15 +69,7 @@ from ._lipschitz import (
     output_bounds,
 )
 from ._losses import binary_cross_entropy_with_logits, huber, mse, softmax_cross_entropy
-from ._lstm import (
-    LSTMCache,
-    LSTMCellCache,
-    LSTMGrads,
-    lstm,
-    lstm_cell,
-    lstm_cell_vjp,
-    lstm_vjp,
-)
+from ._lstm import LSTMCache, LSTMCellCache, LSTMGrads, lstm, lstm_cell, lstm_cell_vjp, lstm_vjp
 from ._network import MLP, MLPCache, MLPGrads, MLPTaylorCache
 from ._normalization import (
     BatchNormCache,

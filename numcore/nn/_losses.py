@@ -118,10 +118,7 @@ def softmax_cross_entropy(
 
 @routine
 def mse(
-    y: Float[Array, "*shape"],
-    t: Float[Array, "*shape"],
-    *,
-    reduction: Reduction = "mean",
+    y: Float[Array, "*shape"], t: Float[Array, "*shape"], *, reduction: Reduction = "mean"
 ) -> tuple[Any, Array]:
     """Squared differences, and their gradient in y.
 

@@ -10,13 +10,7 @@ is imported only when something is compiled.
 from ._blocks import WIDE, add_scaled, signed_sums, transpose8
 from ._copies import copy_tile_row
 from ._dots import dot, dots_2_by_4, squares_2_by_4
-from ._intrinsic import (
-    LANES,
-    Intrinsic,
-    host_vector_bits,
-    intrinsic,
-    vector_bits,
-)
+from ._intrinsic import LANES, Intrinsic, host_vector_bits, intrinsic, vector_bits
 from ._max_tile import max_tile, panel_cols, panel_rows
 from ._panels import panel_exp2, panel_max
 from ._rotations import rotate

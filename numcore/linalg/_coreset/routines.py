@@ -6,27 +6,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    Kind,
-    at_least,
-    at_most,
-    finite,
-    nonnegative,
-    own_dtype,
-)
+from ...arguments import RNG, Array, Float, Kind, at_least, at_most, finite, nonnegative, own_dtype
 from ...dispatch import device_of, namespace_of, routine
 from ...progress import progress_bar
 from ...random import key_from_rng
-from .._caratheodory import (
-    WeightedSubset,
-    caratheodory,
-    check_mass,
-    group_sums,
-    length,
-)
+from .._caratheodory import WeightedSubset, caratheodory, check_mass, group_sums, length
 from .draws import best_sample, draw, lengths, wide
 from .search import N_TRIALS, CoresetResult, Method, Search
 from .strata import Strata, strata_of

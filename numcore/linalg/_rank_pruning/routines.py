@@ -4,15 +4,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Float,
-    at_least,
-    finite,
-    interval,
-    nonempty,
-    nonnegative,
-)
+from ...arguments import Array, Float, at_least, finite, interval, nonempty, nonnegative
 from ...dispatch import namespace_of, routine
 from .decompositions import (
     SUBGRADIENT,

@@ -266,10 +266,7 @@ class NeuronCache:
 
     @checked
     def __init__(
-        self,
-        w_gate: Float[Array, "m d"],
-        w_up: Float[Array, "m d"],
-        w_down: Float[Array, "d m"],
+        self, w_gate: Float[Array, "m d"], w_up: Float[Array, "m d"], w_down: Float[Array, "d m"]
     ):
         self._gate, self._up, self._down = w_gate, w_up, w_down
         self.indices = self.statistic = self._kept = None

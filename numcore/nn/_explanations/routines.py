@@ -5,15 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    at_least,
-    finite,
-    nonnegative,
-    positive,
-)
+from ...arguments import RNG, Array, Float, at_least, finite, nonnegative, positive
 from ...dispatch import namespace_of, routine
 from .fitting import fitted, gradient_at, occlusion, score
 from .neighborhoods import BlackBox, Coalitions, Custom, Gaussian, Masks, Path, Problem

@@ -15,16 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    Integer,
-    any_device,
-    finite,
-    interval,
-    nonnegative,
-)
+from ...arguments import RNG, Array, Float, Integer, any_device, finite, interval, nonnegative
 from ...dispatch import routine
 from ...progress import progress_bar
 from ...random import generator_from_rng

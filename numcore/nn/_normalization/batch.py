@@ -6,13 +6,7 @@ import numpy as np
 
 from ...arguments import Array, Float, Float64, positive, within
 from ...dispatch import namespace_of, routine
-from .kernels import (
-    column_moments,
-    column_products,
-    combine_columns,
-    join_moments,
-    scale_columns,
-)
+from .kernels import column_moments, column_products, combine_columns, join_moments, scale_columns
 from .rows import NormGrads, as_rows, blocks, check_eps, column, summed
 
 

@@ -147,11 +147,7 @@ class NTKRegressor:
         )
         return mean, ((covariance + covariance.T) / 2).astype(self.dtype_)
 
-    def score(
-        self,
-        X: Float[Array, "t d", finite],
-        y: Real[Array, "t *outputs", finite],
-    ) -> float:
+    def score(self, X: Float[Array, "t d", finite], y: Real[Array, "t *outputs", finite]) -> float:
         """Coefficient of determination R² of the predictions, the mean over the outputs.
 
         Parameters

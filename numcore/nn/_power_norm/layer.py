@@ -4,17 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Bool,
-    DType,
-    Float,
-    at_least,
-    checked,
-    nonnegative,
-    positive,
-    within,
-)
+from ...arguments import Array, Bool, DType, Float, at_least, checked, nonnegative, positive, within
 from ...dispatch import device_of, namespace_of
 from .._normalization.kernels import scale_columns
 from .._normalization.rows import as_rows, blocks, check_eps, column, summed

@@ -147,9 +147,7 @@ class FixedDimensionalEncoder:
 
     @checked
     def encode_queries(
-        self,
-        vectors: Float[Array, "total d"],
-        offsets: Integer[Array, "n_sets+1", any_device],
+        self, vectors: Float[Array, "total d"], offsets: Integer[Array, "n_sets+1", any_device]
     ) -> Array:
         """Codes of queries: for every cell the sum of the vectors in it.
 
@@ -177,9 +175,7 @@ class FixedDimensionalEncoder:
 
     @checked
     def encode_documents(
-        self,
-        vectors: Float[Array, "total d"],
-        offsets: Integer[Array, "n_sets+1", any_device],
+        self, vectors: Float[Array, "total d"], offsets: Integer[Array, "n_sets+1", any_device]
     ) -> Array:
         """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for
         empty cells.

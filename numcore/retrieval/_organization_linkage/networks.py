@@ -5,16 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Integer,
-    Real,
-    at_least,
-    finite,
-    interval,
-    nonnegative,
-    positive,
-)
+from ...arguments import Array, Integer, Real, at_least, finite, interval, nonnegative, positive
 from ...dispatch import routine
 from ...linalg import CSR, CSRLike, Sparse
 from .kernels import stochastic_product
@@ -73,8 +64,7 @@ def name_network(
     weights = weights[used] / weights.max(initial=1)  # so that no sum overflows
     uses = CSR.from_coo(names[used], profiles[1][used], weights, shape)
     return CSR(
-        *_product(_row_stochastic(uses), _row_stochastic(uses.T), 1.0, 0.0)[0],
-        (shape[0], shape[0]),
+        *_product(_row_stochastic(uses), _row_stochastic(uses.T), 1.0, 0.0)[0], (shape[0], shape[0])
     )
 
 

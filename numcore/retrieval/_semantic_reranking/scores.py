@@ -19,15 +19,7 @@ from ...arguments import (
 from ...dispatch import namespace_of, routine
 from .._offsets import checked_offsets, list_of_entry
 from .counts import TermStatistics
-from .lists import (
-    ListsOfTerms,
-    check_ids,
-    check_terms,
-    expanded,
-    moved_to,
-    numbered,
-    segment_sums,
-)
+from .lists import ListsOfTerms, check_ids, check_terms, expanded, moved_to, numbered, segment_sums
 
 FREQUENT = 64  # frequent terms whose common documents are counted at once
 Frequencies = Real[Array, "n_words", nonnegative, finite]

@@ -87,10 +87,7 @@ def representational_similarity(
     """  # noqa: E501
     xp, dtype = namespace_of(predicted), predicted.dtype
     rng = generator_from_rng(np.random.SeedSequence(key_from_rng(rng)))
-    (x, n), (y, other) = (
-        checked_pairs("predicted", predicted),
-        checked_pairs("target", target),
-    )
+    (x, n), (y, other) = checked_pairs("predicted", predicted), checked_pairs("target", target)
     if n != other:
         raise ValueError(f"predicted and target must have the same stimuli (got {n} and {other})")
     if method == "spearman":

@@ -7,13 +7,7 @@ import time
 import numpy as np
 
 from ...random import key_from_rng
-from .._fit import (
-    Float32Points,
-    fit,
-    polished_by_cma,
-    random_constants,
-    rounded_to_float32,
-)
+from .._fit import Float32Points, fit, polished_by_cma, random_constants, rounded_to_float32
 from .._program import Program, max_errors, packed, program_errors
 from .front import Front
 from .mutation import PROBES, fingerprint, mutated
@@ -23,10 +17,7 @@ IDENTITY = 0.5  # chance that a child is its parent unchanged
 # chance that a parent is one of the best of a random size, and how many of a size those are
 FROM_SHELF, SHELF = 0.3, 8
 FIT_POINTS, VALIDATION_POINTS = 65, 10_000
-GUESSES, STARTS = (
-    64,
-    3,
-)
+GUESSES, STARTS = 64, 3
 
 # random constants that are looked at for a program, and how many are fitted, with the inherited
 # ones
