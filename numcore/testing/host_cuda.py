@@ -150,14 +150,8 @@ def host_compiler():
         if shutil.which(name):
             return [shutil.which(name)]
     if importlib.util.find_spec("ziglang"):
-        return [
-            sys.executable,
-            "-m",
-            "ziglang",
-            "cc",
-            "-x",
-            "c++",
-        ]  # not "c++": it would build its C++ library first, for a minute
+        # not "c++": it would build its C++ library first, for a minute
+        return [sys.executable, "-m", "ziglang", "cc", "-x", "c++"]
     raise HostCompileError(
         "no C++ compiler: set $CXX, install g++ or clang++, or `pip install ziglang`"
     )

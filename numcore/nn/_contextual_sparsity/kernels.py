@@ -90,11 +90,8 @@ def select_largest(g, kept, counts, start, stop):
     """
     m, k = g.shape[1], kept.shape[1]
     for t in range(start, stop):
-        low, bound, room = (
-            8 * g.itemsize - 1,
-            0,
-            k,
-        )  # undecided bits; those decided of the k-th largest; its rank among all that share them
+        # undecided bits; those decided of the k-th largest; its rank among all that share them
+        low, bound, room = 8 * g.itemsize - 1, 0, k
         while low > 0:
             width = min(11, low)
             shift, mask = low - width, (1 << width) - 1

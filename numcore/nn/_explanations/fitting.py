@@ -376,9 +376,8 @@ class MeanGradient:
         total, first, second = self.sums
         _checked_total(self.xp, total[:, 0, 0])
         mean = first[:, :1] / total[:, :1]
-        around = (
-            second - 2 * mean * first + mean**2 * total
-        )  # with weights, and with squared weights
+        # with weights, and with squared weights
+        around = second - 2 * mean * first + mean**2 * total
         around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None] ** 2
         w = self.factor * (self.shift + mean[:, 0])
         error = self.xp.sqrt(around[:, 1]) / total[:, 0]

@@ -200,9 +200,8 @@ class PermutationEnsemble:
         )
         x = xp.ascontiguousarray(X[:0] if is_basis else X)
         z = xp.ascontiguousarray(xp.matmul(x, w1))
-        w2_next = (
-            w2 if xp is np else xp.empty_like(w2)
-        )  # the CPU's body reads all of a block before it writes any: one array is enough
+        # the CPU's body reads all of a block before it writes any: one array is enough
+        w2_next = w2 if xp is np else xp.empty_like(w2)
         residual = xp.zeros((models, n, q), dtype)
         parts = -(-width // UNITS)
         outputs = xp.empty((models * parts, n, q), dtype)
