@@ -14,15 +14,7 @@ import types
 import numpy as np
 
 from . import dispatch
-from ._kinds import (
-    AnyKind,
-    ArrayKind,
-    BoolKind,
-    ChoiceKind,
-    InstanceKind,
-    NumberKind,
-    StructKind,
-)
+from ._kinds import AnyKind, ArrayKind, BoolKind, ChoiceKind, InstanceKind, NumberKind, StructKind
 from ._option_kinds import NamespaceKind, RNGKind
 from ._ranges import finite
 

@@ -11,15 +11,7 @@ import types as python_types
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.core import (
-    ccallback,
-    codegen,
-    cpu,
-    dispatcher,
-    errors,
-    registry,
-    target_extension,
-)
+from numba.core import ccallback, codegen, cpu, dispatcher, errors, registry, target_extension
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 

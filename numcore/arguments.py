@@ -48,15 +48,7 @@ from ._kinds import (
     StructKind,
 )
 from ._option_kinds import DTypeKind, NamespaceKind, RNGKind, ShapeKind
-from ._ranges import (
-    Bound,
-    any_device,
-    finite,
-    infinite,
-    nonempty,
-    own_dtype,
-    written,
-)
+from ._ranges import Bound, any_device, finite, infinite, nonempty, own_dtype, written
 
 __all__ = [
     "RNG",
@@ -303,6 +295,5 @@ def checked(
         For a method: a size that ``self.n_features_in_`` holds from the last fit on.
     """
     return typing.cast(
-        F,
-        _checker.checker(function, declaration, host_only=host_only, fitted=fitted, keeps=keeps),
+        F, _checker.checker(function, declaration, host_only=host_only, fitted=fitted, keeps=keeps)
     )

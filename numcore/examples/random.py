@@ -7,8 +7,6 @@ import numpy as np
 
 from . import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 REAL_SIZE = 1 << 20
 SAMPLE = 1 << 14
 

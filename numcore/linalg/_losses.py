@@ -13,8 +13,6 @@ from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..special import softplus
 
-__all__ = ["hinge_loss", "kmeans_loss", "logistic_loss", "squared_loss"]
-
 LOGISTIC, HINGE, SQUARED = range(3)
 ROWS = 1 << 12  # points whose distances to all centers are held at once
 
@@ -342,9 +340,8 @@ def margin_losses(loss, y, b, each, kind, start, stop):
         return
     for i in range(z.size):
         margin = z[i] + b
-        z[i] = (-margin if label[i] > 0 else margin) + (
-            label[i] - label[i]
-        )  # NaN for the label NaN
+        # NaN for the label NaN
+        z[i] = (-margin if label[i] > 0 else margin) + (label[i] - label[i])
     if kind == 1:
         for i in range(z.size):
             z[i] = (zero if one + z[i] < 0 else one + z[i]) + each  # NaN stays

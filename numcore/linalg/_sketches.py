@@ -247,10 +247,8 @@ def gaussian_sketch(xp, n, m, dtype, rng):
     key = key_from_rng(rng)
 
     def sketched(*matrices):
-        numbers, results = (
-            np.random.default_rng(key),
-            [xp.zeros((m, a.shape[1]), dtype) for a in matrices],
-        )
+        numbers = np.random.default_rng(key)
+        results = [xp.zeros((m, a.shape[1]), dtype) for a in matrices]
         for first in range(0, n, GAUSSIAN_ROWS):
             s = normal((m, min(GAUSSIAN_ROWS, n - first)), rng=numbers, dtype=dtype, xp=xp)
             for a, result in zip(matrices, results, strict=True):
@@ -306,9 +304,8 @@ def hadamard_rows_of(xp, a, slots, rows):
     """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,)
     of rows below N."""
     d, dtype = a.shape[1], a.dtype
-    width = (
-        1 if d == 1 else PANEL if xp is np and d > 16 else 8
-    )  # as many columns share a cache, or a GPU's shared memory
+    # as many columns share a cache, or a GPU's shared memory
+    width = 1 if d == 1 else PANEL if xp is np and d > 16 else 8
     slots = slots.reshape(
         -1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize))
     )
@@ -317,9 +314,8 @@ def hadamard_rows_of(xp, a, slots, rows):
     for first in range(0, d, step):
         part = xp.ascontiguousarray(a[:, first : first + step])
         panels = -(-part.shape[1] // width)
-        most = max(
-            1, PANEL * slots.size // (len(rows) * panels * width)
-        )  # so that the sums of all groups are no more than a panel
+        # so that the sums of all groups are no more than a panel
+        most = max(1, PANEL * slots.size // (len(rows) * panels * width))
         groups = min(len(slots), most, -(-(16 if xp is np else 1024) // panels))
         sums = xp.empty((groups * panels, len(rows), width), dtype)
         sampled_hadamard(part, slots, rows, panels, sums)

@@ -18,8 +18,6 @@ from ..kernel import kernel
 from ..simd import float_bits, float_from_bits, fma
 from ..special import cos, erf, exp, sigmoid, sin, softplus, tanh
 
-__all__ = ["ActivationCache", "Nonlinearity", "activation", "activation_vjp"]
-
 Nonlinearity = Literal["relu", "tanh", "gelu", "silu", "sigmoid", "sin", "softplus"]
 
 
@@ -145,10 +143,8 @@ def _flat(xp, x):
 ZERO, HALF, ONE, TWO, THREE, FOUR, SIX = (np.float32(c) for c in (0, 0.5, 1, 2, 3, 4, 6))
 SQRT_HALF, INVERSE_SQRT_TWO_PI = 0.7071067811865476, 0.3989422804014327
 SQRT_TWO_OVER_PI, CUBIC = 0.7978845608028654, 0.044715
-GELU_FLAT, SILU_FLAT = (
-    np.float32(40),
-    np.float32(800),
-)  # beyond these gelu and silu are 0 or x in float64
+# beyond these gelu and silu are 0 or x in float64
+GELU_FLAT, SILU_FLAT = np.float32(40), np.float32(800)
 
 
 def within(x, bound):
@@ -214,19 +210,10 @@ def tanh_derivatives(x, real):
 
 # Phi(-a) = exp(-a^2 / 2) t (M0 + M1 t + ... + M8 t^8), t = 1 / (1 + MILLS a), 0 <= a <= 14.2, error
 # 1.7e-8
-M0, M1, M2, M3 = (
-    np.float32(0.08371304),
-    np.float32(0.0850458),
-    np.float32(0.06934615),
-    np.float32(0.12430254),
-)
-M4, M5, M6, M7 = (
-    np.float32(-0.09264359),
-    np.float32(0.3476083),
-    np.float32(-0.32872745),
-    np.float32(0.2828649),
-)
-M8, MILLS = np.float32(-0.07150969), np.float32(0.21)
+M0, M1, M2 = np.float32(0.08371304), np.float32(0.0850458), np.float32(0.06934615)
+M3, M4, M5 = np.float32(0.12430254), np.float32(-0.09264359), np.float32(0.3476083)
+M6, M7, M8 = np.float32(-0.32872745), np.float32(0.2828649), np.float32(-0.07150969)
+MILLS = np.float32(0.21)
 FARTHEST = np.float32(13.2)  # exp(-x^2 / 2) is the smallest normal float32 there
 
 
@@ -315,12 +302,8 @@ DERIVATIVES = {
     "gelu_tanh": gelu_tanh_derivatives,
 }
 KINDS = get_args(Nonlinearity)
-ELEMENTARY = {
-    "tanh": tanh,
-    "sigmoid": sigmoid,
-    "sin": sin,
-    "softplus": softplus,
-}  # these have kernels of their own already
+# these have kernels of their own already
+ELEMENTARY = {"tanh": tanh, "sigmoid": sigmoid, "sin": sin, "softplus": softplus}
 
 
 # --- kernels: one for each kind, so that no loop asks for the kind --------------------------------

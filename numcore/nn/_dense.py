@@ -8,8 +8,6 @@ import numpy as np
 from ..arguments import Array, Float
 from ..dispatch import namespace_of, routine
 
-__all__ = ["DenseCache", "DenseGrads", "dense", "dense_vjp"]
-
 SUMMED = 4096  # rows whose gradients BLAS adds up in their own precision
 
 

@@ -19,8 +19,6 @@ from ..kernel import kernel
 from ..simd import PAD, from_ordered, map_in_place, ordered
 from ..special import exp, log, sigmoid, softplus
 
-__all__ = ["binary_cross_entropy_with_logits", "huber", "mse", "softmax_cross_entropy"]
-
 Reduction = Literal["mean", "sum", "none"]
 GROUP = 512  # entries of short rows that are worked on at once
 LANES = 32  # sums that run side by side
@@ -120,10 +118,7 @@ def softmax_cross_entropy(
 
 @routine
 def mse(
-    y: Float[Array, "*shape"],
-    t: Float[Array, "*shape"],
-    *,
-    reduction: Reduction = "mean",
+    y: Float[Array, "*shape"], t: Float[Array, "*shape"], *, reduction: Reduction = "mean"
 ) -> tuple[Any, Array]:
     """Squared differences, and their gradient in y.
 

@@ -13,18 +13,8 @@ from typing import NamedTuple
 from ..arguments import Array, Float
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ..simd import gemm_rows, tile_cols
 from ..special import sigmoid, tanh
-
-__all__ = [
-    "LSTMCache",
-    "LSTMCellCache",
-    "LSTMGrads",
-    "lstm",
-    "lstm_cell",
-    "lstm_cell_vjp",
-    "lstm_vjp",
-]
 
 ROWS = 32  # of the batch that are multiplied at once
 WIDEST = 48  # columns of the widest tile
@@ -380,14 +370,8 @@ def lstm_steps_vjp(w_t, gates, cs, grad_ys, grad_h, grad_c, grad_a, packed, prod
         rows = min(ROWS, stop - first)
         for t in range(gates.shape[0] - 1, -1, -1):
             for s in range(first, first + rows):
-                a, da, old, new, dh, dc = (
-                    gates[t, s],
-                    grad_a[t, s],
-                    cs[t, s],
-                    cs[t + 1, s],
-                    grad_h[s],
-                    grad_c[s],
-                )
+                a, da, old = gates[t, s], grad_a[t, s], cs[t, s]
+                new, dh, dc = cs[t + 1, s], grad_h[s], grad_c[s]
                 i, f, g, o = a[:h], a[h : 2 * h], a[2 * h : 3 * h], a[3 * h :]
                 di, df, dg, do = da[:h], da[h : 2 * h], da[2 * h : 3 * h], da[3 * h :]
                 if t < grad_ys.shape[0]:
@@ -421,10 +405,8 @@ def pack_panels(w, packed):
     wide = (cols + width - 1) // width * width
     for panel in range(0, wide, width):
         for p in range(depth):
-            to, row = (
-                packed[panel * depth + p * width : panel * depth + (p + 1) * width],
-                w[p, panel : min(cols, panel + width)],
-            )
+            to = packed[panel * depth + p * width : panel * depth + (p + 1) * width]
+            row = w[p, panel : min(cols, panel + width)]
             to[row.size :] = 0
             for j in range(row.size):
                 to[j] = row[j]
@@ -433,36 +415,7 @@ def pack_panels(w, packed):
 
 def multiply_rows(x, rows, depth, packed, wide, products):
     """products (rows, wide) = x w, x being the first of `rows` rows that lie behind each other."""
-    width, high = tile_cols(products[0]), tile_rows(products[0])
-    whole = rows // high * high
+    width = tile_cols(products[0])
     for panel in range(0, wide, width):
-        for s in range(0, whole, high):
-            gemm_tile(
-                x,
-                s * depth,
-                depth,
-                1,
-                packed,
-                panel * depth,
-                width,
-                products,
-                s * wide + panel,
-                wide,
-                depth,
-                0,
-            )
-        for s in range(whole, rows):
-            gemm_row(
-                x,
-                s * depth,
-                depth,
-                1,
-                packed,
-                panel * depth,
-                width,
-                products,
-                s * wide + panel,
-                wide,
-                depth,
-                0,
-            )
+        at = panel * depth
+        gemm_rows(rows, x, 0, depth, 1, packed, at, width, products, panel, wide, depth, 0)

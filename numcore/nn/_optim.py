@@ -18,8 +18,6 @@ from ..dispatch import device_of, namespace_of, routine
 from ..kernel import kernel
 from ..simd import from_ordered, ordered
 
-__all__ = ["Adam", "clip_grad_norm"]
-
 BLOCK = 4096  # entries whose squares are summed in one piece
 PIECE = 1024  # entries that one loop after the other updates
 LANES = 32  # sums that run side by side
@@ -288,13 +286,8 @@ def amsgrad_update(
     vectors."""
     for first in range(start, stop, PIECE):
         last = min(stop, first + PIECE)
-        slopes, weights, means, squares, tops = (
-            g[first:last],
-            w[first:last],
-            m[first:last],
-            v[first:last],
-            largest[first:last],
-        )
+        slopes, weights, means = g[first:last], w[first:last], m[first:last]
+        squares, tops = v[first:last], largest[first:last]
         for i in range(slopes.size):
             slope = slopes[i] + added * weights[i]
             means[i] = beta1 * means[i] + rest1 * slope

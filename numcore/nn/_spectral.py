@@ -16,16 +16,6 @@ from ..arguments import Array, Complex, Float, interval
 from ..dispatch import namespace_of, routine
 from ._windows import Size, pair
 
-__all__ = [
-    "SpectralConv1dCache",
-    "SpectralConv2dCache",
-    "SpectralConvGrads",
-    "spectral_conv1d",
-    "spectral_conv1d_vjp",
-    "spectral_conv2d",
-    "spectral_conv2d_vjp",
-]
-
 COMPLEX = {
     np.dtype(np.float32): np.dtype(np.complex64),
     np.dtype(np.float64): np.dtype(np.complex128),
@@ -317,9 +307,8 @@ def _backward(grad_y, cache):
         raise ValueError(f"grad_y must have shape {wanted} (got {grad_y.shape})")
     if COMPLEX[grad_y.dtype] != modes.dtype:
         raise TypeError(f"grad_y must have the dtype of x (got {grad_y.dtype})")
-    factor = np.full(
-        cache.n_modes[-1], 2 / math.prod(sizes)
-    )  # a mode and its conjugate, where these are two
+    # a mode and its conjugate, where these are two
+    factor = np.full(cache.n_modes[-1], 2 / math.prod(sizes))
     factor[0] /= 2
     if 2 * (len(factor) - 1) == sizes[-1]:
         factor[-1] = factor[0]

@@ -5,8 +5,6 @@ from typing import Annotated, TypeAlias
 
 from ..arguments import interval
 
-__all__ = ["MAX_SIZE", "Padding", "Size", "output_sizes", "pair"]
-
 MAX_SIZE = 2**31  # sizes below this are exact in all index arithmetic of kernels
 _Size: TypeAlias = Annotated[int, interval("[1, 2147483648)")]
 _Padding: TypeAlias = Annotated[int, interval("[0, 2147483648)")]

@@ -5,20 +5,6 @@ import numpy as np
 
 from .. import _cpu
 
-__all__ = [
-    "LANES",
-    "VECTOR_BITS_SYMBOL",
-    "Intrinsic",
-    "by_vector_width",
-    "call_llvm",
-    "emit_vector_bits",
-    "flat_arguments",
-    "host_vector_bits",
-    "intrinsic",
-    "same_floats",
-    "vector_bits",
-]
-
 VECTOR_WIDTHS = (512, 256, 128)  # bits
 LANES = 16  # numbers that blocks of fixed length take at once: queries or matrices side by side
 

@@ -9,8 +9,6 @@ from ._intrinsic import by_vector_width, flat_arguments, intrinsic, vector_bits
 from ._scalars import emit_exp2, exp2
 from ._tile import tile_shape
 
-__all__ = ["panel_exp2", "panel_max"]
-
 
 def _panel_type(*arguments):
     from numba import types
@@ -33,10 +31,8 @@ def _emit_panel(name, combine):
     def emit(context, builder, signature, arguments):
         from llvmlite import ir
 
-        real, bitwidth = (
-            context.get_value_type(signature.args[0].dtype),
-            signature.args[0].dtype.bitwidth,
-        )
+        real = context.get_value_type(signature.args[0].dtype)
+        bitwidth = signature.args[0].dtype.bitwidth
 
         def body(builder, width, arguments):
             panel, keys, *states = arguments
@@ -85,11 +81,8 @@ class _Panel:
         """values = step(row pointer, values) for every row, starting with `first`; their last
         values."""
         builder, i64 = self.builder, self.ir.IntType(64)
-        before, body, done = (
-            builder.block,
-            builder.append_basic_block("rows"),
-            builder.append_basic_block("rows.done"),
-        )
+        before, body = builder.block, builder.append_basic_block("rows")
+        done = builder.append_basic_block("rows.done")
         builder.cbranch(builder.icmp_signed(">", self.keys, self.ir.Constant(i64, 0)), body, done)
         builder.position_at_end(body)
         row = builder.phi(i64)

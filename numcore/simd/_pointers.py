@@ -2,8 +2,6 @@
 
 from ._intrinsic import intrinsic
 
-__all__ = ["at_byte", "same_address"]
-
 
 def _pointer_and_integer(pointer, offset):
     return pointer

@@ -3,8 +3,6 @@ not lie in the rotated vectors."""
 
 from ._intrinsic import LANES, flat_arguments, intrinsic
 
-__all__ = ["rotate"]
-
 PART = 8  # of LANES matrices in one vector, which LLVM splits where registers are shorter
 
 

@@ -7,20 +7,6 @@ import numpy as np
 
 from ._intrinsic import call_llvm, emit_vector_bits, intrinsic, same_floats
 
-__all__ = [
-    "add",
-    "add_product",
-    "asin_tail",
-    "exp2",
-    "float_bits",
-    "float_from_bits",
-    "fma",
-    "from_ordered",
-    "ldexp",
-    "ordered",
-    "popcount",
-]
-
 
 def _width(llvm_type):
     return 32 if str(llvm_type) in ("float", "i32") else 64

@@ -16,13 +16,8 @@ from ._intrinsic import (
 )
 from ._scalars import fma
 
-__all__ = ["gemm_row", "gemm_tile", "tile_cols", "tile_rows", "tile_shape"]
-
-TILE_VECTORS = {
-    512: (8, 3),
-    256: (4, 3),
-    128: (4, 2),
-}  # vector bits → rows, vectors in a row: 24, 12, 8 accumulators
+# vector bits → rows, vectors in a row: 24, 12, 8 accumulators
+TILE_VECTORS = {512: (8, 3), 256: (4, 3), 128: (4, 2)}
 
 
 def tile_shape(bits, itemsize):
@@ -76,10 +71,8 @@ def _tile_type(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth,
 
 def _emit_tile(one_row):
     def emit(context, builder, signature, arguments):
-        real, itemsize = (
-            context.get_value_type(signature.args[0].dtype),
-            signature.args[0].dtype.bitwidth // 8,
-        )
+        real = context.get_value_type(signature.args[0].dtype)
+        itemsize = signature.args[0].dtype.bitwidth // 8
 
         def body(builder, width, arguments):
             a, a_row, a_depth, b, b_depth, c, c_row, depth, accumulate = arguments
@@ -211,7 +204,7 @@ def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, 
     element and its strides in elements: a's rows and depth may have any strides (a row-major
     operand has ``a_depth = 1``, a packed or transposed one ``a_row = 1``), the columns of b and c
     are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes
-    `gemm_row`.
+    `gemm_rows`.
     """
     _reference_tile(
         tile_rows(a.flat[0]),
@@ -234,3 +227,15 @@ def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, 
 def gemm_row(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
     """`gemm_tile` with one row, for the rows that are left over."""
     _reference_tile(1, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
+
+
+def gemm_rows(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
+    """`gemm_tile` for any number of rows: as many as fill tiles, then one by one."""
+    height = tile_rows(c.dtype.type(0))
+    whole = rows // height * height
+    for i in range(0, whole, height):
+        x, y = a_at + i * a_row, c_at + i * c_row
+        gemm_tile(a, x, a_row, a_depth, b, b_at, b_depth, c, y, c_row, depth, accumulate)
+    for i in range(whole, rows):
+        x, y = a_at + i * a_row, c_at + i * c_row
+        gemm_row(a, x, a_row, a_depth, b, b_at, b_depth, c, y, c_row, depth, accumulate)

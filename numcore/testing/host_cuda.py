@@ -50,11 +50,7 @@ MOST_THREADS = 1024
 MOST_SHARED = 227 * 1024
 GUARD = 1 << 24  # inaccessible bytes on each side of an array
 STACK = 1 << 17
-POISONS = (
-    0xFF,
-    0x5A,
-    0xDA,
-)
+POISONS = (0xFF, 0x5A, 0xDA)
 # as floats: NaN, a large positive and a large negative number; as integers -1, positive, negative
 
 # No fused, reordered or otherwise inexact arithmetic: results are compared with those of the CPU
@@ -154,14 +150,8 @@ def host_compiler():
         if shutil.which(name):
             return [shutil.which(name)]
     if importlib.util.find_spec("ziglang"):
-        return [
-            sys.executable,
-            "-m",
-            "ziglang",
-            "cc",
-            "-x",
-            "c++",
-        ]  # not "c++": it would build its C++ library first, for a minute
+        # not "c++": it would build its C++ library first, for a minute
+        return [sys.executable, "-m", "ziglang", "cc", "-x", "c++"]
     raise HostCompileError(
         "no C++ compiler: set $CXX, install g++ or clang++, or `pip install ziglang`"
     )

@@ -10,8 +10,6 @@ import numpy as np
 from ...linalg import WeightedSubset
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS", "reference_cara"]
-
 DIGITS = 10  # columns of the digits images in the timed call, with the most variance
 TIMES = 20  # copies of them, with noise
 

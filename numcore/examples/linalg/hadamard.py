@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 MATRIX = 1 << 12
 
 

@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES"]
-
 
 def _leverage(a):
     if a.ndim > 2:

@@ -7,8 +7,6 @@ from ...linalg import CSR, CompletionResult
 from .. import Example
 from .sparse import random_csr
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def known_entries(rng, dtype, m, n, k, fraction):
     """A matrix of rank k, and which of its entries are known."""
@@ -168,10 +166,8 @@ def _digits(dtype):
 def solve_loop(csr, factor, ridge):
     """np.linalg.solve for every row."""
     indptr, indices, data = csr.indptr.tolist(), csr.indices, csr.data
-    result, identity = (
-        np.empty((csr.shape[0], factor.shape[1]), factor.dtype),
-        np.eye(factor.shape[1], dtype=factor.dtype),
-    )
+    result = np.empty((csr.shape[0], factor.shape[1]), factor.dtype)
+    identity = np.eye(factor.shape[1], dtype=factor.dtype)
     for i in range(csr.shape[0]):
         first, last = indptr[i], indptr[i + 1]
         a = factor[indices[first:last]]

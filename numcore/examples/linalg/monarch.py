@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 COMPLEX = ("complex64", "complex128")
 
 
@@ -32,10 +30,8 @@ def _vjp(x, right, left, grad_out):
     """The entries of the dense matrices' gradients that belong to blocks."""
     (k, q, p), count = right.shape, len(left)
     second, first = dense_factors(right, left)
-    grad_second, grad_first = (
-        grad_out.astype(np.longdouble).T @ (x @ first.T),
-        (grad_out @ second).T @ x,
-    )
+    grad_second = grad_out.astype(np.longdouble).T @ (x @ first.T)
+    grad_first = (grad_out @ second).T @ x
     grad_right = np.stack([grad_first[g * q : (g + 1) * q, g * p : (g + 1) * p] for g in range(k)])
     grad_left = np.stack([grad_second[g::count, g::count] for g in range(count)])
     return grad_out @ second @ first, grad_right, grad_left
@@ -128,10 +124,8 @@ def _torch(x, right, left):
 
 BOUND, PROJECTION = {"float32": 2e-6, "float64": 2e-15}, {"float32": 1e-5, "float64": 1e-12}
 
-GRADIENT = {
-    "float32": 2e-6,
-    "float64": 4e-15,
-}  # gradients of weights are sums over all rows, 1797 of the digits
+# gradients of weights are sums over all rows, 1797 of the digits
+GRADIENT = {"float32": 2e-6, "float64": 4e-15}
 
 EXAMPLES = {
     "monarch_matmul": Example(

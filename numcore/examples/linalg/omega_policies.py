@@ -7,8 +7,6 @@ from .. import Example
 from .relaxation import SOLUTION, positive_definite, pyamg, solution
 from .sparse import five_points
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _sequence(rng, dtype, n=23):
     a = positive_definite(rng, dtype, n)

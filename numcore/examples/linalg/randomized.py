@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES"]
-
 
 def low_rank(rng, dtype, m, n, k):
     return (rng.standard_normal((m, k)) @ rng.standard_normal((k, n))).astype(dtype)

@@ -11,12 +11,8 @@ from ...linalg._relaxation.kernels import CONVERGED, FRESH
 from .. import Example
 from .sparse import as_scipy, five_points
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-SIDES = {
-    "float32": 40,
-    "float64": 100,
-}  # of the grids of real data; on larger ones float32 cannot hold the solution
+# of the grids of real data; on larger ones float32 cannot hold the solution
+SIDES = {"float32": 40, "float64": 100}
 
 
 def positive_definite(rng, dtype, n):
@@ -282,10 +278,8 @@ def _limits(rng, size):
 
 def _sor_rows(rng, variant, size):
     a, starts = _by_colors(rng, variant, 23)
-    b, x = (
-        rng.standard_normal((size, 23)).astype(variant["T"]),
-        rng.standard_normal((size, 2, 23)).astype(variant["T"]),
-    )
+    b = rng.standard_normal((size, 23)).astype(variant["T"])
+    x = rng.standard_normal((size, 2, 23)).astype(variant["T"])
     state = np.stack(
         [
             np.zeros(size, np.int64),

@@ -6,8 +6,6 @@ import numpy as np
 from .. import Example
 from .hadamard import butterflies
 
-__all__ = ["EXAMPLES"]
-
 
 def _sketched(a, b, sketch_size, rng):
     rng, (n, d), m = np.random.default_rng(rng), a.shape, sketch_size

@@ -6,8 +6,6 @@ import numpy as np
 from .. import Example
 from .hadamard import hadamard
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _gram(a, sketch_size, rng):
     return a.astype(np.float64).T @ a.astype(np.float64)
@@ -73,15 +71,10 @@ def _src(a, sketch_size, rng):
 
 
 def _sampled_hadamard(rng, variant, size):
-    dtype, h, length, m = (
-        variant["T"],
-        2 ** int(rng.integers(0, 4)),
-        2 ** int(rng.integers(0, 9)),
-        int(rng.integers(1, 50)),
-    )
-    panels, groups = (
-        (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
-    )  # more groups than blocks do no harm
+    dtype, h = variant["T"], 2 ** int(rng.integers(0, 4))
+    length, m = 2 ** int(rng.integers(0, 9)), int(rng.integers(1, 50))
+    # more groups than blocks do no harm
+    panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))
     n = h * length - int(rng.integers(0, length))

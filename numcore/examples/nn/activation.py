@@ -10,8 +10,6 @@ from ...nn import activation
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES"]
-
 DIGITS = 40
 
 

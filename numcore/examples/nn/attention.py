@@ -11,8 +11,6 @@ from ..._pool import get_num_threads
 from ...nn._attention import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "digits images, each a token" if HAVE_SKLEARN else "Python's own source files, each a token"
 FEATURES = 64

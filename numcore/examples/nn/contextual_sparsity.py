@@ -10,8 +10,6 @@ import numpy as np
 from ..._pool import get_num_threads
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = (
     "a digits image" if HAVE_SKLEARN else "random states"
@@ -365,12 +363,8 @@ def _largest_arguments(rng, variant, size):
 
 
 def _sum_arguments(rng, variant, size):
-    dtype, d, b, m = (
-        variant["T"],
-        int(rng.choice([3, 8, 300])),
-        int(rng.integers(1, 4)),
-        2 * size + 150,
-    )
+    dtype, d = variant["T"], int(rng.choice([3, 8, 300]))
+    b, m = int(rng.integers(1, 4)), 2 * size + 150
     k = int(rng.integers(1, m + 1))
     kept = np.sort(rng.permuted(np.tile(np.arange(m), (b, 1)), axis=1)[:, :k], axis=1)
     return [

@@ -9,8 +9,6 @@ from ..._pool import get_num_threads
 from ...nn import _convolution
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = (
     "digits images, 16 kernels of 3 × 3" if HAVE_SKLEARN else "random images, 16 kernels of 3 × 3"

@@ -6,8 +6,6 @@ from ...nn import dense
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES"]
-
 
 def _dense(x, w, b):
     """Row by row in long double."""

@@ -8,8 +8,6 @@ import numpy as np
 from ...nn import embedding as forward
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 WIDTH = 64
 ROWS = 23
 

@@ -14,8 +14,6 @@ from ...nn import Explanation
 from ...nn._explanations import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "breast cancer, ten features" if HAVE_SKLEARN else "random tables of ten features"
 WIDTH, RIDGE = 2.0, 0.5

@@ -10,9 +10,6 @@ from ...nn import Partition, gradient_distance_matrix
 from ...nn._gradient_matching import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- distances ------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,6 @@ import numpy as np
 from ...nn._lipschitz import kernels
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- references -----------------------------------------------------------------------------------
 
 
@@ -164,10 +161,8 @@ def _jacobians(weights, biases, x0, eps, c, method):
 
 
 def _jacobian_bounds(weights, biases, x0, eps, c=None, method="linear"):
-    found, q = (
-        list(_jacobians(weights, biases, x0, eps, c, method)),
-        len(weights[-1] if c is None else c),
-    )
+    found = list(_jacobians(weights, biases, x0, eps, c, method))
+    q = len(weights[-1] if c is None else c)
     shape = *x0.shape[:-1], q, x0.shape[-1]
     return tuple(
         np.array([[row[side] for row in rows] for rows in found]).reshape(shape) for side in (0, 1)
@@ -217,10 +212,8 @@ def exactly(weights, biases, x):
             for row in rows
         ]
 
-    a, columns = (
-        [Fraction(v) for v in x],
-        [[Fraction(int(i == j)) for j in range(len(x))] for i in range(len(x))],
-    )
+    a = [Fraction(v) for v in x]
+    columns = [[Fraction(int(i == j)) for j in range(len(x))] for i in range(len(x))]
     for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
         rows = [[Fraction(v) for v in row] for row in w.tolist()]
         a = [s[0] + Fraction(v) for s, v in zip(product(rows, [a]), b.tolist(), strict=True)]
@@ -246,9 +239,8 @@ def lipschitz(weights, biases, x0, eps):
             linear, offset = w @ linear, w @ offset + b
             on, rest = np.array(rest[:width]), rest[width:]
             sign = 2 * on - 1
-            constraints.append(
-                np.column_stack([-sign[:, None] * linear, np.ones(width)])
-            )  # sign (linear x + offset) >= t
+            # sign (linear x + offset) >= t
+            constraints.append(np.column_stack([-sign[:, None] * linear, np.ones(width)]))
             limits.append(sign * offset)
             linear, offset = linear * on[:, None], offset * on
         found = linprog(
@@ -310,9 +302,8 @@ def _digits():
         return network["weights"], network["biases"], rng.random(64)
     data, labels = load_digits(return_X_y=True)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # a network that could be trained longer is good enough here
+        # a network that could be trained longer is good enough here
+        warnings.simplefilter("ignore")
         model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(
             data[::2] / 16, labels[::2]
         )

@@ -5,9 +5,6 @@ import numpy as np
 from .. import Example
 from .attention import DATA, HAVE_SKLEARN, _tokens
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
-
 # --- references -----------------------------------------------------------------------------------
 
 

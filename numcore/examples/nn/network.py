@@ -7,8 +7,6 @@ import numpy as np
 from ...nn._network import kernels
 from .activation import DIGITS, FUNCTIONS
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 EXAMPLES = {}  # a class is no routine
 
 

@@ -9,8 +9,6 @@ from ...nn._normalization import kernels
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES", "KERNELS", "with_torch"]
-
 ROWS = kernels.ROWS
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from .. import Example
 from .attention import DATA, _tokens
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def adam(
     w,

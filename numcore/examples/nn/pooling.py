@@ -9,8 +9,6 @@ from ...nn import _pooling, avg_pool2d, max_pool2d
 from .. import Example
 from .convolution import pair
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "digits images, windows of 2 × 2" if HAVE_SKLEARN else "random images, windows of 2 × 2"
 OPTIONS = {"size": (3, 2), "stride": (2, 1), "padding": (1, 1)}
@@ -59,10 +57,8 @@ def pool2d(x, size, *, stride=None, padding=0, kind="max"):
     size, stride, padding = _window(size, stride, padding)
     if kind == "mean":
         return _windows(x, size, stride, padding, 0).mean(axis=-1), None
-    values, places = (
-        _windows(x, size, stride, padding, -np.inf),
-        _places(x.shape, size, stride, padding),
-    )
+    values = _windows(x, size, stride, padding, -np.inf)
+    places = _places(x.shape, size, stride, padding)
     at = np.where(values.max(axis=-1) == -np.inf, (places >= 0).argmax(axis=-1), values.argmax(-1))
     y = np.take_along_axis(values, at[..., None], -1)[..., 0]
     where = np.take_along_axis(np.broadcast_to(places, values.shape), at[..., None], -1)[..., 0]
@@ -197,9 +193,8 @@ def _sizes(rng):
 def _forward_arguments(with_places):
     def make(rng, variant, size):
         h, w, window, rows, cols = _sizes(rng)
-        x = rng.integers(-2, 3, (size, h, w)).astype(
-            variant["T"]
-        )  # of few values, so that some are equal
+        # of few values, so that some are equal
+        x = rng.integers(-2, 3, (size, h, w)).astype(variant["T"])
         x[rng.random(x.shape) < (0.02 if with_places else 0)] = np.nan
         outputs = [np.full((size, rows, cols), np.nan, variant["T"])]
         return [

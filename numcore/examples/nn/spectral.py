@@ -9,8 +9,6 @@ from ..._pool import get_num_threads
 from ...nn import spectral_conv1d, spectral_conv2d
 from .. import Example
 
-__all__ = ["EXAMPLES"]
-
 HAVE_SKLEARN = importlib.util.find_spec("sklearn") is not None
 DATA = "digits images, 16 channels" if HAVE_SKLEARN else "random images, 16 channels"
 

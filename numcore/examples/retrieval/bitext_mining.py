@@ -5,8 +5,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _sides(rng, dtype, n):
     """Two clouds of which the first halves belong together."""
@@ -21,9 +19,8 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().images[:400] / 16
-    images = images + 1e-3 * np.random.default_rng(0).standard_normal(
-        images.shape
-    )  # no row is zero, no two cosines are equal
+    # no row is zero, no two cosines are equal
+    images = images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)
     return {
         "source": images[:, :, :4].reshape(-1, 32).astype(dtype),
         "target": images[:, :, :3:-1].reshape(-1, 32).astype(dtype),
@@ -99,10 +96,8 @@ def _numpy_mine(source, target, k=4):
         target / np.linalg.norm(target, axis=1)[:, None]
     ).T
     forward, backward = np.argpartition(-s, k, axis=1)[:, :k], np.argpartition(-s, k, axis=0)[:k]
-    a, b = (
-        np.take_along_axis(s, forward, 1).mean(axis=1),
-        np.take_along_axis(s, backward, 0).mean(axis=0),
-    )
+    a = np.take_along_axis(s, forward, 1).mean(axis=1)
+    b = np.take_along_axis(s, backward, 0).mean(axis=0)
     ratio = s / ((a[:, None] + b) / 2)
     y = np.take_along_axis(
         forward, np.take_along_axis(ratio, forward, 1).argmax(axis=1)[:, None], 1

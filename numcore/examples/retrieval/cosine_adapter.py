@@ -7,8 +7,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 ROUNDED = {"float32": 1e-6, "float64": 1e-13}
 
 

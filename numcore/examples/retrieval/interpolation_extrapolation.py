@@ -8,8 +8,6 @@ from ...linalg import CSR
 from ...retrieval import BucketSplit
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 EXACT = {"float32": 0.0, "float64": 0.0}
 ROUNDED = {"float32": 1e-6, "float64": 1e-14}
 

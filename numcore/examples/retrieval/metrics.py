@@ -6,8 +6,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS", "run_metrics"]
-
 ROUNDED = {"float32": 1e-6, "float64": 1e-14}
 METRICS = (
     "mrr@10",

@@ -9,8 +9,6 @@ import numpy as np
 from ...retrieval import TermLists, semantic_graph, term_statistics
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 EXACT, ROUNDED = {"float64": 0}, {"float32": 1e-6, "float64": 1e-12}
 
 
@@ -38,11 +36,8 @@ def _statistics(documents, n_terms):
 
 
 def _tfidf(statistics, method):
-    f, df, n = (
-        statistics.term_frequency.tolist(),
-        statistics.document_frequency.tolist(),
-        statistics.n_documents,
-    )
+    f, df = statistics.term_frequency.tolist(), statistics.document_frequency.tolist()
+    n = statistics.n_documents
     return np.array([a * math.log(n / b) if b else 0.0 for a, b in zip(f, df, strict=True)])
 
 

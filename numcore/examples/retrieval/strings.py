@@ -11,8 +11,6 @@ from ...retrieval import pack_strings
 from ...retrieval._strings.grams import counted_grams, numbered_grams
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def random_strings(rng, count, longest, letters="abcd"):
     return ["".join(rng.choice(list(letters), rng.integers(0, longest + 1))) for _ in range(count)]

@@ -4,8 +4,6 @@ import numpy as np
 
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 
 def _sizes(rng, dtype, n):
     return {
@@ -20,9 +18,8 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().data / 16
-    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(
-        dtype
-    )  # no two products are equal
+    # no two products are equal
+    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(dtype)
     return {"queries": images, "database": images, "k": 10}
 
 
@@ -135,10 +132,8 @@ def _scan_rows(rng, variant, size):
 
 def _distances_of(rng, variant, size):
     d, k = rng.integers(1, 70, 2)
-    queries, database = (
-        rng.standard_normal((size, d)).astype(variant["T"]),
-        rng.standard_normal((29, d)).astype(variant["T"]),
-    )
+    queries = rng.standard_normal((size, d)).astype(variant["T"])
+    database = rng.standard_normal((29, d)).astype(variant["T"])
     return [
         queries,
         database,

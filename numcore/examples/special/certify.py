@@ -8,8 +8,6 @@ from ...special import Program
 from ...special._certify import TABLE
 from .. import Example
 
-__all__ = ["EXAMPLES"]
-
 FIRST, COUNT = 0x3F800000, 2000  # bit patterns from 1 on
 
 

@@ -6,8 +6,6 @@ import numpy as np
 from ...special import Program
 from .. import Example
 
-__all__ = ["EXAMPLES", "KERNELS"]
-
 MAX_ROWS, MAX_CONSTANTS = 7, 3
 LINE = Program([[2, 1, 0, 0], [0, 2, 3, 0]], [1.0, 1.0])
 

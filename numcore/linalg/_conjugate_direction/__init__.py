@@ -16,11 +16,3 @@ from .routines import (
     direction_loss,
     ritz_training_set,
 )
-
-__all__ = [
-    "ConjugateDirectionResult",
-    "DirectionNetwork",
-    "conjugate_direction_solve",
-    "direction_loss",
-    "ritz_training_set",
-]

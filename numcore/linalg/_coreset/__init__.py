@@ -11,12 +11,3 @@ Coreset Construction Framework", ICML 2023.
 from .._caratheodory import WeightedSubset, caratheodory
 from .routines import auto_coreset, coreset_loss, vector_sum_coreset
 from .search import CoresetResult
-
-__all__ = [
-    "WeightedSubset",
-    "caratheodory",
-    "CoresetResult",
-    "auto_coreset",
-    "coreset_loss",
-    "vector_sum_coreset",
-]

@@ -6,27 +6,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    Kind,
-    at_least,
-    at_most,
-    finite,
-    nonnegative,
-    own_dtype,
-)
+from ...arguments import RNG, Array, Float, Kind, at_least, at_most, finite, nonnegative, own_dtype
 from ...dispatch import device_of, namespace_of, routine
 from ...progress import progress_bar
 from ...random import key_from_rng
-from .._caratheodory import (
-    WeightedSubset,
-    caratheodory,
-    check_mass,
-    group_sums,
-    length,
-)
+from .._caratheodory import WeightedSubset, caratheodory, check_mass, group_sums, length
 from .draws import best_sample, draw, lengths, wide
 from .search import N_TRIALS, CoresetResult, Method, Search
 from .strata import Strata, strata_of
@@ -264,11 +248,8 @@ def vector_sum_coreset(
         sums = sums.sum(axis=0)
         if not bool(xp.isfinite(sums).all()):
             raise ValueError("f and its weighted sums must be finite (got nan or inf)")
-        total, norms, everything = (
-            sums[: f.shape[1]],
-            lengths(xp, f),
-            Strata(xp.zeros(1, np.int32), (size,)),
-        )
+        total, norms = sums[: f.shape[1]], lengths(xp, f)
+        everything = Strata(xp.zeros(1, np.int32), (size,))
         if method == "mean_of_samples":
             indices, drawn = best_sample(xp, f, w, None, size, n_trials, generator)
         else:

@@ -15,11 +15,3 @@ from .routines import (
     complete_matrix,
     predict_entries,
 )
-
-__all__ = [
-    "CompletionResult",
-    "alternating_step",
-    "complete_masked",
-    "complete_matrix",
-    "predict_entries",
-]

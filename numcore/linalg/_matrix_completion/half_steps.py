@@ -29,19 +29,15 @@ class HalfStep:
         """The solutions, (m, k), and whether one of them is the smallest of several."""
         xp, (m, n), k = namespace_of(factor), csr.shape, factor.shape[1]
         weight, factor = self.ridge / max(n, 1), xp.ascontiguousarray(factor)
-        matrix, all_rows, found = (
-            (csr.indptr, csr.indices, csr.data),
-            _spread(xp, m),
-            xp.zeros(m, np.int32),
-        )
+        matrix, all_rows = (csr.indptr, csr.indices, csr.data), _spread(xp, m)
+        found = xp.zeros(m, np.int32)
         exact = xp is np or k <= MAX_IN_BLOCK
         if exact and (self.name == "cholesky" or self.name == "auto" and k <= MAX_DIRECT):
             x = xp.zeros((m, k), factor.dtype)
             solve_directly(*matrix, factor, all_rows, x, found, weight)
             return x, bool((found < k).any())
-        width = (
-            -(-k // LANES) * LANES
-        )  # rows that vectors divide: what is added is zero and stays so
+        # rows that vectors divide: what is added is zero and stays so
+        width = -(-k // LANES) * LANES
         wide, x = (_widened(xp, a, width, factor.dtype, rows) for a, rows in ((factor, n), (x0, m)))
         if self.name != "sketch" or not exact:
             automatic = self.name == "auto" and exact

@@ -16,15 +16,3 @@ from .fourier import MonarchTransform, monarch_dft
 from .layer import MonarchLinear
 from .projection import MonarchFactors, monarch_project
 from .routines import MonarchGrads, monarch_matmul, monarch_matmul_vjp, monarch_to_dense
-
-__all__ = [
-    "MonarchFactors",
-    "MonarchGrads",
-    "MonarchLinear",
-    "MonarchTransform",
-    "monarch_dft",
-    "monarch_matmul",
-    "monarch_matmul_vjp",
-    "monarch_project",
-    "monarch_to_dense",
-]

@@ -89,9 +89,8 @@ def monarch_project(
     s, p = m // count, n // k
     if rank > min(s, p):
         raise ValueError(f"rank must be <= {min(s, p)}, the smaller side of a block (got {rank})")
-    blocks = xp.ascontiguousarray(
-        xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3))
-    )  # (..., k, l, s, p)
+    # (..., k, l, s, p)
+    blocks = xp.ascontiguousarray(xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3)))
     u, sigma, vh = _leading(xp, blocks, rank)
     inside = (-4, -3, -2, -1)
     residual = xp.sqrt(
@@ -163,11 +162,8 @@ def _leading_pair(xp, blocks):
     hard = (defect > 1e-12) & (scale > 0)
     if bool(hard.any()):
         full_u, full_sigma, full_vh = xp.linalg.svd(blocks[hard], full_matrices=False)
-        u[hard], sigma[hard], v[hard] = (
-            full_u[:, :, :1],
-            full_sigma[:, 0],
-            full_vh[:, :1].swapaxes(1, 2),
-        )
+        u[hard], sigma[hard] = full_u[:, :, :1], full_sigma[:, 0]
+        v[hard] = full_vh[:, :1].swapaxes(1, 2)
     lead = shape[:-2]
     return tuple(
         part.reshape(*lead, *size).astype(dtype)

@@ -11,5 +11,3 @@ a policy choose, solves, and tells it the cost. M. Khodak, E. Chow, M.-F. Balcan
 
 from .policies import ChebCB, TsallisINF
 from .sequences import Policy, SequenceResult, solve_sequence
-
-__all__ = ["ChebCB", "Policy", "SequenceResult", "TsallisINF", "solve_sequence"]

@@ -19,14 +19,3 @@ from .decompositions import TruncatedKernel
 from .layers import ConvFactors, apply_factors
 from .pruner import RankPruner
 from .routines import NuclearNorm, decompose_kernel, nuclear_norm, truncate_kernel
-
-__all__ = [
-    "ConvFactors",
-    "NuclearNorm",
-    "RankPruner",
-    "TruncatedKernel",
-    "apply_factors",
-    "decompose_kernel",
-    "nuclear_norm",
-    "truncate_kernel",
-]

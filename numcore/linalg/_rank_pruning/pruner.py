@@ -5,14 +5,7 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Float,
-    at_least,
-    checked,
-    nonnegative,
-    own_dtype,
-)
+from ...arguments import Array, Float, at_least, checked, nonnegative, own_dtype
 from ...dispatch import device_of, namespace_of
 from .decompositions import Decomposition, Scheme, TruncatedKernel, scaled, solve
 from .routines import Share

@@ -19,13 +19,3 @@ from .routines import (
     ssor_cg,
     ssor_preconditioner,
 )
-
-__all__ = [
-    "OmegaEstimate",
-    "SSORPreconditioner",
-    "SolveResult",
-    "optimal_omega",
-    "sor",
-    "ssor_cg",
-    "ssor_preconditioner",
-]

@@ -26,9 +26,8 @@ from .kernels import (
 )
 from .systems import difference, norm_of, parts_of
 
-CALL = (
-    1 << 24
-)  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+# entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+CALL = 1 << 24
 MAX_SWEEPS = 4096  # in a call
 # up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU
 # a colored one
@@ -149,11 +148,8 @@ class SSORCGIteration(Iteration):
             self.diagonal = 1 / (self.omega * self.a.inverse_diagonal)
             self.forward(self.r)
             self.r, self.w = self.w, self.r
-            self.energy, self.change, self.curvature = (
-                self.sum(self.diagonal * self.r * self.r),
-                0.0,
-                0.0,
-            )
+            self.energy, self.change = self.sum(self.diagonal * self.r * self.r), 0.0
+            self.curvature = 0.0
 
     def kernel(self, norms):
         ssor_cg_rows(*self.batch, self.vectors, self.limits, self.energies, norms, self.state)
@@ -213,10 +209,8 @@ class SSORCGIteration(Iteration):
             self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
                 self.restarted = norm
-                self.parts[-1], self.count = (
-                    self.parts[-1][:-1],
-                    self.count - 1,
-                )  # the first iteration finds it again
+                # the first iteration finds it again
+                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1
                 self.begin(r, self.x)
 
     def solution(self):

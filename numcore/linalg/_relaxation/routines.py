@@ -12,13 +12,7 @@ from .._csr import CSR, CSRLike, Sparse
 from .._sparse import Coloring, spmv
 from .iterations import SORIteration, SSORCGIteration, target_of, watched
 from .kernels import ssor_rows
-from .systems import (
-    OrderedMatrix,
-    check_diagonal,
-    ordered,
-    parts_of,
-    start_of,
-)
+from .systems import OrderedMatrix, check_diagonal, ordered, parts_of, start_of
 
 EVERY = 8  # steps of Lanczos' method between looks at its eigenvalues
 MAX_OMEGA = 1.999
@@ -330,10 +324,7 @@ def _preconditioned(
 
 @routine
 def optimal_omega(
-    a: Sparse[CSRLike, "n n"],
-    *,
-    tol: Tolerance = 1e-6,
-    max_iter: Annotated[int, at_least(1)] = 500,
+    a: Sparse[CSRLike, "n n"], *, tol: Tolerance = 1e-6, max_iter: Annotated[int, at_least(1)] = 500
 ) -> OmegaEstimate:
     """The `omega` with which `sor` converges fastest, from the spectral radius of the Jacobi
     iteration.

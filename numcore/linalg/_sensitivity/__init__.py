@@ -14,14 +14,3 @@ Row Sampling by Lewis Weights", STOC 2015.
 from .regression import LpResult, lp_regression
 from .sampling import RowSample, sample_rows
 from .scores import Sensitivities, lewis_weights, lp_sensitivities, sampling_scores
-
-__all__ = [
-    "LpResult",
-    "RowSample",
-    "Sensitivities",
-    "lewis_weights",
-    "lp_regression",
-    "lp_sensitivities",
-    "sample_rows",
-    "sampling_scores",
-]

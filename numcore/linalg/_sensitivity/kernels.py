@@ -10,22 +10,17 @@ Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is t
 import math
 
 from ...kernel import kernel
-from ...simd import dot, gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import dot, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 from ...special import exp, log
 
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
 MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
-SHARPEST, UNSMOOTHED = (
-    1e-11,
-    1e-9,
-)  # ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+# ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+SHARPEST, UNSMOOTHED = 1e-11, 1e-9
 ROUNDING = 1e-15
-FIRST_POWER, RAISE, CLOSE = (
-    3.0,
-    1.5,
-    0.1,
-)  # powers of residuals rise up to p, each time that little is left to fall
+# powers of residuals rise up to p, each time that little is left to fall
+FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1
 NEAR = (
     30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
 )
@@ -89,20 +84,15 @@ def constrained_norms(
 
 def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
     r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
-    x, s, v, b = (
-        vectors[0, : c.size],
-        vectors[1, : c.size],
-        vectors[2, : c.size],
-        vectors[3, : c.size],
-    )
+    x, s = vectors[0, : c.size], vectors[1, : c.size]
+    v, b = vectors[2, : c.size], vectors[3, : c.size]
     product = vectors[4]  # as wide as Q
     total = dot(c, c)
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
     products(columns, c, r)
-    move(
-        x, c, 0.0, c, 1 / rescale(r, lanes)
-    )  # the minimiser for p = 2, so long that its largest residual is 1
+    # the minimiser for p = 2, so long that its largest residual is 1
+    move(x, c, 0.0, c, 1 / rescale(r, lanes))
     low, high, done, stuck, weighed, slope = 0.0, 1.0, 0, False, False, 0.0
     epsilon, shrink = smoothing(p)
     power = min(p, FIRST_POWER)
@@ -255,13 +245,8 @@ def weigh(r, t, step, g, h, p, epsilon, lanes):
 
 def slope_at(t, r, step, p, epsilon, lanes):
     """First and second derivative by t of Σ ((r + t step)² + ε²)^(p/2) / p."""
-    slopes, smooth, u, curvatures, square = (
-        lanes[0],
-        lanes[1],
-        lanes[2],
-        lanes[3],
-        epsilon * epsilon,
-    )
+    slopes, smooth, u = lanes[0], lanes[1], lanes[2]
+    curvatures, square = lanes[3], epsilon * epsilon
     for j in range(LANES):
         slopes[j], curvatures[j] = 0, 0
     for first in range(0, r.size - LANES + 1, LANES):
@@ -412,9 +397,8 @@ def weighted_grams(q, h, grams, plain, panel, start, stop):
                     panel[i, m] = h[first + i] * q[first + i, m]
             for k in range(0, e - rows + 1, rows):
                 for m in range(0, min(k + rows, e - cols + 1), cols):
-                    gemm_tile(
-                        panel, k, 1, e, plain, m, e, grams, (part * e + k) * e + m, e, count, 1
-                    )
+                    to = (part * e + k) * e + m
+                    gemm_tile(panel, k, 1, e, plain, m, e, grams, to, e, count, 1)
         for k in range(e):
             for m in range(k + 1, e):
                 grams[part, k, m] = 0
@@ -432,11 +416,7 @@ def quadratic_forms(q, t, y, panel, start, stop):
     while first < stop:
         count = min(rows, stop - first)
         for m in range(0, e - cols + 1, cols):
-            if count == rows:
-                gemm_tile(q, first * d, d, 1, t, m, e, panel, m, e, d, 0)
-            else:
-                for i in range(count):
-                    gemm_row(q, (first + i) * d, d, 1, t, m, e, panel, i * e + m, e, d, 0)
+            gemm_rows(count, q, first * d, d, 1, t, m, e, panel, m, e, d, 0)
         for i in range(count):
             y[first + i] = square_of(panel[i])
         first += rows

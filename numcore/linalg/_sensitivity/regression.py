@@ -6,15 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    at_least,
-    finite,
-    nonnegative,
-    positive,
-)
+from ...arguments import RNG, Array, Float, at_least, finite, nonnegative, positive
 from ...dispatch import namespace_of, routine
 from ...progress import progress_bar
 from ...random import key_from_rng

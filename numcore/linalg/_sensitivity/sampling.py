@@ -4,16 +4,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    Int64,
-    at_least,
-    finite,
-    nonempty,
-    nonnegative,
-)
+from ...arguments import RNG, Array, Float, Int64, at_least, finite, nonempty, nonnegative
 from ...dispatch import namespace_of, routine
 from ...random import key_from_rng, uniform
 

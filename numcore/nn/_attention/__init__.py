@@ -8,12 +8,4 @@ tile by tile. T. Dao, D. Y. Fu, S. Ermon, A. Rudra, C. Ré, "FlashAttention: Fas
 Memory-Efficient Exact Attention with IO-Awareness", NeurIPS 2022.
 """
 
-from .routines import (
-    AttentionGrads,
-    attention,
-    attention_varlen,
-    attention_vjp,
-    merge_attention,
-)
-
-__all__ = ["AttentionGrads", "attention", "attention_varlen", "attention_vjp", "merge_attention"]
+from .routines import AttentionGrads, attention, attention_varlen, attention_vjp, merge_attention

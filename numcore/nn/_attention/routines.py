@@ -10,18 +10,8 @@ import numpy as np
 from ...arguments import Array, Bool, Float, Integer, any_device, at_least, nonnegative
 from ...dispatch import namespace_of, routine
 from . import kernels
-from .partition import (
-    GPU_TILE,
-    Heads,
-    Rows,
-    Tile,
-    backward_items,
-    bias_items,
-    forward_items,
-)
+from .partition import GPU_TILE, Heads, Rows, Tile, backward_items, bias_items, forward_items
 from .scores import Options, scores_of
-
-__all__ = ["AttentionGrads", "attention", "attention_varlen", "attention_vjp", "merge_attention"]
 
 BlockSize = tuple[Annotated[int, at_least(1)], Annotated[int, at_least(1)]]
 Window = tuple[Annotated[int, nonnegative] | None, Annotated[int, nonnegative] | None]
@@ -466,10 +456,7 @@ def _backward(heads, scores, q, k, v, inputs):
     grad_q = xp.empty(q.shape, q.dtype)
     grad_k, grad_v = (xp.empty((parts, *x.shape), x.dtype) for x in (k, v))
     kernels.attention_backward(
-        xp.asarray(items),
-        scores.table,
-        *inputs,
-        *map(_matrix, (grad_q, grad_k, grad_v)),
+        xp.asarray(items), scores.table, *inputs, *map(_matrix, (grad_q, grad_k, grad_v))
     )
     return grad_q, *(grad[0] if parts == 1 else grad.sum(axis=0) for grad in (grad_k, grad_v))
 
@@ -480,11 +467,6 @@ def _bias_backward(heads, scores, q, bias, inputs):
     items, table, strides = bias_items(heads, scores, bias.shape, q.shape[:-2], xp is not np)
     grad_bias = xp.zeros(bias.shape, q.dtype)
     kernels.attention_bias_backward(
-        xp.asarray(items),
-        scores.table,
-        xp.asarray(table),
-        *inputs,
-        *strides,
-        grad_bias.reshape(-1),
+        xp.asarray(items), scores.table, xp.asarray(table), *inputs, *strides, grad_bias.reshape(-1)
     )
     return grad_bias

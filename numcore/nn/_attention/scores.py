@@ -9,8 +9,6 @@ import numpy as np
 
 from ...dispatch import namespace_of
 
-__all__ = ["EVERYTHING", "Entries", "Options", "Scores", "offsets", "scores_of"]
-
 EVERYTHING = 1 << 40  # a window or a block without end
 
 

@@ -12,13 +12,3 @@ for Efficient LLMs", NeurIPS 2024.
 
 from .decoding import CorrectedDecode, accept_prefix, corrected_decode
 from .layers import NeuronCache, gated_mlp, select_neurons, sparse_gated_mlp
-
-__all__ = [
-    "CorrectedDecode",
-    "NeuronCache",
-    "accept_prefix",
-    "corrected_decode",
-    "gated_mlp",
-    "select_neurons",
-    "sparse_gated_mlp",
-]

@@ -26,8 +26,6 @@ from ...progress import progress_bar
 from .kernels import log_probabilities
 from .layers import largest
 
-__all__ = ["CorrectedDecode", "accept_prefix", "corrected_decode"]
-
 
 class CorrectedDecode(NamedTuple):
     """What :func:`corrected_decode` returns.
@@ -215,13 +213,8 @@ class _Models:
     """The two models of a decoding with its block, and what becomes of their state."""
 
     def __init__(self, sparse_step, full_score, rollback, period, width):
-        self.sparse_step, self.full_score, self.rollback, self.period, self.width = (
-            sparse_step,
-            full_score,
-            rollback,
-            period,
-            width,
-        )
+        self.sparse_step, self.full_score, self.rollback = sparse_step, full_score, rollback
+        self.period, self.width = period, width
 
     def score(self, state, tokens):
         """Logits of tokens by the whole model, checked, and its state."""
@@ -245,9 +238,8 @@ class _Models:
                     (total + gain, [*tokens, following], after)
                     for gain, following in self._best(logits)
                 ]
-            branches = sorted(longer, key=lambda branch: -branch[0])[
-                : self.width
-            ]  # stable: of equal ones the first stay
+            # stable: of equal ones the first stay
+            branches = sorted(longer, key=lambda branch: -branch[0])[: self.width]
         return np.array([tokens for _, tokens, _ in branches], np.int64), branches[0][2]
 
     def _best(self, logits):

@@ -11,8 +11,6 @@ from ...random import generator_from_rng
 from .._activation import activation as activated
 from .kernels import ACTIVATIONS, gate_rows, select_largest, sum_kept_rows
 
-__all__ = ["NeuronCache", "gated_mlp", "largest", "select_neurons", "sparse_gated_mlp"]
-
 Activation = Literal["silu", "relu", "gelu", "gelu_tanh"]
 Density = Annotated[float, interval("(0, 1]")]
 Method = Literal["topk", "topk_sample"]
@@ -268,10 +266,7 @@ class NeuronCache:
 
     @checked
     def __init__(
-        self,
-        w_gate: Float[Array, "m d"],
-        w_up: Float[Array, "m d"],
-        w_down: Float[Array, "d m"],
+        self, w_gate: Float[Array, "m d"], w_up: Float[Array, "m d"], w_down: Float[Array, "d m"]
     ):
         self._gate, self._up, self._down = w_gate, w_up, w_down
         self.indices = self.statistic = self._kept = None

@@ -7,18 +7,5 @@ neighborhood of interest. T. Han, S. Srinivas, H. Lakkaraju, "Which Explanation 
 Function Approximation Perspective to Characterizing Post Hoc Explanations", NeurIPS 2022.
 """
 
-from .routines import (
-    Explanation,
-    explain,
-    faithfulness,
-    local_approximation,
-)
+from .routines import Explanation, explain, faithfulness, local_approximation
 from .shapley import shapley_kernel_weights
-
-__all__ = [
-    "Explanation",
-    "explain",
-    "faithfulness",
-    "local_approximation",
-    "shapley_kernel_weights",
-]

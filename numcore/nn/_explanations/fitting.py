@@ -13,9 +13,6 @@ import numpy as np
 
 from .neighborhoods import Path, quiet, returned
 
-__all__ = ["LeastSquares", "MeanGradient", "fitted", "gradient_at", "occlusion", "score"]
-
-
 # --- the procedure: each function gives attributions, intercepts, losses and standard errors in float  # noqa: E501
 
 
@@ -71,19 +68,14 @@ def _shapley(problem, zone, ridge, w, b, losses, errors):
     gain = box.f_of_rows(problem.x) - b
     w[...] = gain[:, None] / d
     for rows, blocks in zone.groups():
-        fit, rest, total = (
-            LeastSquares(xp, "sum_zero", ridge, zone.sampled),
-            xp.zeros(rows.stop - rows.start),
-            0.0,
-        )
+        fit = LeastSquares(xp, "sum_zero", ridge, zone.sampled)
+        rest, total = xp.zeros(rows.stop - rows.start), 0.0
         for block in blocks:
             first, second = block.evaluate(box.f), block.evaluate(box.f, flip=True)
             half = (first - second - gain[rows, None] * (1 - 2 * block.removed_size / d)) / 2
             mean = (first + second - 2 * b[rows, None] - gain[rows, None]) / 2
-            rest, total = (
-                rest + (block.weight * mean**2).sum(axis=1),
-                total + block.weight.sum(axis=1),
-            )
+            rest = rest + (block.weight * mean**2).sum(axis=1)
+            total = total + block.weight.sum(axis=1)
             fit.add(block.offsets(), block.weight, half, block.origin, block.unseen)
         v, _, losses[rows], errors[rows] = fit.result()
         w[rows] += v - v.mean(axis=1, keepdims=True)
@@ -97,10 +89,8 @@ def _mean_gradient(problem, zone, kernel, w, b, losses, errors):
     for rows, blocks in zone.groups():
         fit = MeanGradient(xp, factor[rows])
         for block in blocks:
-            weight, memory = (
-                _weights(block, kernel),
-                problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1),
-            )
+            weight = _weights(block, kernel)
+            memory = problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1)
             fit.add(
                 block.evaluate(box.grad), xp.ones(block.shape) if weight is None else weight, memory
             )
@@ -386,9 +376,8 @@ class MeanGradient:
         total, first, second = self.sums
         _checked_total(self.xp, total[:, 0, 0])
         mean = first[:, :1] / total[:, :1]
-        around = (
-            second - 2 * mean * first + mean**2 * total
-        )  # with weights, and with squared weights
+        # with weights, and with squared weights
+        around = second - 2 * mean * first + mean**2 * total
         around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None] ** 2
         w = self.factor * (self.shift + mean[:, 0])
         error = self.xp.sqrt(around[:, 1]) / total[:, 0]

@@ -16,21 +16,9 @@ from ...random import generator_from_rng, key_from_rng, philox_uint32
 from .kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
 from .shapley import stratified_sizes
 
-__all__ = [
-    "BlackBox",
-    "Coalitions",
-    "Custom",
-    "Gaussian",
-    "Masks",
-    "Path",
-    "Problem",
-    "returned",
-]
-
 ALL_BITS = 2**64 - 1
-quiet = np.errstate(
-    all="ignore"
-)  # results show what overflowed; around our own arithmetic only, never around the user's functions
+# results show what overflowed; around our own arithmetic only, never around the user's functions
+quiet = np.errstate(all="ignore")
 
 
 def returned(name, value, like, what="real numbers"):
@@ -53,9 +41,8 @@ class BlackBox:
         self._f, self._grad, self.batch_size, self.n_evaluations = f, grad, batch_size, 0
 
     def f(self, points):
-        return self._call("f", self._f, points, points.shape[:1]).astype(
-            np.float64
-        )  # a copy: f may return a part of the points
+        # a copy: f may return a part of the points
+        return self._call("f", self._f, points, points.shape[:1]).astype(np.float64)
 
     def grad(self, points):
         return self._call("grad", self._grad, points, points.shape)
@@ -135,13 +122,8 @@ class DenseBlock:
     """
 
     def __init__(self, problem, points, offsets, weight, squared_distance, origin=0.0):
-        self.xp, self.points, self.weight, self.shape, self._offsets = (
-            problem.xp,
-            points,
-            weight,
-            offsets.shape[:2],
-            offsets,
-        )
+        self.xp, self.points, self.weight = problem.xp, points, weight
+        self.shape, self._offsets = offsets.shape[:2], offsets
         self.squared_distance, self.origin = squared_distance, origin
 
     def evaluate(self, function):
@@ -338,18 +320,15 @@ class Coalitions:
         self.n_samples = sum(taken)
         self.sampled = taken != there
         sizes = range(1, len(taken) + 1)
-        half = [
-            0.5 if 2 * s == d else 1.0 for s in sizes
-        ]  # of the size d / 2 only those that contain the first feature
+        # of the size d / 2 only those that contain the first feature
+        half = [0.5 if 2 * s == d else 1.0 for s in sizes]
         self._ends, self._taken, self._half = np.cumsum(taken), np.array(taken), np.array(half)
         weight = [
             2 * h * (d - 1) / (s * (d - s)) / max(m, 1)
             for s, m, h in zip(sizes, taken, half, strict=True)
         ]
-        self._weight, self._unseen = (
-            np.array(weight),
-            np.array([1 - m / c for m, c in zip(taken, there, strict=True)]),
-        )
+        self._weight = np.array(weight)
+        self._unseen = np.array([1 - m / c for m, c in zip(taken, there, strict=True)])
         self._stride = next(
             (
                 k
@@ -369,11 +348,8 @@ class Coalitions:
         problem, xp = self.problem, self.problem.xp
         at = np.arange(part.start, part.stop) * self._stride % self.n_samples
         stratum = np.searchsorted(self._ends, at, side="right")
-        taken, half, enumerated = (
-            self._taken[stratum],
-            self._half[stratum],
-            self._unseen[stratum] == 0,
-        )
+        taken, half = self._taken[stratum], self._half[stratum]
+        enumerated = self._unseen[stratum] == 0
         place = at - (self._ends - self._taken)[stratum]
         low, width = half * (place + 0.5 * enumerated) / taken, half * ~enumerated / taken
         removed = xp.empty(((rows.stop - rows.start) * len(at), problem.words), np.uint64)

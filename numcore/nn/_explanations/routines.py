@@ -5,25 +5,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    at_least,
-    finite,
-    nonnegative,
-    positive,
-)
+from ...arguments import RNG, Array, Float, at_least, finite, nonnegative, positive
 from ...dispatch import namespace_of, routine
 from .fitting import fitted, gradient_at, occlusion, score
 from .neighborhoods import BlackBox, Coalitions, Custom, Gaussian, Masks, Path, Problem
-
-__all__ = [
-    "Explanation",
-    "explain",
-    "faithfulness",
-    "local_approximation",
-]
 
 Function = Callable[[Array], Array]
 Neighborhood = Literal["gaussian", "uniform_path", "binary", "one_hot"] | Callable[..., Any]
@@ -276,10 +261,8 @@ def explain(
     array([ 0.841471, -0.5     , -0.5     ])
     """  # noqa: E501
     _check_gradient(grad, method in WITH_GRADIENT, f"method {method!r}")
-    problem, lead = (
-        _problem(x, baseline, BlackBox(f, grad, batch_size), n_samples, rng),
-        x.shape[:-1],
-    )
+    problem = _problem(x, baseline, BlackBox(f, grad, batch_size), n_samples, rng)
+    lead = x.shape[:-1]
     if exact and problem.d > MAX_ENUMERATED:
         raise ValueError(
             f"exact must be False for d > {MAX_ENUMERATED} features with d = {problem.d} (got True)"

@@ -7,8 +7,6 @@ import numpy as np
 from ...arguments import Array, Namespace, interval
 from ...dispatch import routine
 
-__all__ = ["shapley_kernel_weights", "stratified_sizes"]
-
 
 @routine
 def shapley_kernel_weights(

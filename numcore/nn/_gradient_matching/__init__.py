@@ -13,12 +13,3 @@ Matching", ICLR 2022.
 from .distances import gradient_distance, gradient_distance_matrix
 from .partitions import Partition, min_cut_partition, select_split
 from .splitting import split_supernet
-
-__all__ = [
-    "Partition",
-    "gradient_distance",
-    "gradient_distance_matrix",
-    "min_cut_partition",
-    "select_split",
-    "split_supernet",
-]

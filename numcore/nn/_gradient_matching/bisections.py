@@ -4,8 +4,6 @@ import numpy as np
 
 from .kernels import SEGMENT, all_bisections, smallest_cut
 
-__all__ = ["best_labels", "stoer_wagner"]
-
 MOST_EXHAUSTIVE = 16  # operations up to which all groupings in two are tried
 
 
@@ -52,10 +50,8 @@ def _best_bisections(xp, d, sizes):
     codes = 1 << (k - 1)
     segments = -(-codes // SEGMENT)
     allowed = np.array([s in sizes or k - s in sizes for s in range(k + 1)], np.uint8)
-    within, code = (
-        xp.empty((edges * segments,), np.float64),
-        xp.empty((edges * segments,), np.int64),
-    )
+    within = xp.empty((edges * segments,), np.float64)
+    code = xp.empty((edges * segments,), np.int64)
     all_bisections(xp.ascontiguousarray(d), xp.asarray(allowed), within, code)
     found = []
     for e in range(edges):
@@ -77,9 +73,8 @@ def _spectral_bisection(xp, d, sizes):
     order = xp.argsort(vectors[:, 1])
     candidates, last = [], xp.asarray(np.array(sizes) - 1)
     for direction in (order, order[::-1]):
-        of_first = (
-            d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]
-        )  # of the pairs of the first s, twice
+        # of the pairs of the first s, twice
+        of_first = d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]
         from_first = d.sum(axis=1)[direction].cumsum()[last]
         costs = d.sum() - 2 * (from_first - of_first)
         best = int(costs.argmin())

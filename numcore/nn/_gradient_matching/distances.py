@@ -11,8 +11,6 @@ from ...dispatch import CPU, device_of, namespace_of, routine
 from ...kernel import pointer
 from .kernels import gradient_pairs
 
-__all__ = ["METRICS", "Metric", "gradient_distance", "gradient_distance_matrix"]
-
 Metric: TypeAlias = Literal["per_filter_cosine", "cosine", "mse"]
 METRICS = get_args(Metric)  # the numbers that the kernel gives them are in this order
 Gradient: TypeAlias = Sequence[Float[Array, "..."]] | Float[Array, "..."]
@@ -147,9 +145,8 @@ def _distances(gradients, metric, eps):
             raise ValueError(
                 f"{name} must have the shapes of the first gradient, {shapes} (got {found})"
             )
-    kept = [
-        [_plain(xp, array) for array in gradient] for gradient in gradients.values()
-    ]  # alive while addresses are used
+    # alive while addresses are used
+    kept = [[_plain(xp, array) for array in gradient] for gradient in gradients.values()]
     k = len(kept)
     items = np.array(
         [item for t, shape in enumerate(shapes) for item in _items(t, shape, metric)], np.int64

@@ -9,8 +9,6 @@ from ...arguments import Array, Float, at_least, at_most, finite
 from ...dispatch import namespace_of, routine
 from .bisections import best_labels
 
-__all__ = ["Criterion", "Partition", "best_of", "min_cut_partition", "select_split"]
-
 Criterion: TypeAlias = Literal["within", "between"]
 TOLERANCE = 1e-6  # of symmetry and sign of distances, relative to the largest
 

@@ -11,8 +11,6 @@ from ...random import generator_from_rng
 from .distances import Metric, gradient_distance_matrix
 from .partitions import Criterion, best_of, min_cut_partition
 
-__all__ = ["split_supernet"]
-
 
 @routine(host_only="masks and the functions that it calls live on the host")
 def split_supernet(

@@ -14,8 +14,6 @@ from ...arguments import Array, Float, checked, finite, interval, nonempty
 from ...dispatch import namespace_of
 from .._windows import Padding, Size, pair
 
-__all__ = ["Conv2d"]
-
 Count: TypeAlias = Annotated[int, interval("[1, 2147483648)")]
 
 

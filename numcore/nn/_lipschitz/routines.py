@@ -15,16 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    RNG,
-    Array,
-    Float,
-    Integer,
-    any_device,
-    finite,
-    interval,
-    nonnegative,
-)
+from ...arguments import RNG, Array, Float, Integer, any_device, finite, interval, nonnegative
 from ...dispatch import routine
 from ...progress import progress_bar
 from ...random import generator_from_rng
@@ -33,15 +24,6 @@ from .operators import Conv2d, Count
 from .sampling import sampled
 from .search import Search
 from .task import Task, host
-
-__all__ = [
-    "Conv2d",
-    "LipschitzBound",
-    "jacobian_bounds",
-    "local_lipschitz",
-    "monotonicity",
-    "output_bounds",
-]
 
 Method: TypeAlias = Literal["linear", "recurjac", "interval"]
 Reason: TypeAlias = Literal["tol", "max_domains", "callback", "interrupt", "exhausted", "not_split"]

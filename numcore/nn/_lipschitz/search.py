@@ -10,8 +10,6 @@ import numpy as np
 from .crown import derivatives, norms, region
 from .task import host
 
-__all__ = ["Search"]
-
 
 class Search:
     """Parts of one box and one row of outputs each, in order of their upper bounds.

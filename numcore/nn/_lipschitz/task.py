@@ -8,8 +8,6 @@ from ...dispatch import device_of, namespace_of
 from .crown import derivatives, network_of, region
 from .operators import Conv2d, Dense
 
-__all__ = ["ENTRIES", "Task", "host"]
-
 ENTRIES = 1 << 21  # of an array over boxes: 16 MB; more boxes are taken in turn
 
 
@@ -122,10 +120,8 @@ def _check_like(name, array, x0):
 
 
 def _bias(xp, name, bias, operator):
-    n, channels = (
-        operator.shape[0],
-        operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0],
-    )
+    n = operator.shape[0]
+    channels = operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0]
     if bias.shape not in ((n,), (channels,)):
         raise ValueError(f"{name} must have shape ({n},) (got {bias.shape})")
     return bias if len(bias) == n else xp.repeat(bias, n // channels)

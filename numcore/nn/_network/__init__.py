@@ -9,5 +9,3 @@ through the same formulas. A. Griewank, A. Walther, "Evaluating Derivatives", SI
 """
 
 from .mlp import MLP, MLPCache, MLPGrads, MLPTaylorCache
-
-__all__ = ["MLP", "MLPCache", "MLPGrads", "MLPTaylorCache"]

@@ -3,8 +3,6 @@
 from ...kernel import kernel
 from .._activation import KINDS, for_kind
 
-__all__ = ["FORWARD", "mlp_layer_vjp"]
-
 # m is the order: 0, 1 or 2. Elements of a layer are rows of h numbers behind each other. u holds
 # the values; the rows of `more` the u_k, then the u_kk. These repeat after p elements: in the first
 # layer, where x + t v moves all inputs alike, u_k is the same for all, p = h, and there is no u_kk;

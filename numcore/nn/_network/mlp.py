@@ -13,8 +13,6 @@ from ...random import generator_from_rng
 from .._activation import Nonlinearity
 from .kernels import FORWARD, mlp_layer_vjp
 
-__all__ = ["MLP", "MLPCache", "MLPGrads", "MLPTaylorCache"]
-
 
 class MLPCache(NamedTuple):
     """One pass: for each layer the weights and the rows that came in; for each hidden layer s'(u),

@@ -19,18 +19,3 @@ from .routines import (
     rms_norm_vjp,
 )
 from .rows import NormGrads
-
-__all__ = [
-    "BatchNormCache",
-    "LayerNormCache",
-    "NormGrads",
-    "RMSNormCache",
-    "RMSNormGrads",
-    "RunningStatistics",
-    "batch_norm",
-    "batch_norm_vjp",
-    "layer_norm",
-    "layer_norm_vjp",
-    "rms_norm",
-    "rms_norm_vjp",
-]

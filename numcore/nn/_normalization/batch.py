@@ -6,16 +6,8 @@ import numpy as np
 
 from ...arguments import Array, Float, Float64, positive, within
 from ...dispatch import namespace_of, routine
-from .kernels import (
-    column_moments,
-    column_products,
-    combine_columns,
-    join_moments,
-    scale_columns,
-)
+from .kernels import column_moments, column_products, combine_columns, join_moments, scale_columns
 from .rows import NormGrads, as_rows, blocks, check_eps, column, summed
-
-__all__ = ["BatchNormCache", "RunningStatistics", "batch_norm", "batch_norm_vjp"]
 
 
 class RunningStatistics(NamedTuple):
@@ -121,9 +113,8 @@ def batch_norm(
             batch_mean, batch_var = (a.astype(np.float64) for a in running)
         scale = 1 / xp.sqrt(batch_var + eps)
         factor, center = column(xp, weight, d, 1, dtype) * scale, batch_mean.astype(dtype)
-        shift = (
-            column(xp, bias, d, 0, dtype) + (center - batch_mean) * factor
-        )  # what rounding the mean has moved
+        # what rounding the mean has moved
+        shift = column(xp, bias, d, 0, dtype) + (center - batch_mean) * factor
     y = xp.empty(x.shape, dtype)
     scale_columns(
         rows,
@@ -211,11 +202,8 @@ def _batch_statistics(xp, rows, running, momentum):
     """Mean and biased variance of the columns in float64, and the running statistics after this
     batch."""
     n, d = rows.shape
-    parts, mean, spread = (
-        xp.empty((blocks(n), 3, d), rows.dtype),
-        xp.empty(d, np.float64),
-        xp.empty(d, np.float64),
-    )
+    parts, mean = xp.empty((blocks(n), 3, d), rows.dtype), xp.empty(d, np.float64)
+    spread = xp.empty(d, np.float64)
     column_moments(rows, parts)
     join_moments(parts, n, mean, spread)
     if running is not None:

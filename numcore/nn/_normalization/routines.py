@@ -9,16 +9,6 @@ from ...dispatch import namespace_of, routine
 from .kernels import norm_rows, norm_rows_backward
 from .rows import NormGrads, as_rows, blocks, check_eps, column, summed
 
-__all__ = [
-    "LayerNormCache",
-    "RMSNormCache",
-    "RMSNormGrads",
-    "layer_norm",
-    "layer_norm_vjp",
-    "rms_norm",
-    "rms_norm_vjp",
-]
-
 
 class LayerNormCache(NamedTuple):
     """What :func:`layer_norm` keeps for its gradients: the inputs, and of every row the mean and
@@ -103,11 +93,8 @@ def layer_norm(
     """
     xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
     check_eps(eps, dtype)
-    y, mean, scale = (
-        xp.empty(x.shape, dtype),
-        xp.empty(x.shape[:-1], dtype),
-        xp.empty(x.shape[:-1], dtype),
-    )
+    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
+    scale = xp.empty(x.shape[:-1], dtype)
     norm_rows(
         as_rows(xp, x),
         column(xp, weight, d, 1, dtype),
@@ -216,11 +203,8 @@ def rms_norm(
     """
     xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
     check_eps(eps, dtype)
-    y, mean, scale = (
-        xp.empty(x.shape, dtype),
-        xp.empty(x.shape[:-1], dtype),
-        xp.empty(x.shape[:-1], dtype),
-    )
+    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
+    scale = xp.empty(x.shape[:-1], dtype)
     norm_rows(
         as_rows(xp, x),
         column(xp, weight, d, 1, dtype),

@@ -9,8 +9,6 @@ import numpy as np
 from ...arguments import Array
 from .kernels import ROWS, sum_blocks
 
-__all__ = ["NormGrads", "as_rows", "blocks", "check_eps", "column", "summed"]
-
 LIMITS = {
     np.dtype(t): (float(np.finfo(t).smallest_subnormal), float(np.finfo(t).max)) for t in "fd"
 }

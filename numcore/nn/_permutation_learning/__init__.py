@@ -15,14 +15,3 @@ from .closed_forms import ensemble_size, permutation_mean, permutation_variance
 from .covariance import nngp, ntk
 from .ensemble import Members, PermutationEnsemble
 from .regression import NTKRegressor
-
-__all__ = [
-    "Members",
-    "NTKRegressor",
-    "PermutationEnsemble",
-    "ensemble_size",
-    "nngp",
-    "ntk",
-    "permutation_mean",
-    "permutation_variance",
-]

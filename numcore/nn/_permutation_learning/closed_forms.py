@@ -8,8 +8,6 @@ import numpy as np
 from ...arguments import Array, Integer, at_least, between, positive
 from ...dispatch import namespace_of, routine
 
-__all__ = ["Threshold", "ensemble_size", "moments", "permutation_mean", "permutation_variance"]
-
 Bits = Annotated[int, at_least(2)]
 Threshold = Literal["zero", "midpoint"]
 

@@ -9,15 +9,10 @@ from ...arguments import Array, Float, positive
 from ...dispatch import namespace_of, routine
 from .kernels import arc_cosine_gram
 
-__all__ = ["directions", "nngp", "ntk"]
-
 
 @routine
 def ntk(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
-    *,
-    sigma_w: Annotated[float, positive] = 1.0,
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], *, sigma_w: Annotated[float, positive] = 1.0
 ) -> Array:
     """Neural tangent kernel of an infinitely wide network with one hidden layer of ReLUs and no
     biases.
@@ -71,10 +66,7 @@ def ntk(
 
 @routine
 def nngp(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
-    *,
-    sigma_w: Annotated[float, positive] = 1.0,
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], *, sigma_w: Annotated[float, positive] = 1.0
 ) -> Array:
     """Covariance of the outputs of an infinitely wide network with one hidden layer of ReLUs and no
     biases, before training.

@@ -27,8 +27,6 @@ from .covariance import directions, ntk
 from .kernels import UNITS, descend
 from .regression import NTKRegressor, check_like_training, check_rows
 
-__all__ = ["Members", "PermutationEnsemble"]
-
 PIECE = 1 << 22  # entries of the largest intermediate array when an ensemble predicts
 ON_TRAINING = 1e-6  # 1 - cosine below which a test input is a training input
 
@@ -202,9 +200,8 @@ class PermutationEnsemble:
         )
         x = xp.ascontiguousarray(X[:0] if is_basis else X)
         z = xp.ascontiguousarray(xp.matmul(x, w1))
-        w2_next = (
-            w2 if xp is np else xp.empty_like(w2)
-        )  # the CPU's body reads all of a block before it writes any: one array is enough
+        # the CPU's body reads all of a block before it writes any: one array is enough
+        w2_next = w2 if xp is np else xp.empty_like(w2)
         residual = xp.zeros((models, n, q), dtype)
         parts = -(-width // UNITS)
         outputs = xp.empty((models * parts, n, q), dtype)

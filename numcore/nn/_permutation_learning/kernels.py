@@ -6,13 +6,10 @@ import math
 from ...kernel import kernel
 from ...simd import asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
 
-__all__ = ["UNITS", "arc_cosine_gram", "descend"]
-
 # --- the elementwise part of the kernels ----------------------------------------------------------
 
-NEAR = (
-    1 - 2.0**-10
-)  # cosines above, in size, are computed again from the difference of the directions
+# cosines above, in size, are computed again from the difference of the directions
+NEAR = 1 - 2.0**-10
 
 
 def arc_cosine(c, z, is_small, weight, half_pi):
@@ -158,20 +155,8 @@ def multiply(a, a_row, a_depth, rows, b, depth, c, accumulate):
     rows, and a zeros for them."""
     for i in range(0, rows, tile_rows(a[0])):
         for e in range(0, BLOCK, tile_cols(a[0])):
-            gemm_tile(
-                a,
-                i * a_row,
-                a_row,
-                a_depth,
-                b,
-                e,
-                BLOCK,
-                c,
-                i * BLOCK + e,
-                BLOCK,
-                depth,
-                accumulate,
-            )
+            at, to = i * a_row, i * BLOCK + e
+            gemm_tile(a, at, a_row, a_depth, b, e, BLOCK, c, to, BLOCK, depth, accumulate)
 
 
 def add(factor, x, y):

@@ -10,8 +10,6 @@ from ...dispatch import CPU, device_of, namespace_of
 from ...model import model
 from .covariance import nngp, ntk
 
-__all__ = ["NTKRegressor", "check_like_training", "check_rows"]
-
 
 @model(fitted="X_", kind="regressor", features="d")
 class NTKRegressor:
@@ -149,11 +147,7 @@ class NTKRegressor:
         )
         return mean, ((covariance + covariance.T) / 2).astype(self.dtype_)
 
-    def score(
-        self,
-        X: Float[Array, "t d", finite],
-        y: Real[Array, "t *outputs", finite],
-    ) -> float:
+    def score(self, X: Float[Array, "t d", finite], y: Real[Array, "t *outputs", finite]) -> float:
         """Coefficient of determination R² of the predictions, the mean over the outputs.
 
         Parameters
@@ -201,6 +195,5 @@ def _is_definite(xp, gram):
         pivots = xp.diagonal(xp.linalg.cholesky(gram)) ** 2
     except np.linalg.LinAlgError:
         return False
-    return bool(
-        pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max()
-    )  # False for NaN, too
+    # False for NaN, too
+    return bool(pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max())

@@ -18,16 +18,3 @@ from .routines import (
     power_norm,
     power_norm_vjp,
 )
-
-__all__ = [
-    "GroupScaleCache",
-    "PowerNorm",
-    "PowerNormCache",
-    "PowerNormGrads",
-    "PowerNormLayerCache",
-    "PowerNormLayerGrads",
-    "group_scale",
-    "group_scale_vjp",
-    "power_norm",
-    "power_norm_vjp",
-]

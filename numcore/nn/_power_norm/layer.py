@@ -4,25 +4,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Bool,
-    DType,
-    Float,
-    at_least,
-    checked,
-    nonnegative,
-    positive,
-    within,
-)
+from ...arguments import Array, Bool, DType, Float, at_least, checked, nonnegative, positive, within
 from ...dispatch import device_of, namespace_of
 from .._normalization.kernels import scale_columns
 from .._normalization.rows import as_rows, blocks, check_eps, column, summed
 from .kernels import power_rows
 from .routines import check_groups
 from .statistics import backward, batch_of, quadratic_means, root
-
-__all__ = ["PowerNorm", "PowerNormLayerCache", "PowerNormLayerGrads"]
 
 PARAMETERS = ("weight_", "bias_")
 STATE = (*PARAMETERS, "running_phi_", "ema_gz_")

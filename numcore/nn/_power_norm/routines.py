@@ -12,16 +12,6 @@ from .._normalization.rows import as_rows, blocks, check_eps, column
 from .kernels import power_columns
 from .statistics import backward, batch_of, quadratic_means, root
 
-__all__ = [
-    "GroupScaleCache",
-    "PowerNormCache",
-    "PowerNormGrads",
-    "group_scale",
-    "group_scale_vjp",
-    "power_norm",
-    "power_norm_vjp",
-]
-
 
 class PowerNormCache(NamedTuple):
     """What :func:`power_norm` keeps for its gradients: z, the normalized input, and its

@@ -7,8 +7,6 @@ import numpy as np
 from .._normalization.rows import as_rows, blocks, summed
 from .kernels import power_rows_backward, power_sums
 
-__all__ = ["Batch", "Changes", "backward", "batch_of", "live_rows", "quadratic_means", "root"]
-
 
 class Batch(NamedTuple):
     """The positions of a batch as rows."""

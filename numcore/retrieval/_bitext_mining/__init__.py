@@ -9,14 +9,3 @@ embeddings, made in blocks, gives the neighbors in both directions. Method: Arte
 from .neighbors import NeighborStatistics, neighbor_statistics
 from .pivots import PivotPairs, pivot_pairs
 from .routines import MinedPairs, align_documents, margin_scores, mine_pairs
-
-__all__ = [
-    "MinedPairs",
-    "NeighborStatistics",
-    "PivotPairs",
-    "align_documents",
-    "margin_scores",
-    "mine_pairs",
-    "neighbor_statistics",
-    "pivot_pairs",
-]

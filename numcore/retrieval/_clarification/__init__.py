@@ -2,5 +2,3 @@
 
 from .hashing import HashedTexts, hash_features
 from .ranker import ClarificationRanker
-
-__all__ = ["ClarificationRanker", "HashedTexts", "hash_features"]

@@ -1,5 +1,3 @@
 """The cosine adapter."""
 
 from .adapter import CosineAdapter
-
-__all__ = ["CosineAdapter"]

@@ -10,10 +10,8 @@ from ...special import exp, log, log1p, softplus
 MAPPINGS = ("linear", "sqrt", "power", "quadratic")
 LINEAR, SQRT, POWER, QUADRATIC = range(len(MAPPINGS))
 LEAST_POWER = 0.05
-BLOCK, LANES = (
-    256,
-    16,
-)  # results that one loop after the other goes over, and sums that run side by side
+# results that one loop after the other goes over, and sums that run side by side
+BLOCK, LANES = 256, 16
 
 
 @kernel(
@@ -218,10 +216,8 @@ def logistic_moments(
                     j = block * np.uintp(LANES) + np.uintp(lane)
                     y, z = loss[j], slope * f[j] + b
                     tail = exp(-abs(z))
-                    weight, miss = (
-                        one + (pos_weight - one) * y,
-                        (tail if z >= zero else one) / (one + tail),
-                    )
+                    weight = one + (pos_weight - one) * y
+                    miss = (tail if z >= zero else one) / (one + tail)
                     loss[j] = (one - y) * z + weight * (max(-z, zero) + log1p(tail))
                     dz[j] = one - y - weight * miss
                     h[j] = weight * miss * (one - miss)

@@ -9,14 +9,3 @@ sets are cut into buckets, of which each is left out of training once.
 from .buckets import BucketSplit, resample_train_test
 from .reports import LabelOverlap, SplitReport, label_overlap, split_report
 from .resampling import nearest_training_similarity, resample_training
-
-__all__ = [
-    "BucketSplit",
-    "LabelOverlap",
-    "SplitReport",
-    "label_overlap",
-    "nearest_training_similarity",
-    "resample_train_test",
-    "resample_training",
-    "split_report",
-]

@@ -2,5 +2,3 @@
 
 from .growth import Tree
 from .model import LambdaMART
-
-__all__ = ["LambdaMART", "Tree"]

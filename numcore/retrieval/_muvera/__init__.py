@@ -17,11 +17,3 @@ multi-vector retrieval via fixed dimensional encodings", NeurIPS 2024.
 from .encoder import FixedDimensionalEncoder
 from .quantizer import ProductQuantizer
 from .routines import MultiVectorResult, chamfer_similarity, multi_vector_search
-
-__all__ = [
-    "FixedDimensionalEncoder",
-    "MultiVectorResult",
-    "ProductQuantizer",
-    "chamfer_similarity",
-    "multi_vector_search",
-]

@@ -125,10 +125,8 @@ class FixedDimensionalEncoder:
         if width < self.dim and self.projection == "dense":
             self.projections_ = rng.choice([-1.0, 1.0], (*shape, width)) / np.sqrt(width)
         elif width < self.dim:
-            buckets, signs = (
-                rng.integers(0, width, shape, dtype=np.int32),
-                rng.choice([-1.0, 1.0], shape),
-            )
+            buckets = rng.integers(0, width, shape, dtype=np.int32)
+            signs = rng.choice([-1.0, 1.0], shape)
             self.projections_ = signs[:, :, None] * (buckets[:, :, None] == np.arange(width))
         # the coordinates of each bucket one after the other
         self._order = buckets.argsort(axis=1, kind="stable").astype(np.int32)
@@ -147,9 +145,7 @@ class FixedDimensionalEncoder:
 
     @checked
     def encode_queries(
-        self,
-        vectors: Float[Array, "total d"],
-        offsets: Integer[Array, "n_sets+1", any_device],
+        self, vectors: Float[Array, "total d"], offsets: Integer[Array, "n_sets+1", any_device]
     ) -> Array:
         """Codes of queries: for every cell the sum of the vectors in it.
 
@@ -177,9 +173,7 @@ class FixedDimensionalEncoder:
 
     @checked
     def encode_documents(
-        self,
-        vectors: Float[Array, "total d"],
-        offsets: Integer[Array, "n_sets+1", any_device],
+        self, vectors: Float[Array, "total d"], offsets: Integer[Array, "n_sets+1", any_device]
     ) -> Array:
         """Codes of documents: for every cell the mean of the vectors in it, see `fill_empty` for
         empty cells.

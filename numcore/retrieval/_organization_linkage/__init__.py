@@ -10,18 +10,3 @@ from .names import normalize_names
 from .networks import name_network, network_clusters
 from .pairs import LinkedPairs
 from .probability import MatchProbability
-
-__all__ = [
-    "DirectoryLinks",
-    "LinkageQuality",
-    "LinkedPairs",
-    "MatchProbability",
-    "calibrate_distance",
-    "embedding_link",
-    "fuzzy_link",
-    "link_through_directory",
-    "linkage_quality",
-    "name_network",
-    "network_clusters",
-    "normalize_names",
-]

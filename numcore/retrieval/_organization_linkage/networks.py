@@ -5,16 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
-from ...arguments import (
-    Array,
-    Integer,
-    Real,
-    at_least,
-    finite,
-    interval,
-    nonnegative,
-    positive,
-)
+from ...arguments import Array, Integer, Real, at_least, finite, interval, nonnegative, positive
 from ...dispatch import routine
 from ...linalg import CSR, CSRLike, Sparse
 from .kernels import stochastic_product
@@ -73,8 +64,7 @@ def name_network(
     weights = weights[used] / weights.max(initial=1)  # so that no sum overflows
     uses = CSR.from_coo(names[used], profiles[1][used], weights, shape)
     return CSR(
-        *_product(_row_stochastic(uses), _row_stochastic(uses.T), 1.0, 0.0)[0],
-        (shape[0], shape[0]),
+        *_product(_row_stochastic(uses), _row_stochastic(uses.T), 1.0, 0.0)[0], (shape[0], shape[0])
     )
 
 
@@ -91,16 +81,11 @@ def _product(outer, inner, inflation, prune):
     of squares of a row. Matrices are indptr, indices, not in order within a row, and data; the
     product is square."""
     n, chaos, parts = len(outer[0]) - 1, 0.0, []
-    sizes, rows, room = (
-        np.zeros(n + 1, np.int64),
-        np.arange(n),
-        16 + 12 * len(outer[2]) // max(n, 1),
-    )
+    sizes, rows = np.zeros(n + 1, np.int64), np.arange(n)
+    room = 16 + 12 * len(outer[2]) // max(n, 1)
     while len(rows):
-        crowded, batch = (
-            [rows[:0]],
-            max(1, WORKSPACE // (16 * room)),
-        )  # crowded are rows with more entries than there is room for
+        # crowded are rows with more entries than there is room for
+        crowded, batch = [rows[:0]], max(1, WORKSPACE // (16 * room))
         indices, data = (
             np.empty((min(batch, len(rows)), room), dtype) for dtype in (np.int64, np.float64)
         )
@@ -202,11 +187,8 @@ def network_clusters(
         raise ValueError(f"network must be finite and >= 0 (got {weights.min()} … {weights.max()})")
     n, a = network.shape[0], network.with_data(weights.astype(np.float64))
     used = a.data > 0
-    rows, cols, weights = (
-        a.rows[used],
-        a.indices[used],
-        a.data[used] / a.data.max(initial=1e-300) / 2,
-    )
+    rows, cols = a.rows[used], a.indices[used]
+    weights = a.data[used] / a.data.max(initial=1e-300) / 2
     a = CSR.from_coo(
         np.concatenate([rows, cols]),
         np.concatenate([cols, rows]),

@@ -7,15 +7,3 @@ from .importance import semantic_importance
 from .lists import TermLists
 from .relatedness import semantic_graph
 from .scores import RerankedTerms, base_scores, rerank_terms
-
-__all__ = [
-    "RerankedTerms",
-    "TermLists",
-    "TermStatistics",
-    "base_scores",
-    "nested_terms",
-    "rerank_terms",
-    "semantic_graph",
-    "semantic_importance",
-    "term_statistics",
-]

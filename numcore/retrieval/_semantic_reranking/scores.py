@@ -19,15 +19,7 @@ from ...arguments import (
 from ...dispatch import namespace_of, routine
 from .._offsets import checked_offsets, list_of_entry
 from .counts import TermStatistics
-from .lists import (
-    ListsOfTerms,
-    check_ids,
-    check_terms,
-    expanded,
-    moved_to,
-    numbered,
-    segment_sums,
-)
+from .lists import ListsOfTerms, check_ids, check_terms, expanded, moved_to, numbered, segment_sums
 
 FREQUENT = 64  # frequent terms whose common documents are counted at once
 Frequencies = Real[Array, "n_words", nonnegative, finite]
@@ -146,17 +138,12 @@ def base_scores(
     array([2.773, 1.386])
     """  # noqa: E501
     xp, statistics = namespace_of(statistics.term_frequency), _checked_statistics(statistics)
-    n, f, df = (
-        len(statistics.term_frequency),
-        statistics.term_frequency * 1.0,
-        statistics.document_frequency * 1.0,
-    )
+    n, f = len(statistics.term_frequency), statistics.term_frequency * 1.0
+    df = statistics.document_frequency * 1.0
     documents = max(statistics.n_documents, 1)
     occurs = df > 0
-    f_least, df_least = (
-        xp.where(f > 0, f, 1),
-        xp.where(occurs, df, 1),
-    )  # so that no logarithm sees a zero
+    # so that no logarithm sees a zero
+    f_least, df_least = xp.where(f > 0, f, 1), xp.where(occurs, df, 1)
     if method == "ttf":
         return f
     if method == "attf":

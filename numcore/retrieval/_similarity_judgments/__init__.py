@@ -14,14 +14,3 @@ from .regression import SimilarityRegression
 from .reliability import Reliability, rating_reliability
 from .similarities import similarity_matrix, stack_features
 from .tags import tag_similarity
-
-__all__ = [
-    "RSAResult",
-    "Reliability",
-    "SimilarityRegression",
-    "rating_reliability",
-    "representational_similarity",
-    "similarity_matrix",
-    "stack_features",
-    "tag_similarity",
-]

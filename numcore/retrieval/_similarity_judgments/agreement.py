@@ -87,10 +87,7 @@ def representational_similarity(
     """  # noqa: E501
     xp, dtype = namespace_of(predicted), predicted.dtype
     rng = generator_from_rng(np.random.SeedSequence(key_from_rng(rng)))
-    (x, n), (y, other) = (
-        checked_pairs("predicted", predicted),
-        checked_pairs("target", target),
-    )
+    (x, n), (y, other) = checked_pairs("predicted", predicted), checked_pairs("target", target)
     if n != other:
         raise ValueError(f"predicted and target must have the same stimuli (got {n} and {other})")
     if method == "spearman":
@@ -119,10 +116,8 @@ def _mantel(xp, x, y, n, r, count, rng):
 
 def _bootstrap(xp, x, y, n, method, count, rng):
     """Correlations of the resamples of which they are defined."""
-    of_counts, parts = (
-        (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n),
-        [],
-    )
+    of_counts = (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n)
+    parts = []
     step = max(1, BLOCK // n)
     for first in range(0, count, step):
         size = min(step, count - first)

@@ -86,10 +86,8 @@ def tag_similarity(
     array([[1.      , 0.666667],
            [0.666667, 1.      ]])
     """
-    xp, offsets = (
-        namespace_of(tag_values),
-        checked_offsets("tag_offsets", tag_offsets, len(tag_values)),
-    )
+    xp = namespace_of(tag_values)
+    offsets = checked_offsets("tag_offsets", tag_offsets, len(tag_values))
     if tag_weights is not None:
         _check_sum(tag_weights)
     if method == "embedding" and tag_embeddings is None:
@@ -163,9 +161,8 @@ def _embedded(xp, tags, embeddings, idf):
         weights = weights * _log_rarity(xp, tags)
     e = embeddings.astype(np.float64)
     e = e / largest(xp, e) if e.size else e
-    return cosines(
-        xp, unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape) @ e)
-    )  # the sum is as good as the mean
+    # the sum is as good as the mean
+    return cosines(xp, unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape) @ e))
 
 
 def _overlaps(xp, tags, a, b, least=False):

@@ -4,5 +4,3 @@ points on the host; all else happens where these arrays live."""
 
 from .packing import PackedStrings, pack_strings
 from .routines import string_similarity
-
-__all__ = ["PackedStrings", "pack_strings", "string_similarity"]

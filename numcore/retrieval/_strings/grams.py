@@ -13,9 +13,8 @@ def numbered_grams(xp, left, right, q):
     sizes = [len(side.codes) for side in (left, right)]
     codes = xp.concatenate([left.codes, right.codes])
     ends = xp.concatenate([left.offsets[1:], right.offsets[1:] + sizes[0]])
-    string = xp.cumsum(
-        xp.bincount(ends, minlength=len(codes) + 1)[: len(codes)]
-    )  # how many end before
+    # how many end before
+    string = xp.cumsum(xp.bincount(ends, minlength=len(codes) + 1)[: len(codes)])
     at = xp.arange(len(codes))
     at = at[ends[string] - at >= q] if len(at) else at
     letters, alphabet = _numbered(xp, codes.astype(np.int64))

@@ -76,10 +76,8 @@ def group_distances(
         along_text(masks, letters[offsets[i] : offsets[i + 1]], swaps, state)
         for lane in range(32):
             if columns[lane] >= 0:
-                rises, falls = (
-                    np.uint64(state[0, lane] & state[5, lane]),
-                    np.uint64(state[1, lane] & state[5, lane]),
-                )
+                rises = np.uint64(state[0, lane] & state[5, lane])
+                falls = np.uint64(state[1, lane] & state[5, lane])
                 distance[np.uintp(columns[lane] * step + i * text_step)] = (
                     offsets[i + 1]
                     - offsets[i]
@@ -210,9 +208,8 @@ def edit_distance_blocks(
                 vp, vn, d0, before = ~np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
                 result = np.int64(m)
                 for p in range(offsets[j], offsets[j + 1]):
-                    bits = (
-                        np.uint64(carry[k, p]) if block else one
-                    )  # of the block above: HP, HN, what a swap needs
+                    # of the block above: HP, HN, what a swap needs
+                    bits = np.uint64(carry[k, p]) if block else one
                     pm = masks[letters[p]]
                     swap = ~d0 & pm
                     x = pm | ((bits >> one) & one)

@@ -15,13 +15,3 @@ from .routines import (
     hamming_distances_approx,
     hamming_within,
 )
-
-__all__ = [
-    "AlphabetProfile",
-    "ApproximateDistances",
-    "BoundedMatches",
-    "alphabet_profile",
-    "hamming_distances",
-    "hamming_distances_approx",
-    "hamming_within",
-]

@@ -13,5 +13,3 @@ elitist multiobjective genetic algorithm: NSGA-II", 2002.
 
 from .front import Front
 from .routines import evolve
-
-__all__ = ["Front", "evolve"]

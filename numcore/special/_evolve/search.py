@@ -7,13 +7,7 @@ import time
 import numpy as np
 
 from ...random import key_from_rng
-from .._fit import (
-    Float32Points,
-    fit,
-    polished_by_cma,
-    random_constants,
-    rounded_to_float32,
-)
+from .._fit import Float32Points, fit, polished_by_cma, random_constants, rounded_to_float32
 from .._program import Program, max_errors, packed, program_errors
 from .front import Front
 from .mutation import PROBES, fingerprint, mutated
@@ -23,10 +17,7 @@ IDENTITY = 0.5  # chance that a child is its parent unchanged
 # chance that a parent is one of the best of a random size, and how many of a size those are
 FROM_SHELF, SHELF = 0.3, 8
 FIT_POINTS, VALIDATION_POINTS = 65, 10_000
-GUESSES, STARTS = (
-    64,
-    3,
-)
+GUESSES, STARTS = 64, 3
 
 # random constants that are looked at for a program, and how many are fitted, with the inherited
 # ones
@@ -72,26 +63,18 @@ class Search:
         dtype,
         rng,
     ):
-        self.problem, self.ops, self.max_ops, self.max_constants = (
-            problem,
-            ops,
-            max_ops,
-            max_constants,
-        )
+        self.problem, self.ops = problem, ops
+        self.max_ops, self.max_constants = max_ops, max_constants
         (self.n_parents, self.n_children), self.elitism, self.method = population, elitism, method
         words = key_from_rng(rng)
-        self.random, self.generator = (
-            python_random.Random(words[0] << 32 | words[1]),
-            np.random.default_rng(words),
-        )
+        self.random = python_random.Random(words[0] << 32 | words[1])
+        self.generator = np.random.default_rng(words)
         self.few, self.training = problem.points(FIT_POINTS), problem.points(n_points)
         self.validation = problem.even_points(VALIDATION_POINTS)
         self.float32 = Float32Points(problem, VALIDATION_POINTS) if dtype == np.float32 else None
         self.places = [problem.lo + (problem.hi - problem.lo) * u for u in PROBES]
-        self.known, self.shelf = (
-            {},
-            {},
-        )  # individuals by fingerprint; the best by number of operations
+        # individuals by fingerprint; the best by number of operations
+        self.known, self.shelf = {}, {}
         self.champions = {}  # the front: (error, program) by number of operations
         self.evaluations, self.history = 0, []
 
@@ -296,10 +279,8 @@ class Search:
 
     def front(self, reason):
         pairs = sorted((n, e, p) for n, (e, p) in self.champions.items())
-        errors, arithmetic = (
-            [e for _, e, _ in pairs],
-            "float64" if self.float32 is None else "float32",
-        )
+        errors = [e for _, e, _ in pairs]
+        arithmetic = "float64" if self.float32 is None else "float32"
         if hasattr(self.problem.target, "exact") and self.float32 is None and reason != "running":
             errors, arithmetic = [self.exact_error(p) for _, _, p in pairs], "long double"
         return Front(

@@ -17,18 +17,3 @@ from .float32 import Float32Points, rounded_to_float32
 from .kernels import fit_programs
 from .problem import Error, Problem, check_interval
 from .routines import MAX_CONSTANTS, Method, fit, minimize_error, random_constants
-
-__all__ = [
-    "Error",
-    "Float32Points",
-    "MAX_CONSTANTS",
-    "Method",
-    "Problem",
-    "check_interval",
-    "fit",
-    "fit_programs",
-    "minimize_error",
-    "polished_by_cma",
-    "random_constants",
-    "rounded_to_float32",
-]

@@ -11,22 +11,3 @@ from .batches import max_errors, packed
 from .instructions import ADD, DIV, FMA, MAX_REGISTERS, MUL, OPERATIONS, SUB, operands
 from .kernels import program_errors, program_values, run_instruction, within
 from .program import Program, simplified
-
-__all__ = [
-    "ADD",
-    "DIV",
-    "FMA",
-    "MAX_REGISTERS",
-    "MUL",
-    "OPERATIONS",
-    "Program",
-    "SUB",
-    "max_errors",
-    "operands",
-    "packed",
-    "program_errors",
-    "program_values",
-    "run_instruction",
-    "simplified",
-    "within",
-]

@@ -117,10 +117,8 @@ class Program:
     def n_ops(self) -> int:
         first = 1 + len(self.constants)
         rows = self.code.tolist()
-        varies, reached = (
-            [True] + [False] * (self.n_registers - 1),
-            [False] * (self.n_registers - 1) + [True],
-        )
+        varies = [True] + [False] * (self.n_registers - 1)
+        reached = [False] * (self.n_registers - 1) + [True]
         for i, row in enumerate(rows, first):
             varies[i] = any(varies[r] for r in operands(row))
         for i, row in reversed(list(enumerate(rows, first))):
@@ -401,10 +399,8 @@ class Program:
 def simplified(rows, constants):
     """The simplified program of instructions and constants, see `Program.simplify`."""
     first, kept = 1 + len(constants), []
-    held = [
-        "x",
-        *(("constant", i, value) for i, value in enumerate(constants)),
-    ]  # what each register holds; ("row", i) is kept[i]
+    # what each register holds; ("row", i) is kept[i]
+    held = ["x", *(("constant", i, value) for i, value in enumerate(constants))]
     rows_by_key = {}
     for i, row in enumerate(rows):
         read = [held[r] for r in operands(row)]
