@@ -168,11 +168,10 @@ def test_import_pulls_in_nothing_heavy():
 
 
 def test_import_numcore_costs_little_beside_numpy():
-    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    ours, numpys = (
-        min(float(run(code.format(m))[0]) for _ in range(5)) for m in ("numcore", "numpy")
-    )
-    assert ours <= 0.35 * numpys
+    """In modules that are run, which no busy machine changes; asv watches the time."""
+    code = "import sys; before = len(sys.modules); import {}; print(len(sys.modules) - before)"
+    ours, numpys = (int(run(code.format(m))[0]) for m in ("numcore", "numpy"))
+    assert ours <= 0.1 * numpys
 
 
 def test_unknown_attributes():

@@ -16,6 +16,8 @@ import toys
 import numcore
 from numcore import _pool
 
+DEADLINE = 300  # seconds, after which something hangs
+
 
 @pytest.fixture(autouse=True)
 def default_threads():
@@ -137,7 +139,7 @@ def test_an_error_in_a_chunk_reaches_the_caller_and_stops_the_others():
         seen.append(i)
         if i == 3:
             raise RuntimeError("chunk 3")
-        time.sleep(0.001)
+        time.sleep(0.01)  # half a minute for all of them
 
     with pytest.raises(RuntimeError, match="chunk 3"):
         _pool.run(task, 10_000)
@@ -147,16 +149,34 @@ def test_an_error_in_a_chunk_reaches_the_caller_and_stops_the_others():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_long_call_can_be_interrupted():
+    """The signal comes while both threads have a chunk: the caller's ends at once, the other one is
+    waited for, and hardly any chunk starts any more."""
     numcore.set_num_threads(2)
-    done = []
-    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    before = time.perf_counter()
+    both, caught = threading.Barrier(2), threading.Event()
+    started, finished = [], []
+
+    def task(i):
+        started.append(i)
+        if threading.current_thread() is threading.main_thread():
+            try:
+                both.wait(DEADLINE)
+                caught.wait(DEADLINE)
+            except KeyboardInterrupt:
+                caught.set()
+                raise
+        elif not caught.is_set():
+            both.wait(DEADLINE)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert caught.wait(DEADLINE)
+        time.sleep(0.01)  # 100 s for all of them
+        finished.append(i)
+
     with pytest.raises(KeyboardInterrupt):
-        _pool.run(lambda i: (time.sleep(0.01), done.append(i)), 1000)
-    assert time.perf_counter() - before < 3
-    count = len(done)
-    time.sleep(0.05)
-    assert len(done) == count  # nothing writes to the caller's arrays any more
+        _pool.run(task, 10_000)
+    count = len(started)
+    assert len(finished) == count - 1 < 9_999
+    assert (toys.halve(big()) == big() / 2).all()
+    assert len(started) == count  # nothing writes to the caller's arrays any more
 
 
 def test_nested_calls_do_not_deadlock():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .. import dispatch
+from ..kernel import kernels
 from .host_cuda import In, InOut, Out, compile_host, run_checked
 
 # What NumPy has and CuPy (14) has not: a routine that needs one of these does not run on a GPU.
@@ -191,15 +192,18 @@ namespace = _Namespace(np)
 
 @functools.cache
 def compiled(kernel, variant):
-    """The CUDA body of a kernel for a variant (its items), compiled by the host's compiler."""
+    """The CUDA bodies of a kernel's file for a variant (its items), compiled together by the host's
+    compiler."""
     from numcore.gpu import runtime
 
-    defines = tuple(o for o in runtime.options(kernel, dict(variant)) if o.startswith("-D"))
+    path, variant = kernel.cuda_source, dict(variant)
+    defines = tuple(o for o in runtime.options(kernel, variant) if o.startswith("-D"))
+    together = {k.cuda_entry for k in kernels() if k.cuda_source == path and variant in k.variants}
     return compile_host(
-        runtime.source(kernel.cuda_source),
-        entries=[kernel.cuda_entry],
+        runtime.source(path),
+        entries=sorted({kernel.cuda_entry, *together}),
         options=defines,
-        name=kernel.cuda_source.name,
+        name=path.name,
     )
 
 

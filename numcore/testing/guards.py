@@ -25,7 +25,7 @@ __all__ = ["guarded_runs"]
 GUARD = 1 << 20  # inaccessible bytes on each side of an array
 # As floats: NaN, and a large positive number; as integers -1, and a positive one.
 POISONS = (0xFF, 0x5A)
-MOST_SECONDS = 60  # of a child: what takes longer is an endless loop
+MOST_SECONDS = 60  # of CPU time of a child: what takes longer is an endless loop
 _PROT_NONE, _PROT_READ, _PROT_WRITE = 0, 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -142,9 +142,9 @@ def _survives(runs):
         child = os.fork()
     if child == 0:
         try:
-            for name in ("SIGSEGV", "SIGBUS", "SIGALRM", "SIGFPE", "SIGILL"):
+            for name in ("SIGSEGV", "SIGBUS", "SIGPROF", "SIGFPE", "SIGILL"):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
-            signal.alarm(MOST_SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
             for number, run in enumerate(runs):
                 progress[0] = number
                 run.go()
@@ -222,7 +222,7 @@ def _explained(kernel, made, number, ended, run):
         if p.extents and _dies(made, number, lambda q, p=p: (q is p, False)):
             side = "past the end of" if number[1] % 2 == 0 else "before the start of"
             return _fault(run, "out of bounds", p.name, f"reads or writes {side} {p.role} {p.name}")
-    why = "does not end" if ended == "SIGALRM" else f"ends the process by {ended}"
+    why = "does not end" if ended == "SIGPROF" else f"ends the process by {ended}"
     return _fault(run, "trap", None, why)
 
 

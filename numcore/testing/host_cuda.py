@@ -271,20 +271,39 @@ def compile_host(source, *, entries, options=("-DREAL=float",), include_dirs=(),
 def _load(key, text, command, entries):
     library = _cache_folder() / f"{key}.so"
     if not library.exists():
-        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            unit, product = pathlib.Path(folder, "kernel.cpp"), pathlib.Path(folder, "kernel.so")
-            unit.write_text(text)
-            libraries = ["-lm", "-lc", "-lgcc"] if "-nodefaultlibs" in command else ["-lm"]
-            run = subprocess.run(
-                [*command, "-o", product, unit, *libraries],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if run.returncode:
-                raise HostCompileError(f"{shlex.join(command)} failed:\n{run.stdout}{run.stderr}")
-            os.replace(product, library)
+        with _alone(library.with_suffix(".lock")):
+            if not library.exists():
+                _build(library, text, command)
     return HostModule(library, entries)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Whoever needs the same library at the same time waits for it."""
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _build(library, text, command):
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        unit, product = pathlib.Path(folder, "kernel.cpp"), pathlib.Path(folder, "kernel.so")
+        unit.write_text(text)
+        libraries = ["-lm", "-lc", "-lgcc"] if "-nodefaultlibs" in command else ["-lm"]
+        run = subprocess.run(
+            [*command, "-o", product, unit, *libraries],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise HostCompileError(f"{shlex.join(command)} failed:\n{run.stdout}{run.stderr}")
+        os.replace(product, library)
 
 
 # -- Launching

@@ -15,6 +15,9 @@ from numcore.linalg import (
     monarch_project,
     monarch_to_dense,
 )
+from numcore.linalg._monarch.kernels import WIDEST, block_product
+from numcore.simd._tile import TILE_VECTORS, tile_shape
+from numcore.testing.guards import guarded_runs
 
 RIGHT = np.array([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])
 LEFT = np.array([[[1.0, 0], [0, 1]], [[1, 1], [1, -1]]])
@@ -112,6 +115,23 @@ def test_infinities_times_zero_are_nan_without_a_warning(dtype, b):
         and np.isnan(monarch_matmul(x, right, left)).any()
     )
     assert np.isnan(monarch_matmul_vjp(x, right, left, np.zeros((b, 4), dtype)).x).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("i, j", [(1, 19), (19, 1)])
+def test_scratch_holds_flat_and_tall_blocks(i, j, transposed, dtype):
+    """Sixteen of them fill it, on a CPU with the widest register tile."""
+    variant, g, b = {"T": dtype}, 16, 3
+    n, m = (g * i, g * j) if transposed else (g * j, g * i)
+    x, w, y = np.ones((b, n), dtype), np.ones((g, i, j), dtype), np.full((b, m), np.nan, dtype)
+    arguments = [x, w, y, 0, transposed]
+    (found,) = guarded_runs(block_product, variant, [(arguments, block_product.bind(arguments)[1])])
+    np.testing.assert_array_equal(found["y"], i if transposed else j)
+
+
+def test_the_widest_tile():
+    assert max(tile_shape(bits, 4)[1] for bits in TILE_VECTORS) == WIDEST
 
 
 def test_bits_do_not_depend_on_threads():

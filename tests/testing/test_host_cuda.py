@@ -607,14 +607,16 @@ def test_fault_of_another_thread_is_its_own(cache):
     script = """if True:
         import ctypes, threading, time
         import numpy as np
-        from numcore.testing.host_cuda import InOut, compile_host
-        module = compile_host('extern "C" __global__ void spin(int* p) { volatile int* v = p; while (*v >= 0) {} }', entries=["spin"])
-        threading.Thread(target=module.launch, args=("spin", 1, 1, [InOut(np.zeros(1, "i4"))]), daemon=True).start()
-        time.sleep(0.5)
+        from numcore.testing.host_cuda import compile_host
+        module = compile_host('extern "C" __global__ void spin(long long p) { volatile int* v = (int*)p; for (*v = 1; *v; ) {} }', entries=["spin"])
+        flag = np.zeros(1, "i4")
+        threading.Thread(target=module.launch, args=("spin", 1, 1, [np.int64(flag.ctypes.data)]), daemon=True).start()
+        while not flag[0]:
+            time.sleep(0.01)
         ctypes.string_at(8)
     """  # noqa: E501
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == -11, run.stderr
 

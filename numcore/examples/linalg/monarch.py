@@ -45,7 +45,8 @@ def to_dense(right, left):
 def _project(a, n_blocks):
     """The dense projection, block by block, and the norms."""
     k, count = n_blocks
-    best, p = np.array(a, np.float64), a.shape[1] // k
+    a = a.astype(np.float64)
+    best, p = a.copy(), a.shape[1] // k
     for kappa in range(k):
         for lam in range(count):
             block = best[lam::count, kappa * p : (kappa + 1) * p]

@@ -8,11 +8,13 @@ memory.
 from ...kernel import kernel
 from ...simd import gemm_rows, tile_cols
 
+WIDEST = 48  # columns of the widest tile
+
 
 @kernel(
     "in T x[b, n]; in T w[g, i, j]; out T y[b, m]; int64 interleaved; int64 transposed; "
-    "scratch T inside[32*16*j+32*16*i];"
-    " scratch T outside[32*16*j+32*16*i]",
+    "scratch T inside[16*WIDEST*j+16*WIDEST*i]; scratch T outside[16*WIDEST*j+16*WIDEST*i]",
+    constants=("WIDEST",),
     split="b",
     gpu="block",
     grain="24",
@@ -74,8 +76,8 @@ def _scatter(panel, y, first, vectors, width, low, group, size, count, interleav
 
 @kernel(
     "in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; scratch T rows[16*128*i]; "
-    "scratch T cols[16*128*j+16*128*32];"
-    " scratch T sums[16*i*j+16*i*32]",
+    "scratch T cols[16*128*j+16*128*WIDEST]; scratch T sums[16*i*j+16*WIDEST*i]",
+    constants=("WIDEST",),
     split="g",
     gpu="block",
     grain="1",
