@@ -1,4 +1,4 @@
-"""Losses of ranked lists."""
+"""Ranking losses: losses on lists of scores for learning to rank, with their gradients."""
 
 from .routines import RankingLoss, ranking_loss
 
