@@ -1,9 +1,9 @@
 """Record which CUDA kernels each routine launches:
-``python docs/launched_kernels.py [ROOM | ROOM.ROUTINE]...``.
+``python docs/launched_kernels.py [SUBPACKAGE | SUBPACKAGE.ROUTINE]...``.
 
 Every routine that is not host-only, or each that is named, runs its example on the simulated GPU.
-The result is kept in docs/launched_kernels.json; readme_contents.py reads there what runs where. A
-routine that fails keeps the record that it had.
+The result is kept in docs/launched_kernels.json, from which README.md and docs/devices.rst say what
+runs where. A routine that fails keeps its old record.
 """
 
 import inspect

@@ -1,6 +1,6 @@
-"""Write a table between the markers of a Markdown file: ``readme_table.py FILE README.md``. FILE is
-one of docs/measured, or what ``python -m numcore --json FILE`` wrote; of each routine that has a
-peer the table shows one type, the first."""
+"""Write a table of a few routines between the markers of a Markdown file:
+``python docs/readme_table.py FILE README.md``. FILE is one of docs/measured, or what
+``python -m numcore --json FILE`` wrote."""
 
 import json
 import sys
@@ -9,18 +9,32 @@ from pathlib import Path
 from numcore._report import NUMBERS, cells, machine
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+ROUTINES = (
+    "linalg.monarch_matmul",
+    "linalg.preconditioned_lstsq",
+    "linalg.ssor_cg",
+    "linalg.spmv",
+    "nn.attention",
+    "nn.conv2d",
+    "retrieval.ranking_metrics",
+    "retrieval.topk_inner_product",
+    "special.erf",
+    "special.exp",
+)
+HIDDEN = ("device", "ok")
 
 
 def table(results, environment):
-    first = {}
-    for result in results:
-        if result["peer"] is not None:
-            first.setdefault((result["room"], result["routine"], result["device"]), result)
-    rows = [cells(result) for result in first.values()]
+    """One type of each routine, the first."""
+    rows = {}
+    for row in map(cells, results):
+        if row["routine"] in ROUTINES and row["device"] == "cpu":
+            rows.setdefault(row["routine"], {k: v for k, v in row.items() if k not in HIDDEN})
+    header = list(rows[ROUTINES[0]])
     lines = [
-        list(rows[0]),
-        ["---:" if name in NUMBERS else "---" for name in rows[0]],
-        *(row.values() for row in rows),
+        header,
+        ["---:" if name in NUMBERS else "---" for name in header],
+        *(row.values() for row in rows.values()),
     ]
     return (
         "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -29,7 +43,7 @@ def table(results, environment):
 
 
 def main(source, target):
-    found, target = json.loads(Path(source).read_text()), Path(target)
+    found, target = json.loads(Path(source).read_text(encoding="utf-8")), Path(target)
     before, _, rest = target.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     rows = table(found["results"], found["environment"])

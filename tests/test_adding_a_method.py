@@ -131,7 +131,7 @@ def test_the_method_has_a_benchmark(tree):
 def test_the_method_has_a_page(tree):
     pytest.importorskip("sphinx")
     assert "   row_norm\n" in run(
-        tree, "-c", "import numcore_docs; print(numcore_docs.room_page('linalg'))"
+        tree, "-c", "import numcore_docs; print(numcore_docs.subpackage_page('linalg'))"
     )
 
 

@@ -1,58 +1,68 @@
-"""What the documentation takes from the code when it is built: a page for each room, and the tables
-of errors and times.
+"""What the documentation takes from the code when it is built: a page for each subpackage, the list
+of methods, the tables of errors and times, See Also and the gallery pages of each function.
 
-Pages of the rooms are written to docs/api/ from `numcore.dispatch.ROOMS` and each room's
-``__all__``, so that a new room or routine needs no line here. The directives
+Pages of the subpackages are written to docs/api/ from the list of methods, so that a new subpackage
+or routine needs no line here. The directives ``subpackages``, ``methods``, ``devices``,
 ``accuracy-contracts``, ``accuracy-promises`` and ``speed`` become tables.
 """
 
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 from docutils.statemachine import StringList
+from numcore_methods import method_of, methods, pages_with
 from sphinx.util.docutils import SphinxDirective
 
+import numcore
 from numcore._report import _duration, _error, cells, machine
 from numcore.dispatch import ROOMS, routines
 from numcore.examples import example
 from numcore.special import max_ulp_error
 
-# --- a page for each room -------------------------------------------------------------------------
+# --- a page for each subpackage -------------------------------------------------------------------
 
 
-def room_page(room):
-    """The text of the page of a room: what its module says of itself, and its public names, by the
-    method that they belong to."""
-    module, title, files = importlib.import_module(f"numcore.{room}"), f"numcore.{room}", {}
-    for name in sorted(module.__all__, key=str.lower):
-        home = ".".join(getattr(module, name).__module__.split(".")[:3])
-        if home.startswith("numcore."):  # not the aliases of types
-            files.setdefault(home, []).append(name)
+def subpackage_page(subpackage):
+    """The text of the page of a subpackage: its docstring, and its public names by method."""
+    title = f"numcore.{subpackage}"
     parts = [f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n"]
-    for file, names in sorted(files.items(), key=lambda item: item[0].replace("._", ".")):
-        if len(files) > 1:
-            heading = " ".join(
-                re.match(r"[^:.]+", importlib.import_module(file).__doc__)[0].split()
+    for method in methods():
+        if method.subpackage == subpackage:
+            parts.append(f".. _{method.label}:\n")
+            if method.module != title:
+                parts.append(f"{method.name}\n{'-' * len(method.name)}\n")
+            names = sorted(method.functions + method.results, key=str.lower)
+            parts.append(
+                ".. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n"
+                + "".join(f"   {name}\n" for name in names)
             )
-            parts.append(f"{heading}\n{'-' * len(heading)}\n")
-        parts.append(
-            ".. autosummary::\n   :toctree: generated\n\n"
-            + "".join(f"   {name}\n" for name in names)
-        )
     return "\n".join(parts)
 
 
-def write_rooms(folder):
-    for old in folder.glob("room_*.rst"):
-        if old.stem.removeprefix("room_") not in ROOMS:
+def write_subpackages(folder):
+    for old in folder.glob("numcore.*.rst"):
+        if old.stem.removeprefix("numcore.") not in ROOMS:
             old.unlink()
-    for room in ROOMS:
-        page, text = folder / f"room_{room}.rst", room_page(room)
-        if not page.exists() or page.read_text() != text:
-            page.write_text(text)
+    for subpackage in ROOMS:
+        page, text = folder / f"numcore.{subpackage}.rst", subpackage_page(subpackage)
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def give_gallery_to_templates(app, config):
+    """Tell autosummary's templates the gallery pages of each public name: a dict from the full
+    name to the files."""
+    config.autosummary_context["gallery"] = {
+        f"numcore.{method.subpackage}.{name}": [
+            f"examples/{page.stem}.py" for page in pages_with(method.subpackage, name)
+        ]
+        for method in methods()
+        for name in method.functions + method.results
+    }
 
 
 # --- docstrings -----------------------------------------------------------------------------------
@@ -80,11 +90,29 @@ def escape(app, what, name, obj, options, lines):
             )
 
 
+def summary(value):
+    """The first sentence of a docstring."""
+    return re.split(r"(?<=\.)\s", " ".join(inspect.getdoc(value).split("\n\n")[0].split()))[0]
+
+
+def see_also(app, what, name, obj, options, lines):
+    """Add the other functions of the method to a docstring without a section See Also."""
+    package, _, short = name.rpartition(".")
+    subpackage = package.removeprefix("numcore.")
+    if subpackage not in ROOMS or any(line.strip() == "See Also" for line in lines):
+        return
+    others = [other for other in method_of(subpackage, short).functions if other != short]
+    module = importlib.import_module(package)
+    if others:
+        lines += ["", "See Also", "--------"]
+        lines += [f"{other} : {summary(getattr(module, other))}" for other in others]
+
+
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def table(header, rows):
-    lines = [".. list-table::", "   :header-rows: 1", "   :class: figures", ""]
+def table(header, rows, kind="figures"):
+    lines = [".. list-table::", "   :header-rows: 1", f"   :class: {kind}", ""]
     for row in (header, *rows):
         lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
     return lines + [""]
@@ -95,6 +123,65 @@ class _Generated(SphinxDirective):
         lines = [line for block in self.blocks() for line in block]
         self.content = StringList(lines, source=f"generated for {self.env.docname}")
         return self.parse_content_to_nodes(allow_section_headings=True)
+
+
+class Subpackages(_Generated):
+    def blocks(self):
+        rows = [
+            (f":doc:`{name}`", summary(importlib.import_module(name)))
+            for name in (f"numcore.{subpackage}" for subpackage in ROOMS)
+        ]
+        core = "Threads, the registry, declared arguments, kernels, tools for tests."
+        yield table(("subpackage", "contents"), [*rows, (":doc:`core`", core)], "methods")
+
+
+class Methods(_Generated):
+    """A table for each subpackage: method, paper, functions, gallery page."""
+
+    def blocks(self):
+        for subpackage in ROOMS:
+            package = importlib.import_module(f"numcore.{subpackage}")
+            yield [f"**numcore.{subpackage}**: {summary(package)}", ""]
+            rows = [
+                self.row(method)
+                for method in methods()
+                if method.subpackage == subpackage and method.functions
+            ]
+            yield table(("method", "paper", "functions", "example"), rows, "methods")
+
+    @staticmethod
+    def row(method):
+        pages = method.pages()
+        return (
+            f":ref:`{method.name} <{method.label}>`",
+            "; ".join(map(linked, method.papers)) or "—",
+            ", ".join(f":obj:`~numcore.{method.subpackage}.{name}`" for name in method.functions),
+            f":doc:`{pages[0].example} <gallery/{pages[0].stem}>`" if pages else "—",
+        )
+
+
+def linked(paper):
+    """A citation with its arXiv number as a link."""
+    return re.sub(r"arXiv[: ](\S+)", r"`arXiv \1 <https://arxiv.org/abs/\1>`__", paper)
+
+
+class Devices(_Generated):
+    """What each routine does with GPU arrays, from docs/launched_kernels.json."""
+
+    def blocks(self):
+        file = Path(self.env.srcdir) / "launched_kernels.json"
+        self.env.note_dependency(str(file))
+        launched, rows = json.loads(file.read_text(encoding="utf-8")), []
+        for routine in numcore.routines():
+            name = f"{routine.room}.{routine.name}"
+            if routine.host_only:
+                where = f"CPU only: {routine.host_only}"
+            elif launched[name]:
+                where = "CUDA kernels: " + ", ".join(launched[name])
+            else:
+                where = "array expressions of CuPy"
+            rows.append((f":obj:`{name} <numcore.{name}>`", where))
+        yield table(("routine", "with GPU arrays"), rows)
 
 
 def elementary_functions():
@@ -161,8 +248,9 @@ class Speed(_Generated):
 
     def routines(self, results):
         yield ["**Routines on real data**", ""]
-        wanted = ("routine", "type", "device", "time", "peer's time", "speed", "peer", "input")
-        yield table(wanted, ([row[name] for name in wanted] for row in map(cells, results)))
+        rows = list(map(cells, results))
+        shown = [name for name in rows[0] if "error" not in name and name != "ok"]
+        yield table(shown, ([row[name] for name in shown] for row in rows))
 
     def start_up(self, rows):
         yield ["**Start-up**, from the first import to the end, medians over fresh processes", ""]
@@ -177,9 +265,14 @@ class Speed(_Generated):
 
 
 def setup(app):
+    app.connect("config-inited", give_gallery_to_templates)
+    app.connect("autodoc-process-docstring", see_also, priority=400)  # before numpydoc
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
-    write_rooms(Path(app.srcdir) / "api")  # now, before Sphinx looks for pages
+    write_subpackages(Path(app.srcdir) / "api")  # now, before Sphinx looks for pages
     for name, directive in (
+        ("subpackages", Subpackages),
+        ("methods", Methods),
+        ("devices", Devices),
         ("accuracy-contracts", AccuracyContracts),
         ("accuracy-promises", AccuracyPromises),
         ("speed", Speed),

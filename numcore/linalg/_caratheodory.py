@@ -1,4 +1,4 @@
-"""Exact summaries of weighted points: few of them, with other weights, that have the same weighted
+"""Carathéodory subsets: a few of the given points, with new weights, that have the same weighted
 sum and the same total weight.
 
 Carathéodory's theorem says that t + 1 points of R^t are enough. A vector v with Σ v_i p_i = 0 and Σ

@@ -1,4 +1,4 @@
-"""Sparse matrices in compressed rows, for NumPy and CuPy alike, and how routines declare them.
+"""Sparse matrices in CSR format: one class for NumPy and CuPy, and the way routines declare them.
 
 A routine says ``a: Sparse[CSRLike, "n n"]`` and gets a `CSR`; its callers pass a `CSR` or a sparse
 array of SciPy or CuPy, whose pattern is checked once per object and not in every call.

@@ -1,5 +1,5 @@
-"""The Walsh–Hadamard transform: y = H x with H_1 = [1], H_2N = [[H_N, H_N], [H_N, -H_N]], in N log2
-N additions.
+"""Walsh–Hadamard transform: y = H x with H_1 = [1], H_2N = [[H_N, H_N], [H_N, -H_N]], in N log2 N
+additions.
 
 A transform of length N = N1 N2 is H_N1 ⊗ H_N2: one of length N1 down the columns of x as an N1 × N2
 matrix, one of length N2 along its rows. Columns are taken in panels that stay in the cache, so that

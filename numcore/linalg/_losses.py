@@ -1,5 +1,5 @@
-"""Losses of every point under a model, for `auto_coreset`: logistic, hinge and squared ones of
-linear models, and that of k-means.
+"""Losses per point: logistic, hinge and squared losses of linear models and the loss of k-means,
+for `auto_coreset`.
 
 Those of linear models are a matrix product, and one pass over its result.
 """

@@ -1,5 +1,5 @@
-"""Randomized low-rank factorization: the range of A from its product with a few random vectors, and
-the singular values there.
+"""Randomized SVD: the range of A from its product with a few random vectors, and the singular
+values there.
 
 A is only ever multiplied, so that it may be dense, sparse, or known by its products alone.
 """

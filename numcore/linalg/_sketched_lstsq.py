@@ -1,5 +1,5 @@
-"""Tall least-squares problems, min ‖A x - b‖ with n ≫ d, by a random map S to few rows: compressed
-and solved, or solved to full precision.
+"""Sketched least squares: min ‖A x - b‖ with n ≫ d, compressed by a random map S to few rows, then
+solved approximately or to full precision.
 
 `sketched_lstsq` solves min ‖S A x - S b‖. With a dense S each coefficient is nearly right, not only
 the residual: with m = O(ε⁻² d log³(n/δ)) rows, |x'_j - x*_j| ≤ (ε / √d) ‖A x* - b‖ ‖A†‖ for all j

@@ -1,5 +1,5 @@
-"""Random maps from many rows to few that keep the geometry of a column space: S with E SᵀS = I,
-never formed.
+"""Random sketches: maps S from many rows to few that preserve the geometry of a column space, E SᵀS
+= I, and are never formed.
 
 A sampled transform needs few of its outputs. With H_N = H_h ⊗ H_l, a block of l rows is transformed
 in the cache, and each sampled row adds up one row of every block with the signs that H_h has: A is

@@ -1,5 +1,5 @@
-"""Products of sparse matrices, Gauss–Seidel and SOR sweeps, and the coloring that lets rows of a
-sweep be updated at once."""
+"""Sparse products and sweeps: matrix–vector products, Gauss–Seidel and SOR sweeps, and the graph
+coloring that lets rows of a sweep be updated in parallel."""
 
 import itertools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pointwise nonlinearities and their first three derivatives, in closed form.
+"""Activation functions: pointwise nonlinearities and their first three derivatives, in closed form.
 
 Each kind is one scalar function that gives s(x), s'(x), s''(x) and s'''(x); a kernel stores those
 that it needs and the compiler drops the others. The first derivative is for gradients, the second

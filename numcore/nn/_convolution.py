@@ -1,5 +1,5 @@
-"""Two-dimensional convolution and its gradients, as products of matrices whose columns are gathered
-from the images while they are needed.
+"""Two-dimensional convolution: forward pass and gradients as products with matrices whose columns
+are gathered from the images on the fly.
 
 The pixels under each place of the kernel are the columns of a matrix (im2col); weights times
 columns is the output. Here no such matrix is made: panels of it, small enough for the cache, are

@@ -1,4 +1,4 @@
-"""The affine layer y = x w + b, forward and backward: matrix products on all rows at once."""
+"""Dense layers: y = x w + b, forward and backward, as matrix products on all rows at once."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Embedding: rows of a table by their numbers, and the gradient of the table.
+"""Embedding tables: rows of a table by their numbers, and the gradient of the table.
 
 The gradient of a row is the sum of the gradients of all positions that use the row. Positions are
 sorted by row first, so that every row is one ordered sum, the same at any number of threads. Y.

@@ -1,4 +1,5 @@
-"""Losses with their gradients, the starting points of backpropagation.
+"""Losses: regression and classification losses with their gradients, the starting points of
+backpropagation.
 
 Every function returns ``(loss, grad)``, grad being the gradient of the loss in its first argument,
 made in the same pass. Softmax cross entropy is -log of the probability that softmax gives to the

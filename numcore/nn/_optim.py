@@ -1,4 +1,4 @@
-"""Optimizers: Adam, and gradients clipped to a largest norm.
+"""Adam and gradient clipping: the optimizer, and gradients scaled down to a largest norm.
 
 Adam divides a running mean of every parameter's gradient by the root of a running mean of its
 square, both corrected for their start at zero. D. P. Kingma, J. Ba, "Adam: a method for stochastic

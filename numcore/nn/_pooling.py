@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean value under windows that slide over images, and the gradients.
+"""Pooling: the maximum or the mean under windows that slide over images, and the gradients.
 
 The largest value's place is kept, and the gradient goes back there; windows that overlap add up,
 always in the same order. Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning

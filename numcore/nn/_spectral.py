@@ -1,5 +1,5 @@
-"""Spectral convolution: the lowest Fourier modes of a signal, multiplied by learned matrices, and
-back; and the gradients.
+"""Spectral convolution: multiplies the lowest Fourier modes of a signal by learned matrices, with
+gradients.
 
 Only the modes that are kept are transformed along the second axis. Forward and inverse transforms
 are each other's adjoint but for the factor that counts a mode of a real signal twice, once for its

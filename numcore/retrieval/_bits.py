@@ -1,5 +1,5 @@
-"""Distances of packed bits: in how many bits two rows of 64-bit words differ, for all pairs of
-rows, by the CPU's own counting of ones."""
+"""Hamming distances of packed bits: in how many bits two rows of 64-bit words differ, for all pairs
+of rows, by the CPU's population count."""
 
 import numpy as np
 

@@ -1,5 +1,5 @@
-"""Approximate search in a large database: its rows are grouped about centroids, and a query looks
-into the nearest groups only.
+"""Inverted file index: approximate search in a large database whose rows are grouped around
+centroids; a query looks into the nearest groups only.
 
 The lists of rows ("inverted file") are found by k-means and lie one after the other in memory, so
 that a list is read in one sweep.

@@ -1,6 +1,6 @@
-"""PageRank from seeds: how much of its time a random walk with restart at the seeds spends in each
-node. The walk's equation is iterated over the transposed graph, so that every node collects what
-flows in; the source is Page et al. (1998)."""
+"""Personalized PageRank: the share of time that a random walk with restart at the seeds spends in
+each node. The walk's equation is iterated over the transposed graph, so that every node collects
+what flows in; the source is Page et al. (1998)."""
 
 import math
 from typing import Annotated, Literal, NamedTuple

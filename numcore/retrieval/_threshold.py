@@ -1,4 +1,4 @@
-"""Where to cut lists of search results: scores against a threshold, thresholds by recall or
+"""Relevance filtering: score thresholds that cut lists of search results at a given recall or
 precision, and a query-independent calibration.
 
 A threshold on the scores of all queries decides how many results each query keeps. Precision and

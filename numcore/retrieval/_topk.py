@@ -1,5 +1,5 @@
-"""The k nearest rows of a database, exactly: inner products, cosines or distances of all pairs, of
-which each query keeps the best.
+"""Exact nearest neighbors: inner products, cosines or distances of all pairs, of which each query
+keeps the k best.
 
 Products are made in blocks by the BLAS into one buffer. A kernel then reads each row of scores in
 groups and looks closer only where a group holds one that beats the k-th best so far, which a heap

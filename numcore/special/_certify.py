@@ -1,5 +1,5 @@
-"""Measured error bounds of the elementary functions: every float32 there is, and a stratified
-sample of float64.
+"""Measured error bounds: the largest error of a float32 function over every float32 number, and of
+a float64 function over a stratified sample.
 
 The unit is the ULP of the exact value t, u(t) = 2^(max(floor(log2 |t|), e_min) - p + 1) with p =
 24, e_min = -126 for float32 and p = 53, e_min = -1022 for float64; the error of y is |y - t| /

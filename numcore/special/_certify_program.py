@@ -1,4 +1,4 @@
-"""The largest error of a compiled program, over every float of an interval."""
+"""Certified programs: the largest error of a compiled program over every float of an interval."""
 
 import dataclasses
 import threading

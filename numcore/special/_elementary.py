@@ -1,4 +1,4 @@
-"""Elementary functions that are fast and whose errors are known.
+"""Elementary functions: fast, with known errors.
 
 Each has one formula for float32 and one for float64, free of branches, so that array loops and
 loops in a user's own ``@njit`` code vectorise, and the same operations in the same order on the

@@ -1,5 +1,5 @@
-"""Conjugate directions from any source: a solver of A x = b for symmetric positive definite A, and
-a small network that learns directions.
+"""Deep conjugate directions: a solver of A x = b for symmetric positive definite A that accepts
+search directions from any function, and a small network that learns them.
 
 A cheap map d = f(r / ‖r‖) that points roughly along A⁻¹ r, a smoother, a coarse solve, a trained
 network, need be neither linear nor symmetric. Made A-orthogonal to the last few directions and

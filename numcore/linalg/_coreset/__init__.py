@@ -1,5 +1,5 @@
-"""Coresets without analysis of the model: a few weighted points on which training gives nearly the
-loss of training on all of them.
+"""AutoCoreset: a few weighted points on which training gives nearly the loss of training on all of
+them, for any model.
 
 The user gives `fit` and a loss of each point. The losses of all points under a few models form a
 matrix; weighted rows whose sum is near the sum of all rows are a summary for these models. The

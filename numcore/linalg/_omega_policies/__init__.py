@@ -1,5 +1,5 @@
-"""Which omega to relax the next system with: bandit learners that see only how many iterations the
-systems before took.
+"""Learning to relax: bandit algorithms that choose omega for the next linear system from the
+iteration counts of the systems before.
 
 A time-stepping code solves thousands of related systems, each of which has a best `omega` that is
 costly to compute. `TsallisINF` learns the best one of a grid for all of them; `ChebCB` sees one

@@ -78,8 +78,8 @@ class TsallisINF(_Policy):
     References
     ----------
     J. Zimmert, Y. Seldin, "Tsallis-INF: an optimal algorithm for stochastic and adversarial
-    bandits", JMLR, 2021. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR
-    2024.
+    bandits", JMLR, 2021. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax:
+    setting solver parameters across a sequence of linear system instances", ICLR 2024.
 
     Examples
     --------
@@ -175,9 +175,9 @@ class ChebCB(_Policy):
 
     References
     ----------
-    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax", ICLR 2024. D. Foster, A.
-    Rakhlin, "Beyond UCB: optimal and efficient contextual bandits with regression oracles", ICML
-    2020.
+    M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning to relax: setting solver parameters
+    across a sequence of linear system instances", ICLR 2024. D. Foster, A. Rakhlin, "Beyond UCB:
+    optimal and efficient contextual bandits with regression oracles", ICML 2020.
 
     Examples
     --------

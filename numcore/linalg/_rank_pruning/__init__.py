@@ -1,5 +1,5 @@
-"""Trained rank pruning: convolution kernels that fall apart into two cheap convolutions, and a
-training that leads there.
+"""Trained rank pruning: training that gives convolution kernels a low rank, and their factorization
+into two cheap convolutions.
 
 A kernel w[n, c, i, j] (output channel, input channel, row, column) is unfolded to a matrix M, of
 which the r largest singular values are kept. Each unfolding stands for one pair of cheaper layers:

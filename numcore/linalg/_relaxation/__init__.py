@@ -1,5 +1,5 @@
-"""Successive over-relaxation (SOR), conjugate gradients preconditioned by symmetric SOR, and the
-best parameter of both.
+"""SOR and SSOR-preconditioned conjugate gradients: solvers for sparse symmetric positive definite
+systems, and the best relaxation parameter of both.
 
 A x = b with a symmetric positive definite sparse matrix A = D + L + U, diagonal D, strict triangles
 L and U. SOR repeats x ← x + δ with (D / ω + L) δ = b - A x. A sweep reads the matrix once and finds

@@ -1,5 +1,5 @@
-"""Sensitivities of rows in the ℓp norm, Lewis weights, and regression on a few rows that are chosen
-by such scores.
+"""ℓp sensitivity sampling: ℓp sensitivities and Lewis weights of the rows of a matrix, and
+regression on a few rows sampled by such scores.
 
 The ℓp sensitivity of row i of A is the largest share σ_i = max_x |a_iᵀx|^p / ‖Ax‖_p^p that the row
 has in any Ax. Rows that are kept with probabilities in proportion to scores of this kind, and

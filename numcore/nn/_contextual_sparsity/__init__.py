@@ -1,5 +1,5 @@
 """Contextual sparsity with correction: gated networks that read only the neurons a token needs, and
-a decoder that mends the errors.
+a decoder that corrects the errors.
 
 A gated layer computes y = W_down (act(W_gate x) * (W_up x)). Where one token is decoded at a time,
 its time is the time to read the three matrices, and most neurons have gates near 0. Fine-grained

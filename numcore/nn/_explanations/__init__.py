@@ -1,4 +1,4 @@
-"""Explanations of a black box: linear models fitted to it near the inputs that are to be explained.
+"""Local explanations: linear models fitted to a black box near the inputs to be explained.
 
 Eight popular methods of feature attribution are one procedure: draw points from a neighborhood Z
 of x and choose the linear model g that minimizes the mean of a loss between f and g there. They

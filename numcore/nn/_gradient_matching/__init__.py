@@ -1,5 +1,5 @@
-"""Which operations of a weight-sharing network should go on sharing, by how well their gradients
-agree.
+"""Gradient matching: splits a weight-sharing network (a supernet) so that only operations with
+similar gradients share weights.
 
 A supernet has several operations on every edge, one of which is active at a time, and weights that
 all of them share. For each operation of an edge the gradient at the shared weights is taken with

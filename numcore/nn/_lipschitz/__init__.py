@@ -1,4 +1,5 @@
-"""Certified bounds of the outputs, derivatives and Lipschitz constants of ReLU networks."""
+"""Certified Lipschitz bounds: bounds on the outputs, derivatives and local Lipschitz constants of
+ReLU networks."""
 
 from .operators import Conv2d
 from .routines import LipschitzBound, jacobian_bounds, local_lipschitz, monotonicity, output_bounds

@@ -1,5 +1,5 @@
-"""Multilayer perceptrons, with derivatives in their inputs, which losses on differential equations
-need, without autodiff.
+"""Multilayer perceptrons: networks with exact derivatives in their inputs, which losses on
+differential equations need, without autodiff.
 
 A Taylor expansion x + t v goes through the layers as the rows u, u_v and u_vv of its coefficients
 (times 1, 1 and 2): an affine layer maps each by its weights, a nonlinearity s to s(u), s'(u) u_v

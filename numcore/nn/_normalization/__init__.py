@@ -1,4 +1,4 @@
-"""Layers that normalize: layer, root-mean-square and batch normalization, forward and backward.
+"""Normalization layers: layer, root-mean-square and batch normalization, forward and backward.
 
 Every row (layer norm, RMS norm) or every column (batch norm) is moved to mean 0 and scaled to
 variance 1, then scaled and shifted by parameters. Variances are those of differences from the mean,

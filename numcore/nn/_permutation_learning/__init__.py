@@ -1,5 +1,5 @@
-"""Two-layer ReLU networks of infinite width, and how many finite ones it takes to learn a
-permutation exactly.
+"""Learning permutations: infinitely wide two-layer ReLU networks, and how many finite ones are
+needed to learn a permutation exactly.
 
 A network f(x) = W2 relu(W1 x), W1 and W2 normal with variances sigma_w²/d and sigma_w²/m for d
 inputs and m hidden units, is for m → ∞ a Gaussian process with the arc-cosine covariance K;

@@ -46,7 +46,9 @@ def permutation_mean(n_ones: int | Integer[Array, "..."], k: Bits) -> tuple[Arra
 
     References
     ----------
-    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, arXiv 2502.16763, 2025.
+    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, "Exact Learning of Permutations for Nonzero
+    Binary Inputs with Logarithmic Training Size and Quadratic Ensemble Complexity", arXiv
+    2502.16763, 2025.
 
     Examples
     --------
@@ -85,7 +87,9 @@ def permutation_variance(n_ones: int | Integer[Array, "..."], k: Bits) -> Array:
 
     References
     ----------
-    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, arXiv 2502.16763, 2025.
+    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, "Exact Learning of Permutations for Nonzero
+    Binary Inputs with Logarithmic Training Size and Quadratic Ensemble Complexity", arXiv
+    2502.16763, 2025.
 
     Examples
     --------
@@ -141,7 +145,9 @@ def ensemble_size(
 
     References
     ----------
-    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, arXiv 2502.16763, 2025.
+    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, "Exact Learning of Permutations for Nonzero
+    Binary Inputs with Logarithmic Training Size and Quadratic Ensemble Complexity", arXiv
+    2502.16763, 2025.
 
     Examples
     --------

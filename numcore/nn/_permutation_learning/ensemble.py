@@ -90,7 +90,9 @@ class PermutationEnsemble:
 
     References
     ----------
-    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, arXiv 2502.16763, 2025.
+    G. Giapitzakis, A. Back de Luca, K. Fountoulakis, "Exact Learning of Permutations for Nonzero
+    Binary Inputs with Logarithmic Training Size and Quadratic Ensemble Complexity", arXiv
+    2502.16763, 2025.
 
     Examples
     --------

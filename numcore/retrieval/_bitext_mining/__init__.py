@@ -1,4 +1,5 @@
-"""Pairs of sentences that translate each other, from the embeddings of two collections.
+"""Bitext mining: finds pairs of sentences that translate each other from the embeddings of two
+collections.
 
 A cosine alone misleads: some sentences are near to everything. Each cosine is therefore weighed
 against the mean cosine of the nearest neighbors of both sides (a margin). One product of the

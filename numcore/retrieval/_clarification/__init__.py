@@ -1,4 +1,4 @@
-"""Clarification questions."""
+"""Ranking of clarification questions: which question to ask when a query failed."""
 
 from .hashing import HashedTexts, hash_features
 from .ranker import ClarificationRanker

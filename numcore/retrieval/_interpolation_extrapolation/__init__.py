@@ -1,4 +1,5 @@
-"""Test queries that resemble the training queries, and those that do not.
+"""Interpolation and extrapolation splits: evaluates a retrieval model separately on test queries
+that resemble training queries and on those that do not.
 
 A retrieval model is trained on queries and tested on others. Test queries close to a training query
 ask for interpolation, distant ones for extrapolation, and a benchmark that mixes them says little

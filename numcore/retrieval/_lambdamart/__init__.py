@@ -1,4 +1,4 @@
-"""LambdaMART."""
+"""LambdaMART: boosted regression trees that rank."""
 
 from .growth import Tree
 from .model import LambdaMART

@@ -1,5 +1,5 @@
-"""Search by sets of vectors: each set becomes one vector, so that inner products stand for the
-similarity of sets, MUVERA.
+"""MUVERA: search with a set of vectors per item; each set becomes one vector whose inner products
+approximate the similarity of sets.
 
 Late-interaction models give a query and a document a set of vectors each. Their similarity is
 Chamfer's, which such models call MaxSim,

@@ -1,5 +1,5 @@
-"""Links between two lists of names of organizations: by strings that look alike among those that
-share letters, by vectors, and through a directory of names that are known to mean the same. After
+"""Linkage of organization names: links two lists of names by strings that look alike among those
+that share letters, by embeddings, and through a directory of names known to mean the same. After
 Libgober and Jerzak (2024), with Markov clustering (van Dongen 2000) and greedy modularity (Clauset,
 Newman, Moore 2004) to find which names of a network belong together."""
 

@@ -69,8 +69,9 @@ def semantic_importance(
 
     References
     ----------
-    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018. G. H. Golub, R. S. Varga,
-    "Chebyshev semi-iterative methods", 1961.
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term extraction by
+    incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018. G. H. Golub, R.
+    S. Varga, "Chebyshev semi-iterative methods", 1961.
 
     Examples
     --------

@@ -65,7 +65,8 @@ def semantic_graph(
 
     References
     ----------
-    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018.
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term extraction by
+    incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018.
 
     Examples
     --------

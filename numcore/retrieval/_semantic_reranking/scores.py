@@ -125,11 +125,12 @@ def base_scores(
 
     References
     ----------
-    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018; K. Frantzi et al., Int. J. Digital
-    Libraries, 2000; K. Church, W. Gale, "Inverse document frequency (IDF)", 1995; S. Rose et al.,
-    "Automatic keyword extraction from individual documents", 2010; Y. Park et al., "Automatic
-    glossary extraction", COLING, 2002; Y. Matsuo, M. Ishizuka, "Keyword extraction from a single
-    document using word co-occurrence statistical information", 2004.
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term extraction by
+    incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018; K. Frantzi et
+    al., Int. J. Digital Libraries, 2000; K. Church, W. Gale, "Inverse document frequency (IDF)",
+    1995; S. Rose et al., "Automatic keyword extraction from individual documents", 2010; Y. Park et
+    al., "Automatic glossary extraction", COLING, 2002; Y. Matsuo, M. Ishizuka, "Keyword extraction
+    from a single document using word co-occurrence statistical information", 2004.
 
     Examples
     --------
@@ -347,7 +348,8 @@ def rerank_terms(
 
     References
     ----------
-    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank", ACM TKDD, 2018.
+    Z. Zhang, J. Gao, F. Ciravegna, "SemRe-Rank: improving automatic term extraction by
+    incorporating semantic relatedness with personalised PageRank", ACM TKDD, 2018.
 
     Examples
     --------

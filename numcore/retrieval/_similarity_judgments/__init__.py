@@ -1,5 +1,5 @@
-"""Models of human similarity judgments: similarity matrices of stimuli, how well they agree with
-people, how to weigh features.
+"""Models of similarity judgments: similarity matrices of stimuli, their agreement with human
+ratings, and weights of features that improve it.
 
 People rate how similar pairs of n stimuli are; embeddings or tags of the stimuli predict it. Here
 are the model's similarities, the reliability of the ratings, which bounds what a model can reach,

@@ -1,5 +1,5 @@
-"""Evolution of approximations: programs of few operations with small errors, found without any
-mathematics of the function.
+"""Evolution of approximations: finds programs of few operations with small errors, given only
+values of the function.
 
 A population of programs is mutated; the constants of every new program are fitted to the function;
 parents are chosen by NSGA-II for two aims at once, few operations and a small error. Whatever is

@@ -1,5 +1,5 @@
-"""The best constants of a program: Levenberg–Marquardt steps inside Lawson's reweighting, or
-CMA-ES.
+"""Minimax fitting: the constants of a program that minimize its largest error, by
+Levenberg–Marquardt steps inside Lawson's reweighting, or by CMA-ES.
 
 Wanted are constants c that minimise max_j w_j |p(x_j; c) - f(x_j)|. Lawson's iteration replaces the
 maximum by weighted sums of squares, sum_j l_j w_j² (p(x_j; c) - f(x_j))², and multiplies each l_j
