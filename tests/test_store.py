@@ -277,7 +277,7 @@ def test_shipped_object_code_needs_neither_llvm_nor_a_cache(wheel, tmp_path):
 
     needs_llvm = str(sys.platform != "linux" or platform.machine() != "x86_64")
     assert installed() == [*EXPECTED.split(), "False", needs_llvm, "0"]
-    # asked for, or for a CPU that keeps no level: code for exactly this CPU from the wheel's bitcode
+    # asked for, or for a CPU of no level: code for exactly this CPU from the wheel's bitcode
     for change in (
         "_cpu.level = lambda: None",
         "_bitcode.os.environ['NUMCORE_NATIVE'] = '1'; _bitcode._store.read = lambda *a: None",
