@@ -121,6 +121,104 @@ def test_a_symbolic_link_is_not_followed(cache, tmp_path):
     assert run(link) == f"{EXPECTED} True"
 
 
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX access rights")
+
+
+@posix
+@pytest.mark.parametrize("mode, used", [(0o777, False), (0o770, False), (0o755, True)])
+def test_every_folder_above_must_be_safe_too(cache, tmp_path, mode, used):
+    above = tmp_path / "above"
+    (above / "between").mkdir(parents=True)
+    cache.rename(above / "between" / "numcore")
+    above.chmod(mode)
+    assert run(above / "between" / "numcore") == f"{EXPECTED} {not used}"
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a folder away")
+def test_a_sticky_folder_is_safe_only_if_root_owns_it(tmp_path):
+    shared = tmp_path / "shared"
+    (shared / "numcore").mkdir(parents=True)
+    shared.chmod(0o1777)
+    assert _store.fault(str(shared / "numcore")) is None
+    os.chown(shared, 12345, -1)
+    assert "others can write to" in _store.fault(str(shared / "numcore"))
+
+
+@posix
+def test_a_file_that_others_can_write_to_is_not_loaded(cache):
+    for file in cache.iterdir():
+        file.chmod(0o666)
+    assert run(cache) == f"{EXPECTED} True"
+
+
+def test_a_file_under_another_name_is_not_loaded(tmp_path):
+    _store.write_checked(tmp_path / "log.o", b"code of log")
+    (tmp_path / "log.o").rename(tmp_path / "exp.o")
+    assert _store.read_checked(tmp_path / "exp.o") is None
+    (tmp_path / "exp.o").rename(tmp_path / "log.o")
+    assert _store.read_checked(tmp_path / "log.o") == b"code of log"
+
+
+@posix
+@pytest.mark.parametrize(
+    "environment",
+    [{"HOME": "", "XDG_CACHE_HOME": "cache"}, {"HOME": "relative"}, {"NUMCORE_CACHE_DIR": "here"}],
+)
+def test_a_relative_folder_means_no_cache(environment, tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "NUMCORE_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert _store.cache_folder() is None
+    assert _store.read(_store.cache_folder(), "x") is None
+    _store.write(_store.cache_folder(), "x", b"payload")
+    assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_a_user_without_a_home_has_no_cache(tmp_path):
+    """As in ``docker run --user``: no HOME, no entry in the password file."""
+    code = """
+import os, pwd
+pwd.getpwuid = lambda uid: {}[uid]
+from numcore import _store
+print(_store.cache_folder())
+"""
+    bare = {k: v for k, v in os.environ.items() if k not in ("HOME", "NUMCORE_CACHE_DIR")}
+    bare.pop("XDG_CACHE_HOME", None)
+    out = subprocess.check_output(
+        [sys.executable, "-c", f"import numcore._store{code}"], env=bare, text=True, cwd=tmp_path
+    )
+    assert out.strip() == "None"
+
+
+@posix
+def test_an_ignored_folder_is_said_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(_store, "_told", set())
+    folder = tmp_path / "numcore"
+    folder.mkdir()
+    folder.chmod(0o777)
+    for _ in range(3):
+        assert _store.read(str(folder), "x") is None
+    (record,) = caplog.records
+    assert record.name == "numcore" and "others can write to" in record.getMessage()
+
+
+def test_leftovers_of_killed_writers_are_removed_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(_store, "_swept", set())
+    folder = tmp_path / "numcore"
+    folder.mkdir(mode=0o700)
+    old, young = folder / "exp-0.o.77.0123abcd", folder / "exp-1.o.78.0123abcd"
+    for file in (old, young, folder / "exp-2.o"):
+        file.write_bytes(b"half")
+    for file in (old, folder / "exp-2.o"):
+        os.utime(file, (0, 0))
+    _store.write(str(folder), "new", b"payload")
+    assert {f.name for f in folder.iterdir()} == {young.name, "exp-2.o", "new"}
+
+
 def test_twelve_processes_start_on_one_cold_cache(tmp_path):
     code = RUN.format(tests=str(Path(__file__).parent))
     environment = os.environ | {"NUMCORE_CACHE_DIR": str(tmp_path / "numcore")}

@@ -33,6 +33,8 @@ import threading
 
 import numpy as np
 
+from .. import _store
+
 __all__ = [
     "HostCompileError",
     "HostModule",
@@ -181,22 +183,18 @@ def _compiler_flags(command):
 
 
 def _cache_folder():
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    for folder in (
-        base / "numcore" / "host_cuda",
-        pathlib.Path(tempfile.gettempdir()) / f"numcore-host-cuda-{os.getuid()}",
-    ):
+    folders = [pathlib.Path(tempfile.gettempdir()) / f"numcore-host-cuda-{os.getuid()}"]
+    if base := _store.cache_folder():
+        folders.insert(0, pathlib.Path(base) / "host_cuda")
+    for folder in folders:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK) and _store.fault(folder) is None:
+                return folder
         except OSError:
             continue
-        if folder.stat().st_uid == os.getuid() and os.access(
-            folder, os.W_OK
-        ):  # libraries of others are not loaded
-            return folder
     raise HostCompileError(
-        f"no folder to keep compiled kernels in: neither {base} nor {tempfile.gettempdir()} is "
-        f"writeable"
+        f"no private folder to keep compiled kernels in: tried {' and '.join(map(str, folders))}"
     )
 
 

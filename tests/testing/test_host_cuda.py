@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NUMCORE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv(
             "ZIG_GLOBAL_CACHE_DIR",
             os.environ.get("ZIG_GLOBAL_CACHE_DIR", os.path.expanduser("~/.cache/zig")),
@@ -720,7 +720,7 @@ def test_compiler_choice(monkeypatch):
 
 
 def test_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NUMCORE_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "value.cuh").write_text("#define VALUE 1\n")
     source = '#include "value.cuh"\nextern "C" __global__ void cached(int* out) { *out = VALUE; }'
     out = np.zeros(1, "i4")
