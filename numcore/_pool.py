@@ -5,6 +5,7 @@ import math
 import operator
 import os
 import threading
+import time
 from _queue import SimpleQueue
 
 
@@ -37,40 +38,63 @@ def _quota_v1():
     return int(quota[0]) / int(period[0]) if quota and period and int(quota[0]) > 0 else None
 
 
-class _Job:
-    """One kernel call: whoever has time takes the next chunk."""
+CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow keeps none waiting
+FIRST = 4  # times the smallest chunk is the first one: how long an item takes is not known yet
+QUICK, SLOW = (
+    0.002,
+    0.01,
+)  # seconds; chunks grow and shrink to lie between, as signals wait for them
 
-    def __init__(self, task, count):
-        self.task, self.count = task, count
-        self.next, self.running, self.error = 0, 0, None
+
+class _Job:
+    """One kernel call: whoever has time takes the next chunk of the items."""
+
+    def __init__(self, task, count, least, most):
+        self.task, self.count, self.least, self.most = task, count, least, most
+        self.next, self.running, self.error, self.step = 0, 0, None, min(FIRST * least, most)
         self.condition = threading.Condition()
 
     def work(self):
         while True:
-            mine = self.count
+            start = self.count
             try:
                 with self.condition:
                     if self.next < self.count:
-                        mine, self.next, self.running = self.next, self.next + 1, self.running + 1
-                if mine == self.count:
+                        start, self.running = self.next, self.running + 1
+                        self.next = stop = min(start + self.step, self.count)
+                if start == self.count:
                     return
-                self.task(mine)
+                began = time.perf_counter()
+                self.task(start, stop)
+                self.step = self.adapted(stop - start, time.perf_counter() - began)
             except BaseException as error:
                 with self.condition:
                     self.error, self.next = self.error or error, self.count
             finally:
-                if mine != self.count:
+                if start != self.count:
                     with self.condition:
                         self.running -= 1
                         self.condition.notify_all()
 
+    def adapted(self, items, seconds):
+        """The length of the next chunk, after one of `items` took so long."""
+        if seconds > SLOW:
+            return max(self.least, items // 2)
+        return min(2 * items, self.most) if seconds < QUICK else self.step
+
     def cancel_and_wait(self):
         """Let no chunk start any more, and wait for those that run: they write to the caller's
-        arrays."""
-        with self.condition:
-            self.next = self.count
-            while self.running:
-                self.condition.wait()
+        arrays. An interrupt meanwhile is an error of the job."""
+        while True:
+            try:
+                with self.condition:
+                    self.next = self.count
+                    while self.running:
+                        self.condition.wait()
+                self.task = None  # a worker that comes later holds nothing of the caller's
+                return
+            except BaseException as error:
+                self.error = error
 
 
 class _Pool:
@@ -78,6 +102,7 @@ class _Pool:
         self.lock, self.jobs, self.workers = threading.Lock(), SimpleQueue(), 0
 
     def ensure(self, workers):
+        """Start threads until there are `workers`, if the system lets us; how many there are."""
         with self.lock:
             while self.workers < workers:
                 try:
@@ -85,8 +110,9 @@ class _Pool:
                         target=self._serve, args=(self.jobs,), name="numcore", daemon=True
                     ).start()
                 except RuntimeError:  # no more threads to be had: the caller does the work
-                    return
+                    break
                 self.workers += 1
+            return self.workers
 
     @staticmethod
     def _serve(jobs):
@@ -159,15 +185,22 @@ def get_num_threads():
 def run(task, count):
     """Call ``task(i)`` for every i in range(count), on up to `get_num_threads()` threads; an error
     of any is raised here."""
-    helpers = min(get_num_threads(), count) - 1
-    if helpers <= 0:
-        for chunk in range(count):
-            task(chunk)
-        return
-    job, pool = _Job(task, count), _pool
-    pool.ensure(helpers)
-    for _ in range(helpers):
-        pool.jobs.put(job)
+    _run(lambda start, stop: task(start), count, 1, 1)
+
+
+def run_chunks(task, count, least):
+    """Call ``task(start, stop)`` for chunks of range(count) of at least `least` items, on up to
+    `get_num_threads()` threads; an error of any is raised here."""
+    most = max(least, -(-count // (CHUNKS_PER_THREAD * get_num_threads())))
+    _run(task, count, least, most)
+
+
+def _run(task, count, least, most):
+    job, pool = _Job(task, count, least, most), _pool
+    helpers = min(get_num_threads(), -(-count // job.step)) - 1
+    if helpers > 0:
+        for _ in range(min(helpers, pool.ensure(helpers))):
+            pool.jobs.put(job)
     try:
         job.work()
     finally:

@@ -18,7 +18,7 @@ import numpy as np
 from . import _bitcode, _loops, _native, _pool, _ufunc
 from .arguments import Array, Float, checked
 from .dispatch import Routine, _routines, device_of, namespace_of
-from .kernel import C_TYPES, CHUNKS_PER_THREAD, Kernel, enter, pointer
+from .kernel import C_TYPES, Kernel, enter, pointer
 
 __all__ = ["Elementwise", "c_function", "elementwise"]
 
@@ -136,8 +136,7 @@ class Elementwise(Kernel):
 
     def _fill(self, loop, x, y):
         """y = f(x), on threads if that pays."""
-        threads = _pool.get_num_threads() if x.size > SMALL else 1
-        if threads == 1:
+        if x.size <= SMALL:
             loop(x, out=y)
             return
         if x.flags.c_contiguous and y.flags.c_contiguous:
@@ -147,11 +146,10 @@ class Elementwise(Kernel):
         else:
             longest = max(range(x.ndim), key=x.shape.__getitem__)
             x, y = np.moveaxis(x, longest, 0), np.moveaxis(y, longest, 0)
-        chunks = min(len(x), threads * CHUNKS_PER_THREAD, -(-x.size // (SMALL // 2)))
-        step = -(-len(x) // chunks)
-        _pool.run(
-            lambda i: loop(x[i * step : (i + 1) * step], out=y[i * step : (i + 1) * step]),
-            -(-len(x) // step),
+        _pool.run_chunks(
+            lambda start, stop: loop(x[start:stop], out=y[start:stop]),
+            len(x),
+            max(1, SMALL // 2 * len(x) // x.size),
         )
 
 

@@ -34,9 +34,6 @@ from .dispatch import CPU, device_of, room_of
 
 CHUNK_BYTES = 1 << 16  # less work than this many bytes touched is not worth a thread's waking up
 MOST_PREPARED = 512  # combinations of shapes that a kernel remembers
-CHUNKS_PER_THREAD = (
-    4  # so that a thread that comes late or is slow does not keep the others waiting
-)
 ALIGNMENT = 64  # of scratch arrays: a cache line, and the longest vector
 
 # NumPy's ABI puts an array's data pointer behind the head that all objects have: reading it there
@@ -180,13 +177,16 @@ class Kernel(Contract):
         extents = [ctypes.c_int64(dims[d]) for d in self.dims]
         whole = [*extents, ctypes.c_int64(0), ctypes.c_int64(count)]
 
-        def part(row, *tail):
-            if scratch:
-                memory = np.empty(scratch_bytes, np.uint8)
-                start, row = -(-pointer(memory) // ALIGNMENT) * ALIGNMENT, list(row)
-                for i, offset in scratch:
-                    row.insert(i, start + offset)
+        def part(row, free, *tail):
+            if not scratch:
+                function(*row, *tail)
+                return
+            memory = free.pop() if free else np.empty(scratch_bytes, np.uint8)
+            start, row = -(-pointer(memory) // ALIGNMENT) * ALIGNMENT, list(row)
+            for i, offset in scratch:
+                row.insert(i, start + offset)
             function(*row, *tail)
+            free.append(memory)
 
         def plan(*row):
             if scalars:
@@ -194,14 +194,10 @@ class Kernel(Contract):
                 for i, convert in scalars:
                     row[i] = convert(row[i])
             if count > least:
-                step = max(least, -(-count // (CHUNKS_PER_THREAD * _pool.get_num_threads())))
-                if step < count:
-                    _pool.run(
-                        lambda i: part(row, *extents, i * step, min((i + 1) * step, count)),
-                        -(-count // step),
-                    )
-                    return
-            part(row, *whole)
+                free = []  # scratch memory of chunks that are done
+                _pool.run_chunks(lambda *chunk: part(row, free, *extents, *chunk), count, least)
+            else:
+                part(row, [], *whole)
 
         return plan
 
