@@ -40,10 +40,8 @@ def _quota_v1():
 
 CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow keeps none waiting
 FIRST = 4  # times the smallest chunk is the first one: how long an item takes is not known yet
-QUICK, SLOW = (
-    0.002,
-    0.01,
-)  # seconds; chunks grow and shrink to lie between, as signals wait for them
+# Seconds between which chunks grow and shrink to lie, since a signal waits for the end of one.
+QUICK, SLOW = 0.002, 0.01
 
 
 class _Job:
@@ -64,9 +62,7 @@ class _Job:
                         self.next = stop = min(start + self.step, self.count)
                 if start == self.count:
                     return
-                began = time.perf_counter()
-                self.task(start, stop)
-                self.step = self.adapted(stop - start, time.perf_counter() - began)
+                self.run(start, stop)
             except BaseException as error:
                 with self.condition:
                     self.error, self.next = self.error or error, self.count
@@ -76,11 +72,15 @@ class _Job:
                         self.running -= 1
                         self.condition.notify_all()
 
-    def adapted(self, items, seconds):
-        """The length of the next chunk, after one of `items` took so long."""
+    def run(self, start, stop):
+        """Run a chunk, and choose the length of the next one by the time that it takes."""
+        began = time.perf_counter()
+        self.task(start, stop)
+        seconds = time.perf_counter() - began
         if seconds > SLOW:
-            return max(self.least, items // 2)
-        return min(2 * items, self.most) if seconds < QUICK else self.step
+            self.step = max(self.least, (stop - start) // 2)
+        elif seconds < QUICK:
+            self.step = min(2 * (stop - start), self.most)
 
     def cancel_and_wait(self):
         """Let no chunk start any more, and wait for those that run: they write to the caller's
@@ -185,22 +185,34 @@ def get_num_threads():
 def run(task, count):
     """Call ``task(i)`` for every i in range(count), on up to `get_num_threads()` threads; an error
     of any is raised here."""
-    _run(lambda start, stop: task(start), count, 1, 1)
+    threads = min(get_num_threads(), count)
+    if threads <= 1:
+        for chunk in range(count):
+            task(chunk)
+    else:
+        _share(_Job(lambda start, stop: task(start), count, 1, 1), threads)
 
 
 def run_chunks(task, count, least):
     """Call ``task(start, stop)`` for chunks of range(count) of at least `least` items, on up to
     `get_num_threads()` threads; an error of any is raised here."""
-    most = max(least, -(-count // (CHUNKS_PER_THREAD * get_num_threads())))
-    _run(task, count, least, most)
+    threads = get_num_threads()
+    if threads == 1:
+        job, start = _Job(task, count, least, count), 0
+        while start < count:
+            stop = min(start + job.step, count)
+            job.run(start, stop)
+            start = stop
+    else:
+        job = _Job(task, count, least, max(least, -(-count // (CHUNKS_PER_THREAD * threads))))
+        _share(job, min(threads, -(-count // job.step)))
 
 
-def _run(task, count, least, most):
-    job, pool = _Job(task, count, least, most), _pool
-    helpers = min(get_num_threads(), -(-count // job.step)) - 1
-    if helpers > 0:
-        for _ in range(min(helpers, pool.ensure(helpers))):
-            pool.jobs.put(job)
+def _share(job, threads):
+    """Let the caller and workers, `threads` together, do a job."""
+    pool = _pool
+    for _ in range(min(threads - 1, pool.ensure(threads - 1))):
+        pool.jobs.put(job)
     try:
         job.work()
     finally:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 SMALL = 1 << 14  # elements up to which one thread is as fast as two
+ALONE = 1 << 18  # elements that one thread computes in one piece, in a millisecond
 
 
 class Elementwise(Kernel):
@@ -136,7 +137,7 @@ class Elementwise(Kernel):
 
     def _fill(self, loop, x, y):
         """y = f(x), on threads if that pays."""
-        if x.size <= SMALL:
+        if x.size <= (SMALL if _pool.get_num_threads() > 1 else ALONE):
             loop(x, out=y)
             return
         if x.flags.c_contiguous and y.flags.c_contiguous:

@@ -179,6 +179,70 @@ def test_a_long_call_can_be_interrupted():
     assert len(started) == count  # nothing writes to the caller's arrays any more
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_second_interrupt_does_not_leave_workers_behind():
+    """It comes while the call waits for the other thread's chunk, and the call goes on waiting."""
+    numcore.set_num_threads(2)
+    both, release = threading.Barrier(2), threading.Event()
+    started, finished = [], []
+
+    def interrupt_twice():
+        both.wait(DEADLINE)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            while not caught:
+                time.sleep(0.001)
+            time.sleep(0.05)  # the main thread goes on to wait for this chunk
+        release.set()
+
+    caught = []
+
+    def task(i):
+        started.append(i)
+        if threading.current_thread() is threading.main_thread():
+            try:
+                both.wait(DEADLINE)
+                release.wait(DEADLINE)
+            except KeyboardInterrupt:
+                caught.append(i)
+                raise
+        elif not caught:
+            interrupt_twice()
+        finished.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        _pool.run(task, 1000)
+    assert len(finished) == len(started) - 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_chunks_shrink_while_they_take_long(threads):
+    numcore.set_num_threads(threads)
+    chunks = []
+
+    def task(start, stop):
+        chunks.append((start, stop))
+        time.sleep(0.011)
+
+    _pool.run_chunks(task, 64, 1)
+    assert sorted(i for a, b in chunks for i in range(a, b)) == list(range(64))
+    assert chunks[0] == (0, 4) and (63, 64) in chunks
+
+
+def test_nothing_of_the_caller_stays_queued(monkeypatch):
+    """Workers that come late hold no arrays, and without workers nothing is queued."""
+    numcore.set_num_threads(4)
+    pool = _pool._Pool()
+    monkeypatch.setattr(_pool, "_pool", pool)
+    monkeypatch.setattr(pool, "ensure", lambda workers: 2)
+    _pool.run(lambda i: None, 100)
+    left = [pool.jobs.get() for _ in range(pool.jobs.qsize())]
+    assert len(left) == 2 and all(job.task is None for job in left)
+    monkeypatch.setattr(pool, "ensure", lambda workers: 0)
+    _pool.run(lambda i: None, 100)
+    assert pool.jobs.empty()
+
+
 def test_nested_calls_do_not_deadlock():
     numcore.set_num_threads(3)
     x = big()
