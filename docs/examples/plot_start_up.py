@@ -4,9 +4,10 @@ Start-up: time until the first result
 
 A short program, or a worker process that is started many times, should not wait for a
 compiler. Each bar is the time of a fresh Python process from its first import to its
-first result (the median of several). "For the first time" means that numcore has never
-run on this machine: it finds only the portable code of the wheel, adapts it to this
-CPU, and caches the result for all later processes.
+first result (the median of several). "For the first time" is the slowest case: numcore
+has never run on this machine, and its wheel has no object code for this kind of CPU. It
+then finds portable bitcode, translates it for this CPU, and caches the result for all
+later processes.
 """
 
 import os
