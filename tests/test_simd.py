@@ -16,6 +16,7 @@ from numcore.simd import (
     float_from_bits,
     fma,
     gemm_row,
+    gemm_rows,
     gemm_tile,
     host_vector_bits,
     ldexp,
@@ -141,6 +142,16 @@ def test_tile(tiles, dtype, part, depth, row_major, accumulate):
         result = c.copy()
         run(*places, result.reshape(-1), cols + 5 + 2, cols + 5, depth, accumulate)
         np.testing.assert_allclose(result, expected, rtol=0, atol=depth * 10 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 8, 19])
+def test_rows_are_tiles_and_what_is_left_over(rows):
+    rng = np.random.default_rng(rows)
+    a, b = rng.standard_normal((rows, 7)), rng.standard_normal((7, tile_cols(np.float64(0))))
+    c = np.full((rows + 1, b.shape[1]), 3.0)
+    gemm_rows(rows, a, 0, 7, 1, b, 0, b.shape[1], c.reshape(-1), 0, b.shape[1], 7, 1)
+    np.testing.assert_allclose(c[:rows], 3 + a @ b, rtol=0, atol=1e-14)
+    assert (c[rows] == 3).all()
 
 
 def test_tile_stays_in_registers():

@@ -10,7 +10,7 @@ the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn
 """
 
 from ..kernel import kernel
-from ..simd import copy_tile_row, gemm_row, gemm_tile, tile_cols, tile_rows
+from ..simd import copy_tile_row, gemm_rows, tile_cols, tile_rows
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
     8
@@ -21,6 +21,9 @@ GEOMETRY = 4
 OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
 WIDEST = 48  # columns of the widest tile
 MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
+CONSTANTS = ("ITEM_*", "TOP", "STEP", "COLUMN_STEP", "GROUP_CHANNELS", "GEOMETRY") + (
+    ("OUTPUTS", "WEIGHT_OUTPUTS", "WIDEST", "MOST_ROWS")
+)
 
 TABLES = (
     "in int64 items[count, ITEM_COLUMNS]; in int64 geometry[GEOMETRY]; in int64 channels[chunk]; "
@@ -40,18 +43,7 @@ SCRATCH = (
     + "out T y[n, o, high, broad]; "
     "scratch T panel[WIDEST*chunk*down*right+64]; "
     "scratch T sums[OUTPUTS*strip*broad+OUTPUTS*WIDEST]; " + SCRATCH,
-    constants=(
-        "ITEM_*",
-        "TOP",
-        "STEP",
-        "COLUMN_STEP",
-        "GROUP_CHANNELS",
-        "GEOMETRY",
-        "OUTPUTS",
-        "WEIGHT_OUTPUTS",
-        "WIDEST",
-        "MOST_ROWS",
-    ),
+    constants=CONSTANTS,
     split="count",
     gpu="block",
     threads=256,
@@ -84,29 +76,19 @@ def convolve(
     """y[n, o, i, j] = bias[o] + Σ weights[o, c, tap] x[n, c, pixel (i, j, tap)] for the rows and
     output channels of every item."""
     width, height, down, right = tile_cols(panel[0]), tile_rows(panel[0]), lines.size, reads.size
-    taps, broad, wide, inputs = down * right, y.shape[3], columns.size, geometry[GROUP_CHANNELS]
+    high, broad, wide = y.shape[2], y.shape[3], columns.size
+    taps, inputs = down * right, geometry[GROUP_CHANNELS]
     for n in range(start, stop):
         first, end = items[n, ITEM_ROW], items[n, ITEM_ROW_END]
         out, outputs = items[n, ITEM_OUT], items[n, ITEM_OUT_END] - items[n, ITEM_OUT]
         places = (end - first) * broad
-        pitch, whole = (places + width - 1) // width * width, in_tiles(outputs, height)
-        count = assign_slots(geometry, lines, first, end, y.shape[2], slots)
+        pitch, computed = (places + width - 1) // width * width, in_tiles(outputs, height)
+        count = assign_slots(geometry, lines, first, end, high, slots)
         for channel in range(0, inputs, max(channels.size, 1)):
             held = min(channels.size, inputs - channel)
+            source, step = items[n, ITEM_GROUP] * inputs + channel, count * wide
             pack_lines(
-                x,
-                items[n, ITEM_GROUP] * inputs + channel,
-                held,
-                geometry,
-                lines,
-                columns,
-                first,
-                end,
-                y.shape[2],
-                slots,
-                planes,
-                count * wide,
-                1,
+                x, source, held, geometry, lines, columns, first, end, high, slots, planes, step, 1
             )
             a, a_row, depth = (out * inputs + channel) * taps, inputs * taps, held * taps
             for p in range(0, places, width):
@@ -117,47 +99,19 @@ def convolve(
                 for c in range(held):
                     for t in range(down):
                         for q in range(pieces):
-                            bases[q] = (
-                                c * count + slots[piece_row[q] * down + t]
-                            ) * wide + piece_from[q]
+                            slot = c * count + slots[piece_row[q] * down + t]
+                            bases[q] = slot * wide + piece_from[q]
                         for s in range(right):
                             for q in range(pieces):
                                 copy_tile_row(
                                     planes, bases[q] + reads[s], panel, target + piece_at[q]
                                 )
                             target += width
-                for e in range(0, whole, height):
-                    gemm_tile(
-                        weights,
-                        a + e * a_row,
-                        a_row,
-                        1,
-                        panel,
-                        0,
-                        width,
-                        sums,
-                        e * pitch + p,
-                        pitch,
-                        depth,
-                        channel,
-                    )
-                for e in range(whole, outputs):
-                    gemm_row(
-                        weights,
-                        a + e * a_row,
-                        a_row,
-                        1,
-                        panel,
-                        0,
-                        width,
-                        sums,
-                        e * pitch + p,
-                        pitch,
-                        depth,
-                        channel,
-                    )
+                gemm_rows(
+                    computed, weights, a, a_row, 1, panel, 0, width, sums, p, pitch, depth, channel
+                )
         for i in range(first, end):
-            image, row = i // y.shape[2], i % y.shape[2]
+            image, row = i // high, i % high
             for e in range(outputs):
                 added = bias[out + e] if bias.size else y.dtype.type(0)
                 target, source = y[image, out + e, row], e * pitch + (i - first) * broad
@@ -171,18 +125,7 @@ def convolve(
     + "out T grads[parts, o, inputs, taps]; "
     "scratch T panel[WIDEST*strip*broad+64]; scratch T packed[WEIGHT_OUTPUTS*strip*broad]; "
     "scratch T sums[WEIGHT_OUTPUTS*chunk*down*right+WEIGHT_OUTPUTS*WIDEST]; " + SCRATCH,
-    constants=(
-        "ITEM_*",
-        "TOP",
-        "STEP",
-        "COLUMN_STEP",
-        "GROUP_CHANNELS",
-        "GEOMETRY",
-        "OUTPUTS",
-        "WEIGHT_OUTPUTS",
-        "WIDEST",
-        "MOST_ROWS",
-    ),
+    constants=CONSTANTS,
     split="count",
     gpu="block",
     threads=256,
@@ -222,8 +165,9 @@ def convolve_weights(
     for n in range(start, stop):
         out, outputs = items[n, ITEM_OUT], items[n, ITEM_OUT_END] - items[n, ITEM_OUT]
         channel, held = items[n, ITEM_IN], items[n, ITEM_IN_END] - items[n, ITEM_IN]
-        entries, whole = taps * held, in_tiles(outputs, height)
+        entries, computed = taps * held, in_tiles(outputs, height)
         pitch = (entries + width - 1) // width * width
+        source = items[n, ITEM_GROUP] * grads.shape[2] + channel
         for j in range(outputs * pitch):
             sums[j] = 0
         for first in range(items[n, ITEM_ROW], items[n, ITEM_ROW_END], max(rows.size, 1)):
@@ -231,30 +175,13 @@ def convolve_weights(
             places = (end - first) * broad
             assign_slots(geometry, lines, first, end, high, slots)
             pack_lines(
-                x,
-                items[n, ITEM_GROUP] * grads.shape[2] + channel,
-                held,
-                geometry,
-                lines,
-                columns,
-                first,
-                end,
-                high,
-                slots,
-                planes,
-                1,
-                held,
+                x, source, held, geometry, lines, columns, first, end, high, slots, planes, 1, held
             )
             for i in range(first, end):
                 image, row = i // high, i % high
                 for e in range(outputs):
-                    copy(
-                        grad_y[image, out + e, row],
-                        0,
-                        packed,
-                        e * places + (i - first) * broad,
-                        broad,
-                    )
+                    at = e * places + (i - first) * broad
+                    copy(grad_y[image, out + e, row], 0, packed, at, broad)
             for p in range(0, entries, width):
                 pieces = cut_entries(
                     p, min(p + width, entries), held, reads, piece_at, piece_row, piece_from
@@ -267,36 +194,9 @@ def convolve_weights(
                         for q in range(pieces):
                             copy_tile_row(planes, bases[q] + j * held, panel, target + piece_at[q])
                         target += width
-                for e in range(0, whole, height):
-                    gemm_tile(
-                        packed,
-                        e * places,
-                        places,
-                        1,
-                        panel,
-                        0,
-                        width,
-                        sums,
-                        e * pitch + p,
-                        pitch,
-                        places,
-                        1,
-                    )
-                for e in range(whole, outputs):
-                    gemm_row(
-                        packed,
-                        e * places,
-                        places,
-                        1,
-                        panel,
-                        0,
-                        width,
-                        sums,
-                        e * pitch + p,
-                        pitch,
-                        places,
-                        1,
-                    )
+                gemm_rows(
+                    computed, packed, 0, places, 1, panel, 0, width, sums, p, pitch, places, 1
+                )
         for e in range(outputs):
             target = grads[items[n, ITEM_PART], out + e]
             for c in range(held):
@@ -305,9 +205,9 @@ def convolve_weights(
 
 
 def in_tiles(count, height):
-    """Rows of a product that tiles compute: with the last tile reaching beyond the end, unless one
-    row is left over."""
-    return count if count % height != 1 else count - 1
+    """Rows of a product that are computed: the last tile reaches beyond the end, unless one row is
+    left over."""
+    return count if count % height == 1 else (count + height - 1) // height * height
 
 
 def copy(source, at, target, to, count):
@@ -333,21 +233,9 @@ def assign_slots(geometry, lines, first, end, high, slots):
 
 
 def pack_lines(
-    x,
-    channel,
-    held,
-    geometry,
-    lines,
-    columns,
-    first,
-    end,
-    high,
-    slots,
-    planes,
-    channel_step,
-    column_step,
+    x, channel, held, geometry, lines, columns, first, end, high, slots, planes, step, column_step
 ):
-    """planes[c * channel_step + (slot * wide + q) * column_step] = column columns[q] of the slot's
+    """planes[c * step + (slot * wide + q) * column_step] = column columns[q] of the slot's
     pixel row, 0 outside the image."""
     packed, wide, height = -1, columns.size, x.shape[2]
     for i in range(first, end):
@@ -357,16 +245,10 @@ def pack_lines(
             if slot > packed:
                 packed, row = slot, top + lines[t]
                 for c in range(held):
-                    target = c * channel_step + slot * wide * column_step
+                    target = c * step + slot * wide * column_step
                     if 0 <= row < height:
-                        pack_line(
-                            x[image, channel + c, row],
-                            geometry[COLUMN_STEP],
-                            columns,
-                            planes,
-                            target,
-                            column_step,
-                        )
+                        source, stride = x[image, channel + c, row], geometry[COLUMN_STEP]
+                        pack_line(source, stride, columns, planes, target, column_step)
                     else:
                         fill_zeros(planes, target, column_step, 0, wide)
 
@@ -412,11 +294,8 @@ def cut_entries(low, high, held, reads, piece_at, piece_row, piece_from):
     while at < high:
         tap = at // held
         column = tap % right
-        piece_at[count], piece_row[count], piece_from[count] = (
-            at - low,
-            tap // right,
-            reads[column] * held + at % held,
-        )
+        piece_at[count], piece_row[count] = at - low, tap // right
+        piece_from[count] = reads[column] * held + at % held
         while column + 1 < right and reads[column + 1] == reads[column] + 1:
             tap, column = tap + 1, column + 1
         at, count = (tap + 1) * held, count + 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..arguments import Array, Float
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ..simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ..simd import gemm_rows, tile_cols
 from ..special import sigmoid, tanh
 
 ROWS = 32  # of the batch that are multiplied at once
@@ -423,36 +423,7 @@ def pack_panels(w, packed):
 
 def multiply_rows(x, rows, depth, packed, wide, products):
     """products (rows, wide) = x w, x being the first of `rows` rows that lie behind each other."""
-    width, high = tile_cols(products[0]), tile_rows(products[0])
-    whole = rows // high * high
+    width = tile_cols(products[0])
     for panel in range(0, wide, width):
-        for s in range(0, whole, high):
-            gemm_tile(
-                x,
-                s * depth,
-                depth,
-                1,
-                packed,
-                panel * depth,
-                width,
-                products,
-                s * wide + panel,
-                wide,
-                depth,
-                0,
-            )
-        for s in range(whole, rows):
-            gemm_row(
-                x,
-                s * depth,
-                depth,
-                1,
-                packed,
-                panel * depth,
-                width,
-                products,
-                s * wide + panel,
-                wide,
-                depth,
-                0,
-            )
+        at = panel * depth
+        gemm_rows(rows, x, 0, depth, 1, packed, at, width, products, panel, wide, depth, 0)

@@ -4,7 +4,8 @@ the register tile of matrix products, loops lane by lane.
 Each is an :class:`Intrinsic`: a Python function that says what it computes (and computes it,
 slowly, on NumPy scalars and arrays) together with the LLVM instructions that a compiled body gets
 instead. They work in Numba bodies of kernels and in a user's own ``@njit`` code alike; numba itself
-is imported only when something is compiled.
+is imported only when something is compiled. :func:`gemm_rows` and :func:`map_in_place` are plain
+functions for bodies of kernels.
 """
 
 from ._blocks import WIDE, add_scaled, signed_sums, transpose8
@@ -28,7 +29,7 @@ from ._scalars import (
     ordered,
     popcount,
 )
-from ._tile import gemm_row, gemm_tile, tile_cols, tile_rows
+from ._tile import gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 
 __all__ = [
     "LANES",
@@ -48,6 +49,7 @@ __all__ = [
     "fma",
     "from_ordered",
     "gemm_row",
+    "gemm_rows",
     "gemm_tile",
     "host_vector_bits",
     "intrinsic",

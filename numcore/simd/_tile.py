@@ -209,7 +209,7 @@ def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, 
     element and its strides in elements: a's rows and depth may have any strides (a row-major
     operand has ``a_depth = 1``, a packed or transposed one ``a_row = 1``), the columns of b and c
     are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes
-    `gemm_row`.
+    `gemm_rows`.
     """
     _reference_tile(
         tile_rows(a.flat[0]),
@@ -232,3 +232,15 @@ def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, 
 def gemm_row(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
     """`gemm_tile` with one row, for the rows that are left over."""
     _reference_tile(1, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate)
+
+
+def gemm_rows(rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate):
+    """`gemm_tile` for any number of rows: as many as fill tiles, then one by one."""
+    height = tile_rows(c.dtype.type(0))
+    whole = rows // height * height
+    for i in range(0, whole, height):
+        x, y = a_at + i * a_row, c_at + i * c_row
+        gemm_tile(a, x, a_row, a_depth, b, b_at, b_depth, c, y, c_row, depth, accumulate)
+    for i in range(whole, rows):
+        x, y = a_at + i * a_row, c_at + i * c_row
+        gemm_row(a, x, a_row, a_depth, b, b_at, b_depth, c, y, c_row, depth, accumulate)

@@ -72,20 +72,8 @@ def add_products(left, right, place, gram, pitch, low, k, depth, accumulate, pan
     while i < k:
         j = i // tile_cols(panel[0]) * tile_cols(panel[0])
         while j <= k:
-            gemm_tile(
-                left,
-                i,
-                1,
-                pitch,
-                right,
-                place + j,
-                pitch,
-                gram,
-                i * pitch + j,
-                pitch,
-                depth,
-                accumulate,
-            )
+            at, to = place + j, i * pitch + j
+            gemm_tile(left, i, 1, pitch, right, at, pitch, gram, to, pitch, depth, accumulate)
             j += tile_cols(panel[0])
         i += tile_rows(panel[0])
 
@@ -106,20 +94,8 @@ def factorize(gram, negative, diagonal, pitch, k, panel):
             if i > low:
                 j = i // width * width
                 while j <= k:
-                    gemm_row(
-                        negative,
-                        i,
-                        1,
-                        pitch,
-                        gram,
-                        low * pitch + j,
-                        pitch,
-                        gram,
-                        i * pitch + j,
-                        pitch,
-                        i - low,
-                        1,
-                    )
+                    at, to = low * pitch + j, i * pitch + j
+                    gemm_row(negative, i, 1, pitch, gram, at, pitch, gram, to, pitch, i - low, 1)
                     j += width
             row, scaled = (
                 gram[i * pitch : (i + 1) * pitch],

@@ -6,7 +6,7 @@ memory.
 """
 
 from ...kernel import kernel
-from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import gemm_rows, tile_cols
 
 
 @kernel(
@@ -20,9 +20,9 @@ from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
 def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop):
     """y = blockdiag(w) x for each row of x; see routines._blocks for the order of the entries."""
     count, rows, depth, width = w.shape[0], w.shape[1], w.shape[2], tile_cols(x[0, 0])
-    row_step, depth_step = depth, 1
+    w_row, w_depth = depth, 1
     if transposed:
-        rows, depth, row_step, depth_step = depth, rows, 1, depth
+        rows, depth, w_row, w_depth = depth, rows, 1, depth
     first = start
     while first < stop:
         vectors = min(width, stop - first)
@@ -30,40 +30,10 @@ def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop
             group = min(16, count - low)
             _gather(x, first, vectors, inside, width, low, group, depth, count, interleaved)
             for g in range(group):
-                at, panel, result = (low + g) * rows * depth, g * depth * width, g * rows * width
-                i = 0
-                while i + tile_rows(x[0, 0]) <= rows:
-                    gemm_tile(
-                        w,
-                        at + i * row_step,
-                        row_step,
-                        depth_step,
-                        inside,
-                        panel,
-                        width,
-                        outside,
-                        result + i * width,
-                        width,
-                        depth,
-                        0,
-                    )
-                    i += tile_rows(x[0, 0])
-                while i < rows:
-                    gemm_row(
-                        w,
-                        at + i * row_step,
-                        row_step,
-                        depth_step,
-                        inside,
-                        panel,
-                        width,
-                        outside,
-                        result + i * width,
-                        width,
-                        depth,
-                        0,
-                    )
-                    i += 1
+                at, panel, to = (low + g) * rows * depth, g * depth * width, g * rows * width
+                gemm_rows(
+                    rows, w, at, w_row, w_depth, inside, panel, width, outside, to, width, depth, 0
+                )
             _scatter(outside, y, first, vectors, width, low, group, rows, count, interleaved)
         first += width
 
@@ -113,56 +83,22 @@ def _scatter(panel, y, first, vectors, width, low, group, size, count, interleav
 def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
     """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a
     time, rows of y and x 128 at a time."""
-    b, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
+    batch, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
     width = tile_cols(x[0, 0])
     pitch = (wide + width - 1) // width * width
     for low in range(start, stop, 16):
         group = min(16, stop - low)
-        for first in range(0, b, 128):
-            depth = min(128, b - first)
+        for first in range(0, batch, 128):
+            depth = min(128, batch - first)
             _pack(y, first, depth, rows, height, height, low, group, count, interleaved)
             _pack(x, first, depth, cols, wide, pitch, low, group, count, interleaved)
             for g in range(group):
                 for strip in range(pitch // width):
-                    column, i = strip * width, 0
-                    while i < height:
-                        place, left, right = (
-                            (g * height + i) * pitch + column,
-                            g * 128 * height + i,
-                            g * 128 * pitch + column,
-                        )
-                        if i + tile_rows(x[0, 0]) <= height:
-                            gemm_tile(
-                                rows,
-                                left,
-                                1,
-                                height,
-                                cols,
-                                right,
-                                pitch,
-                                sums,
-                                place,
-                                pitch,
-                                depth,
-                                first,
-                            )
-                            i += tile_rows(x[0, 0])
-                        else:
-                            gemm_row(
-                                rows,
-                                left,
-                                1,
-                                height,
-                                cols,
-                                right,
-                                pitch,
-                                sums,
-                                place,
-                                pitch,
-                                depth,
-                                first,
-                            )
-                            i += 1
+                    at, b = g * 128 * height, g * 128 * pitch + strip * width
+                    to = g * height * pitch + strip * width
+                    gemm_rows(
+                        height, rows, at, 1, height, cols, b, pitch, sums, to, pitch, depth, first
+                    )
         for g in range(group):
             for i in range(height):
                 for j in range(wide):

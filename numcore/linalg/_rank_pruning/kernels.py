@@ -3,7 +3,7 @@
 import math
 
 from ...kernel import kernel
-from ...simd import LANES, gemm_row, gemm_tile, rotate, tile_cols, tile_rows
+from ...simd import LANES, gemm_row, gemm_rows, rotate, tile_cols
 
 MAX_SWEEPS = 40  # five or six are usual
 
@@ -16,18 +16,12 @@ MAX_SWEEPS = 40  # five or six are usual
 )
 def mix_channels(w, x, y, panel, sums, start, stop):
     """y[b] = w x[b], for images of p pixels with c channels."""
-    (n, c), p, width, height = w.shape, x.shape[2], tile_cols(w[0, 0]), tile_rows(w[0, 0])
+    (n, c), p, width = w.shape, x.shape[2], tile_cols(w[0, 0])
     whole = p // width * width
     for b in range(start, stop):
         image, result = x[b], y[b]
         for column in range(0, whole, width):
-            i = 0
-            while i + height <= n:
-                gemm_tile(w, i * c, c, 1, image, column, p, result, i * p + column, p, c, 0)
-                i += height
-            while i < n:
-                gemm_row(w, i * c, c, 1, image, column, p, result, i * p + column, p, c, 0)
-                i += 1
+            gemm_rows(n, w, 0, c, 1, image, column, p, result, column, p, c, 0)
         if whole < p:
             for k in range(c):
                 for j in range(width):

@@ -10,7 +10,7 @@ Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is t
 import math
 
 from ...kernel import kernel
-from ...simd import dot, gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import dot, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 from ...special import exp, log
 
 LANES = 32  # rows side by side
@@ -412,9 +412,8 @@ def weighted_grams(q, h, grams, plain, panel, start, stop):
                     panel[i, m] = h[first + i] * q[first + i, m]
             for k in range(0, e - rows + 1, rows):
                 for m in range(0, min(k + rows, e - cols + 1), cols):
-                    gemm_tile(
-                        panel, k, 1, e, plain, m, e, grams, (part * e + k) * e + m, e, count, 1
-                    )
+                    to = (part * e + k) * e + m
+                    gemm_tile(panel, k, 1, e, plain, m, e, grams, to, e, count, 1)
         for k in range(e):
             for m in range(k + 1, e):
                 grams[part, k, m] = 0
@@ -432,11 +431,7 @@ def quadratic_forms(q, t, y, panel, start, stop):
     while first < stop:
         count = min(rows, stop - first)
         for m in range(0, e - cols + 1, cols):
-            if count == rows:
-                gemm_tile(q, first * d, d, 1, t, m, e, panel, m, e, d, 0)
-            else:
-                for i in range(count):
-                    gemm_row(q, (first + i) * d, d, 1, t, m, e, panel, i * e + m, e, d, 0)
+            gemm_rows(count, q, first * d, d, 1, t, m, e, panel, m, e, d, 0)
         for i in range(count):
             y[first + i] = square_of(panel[i])
         first += rows

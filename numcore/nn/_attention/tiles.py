@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...simd import exp2, gemm_row, gemm_tile, panel_exp2, panel_max, tile_cols, tile_rows
+from ...simd import exp2, gemm_rows, panel_exp2, panel_max, tile_cols, tile_rows
 
 ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
     8
@@ -183,18 +183,11 @@ def score_panel(
     items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores
 ):
     """scores[j][c] of keys [here, there) and the queries of panel p, -inf where masked."""
-    real, width, height = queries.dtype.type, tile_cols(queries[0]), tile_rows(queries[0])
+    real, width = queries.dtype.type, tile_cols(queries[0])
     stride = d * options[OPTION_K_STEP]
     at, count = items[n, ITEM_KEY] * d + here * stride, there - here
-    packed, whole = p * d * width, count // height * height
-    for j in range(0, whole, height):
-        gemm_tile(
-            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
-        )
-    for j in range(whole, count):
-        gemm_row(
-            k, at + j * stride, stride, 1, queries, packed, width, scores, j * width, width, d, 0
-        )
+    packed = p * d * width
+    gemm_rows(count, k, at, stride, 1, queries, packed, width, scores, 0, width, d, 0)
     index, cols = p * width, min(width, items[n, ITEM_ROWS] - p * width)
     if bias.size:
         factor, row, col = real(LOG2E), options[OPTION_BIAS_ROW], options[OPTION_BIAS_COL]
@@ -229,7 +222,7 @@ def score_panel(
 def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, totals, older):
     """Turn scores to weights, and add them to the state of panel p: its maxima, its totals, its
     sums of weighted values."""
-    width, height = tile_cols(scores[0]), tile_rows(scores[0])
+    width = tile_cols(scores[0])
     columns, acc = p * width, p * width * dv
     for c in range(width):
         older[c] = tops[columns + c]
@@ -246,15 +239,8 @@ def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, t
                 sums[acc + e * width + c] *= older[c]
     panel_exp2(scores, 0, there - here, tops, columns, totals, columns)
     stride = dv * options[OPTION_K_STEP]
-    at, whole = items[n, ITEM_KEY] * dv + here * stride, dv // height * height
-    for e in range(0, whole, height):
-        gemm_tile(
-            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
-        )
-    for e in range(whole, dv):
-        gemm_row(
-            v, at + e, 1, stride, scores, 0, width, sums, acc + e * width, width, there - here, 1
-        )
+    at, depth = items[n, ITEM_KEY] * dv + here * stride, there - here
+    gemm_rows(dv, v, at, 1, stride, scores, 0, width, sums, acc, width, depth, 1)
 
 
 # --- backward -------------------------------------------------------------------------------------
@@ -375,78 +361,20 @@ def add_bias(row, count, bias, at, key, col):
 
 def multiply_panel(x, row, d, packed, p, first, last, out):
     """out[r, panel p] = x[row + r] · packed panel p, for rows first to last."""
-    width, height = tile_cols(x[0]), tile_rows(x[0])
-    whole = first + (last - first) // height * height
-    for r in range(first, whole, height):
-        gemm_tile(
-            x,
-            (row + r) * d,
-            d,
-            1,
-            packed,
-            p * d * width,
-            width,
-            out,
-            r * PAIR_KEYS + p * width,
-            PAIR_KEYS,
-            d,
-            0,
-        )
-    for r in range(whole, last):
-        gemm_row(
-            x,
-            (row + r) * d,
-            d,
-            1,
-            packed,
-            p * d * width,
-            width,
-            out,
-            r * PAIR_KEYS + p * width,
-            PAIR_KEYS,
-            d,
-            0,
-        )
+    width = tile_cols(x[0])
+    at, to = (row + first) * d, first * PAIR_KEYS + p * width
+    gemm_rows(last - first, x, at, d, 1, packed, p * d * width, width, out, to, PAIR_KEYS, d, 0)
 
 
 def add_transposed(x, row, d, factors, position, rows, count, options, sums):
     """sums[p][e][c] += sum over r of x[row + r][e] * factors[r, p * width + c]."""
     width, height = tile_cols(x[0]), tile_rows(x[0])
-    whole = d // height * height
     for p in range((count + width - 1) // width):
         first, last = rows_of_panel(options, position, rows, count, width, height, p)
         if first < last:
-            at, b = (row + first) * d, first * PAIR_KEYS + p * width
-            for e in range(0, whole, height):
-                gemm_tile(
-                    x,
-                    at + e,
-                    1,
-                    d,
-                    factors,
-                    b,
-                    PAIR_KEYS,
-                    sums,
-                    (p * d + e) * width,
-                    width,
-                    last - first,
-                    1,
-                )
-            for e in range(whole, d):
-                gemm_row(
-                    x,
-                    at + e,
-                    1,
-                    d,
-                    factors,
-                    b,
-                    PAIR_KEYS,
-                    sums,
-                    (p * d + e) * width,
-                    width,
-                    last - first,
-                    1,
-                )
+            at, b, to = (row + first) * d, first * PAIR_KEYS + p * width, p * d * width
+            depth = last - first
+            gemm_rows(d, x, at, 1, d, factors, b, PAIR_KEYS, sums, to, width, depth, 1)
 
 
 def multiply_rows(factors, x, wide, position, rows, count, options, out):
@@ -460,24 +388,8 @@ def multiply_rows(factors, x, wide, position, rows, count, options, out):
                 first * width * wide + e,
                 (last - first) * width,
             )
-            if r + height <= rows:
-                gemm_tile(factors, a, PAIR_KEYS, 1, x, b, wide, out, r * wide + e, wide, depth, 0)
-            else:
-                for s in range(rows - r):
-                    gemm_row(
-                        factors,
-                        a + s * PAIR_KEYS,
-                        PAIR_KEYS,
-                        1,
-                        x,
-                        b,
-                        wide,
-                        out,
-                        (r + s) * wide + e,
-                        wide,
-                        depth,
-                        0,
-                    )
+            here, to = min(height, rows - r), r * wide + e
+            gemm_rows(here, factors, a, PAIR_KEYS, 1, x, b, wide, out, to, wide, depth, 0)
 
 
 def add_slopes(slopes, options, position, rows, count, grad_bias, at, row, col):

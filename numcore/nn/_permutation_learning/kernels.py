@@ -156,20 +156,8 @@ def multiply(a, a_row, a_depth, rows, b, depth, c, accumulate):
     rows, and a zeros for them."""
     for i in range(0, rows, tile_rows(a[0])):
         for e in range(0, BLOCK, tile_cols(a[0])):
-            gemm_tile(
-                a,
-                i * a_row,
-                a_row,
-                a_depth,
-                b,
-                e,
-                BLOCK,
-                c,
-                i * BLOCK + e,
-                BLOCK,
-                depth,
-                accumulate,
-            )
+            at, to = i * a_row, i * BLOCK + e
+            gemm_tile(a, at, a_row, a_depth, b, e, BLOCK, c, to, BLOCK, depth, accumulate)
 
 
 def add(factor, x, y):

@@ -42,20 +42,8 @@ def gray_cells(points, normals, cells, bits, columns, products, start, stop):
         while column < count:
             h = 0
             while h < len(normals):
-                gemm_tile(
-                    normals,
-                    h * d,
-                    d,
-                    1,
-                    columns,
-                    column,
-                    PANEL,
-                    products,
-                    h * PANEL + column,
-                    PANEL,
-                    d,
-                    0,
-                )
+                to = h * PANEL + column
+                gemm_tile(normals, h * d, d, 1, columns, column, PANEL, products, to, PANEL, d, 0)
                 h += rows
             column += cols
         for r in range(cells.shape[0]):
