@@ -101,13 +101,8 @@ class Contract:
     ):
         self.body, self.name = body, body.__name__
         self.contract, self.parameters = contract, parse_contract(contract)
-        self.split, self.gpu, self.threads, self.shared, self.grain = (
-            split,
-            gpu,
-            threads,
-            shared,
-            grain,
-        )
+        self.split, self.gpu, self.threads = split, gpu, threads
+        self.shared, self.grain = shared, grain
         self.host_only = host_only
         self.twin_tolerance = twin_tolerance or {"float32": 1e-5, "float64": 1e-13}
         self.constants = self._named_constants(constants)

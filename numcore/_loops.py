@@ -95,10 +95,8 @@ def entries(symbol, dtype, body, rare):
         run, run_in_place = filled(contiguous, **names), filled(in_place, **names)
     else:
         names |= {"is_rare": rare[0], "fast": rare[1]}
-        run, run_in_place = (
-            filled(contiguous_with_rare, **names),
-            filled(in_place_with_rare, **names),
-        )
+        run = filled(contiguous_with_rare, **names)
+        run_in_place = filled(in_place_with_rare, **names)
     whole = filled(
         loop,
         **names,

@@ -38,9 +38,7 @@ def ufunc(name, address, dtype, doc=""):
     calling convention."""
     functions, data = (ctypes.c_void_p * 1)(address), (ctypes.c_void_p * 1)(None)
     types = ctypes.create_string_buffer(bytes([np.dtype(dtype).num] * 2), 2)
-    title, text = (
-        ctypes.create_string_buffer(name.encode()),
-        ctypes.create_string_buffer(doc.encode()),
-    )
+    title = ctypes.create_string_buffer(name.encode())
+    text = ctypes.create_string_buffer(doc.encode())
     _kept.append((functions, data, types, title, text))
     return _from_func_and_data()(functions, data, types, 1, 1, 1, PyUFunc_None, title, text, 0)

@@ -250,12 +250,8 @@ def philox4x32(first, second, k0, k1):
     c2, c3 = np.uint32(second & LOW), np.uint32(second >> HIGH)
     for _ in range(10):
         p0, p2 = MULTIPLIER_0 * np.uint64(c0), MULTIPLIER_2 * np.uint64(c2)
-        c0, c1, c2, c3 = (
-            np.uint32(p2 >> HIGH) ^ c1 ^ k0,
-            np.uint32(p2 & LOW),
-            np.uint32(p0 >> HIGH) ^ c3 ^ k1,
-            np.uint32(p0 & LOW),
-        )
+        c0, c1 = np.uint32(p2 >> HIGH) ^ c1 ^ k0, np.uint32(p2 & LOW)
+        c2, c3 = np.uint32(p0 >> HIGH) ^ c3 ^ k1, np.uint32(p0 & LOW)
         k0, k1 = np.uint32(k0 + WEYL_0), np.uint32(k1 + WEYL_1)
     return c0, c1, c2, c3
 
@@ -277,17 +273,11 @@ def uniform_fill(u, k0, k1, start, stop):
     for i in range(start, stop):
         a, b, c, d = philox4x32(np.uint64(i), np.uint64(0), k0, k1)
         if u.shape[1] == 4:
-            u[i, 0], u[i, 1], u[i, 2], u[i, 3] = (
-                (a >> EIGHT) * TO_24,
-                (b >> EIGHT) * TO_24,
-                (c >> EIGHT) * TO_24,
-                (d >> EIGHT) * TO_24,
-            )
+            u[i, 0], u[i, 1] = (a >> EIGHT) * TO_24, (b >> EIGHT) * TO_24
+            u[i, 2], u[i, 3] = (c >> EIGHT) * TO_24, (d >> EIGHT) * TO_24
         elif u.shape[1] == 2:
-            u[i, 0], u[i, 1] = (
-                ((a >> FIVE) * TWO_26 + (b >> SIX)) * TO_53,
-                ((c >> FIVE) * TWO_26 + (d >> SIX)) * TO_53,
-            )
+            u[i, 0] = ((a >> FIVE) * TWO_26 + (b >> SIX)) * TO_53
+            u[i, 1] = ((c >> FIVE) * TWO_26 + (d >> SIX)) * TO_53
 
 
 EIGHT, FIVE, SIX = np.uint32(8), np.uint32(5), np.uint32(6)

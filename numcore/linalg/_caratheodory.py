@@ -150,10 +150,8 @@ def reduced(xp, name, p, weights, size, n_chunks):
         p, u = p[indices], u[indices]
     p = xp.ascontiguousarray(p)
     sums = _group_sums(xp, p, u, n_chunks)
-    total, everything = (
-        xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0),
-        sums[:, t:].sum(axis=0),
-    )
+    total = xp.concatenate([sums[:, :t], sums[:, -1:]], axis=1).sum(axis=0)
+    everything = sums[:, t:].sum(axis=0)
     if not bool(xp.isfinite(everything).all()):
         raise ValueError(f"{name} and its weighted sums must be finite (got nan or inf)")
     if len(p) <= size:

@@ -248,26 +248,10 @@ def _butterflies(x, n, h):
 
 
 def _eight(a0, a1, a2, a3, a4, a5, a6, a7):
-    b0, b1, b2, b3, b4, b5, b6, b7 = (
-        a0 + a1,
-        a0 - a1,
-        a2 + a3,
-        a2 - a3,
-        a4 + a5,
-        a4 - a5,
-        a6 + a7,
-        a6 - a7,
-    )
-    a0, a1, a2, a3, a4, a5, a6, a7 = (
-        b0 + b2,
-        b1 + b3,
-        b0 - b2,
-        b1 - b3,
-        b4 + b6,
-        b5 + b7,
-        b4 - b6,
-        b5 - b7,
-    )
+    b0, b1, b2, b3 = a0 + a1, a0 - a1, a2 + a3, a2 - a3
+    b4, b5, b6, b7 = a4 + a5, a4 - a5, a6 + a7, a6 - a7
+    a0, a1, a2, a3 = b0 + b2, b1 + b3, b0 - b2, b1 - b3
+    a4, a5, a6, a7 = b4 + b6, b5 + b7, b4 - b6, b5 - b7
     return a0 + a4, a1 + a5, a2 + a6, a3 + a7, a0 - a4, a1 - a5, a2 - a6, a3 - a7
 
 
@@ -296,12 +280,8 @@ def _stage_8(x, h):
 
 def _stage_4(x, h):
     for j in range(h):
-        a, b, c, d = (
-            x[j] + x[j + h],
-            x[j] - x[j + h],
-            x[j + 2 * h] + x[j + 3 * h],
-            x[j + 2 * h] - x[j + 3 * h],
-        )
+        a, b = x[j] + x[j + h], x[j] - x[j + h]
+        c, d = x[j + 2 * h] + x[j + 3 * h], x[j + 2 * h] - x[j + 3 * h]
         x[j], x[j + h], x[j + 2 * h], x[j + 3 * h] = a + c, b + d, a - c, b - d
 
 

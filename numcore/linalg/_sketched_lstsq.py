@@ -438,10 +438,8 @@ def _exact_product(xp, a, u):
     total, rest = xp.zeros((2, len(columns), d), np.float64)
     groups = max(1, min(GROUPS, step // (16 * len(columns))))  # their sums are small beside A
     for first in range(0, n, step):
-        part, numbers = (
-            xp.ascontiguousarray(a[first : first + step]),
-            xp.ascontiguousarray(columns[:, first : first + step]),
-        )
+        part = xp.ascontiguousarray(a[first : first + step])
+        numbers = xp.ascontiguousarray(columns[:, first : first + step])
         high, low = xp.empty((2, groups, len(columns), d), np.float64)
         compensated_product(part, numbers, high, low)
         for term, error in zip(high, low, strict=True):

@@ -247,10 +247,8 @@ def gaussian_sketch(xp, n, m, dtype, rng):
     key = key_from_rng(rng)
 
     def sketched(*matrices):
-        numbers, results = (
-            np.random.default_rng(key),
-            [xp.zeros((m, a.shape[1]), dtype) for a in matrices],
-        )
+        numbers = np.random.default_rng(key)
+        results = [xp.zeros((m, a.shape[1]), dtype) for a in matrices]
         for first in range(0, n, GAUSSIAN_ROWS):
             s = normal((m, min(GAUSSIAN_ROWS, n - first)), rng=numbers, dtype=dtype, xp=xp)
             for a, result in zip(matrices, results, strict=True):

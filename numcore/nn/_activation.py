@@ -212,19 +212,10 @@ def tanh_derivatives(x, real):
 
 # Phi(-a) = exp(-a^2 / 2) t (M0 + M1 t + ... + M8 t^8), t = 1 / (1 + MILLS a), 0 <= a <= 14.2, error
 # 1.7e-8
-M0, M1, M2, M3 = (
-    np.float32(0.08371304),
-    np.float32(0.0850458),
-    np.float32(0.06934615),
-    np.float32(0.12430254),
-)
-M4, M5, M6, M7 = (
-    np.float32(-0.09264359),
-    np.float32(0.3476083),
-    np.float32(-0.32872745),
-    np.float32(0.2828649),
-)
-M8, MILLS = np.float32(-0.07150969), np.float32(0.21)
+M0, M1, M2 = np.float32(0.08371304), np.float32(0.0850458), np.float32(0.06934615)
+M3, M4, M5 = np.float32(0.12430254), np.float32(-0.09264359), np.float32(0.3476083)
+M6, M7, M8 = np.float32(-0.32872745), np.float32(0.2828649), np.float32(-0.07150969)
+MILLS = np.float32(0.21)
 FARTHEST = np.float32(13.2)  # exp(-x^2 / 2) is the smallest normal float32 there
 
 

@@ -244,10 +244,8 @@ def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
     if not w.size or not x.size:
         out[...] = 0 if b is None else b[:, None, None]
     elif out.size:
-        chunk, strip = (
-            _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3])),
-            max(1, PLACES // horizontal.places),
-        )
+        chunk = _shares(w.shape[1], DEPTH // (w.shape[2] * w.shape[3]))
+        strip = max(1, PLACES // horizontal.places)
         items = _items(
             _cuts(len(out) * vertical.places, strip),
             groups,
@@ -271,10 +269,8 @@ def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
 def _weight_gradient(xp, grad_y, x, w, vertical, horizontal, groups):
     if not grad_y.size or not w.size:
         return xp.zeros(w.shape, x.dtype)
-    chunk, strip = (
-        _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3])),
-        max(1, PLACES // horizontal.places),
-    )
+    chunk = _shares(w.shape[1], ENTRIES // (w.shape[2] * w.shape[3]))
+    strip = max(1, PLACES // horizontal.places)
     lines = len(x) * vertical.places
     parts = max(1, min(MOST_PARTS, -(-lines // (4 * strip)), max(x.size, grad_y.size) // w.size))
     rows = _cuts(lines, -(-lines // parts))
@@ -352,10 +348,8 @@ def _cuts(count, step):
 def _items(rows, groups, outputs, most, inputs):
     """The work table: all pieces of rows with all output channels of all groups, at most `most` at
     once, and pieces of their inputs."""
-    outputs, group = (
-        _cuts(outputs, most) + outputs * np.arange(groups)[:, None, None],
-        np.arange(groups),
-    )
+    outputs = _cuts(outputs, most) + outputs * np.arange(groups)[:, None, None]
+    group = np.arange(groups)
     items = np.empty((len(rows), groups, outputs.shape[1], len(inputs), 8), np.int64)
     items[..., ITEM_ROW : ITEM_ROW_END + 1] = rows[:, None, None, None]
     items[..., ITEM_GROUP] = group[:, None, None]

@@ -370,14 +370,8 @@ def lstm_steps_vjp(w_t, gates, cs, grad_ys, grad_h, grad_c, grad_a, packed, prod
         rows = min(ROWS, stop - first)
         for t in range(gates.shape[0] - 1, -1, -1):
             for s in range(first, first + rows):
-                a, da, old, new, dh, dc = (
-                    gates[t, s],
-                    grad_a[t, s],
-                    cs[t, s],
-                    cs[t + 1, s],
-                    grad_h[s],
-                    grad_c[s],
-                )
+                a, da, old = gates[t, s], grad_a[t, s], cs[t, s]
+                new, dh, dc = cs[t + 1, s], grad_h[s], grad_c[s]
                 i, f, g, o = a[:h], a[h : 2 * h], a[2 * h : 3 * h], a[3 * h :]
                 di, df, dg, do = da[:h], da[h : 2 * h], da[2 * h : 3 * h], da[3 * h :]
                 if t < grad_ys.shape[0]:
@@ -411,10 +405,8 @@ def pack_panels(w, packed):
     wide = (cols + width - 1) // width * width
     for panel in range(0, wide, width):
         for p in range(depth):
-            to, row = (
-                packed[panel * depth + p * width : panel * depth + (p + 1) * width],
-                w[p, panel : min(cols, panel + width)],
-            )
+            to = packed[panel * depth + p * width : panel * depth + (p + 1) * width]
+            row = w[p, panel : min(cols, panel + width)]
             to[row.size :] = 0
             for j in range(row.size):
                 to[j] = row[j]

@@ -286,13 +286,8 @@ def amsgrad_update(
     vectors."""
     for first in range(start, stop, PIECE):
         last = min(stop, first + PIECE)
-        slopes, weights, means, squares, tops = (
-            g[first:last],
-            w[first:last],
-            m[first:last],
-            v[first:last],
-            largest[first:last],
-        )
+        slopes, weights, means = g[first:last], w[first:last], m[first:last]
+        squares, tops = v[first:last], largest[first:last]
         for i in range(slopes.size):
             slope = slopes[i] + added * weights[i]
             means[i] = beta1 * means[i] + rest1 * slope

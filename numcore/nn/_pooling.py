@@ -318,14 +318,8 @@ def reach(tap, step, n, places):
 def max_pool(x, window, y, where, start, stop):
     """y = the largest value of each window, `where` = its place in the plane; the first of equal
     ones, the first NaN before all."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down = window[0], window[1], window[2]
+    right, top, left = window[3], window[4], window[5]
     for p in range(start, stop):
         for i in range(y.shape[1]):
             row = i * down - top
@@ -375,14 +369,8 @@ def max_pool_backward(grad_y, where, window, grad_x, start, stop):
 )
 def avg_pool(x, window, y, start, stop):
     """y = the mean of each window, with zeros outside the plane."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down = window[0], window[1], window[2]
+    right, top, left = window[3], window[4], window[5]
     pixels = x.dtype.type(height * width)
     for p in range(start, stop):
         for i in range(y.shape[1]):
@@ -407,14 +395,8 @@ def avg_pool(x, window, y, start, stop):
 )
 def avg_pool_backward(grad_y, window, grad_x, start, stop):
     """grad_x = the gradients of all windows over a pixel, divided by the pixels of a window."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down = window[0], window[1], window[2]
+    right, top, left = window[3], window[4], window[5]
     pixels = grad_y.dtype.type(height * width)
     for p in range(start, stop):
         for r in range(grad_x.shape[1]):

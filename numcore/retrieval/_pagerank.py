@@ -174,10 +174,8 @@ class _Walk:
         if alike:
             self.probabilities, self.share = xp.empty(0), (out > 0) / xp.maximum(degrees, 1)
         else:
-            self.probabilities, self.share = (
-                (weights / xp.where(out > 0, out, 1)[graph.rows])[order],
-                xp.ones(n),
-            )
+            self.probabilities = (weights / xp.where(out > 0, out, 1)[graph.rows])[order]
+            self.share = xp.ones(n)
         inward = xp.bincount(graph.indices, minlength=n) if graph.nnz else xp.zeros(n, np.int64)
         self.indptr = xp.zeros(n + 1, graph.indptr.dtype)
         self.indptr[1:] = xp.cumsum(inward)
@@ -301,16 +299,8 @@ def pagerank_step(
                     s5 += p * row[5]
                     s6 += p * row[6]
                     s7 += p * row[7]
-                y[i, 0], y[i, 1], y[i, 2], y[i, 3], y[i, 4], y[i, 5], y[i, 6], y[i, 7] = (
-                    s0,
-                    s1,
-                    s2,
-                    s3,
-                    s4,
-                    s5,
-                    s6,
-                    s7,
-                )
+                y[i, 0], y[i, 1], y[i, 2], y[i, 3] = s0, s1, s2, s3
+                y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s4, s5, s6, s7
                 for c in range(k):
                     new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
                     y[i, c], onward[i, c] = new, new * share[i]

@@ -195,10 +195,8 @@ def sorted_rows(xp, left, database, prepared, k, rows):
         for top, bottom, first, some in products(xp, part, database, prepared, rows):
             scores[top:bottom, first : first + some.shape[1]] = some
         order = xp.argsort(-scores, axis=1, kind="stable")[:, :k]
-        best[start : start + step], at[start : start + step] = (
-            xp.take_along_axis(scores, order, 1),
-            order,
-        )
+        best[start : start + step] = xp.take_along_axis(scores, order, 1)
+        at[start : start + step] = order
         wrong[start : start + step] = ~xp.isfinite(scores).all(axis=1)
     return best, at, bool(wrong.any())
 

@@ -64,18 +64,13 @@ def _emit_sums(context, builder, signature, arguments):
     """The sums live in a phi node of one loop; a product with a sign is exact."""
     from llvmlite import ir
 
-    real, align = (
-        context.get_value_type(signature.args[0].dtype),
-        signature.args[0].dtype.bitwidth // 8,
-    )
+    real = context.get_value_type(signature.args[0].dtype)
+    align = signature.args[0].dtype.bitwidth // 8
     vector, i64, i32 = ir.VectorType(real, WIDE), ir.IntType(64), ir.IntType(32)
     y, x, order, signs, count = flat_arguments(context, builder, signature, arguments)
     zero = ir.Constant(vector, [0.0] * WIDE)
-    entry, loop, done = (
-        builder.block,
-        builder.append_basic_block("sums.loop"),
-        builder.append_basic_block("sums.done"),
-    )
+    entry, loop = builder.block, builder.append_basic_block("sums.loop")
+    done = builder.append_basic_block("sums.done")
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(i64, 0)), loop, done)
 
     builder.position_at_end(loop)
@@ -135,10 +130,8 @@ def _emit_transpose(context, builder, signature, arguments):
     vectors of eight."""
     from llvmlite import ir
 
-    real, align = (
-        context.get_value_type(signature.args[0].dtype),
-        signature.args[0].dtype.bitwidth // 8,
-    )
+    real = context.get_value_type(signature.args[0].dtype)
+    align = signature.args[0].dtype.bitwidth // 8
     vector, i64, i32 = ir.VectorType(real, 8), ir.IntType(64), ir.IntType(32)
     x, x_row, y, y_row = flat_arguments(context, builder, signature, arguments)
 

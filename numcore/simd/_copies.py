@@ -18,10 +18,8 @@ def _copy_type(source, at, target, to):
 def _emit_copy(context, builder, signature, arguments):
     from llvmlite import ir
 
-    real, itemsize = (
-        context.get_value_type(signature.args[0].dtype),
-        signature.args[0].dtype.bitwidth // 8,
-    )
+    real = context.get_value_type(signature.args[0].dtype)
+    itemsize = signature.args[0].dtype.bitwidth // 8
 
     def body(builder, width, arguments):
         source, target = arguments

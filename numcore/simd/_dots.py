@@ -111,10 +111,8 @@ def _dot_loop(builder, width, arguments):
 
     builder.position_at_end(rest)
     one, total = builder.phi(i64), builder.phi(double)
-    value, after = (
-        multiply_add(load(x, double, one), load(y, double, one), total),
-        builder.add(one, ir.Constant(i64, 1)),
-    )
+    value = multiply_add(load(x, double, one), load(y, double, one), total)
+    after = builder.add(one, ir.Constant(i64, 1))
     for phi, first, last in ((one, end, after), (total, parts[0], value)):
         phi.add_incoming(first, summed)
         phi.add_incoming(last, rest)

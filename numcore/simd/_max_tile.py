@@ -26,10 +26,8 @@ def _tile_type(a, a_at, a_row, count, b, b_at, best, best_at, depth):
 
 
 def _emit(context, builder, signature, arguments):
-    real, itemsize = (
-        context.get_value_type(signature.args[0].dtype),
-        signature.args[0].dtype.bitwidth // 8,
-    )
+    real = context.get_value_type(signature.args[0].dtype)
+    itemsize = signature.args[0].dtype.bitwidth // 8
     values = flat_arguments(context, builder, signature, arguments)
     return by_vector_width(
         context,
@@ -85,11 +83,8 @@ def _tile(builder, real, lanes, width, a, a_row, count, b, best, depth):
         builder.mul(a_row, ir.Constant(i64, rows)),
         64 // itemsize,
     )
-    entry, loop, done = (
-        builder.block,
-        builder.append_basic_block("max.loop"),
-        builder.append_basic_block("max.done"),
-    )
+    entry, loop = builder.block, builder.append_basic_block("max.loop")
+    done = builder.append_basic_block("max.done")
     builder.cbranch(builder.icmp_signed(">", depth, ir.Constant(i64, 0)), loop, done)
 
     builder.position_at_end(loop)
@@ -133,11 +128,8 @@ def _fetch_ahead(builder, start, count, line):
     fetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0i8"
     )
-    entry, loop, done = (
-        builder.block,
-        builder.append_basic_block("fetch.loop"),
-        builder.append_basic_block("fetch.done"),
-    )
+    entry, loop = builder.block, builder.append_basic_block("fetch.loop")
+    done = builder.append_basic_block("fetch.done")
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(i64, 0)), loop, done)
     builder.position_at_end(loop)
     at = builder.phi(i64)

@@ -31,10 +31,8 @@ def _emit_panel(name, combine):
     def emit(context, builder, signature, arguments):
         from llvmlite import ir
 
-        real, bitwidth = (
-            context.get_value_type(signature.args[0].dtype),
-            signature.args[0].dtype.bitwidth,
-        )
+        real = context.get_value_type(signature.args[0].dtype)
+        bitwidth = signature.args[0].dtype.bitwidth
 
         def body(builder, width, arguments):
             panel, keys, *states = arguments
@@ -83,11 +81,8 @@ class _Panel:
         """values = step(row pointer, values) for every row, starting with `first`; their last
         values."""
         builder, i64 = self.builder, self.ir.IntType(64)
-        before, body, done = (
-            builder.block,
-            builder.append_basic_block("rows"),
-            builder.append_basic_block("rows.done"),
-        )
+        before, body = builder.block, builder.append_basic_block("rows")
+        done = builder.append_basic_block("rows.done")
         builder.cbranch(builder.icmp_signed(">", self.keys, self.ir.Constant(i64, 0)), body, done)
         builder.position_at_end(body)
         row = builder.phi(i64)

@@ -74,10 +74,8 @@ def _tile_type(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth,
 
 def _emit_tile(one_row):
     def emit(context, builder, signature, arguments):
-        real, itemsize = (
-            context.get_value_type(signature.args[0].dtype),
-            signature.args[0].dtype.bitwidth // 8,
-        )
+        real = context.get_value_type(signature.args[0].dtype)
+        itemsize = signature.args[0].dtype.bitwidth // 8
 
         def body(builder, width, arguments):
             a, a_row, a_depth, b, b_depth, c, c_row, depth, accumulate = arguments

@@ -229,10 +229,8 @@ def _random_chunks(extremes, n_samples, rng, chunk):
         exponents = rng.integers(0, 2047, n, dtype=np.uint64)
         usual = rng.integers(1023 - 12, 1023 + 11, n, dtype=np.uint64)
         exponents = np.where(rng.random(n) < 0.5, exponents, usual)
-        signs, mantissas = (
-            rng.integers(0, 2, n, dtype=np.uint64),
-            rng.integers(0, 2**52, n, dtype=np.uint64),
-        )
+        signs = rng.integers(0, 2, n, dtype=np.uint64)
+        mantissas = rng.integers(0, 2**52, n, dtype=np.uint64)
         yield (signs << np.uint64(63) | exponents << np.uint64(52) | mantissas).view(np.float64)
 
 
@@ -252,10 +250,8 @@ def _measure(func, reference, chunks, total, wide, exhaustive, callback, progres
         if errors[i] > worst:
             worst, worst_input = float(errors[i]), float(x[i])
         numbers = x[~np.isnan(x)]
-        lowest, highest = (
-            min(lowest, float(numbers.min(initial=np.inf))),
-            max(highest, float(numbers.max(initial=-np.inf))),
-        )
+        lowest = min(lowest, float(numbers.min(initial=np.inf)))
+        highest = max(highest, float(numbers.max(initial=-np.inf)))
         checked += x.size
         if bar is not None:
             bar.update(x.size)

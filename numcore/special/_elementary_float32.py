@@ -27,12 +27,9 @@ BIAS = np.int32(127)
 
 # exp(r) = 1 + r + r^2 (E0 + E1 r + ... + E5 r^5), |r| <= 0.3473, error 5.3e-11 (the fit agrees with
 # these to 2e-7)
-E0, E1, E2 = np.float32(0.5), np.float32(0.1666666567325592), np.float32(0.041666291654109955)
-E3, E4, E5 = (
-    np.float32(0.008333498612046242),
-    np.float32(0.0013944876845926046),
-    np.float32(0.00019790127404759428),
-)
+E0, E1 = np.float32(0.5), np.float32(0.1666666567325592)
+E2, E3 = np.float32(0.041666291654109955), np.float32(0.008333498612046242)
+E4, E5 = np.float32(0.0013944876845926046), np.float32(0.00019790127404759428)
 
 
 def _exp_bracket(r):
@@ -154,18 +151,9 @@ def sigmoid_float32(x):
 # --- log and what is made of it -------------------------------------------------------------------
 
 # log(1 + f) = f - f^2/2 + f^3 (L0 + L1 f + ... + L7 f^7), |f| <= 1/3, error 4.6e-9
-L0, L1, L2, L3 = (
-    np.float32(0.33333215),
-    np.float32(-0.24999797),
-    np.float32(0.20010406),
-    np.float32(-0.16680488),
-)
-L4, L5, L6, L7 = (
-    np.float32(0.1400587),
-    np.float32(-0.12184261),
-    np.float32(0.13984436),
-    np.float32(-0.12891684),
-)
+L0, L1, L2 = np.float32(0.33333215), np.float32(-0.24999797), np.float32(0.20010406)
+L3, L4, L5 = np.float32(-0.16680488), np.float32(0.1400587), np.float32(-0.12184261)
+L6, L7 = np.float32(0.13984436), np.float32(-0.12891684)
 TWO_THIRDS_BITS = np.int32(0x3F2AAAAB)
 SMALLEST_NORMAL, TWO_23, TWENTY_THREE = np.float32(2.0**-126), np.float32(2**23), np.float32(23)
 
@@ -260,26 +248,13 @@ def softplus_float32(x):
 # --- erf ------------------------------------------------------------------------------------------
 
 # erf(x) = x + x (ERF0 + ERF1 x^2 + ... + ERF6 x^12), |x| <= 1, error 1.2e-9
-ERF0, ERF1, ERF2, ERF3 = (
-    np.float32(0.12837917),
-    np.float32(-0.37612626),
-    np.float32(0.112835854),
-    np.float32(-0.026853813),
-)
-ERF4, ERF5, ERF6 = np.float32(0.0051883277), np.float32(-0.0008010195), np.float32(7.853865e-05)
+ERF0, ERF1, ERF2 = np.float32(0.12837917), np.float32(-0.37612626), np.float32(0.112835854)
+ERF3, ERF4, ERF5 = np.float32(-0.026853813), np.float32(0.0051883277), np.float32(-0.0008010195)
+ERF6 = np.float32(7.853865e-05)
 # log(erfc(x)) = x (C0 + C1 x + ... + C7 x^7), 1 <= x <= 4, error of erfc relative to erf 1.2e-10
-C0, C1, C2, C3 = (
-    np.float32(-1.1285965),
-    np.float32(-0.6354236),
-    np.float32(-0.10564359),
-    np.float32(0.023065481),
-)
-C4, C5, C6, C7 = (
-    np.float32(-0.003166242),
-    np.float32(0.00013317012),
-    np.float32(2.9507035e-05),
-    np.float32(-3.6432036e-06),
-)
+C0, C1, C2 = np.float32(-1.1285965), np.float32(-0.6354236), np.float32(-0.10564359)
+C3, C4, C5 = np.float32(0.023065481), np.float32(-0.003166242), np.float32(0.00013317012)
+C6, C7 = np.float32(2.9507035e-05), np.float32(-3.6432036e-06)
 ERF_SEAM, ERF_ONE = np.float32(1), np.float32(3.95)
 
 
@@ -313,12 +288,8 @@ def erf_float32(x):
 
 ROUND64 = np.float64(1.5 * 2**52)
 ZERO64, ONE64, TWO64, SIGN_SHIFT = np.int64(0), np.int64(1), np.int64(2), np.int64(62)
-BAND1, BAND2, BAND3, BAND4 = (
-    np.float32(2.0**44),
-    np.float32(2.0**65),
-    np.float32(2.0**86),
-    np.float32(2.0**107),
-)
+BAND1, BAND2, BAND3 = np.float32(2.0**44), np.float32(2.0**65), np.float32(2.0**86)
+BAND4 = np.float32(2.0**107)
 TURN0_HI, TURN0_LO = (
     np.float64(0.6366197723675813),
     np.float64(7.166494911215068e-17),
@@ -342,18 +313,12 @@ TURN4_HI, TURN4_LO = (
 
 # sin(pi/2 f) = f (S0 + S1 f^2 + ... + S4 f^8), error 5.6e-12; cos(pi/2 f) = K0 + K1 f^2 + ... + K4
 # f^8, error 6.9e-11, |f| <= 0.51
-S0, S1, S2 = (
-    np.float64(1.5707963267861706),
-    np.float64(-0.6459640958599308),
-    np.float64(0.07969257621872347),
-)
-S3, S4 = np.float64(-0.00468121987841465), np.float64(0.00015810445787561785)
-K0, K1, K2 = (
-    np.float64(0.9999999999311887),
-    np.float64(-1.2337005376967753),
-    np.float64(0.2536691406146471),
-)
-K3, K4 = np.float64(-0.020859638719827576), np.float64(0.0009027131913266534)
+S0, S1 = np.float64(1.5707963267861706), np.float64(-0.6459640958599308)
+S2, S3 = np.float64(0.07969257621872347), np.float64(-0.00468121987841465)
+S4 = np.float64(0.00015810445787561785)
+K0, K1 = np.float64(0.9999999999311887), np.float64(-1.2337005376967753)
+K2, K3 = np.float64(0.2536691406146471), np.float64(-0.020859638719827576)
+K4 = np.float64(0.0009027131913266534)
 
 
 def _sin_quadrants(x, shift):

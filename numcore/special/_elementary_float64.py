@@ -31,18 +31,12 @@ BIAS, BIAS_BITS = np.int32(1023), np.int64(0x3FF0000000000000)
 # --- exp and what is made of it -------------------------------------------------------------------
 
 # exp(r) = 1 + r + r^2 (E0 + E1 r + ... + E10 r^10), |r| <= 0.3473, error 5.5e-20
-E0, E1, E2 = np.float64(0.5), np.float64(0.16666666666666682), np.float64(0.04166666666666608)
-E3, E4, E5 = (
-    np.float64(0.008333333333316774),
-    np.float64(0.0013888888889119267),
-    np.float64(0.00019841269897044597),
-)
-E6, E7, E8 = (
-    np.float64(2.4801586922130744e-05),
-    np.float64(2.7557234188586358e-06),
-    np.float64(2.7557583943719937e-07),
-)
-E9, E10 = np.float64(2.5112275687310944e-08), np.float64(2.082642875127792e-09)
+E0, E1 = np.float64(0.5), np.float64(0.16666666666666682)
+E2, E3 = np.float64(0.04166666666666608), np.float64(0.008333333333316774)
+E4, E5 = np.float64(0.0013888888889119267), np.float64(0.00019841269897044597)
+E6, E7 = np.float64(2.4801586922130744e-05), np.float64(2.7557234188586358e-06)
+E8, E9 = np.float64(2.7557583943719937e-07), np.float64(2.5112275687310944e-08)
+E10 = np.float64(2.082642875127792e-09)
 
 
 def _exp_bracket(r):
@@ -122,26 +116,12 @@ def expm1_float64(x):
 
 
 # tanh(x) = x + x^3 (TANH0 + TANH1 x^2 + ... + TANH11 x^22), |x| <= 0.6, error 1.4e-19
-TANH0, TANH1, TANH2 = (
-    np.float64(-0.33333333333333326),
-    np.float64(0.1333333333333176),
-    np.float64(-0.05396825396721106),
-)
-TANH3, TANH4, TANH5 = (
-    np.float64(0.021869488501409007),
-    np.float64(-0.008863234849920694),
-    np.float64(0.0035921195382566883),
-)
-TANH6, TANH7, TANH8 = (
-    np.float64(-0.0014557632564186223),
-    np.float64(0.0005896185883422306),
-    np.float64(-0.0002375022969757761),
-)
-TANH9, TANH10, TANH11 = (
-    np.float64(9.247059309808436e-05),
-    np.float64(-3.115914559089134e-05),
-    np.float64(6.494597580716834e-06),
-)
+TANH0, TANH1 = np.float64(-0.33333333333333326), np.float64(0.1333333333333176)
+TANH2, TANH3 = np.float64(-0.05396825396721106), np.float64(0.021869488501409007)
+TANH4, TANH5 = np.float64(-0.008863234849920694), np.float64(0.0035921195382566883)
+TANH6, TANH7 = np.float64(-0.0014557632564186223), np.float64(0.0005896185883422306)
+TANH8, TANH9 = np.float64(-0.0002375022969757761), np.float64(9.247059309808436e-05)
+TANH10, TANH11 = np.float64(-3.115914559089134e-05), np.float64(6.494597580716834e-06)
 TANH_SEAM, TANH_ONE = np.float64(0.6), np.float64(19.1)
 
 
@@ -192,16 +172,9 @@ def sigmoid_float64(x):
 
 # log(1 + f) = 2 s + s^3 (L0 + L1 s^2 + ... + L6 s^12), s = f / (2 + f), |s| <= 0.1716, error
 # 1.2e-18
-L0, L1, L2 = (
-    np.float64(0.6666666666666734),
-    np.float64(0.39999999999416086),
-    np.float64(0.2857142874208571),
-)
-L3, L4, L5 = (
-    np.float64(0.22222198602963542),
-    np.float64(0.18183562841942855),
-    np.float64(0.15314086917657893),
-)
+L0, L1 = np.float64(0.6666666666666734), np.float64(0.39999999999416086)
+L2, L3 = np.float64(0.2857142874208571), np.float64(0.22222198602963542)
+L4, L5 = np.float64(0.18183562841942855), np.float64(0.15314086917657893)
 L6 = np.float64(0.14795601528681918)
 SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 SMALLEST_NORMAL, TWO_52, FIFTY_TWO = np.float64(2.0**-1022), np.float64(2**52), np.float64(52)
@@ -325,54 +298,23 @@ def softplus_float64(x):
 # --- erf ------------------------------------------------------------------------------------------
 
 # erf(x) = x + x (ERF0 + ERF1 x^2 + ... + ERF12 x^24), |x| <= 1, error 1.3e-19
-ERF0, ERF1, ERF2 = (
-    np.float64(0.1283791670955126),
-    np.float64(-0.3761263890318375),
-    np.float64(0.11283791670954857),
-)
-ERF3, ERF4, ERF5 = (
-    np.float64(-0.026866170645072896),
-    np.float64(0.005223977624780874),
-    np.float64(-0.0008548326978742587),
-)
-ERF6, ERF7, ERF8 = (
-    np.float64(0.00012055331036912506),
-    np.float64(-1.49255935071793e-05),
-    np.float64(1.6460972821407871e-06),
-)
-ERF9, ERF10 = np.float64(-1.635002526719581e-07), np.float64(1.4657880133560548e-08)
-ERF11, ERF12 = np.float64(-1.1365667071389274e-09), np.float64(5.945263619171512e-11)
+ERF0, ERF1 = np.float64(0.1283791670955126), np.float64(-0.3761263890318375)
+ERF2, ERF3 = np.float64(0.11283791670954857), np.float64(-0.026866170645072896)
+ERF4, ERF5 = np.float64(0.005223977624780874), np.float64(-0.0008548326978742587)
+ERF6, ERF7 = np.float64(0.00012055331036912506), np.float64(-1.49255935071793e-05)
+ERF8, ERF9 = np.float64(1.6460972821407871e-06), np.float64(-1.635002526719581e-07)
+ERF10, ERF11 = np.float64(1.4657880133560548e-08), np.float64(-1.1365667071389274e-09)
+ERF12 = np.float64(5.945263619171512e-11)
 # log(erfc(x)) = x (C0 + C1 x + ... + C17 x^17), 1 <= x <= 6, error of erfc relative to erf 3.6e-18
-C0, C1, C2 = (
-    np.float64(-1.1283791108569716),
-    np.float64(-0.6366202526836224),
-    np.float64(-0.10277082708827392),
-)
-C3, C4, C5 = (
-    np.float64(0.019124964778872326),
-    np.float64(0.0002120361055292816),
-    np.float64(-0.0016926073233879135),
-)
-C6, C7, C8 = (
-    np.float64(0.0005746579039661917),
-    np.float64(9.756781801999998e-07),
-    np.float64(-9.548725100253191e-05),
-)
-C9, C10, C11 = (
-    np.float64(5.6038984351773894e-05),
-    np.float64(-2.0351591093434133e-05),
-    np.float64(5.38532772916738e-06),
-)
-C12, C13, C14 = (
-    np.float64(-1.0781509985392655e-06),
-    np.float64(1.6302823233771195e-07),
-    np.float64(-1.8131295977963975e-08),
-)
-C15, C16, C17 = (
-    np.float64(1.4024677705645247e-09),
-    np.float64(-6.74497756992527e-11),
-    np.float64(1.5188945217249e-12),
-)
+C0, C1 = np.float64(-1.1283791108569716), np.float64(-0.6366202526836224)
+C2, C3 = np.float64(-0.10277082708827392), np.float64(0.019124964778872326)
+C4, C5 = np.float64(0.0002120361055292816), np.float64(-0.0016926073233879135)
+C6, C7 = np.float64(0.0005746579039661917), np.float64(9.756781801999998e-07)
+C8, C9 = np.float64(-9.548725100253191e-05), np.float64(5.6038984351773894e-05)
+C10, C11 = np.float64(-2.0351591093434133e-05), np.float64(5.38532772916738e-06)
+C12, C13 = np.float64(-1.0781509985392655e-06), np.float64(1.6302823233771195e-07)
+C14, C15 = np.float64(-1.8131295977963975e-08), np.float64(1.4024677705645247e-09)
+C16, C17 = np.float64(-6.74497756992527e-11), np.float64(1.5188945217249e-12)
 ERF_SEAM, ERF_ONE = np.float64(1), np.float64(5.95)
 
 
@@ -426,33 +368,16 @@ def erf_float64(x):
 
 # sin(r) = r + r^3 (S0 + S1 r^2 + ... + S6 r^12), error 2.0e-21; cos(r) = 1 - r^2/2 + r^4 (K0 + K1
 # r^2 + ... + K5 r^10), error 5.6e-20
-S0, S1, S2 = (
-    np.float64(-0.16666666666666666),
-    np.float64(0.008333333333333323),
-    np.float64(-0.0001984126984125478),
-)
-S3, S4, S5 = (
-    np.float64(2.7557319214054634e-06),
-    np.float64(-2.505210487914781e-08),
-    np.float64(1.605836281494482e-10),
-)
+S0, S1 = np.float64(-0.16666666666666666), np.float64(0.008333333333333323)
+S2, S3 = np.float64(-0.0001984126984125478), np.float64(2.7557319214054634e-06)
+S4, S5 = np.float64(-2.505210487914781e-08), np.float64(1.605836281494482e-10)
 S6 = np.float64(-7.578522675290888e-13)
-K0, K1, K2 = (
-    np.float64(0.041666666666666595),
-    np.float64(-0.0013888888888873036),
-    np.float64(2.4801587288838277e-05),
-)
-K3, K4, K5 = (
-    np.float64(-2.755731417531608e-07),
-    np.float64(2.0875700287585466e-09),
-    np.float64(-1.1358507152304823e-11),
-)
+K0, K1 = np.float64(0.041666666666666595), np.float64(-0.0013888888888873036)
+K2, K3 = np.float64(2.4801587288838277e-05), np.float64(-2.755731417531608e-07)
+K4, K5 = np.float64(2.0875700287585466e-09), np.float64(-1.1358507152304823e-11)
 TWO_OVER_PI = np.float64(0.6366197723675814)
-PI_2_1, PI_2_2, PI_2_3 = (
-    np.float64(1.5707963267948966),
-    np.float64(6.123233995736766e-17),
-    np.float64(-1.4973849048591698e-33),
-)
+PI_2_1, PI_2_2 = np.float64(1.5707963267948966), np.float64(6.123233995736766e-17)
+PI_2_3 = np.float64(-1.4973849048591698e-33)
 LARGE = np.float64(2.0**47)
 ONE64, TWO64, SIGN_SHIFT = np.int64(1), np.int64(2), np.int64(62)
 
@@ -515,12 +440,8 @@ TWO_OVER_PI_WORDS = (
     np.uint64(0x1FF897FFDE05980F), np.uint64(0xEF2F118B5A0A6D1F), np.uint64(0x6D367ECF27CB09B7), np.uint64(0x4F463F669E5FEA2D),  # noqa: E501
     np.uint64(0x7527BAC7EBE5F17B), np.uint64(0x3D0739F78A5292EA), np.uint64(0x6BFB5FB11F8D5D08), np.uint64(0x56033046FC7B6BAB),  # noqa: E501
 ) + 12 * (np.uint64(0),)  # fmt: skip
-WORD, LAST_WORD, HALF_WORD, LOW_HALF = (
-    np.int64(64),
-    np.int64(31),
-    np.uint64(32),
-    np.uint64(0xFFFFFFFF),
-)
+WORD, LAST_WORD = np.int64(64), np.int64(31)
+HALF_WORD, LOW_HALF = np.uint64(32), np.uint64(0xFFFFFFFF)
 MANTISSA, IMPLICIT = np.uint64(2**52 - 1), np.uint64(2**52)
 U0, U1, U2, U11, U62, U63 = (np.uint64(i) for i in (0, 1, 2, 11, 62, 63))
 WORD_SCALE, TWO_11, TWO_MINUS_32 = np.float64(2.0**-64), np.float64(2.0**11), np.float64(2.0**-32)
@@ -553,11 +474,8 @@ def _reduce_large(x):
     bits = np.uint64(float_bits(abs(x)))
     m = (bits & MANTISSA) | IMPLICIT
     position = np.int64(bits >> EXPONENT) - np.int64(1075) - np.int64(2)
-    w0, w1, w2 = (
-        _two_over_pi(position),
-        _two_over_pi(position + WORD),
-        _two_over_pi(position + WORD + WORD),
-    )
+    w0, w1 = _two_over_pi(position), _two_over_pi(position + WORD)
+    w2 = _two_over_pi(position + WORD + WORD)
     low_word = m * w1 + _high_product(m, w2)
     carry = U1 if low_word < m * w1 else U0
     high_word = m * w0 + _high_product(m, w1) + carry

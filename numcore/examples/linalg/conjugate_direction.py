@@ -42,11 +42,8 @@ def _loss_call(rng, dtype, n):
 def _loss(a, prediction, target):
     """The loss in extended precision, and its gradient from the projector form: the derivative of e
     = b - (z·b / z·A z) A z."""
-    a, total, grads = (
-        a.toarray().astype(np.longdouble),
-        np.longdouble(0),
-        np.zeros(prediction.shape, np.longdouble),
-    )
+    a, total = a.toarray().astype(np.longdouble), np.longdouble(0)
+    grads = np.zeros(prediction.shape, np.longdouble)
     for i, (z, b) in enumerate(
         zip(prediction.astype(np.longdouble), target.astype(np.longdouble), strict=True)
     ):
@@ -93,10 +90,8 @@ EXAMPLES = {
 
 def _rows_and_sums(rng, variant, size):
     n = 9 * size  # the largest of the sizes takes two blocks
-    a, (x, b) = (
-        random_csr(rng, variant["T"], n, n),
-        rng.standard_normal((2, n)).astype(variant["T"]),
-    )
+    a = random_csr(rng, variant["T"], n, n)
+    x, b = rng.standard_normal((2, n)).astype(variant["T"])
     b = b[: n * int(rng.integers(0, 2))]
     return [
         a.indptr.astype(variant["INDEX"]),

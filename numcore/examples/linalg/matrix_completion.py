@@ -166,10 +166,8 @@ def _digits(dtype):
 def solve_loop(csr, factor, ridge):
     """np.linalg.solve for every row."""
     indptr, indices, data = csr.indptr.tolist(), csr.indices, csr.data
-    result, identity = (
-        np.empty((csr.shape[0], factor.shape[1]), factor.dtype),
-        np.eye(factor.shape[1], dtype=factor.dtype),
-    )
+    result = np.empty((csr.shape[0], factor.shape[1]), factor.dtype)
+    identity = np.eye(factor.shape[1], dtype=factor.dtype)
     for i in range(csr.shape[0]):
         first, last = indptr[i], indptr[i + 1]
         a = factor[indices[first:last]]

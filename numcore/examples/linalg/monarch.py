@@ -30,10 +30,8 @@ def _vjp(x, right, left, grad_out):
     """The entries of the dense matrices' gradients that belong to blocks."""
     (k, q, p), count = right.shape, len(left)
     second, first = dense_factors(right, left)
-    grad_second, grad_first = (
-        grad_out.astype(np.longdouble).T @ (x @ first.T),
-        (grad_out @ second).T @ x,
-    )
+    grad_second = grad_out.astype(np.longdouble).T @ (x @ first.T)
+    grad_first = (grad_out @ second).T @ x
     grad_right = np.stack([grad_first[g * q : (g + 1) * q, g * p : (g + 1) * p] for g in range(k)])
     grad_left = np.stack([grad_second[g::count, g::count] for g in range(count)])
     return grad_out @ second @ first, grad_right, grad_left

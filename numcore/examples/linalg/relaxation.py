@@ -280,10 +280,8 @@ def _limits(rng, size):
 
 def _sor_rows(rng, variant, size):
     a, starts = _by_colors(rng, variant, 23)
-    b, x = (
-        rng.standard_normal((size, 23)).astype(variant["T"]),
-        rng.standard_normal((size, 2, 23)).astype(variant["T"]),
-    )
+    b = rng.standard_normal((size, 23)).astype(variant["T"])
+    x = rng.standard_normal((size, 2, 23)).astype(variant["T"])
     state = np.stack(
         [
             np.zeros(size, np.int64),

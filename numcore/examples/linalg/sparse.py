@@ -40,10 +40,8 @@ def five_points(side, dtype):
         ],
         axis=1,
     )
-    rows, cols = (
-        np.concatenate([pairs[0], pairs[1], at.ravel()]),
-        np.concatenate([pairs[1], pairs[0], at.ravel()]),
-    )
+    rows = np.concatenate([pairs[0], pairs[1], at.ravel()])
+    cols = np.concatenate([pairs[1], pairs[0], at.ravel()])
     values = np.concatenate([np.full(2 * pairs.shape[1], -1.0), np.full(side * side, 4.0)]).astype(
         dtype
     )

@@ -363,12 +363,8 @@ def _largest_arguments(rng, variant, size):
 
 
 def _sum_arguments(rng, variant, size):
-    dtype, d, b, m = (
-        variant["T"],
-        int(rng.choice([3, 8, 300])),
-        int(rng.integers(1, 4)),
-        2 * size + 150,
-    )
+    dtype, d = variant["T"], int(rng.choice([3, 8, 300]))
+    b, m = int(rng.integers(1, 4)), 2 * size + 150
     k = int(rng.integers(1, m + 1))
     kept = np.sort(rng.permuted(np.tile(np.arange(m), (b, 1)), axis=1)[:, :k], axis=1)
     return [

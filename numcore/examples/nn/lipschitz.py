@@ -161,10 +161,8 @@ def _jacobians(weights, biases, x0, eps, c, method):
 
 
 def _jacobian_bounds(weights, biases, x0, eps, c=None, method="linear"):
-    found, q = (
-        list(_jacobians(weights, biases, x0, eps, c, method)),
-        len(weights[-1] if c is None else c),
-    )
+    found = list(_jacobians(weights, biases, x0, eps, c, method))
+    q = len(weights[-1] if c is None else c)
     shape = *x0.shape[:-1], q, x0.shape[-1]
     return tuple(
         np.array([[row[side] for row in rows] for rows in found]).reshape(shape) for side in (0, 1)
@@ -214,10 +212,8 @@ def exactly(weights, biases, x):
             for row in rows
         ]
 
-    a, columns = (
-        [Fraction(v) for v in x],
-        [[Fraction(int(i == j)) for j in range(len(x))] for i in range(len(x))],
-    )
+    a = [Fraction(v) for v in x]
+    columns = [[Fraction(int(i == j)) for j in range(len(x))] for i in range(len(x))]
     for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
         rows = [[Fraction(v) for v in row] for row in w.tolist()]
         a = [s[0] + Fraction(v) for s, v in zip(product(rows, [a]), b.tolist(), strict=True)]

@@ -47,12 +47,8 @@ def lstm(x, h, c, w_x, w_h, b):
 def _lstm_vjp(grad_outputs, grad_h, grad_c, cache):
     """Each step's gates from the cache; the gradients of the weights added up step by step."""
     grad_outputs, dh, dc, x, w_h, w_x, gates, hs, cs = _wide(grad_outputs, grad_h, grad_c, *cache)
-    dx, dw_x, dw_h, db = (
-        np.empty_like(x),
-        np.zeros_like(w_x),
-        np.zeros_like(w_h),
-        np.zeros_like(w_x[0] if len(w_x) else gates.sum((0, 1))),
-    )
+    dx, dw_x = np.empty_like(x), np.zeros_like(w_x)
+    dw_h, db = np.zeros_like(w_h), np.zeros_like(w_x[0] if len(w_x) else gates.sum((0, 1)))
     for t in reversed(range(len(x))):
         i, f, g, o = np.split(gates[t], 4, axis=1)
         dh = dh + grad_outputs[t]

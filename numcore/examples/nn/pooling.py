@@ -57,10 +57,8 @@ def pool2d(x, size, *, stride=None, padding=0, kind="max"):
     size, stride, padding = _window(size, stride, padding)
     if kind == "mean":
         return _windows(x, size, stride, padding, 0).mean(axis=-1), None
-    values, places = (
-        _windows(x, size, stride, padding, -np.inf),
-        _places(x.shape, size, stride, padding),
-    )
+    values = _windows(x, size, stride, padding, -np.inf)
+    places = _places(x.shape, size, stride, padding)
     at = np.where(values.max(axis=-1) == -np.inf, (places >= 0).argmax(axis=-1), values.argmax(-1))
     y = np.take_along_axis(values, at[..., None], -1)[..., 0]
     where = np.take_along_axis(np.broadcast_to(places, values.shape), at[..., None], -1)[..., 0]

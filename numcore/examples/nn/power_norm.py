@@ -65,10 +65,8 @@ def group_scale_vjp_by_groups(grad, x, n_groups, eps):
     result, size = np.empty(x.shape), x.shape[-1] // n_groups
     for at in np.ndindex(x.shape[:-1]):
         for low in range(0, x.shape[-1], size):
-            group, upstream = (
-                x[at][low : low + size].astype(float),
-                grad[at][low : low + size].astype(float),
-            )
+            group = x[at][low : low + size].astype(float)
+            upstream = grad[at][low : low + size].astype(float)
             root = math.sqrt(math.fsum(group * group) / size + eps)
             for j in range(size):
                 result[at][low + j] = math.fsum(
@@ -94,12 +92,8 @@ class StepByStep:
         weight=None,
         bias=None,
     ):
-        self.eps, self.alpha_fwd, self.alpha_bwd, self.n_warmup = (
-            eps,
-            alpha_fwd,
-            alpha_bwd,
-            n_warmup,
-        )
+        self.eps, self.alpha_fwd = eps, alpha_fwd
+        self.alpha_bwd, self.n_warmup = alpha_bwd, n_warmup
         self.n_groups, self.backward_scale = n_groups, backward_scale
         self.weight = np.ones(n_features) if weight is None else weight.astype(float)
         self.bias = np.zeros(n_features) if bias is None else bias.astype(float)

@@ -97,10 +97,8 @@ def _numpy_mine(source, target, k=4):
         target / np.linalg.norm(target, axis=1)[:, None]
     ).T
     forward, backward = np.argpartition(-s, k, axis=1)[:, :k], np.argpartition(-s, k, axis=0)[:k]
-    a, b = (
-        np.take_along_axis(s, forward, 1).mean(axis=1),
-        np.take_along_axis(s, backward, 0).mean(axis=0),
-    )
+    a = np.take_along_axis(s, forward, 1).mean(axis=1)
+    b = np.take_along_axis(s, backward, 0).mean(axis=0)
     ratio = s / ((a[:, None] + b) / 2)
     y = np.take_along_axis(
         forward, np.take_along_axis(ratio, forward, 1).argmax(axis=1)[:, None], 1

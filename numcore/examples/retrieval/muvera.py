@@ -15,10 +15,8 @@ def offsets_of(rng, sets, least, most):
 
 
 def _sets(rng, dtype, queries, documents, width, least=0):
-    query_offsets, document_offsets = (
-        offsets_of(rng, queries, least, 7),
-        offsets_of(rng, documents, 1, 9),
-    )
+    query_offsets = offsets_of(rng, queries, least, 7)
+    document_offsets = offsets_of(rng, documents, 1, 9)
     return {
         "query_vectors": rng.standard_normal((query_offsets[-1], width)).astype(dtype),
         "document_vectors": rng.standard_normal((document_offsets[-1], width)).astype(dtype),
@@ -200,11 +198,8 @@ EXAMPLES = {
 def _gray_cells(rng, variant, size):
     """Small integers, so that no product is near zero by rounding; some points are not finite, some
     normals only fill up."""
-    repetitions, bits, width = (
-        int(rng.integers(1, 5)),
-        int(rng.choice([0, 1, 3, 5, 20])),
-        int(rng.choice([1, 8, 35])),
-    )
+    repetitions, bits = int(rng.integers(1, 5)), int(rng.choice([0, 1, 3, 5, 20]))
+    width = int(rng.choice([1, 8, 35]))
     points = rng.integers(-3, 4, (size, width)).astype(variant["T"])
     points[rng.random(points.shape) < 0.01] = rng.choice([np.nan, np.inf, -np.inf])
     normals = np.zeros((-(-repetitions * bits // 8) * 8, width), variant["T"])
@@ -239,10 +234,8 @@ def _encode_cells(rng, variant, size):
 
 
 def _max_sim(rng, variant, size):
-    queries, width = (
-        1 if size < 2 or size % 2 == 0 else int(rng.integers(1, 3)),
-        int(rng.integers(1, 40)),
-    )
+    queries = 1 if size < 2 or size % 2 == 0 else int(rng.integers(1, 3))
+    width = int(rng.integers(1, 40))
     queries = queries if size % queries == 0 else 1
     query_offsets, document_offsets = offsets_of(rng, queries, 0, 70), offsets_of(rng, 9, 1, 40)
     return [

@@ -348,10 +348,8 @@ def _enough(rng, variant, size):
 
 
 def _list(rng, variant, size):
-    shared, need = (
-        rng.integers(0, 4, (size, 150)).astype(np.uint16),
-        rng.integers(1, 5, size).astype(np.uint16),
-    )
+    shared = rng.integers(0, 4, (size, 150)).astype(np.uint16)
+    need = rng.integers(1, 5, size).astype(np.uint16)
     starts = np.concatenate([[0], np.cumsum((shared >= need[:, None]).sum(axis=1))])
     return [shared, need, starts, np.full(starts[-1], -7, np.int64)]
 

@@ -36,11 +36,8 @@ def _statistics(documents, n_terms):
 
 
 def _tfidf(statistics, method):
-    f, df, n = (
-        statistics.term_frequency.tolist(),
-        statistics.document_frequency.tolist(),
-        statistics.n_documents,
-    )
+    f, df = statistics.term_frequency.tolist(), statistics.document_frequency.tolist()
+    n = statistics.n_documents
     return np.array([a * math.log(n / b) if b else 0.0 for a, b in zip(f, df, strict=True)])
 
 

@@ -373,10 +373,8 @@ def _lists(rng, variant, size):
     (rows, tags), (by_tag, of_tag) = (
         [places.copy() for places in np.nonzero(m)] for m in (there, there.T)
     )
-    indptr, list_indptr = (
-        np.searchsorted(rows, np.arange(size + 1)),
-        np.searchsorted(by_tag, np.arange(16)),
-    )
+    indptr = np.searchsorted(rows, np.arange(size + 1))
+    list_indptr = np.searchsorted(by_tag, np.arange(16))
     return [
         indptr,
         tags,

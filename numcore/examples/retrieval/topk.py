@@ -133,10 +133,8 @@ def _scan_rows(rng, variant, size):
 
 def _distances_of(rng, variant, size):
     d, k = rng.integers(1, 70, 2)
-    queries, database = (
-        rng.standard_normal((size, d)).astype(variant["T"]),
-        rng.standard_normal((29, d)).astype(variant["T"]),
-    )
+    queries = rng.standard_normal((size, d)).astype(variant["T"])
+    database = rng.standard_normal((29, d)).astype(variant["T"])
     return [
         queries,
         database,

@@ -29,10 +29,8 @@ def add_losses(losses, w, norms, column, parts, start, stop):
             ratio = min(value, norm[i]) / max(larger, TINY)
             norm[i] = larger * math.sqrt(1 + ratio * ratio)
             copy[i] = new[i]
-        parts[b, 0], parts[b, 1] = (
-            weighted_sum(new, w[first:last] if w.size > 1 else w),
-            bad_ones(new),
-        )
+        parts[b, 0] = weighted_sum(new, w[first:last] if w.size > 1 else w)
+        parts[b, 1] = bad_ones(new)
 
 
 def weighted_sum(values, w):
@@ -69,11 +67,8 @@ def block_masses(norms, w, labels, n, masses, sums, start, stop):
     """Σ w norm of each class in each block of n points; four sums in turn, as an addition waits for
     the one before it."""
     classes = np.uintp(masses.shape[1])
-    per_norm, per_w, per_label = (
-        np.uintp(norms.size > 1),
-        np.uintp(w.size > 1),
-        np.uintp(labels.size > 1),
-    )
+    per_norm, per_w = np.uintp(norms.size > 1), np.uintp(w.size > 1)
+    per_label = np.uintp(labels.size > 1)
     for b in range(start, stop):
         sums[:] = 0
         for i in range(np.uintp(b * BLOCK), np.uintp(min((b + 1) * BLOCK, n))):
@@ -101,11 +96,8 @@ def draw_in_blocks(
     """For each threshold of a block and a class the point where the sum of the masses passes it, or
     the last with a mass."""
     classes = np.uintp(sums.size)
-    per_norm, per_w, per_label = (
-        np.uintp(norms.size > 1),
-        np.uintp(w.size > 1),
-        np.uintp(labels.size > 1),
-    )
+    per_norm, per_w = np.uintp(norms.size > 1), np.uintp(w.size > 1)
+    per_label = np.uintp(labels.size > 1)
     for b in range(start, stop):
         missing = 0
         for c in range(classes):

@@ -248,11 +248,8 @@ def vector_sum_coreset(
         sums = sums.sum(axis=0)
         if not bool(xp.isfinite(sums).all()):
             raise ValueError("f and its weighted sums must be finite (got nan or inf)")
-        total, norms, everything = (
-            sums[: f.shape[1]],
-            lengths(xp, f),
-            Strata(xp.zeros(1, np.int32), (size,)),
-        )
+        total, norms = sums[: f.shape[1]], lengths(xp, f)
+        everything = Strata(xp.zeros(1, np.int32), (size,))
         if method == "mean_of_samples":
             indices, drawn = best_sample(xp, f, w, None, size, n_trials, generator)
         else:

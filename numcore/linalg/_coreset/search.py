@@ -62,21 +62,10 @@ class Search:
     coreset."""
 
     def __init__(self, xp, x, y, weights, fit, loss, method, strata, rng, callback):
-        self.xp, self.x, self.y, self.w, self.fit, self.loss = (
-            xp,
-            x,
-            y,
-            wide(xp, weights),
-            fit,
-            loss,
-        )
-        self.method, self.strata, self.rng, self.callback, self.bar = (
-            method,
-            strata,
-            rng,
-            callback,
-            None,
-        )
+        self.xp, self.x, self.y = xp, x, y
+        self.w, self.fit, self.loss = wide(xp, weights), fit, loss
+        self.method, self.strata, self.rng = method, strata, rng
+        self.callback, self.bar = callback, None
         self.members = None if method in ("norm", "uniform") else strata.members(xp)
         self.history, self.n_iter, self.n_initial, self.best = [], 0, 0, None
         self.columns, self.norms = None, xp.zeros(len(x))

@@ -18,13 +18,8 @@ def conjugate_gradients(
     condition above `worst`.
     """
     k = len(x)
-    p, gradient, product, z, best = (
-        vectors[:k],
-        vectors[k : 2 * k],
-        vectors[2 * k : 3 * k],
-        vectors[3 * k : 4 * k],
-        vectors[4 * k : 5 * k],
-    )
+    p, gradient, product = vectors[:k], vectors[k : 2 * k], vectors[2 * k : 3 * k]
+    z, best = vectors[3 * k : 4 * k], vectors[4 * k : 5 * k]
     for c in range(k):
         best[c] = x[c]
     limit = tolerance * math.sqrt(

@@ -52,10 +52,8 @@ def fill_gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
     while begin < last:
         depth = min(32, last - begin)
         for e in range(depth):
-            source, target = (
-                factor[np.uintp(indices[begin + e])],
-                panel[e * pitch : (e + 1) * pitch],
-            )
+            source = factor[np.uintp(indices[begin + e])]
+            target = panel[e * pitch : (e + 1) * pitch]
             for c in range(k):
                 target[c] = source[c]
             target[k] = data[begin + e]
@@ -97,10 +95,8 @@ def factorize(gram, negative, diagonal, pitch, k, panel):
                     at, to = low * pitch + j, i * pitch + j
                     gemm_row(negative, i, 1, pitch, gram, at, pitch, gram, to, pitch, i - low, 1)
                     j += width
-            row, scaled = (
-                gram[i * pitch : (i + 1) * pitch],
-                negative[(i - low) * pitch : (i - low + 1) * pitch],
-            )
+            row = gram[i * pitch : (i + 1) * pitch]
+            scaled = negative[(i - low) * pitch : (i - low + 1) * pitch]
             if not row[i] > SUSPICIOUS * diagonal[i]:
                 return False
             inverse = -1 / row[i]

@@ -29,11 +29,8 @@ class HalfStep:
         """The solutions, (m, k), and whether one of them is the smallest of several."""
         xp, (m, n), k = namespace_of(factor), csr.shape, factor.shape[1]
         weight, factor = self.ridge / max(n, 1), xp.ascontiguousarray(factor)
-        matrix, all_rows, found = (
-            (csr.indptr, csr.indices, csr.data),
-            _spread(xp, m),
-            xp.zeros(m, np.int32),
-        )
+        matrix, all_rows = (csr.indptr, csr.indices, csr.data), _spread(xp, m)
+        found = xp.zeros(m, np.int32)
         exact = xp is np or k <= MAX_IN_BLOCK
         if exact and (self.name == "cholesky" or self.name == "auto" and k <= MAX_DIRECT):
             x = xp.zeros((m, k), factor.dtype)

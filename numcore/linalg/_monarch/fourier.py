@@ -77,12 +77,8 @@ def monarch_dft(
     if n % k:
         raise ValueError(f"n_blocks must divide n = {n} (got {k})")
     count, sign = n // k, 2j * np.pi / n * (1 if inverse else -1)
-    kappa, lam, i, sigma = (
-        np.arange(k)[:, None, None],
-        np.arange(count)[:, None],
-        np.arange(count),
-        np.arange(k)[:, None],
-    )
+    kappa, lam = np.arange(k)[:, None, None], np.arange(count)[:, None]
+    i, sigma = np.arange(count), np.arange(k)[:, None]
     right = np.exp(sign * (lam * (i * k + kappa) % n)) / np.sqrt(count)
     left = np.broadcast_to(
         np.exp(sign * (sigma * count * np.arange(k) % n)) / np.sqrt(k), (count, k, k)

@@ -163,11 +163,8 @@ def _leading_pair(xp, blocks):
     hard = (defect > 1e-12) & (scale > 0)
     if bool(hard.any()):
         full_u, full_sigma, full_vh = xp.linalg.svd(blocks[hard], full_matrices=False)
-        u[hard], sigma[hard], v[hard] = (
-            full_u[:, :, :1],
-            full_sigma[:, 0],
-            full_vh[:, :1].swapaxes(1, 2),
-        )
+        u[hard], sigma[hard] = full_u[:, :, :1], full_sigma[:, 0]
+        v[hard] = full_vh[:, :1].swapaxes(1, 2)
     lead = shape[:-2]
     return tuple(
         part.reshape(*lead, *size).astype(dtype)

@@ -239,12 +239,8 @@ class Decomposition:
 
     def _folded_stack(self, r, which):
         """U_r U_rᵀ M and U_r Σ_r⁻¹ U_rᵀ M: one product for each small matrix."""
-        xp, (u, sigma, inverse, work), matrices, results = (
-            self.xp,
-            self._kept(r),
-            self._stacked(),
-            [],
-        )
+        xp, (u, sigma, inverse, work) = self.xp, self._kept(r)
+        matrices, results = self._stacked(), []
         step = len(matrices) if work == matrices.dtype else max(1, SLAB // matrices[0].size)
         for k in which:
             small = (((u * inverse) if k == SUBGRADIENT else u) @ u.swapaxes(1, 2)).astype(

@@ -160,18 +160,14 @@ def decompose_kernel(
     first = xp.where(sigma > 0, in_first, 0)[:, None, :] * rows
     second = (sigma / xp.where(sigma > 0, in_first, 1))[:, :, None] * columns
     with np.errstate(over="ignore", under="ignore"):
-        first, second = (
-            xp.ldexp(first, half).astype(w.dtype),
-            xp.ldexp(second, exponent - half).astype(w.dtype),
-        )
+        first = xp.ldexp(first, half).astype(w.dtype)
+        second = xp.ldexp(second, exponent - half).astype(w.dtype)
     n, c, kh, kw = decomposition.shape
     if scheme == "channel":
         first, second = second[0].reshape(r, c, kh, kw), first[0].reshape(n, r, 1, 1)
     elif scheme == "spatial":
-        first, second = (
-            first[0].T.reshape(r, c, kh, 1),
-            second[0].reshape(r, n, 1, kw).swapaxes(0, 1),
-        )
+        first = first[0].T.reshape(r, c, kh, 1)
+        second = second[0].reshape(r, n, 1, kw).swapaxes(0, 1)
     else:
         first, second = xp.moveaxis(first, 2, 0), second.swapaxes(0, 1).reshape(r, n, kh, kw)
     return ConvFactors(

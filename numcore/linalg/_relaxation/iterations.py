@@ -149,11 +149,8 @@ class SSORCGIteration(Iteration):
             self.diagonal = 1 / (self.omega * self.a.inverse_diagonal)
             self.forward(self.r)
             self.r, self.w = self.w, self.r
-            self.energy, self.change, self.curvature = (
-                self.sum(self.diagonal * self.r * self.r),
-                0.0,
-                0.0,
-            )
+            self.energy, self.change = self.sum(self.diagonal * self.r * self.r), 0.0
+            self.curvature = 0.0
 
     def kernel(self, norms):
         ssor_cg_rows(*self.batch, self.vectors, self.limits, self.energies, norms, self.state)

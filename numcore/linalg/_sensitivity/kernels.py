@@ -89,12 +89,8 @@ def constrained_norms(
 
 def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, lanes):
     r, step, g, h = residuals[0], residuals[1], residuals[2], residuals[3]
-    x, s, v, b = (
-        vectors[0, : c.size],
-        vectors[1, : c.size],
-        vectors[2, : c.size],
-        vectors[3, : c.size],
-    )
+    x, s = vectors[0, : c.size], vectors[1, : c.size]
+    v, b = vectors[2, : c.size], vectors[3, : c.size]
     product = vectors[4]  # as wide as Q
     total = dot(c, c)
     if not total > LEAST_SQUARE:
@@ -255,13 +251,8 @@ def weigh(r, t, step, g, h, p, epsilon, lanes):
 
 def slope_at(t, r, step, p, epsilon, lanes):
     """First and second derivative by t of Σ ((r + t step)² + ε²)^(p/2) / p."""
-    slopes, smooth, u, curvatures, square = (
-        lanes[0],
-        lanes[1],
-        lanes[2],
-        lanes[3],
-        epsilon * epsilon,
-    )
+    slopes, smooth, u = lanes[0], lanes[1], lanes[2]
+    curvatures, square = lanes[3], epsilon * epsilon
     for j in range(LANES):
         slopes[j], curvatures[j] = 0, 0
     for first in range(0, r.size - LANES + 1, LANES):

@@ -117,15 +117,10 @@ def attention_forward(
     real = q.dtype.type
     width, d, dv = tile_cols(scale), q.shape[1], out.shape[1]
     scores, work = work[: KEYS * WIDEST], work[KEYS * WIDEST :]
-    tops, totals, older = (
-        work[:QUERIES],
-        work[QUERIES : 2 * QUERIES],
-        work[2 * QUERIES : 2 * QUERIES + WIDEST],
-    )
-    queries, sums = (
-        work[2 * QUERIES + WIDEST : 2 * QUERIES + WIDEST + QUERIES * d],
-        work[2 * QUERIES + WIDEST + QUERIES * d :],
-    )
+    tops, totals = work[:QUERIES], work[QUERIES : 2 * QUERIES]
+    older = work[2 * QUERIES : 2 * QUERIES + WIDEST]
+    queries = work[2 * QUERIES + WIDEST : 2 * QUERIES + WIDEST + QUERIES * d]
+    sums = work[2 * QUERIES + WIDEST + QUERIES * d :]
     for n in range(start, stop):
         first, rows, position = items[n, ITEM_QUERY], items[n, ITEM_ROWS], items[n, ITEM_POSITION]
         step, panels = options[OPTION_Q_STEP], (rows + width - 1) // width

@@ -293,11 +293,8 @@ def pair_slopes(rules, given, packed, pair, weights, slopes):
         first, last = live_panels(
             options, position + group, min(height, rows - group), count, width
         )
-        begin, start, stop = (
-            first * width,
-            r * PAIR_KEYS + first * width,
-            r * PAIR_KEYS + last * width,
-        )
+        begin, start = first * width, r * PAIR_KEYS + first * width
+        stop = r * PAIR_KEYS + last * width
         row, end = weights[start:stop], min(last * width, count) - begin
         apply_rules(rules, pair.low + r, pair.key_low + begin, row, end, is_partial)
         left, right = reach(options, position + r, 1, begin, begin + end)
@@ -383,11 +380,8 @@ def multiply_rows(factors, x, wide, position, rows, count, options, out):
     for e in range(0, wide, width):
         for r in range(0, rows, height):
             first, last = live_panels(options, position + r, min(height, rows - r), count, width)
-            a, b, depth = (
-                r * PAIR_KEYS + first * width,
-                first * width * wide + e,
-                (last - first) * width,
-            )
+            a, b = r * PAIR_KEYS + first * width, first * width * wide + e
+            depth = (last - first) * width
             here, to = min(height, rows - r), r * wide + e
             gemm_rows(here, factors, a, PAIR_KEYS, 1, x, b, wide, out, to, wide, depth, 0)
 

@@ -213,13 +213,8 @@ class _Models:
     """The two models of a decoding with its block, and what becomes of their state."""
 
     def __init__(self, sparse_step, full_score, rollback, period, width):
-        self.sparse_step, self.full_score, self.rollback, self.period, self.width = (
-            sparse_step,
-            full_score,
-            rollback,
-            period,
-            width,
-        )
+        self.sparse_step, self.full_score, self.rollback = sparse_step, full_score, rollback
+        self.period, self.width = period, width
 
     def score(self, state, tokens):
         """Logits of tokens by the whole model, checked, and its state."""

@@ -39,12 +39,8 @@ def gate_rows(w, x, g, activation, start, stop):
         start, stop, 8
     ):  # of the last row again where there are no eight: each sum has the same order in any chunk
         j0, j1, j2, j3 = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
-        j4, j5, j6, j7 = (
-            min(first + 4, last),
-            min(first + 5, last),
-            min(first + 6, last),
-            min(first + 7, last),
-        )
+        j4, j5 = min(first + 4, last), min(first + 5, last)
+        j6, j7 = min(first + 6, last), min(first + 7, last)
         for t in range(x.shape[0]):
             dots = dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x[t])
             g[t, j0], g[t, j1], g[t, j2], g[t, j3], g[t, j4], g[t, j5], g[t, j6], g[t, j7] = dots
@@ -149,22 +145,12 @@ def row_factors(w, rows, x, g, factors):
     """factors[i] = g[j] (w[j]·x) for j = rows[i]"""
     last = rows.size - 1
     for i in range(0, rows.size, 8):
-        j0, j1, j2, j3 = (
-            rows[i],
-            rows[min(i + 1, last)],
-            rows[min(i + 2, last)],
-            rows[min(i + 3, last)],
-        )
-        j4, j5, j6, j7 = (
-            rows[min(i + 4, last)],
-            rows[min(i + 5, last)],
-            rows[min(i + 6, last)],
-            rows[min(i + 7, last)],
-        )
-        f, dots = (
-            factors[i : i + 8],
-            dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x),
-        )
+        j0, j1 = rows[i], rows[min(i + 1, last)]
+        j2, j3 = rows[min(i + 2, last)], rows[min(i + 3, last)]
+        j4, j5 = rows[min(i + 4, last)], rows[min(i + 5, last)]
+        j6, j7 = rows[min(i + 6, last)], rows[min(i + 7, last)]
+        f = factors[i : i + 8]
+        dots = dot_eight(w[j0], w[j1], w[j2], w[j3], w[j4], w[j5], w[j6], w[j7], x)
         f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7] = dots
     for i in range(rows.size):
         factors[i] *= g[rows[i]]

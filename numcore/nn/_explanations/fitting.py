@@ -68,19 +68,14 @@ def _shapley(problem, zone, ridge, w, b, losses, errors):
     gain = box.f_of_rows(problem.x) - b
     w[...] = gain[:, None] / d
     for rows, blocks in zone.groups():
-        fit, rest, total = (
-            LeastSquares(xp, "sum_zero", ridge, zone.sampled),
-            xp.zeros(rows.stop - rows.start),
-            0.0,
-        )
+        fit = LeastSquares(xp, "sum_zero", ridge, zone.sampled)
+        rest, total = xp.zeros(rows.stop - rows.start), 0.0
         for block in blocks:
             first, second = block.evaluate(box.f), block.evaluate(box.f, flip=True)
             half = (first - second - gain[rows, None] * (1 - 2 * block.removed_size / d)) / 2
             mean = (first + second - 2 * b[rows, None] - gain[rows, None]) / 2
-            rest, total = (
-                rest + (block.weight * mean**2).sum(axis=1),
-                total + block.weight.sum(axis=1),
-            )
+            rest = rest + (block.weight * mean**2).sum(axis=1)
+            total = total + block.weight.sum(axis=1)
             fit.add(block.offsets(), block.weight, half, block.origin, block.unseen)
         v, _, losses[rows], errors[rows] = fit.result()
         w[rows] += v - v.mean(axis=1, keepdims=True)
@@ -94,10 +89,8 @@ def _mean_gradient(problem, zone, kernel, w, b, losses, errors):
     for rows, blocks in zone.groups():
         fit = MeanGradient(xp, factor[rows])
         for block in blocks:
-            weight, memory = (
-                _weights(block, kernel),
-                problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1),
-            )
+            weight = _weights(block, kernel)
+            memory = problem.offsets(math.prod(block.shape)).reshape(*block.shape, -1)
             fit.add(
                 block.evaluate(box.grad), xp.ones(block.shape) if weight is None else weight, memory
             )

@@ -161,12 +161,8 @@ def gaussian_points(x, points, offsets, words, noise, scale, samples, first, k0,
             quarter = (count + 3) // 4
             for q in range(quarter):
                 a, b, c, e = philox4x32(np.uint64(first + i), np.uint64(begin // 4 + q), k0, k1)
-                words[q], words[quarter + q], words[2 * quarter + q], words[3 * quarter + q] = (
-                    a,
-                    b,
-                    c,
-                    e,
-                )
+                words[q], words[quarter + q] = a, b
+                words[2 * quarter + q], words[3 * quarter + q] = c, e
             for p in range(2 * quarter):
                 r = math.sqrt(MINUS_TWO * log((np.float32(words[p]) + ONE_32) * TO_32))
                 cosine, sine = cos_sin_turn(words[2 * quarter + p])

@@ -124,13 +124,8 @@ class DenseBlock:
     """
 
     def __init__(self, problem, points, offsets, weight, squared_distance, origin=0.0):
-        self.xp, self.points, self.weight, self.shape, self._offsets = (
-            problem.xp,
-            points,
-            weight,
-            offsets.shape[:2],
-            offsets,
-        )
+        self.xp, self.points, self.weight = problem.xp, points, weight
+        self.shape, self._offsets = offsets.shape[:2], offsets
         self.squared_distance, self.origin = squared_distance, origin
 
     def evaluate(self, function):
@@ -335,10 +330,8 @@ class Coalitions:
             2 * h * (d - 1) / (s * (d - s)) / max(m, 1)
             for s, m, h in zip(sizes, taken, half, strict=True)
         ]
-        self._weight, self._unseen = (
-            np.array(weight),
-            np.array([1 - m / c for m, c in zip(taken, there, strict=True)]),
-        )
+        self._weight = np.array(weight)
+        self._unseen = np.array([1 - m / c for m, c in zip(taken, there, strict=True)])
         self._stride = next(
             (
                 k
@@ -358,11 +351,8 @@ class Coalitions:
         problem, xp = self.problem, self.problem.xp
         at = np.arange(part.start, part.stop) * self._stride % self.n_samples
         stratum = np.searchsorted(self._ends, at, side="right")
-        taken, half, enumerated = (
-            self._taken[stratum],
-            self._half[stratum],
-            self._unseen[stratum] == 0,
-        )
+        taken, half = self._taken[stratum], self._half[stratum]
+        enumerated = self._unseen[stratum] == 0
         place = at - (self._ends - self._taken)[stratum]
         low, width = half * (place + 0.5 * enumerated) / taken, half * ~enumerated / taken
         removed = xp.empty(((rows.stop - rows.start) * len(at), problem.words), np.uint64)

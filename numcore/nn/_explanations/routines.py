@@ -261,10 +261,8 @@ def explain(
     array([ 0.841471, -0.5     , -0.5     ])
     """  # noqa: E501
     _check_gradient(grad, method in WITH_GRADIENT, f"method {method!r}")
-    problem, lead = (
-        _problem(x, baseline, BlackBox(f, grad, batch_size), n_samples, rng),
-        x.shape[:-1],
-    )
+    problem = _problem(x, baseline, BlackBox(f, grad, batch_size), n_samples, rng)
+    lead = x.shape[:-1]
     if exact and problem.d > MAX_ENUMERATED:
         raise ValueError(
             f"exact must be False for d > {MAX_ENUMERATED} features with d = {problem.d} (got True)"

@@ -50,10 +50,8 @@ def _best_bisections(xp, d, sizes):
     codes = 1 << (k - 1)
     segments = -(-codes // SEGMENT)
     allowed = np.array([s in sizes or k - s in sizes for s in range(k + 1)], np.uint8)
-    within, code = (
-        xp.empty((edges * segments,), np.float64),
-        xp.empty((edges * segments,), np.int64),
-    )
+    within = xp.empty((edges * segments,), np.float64)
+    code = xp.empty((edges * segments,), np.int64)
     all_bisections(xp.ascontiguousarray(d), xp.asarray(allowed), within, code)
     found = []
     for e in range(edges):

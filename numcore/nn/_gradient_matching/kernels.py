@@ -71,12 +71,8 @@ def add_piece(at, offset, size, squares, sums, gram):
     for i in range(0, k, 2):
         for j in range(i // 4 * 4, k, 4):
             a0, a1 = at[i] + shift, at[min(i + 1, k - 1)] + shift
-            b0, b1, b2, b3 = (
-                at[j] + shift,
-                at[min(j + 1, k - 1)] + shift,
-                at[min(j + 2, k - 1)] + shift,
-                at[min(j + 3, k - 1)] + shift,
-            )
+            b0, b1 = at[j] + shift, at[min(j + 1, k - 1)] + shift
+            b2, b3 = at[min(j + 2, k - 1)] + shift, at[min(j + 3, k - 1)] + shift
             if squares:
                 squares_2_by_4(a0, a1, b0, b1, b2, b3, size, sums)
             else:

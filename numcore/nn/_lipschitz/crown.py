@@ -115,11 +115,8 @@ def region(network, x0, eps, *, crown=True, depth=None, phases=None, known=None,
     for k in range(len(network) - 1 if depth is None else depth):
         operator, b = found.network.operators[k], found.network.biases[k]
         absolute = operator.absolute()
-        center, width, size = (
-            operator.apply(middle) + b,
-            absolute.apply(radius),
-            absolute.apply(size) + abs(b),
-        )
+        center, width = operator.apply(middle) + b, absolute.apply(radius)
+        size = absolute.apply(size) + abs(b)
         lower, upper = widened(xp, center - width, center + width, network.gamma * size)
         if crown and k:
             tighter = widened(
@@ -131,10 +128,8 @@ def region(network, x0, eps, *, crown=True, depth=None, phases=None, known=None,
         on, off = lower > 0, upper < 0
         if phases is not None:
             on, off = on | (phases[k] > 0), off | (phases[k] < 0)
-            lower, upper = (
-                xp.where(phases[k] > 0, xp.maximum(lower, 0), lower),
-                xp.where(phases[k] < 0, xp.minimum(upper, 0), upper),
-            )
+            lower = xp.where(phases[k] > 0, xp.maximum(lower, 0), lower)
+            upper = xp.where(phases[k] < 0, xp.minimum(upper, 0), upper)
             found.empty |= (lower > upper).any(axis=1)
         found.layers.append((lower, upper))
         if k == len(network) - 1:
@@ -155,10 +150,8 @@ def region(network, x0, eps, *, crown=True, depth=None, phases=None, known=None,
                 for line in relu_lines(xp, lower, upper, on, found.free[-1], b)
             ]
         )
-        low, high = (
-            xp.where(off, 0.0, xp.maximum(lower, 0)),
-            xp.where(off, 0.0, xp.maximum(upper, 0)),
-        )
+        low = xp.where(off, 0.0, xp.maximum(lower, 0))
+        high = xp.where(off, 0.0, xp.maximum(upper, 0))
         middle, radius = (low + high) / 2, (high - low) / 2
     return found
 
@@ -382,10 +375,8 @@ class Skeleton:
     def __init__(self, found, last):
         self.network, xp = found.network, found.network.xp
         on = [layer.all(axis=0) for layer in found.on]
-        sizes, opened = (
-            [len(layer) for layer in on],
-            [len(layer) - int(layer.sum()) for layer in on],
-        )
+        sizes = [len(layer) for layer in on]
+        opened = [len(layer) - int(layer.sum()) for layer in on]
         dense = all(operator.prunable for operator in self.network.operators[1:-1])
         self.whole = not dense or sum(map(math.prod, itertools.combinations(opened, 2))) > sum(
             a * b for a, b in itertools.pairwise(sizes)
@@ -425,10 +416,8 @@ class Skeleton:
     def enter(self, a, i, k):
         """Put what enters the open neurons of layer k into rows that begin with layer i; where it
         stands in them."""
-        xp, (start, before, here, end) = (
-            self.network.xp,
-            (self.places[at] for at in (i, k - 1, k, k + 1)),
-        )
+        xp = self.network.xp
+        start, before, here, end = (self.places[at] for at in (i, k - 1, k, k + 1))
         into = a[:, here - start : end - start]
         if self.whole:
             self.network.operators[k].apply(a[:, before - start : here - start], out=into)

@@ -21,15 +21,11 @@ def sampled(network, last, x0, eps, samples, rng):
             * eps[:, None]
             + x0[:, None]
         )
-        points, best = (
-            xp.concatenate([points, more], axis=1),
-            xp.concatenate([best, _steepest(network, last, more)[0]], axis=1),
-        )
+        points = xp.concatenate([points, more], axis=1)
+        best = xp.concatenate([best, _steepest(network, last, more)[0]], axis=1)
         order = xp.argsort(-best, axis=1)[:, :CLIMBERS]
-        points, best = (
-            xp.take_along_axis(points, order[..., None], axis=1),
-            xp.take_along_axis(best, order, axis=1),
-        )
+        points = xp.take_along_axis(points, order[..., None], axis=1)
+        best = xp.take_along_axis(best, order, axis=1)
     for _ in range(CLIMBS if samples else 0):
         _, row = _steepest(network, last, points)
         points = x0[:, None] + xp.sign(row) * eps[:, None]

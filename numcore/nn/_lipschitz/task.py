@@ -120,10 +120,8 @@ def _check_like(name, array, x0):
 
 
 def _bias(xp, name, bias, operator):
-    n, channels = (
-        operator.shape[0],
-        operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0],
-    )
+    n = operator.shape[0]
+    channels = operator.output_shape[0] if isinstance(operator, Conv2d) else operator.shape[0]
     if bias.shape not in ((n,), (channels,)):
         raise ValueError(f"{name} must have shape ({n},) (got {bias.shape})")
     return bias if len(bias) == n else xp.repeat(bias, n // channels)

@@ -203,11 +203,8 @@ def _batch_statistics(xp, rows, running, momentum):
     """Mean and biased variance of the columns in float64, and the running statistics after this
     batch."""
     n, d = rows.shape
-    parts, mean, spread = (
-        xp.empty((blocks(n), 3, d), rows.dtype),
-        xp.empty(d, np.float64),
-        xp.empty(d, np.float64),
-    )
+    parts, mean = xp.empty((blocks(n), 3, d), rows.dtype), xp.empty(d, np.float64)
+    spread = xp.empty(d, np.float64)
     column_moments(rows, parts)
     join_moments(parts, n, mean, spread)
     if running is not None:

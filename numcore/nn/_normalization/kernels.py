@@ -102,13 +102,8 @@ def scale_columns(x, row_scale, centre, factor, shift, y, start, stop):
         for group in range(max(k, 1)):
             s = row_scale[i, group] if k else one
             low, high = group * size, group * size + size
-            row, to, c, f, t = (
-                x[i, low:high],
-                y[i, low:high],
-                centre[low:high],
-                factor[low:high],
-                shift[low:high],
-            )
+            row, to, c = x[i, low:high], y[i, low:high], centre[low:high]
+            f, t = factor[low:high], shift[low:high]
             for j in range(size):
                 to[j] = (row[j] * s - c[j]) * f[j] + t[j]
 
@@ -148,21 +143,15 @@ def join_moments(parts, rows, mean, spread, start, stop):
     middle[:] = 0
     squares[:] = 0
     for b in range(parts.shape[0]):
-        pivot, first, count = (
-            parts[b, 0, start:stop],
-            parts[b, 1, start:stop],
-            np.float64(min(ROWS, rows - b * ROWS)),
-        )
+        pivot, first = parts[b, 0, start:stop], parts[b, 1, start:stop]
+        count = np.float64(min(ROWS, rows - b * ROWS))
         for j in range(middle.size):
             middle[j] += count * pivot[j] + first[j]
     for j in range(middle.size):
         middle[j] /= max(rows, 1)
     for b in range(parts.shape[0]):
-        pivot, first, count = (
-            parts[b, 0, start:stop],
-            parts[b, 1, start:stop],
-            np.float64(min(ROWS, rows - b * ROWS)),
-        )
+        pivot, first = parts[b, 0, start:stop], parts[b, 1, start:stop]
+        count = np.float64(min(ROWS, rows - b * ROWS))
         second = parts[b, 2, start:stop]
         for j in range(middle.size):
             distance = pivot[j] - middle[j]

@@ -93,11 +93,8 @@ def layer_norm(
     """
     xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
     check_eps(eps, dtype)
-    y, mean, scale = (
-        xp.empty(x.shape, dtype),
-        xp.empty(x.shape[:-1], dtype),
-        xp.empty(x.shape[:-1], dtype),
-    )
+    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
+    scale = xp.empty(x.shape[:-1], dtype)
     norm_rows(
         as_rows(xp, x),
         column(xp, weight, d, 1, dtype),
@@ -206,11 +203,8 @@ def rms_norm(
     """
     xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
     check_eps(eps, dtype)
-    y, mean, scale = (
-        xp.empty(x.shape, dtype),
-        xp.empty(x.shape[:-1], dtype),
-        xp.empty(x.shape[:-1], dtype),
-    )
+    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
+    scale = xp.empty(x.shape[:-1], dtype)
     norm_rows(
         as_rows(xp, x),
         column(xp, weight, d, 1, dtype),

@@ -104,13 +104,8 @@ def power_rows_backward(grad_y, x, row_scale, live, factor, slope, grad_x, parts
         for i in range(b * ROWS, min(b * ROWS + ROWS, x.shape[0])):
             for low in range(0, max(k, 1) * size, max(size, 1)):
                 high = low + size
-                g, row, to, f, q = (
-                    grad_y[i, low:high],
-                    x[i, low:high],
-                    grad_x[i, low:high],
-                    factor[low:high],
-                    slope[low:high],
-                )
+                g, row, to = grad_y[i, low:high], x[i, low:high], grad_x[i, low:high]
+                f, q = factor[low:high], slope[low:high]
                 products, totals = parts[b, 0, low:high], parts[b, 1, low:high]
                 s = row_scale[i, low // size] if k else one
                 for j in range(size):

@@ -104,10 +104,8 @@ def pivot_pairs(
     begins, counts = xp.empty(len(left.keys), np.int64), xp.empty(len(left.keys), np.int64)
     partners(left.keys, right.keys, begins, counts)
     ends = xp.cumsum(counts)
-    size, bits = (
-        int(ends[-1]) if len(ends) else 0,
-        int(right.values.max()).bit_length() if len(right.values) else 0,
-    )
+    size = int(ends[-1]) if len(ends) else 0
+    bits = int(right.values.max()).bit_length() if len(right.values) else 0
     both = Sorted(xp.empty(size, np.int64), xp.empty(size, np.int64), xp.empty(size, dtype))
     join_sides(*left, begins, counts, ends, *right[1:], *both, bits)
     pairs, pivot, score = best_of_each(xp, *by_key(xp, *both))

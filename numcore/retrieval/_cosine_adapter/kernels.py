@@ -218,10 +218,8 @@ def logistic_moments(
                     j = block * np.uintp(LANES) + np.uintp(lane)
                     y, z = loss[j], slope * f[j] + b
                     tail = exp(-abs(z))
-                    weight, miss = (
-                        one + (pos_weight - one) * y,
-                        (tail if z >= zero else one) / (one + tail),
-                    )
+                    weight = one + (pos_weight - one) * y
+                    miss = (tail if z >= zero else one) / (one + tail)
                     loss[j] = (one - y) * z + weight * (max(-z, zero) + log1p(tail))
                     dz[j] = one - y - weight * miss
                     h[j] = weight * miss * (one - miss)

@@ -142,11 +142,8 @@ def resample_train_test(
         raise ValueError(
             "train_queries and test_queries must have finite squared lengths (got an overflow)"
         )
-    centers, bucket, last = (
-        _first_centers(xp, x, squares, k, generator_from_rng(rng)),
-        None,
-        math.inf,
-    )
+    centers, bucket = _first_centers(xp, x, squares, k, generator_from_rng(rng)), None
+    last = math.inf
     for _ in range(max_iter):
         distances = (centers * centers).sum(axis=1) - 2 * (
             x @ centers.T

@@ -79,11 +79,8 @@ class Growth:
         if histogram is None or len(rows) < 2 * self.ranker.min_child_samples or not features:
             return Leaf(node, rows, None, 0.0, 0, 0, 0)
         xp = self.xp
-        gains, cuts, nan_left = (
-            xp.empty(features, np.float64),
-            xp.empty(features, np.int32),
-            xp.empty(features, np.int32),
-        )
+        gains, cuts = xp.empty(features, np.float64), xp.empty(features, np.int32)
+        nan_left = xp.empty(features, np.int32)
         best_splits(
             histogram,
             self.slope_unit,

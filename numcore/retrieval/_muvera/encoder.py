@@ -125,10 +125,8 @@ class FixedDimensionalEncoder:
         if width < self.dim and self.projection == "dense":
             self.projections_ = rng.choice([-1.0, 1.0], (*shape, width)) / np.sqrt(width)
         elif width < self.dim:
-            buckets, signs = (
-                rng.integers(0, width, shape, dtype=np.int32),
-                rng.choice([-1.0, 1.0], shape),
-            )
+            buckets = rng.integers(0, width, shape, dtype=np.int32)
+            signs = rng.choice([-1.0, 1.0], shape)
             self.projections_ = signs[:, :, None] * (buckets[:, :, None] == np.arange(width))
         # the coordinates of each bucket one after the other
         self._order = buckets.argsort(axis=1, kind="stable").astype(np.int32)

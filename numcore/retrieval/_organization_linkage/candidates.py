@@ -96,10 +96,8 @@ class Grams:
     def postings(self, rare=None):
         """Right strings in the order of their grams, and where each gram's begin; of all or the
         first `rare` grams of each string."""
-        strings, grams = (
-            np.repeat(np.arange(len(self.right_sizes)), self.right_sizes),
-            self.right_grams,
-        )
+        strings = np.repeat(np.arange(len(self.right_sizes)), self.right_sizes)
+        grams = self.right_grams
         if rare is not None:
             first = np.arange(len(grams)) - self.right_offsets[strings] < rare[strings]
             strings, grams = strings[first], grams[first]
@@ -187,10 +185,8 @@ def _by_rare_grams(trigrams, need, grams, similarity):
         grams.right_sizes[strings].astype(np.int32),
         right_signatures[strings],
     )
-    left, right = (
-        (grams.offsets, grams.grams.astype(np.int32)),
-        (grams.right_offsets, grams.right_grams.astype(np.int32)),
-    )
+    left = (grams.offsets, grams.grams.astype(np.int32))
+    right = (grams.right_offsets, grams.right_grams.astype(np.int32))
     rows, room = np.arange(len(rare)), 8
     while len(rows):
         crowded = [np.zeros(0, np.int64)]  # rows with more pairs than there is room for

@@ -208,10 +208,8 @@ def linkage_quality(
     >>> linkage_quality(([0, 1], [0, 0]), ([0], [0]), n_left=2, n_right=2)
     LinkageQuality(tp=1, fp=1, fn=0, tn=2, precision=0.5, recall=1.0, f_beta=0.6666666666666666)
     """  # noqa: E501
-    found, true = (
-        _pair_set("pairs", pairs, n_left, n_right),
-        _pair_set("true_pairs", true_pairs, n_left, n_right),
-    )
+    found = _pair_set("pairs", pairs, n_left, n_right)
+    true = _pair_set("true_pairs", true_pairs, n_left, n_right)
     tp = len(found & true)
     fp, fn = len(found) - tp, len(true) - tp
     weighted = (1 + beta**2) * tp

@@ -81,11 +81,8 @@ def _product(outer, inner, inflation, prune):
     of squares of a row. Matrices are indptr, indices, not in order within a row, and data; the
     product is square."""
     n, chaos, parts = len(outer[0]) - 1, 0.0, []
-    sizes, rows, room = (
-        np.zeros(n + 1, np.int64),
-        np.arange(n),
-        16 + 12 * len(outer[2]) // max(n, 1),
-    )
+    sizes, rows = np.zeros(n + 1, np.int64), np.arange(n)
+    room = 16 + 12 * len(outer[2]) // max(n, 1)
     while len(rows):
         crowded, batch = (
             [rows[:0]],
@@ -192,11 +189,8 @@ def network_clusters(
         raise ValueError(f"network must be finite and >= 0 (got {weights.min()} … {weights.max()})")
     n, a = network.shape[0], network.with_data(weights.astype(np.float64))
     used = a.data > 0
-    rows, cols, weights = (
-        a.rows[used],
-        a.indices[used],
-        a.data[used] / a.data.max(initial=1e-300) / 2,
-    )
+    rows, cols = a.rows[used], a.indices[used]
+    weights = a.data[used] / a.data.max(initial=1e-300) / 2
     a = CSR.from_coo(
         np.concatenate([rows, cols]),
         np.concatenate([cols, rows]),

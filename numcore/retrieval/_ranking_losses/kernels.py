@@ -26,11 +26,8 @@ POINTWISE, LISTNET = 0, 1
 def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, work, start, stop):
     """POINTWISE or LISTNET."""
     for q in range(start, stop):
-        s, y, g = (
-            scores[offsets[q] : offsets[q + 1]],
-            relevance[offsets[q] : offsets[q + 1]],
-            grad[offsets[q] : offsets[q + 1]],
-        )
+        s, y = scores[offsets[q] : offsets[q + 1]], relevance[offsets[q] : offsets[q + 1]]
+        g = grad[offsets[q] : offsets[q + 1]]
         m, all_y, top = s.size, 0.0, -np.inf
         for i in range(m):
             all_y += y[i]
@@ -93,26 +90,14 @@ def pair_losses(
     on in the order of their relevance."""
     d = discounts.size
     order, spare = orders[:d], orders[d:]
-    label, x, gain, at, g, h = (
-        work[:d],
-        work[d : 2 * d],
-        work[2 * d : 3 * d],
-        work[3 * d : 4 * d],
-        work[4 * d : 5 * d],
-        work[5 * d : 6 * d],
-    )
-    e, slopes, bends = (
-        work[6 * d : 7 * d + PAD],
-        work[7 * d + PAD : 8 * d + 2 * PAD],
-        work[8 * d + 2 * PAD :],
-    )
+    label, x, gain = work[:d], work[d : 2 * d], work[2 * d : 3 * d]
+    at, g, h = work[3 * d : 4 * d], work[4 * d : 5 * d], work[5 * d : 6 * d]
+    e, slopes = work[6 * d : 7 * d + PAD], work[7 * d + PAD : 8 * d + 2 * PAD]
+    bends = work[8 * d + 2 * PAD :]
     for q in range(start, stop):
         first = offsets[q]
-        s, y, rank = (
-            scores[first : offsets[q + 1]],
-            relevance[first : offsets[q + 1]],
-            ranks[first : offsets[q + 1]],
-        )
+        s, y = scores[first : offsets[q + 1]], relevance[first : offsets[q + 1]]
+        rank = ranks[first : offsets[q + 1]]
         m = s.size
         sort_descending(s, order, spare)
         for r in range(m):

@@ -77,13 +77,8 @@ def rank_nodes(
     for g in range(start, stop):
         first = np.uintp(node_at[g])
         m = np.uintp(node_at[g + 1]) - first
-        x, previous, inverse, share, y = (
-            work[0, first:],
-            work[1, first:],
-            work[2, first:],
-            work[3, first:],
-            scores[first:],
-        )
+        x, previous, inverse = work[0, first:], work[1, first:], work[2, first:]
+        share, y = work[3, first:], scores[first:]
         count = np.uintp(0)
         seeds = 0.0
         for i in range(np.uintp(present.shape[1])):

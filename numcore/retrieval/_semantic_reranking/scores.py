@@ -138,11 +138,8 @@ def base_scores(
     array([2.773, 1.386])
     """  # noqa: E501
     xp, statistics = namespace_of(statistics.term_frequency), _checked_statistics(statistics)
-    n, f, df = (
-        len(statistics.term_frequency),
-        statistics.term_frequency * 1.0,
-        statistics.document_frequency * 1.0,
-    )
+    n, f = len(statistics.term_frequency), statistics.term_frequency * 1.0
+    df = statistics.document_frequency * 1.0
     documents = max(statistics.n_documents, 1)
     occurs = df > 0
     f_least, df_least = (

@@ -116,10 +116,8 @@ def _mantel(xp, x, y, n, r, count, rng):
 
 def _bootstrap(xp, x, y, n, method, count, rng):
     """Correlations of the resamples of which they are defined."""
-    of_counts, parts = (
-        (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n),
-        [],
-    )
+    of_counts = (_resampled_pearson if method == "pearson" else _resampled_spearman)(xp, x, y, n)
+    parts = []
     step = max(1, BLOCK // n)
     for first in range(0, count, step):
         size = min(step, count - first)

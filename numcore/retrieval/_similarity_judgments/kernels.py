@@ -75,10 +75,8 @@ def half_means(values, indptr, halves, k0, k1, first, start, stop):
                         word = spare
                     else:
                         a, b, c, d = philox4x32(np.uint64(p), split | (used << HIGH), k0, k1)
-                        word, spare = (
-                            np.uint64(a) | np.uint64(b) << HIGH,
-                            np.uint64(c) | np.uint64(d) << HIGH,
-                        )
+                        word = np.uint64(a) | np.uint64(b) << HIGH
+                        spare = np.uint64(c) | np.uint64(d) << HIGH
                     spent = np.uint64(1)
                 spent *= left
                 draw, word = _below(word, left)
@@ -110,11 +108,8 @@ def permuted_products(x, y, orders, products, start, stop):
         x0, x1, x2, x3 = x[i], x[i + one], x[i + two], x[i + three]
         for b in range(start, stop):
             order = orders[b]
-            o1, o2, o3 = (
-                np.uintp(order[i + one]),
-                np.uintp(order[i + two]),
-                np.uintp(order[i + three]),
-            )
+            o1, o2 = np.uintp(order[i + one]), np.uintp(order[i + two])
+            o3 = np.uintp(order[i + three])
             y0, y1, y2, y3 = y[np.uintp(order[i])], y[o1], y[o2], y[o3]
             s0 = x0[i + one] * y0[o1] + x0[i + two] * y0[o2] + x0[i + three] * y0[o3]
             s1 = x1[i + two] * y1[o2] + x1[i + three] * y1[o3]

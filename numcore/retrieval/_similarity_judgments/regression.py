@@ -194,10 +194,7 @@ class SimilarityRegression:
         r = row_correlations(xp, predictions, xp.broadcast_to(truths, predictions.shape))
         self.cv_correlations_ = np.array(xp.where(xp.isfinite(r), r, 0).tolist())
         best = int(self.cv_correlations_.argmax())
-        self.alpha_, self.cv_correlation_ = (
-            float(alphas[best]),
-            float(self.cv_correlations_[best]),
-        )
+        self.alpha_, self.cv_correlation_ = float(alphas[best]), float(self.cv_correlations_[best])
 
     def _solve(self, xp, f, s, alphas):
         """The (a, d) weights and (a,) intercepts for all alphas."""
@@ -215,11 +212,8 @@ class SimilarityRegression:
 
     def _descend(self, xp, gram, right, alphas):
         shape = (len(alphas), len(right))
-        weights, gradient, converged = (
-            xp.empty(shape),
-            xp.empty(shape),
-            xp.empty(len(alphas), np.int64),
-        )
+        weights, gradient = xp.empty(shape), xp.empty(shape)
+        converged = xp.empty(len(alphas), np.int64)
         nonnegative_descent(
             xp.ascontiguousarray(gram), right, alphas, weights, gradient, converged, 1e-9, 1000
         )

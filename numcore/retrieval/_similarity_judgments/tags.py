@@ -86,10 +86,8 @@ def tag_similarity(
     array([[1.      , 0.666667],
            [0.666667, 1.      ]])
     """
-    xp, offsets = (
-        namespace_of(tag_values),
-        checked_offsets("tag_offsets", tag_offsets, len(tag_values)),
-    )
+    xp = namespace_of(tag_values)
+    offsets = checked_offsets("tag_offsets", tag_offsets, len(tag_values))
     if tag_weights is not None:
         _check_sum(tag_weights)
     if method == "embedding" and tag_embeddings is None:

@@ -76,10 +76,8 @@ def group_distances(
         along_text(masks, letters[offsets[i] : offsets[i + 1]], swaps, state)
         for lane in range(32):
             if columns[lane] >= 0:
-                rises, falls = (
-                    np.uint64(state[0, lane] & state[5, lane]),
-                    np.uint64(state[1, lane] & state[5, lane]),
-                )
+                rises = np.uint64(state[0, lane] & state[5, lane])
+                falls = np.uint64(state[1, lane] & state[5, lane])
                 distance[np.uintp(columns[lane] * step + i * text_step)] = (
                     offsets[i + 1]
                     - offsets[i]

@@ -34,12 +34,8 @@ class Convolution:
     """The correlations of groups of blocks with the pattern, for all letters."""
 
     def __init__(self, symbols, letters, distances, groups, length, step, in_row, dtype):
-        self.symbols, self.letters, self.distances, self.groups = (
-            symbols,
-            letters,
-            distances,
-            groups,
-        )
+        self.symbols, self.letters = symbols, letters
+        self.distances, self.groups = distances, groups
         self.length, self.step, self.in_row, self.dtype = length, step, in_row, dtype
         self.rfft, self.irfft = transforms(symbols.xp)
         self.spectra = [0] * len(groups)

@@ -23,10 +23,8 @@ def direct_distances(text, pattern, jobs, distances, matches, start, stop):
     most = 248 if text.itemsize == 1 else 65528  # symbols until a counter may overflow
     for q in range(start, stop):
         first, width = jobs[q, 1], jobs[q, 2] - jobs[q, 1]
-        symbols, out = (
-            text[jobs[q, 0], first : first + width + m - 1],
-            distances[jobs[q, 0], first : first + width],
-        )
+        symbols = text[jobs[q, 0], first : first + width + m - 1]
+        out = distances[jobs[q, 0], first : first + width]
         begin = np.int64(0)
         while begin < m:
             end = min(begin + most, m)
@@ -78,10 +76,8 @@ def bounded_distances(text, pattern, jobs, distances, k, matches, start, stop):
     m = len(pattern)
     for q in range(start, stop):
         first, width = jobs[q, 1], jobs[q, 2] - jobs[q, 1]
-        symbols, out = (
-            text[jobs[q, 0], first : first + width + m - 1],
-            distances[jobs[q, 0], first : first + width],
-        )
+        symbols = text[jobs[q, 0], first : first + width + m - 1]
+        out = distances[jobs[q, 0], first : first + width]
         for i in range(width):
             out[i] = 0
         begin, left = np.int64(0), width

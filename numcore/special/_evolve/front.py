@@ -103,10 +103,8 @@ class Front:
             if data["format"] != FORMAT:
                 raise ValueError(f"format must be {FORMAT!r} (got {data['format']!r})")
             programs = tuple(Program(p["code"], p["constants"]) for p in data["programs"])
-            errors, history = (
-                np.array(data["errors"], np.float64),
-                np.array(data["history"], np.float64).reshape(-1, 3),
-            )
+            errors = np.array(data["errors"], np.float64)
+            history = np.array(data["history"], np.float64).reshape(-1, 3)
             if errors.shape != (len(programs),):
                 raise ValueError("a front must have one error for each program")
             return cls(

@@ -63,18 +63,12 @@ class Search:
         dtype,
         rng,
     ):
-        self.problem, self.ops, self.max_ops, self.max_constants = (
-            problem,
-            ops,
-            max_ops,
-            max_constants,
-        )
+        self.problem, self.ops = problem, ops
+        self.max_ops, self.max_constants = max_ops, max_constants
         (self.n_parents, self.n_children), self.elitism, self.method = population, elitism, method
         words = key_from_rng(rng)
-        self.random, self.generator = (
-            python_random.Random(words[0] << 32 | words[1]),
-            np.random.default_rng(words),
-        )
+        self.random = python_random.Random(words[0] << 32 | words[1])
+        self.generator = np.random.default_rng(words)
         self.few, self.training = problem.points(FIT_POINTS), problem.points(n_points)
         self.validation = problem.even_points(VALIDATION_POINTS)
         self.float32 = Float32Points(problem, VALIDATION_POINTS) if dtype == np.float32 else None
@@ -287,10 +281,8 @@ class Search:
 
     def front(self, reason):
         pairs = sorted((n, e, p) for n, (e, p) in self.champions.items())
-        errors, arithmetic = (
-            [e for _, e, _ in pairs],
-            "float64" if self.float32 is None else "float32",
-        )
+        errors = [e for _, e, _ in pairs]
+        arithmetic = "float64" if self.float32 is None else "float32"
         if hasattr(self.problem.target, "exact") and self.float32 is None and reason != "running":
             errors, arithmetic = [self.exact_error(p) for _, _, p in pairs], "long double"
         return Front(

@@ -49,11 +49,8 @@ def run_backward(registers, adjoints, code, i, rows, k, result, weight):
         adjoints[result, j] = weight[j]
     for s in range(rows - 1, -1, -1):
         opcode, to, last = code[i, s, 0], k + s + 1, k + s
-        a, b, c = (
-            within(code[i, s, 1], last),
-            within(code[i, s, 2], last),
-            within(code[i, s, 3], last),
-        )
+        a, b = within(code[i, s, 1], last), within(code[i, s, 2], last)
+        c = within(code[i, s, 3], last)
         if opcode < 2:
             sign = 1.0 if opcode == 0 else -1.0
             for j in range(n):

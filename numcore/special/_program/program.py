@@ -117,10 +117,8 @@ class Program:
     def n_ops(self) -> int:
         first = 1 + len(self.constants)
         rows = self.code.tolist()
-        varies, reached = (
-            [True] + [False] * (self.n_registers - 1),
-            [False] * (self.n_registers - 1) + [True],
-        )
+        varies = [True] + [False] * (self.n_registers - 1)
+        reached = [False] * (self.n_registers - 1) + [True]
         for i, row in enumerate(rows, first):
             varies[i] = any(varies[r] for r in operands(row))
         for i, row in reversed(list(enumerate(rows, first))):
