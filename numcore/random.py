@@ -166,9 +166,8 @@ def normal(
     count = math.prod(shape)
     pairs = uniform((-(-count // 2), 2), rng=rng, dtype=dtype, xp=xp)
     step = dtype.type(2**-24 if dtype == np.float32 else 2**-53)
-    radius = xp.sqrt(
-        dtype.type(-2) * xp.log(pairs[:, 0] + step)
-    )  # one step up: the logarithm never sees 0
+    # one step up: the logarithm never sees 0
+    radius = xp.sqrt(dtype.type(-2) * xp.log(pairs[:, 0] + step))
     angle = dtype.type(2 * np.pi) * pairs[:, 1]
     return (
         xp.stack((radius * xp.cos(angle), radius * xp.sin(angle)), axis=1)

@@ -14,9 +14,8 @@ from ..arguments import Array, Complex, Float, at_least
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 
-ROW_BYTES = (
-    1 << 15
-)  # the longest row that is transformed in one piece: the L1 cache, or the shared memory of a block
+# the longest row that is transformed in one piece: the L1 cache, or the shared memory of a block
+ROW_BYTES = 1 << 15
 LONGEST_COLUMN = 512
 PANEL = 64  # columns that are transformed together
 FEW_COLUMNS = 16  # fewer than this are better transformed as rows

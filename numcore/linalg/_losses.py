@@ -340,9 +340,8 @@ def margin_losses(loss, y, b, each, kind, start, stop):
         return
     for i in range(z.size):
         margin = z[i] + b
-        z[i] = (-margin if label[i] > 0 else margin) + (
-            label[i] - label[i]
-        )  # NaN for the label NaN
+        # NaN for the label NaN
+        z[i] = (-margin if label[i] > 0 else margin) + (label[i] - label[i])
     if kind == 1:
         for i in range(z.size):
             z[i] = (zero if one + z[i] < 0 else one + z[i]) + each  # NaN stays

@@ -304,9 +304,8 @@ def hadamard_rows_of(xp, a, slots, rows):
     """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,)
     of rows below N."""
     d, dtype = a.shape[1], a.dtype
-    width = (
-        1 if d == 1 else PANEL if xp is np and d > 16 else 8
-    )  # as many columns share a cache, or a GPU's shared memory
+    # as many columns share a cache, or a GPU's shared memory
+    width = 1 if d == 1 else PANEL if xp is np and d > 16 else 8
     slots = slots.reshape(
         -1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize))
     )
@@ -315,9 +314,8 @@ def hadamard_rows_of(xp, a, slots, rows):
     for first in range(0, d, step):
         part = xp.ascontiguousarray(a[:, first : first + step])
         panels = -(-part.shape[1] // width)
-        most = max(
-            1, PANEL * slots.size // (len(rows) * panels * width)
-        )  # so that the sums of all groups are no more than a panel
+        # so that the sums of all groups are no more than a panel
+        most = max(1, PANEL * slots.size // (len(rows) * panels * width))
         groups = min(len(slots), most, -(-(16 if xp is np else 1024) // panels))
         sums = xp.empty((groups * panels, len(rows), width), dtype)
         sampled_hadamard(part, slots, rows, panels, sums)
@@ -351,9 +349,8 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
         width = max(0, min(w, d - first))
         sums[q] = 0
         for b in range(group * h // groups, (group + 1) * h // groups):
-            for k in range(
-                length // piece
-            ):  # 64 rows at a time: their first levels are done in the L1 cache
+            # 64 rows at a time: their first levels are done in the L1 cache
+            for k in range(length // piece):
                 for i in range(k * piece, (k + 1) * piece):
                     _signed_row(a, slots[b, i], first, width, block[w * i : w * (i + 1)])
                 _butterflies(block[k * piece * w : (k + 1) * piece * w], piece * w, w)

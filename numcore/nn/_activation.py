@@ -143,10 +143,8 @@ def _flat(xp, x):
 ZERO, HALF, ONE, TWO, THREE, FOUR, SIX = (np.float32(c) for c in (0, 0.5, 1, 2, 3, 4, 6))
 SQRT_HALF, INVERSE_SQRT_TWO_PI = 0.7071067811865476, 0.3989422804014327
 SQRT_TWO_OVER_PI, CUBIC = 0.7978845608028654, 0.044715
-GELU_FLAT, SILU_FLAT = (
-    np.float32(40),
-    np.float32(800),
-)  # beyond these gelu and silu are 0 or x in float64
+# beyond these gelu and silu are 0 or x in float64
+GELU_FLAT, SILU_FLAT = np.float32(40), np.float32(800)
 
 
 def within(x, bound):
@@ -304,12 +302,8 @@ DERIVATIVES = {
     "gelu_tanh": gelu_tanh_derivatives,
 }
 KINDS = get_args(Nonlinearity)
-ELEMENTARY = {
-    "tanh": tanh,
-    "sigmoid": sigmoid,
-    "sin": sin,
-    "softplus": softplus,
-}  # these have kernels of their own already
+# these have kernels of their own already
+ELEMENTARY = {"tanh": tanh, "sigmoid": sigmoid, "sin": sin, "softplus": softplus}
 
 
 # --- kernels: one for each kind, so that no loop asks for the kind --------------------------------

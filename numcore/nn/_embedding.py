@@ -123,9 +123,8 @@ def embedding_vjp(grad_y: Float[Array, "*batch d"], cache: EmbeddingCache) -> Ar
     """
     (idx, table), xp = cache, namespace_of(grad_y)
     flat = idx.reshape(-1)
-    short = (
-        flat.astype(np.uint16) if len(table) <= 1 << 16 else flat
-    )  # NumPy sorts short integers by their digits, which is faster
+    # NumPy sorts short integers by their digits, which is faster
+    short = flat.astype(np.uint16) if len(table) <= 1 << 16 else flat
     places = xp.argsort(short, kind="stable")
     ends = xp.zeros(len(table) + 1, np.int64)
     ends[1:] = xp.cumsum(xp.bincount(flat, minlength=len(table)))

@@ -307,9 +307,8 @@ def _backward(grad_y, cache):
         raise ValueError(f"grad_y must have shape {wanted} (got {grad_y.shape})")
     if COMPLEX[grad_y.dtype] != modes.dtype:
         raise TypeError(f"grad_y must have the dtype of x (got {grad_y.dtype})")
-    factor = np.full(
-        cache.n_modes[-1], 2 / math.prod(sizes)
-    )  # a mode and its conjugate, where these are two
+    # a mode and its conjugate, where these are two
+    factor = np.full(cache.n_modes[-1], 2 / math.prod(sizes))
     factor[0] /= 2
     if 2 * (len(factor) - 1) == sizes[-1]:
         factor[-1] = factor[0]

@@ -152,9 +152,8 @@ class _Walk:
         n = graph.shape[0]
         self.xp, self.damping, self.uniform = xp, damping, dangling == "uniform"
         weights = graph.data.astype(np.float64)
-        alike = graph.nnz > 0 and bool(
-            (weights == weights[0]).all()
-        )  # then probabilities belong to nodes, and no edge needs its own
+        # then probabilities belong to nodes, and no edge needs its own
+        alike = graph.nnz > 0 and bool((weights == weights[0]).all())
         degrees = xp.diff(graph.indptr)
         with np.errstate(all="ignore"):
             out = (

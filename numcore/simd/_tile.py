@@ -16,11 +16,8 @@ from ._intrinsic import (
 )
 from ._scalars import fma
 
-TILE_VECTORS = {
-    512: (8, 3),
-    256: (4, 3),
-    128: (4, 2),
-}  # vector bits → rows, vectors in a row: 24, 12, 8 accumulators
+# vector bits → rows, vectors in a row: 24, 12, 8 accumulators
+TILE_VECTORS = {512: (8, 3), 256: (4, 3), 128: (4, 2)}
 
 
 def tile_shape(bits, itemsize):

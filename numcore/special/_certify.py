@@ -328,9 +328,8 @@ def _error_at_limits(y, t):
     rounded = t.astype(y.dtype)
     same = (y == rounded) & (np.signbit(y) == np.signbit(rounded)) | np.isnan(y) & np.isnan(rounded)
     limits = ~np.isfinite(rounded) | ~np.isfinite(y) | (y == 0)
-    distance = np.abs(y.astype(t.dtype) / np.finfo(y.dtype).smallest_subnormal).astype(
-        np.float64
-    )  # from an exact zero
+    # from an exact zero
+    distance = np.abs(y.astype(t.dtype) / np.finfo(y.dtype).smallest_subnormal).astype(np.float64)
     return np.where(same, 0.0, np.where(limits, np.inf, distance))
 
 

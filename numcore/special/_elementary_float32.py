@@ -58,10 +58,8 @@ def _power_of_two(k):
     return float_from_bits(np.int32((k + BIAS) << EXPONENT))
 
 
-EXP_LOWEST, EXP_HIGHEST = (
-    np.float32(-104),
-    np.float32(88.8),
-)  # exp is 0 below and inf above, and |k| stays small enough for ldexp
+# exp is 0 below and inf above, and |k| stays small enough for ldexp
+EXP_LOWEST, EXP_HIGHEST = np.float32(-104), np.float32(88.8)
 
 
 def exp_float32(x):
@@ -213,9 +211,8 @@ def log1p_float32(x):
     u = ONE + x
     bits = float_bits(u)
     e = np.int32(np.int32(bits - TWO_THIRDS_BITS) >> EXPONENT)
-    s = float_from_bits(
-        np.int32((BIAS - e) << EXPONENT)
-    )  # 2^-e, not needed where it would be subnormal
+    # 2^-e, not needed where it would be subnormal
+    s = float_from_bits(np.int32((BIAS - e) << EXPONENT))
     f = fma(x, s, s - ONE)
     low = fma(x, s, (s - ONE) - f)  # f + low = 2^-e (1 + x) - 1
     large = x >= TWO_23
@@ -290,26 +287,16 @@ ROUND64 = np.float64(1.5 * 2**52)
 ZERO64, ONE64, TWO64, SIGN_SHIFT = np.int64(0), np.int64(1), np.int64(2), np.int64(62)
 BAND1, BAND2, BAND3 = np.float32(2.0**44), np.float32(2.0**65), np.float32(2.0**86)
 BAND4 = np.float32(2.0**107)
-TURN0_HI, TURN0_LO = (
-    np.float64(0.6366197723675813),
-    np.float64(7.166494911215068e-17),
-)  # 2 / pi, rounded down: -0 stays -0 if LO > 0
-TURN1_HI, TURN1_LO = (
-    np.float64(2.0449648759307553e-07),
-    np.float64(6.074026489649846e-24),
-)  # 2 / pi mod 2^-19
-TURN2_HI, TURN2_LO = (
-    np.float64(2.418782397124712e-13),
-    np.float64(2.471138875912043e-29),
-)  # 2 / pi mod 2^-40
-TURN3_HI, TURN3_LO = (
-    np.float64(1.0760572810738749e-19),
-    np.float64(-1.690193447800753e-36),
-)  # 2 / pi mod 2^-61
-TURN4_HI, TURN4_LO = (
-    np.float64(7.696704864039572e-26),
-    np.float64(4.420676015940119e-42),
-)  # 2 / pi mod 2^-82
+# 2 / pi, rounded down: -0 stays -0 if LO > 0
+TURN0_HI, TURN0_LO = np.float64(0.6366197723675813), np.float64(7.166494911215068e-17)
+# 2 / pi mod 2^-19
+TURN1_HI, TURN1_LO = np.float64(2.0449648759307553e-07), np.float64(6.074026489649846e-24)
+# 2 / pi mod 2^-40
+TURN2_HI, TURN2_LO = np.float64(2.418782397124712e-13), np.float64(2.471138875912043e-29)
+# 2 / pi mod 2^-61
+TURN3_HI, TURN3_LO = np.float64(1.0760572810738749e-19), np.float64(-1.690193447800753e-36)
+# 2 / pi mod 2^-82
+TURN4_HI, TURN4_LO = np.float64(7.696704864039572e-26), np.float64(4.420676015940119e-42)
 
 # sin(pi/2 f) = f (S0 + S1 f^2 + ... + S4 f^8), error 5.6e-12; cos(pi/2 f) = K0 + K1 f^2 + ... + K4
 # f^8, error 6.9e-11, |f| <= 0.51

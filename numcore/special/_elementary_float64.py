@@ -14,14 +14,10 @@ from ..simd import float_bits, float_from_bits, fma, ldexp
 
 ZERO, HALF, ONE, TWO = np.float64(0), np.float64(0.5), np.float64(1), np.float64(2)
 INF, NAN = np.float64(np.inf), np.float64(np.nan)
-LN2_HI, LN2_LO = (
-    np.float64(0.6931471805599453),
-    np.float64(2.3190468138462996e-17),
-)  # ln 2 in two parts
-LOG2_E, LOG2_E_LO = (
-    np.float64(1.4426950408889634),
-    np.float64(2.0355273740931033e-17),
-)  # 1 / ln 2 in two parts
+# ln 2 in two parts
+LN2_HI, LN2_LO = np.float64(0.6931471805599453), np.float64(2.3190468138462996e-17)
+# 1 / ln 2 in two parts
+LOG2_E, LOG2_E_LO = np.float64(1.4426950408889634), np.float64(2.0355273740931033e-17)
 ROUND = np.float64(1.5 * 2**52)  # adding it rounds to an integer, which then stands in the low bits
 ROUND_BITS = np.int64(0x4338000000000000)
 EXPONENT = np.uint64(52)  # position of the exponent in the bits of a float64
@@ -70,10 +66,8 @@ def _power_of_two(k):
     return float_from_bits(np.uint64(np.int64(k + BIAS)) << EXPONENT)
 
 
-EXP_LOWEST, EXP_HIGHEST = (
-    np.float64(-746),
-    np.float64(710),
-)  # exp is 0 below and inf above, and |k| stays small enough for ldexp
+# exp is 0 below and inf above, and |k| stays small enough for ldexp
+EXP_LOWEST, EXP_HIGHEST = np.float64(-746), np.float64(710)
 
 
 def exp_float64(x):
@@ -178,10 +172,8 @@ L4, L5 = np.float64(0.18183562841942855), np.float64(0.15314086917657893)
 L6 = np.float64(0.14795601528681918)
 SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 SMALLEST_NORMAL, TWO_52, FIFTY_TWO = np.float64(2.0**-1022), np.float64(2**52), np.float64(52)
-INTEGER_BITS, INTEGER_BIAS = (
-    np.uint64(0x4330000000000000),
-    np.float64(2**52 + 1023),
-)  # 2^52 + e has e in its low bits
+# 2^52 + e has e in its low bits
+INTEGER_BITS, INTEGER_BIAS = np.uint64(0x4330000000000000), np.float64(2**52 + 1023)
 
 
 def _log1p_tail(f):
@@ -263,9 +255,8 @@ TWICE_BIAS_BITS = np.uint64(2 * 1023 << 52)
 def log1p_float64(x):
     bits = float_bits(ONE + x)
     biased = _exponent(bits)
-    s = float_from_bits(
-        TWICE_BIAS_BITS - (biased << EXPONENT)
-    )  # 2^-e, not needed where it would be subnormal
+    # 2^-e, not needed where it would be subnormal
+    s = float_from_bits(TWICE_BIAS_BITS - (biased << EXPONENT))
     f = fma(x, s, s - ONE)
     low = fma(x, s, (s - ONE) - f)  # f + low = 2^-e (1 + x) - 1
     large = x >= TWO_52

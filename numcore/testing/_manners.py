@@ -113,9 +113,8 @@ def fork_safe(function, example, dtype):
     arguments = arguments_of(example, dtype)
     expected = call(function, arguments)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python 3.12 warns of threads at a fork
+        # Python 3.12 warns of threads at a fork
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
         try:

@@ -30,9 +30,8 @@ recarray record setbufsize seterr seterrcall spacing strings timedelta64 unstack
 linalg.svdvals linalg.multi_dot linalg.trace linalg.diagonal linalg.outer linalg.tensordot
 linalg.matrix_norm linalg.vector_norm linalg.vecdot""".split()
 )
-_CREATE = frozenset(
-    {"array", "asarray", "ascontiguousarray", "asanyarray", "asfortranarray"}
-)  # these take arrays of the host
+# these take arrays of the host
+_CREATE = frozenset({"array", "asarray", "ascontiguousarray", "asanyarray", "asfortranarray"})
 _METHODS_NOT_IN_CUPY = frozenset(
     {"ctypes", "getfield", "resize", "setfield", "setflags", "to_device"}
 )

@@ -150,14 +150,8 @@ def host_compiler():
         if shutil.which(name):
             return [shutil.which(name)]
     if importlib.util.find_spec("ziglang"):
-        return [
-            sys.executable,
-            "-m",
-            "ziglang",
-            "cc",
-            "-x",
-            "c++",
-        ]  # not "c++": it would build its C++ library first, for a minute
+        # not "c++": it would build its C++ library first, for a minute
+        return [sys.executable, "-m", "ziglang", "cc", "-x", "c++"]
     raise HostCompileError(
         "no C++ compiler: set $CXX, install g++ or clang++, or `pip install ziglang`"
     )
@@ -196,9 +190,8 @@ def _cache_folder():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
-        if folder.stat().st_uid == os.getuid() and os.access(
-            folder, os.W_OK
-        ):  # libraries of others are not loaded
+        # libraries of others are not loaded
+        if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
             return folder
     raise HostCompileError(
         f"no folder to keep compiled kernels in: neither {base} nor {tempfile.gettempdir()} is "

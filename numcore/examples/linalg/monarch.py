@@ -124,10 +124,8 @@ def _torch(x, right, left):
 
 BOUND, PROJECTION = {"float32": 2e-6, "float64": 2e-15}, {"float32": 1e-5, "float64": 1e-12}
 
-GRADIENT = {
-    "float32": 2e-6,
-    "float64": 4e-15,
-}  # gradients of weights are sums over all rows, 1797 of the digits
+# gradients of weights are sums over all rows, 1797 of the digits
+GRADIENT = {"float32": 2e-6, "float64": 4e-15}
 
 EXAMPLES = {
     "monarch_matmul": Example(

@@ -84,9 +84,8 @@ def kernel_of(factors):
     first, second = factors.first, factors.second
     if factors.scheme == "decouple":
         return (first[:, :, :, None, None] * second[:, :, None]).sum(axis=0)
-    product = (
-        first[None, :, :, :, :] * second[:, :, None, :, :]
-    )  # one of the two has height 1, and one width 1, or both
+    # one of the two has height 1, and one width 1, or both
+    product = first[None, :, :, :, :] * second[:, :, None, :, :]
     return product.sum(axis=1)
 
 

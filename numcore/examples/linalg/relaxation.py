@@ -11,10 +11,8 @@ from ...linalg._relaxation.kernels import CONVERGED, FRESH
 from .. import Example
 from .sparse import as_scipy, five_points
 
-SIDES = {
-    "float32": 40,
-    "float64": 100,
-}  # of the grids of real data; on larger ones float32 cannot hold the solution
+# of the grids of real data; on larger ones float32 cannot hold the solution
+SIDES = {"float32": 40, "float64": 100}
 
 
 def positive_definite(rng, dtype, n):

@@ -171,10 +171,8 @@ def _bounds(result):
     return result[:2]
 
 
-FIT = {
-    "float32": 2e-5,
-    "float64": 2e-5,
-}  # the objective is flat near its minimum, for the reference too
+# the objective is flat near its minimum, for the reference too
+FIT = {"float32": 2e-5, "float64": 2e-5}
 
 EXAMPLES = {
     "lp_sensitivities": Example(

@@ -73,9 +73,8 @@ def _src(a, sketch_size, rng):
 def _sampled_hadamard(rng, variant, size):
     dtype, h = variant["T"], 2 ** int(rng.integers(0, 4))
     length, m = 2 ** int(rng.integers(0, 9)), int(rng.integers(1, 50))
-    panels, groups = (
-        (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
-    )  # more groups than blocks do no harm
+    # more groups than blocks do no harm
+    panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))
     n = h * length - int(rng.integers(0, length))

@@ -239,9 +239,8 @@ def lipschitz(weights, biases, x0, eps):
             linear, offset = w @ linear, w @ offset + b
             on, rest = np.array(rest[:width]), rest[width:]
             sign = 2 * on - 1
-            constraints.append(
-                np.column_stack([-sign[:, None] * linear, np.ones(width)])
-            )  # sign (linear x + offset) >= t
+            # sign (linear x + offset) >= t
+            constraints.append(np.column_stack([-sign[:, None] * linear, np.ones(width)]))
             limits.append(sign * offset)
             linear, offset = linear * on[:, None], offset * on
         found = linprog(
@@ -303,9 +302,8 @@ def _digits():
         return network["weights"], network["biases"], rng.random(64)
     data, labels = load_digits(return_X_y=True)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # a network that could be trained longer is good enough here
+        # a network that could be trained longer is good enough here
+        warnings.simplefilter("ignore")
         model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(
             data[::2] / 16, labels[::2]
         )

@@ -50,10 +50,8 @@ def gradient_flow(x, X, Y, time, steps, ridge=0.0):
     theta, across = float_gram(X, X, 1), float_gram(x, X, 1)
     rate = time / steps
     n = len(X)
-    a, residual = (
-        np.zeros((len(x), n)),
-        np.eye(n),
-    )  # dual weights and residuals as maps of Y - f_0(X)
+    # dual weights and residuals as maps of Y - f_0(X)
+    a, residual = np.zeros((len(x), n)), np.eye(n)
     dual = np.zeros((n, n))
     for _ in range(steps):  # midpoint rule
         half = dual + rate / 2 * (np.eye(n) - (theta + ridge * np.eye(n)) @ dual)
@@ -76,9 +74,8 @@ def descend(hidden, output, X, Y, rate, sigma_w, steps):
             residual = W2 @ after - y
             grad_2 += np.outer(residual, after)
             grad_1 += np.outer((W2.T @ residual) * (before > 0), x)
-        W1 -= (
-            rate * sigma_w**2 / d * grad_1
-        )  # weights are sigma_w / sqrt(inputs) times trained standard normal numbers
+        # weights are sigma_w / sqrt(inputs) times trained standard normal numbers
+        W1 -= rate * sigma_w**2 / d * grad_1
         W2 -= rate * sigma_w**2 / m * grad_2
     return W1, W2
 

@@ -193,9 +193,8 @@ def _sizes(rng):
 def _forward_arguments(with_places):
     def make(rng, variant, size):
         h, w, window, rows, cols = _sizes(rng)
-        x = rng.integers(-2, 3, (size, h, w)).astype(
-            variant["T"]
-        )  # of few values, so that some are equal
+        # of few values, so that some are equal
+        x = rng.integers(-2, 3, (size, h, w)).astype(variant["T"])
         x[rng.random(x.shape) < (0.02 if with_places else 0)] = np.nan
         outputs = [np.full((size, rows, cols), np.nan, variant["T"])]
         return [

@@ -19,9 +19,8 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().images[:400] / 16
-    images = images + 1e-3 * np.random.default_rng(0).standard_normal(
-        images.shape
-    )  # no row is zero, no two cosines are equal
+    # no row is zero, no two cosines are equal
+    images = images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)
     return {
         "source": images[:, :, :4].reshape(-1, 32).astype(dtype),
         "target": images[:, :, :3:-1].reshape(-1, 32).astype(dtype),

@@ -50,9 +50,8 @@ def _solution(graph, seeds, tol, max_iter):
 def _step(rng, variant, size):
     """The last block of nodes is not full."""
     n = 256 * size - int(rng.integers(1, 256)) if size else 0
-    k, most = (
-        (int(rng.choice([1, 8])), int(rng.choice([6, 40]))) if size < 10 else (1, 2)
-    )  # the simulated GPU is slow
+    # the simulated GPU is slow
+    k, most = (int(rng.choice([1, 8])), int(rng.choice([6, 40]))) if size < 10 else (1, 2)
     counts = rng.integers(0, most, n)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(variant["INDEX"])
     z = int(indptr[-1])

@@ -18,9 +18,8 @@ def _real(dtype):
     from sklearn.datasets import load_digits
 
     images = load_digits().data / 16
-    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(
-        dtype
-    )  # no two products are equal
+    # no two products are equal
+    images = (images + 1e-3 * np.random.default_rng(0).standard_normal(images.shape)).astype(dtype)
     return {"queries": images, "database": images, "k": 10}
 
 

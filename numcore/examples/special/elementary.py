@@ -91,9 +91,8 @@ def error_in_ulp(y, t):
     import mpmath
 
     info = np.finfo(y.dtype)
-    largest = mpmath.mpf(float(info.max)) + mpmath.mpf(2) ** (
-        info.maxexp - info.nmant - 2
-    )  # rounds to inf from here on
+    # rounds to inf from here on
+    largest = mpmath.mpf(float(info.max)) + mpmath.mpf(2) ** (info.maxexp - info.nmant - 2)
     if abs(t) >= largest or not np.isfinite(y):
         return 0.0 if abs(t) >= largest and y == (np.inf if t > 0 else -np.inf) else math.inf
     exponent = info.minexp if t == 0 else max(int(mpmath.floor(mpmath.log(abs(t), 2))), info.minexp)

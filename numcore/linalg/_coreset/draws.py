@@ -82,9 +82,8 @@ def best_sample(xp, f, w, members, size, n_trials, rng):
     w = w[members] if len(w) == n else xp.ones(len(members)) * w
     ends = xp.cumsum(w)
     rows, mass = f[members], float(ends[-1])
-    rows = rows / max(
-        float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny
-    )  # no square overflows
+    # no square overflows
+    rows = rows / max(float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny)
     mean = (w / mass) @ rows
     best, least = None, math.inf
     for _ in range(n_trials):

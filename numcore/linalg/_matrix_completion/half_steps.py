@@ -36,9 +36,8 @@ class HalfStep:
             x = xp.zeros((m, k), factor.dtype)
             solve_directly(*matrix, factor, all_rows, x, found, weight)
             return x, bool((found < k).any())
-        width = (
-            -(-k // LANES) * LANES
-        )  # rows that vectors divide: what is added is zero and stays so
+        # rows that vectors divide: what is added is zero and stays so
+        width = -(-k // LANES) * LANES
         wide, x = (_widened(xp, a, width, factor.dtype, rows) for a, rows in ((factor, n), (x0, m)))
         if self.name != "sketch" or not exact:
             automatic = self.name == "auto" and exact

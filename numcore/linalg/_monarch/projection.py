@@ -89,9 +89,8 @@ def monarch_project(
     s, p = m // count, n // k
     if rank > min(s, p):
         raise ValueError(f"rank must be <= {min(s, p)}, the smaller side of a block (got {rank})")
-    blocks = xp.ascontiguousarray(
-        xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3))
-    )  # (..., k, l, s, p)
+    # (..., k, l, s, p)
+    blocks = xp.ascontiguousarray(xp.moveaxis(a.reshape(*lead, s, count, k, p), (-2, -3), (-4, -3)))
     u, sigma, vh = _leading(xp, blocks, rank)
     inside = (-4, -3, -2, -1)
     residual = xp.sqrt(

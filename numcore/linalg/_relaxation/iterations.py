@@ -26,9 +26,8 @@ from .kernels import (
 )
 from .systems import difference, norm_of, parts_of
 
-CALL = (
-    1 << 24
-)  # entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+# entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+CALL = 1 << 24
 MAX_SWEEPS = 4096  # in a call
 # up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU
 # a colored one
@@ -210,10 +209,8 @@ class SSORCGIteration(Iteration):
             self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
                 self.restarted = norm
-                self.parts[-1], self.count = (
-                    self.parts[-1][:-1],
-                    self.count - 1,
-                )  # the first iteration finds it again
+                # the first iteration finds it again
+                self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1
                 self.begin(r, self.x)
 
     def solution(self):

@@ -16,16 +16,11 @@ from ...special import exp, log
 LANES = 32  # rows side by side
 PANEL = 128  # rows of a panel of the Gram matrix
 MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
-SHARPEST, UNSMOOTHED = (
-    1e-11,
-    1e-9,
-)  # ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+# ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+SHARPEST, UNSMOOTHED = 1e-11, 1e-9
 ROUNDING = 1e-15
-FIRST_POWER, RAISE, CLOSE = (
-    3.0,
-    1.5,
-    0.1,
-)  # powers of residuals rise up to p, each time that little is left to fall
+# powers of residuals rise up to p, each time that little is left to fall
+FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1
 NEAR = (
     30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
 )
@@ -96,9 +91,8 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
     products(columns, c, r)
-    move(
-        x, c, 0.0, c, 1 / rescale(r, lanes)
-    )  # the minimiser for p = 2, so long that its largest residual is 1
+    # the minimiser for p = 2, so long that its largest residual is 1
+    move(x, c, 0.0, c, 1 / rescale(r, lanes))
     low, high, done, stuck, weighed, slope = 0.0, 1.0, 0, False, False, 0.0
     epsilon, shrink = smoothing(p)
     power = min(p, FIRST_POWER)

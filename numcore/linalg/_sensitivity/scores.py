@@ -265,11 +265,8 @@ def lewis_weights(
 def _lewis_fixed_point(xp, q, p, tol, max_iter):
     n, d = q.shape
     power, way = 1 - 2 / p, min(1.0, 4 / (p + 2))
-    logs, gram, factor = (
-        xp.full(n, math.log(d / n)),
-        xp.eye(d),
-        power * math.log(d / n),
-    )  # Qᵀ W^power Q is exp(factor) times gram
+    # Qᵀ W^power Q is exp(factor) times gram
+    logs, gram, factor = xp.full(n, math.log(d / n)), xp.eye(d), power * math.log(d / n)
     for _ in range(max_iter):
         values, vectors = xp.linalg.eigh(gram)
         forms = quadratic_forms_of(

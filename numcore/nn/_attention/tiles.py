@@ -54,10 +54,8 @@ OPTIONS = 12
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys
 WIDEST = 48  # columns of the widest tile
-PAIR_QUERIES, PAIR_KEYS = (
-    64,
-    144,
-)  # in a tile of the backward pass; the keys are a multiple of the columns of every tile
+# in a tile of the backward pass; the keys are a multiple of the columns of every tile
+PAIR_QUERIES, PAIR_KEYS = 64, 144
 
 LOWEST = -3e38  # where maxima start: -inf minus -inf is NaN
 LOG2E, LN2 = math.log2(math.e), math.log(2)

@@ -238,9 +238,8 @@ class _Models:
                     (total + gain, [*tokens, following], after)
                     for gain, following in self._best(logits)
                 ]
-            branches = sorted(longer, key=lambda branch: -branch[0])[
-                : self.width
-            ]  # stable: of equal ones the first stay
+            # stable: of equal ones the first stay
+            branches = sorted(longer, key=lambda branch: -branch[0])[: self.width]
         return np.array([tokens for _, tokens, _ in branches], np.int64), branches[0][2]
 
     def _best(self, logits):

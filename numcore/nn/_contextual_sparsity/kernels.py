@@ -35,9 +35,8 @@ def gate_rows(w, x, g, activation, start, stop):
     """g[t, j] = activation(w[j]·x[t]) for the rows j of w and the tokens t; activations are
     numbered as in ACTIVATIONS."""
     last = stop - 1
-    for first in range(
-        start, stop, 8
-    ):  # of the last row again where there are no eight: each sum has the same order in any chunk
+    # of the last row again where there are no eight: each sum has the same order in any chunk
+    for first in range(start, stop, 8):
         j0, j1, j2, j3 = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
         j4, j5 = min(first + 4, last), min(first + 5, last)
         j6, j7 = min(first + 6, last), min(first + 7, last)
@@ -90,11 +89,8 @@ def select_largest(g, kept, counts, start, stop):
     """
     m, k = g.shape[1], kept.shape[1]
     for t in range(start, stop):
-        low, bound, room = (
-            8 * g.itemsize - 1,
-            0,
-            k,
-        )  # undecided bits; those decided of the k-th largest; its rank among all that share them
+        # undecided bits; those decided of the k-th largest; its rank among all that share them
+        low, bound, room = 8 * g.itemsize - 1, 0, k
         while low > 0:
             width = min(11, low)
             shift, mask = low - width, (1 << width) - 1

@@ -312,9 +312,8 @@ class LeastSquares:
         a, q = self._normal()
         d = a.shape[1]
         full = a
-        if (
-            self.constraint == "sum_zero"
-        ):  # the direction that the constraint takes away gets an ordinary size
+        # the direction that the constraint takes away gets an ordinary size
+        if self.constraint == "sum_zero":
             full = full + (xp.trace(a, axis1=1, axis2=2) / max(d - 1, 1))[:, None, None] / d
         if self.ridge:
             full = full + self.ridge * xp.eye(d)
@@ -376,9 +375,8 @@ class MeanGradient:
         total, first, second = self.sums
         _checked_total(self.xp, total[:, 0, 0])
         mean = first[:, :1] / total[:, :1]
-        around = (
-            second - 2 * mean * first + mean**2 * total
-        )  # with weights, and with squared weights
+        # with weights, and with squared weights
+        around = second - 2 * mean * first + mean**2 * total
         around = self.xp.where(around < 0, 0.0, around) * self.factor[:, None] ** 2
         w = self.factor * (self.shift + mean[:, 0])
         error = self.xp.sqrt(around[:, 1]) / total[:, 0]

@@ -17,9 +17,8 @@ from .kernels import draw_coalitions, gaussian_points, mask_points, mask_sums
 from .shapley import stratified_sizes
 
 ALL_BITS = 2**64 - 1
-quiet = np.errstate(
-    all="ignore"
-)  # results show what overflowed; around our own arithmetic only, never around the user's functions
+# results show what overflowed; around our own arithmetic only, never around the user's functions
+quiet = np.errstate(all="ignore")
 
 
 def returned(name, value, like, what="real numbers"):
@@ -42,9 +41,8 @@ class BlackBox:
         self._f, self._grad, self.batch_size, self.n_evaluations = f, grad, batch_size, 0
 
     def f(self, points):
-        return self._call("f", self._f, points, points.shape[:1]).astype(
-            np.float64
-        )  # a copy: f may return a part of the points
+        # a copy: f may return a part of the points
+        return self._call("f", self._f, points, points.shape[:1]).astype(np.float64)
 
     def grad(self, points):
         return self._call("grad", self._grad, points, points.shape)
@@ -322,9 +320,8 @@ class Coalitions:
         self.n_samples = sum(taken)
         self.sampled = taken != there
         sizes = range(1, len(taken) + 1)
-        half = [
-            0.5 if 2 * s == d else 1.0 for s in sizes
-        ]  # of the size d / 2 only those that contain the first feature
+        # of the size d / 2 only those that contain the first feature
+        half = [0.5 if 2 * s == d else 1.0 for s in sizes]
         self._ends, self._taken, self._half = np.cumsum(taken), np.array(taken), np.array(half)
         weight = [
             2 * h * (d - 1) / (s * (d - s)) / max(m, 1)

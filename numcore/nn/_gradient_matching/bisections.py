@@ -73,9 +73,8 @@ def _spectral_bisection(xp, d, sizes):
     order = xp.argsort(vectors[:, 1])
     candidates, last = [], xp.asarray(np.array(sizes) - 1)
     for direction in (order, order[::-1]):
-        of_first = (
-            d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]
-        )  # of the pairs of the first s, twice
+        # of the pairs of the first s, twice
+        of_first = d[direction][:, direction].cumsum(axis=0).cumsum(axis=1).diagonal()[last]
         from_first = d.sum(axis=1)[direction].cumsum()[last]
         costs = d.sum() - 2 * (from_first - of_first)
         best = int(costs.argmin())

@@ -145,9 +145,8 @@ def _distances(gradients, metric, eps):
             raise ValueError(
                 f"{name} must have the shapes of the first gradient, {shapes} (got {found})"
             )
-    kept = [
-        [_plain(xp, array) for array in gradient] for gradient in gradients.values()
-    ]  # alive while addresses are used
+    # alive while addresses are used
+    kept = [[_plain(xp, array) for array in gradient] for gradient in gradients.values()]
     k = len(kept)
     items = np.array(
         [item for t, shape in enumerate(shapes) for item in _items(t, shape, metric)], np.int64

@@ -17,9 +17,8 @@ import numpy as np
 
 from .kernels import relax, relax_rows
 
-ROWS = (
-    1 << 19
-)  # entries of A at a time: 4 MB, which stay in the cache between a product and the relaxation
+# entries of A at a time: 4 MB, which stay in the cache between a product and the relaxation
+ROWS = 1 << 19
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -177,11 +176,8 @@ def _substituted(network, k, lines, x0, eps):
     xp, operators, boxes, n = network.xp, network.operators, len(x0), network.operators[k].shape[0]
     lower, upper = xp.empty((boxes, n)), xp.empty((boxes, n))
     one = xp.ones(x0.shape)
-    box = (
-        one,
-        one,
-        *map(xp.ascontiguousarray, (x0 + eps, x0 - eps)),
-    )  # max(a, 0) (x0 + eps) + min(a, 0) (x0 - eps) = a x0 + |a| eps
+    # max(a, 0) (x0 + eps) + min(a, 0) (x0 - eps) = a x0 + |a| eps
+    box = (one, one, *map(xp.ascontiguousarray, (x0 + eps, x0 - eps)))
     for rows in _chunks(xp, n, 2 * boxes * max(op.shape[1] for op in operators[: k + 1])):
         a, c = relaxed_rows(xp, operators[k].rows(rows), lines[k - 1])
         for operator, line in zip(
@@ -333,10 +329,8 @@ def _pulled_back(here, skeleton, i, wanted):
     a = None
     for rows in _chunks(xp, len(wanted), 2 * boxes * q * width):
         m = 2 * boxes * q * len(rows)
-        a, c = (
-            xp.empty((m, width)) if a is None else a[:m],
-            xp.empty(m),
-        )  # the first part is the largest
+        # the first part is the largest
+        a, c = xp.empty((m, width)) if a is None else a[:m], xp.empty(m)
         starts, straight = skeleton.carried(network.operators[i].columns(wanted[rows]), i)
         relax_rows(xp.ascontiguousarray(starts[i]), *lines[i], 0, a, c)
         for k in rest:

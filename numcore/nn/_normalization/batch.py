@@ -113,9 +113,8 @@ def batch_norm(
             batch_mean, batch_var = (a.astype(np.float64) for a in running)
         scale = 1 / xp.sqrt(batch_var + eps)
         factor, center = column(xp, weight, d, 1, dtype) * scale, batch_mean.astype(dtype)
-        shift = (
-            column(xp, bias, d, 0, dtype) + (center - batch_mean) * factor
-        )  # what rounding the mean has moved
+        # what rounding the mean has moved
+        shift = column(xp, bias, d, 0, dtype) + (center - batch_mean) * factor
     y = xp.empty(x.shape, dtype)
     scale_columns(
         rows,

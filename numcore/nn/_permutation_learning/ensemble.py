@@ -200,18 +200,16 @@ class PermutationEnsemble:
         )
         x = xp.ascontiguousarray(X[:0] if is_basis else X)
         z = xp.ascontiguousarray(xp.matmul(x, w1))
-        w2_next = (
-            w2 if xp is np else xp.empty_like(w2)
-        )  # the CPU's body reads all of a block before it writes any: one array is enough
+        # the CPU's body reads all of a block before it writes any: one array is enough
+        w2_next = w2 if xp is np else xp.empty_like(w2)
         residual = xp.zeros((models, n, q), dtype)
         parts = -(-width // UNITS)
         outputs = xp.empty((models * parts, n, q), dtype)
         bar = progress_bar(self.max_iter, "steps") if progress else None
         try:
             for step in range(self.max_iter + 1):
-                with np.errstate(
-                    all="ignore"
-                ):  # the first pass is one with residual 0: it changes no weight
+                # the first pass is one with residual 0: it changes no weight
+                with np.errstate(all="ignore"):
                     descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2)
                     w2, w2_next = w2_next, w2
                     residual = outputs.reshape(models, parts, n, q).sum(axis=1) - y

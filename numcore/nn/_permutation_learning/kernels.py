@@ -8,9 +8,8 @@ from ...simd import asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
 
 # --- the elementwise part of the kernels ----------------------------------------------------------
 
-NEAR = (
-    1 - 2.0**-10
-)  # cosines above, in size, are computed again from the difference of the directions
+# cosines above, in size, are computed again from the difference of the directions
+NEAR = 1 - 2.0**-10
 
 
 def arc_cosine(c, z, is_small, weight, half_pi):

@@ -195,6 +195,5 @@ def _is_definite(xp, gram):
         pivots = xp.diagonal(xp.linalg.cholesky(gram)) ** 2
     except np.linalg.LinAlgError:
         return False
-    return bool(
-        pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max()
-    )  # False for NaN, too
+    # False for NaN, too
+    return bool(pivots.min() > len(gram) * np.finfo(np.float64).eps * gram.diagonal().max())

@@ -366,9 +366,8 @@ class ClarificationRanker:
         if first == last:
             return
         buckets = values[first:last]
-        short = (
-            buckets.astype(np.uint16) if len(table) <= 1 << 16 else buckets
-        )  # NumPy sorts short integers by their digits
+        # NumPy sorts short integers by their digits
+        short = buckets.astype(np.uint16) if len(table) <= 1 << 16 else buckets
         order = xp.argsort(short, kind="stable")
         buckets = buckets[order]
         bags = xp.searchsorted(offsets[1:], first + order, side="right").astype(np.int64)

@@ -10,10 +10,8 @@ from ...special import exp, log, log1p, softplus
 MAPPINGS = ("linear", "sqrt", "power", "quadratic")
 LINEAR, SQRT, POWER, QUADRATIC = range(len(MAPPINGS))
 LEAST_POWER = 0.05
-BLOCK, LANES = (
-    256,
-    16,
-)  # results that one loop after the other goes over, and sums that run side by side
+# results that one loop after the other goes over, and sums that run side by side
+BLOCK, LANES = 256, 16
 
 
 @kernel(

@@ -145,9 +145,8 @@ def resample_train_test(
     centers, bucket = _first_centers(xp, x, squares, k, generator_from_rng(rng)), None
     last = math.inf
     for _ in range(max_iter):
-        distances = (centers * centers).sum(axis=1) - 2 * (
-            x @ centers.T
-        )  # and squares, the same for all centers
+        # and squares, the same for all centers
+        distances = (centers * centers).sum(axis=1) - 2 * (x @ centers.T)
         if balance:
             moved = xp.concatenate(
                 [_balanced(xp, distances[: len(train)]), _balanced(xp, distances[len(train) :])]

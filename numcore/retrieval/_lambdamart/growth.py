@@ -108,9 +108,8 @@ class Growth:
             histograms[1 - small] = leaf.histogram - histograms[small]
         first, second = self._leaf(left, histograms[0]), self._leaf(right, histograms[1])
         ends = self.fit.edges[leaf.feature]
-        threshold = (
-            float(ends[leaf.cut]) if leaf.cut < len(ends) else math.inf
-        )  # all that is not missing goes left
+        # all that is not missing goes left
+        threshold = float(ends[leaf.cut]) if leaf.cut < len(ends) else math.inf
         self.nodes[leaf.node][:5] = leaf.feature, threshold, leaf.nan_left, first.node, second.node
         self.fit.importances[leaf.feature] += leaf.gain
         return first, second

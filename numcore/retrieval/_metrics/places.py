@@ -193,9 +193,8 @@ def _places_by_sorting(xp, flat, starts, tie):
         )
     )
     places = xp.empty(len(flat), np.int64)
-    places[first] = (
-        at - starts[query]
-    )  # as lists follow each other in the order as they do in the scores
+    # as lists follow each other in the order as they do in the scores
+    places[first] = at - starts[query]
     return places
 
 

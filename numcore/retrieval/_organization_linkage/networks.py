@@ -84,10 +84,8 @@ def _product(outer, inner, inflation, prune):
     sizes, rows = np.zeros(n + 1, np.int64), np.arange(n)
     room = 16 + 12 * len(outer[2]) // max(n, 1)
     while len(rows):
-        crowded, batch = (
-            [rows[:0]],
-            max(1, WORKSPACE // (16 * room)),
-        )  # crowded are rows with more entries than there is room for
+        # crowded are rows with more entries than there is room for
+        crowded, batch = [rows[:0]], max(1, WORKSPACE // (16 * room))
         indices, data = (
             np.empty((min(batch, len(rows)), room), dtype) for dtype in (np.int64, np.float64)
         )

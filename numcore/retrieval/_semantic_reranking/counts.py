@@ -151,9 +151,8 @@ def nested_terms(term_words: IdLists) -> TermLists:
     start, term = xp.arange(len(words)), list_of_entry(xp, offsets)
     run, inner, outer = words, [none], [none]
     for length in range(1, int(lengths.max()) if n else 0):
-        whole = xp.nonzero((offsets[term] == start) & (lengths[term] == length))[
-            0
-        ]  # terms of just this length
+        # terms of just this length
+        whole = xp.nonzero((offsets[term] == start) & (lengths[term] == length))[0]
         by_run = whole[xp.argsort(run[whole], kind="stable")]
         longer = xp.nonzero(lengths[term] > length)[0]
         low = xp.searchsorted(run[by_run], run[longer])

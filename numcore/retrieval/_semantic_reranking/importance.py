@@ -100,13 +100,11 @@ class _Graphs:
         n = lists.shape[0]
         self.xp, self.n, self.is_seed = xp, n, is_seed
         self.indptr, self.neighbors = lists.indptr.astype(np.int64), lists.indices.astype(np.int32)
-        keys = xp.unique(
-            list_of_entry(xp, starts.offsets) * n + starts.values
-        )  # each word once, ascending
+        # each word once, ascending
+        keys = xp.unique(list_of_entry(xp, starts.offsets) * n + starts.values)
         words = keys % max(n, 1)
-        joined = (
-            self.indptr[words + 1] > self.indptr[words]
-        )  # a word without neighbors is in no graph
+        # a word without neighbors is in no graph
+        joined = self.indptr[words + 1] > self.indptr[words]
         keys, words = keys[joined], words[joined]
         self.first_word = xp.searchsorted(keys, xp.arange(len(starts.offsets)) * n)
         self.words = words.astype(np.int32)

@@ -118,9 +118,8 @@ def _neighbors(xp, unit, least, most):
             scores = cosines[too_many]
             last = xp.partition(scores, v - most, axis=1)[:, v - most, None]
             kept[too_many] = scores >= last
-            tied = xp.nonzero((scores >= last).sum(axis=1) > most)[
-                0
-            ]  # the first of the equal ones stay
+            # the first of the equal ones stay
+            tied = xp.nonzero((scores >= last).sum(axis=1) > most)[0]
             above, level = scores[tied] > last[tied], scores[tied] == last[tied]
             kept[too_many[tied]] = above | level & (
                 xp.cumsum(level, axis=1) <= most - above.sum(axis=1, keepdims=True)

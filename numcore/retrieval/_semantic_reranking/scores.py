@@ -142,10 +142,8 @@ def base_scores(
     df = statistics.document_frequency * 1.0
     documents = max(statistics.n_documents, 1)
     occurs = df > 0
-    f_least, df_least = (
-        xp.where(f > 0, f, 1),
-        xp.where(occurs, df, 1),
-    )  # so that no logarithm sees a zero
+    # so that no logarithm sees a zero
+    f_least, df_least = xp.where(f > 0, f, 1), xp.where(occurs, df, 1)
     if method == "ttf":
         return f
     if method == "attf":

@@ -161,9 +161,8 @@ def _embedded(xp, tags, embeddings, idf):
         weights = weights * _log_rarity(xp, tags)
     e = embeddings.astype(np.float64)
     e = e / largest(xp, e) if e.size else e
-    return cosines(
-        xp, unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape) @ e)
-    )  # the sum is as good as the mean
+    # the sum is as good as the mean
+    return cosines(xp, unit_rows(xp, CSR(tags.indptr, tags.indices, weights, tags.shape) @ e))
 
 
 def _overlaps(xp, tags, a, b, least=False):

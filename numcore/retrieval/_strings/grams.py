@@ -13,16 +13,14 @@ def numbered_grams(xp, left, right, q):
     sizes = [len(side.codes) for side in (left, right)]
     codes = xp.concatenate([left.codes, right.codes])
     ends = xp.concatenate([left.offsets[1:], right.offsets[1:] + sizes[0]])
-    string = xp.cumsum(
-        xp.bincount(ends, minlength=len(codes) + 1)[: len(codes)]
-    )  # how many end before
+    # how many end before
+    string = xp.cumsum(xp.bincount(ends, minlength=len(codes) + 1)[: len(codes)])
     at = xp.arange(len(codes))
     at = at[ends[string] - at >= q] if len(at) else at
     letters, alphabet = _numbered(xp, codes.astype(np.int64))
     grams = letters[at]
-    for step in range(
-        1, q if len(at) else 1
-    ):  # as a pair of the gram so far and the next letter: numbers never collide
+    # as a pair of the gram so far and the next letter: numbers never collide
+    for step in range(1, q if len(at) else 1):
         grams, _ = _numbered(xp, grams * alphabet + letters[at + step])
     string, n = string[at], len(left.offsets) - 1
     ours = string < n

@@ -208,9 +208,8 @@ def edit_distance_blocks(
                 vp, vn, d0, before = ~np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
                 result = np.int64(m)
                 for p in range(offsets[j], offsets[j + 1]):
-                    bits = (
-                        np.uint64(carry[k, p]) if block else one
-                    )  # of the block above: HP, HN, what a swap needs
+                    # of the block above: HP, HN, what a swap needs
+                    bits = np.uint64(carry[k, p]) if block else one
                     pm = masks[letters[p]]
                     swap = ~d0 & pm
                     x = pm | ((bits >> one) & one)

@@ -8,16 +8,10 @@ from ...simd import host_vector_bits
 from .convolutions import transform_plan
 
 SAMPLE_RUNS, SAMPLE_RUN = 64, 1024  # symbols of a long text that the choice of a method looks at
-COMPARES_PER_SECOND = {
-    512: 1.6e11,
-    256: 1e11,
-    128: 5e10,
-}  # by the bits of a vector; costs are seconds on one thread
-PAIR, SCAN, TRANSFORM = (
-    2e-9,
-    2e-8,
-    3.3e-9,
-)  # for an equal pair, a symbol read, a symbol transformed in float32
+# by the bits of a vector; costs are seconds on one thread
+COMPARES_PER_SECOND = {512: 1.6e11, 256: 1e11, 128: 5e10}
+# for an equal pair, a symbol read, a symbol transformed in float32
+PAIR, SCAN, TRANSFORM = 2e-9, 2e-8, 3.3e-9
 CALL = 3e-5  # of the functions that a transform takes
 GPU_COMPARES_PER_SECOND, GPU_PAIR, GPU_SCAN, GPU_TRANSFORM = 1e12, 2e-11, 1e-11, 1e-10
 

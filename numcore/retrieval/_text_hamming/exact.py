@@ -39,9 +39,8 @@ def subtract_pairs(symbols, chosen, m_counts, distances):
     pattern are listed."""
     xp, m = symbols.xp, len(symbols.pattern)
     ends = np.cumsum(m_counts)
-    bounds = np.zeros(
-        (len(chosen) + 1, 2), np.int64
-    )  # the last code may be that of symbols that the pattern lacks
+    # the last code may be that of symbols that the pattern lacks
+    bounds = np.zeros((len(chosen) + 1, 2), np.int64)
     bounds[:-1, 0], bounds[:-1, 1] = np.where(chosen, ends - m_counts, 0), np.where(chosen, ends, 0)
     places = xp.argsort(symbols.pattern, kind="stable").astype(np.int64)
     block = max(BLOCK, m)

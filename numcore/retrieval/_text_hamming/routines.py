@@ -288,9 +288,8 @@ def hamming_distances_approx(
     never = absent_in_window(symbols, n_letters)
     total, lower = xp.zeros(never.shape, np.int64), xp.zeros(never.shape, np.int32)
     for _ in range(count):
-        table = np.append(
-            rng.integers(0, buckets, n_letters), buckets
-        )  # the last code is that of symbols that the pattern lacks
+        # the last code is that of symbols that the pattern lacks
+        table = np.append(rng.integers(0, buckets, n_letters), buckets)
         table = xp.asarray(table.astype(code_dtype(buckets)))
         projected = symbols._replace(
             text=table[symbols.text], pattern=table[symbols.pattern], letters=xp.arange(buckets + 1)

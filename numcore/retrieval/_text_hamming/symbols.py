@@ -97,9 +97,8 @@ def with_dense_codes(symbols):
 
 def by_table(xp, array, letters, low, high, dtype):
     table = xp.full(high - low + 2, len(letters), dtype)
-    wide = (
-        np.int64 if array.dtype.itemsize < 8 else array.dtype
-    )  # differences of narrow symbols may not fit into their dtype
+    # differences of narrow symbols may not fit into their dtype
+    wide = np.int64 if array.dtype.itemsize < 8 else array.dtype
     table[(letters.astype(wide) - low).astype(np.int64)] = xp.arange(len(letters)).astype(dtype)
     inside = (array >= low) & (array <= high)
     return table[xp.where(inside, array.astype(wide) - low, high - low + 1).astype(np.int64)]

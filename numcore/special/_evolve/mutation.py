@@ -16,9 +16,8 @@ NEW_CONSTANT = 0.4  # chance that a free port gets a new constant and not a vert
 MORE = 0.5
 ATTEMPTS = 50
 GOLDEN = (math.sqrt(5) - 1) / 2
-PROBES = tuple(
-    math.fmod(i * GOLDEN, 1.0) for i in range(1, 5)
-)  # places in the interval where functions are told apart
+# places in the interval where functions are told apart
+PROBES = tuple(math.fmod(i * GOLDEN, 1.0) for i in range(1, 5))
 
 
 class Vertex:

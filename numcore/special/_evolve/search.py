@@ -73,10 +73,8 @@ class Search:
         self.validation = problem.even_points(VALIDATION_POINTS)
         self.float32 = Float32Points(problem, VALIDATION_POINTS) if dtype == np.float32 else None
         self.places = [problem.lo + (problem.hi - problem.lo) * u for u in PROBES]
-        self.known, self.shelf = (
-            {},
-            {},
-        )  # individuals by fingerprint; the best by number of operations
+        # individuals by fingerprint; the best by number of operations
+        self.known, self.shelf = {}, {}
         self.champions = {}  # the front: (error, program) by number of operations
         self.evaluations, self.history = 0, []
 

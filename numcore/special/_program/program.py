@@ -399,10 +399,8 @@ class Program:
 def simplified(rows, constants):
     """The simplified program of instructions and constants, see `Program.simplify`."""
     first, kept = 1 + len(constants), []
-    held = [
-        "x",
-        *(("constant", i, value) for i, value in enumerate(constants)),
-    ]  # what each register holds; ("row", i) is kept[i]
+    # what each register holds; ("row", i) is kept[i]
+    held = ["x", *(("constant", i, value) for i, value in enumerate(constants))]
     rows_by_key = {}
     for i, row in enumerate(rows):
         read = [held[r] for r in operands(row)]
