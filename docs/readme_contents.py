@@ -24,8 +24,9 @@ MAX_FUNCTIONS = 4
 
 def row(method):
     page = method.pages()[0]
-    papers = re.sub(
-        r"arXiv[: ](\S+)", r"[arXiv \1](https://arxiv.org/abs/\1)", "; ".join(method.papers)
+    papers = "; ".join(
+        re.sub(r"arXiv[: ](\S+)", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
+        for paper in method.papers
     )
     shown = [name for name in method.functions if f"{method.subpackage}.{name}" in page.uses]
     names = (shown or list(method.functions))[:MAX_FUNCTIONS]

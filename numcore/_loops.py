@@ -58,9 +58,8 @@ def in_place_with_rare(y):
 def loop(arguments, dims, steps, data):
     n, x, y = dims[0], arguments[0], arguments[1]
     if steps[0] == ITEMSIZE and steps[1] == ITEMSIZE:
-        if same_address(
-            x, y
-        ):  # apart, or LLVM's check for overlap would send it to the scalar loop
+        # apart, or LLVM's check for overlap would send it to the scalar loop
+        if same_address(x, y):
             run_in_place(carray(y, (n,)))
         else:
             run_contiguous(carray(x, (n,)), carray(y, (n,)))

@@ -3,7 +3,7 @@ and print coefficients and errors.
 
     python docs/derivations/minimax.py [NAME ...]
 
-Each fit minimises max |w(x) (g(x) - p(x))| over an interval by the Remez exchange on a Chebyshev
+Each fit minimizes max |w(x) (g(x) - p(x))| over an interval by the Remez exchange on a Chebyshev
 grid, in 50-digit arithmetic. The printed error is that of the polynomial with its coefficients
 rounded to the type that the functions use.
 """
@@ -18,7 +18,7 @@ GRID = 1500
 
 
 def exchange(basis, target, weight):
-    """Coefficients c that minimise max |weight * (target - basis @ c)| over the rows, by multiple
+    """Coefficients c that minimize max |weight * (target - basis @ c)| over the rows, by multiple
     exchange."""
     rows, n = basis.shape
     reference = np.unique(np.round(np.linspace(0, rows - 1, n + 1)).astype(int))

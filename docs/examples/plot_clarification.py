@@ -1,12 +1,14 @@
 """
-Which question to ask about a query that found nothing
-======================================================
+Ranking of clarification questions: ask about a search that found nothing
+=========================================================================
 
-A developer types a few words into a search box and finds nothing useful. Before guessing, a search
-tool can ask back. Here the queries are real sentences: the first line of the documentation of every
-public function of NumPy, SciPy, scikit-learn and pandas. The question worth asking is "do you mean
-this module?", and there is one for each module with at least 15 functions. Given only the line's
-words, can the right question be ranked first, or at least among three?
+A developer types a few words into a search box and finds nothing useful. Instead of
+guessing, a search tool can ask a question. Here the queries are real sentences: the
+first line of the documentation of every public function of NumPy, SciPy, scikit-learn
+and pandas. The possible questions are "do you mean this module?", one for each module
+with at least 15 functions. :class:`~numcore.retrieval.ClarificationRanker` and
+:class:`~numcore.retrieval.LambdaMART` rank the questions for each query. How often is
+the right one first, or among the first three?
 """
 
 import importlib
@@ -20,7 +22,12 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import numpy as np
 
-from numcore.retrieval import ClarificationRanker, LambdaMART, hash_features, ranking_metrics
+from numcore.retrieval import (
+    ClarificationRanker,
+    LambdaMART,
+    hash_features,
+    ranking_metrics,
+)
 
 
 def first_lines(packages):
@@ -73,12 +80,14 @@ labels = np.array([label for _, label in texts])
 relevant = np.eye(len(questions), dtype=int)[labels]
 order = np.random.default_rng(0).permutation(len(texts))
 train, test = np.split(order, [int(0.7 * len(order))])
-print(f"{len(texts)} queries, {len(questions)} questions; {len(train)} queries to learn from")
+print(
+    f"{len(texts)} queries, {len(questions)} questions; {len(train)} training queries"
+)
 
 # %%
-# Two simple answers first. *Popularity* asks about the largest module, whatever the query.
-# *Centroids* compare the words of a query, weighted by how rare they are, with the mean of each
-# module's queries.
+# Two simple baselines: *popularity* asks about the largest module, whatever the query.
+# *Centroids* compares the words of a query, weighted by their rarity, with the mean of
+# each module's queries.
 
 vocabulary = {}
 for words, _ in texts:
@@ -90,17 +99,25 @@ for row, (words, _) in enumerate(texts):
         counts[row, vocabulary[word]] += 1
 weights = counts * (1 + np.log((1 + len(train)) / (1 + (counts[train] > 0).sum(0))))
 weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-9)
-centroids = np.array([weights[train[labels[train] == c]].mean(0) for c in range(len(questions))])
+centroids = np.array(
+    [weights[train[labels[train] == c]].mean(0) for c in range(len(questions))]
+)
 centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-9)
 popularity = np.tile(relevant[train].mean(0), (len(texts), 1))
-scores = {"popularity": popularity[test], "centroids": (weights @ centroids.T)[test].astype(float)}
+scores = {
+    "popularity": popularity[test],
+    "centroids": (weights @ centroids.T)[test].astype(float),
+}
 
 # %%
-# LambdaMART ranks with four numbers for each pair of a query and a question: how near the nearest
-# query of that module is, the mean of the three nearest, the centroid's cosine, and the popularity.
-# While learning, a query is never its own neighbor, nor part of its centroid.
+# LambdaMART ranks by four features of each pair of a query and a question: the
+# similarity of the nearest query of that module, the mean similarity of the three
+# nearest, the cosine with the centroid, and the popularity. In training, a query is
+# excluded from its own neighbors and centroid.
 
-totals = np.array([weights[train[labels[train] == c]].sum(0) for c in range(len(questions))])
+totals = np.array(
+    [weights[train[labels[train] == c]].sum(0) for c in range(len(questions))]
+)
 
 
 def four_numbers(rows):
@@ -114,10 +131,11 @@ def four_numbers(rows):
     for c in range(len(questions)):
         best = -np.sort(-near[:, members_of == c], axis=1)[:, :3]
         features[:, c, 0], features[:, c, 1] = best[:, 0], best.mean(1)
-        own = (labels[rows] == c) & np.isin(
-            rows, train
-        )  # rows have length 1: less itself, a total changes by what follows
-        length = np.sqrt(np.maximum(totals[c] @ totals[c] - 2 * own * products[:, c] + own, 1e-9))
+        # a row has length 1, which is subtracted from its own total
+        own = (labels[rows] == c) & np.isin(rows, train)
+        length = np.sqrt(
+            np.maximum(totals[c] @ totals[c] - 2 * own * products[:, c] + own, 1e-9)
+        )
         features[:, c, 2] = (products[:, c] - own) / length
         features[:, c, 3] = popularity[0, c]
     return features.reshape(-1, 4)
@@ -133,10 +151,13 @@ trees = LambdaMART(n_estimators=60, max_leaves=8).fit(
 scores["LambdaMART"] = trees.predict(four_numbers(test)).reshape(len(test), -1)
 
 # %%
-# The neural ranker needs no such numbers: it learns a vector for each hashed word and pair of
-# words. Words are numbered and hashed, and that is all.
+# The neural ranker needs no such features. It learns a vector for each hashed word and
+# each hashed pair of words, so words only have to be numbered and hashed.
 
-numbers = {word: i for i, word in enumerate(sorted({word for words, _ in texts for word in words}))}
+numbers = {
+    word: i
+    for i, word in enumerate(sorted({word for words, _ in texts for word in words}))
+}
 
 
 def hashed(rows):
@@ -149,20 +170,24 @@ def hashed(rows):
 
 neural = {}
 for name, options in (("neural ranker", {}), ("neural, dropout 0.5", {"dropout": 0.5})):
-    neural[name] = ClarificationRanker(rng=0, **options).fit(*hashed(train), relevant[train])
+    neural[name] = ClarificationRanker(rng=0, **options).fit(
+        *hashed(train), relevant[train]
+    )
     scores[name] = neural[name].decision_function(*hashed(test))
 
 metrics = ("hit@1", "hit@3", "mrr")
 results = {
     name: {
         metric: values.mean()
-        for metric, values in ranking_metrics(s, relevant[test], metrics=metrics).items()
+        for metric, values in ranking_metrics(
+            s, relevant[test], metrics=metrics
+        ).items()
     }
     for name, s in scores.items()
 }
 for name, m in results.items():
     print(
-        f"{name:20} right first {m['hit@1']:.3f}, among three {m['hit@3']:.3f}, "
+        f"{name:20} first {m['hit@1']:.3f}, among three {m['hit@3']:.3f}, "
         f"mean reciprocal rank {m['mrr']:.3f}"
     )
 shown = int(np.argmax([len(texts[r][0]) == 6 for r in test]))
@@ -177,16 +202,17 @@ print(
 )
 
 # %%
-# A question among the first three is right for about five of six queries, twice what popularity
-# reaches; the paper found a valid question for about 80 % of its queries. Centroids of well
-# weighted words are not worse than the network here, where each question has only fifty queries to
-# learn from: what wins is LambdaMART, which takes the centroids' answer as one of its four numbers.
+# The right question is among the first three for about five of six queries, twice as
+# often as by popularity; the paper found a valid question for about 80 % of its
+# queries. With only about fifty training queries per question, the centroids are as
+# good as the network. LambdaMART is best, since it uses the centroids as one of its
+# four features.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 for i, (metric, label, color) in enumerate(
     (
-        ("hit@1", "right question first", "#0b6e99"),
-        ("hit@3", "right question among three", "#c4581a"),
+        ("hit@1", "right question is first", "#0b6e99"),
+        ("hit@3", "right question is among three", "#c4581a"),
     )
 ):
     values = [m[metric] for m in results.values()]
@@ -201,8 +227,11 @@ left.set_xlabel("share of held-out queries")
 left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 for (name, ranker), color in zip(neural.items(), ("#5a7d2a", "#7b4fa3"), strict=True):
     right.semilogy(
-        np.arange(1, len(ranker.loss_curve_) + 1), ranker.loss_curve_, color=color, label=name
+        np.arange(1, len(ranker.loss_curve_) + 1),
+        ranker.loss_curve_,
+        color=color,
+        label=name,
     )
 right.set_xlabel("passes over the queries")
-right.set_ylabel("loss while learning")
+right.set_ylabel("training loss")
 right.legend(fontsize=8)

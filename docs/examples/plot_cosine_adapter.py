@@ -1,12 +1,14 @@
 """
-Where a list of search results should end
-=========================================
+Cosine adapter: cut each list of search results at the right place
+==================================================================
 
-A search by nearest neighbors always returns as many results as it is asked for, whether they fit
-or not. The obvious remedy is to drop results below some cosine. But how large the cosine of a good
-result is differs from query to query. Here images of handwritten digits search for images of the
-same digit. A small network reads the query and gives a map from cosine to relevance, which never
-changes the order of the results; one threshold on relevance then cuts all lists.
+A nearest-neighbor search always returns as many results as requested, whether they are
+relevant or not. An obvious remedy is to drop results below some cosine. But the cosine
+of a relevant result differs from query to query.
+:class:`~numcore.retrieval.CosineAdapter` is a small network that reads the query and
+predicts a map from cosine to relevance. The map never changes the order of the results,
+and a single threshold on relevance then cuts all lists. Here images of handwritten
+digits search for images of the same digit.
 """
 
 import matplotlib.pyplot as plt
@@ -37,17 +39,19 @@ before, after = (
     for s in (cosines[test], scores)
 )
 print(
-    f"{len(test)} queries that were not trained on. Quality of the order (nDCG): {before:.6f} by "
-    f"cosine, {after:.6f} by adapted scores"
+    f"{len(test)} test queries. Quality of the order (nDCG): {before:.6f} by cosine, "
+    f"{after:.6f} by adapted scores"
 )
 
 # %%
-# The cosine from which on the adapter takes an image for relevant, for each query. A one looks like
-# other ones, and needs a large cosine to be told from other digits; other digits vary more.
+# The boxes show, for each query, the cosine at which the adapter considers an image
+# relevant. Ones look alike and need a large cosine; other digits vary more.
 
 cutoff = adapter.cosine_cutoff(vectors[test], 0.5)
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-shown = [cutoff[(digits.target[test] == digit) & np.isfinite(cutoff)] for digit in range(10)]
+shown = [
+    cutoff[(digits.target[test] == digit) & np.isfinite(cutoff)] for digit in range(10)
+]
 axes.boxplot(
     shown,
     positions=range(10),
@@ -61,11 +65,11 @@ axes.set_xlabel("digit that the query shows")
 axes.set_ylabel("cosine where relevance is 0.5")
 
 # %%
-# Recall is the share of the relevant images that are kept, precision the share of the kept images
-# that are relevant. At the same recall, the lists cut by adapted scores are more precise. A map
-# from cosine to relevance that is the same for all queries cannot do that: it only changes what a
-# score means, not which results of different queries come first. Its curve covers that of the
-# cosine.
+# Recall is the share of relevant images that are kept, precision the share of kept
+# images that are relevant. At the same recall, lists cut by adapted scores are more
+# precise. A map that is the same for all queries cannot achieve this: it changes the
+# meaning of a score, but not the order of results of different queries. Its curve
+# therefore coincides with that of the cosine.
 
 figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
 for name, values, color, style in (
@@ -74,7 +78,9 @@ for name, values, color, style in (
     ("a map for each query", scores, "#0b6e99", "-"),
 ):
     curve = filtering_curve(values, relevant[test])
-    axes.plot(curve.recall, curve.precision, style, color=color, linewidth=2, label=name)
+    axes.plot(
+        curve.recall, curve.precision, style, color=color, linewidth=2, label=name
+    )
 axes.set_xlim(0.3, 1)
 axes.set_xlabel("recall")
 axes.set_ylabel("precision")
@@ -86,6 +92,6 @@ for recall in (0.8, 0.9, 0.95):
         for s in (cosines[test], scores)
     )
     print(
-        f"at recall {recall}: precision {raw:.3f} by one cosine for all queries, {adapted:.3f} by "
-        f"the adapter"
+        f"at recall {recall}: precision {raw:.3f} by one cosine for all queries, "
+        f"{adapted:.3f} by the adapter"
     )

@@ -1,13 +1,14 @@
 """
-Which explanation of a classifier should one choose?
-====================================================
+Local explanations: choose an attribution method
+================================================
 
-A network that tells benign from malignant tumors is a black box: it takes thirty measurements and
-gives a probability. An *attribution* says how much each measurement has to do with it. Eight
-popular methods give eight different answers. Yet all of them do the same: near the case that is to
-be explained, they replace the network by the simplest function there is, a weighted sum of the
-measurements. They differ in what they call *near*, and in what they ask the weighted sum to match,
-the network's values or its slopes.
+A network that distinguishes benign from malignant tumors is a black box: thirty
+measurements go in, a probability comes out. An *attribution* states how much each
+measurement contributes. :func:`~numcore.nn.explain` has eight popular methods, and they
+give eight different answers. Yet all of them approximate the network near the given
+case by a weighted sum of the measurements. They differ in what *near* means, and in
+whether the sum matches the values or the slopes of the network.
+:func:`~numcore.nn.faithfulness` measures how well each of them fits.
 """
 
 import warnings
@@ -23,10 +24,10 @@ data = load_breast_cancer()
 table = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
 train = np.arange(len(table)) % 3 > 0
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a network that could be trained longer is good enough here
-    network = MLPClassifier((16,), activation="tanh", max_iter=300, alpha=1.0, random_state=0).fit(
-        table[train], data.target[train]
-    )
+    warnings.simplefilter("ignore")  # training stops before it has converged
+    network = MLPClassifier(
+        (16,), activation="tanh", max_iter=300, alpha=1.0, random_state=0
+    ).fit(table[train], data.target[train])
 (inner, outer), (shift, bias) = network.coefs_, network.intercepts_
 
 
@@ -42,17 +43,18 @@ def slope(x):
 
 
 print(
-    f"cases that the network has not seen: {network.score(table[~train], data.target[~train]):.1%} "
-    f"right"
+    f"{network.score(table[~train], data.target[~train]):.1%} of the test cases are "
+    f"classified correctly"
 )
 
 # %%
 # Eight answers
 # -------------
 #
-# The 24 cases about which the network is least sure. *Absent* means that a measurement is set to
-# the average of all patients, which is 0 here. Slopes (the first three methods) are times the
-# measurement, so that all eight are in the same unit: what the measurement adds to the probability.
+# The examples are the 24 cases about which the network is least certain. *Absent* means
+# that a measurement is replaced by the average over all patients, which is 0 here. The
+# slopes (the first three methods) are multiplied by the measurement, so that all
+# attributions have the same unit: the contribution to the probability.
 
 cases = table[~train][np.argsort(np.abs(probability(table[~train]) - 0.5))[:24]]
 methods = {
@@ -81,7 +83,10 @@ explanations = [
 
 case = 3
 contributions = np.array(
-    [e.attributions[case] * (cases[case] if e.coordinates == "offset" else 1) for e in explanations]
+    [
+        e.attributions[case] * (cases[case] if e.coordinates == "offset" else 1)
+        for e in explanations
+    ]
 )
 shown = np.argsort(-np.abs(contributions).mean(axis=0))[:8]
 limit = np.abs(contributions[:, shown]).max()
@@ -91,25 +96,25 @@ picture = axes.imshow(
 )
 axes.set_xticks(range(8), methods.values(), rotation=30, ha="right")
 axes.set_yticks(range(8), data.feature_names[shown])
-figure.colorbar(picture, label="adds to the probability")
+figure.colorbar(picture, label="contribution to the probability")
 axes.set_title(
-    f"A case with probability {probability(cases[case : case + 1])[0]:.2f}: the eight largest of "
-    f"thirty attributions"
+    f"the eight largest of thirty attributions for a case with probability "
+    f"{probability(cases[case : case + 1])[0]:.2f}"
 )
 
 # %%
-# Which is right?
-# ---------------
+# Which one is right?
+# -------------------
 #
-# That depends on the question. Here are five meanings of *near the case*, and for each how far
-# every explanation is from the network: the mean square of the difference between the probability
-# and the weighted sum, over two thousand points there, the same for all explanations. In brackets
-# how many times that of the best of the eight it is.
+# That depends on the question. Here are five meanings of *near the case*. For each, the
+# table shows how far every explanation is from the network: the mean squared difference
+# between the probability and the weighted sum over the same two thousand points. In
+# parentheses: this error divided by that of the best explanation.
 
 questions = {
     "a little noise\n(0.1 of the spread)": ("gaussian", 0.1),
     "much noise\n(the whole spread)": ("gaussian", 1.0),
-    "on the way to\nthe average patient": ("uniform_path", 1.0),
+    "on the path to\nthe average patient": ("uniform_path", 1.0),
     "any measurements\nabsent": ("binary", 1.0),
     "one measurement\nabsent": ("one_hot", 1.0),
 }
@@ -127,11 +132,17 @@ losses = np.array(
         for neighborhood, scale in questions.values()
     ]
 )
-losses[losses < 1e-20] = 0  # what is left by rounding
+losses[losses < 1e-20] = 0  # rounding errors
 worse = losses / np.maximum(losses.min(axis=1, keepdims=True), 1e-7)
 
 figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-axes.imshow(np.log10(np.clip(worse.T, 1, 1000)), cmap="Blues_r", vmin=-0.3, vmax=3.5, aspect="auto")
+axes.imshow(
+    np.log10(np.clip(worse.T, 1, 1000)),
+    cmap="Blues_r",
+    vmin=-0.3,
+    vmax=3.5,
+    aspect="auto",
+)
 for question, scores in enumerate(losses):
     for method, loss in enumerate(scores):
         best, times = loss <= 1.001 * scores.min(), worse[question, method]
@@ -153,31 +164,32 @@ for question, scores in enumerate(losses):
 axes.set_xticks(range(5), questions)
 axes.set_yticks(range(8), methods.values())
 axes.xaxis.tick_top()
-axes.set_title("mean squared difference from the network, and how many times that of the best")
+axes.set_title("mean squared difference from the network (and its ratio to the best)")
 
 # %%
-# There is no free lunch: no row of the table is best throughout, and each method is good at its own
-# question. LIME and KernelSHAP ask what happens when measurements are absent, C-LIME what happens
-# under noise of its size, occlusion takes one measurement away at a time and is exact there, and
-# the plain gradient knows about small changes only. Integrated gradients and KernelSHAP agree with
-# the network at both ends of the way to the average patient, and are one and the same function on
-# it. SmoothGrad matches slopes and not values, and is beaten where values are compared. So choose
-# the question first, then the method; the function ``faithfulness`` says which one that is.
+# No method is best for every question, and each is good at its own. LIME and KernelSHAP
+# ask what happens if measurements are absent; C-LIME, what happens under noise of its
+# size; occlusion removes one measurement at a time and is exact there; the plain
+# gradient describes small changes only. Integrated gradients and KernelSHAP agree with
+# the network at both ends of the path to the average patient and coincide on the path.
+# SmoothGrad matches slopes, so it loses where values are compared. Choose the question
+# first, then the method that ``faithfulness`` finds best for it.
 
 for name, row in zip(questions, losses, strict=True):
     order = np.argsort(row)
     names = list(methods.values())
     print(
-        f"{name.replace(chr(10), ' '):42s} best: {names[order[0]]}, then {names[order[1]]}; "
+        f"{' '.join(name.split()):42s} best: {names[order[0]]}, {names[order[1]]}; "
         f"worst: {names[order[-1]]}"
     )
 
 # %%
-# How sure are the numbers themselves?
-# ------------------------------------
+# How precise are the attributions?
+# ---------------------------------
 #
-# Methods that draw random points come with a standard error, the spread that other random points
-# would have led to. For the largest attribution of each case, in percent of it:
+# Methods that sample random points also return a standard error: the spread that other
+# random points would cause. The plot shows it for the largest attribution of each case,
+# in percent of that attribution.
 
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 samples = [100, 300, 1000, 3000]
@@ -204,9 +216,11 @@ for (method, name), color in zip(
             rng=0,
         )
         largest = np.arange(len(cases)), np.abs(e.attributions).argmax(axis=1)
-        percent.append(100 * np.median(e.standard_error[largest] / np.abs(e.attributions[largest])))
+        percent.append(
+            100 * np.median(e.standard_error[largest] / np.abs(e.attributions[largest]))
+        )
     axes.loglog(samples, percent, "o-", color=color, label=name)
-axes.set_xlabel("points for each case")
+axes.set_xlabel("points per case")
 axes.set_ylabel("standard error, %")
 axes.grid(alpha=0.3)
 axes.legend()

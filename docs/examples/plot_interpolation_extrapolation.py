@@ -1,13 +1,15 @@
 """
-Test queries that are new, and those that are not
-=================================================
+Interpolation and extrapolation splits: test on familiar and on new queries
+===========================================================================
 
-Whoever tests a search engine on queries that resemble those it was trained on sees how well it
-interpolates; on queries unlike any of them, how well it extrapolates. Here the queries are images
-of handwritten digits, and the answer is the digit. They are cut into five buckets of similar
-images. Each bucket is left out of training once: its test queries then ask for extrapolation, the
-others for interpolation. Two models are compared. One remembers: it answers with the digits of the
-most similar training images. The other is a linear map.
+Test queries that resemble training queries measure how well a search engine
+interpolates; queries unlike any of them measure how well it extrapolates.
+:func:`~numcore.retrieval.resample_train_test` separates the two. Here the queries are
+images of handwritten digits, and the answer is the digit. The images are divided into
+five buckets of similar images. Each bucket is left out of training once: its test
+queries measure extrapolation, all others interpolation. Two models are compared:
+*memory* answers with the digits of the most similar training images, and the other is a
+linear map.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +28,9 @@ digits = load_digits()
 queries, answers = digits.data / 16, digits.target
 train, test = np.arange(0, len(queries), 2), np.arange(1, len(queries), 2)
 split = resample_train_test(queries[train], queries[test], rng=0)
-judgments = np.stack([np.arange(len(test)), answers[test], np.ones(len(test), int)], axis=1)
+judgments = np.stack(
+    [np.arange(len(test)), answers[test], np.ones(len(test), int)], axis=1
+)
 
 
 def memory(kept):
@@ -47,20 +51,22 @@ values = {"memory": [], "linear map": []}
 for i in range(5):
     kept = train[split.fold(i)[0]]
     for name, model in (("memory", memory), ("linear map", linear)):
-        values[name].append(ranking_metrics(model(kept), judgments, metrics=("mrr@10",))["mrr@10"])
+        values[name].append(
+            ranking_metrics(model(kept), judgments, metrics=("mrr@10",))["mrr@10"]
+        )
 reports = {name: split_report(np.array(folds), split) for name, folds in values.items()}
 for name, report in reports.items():
     print(
-        f"{name}: {report.interpolation:.3f} on interpolation, {report.extrapolation:.3f} on "
-        f"extrapolation, ratio {report.ratio:.3f}"
+        f"{name}: interpolation {report.interpolation:.3f}, "
+        f"extrapolation {report.extrapolation:.3f}, ratio {report.ratio:.3f}"
     )
 
 # %%
-# The mean reciprocal rank is 1 where the right digit always comes first, 1/2 where it comes second.
-# Lines show twice the standard error. A mixed set of test queries would hide how much both models
-# lose on images unlike those in training. Remembering loses least here, as even with a bucket left
-# out some images of each digit stay in training; where answers of new queries were never seen, it
-# fails.
+# The mean reciprocal rank is 1 if the right digit always comes first, and 1/2 if it
+# comes second. Error bars are two standard errors. A mixed test set would hide how much
+# both models lose on images unlike those in training. Memory loses least here, since
+# some images of each digit stay in training even without one bucket; it would fail for
+# queries whose answers never occurred in training.
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for at, report in enumerate(reports.values()):
@@ -82,8 +88,8 @@ axes.set_ylim(0, 1)
 axes.legend(loc="lower left")
 
 # %%
-# How similar a test image is to the training image nearest to it, with its own bucket in training,
-# and without.
+# The similarity of a test image to its nearest training image, with its own bucket in
+# training and without.
 
 kept, _, far = split.fold(0)
 bins = np.linspace(0.75, 1, 40)
@@ -95,9 +101,9 @@ for label, chosen, color in (
     similarity = nearest_training_similarity(queries[chosen], queries[test[far]])
     axes.hist(similarity, bins, histtype="step", linewidth=2, color=color, label=label)
     print(
-        f"{label}: test images of bucket 0 have a mean cosine of {similarity.mean():.3f} to the "
-        f"nearest training image"
+        f"{label}: test images of bucket 0 have a mean cosine of "
+        f"{similarity.mean():.3f} with the nearest training image"
     )
-axes.set_xlabel("cosine to the nearest training image")
+axes.set_xlabel("cosine with the nearest training image")
 axes.set_ylabel("test images of bucket 0")
 axes.legend(loc="upper left")

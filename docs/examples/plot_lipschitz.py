@@ -1,16 +1,16 @@
 """
-How much can a network's answer change?
-=======================================
+Certified Lipschitz bounds: how much can the output of a network change?
+========================================================================
 
-A network of ReLUs, which pass positive numbers on and replace negative ones by 0, is linear
-wherever the same of them pass. How fast its outputs can change near an image is said by a
-*Lipschitz constant*: if no pixel changes by more than some amount, no output changes by more than
-the constant times that amount. Trying many points gives a lower bound of it, since the worst point
-may have been missed. A *certified* bound is an upper one: it holds at every point. Here both are
-computed for a network that reads handwritten digits, on boxes of growing size around an image, by
-four methods: interval arithmetic, RecurJac, and the linear bounds of Shi, Wang, Zhang, Kolter and
-Hsieh (NeurIPS 2022), summed over the entries of the Jacobian, which is the table of derivatives of
-outputs by pixels, or bounded as one sum.
+A *Lipschitz constant* limits how fast the outputs of a network change near an image: if
+no pixel changes by more than some amount, no output changes by more than the constant
+times that amount. Evaluating many points gives only a lower bound, since the worst
+point may be missed. A *certified* bound is an upper bound that holds at every point;
+:func:`~numcore.nn.local_lipschitz` computes both. Here they are computed for a ReLU
+network that classifies handwritten digits, on boxes of increasing size around an image.
+The four upper bounds come from interval arithmetic, RecurJac, and the linear bounds of
+Shi, Wang, Zhang, Kolter and Hsieh (NeurIPS 2022), either for each entry of the Jacobian
+(the matrix of derivatives of outputs by pixels) or jointly for its norm.
 """
 
 import time
@@ -26,23 +26,31 @@ from numcore.nn import jacobian_bounds, local_lipschitz, monotonicity, output_bo
 COLORS = "#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"
 images, labels = load_digits(return_X_y=True)
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a network that could be trained longer is good enough here
-    model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(images[::2] / 16, labels[::2])
+    warnings.simplefilter("ignore")  # training stops before it has converged
+    model = MLPClassifier((64, 64), max_iter=30, random_state=0).fit(
+        images[::2] / 16, labels[::2]
+    )
 weights, biases = [np.ascontiguousarray(w.T) for w in model.coefs_], model.intercepts_
 x0, label = images[1] / 16, labels[1]
 print(
-    f"{model.score(images[1::2] / 16, labels[1::2]):.1%} of the images that the network has not "
-    f"seen are read correctly"
+    f"{model.score(images[1::2] / 16, labels[1::2]):.1%} of the test images are "
+    f"classified correctly"
 )
 
 # %%
-# The bounds. All of them meet the lower bound where the box is so small that no ReLU changes; then
-# interval arithmetic leaves first, and the joint linear bound last.
+# All upper bounds meet the lower bound if the box is so small that no ReLU changes its
+# sign. For larger boxes, interval arithmetic becomes loose first, and the joint linear
+# bound last.
 
 sizes = np.geomspace(1e-4, 0.1, 16)
 start, found = (
     time.perf_counter(),
-    {"interval": [], "RecurJac": [], "linear, entry by entry": [], "linear, jointly": []},
+    {
+        "interval": [],
+        "RecurJac": [],
+        "linear, entry by entry": [],
+        "linear, jointly": [],
+    },
 )
 lower = []
 for eps in sizes:
@@ -58,7 +66,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constraine
 for (name, uppers), color in zip(found.items(), COLORS, strict=True):
     left.loglog(sizes, uppers, color=color, label=f"certified: {name}")
 left.loglog(sizes, lower, "k.", label="largest at 2000 points")
-left.set_xlabel("half the width of the box, in units of white against black")
+left.set_xlabel("half the width of the box (black to white is 1)")
 left.set_ylabel("Lipschitz constant")
 left.legend(fontsize=8)
 for i in (5, 10, 15):
@@ -68,9 +76,9 @@ for i in (5, 10, 15):
     )
 
 # %%
-# What it is good for: the answer is certain to stay the same as long as the score of the right
-# digit is certain to exceed the others. The differences of scores are outputs of the network with
-# another last layer.
+# An application: the classification cannot change as long as the score of the right
+# digit certainly exceeds all others. The differences of scores are the outputs of the
+# same network with another last layer.
 
 others = np.delete(np.arange(10), label)
 differences = (
@@ -84,21 +92,25 @@ margins = np.array(
     ]
 )
 for margin, name, color in zip(
-    margins, ("interval arithmetic", "linear bounds (CROWN)"), (COLORS[0], COLORS[3]), strict=True
+    margins,
+    ("interval arithmetic", "linear bounds (CROWN)"),
+    (COLORS[0], COLORS[3]),
+    strict=True,
 ):
     right.semilogx(sizes, margin, color=color, label=name)
     print(
-        f"{name}: the image is certain to be read as {label} up to eps = "
+        f"{name}: the image is certainly classified as {label} up to eps = "
         f"{sizes[margin > 0].max():.4f}"
     )
-right.axhline(0, color="grey", linewidth=0.8)
+right.axhline(0, color="gray", linewidth=0.8)
 right.set_ylim(-3 * margins.max(), 1.2 * margins.max())
-right.set_xlabel("half the width of the box, in units of white against black")
-right.set_ylabel("certain margin of the right digit's score")
+right.set_xlabel("half the width of the box (black to white is 1)")
+right.set_ylabel("certified margin of the right digit's score")
 right.legend(fontsize=8)
 
 # %%
-# Splitting the box by which ReLUs pass makes the bound tighter, the more the longer one waits.
+# Splitting the box by the signs of ReLUs tightens the bound; more parts take more time
+# and give a tighter bound.
 
 eps, steps = sizes[11], []
 local_lipschitz(
@@ -120,24 +132,29 @@ axes.set_xlabel("parts of the box")
 axes.set_ylabel(f"Lipschitz constant, eps = {eps:.4f}")
 axes.legend()
 print(
-    f"eps = {eps:.4f}: {uppers[0]:.3f} with {parts[0]} parts, {uppers[-1]:.3f} with {parts[-1]}, "
-    f"sampled {lowers[-1]:.3f}"
+    f"eps = {eps:.4f}: {uppers[0]:.3f} with {parts[0]} parts, "
+    f"{uppers[-1]:.3f} with {parts[-1]}, sampled {lowers[-1]:.3f}"
 )
 
 # %%
-# The signs of derivatives, if they are certain, say in which of its inputs a prediction can only
-# rise, or only fall: here that of the progress of diabetes from ten measurements, over boxes around
-# each of 100 patients.
+# If the sign of a derivative is certain, the prediction can only rise, or only fall,
+# with that input. Here the network predicts the progress of diabetes from ten
+# measurements, on boxes around each of 100 patients.
 
 data = load_diabetes()
-x, y = data.data / data.data.std(axis=0), (data.target - data.target.mean()) / data.target.std()
+x, y = (
+    data.data / data.data.std(axis=0),
+    (data.target - data.target.mean()) / data.target.std(),
+)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    model = MLPRegressor(hidden_layer_sizes=(32, 32), alpha=1.0, max_iter=200, random_state=0).fit(
-        x[100:], y[100:]
-    )
+    model = MLPRegressor(
+        hidden_layer_sizes=(32, 32), alpha=1.0, max_iter=200, random_state=0
+    ).fit(x[100:], y[100:])
 weights, biases = [np.ascontiguousarray(w.T) for w in model.coefs_], model.intercepts_
-signs = np.array([monotonicity(weights, biases, x[:100], eps)[:, 0] for eps in (0.02, 0.1, 0.3)])
+signs = np.array(
+    [monotonicity(weights, biases, x[:100], eps)[:, 0] for eps in (0.02, 0.1, 0.3)]
+)
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 place = np.arange(len(data.feature_names))
 for k, (eps, color) in enumerate(zip((0.02, 0.1, 0.3), COLORS, strict=False)):
@@ -149,13 +166,12 @@ for k, (eps, color) in enumerate(zip((0.02, 0.1, 0.3), COLORS, strict=False)):
         label=f"half width {eps} standard deviations",
     )
     axes.bar(place + 0.27 * (k - 1), -(signs[k] < 0).sum(axis=0), 0.25, color=color)
-axes.axhline(0, color="grey", linewidth=0.8)
+axes.axhline(0, color="gray", linewidth=0.8)
 axes.set_xticks(place, data.feature_names)
-axes.set_ylabel("patients: can only rise (up),\ncan only fall (down)")
+axes.set_ylabel("patients: can only rise (up)\nor only fall (down)")
 axes.legend(fontsize=8)
 bmi = data.feature_names.index("bmi")
 print(
-    f"the prediction is certain never to fall with the body mass index, within 0.1 standard "
-    f"deviations, for "
-    f"{np.sum(signs[1][:, bmi] > 0)} of 100 patients"
+    f"for {np.sum(signs[1][:, bmi] > 0)} of 100 patients, the prediction cannot fall "
+    f"with the body mass index within 0.1 standard deviations"
 )

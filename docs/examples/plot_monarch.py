@@ -1,11 +1,13 @@
 """
-A matrix made of two sparse ones
-================================
+Monarch matrices: learn a fast transform
+========================================
 
-A Monarch matrix is a product of two block-diagonal matrices with a permutation between them. A
-vector of n numbers is multiplied by it in about n^1.5 operations instead of n². Here a layer of
-this form learns a transform that no matrix of low rank with as many numbers comes near, and a
-photograph is approximated by the closest Monarch matrices.
+A Monarch matrix is a product of two block-diagonal matrices with permutations between
+them. Multiplying it by a vector of length n takes about n^1.5 operations instead of n²
+(:func:`~numcore.linalg.monarch_matmul`). Here a layer of this form learns the
+Walsh–Hadamard transform, which no low-rank matrix with the same number of parameters
+can approximate. Then :func:`~numcore.linalg.monarch_project` approximates a photograph
+by the closest Monarch matrices.
 """
 
 import matplotlib.pyplot as plt
@@ -21,10 +23,10 @@ from numcore.linalg import (
 )
 
 # %%
-# Both layers see random vectors x and what the Walsh–Hadamard transform makes of them, y = H x with
-# n = 256. The Monarch layer has two times 16 blocks of 16 × 16, which are 8192 numbers; so has a
-# product of a 256 × 16 and a 16 × 256 matrix. Both are trained by Adam, a gradient descent with a
-# step of its own for every number.
+# Both layers are trained on random vectors x and their Walsh–Hadamard transforms, y = H
+# x with n = 256. The Monarch layer has two times 16 blocks of 16 × 16, that is 8192
+# parameters; so does the product of a 256 × 16 and a 16 × 256 matrix. Both are trained
+# by Adam.
 
 N, STEPS = 256, 1000
 rng = np.random.default_rng(0)
@@ -52,7 +54,10 @@ def train(product, gradients, factors):
             square += 0.001 * (g * g - square)
             rate = np.float32(1e-2 * (1 + np.cos(np.pi * t / STEPS)) / 2)
             factor -= (
-                rate * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + np.float32(1e-8))
+                rate
+                * mean
+                / (1 - 0.9**t)
+                / (np.sqrt(square / (1 - 0.999**t)) + np.float32(1e-8))
             )
     return errors
 
@@ -62,21 +67,23 @@ def random(*shape):
 
 
 curves = {
-    "Monarch": train(monarch_matmul, monarch_matmul_vjp, [random(16, 16, 16), random(16, 16, 16)]),
+    "Monarch": train(
+        monarch_matmul, monarch_matmul_vjp, [random(16, 16, 16), random(16, 16, 16)]
+    ),
     "low rank": train(low_rank, low_rank_gradients, [random(N, 16), random(16, N)]),
 }
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-for (name, errors), colour in zip(curves.items(), ("#0b6e99", "#c4581a"), strict=True):
-    axes.semilogy(errors, color=colour, label=f"{name}, 8192 numbers")
+for (name, errors), color in zip(curves.items(), ("#0b6e99", "#c4581a"), strict=True):
+    axes.semilogy(errors, color=color, label=f"{name}, 8192 parameters")
     print(f"{name}: relative error {errors[-1]:.1e} after {STEPS} steps")
 axes.set_xlabel("step")
-axes.set_ylabel("relative error of H x")
+axes.set_ylabel("relative error of the output")
 axes.legend()
 
 # %%
-# The closest Monarch matrix to a given one is known in closed form: each of its blocks is a matrix
-# of low rank, found by a singular value decomposition. Higher ranks of the blocks give wider
-# factors and smaller errors.
+# The Monarch matrix closest to a given matrix is known in closed form: each of its
+# blocks is a low-rank matrix, found by a singular value decomposition. Blocks of higher
+# rank give wider factors and smaller errors.
 
 image = load_sample_image("china.jpg")[:400, :640].mean(axis=2)
 figure, grid = plt.subplots(1, 4, figsize=(11, 2.3), layout="constrained")
@@ -84,7 +91,9 @@ grid[0].imshow(image, cmap="gray")
 grid[0].set_title("a photograph, 400 × 640")
 for axes, rank in zip(grid[1:], (1, 4, 8), strict=True):
     factors = monarch_project(image, n_blocks=(20, 20), rank=rank)
-    axes.imshow(monarch_to_dense(factors.right, factors.left), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(
+        monarch_to_dense(factors.right, factors.left), cmap="gray", vmin=0, vmax=255
+    )
     axes.set_title(f"rank {rank}: error {factors.relative_error:.1%}")
 for axes in grid:
     axes.axis("off")

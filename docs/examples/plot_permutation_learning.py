@@ -1,13 +1,14 @@
 """
-How many networks it takes to learn a permutation
-=================================================
+Learning permutations: how many networks are needed?
+====================================================
 
-A network is shown the k inputs in which a single bit is one, each with that bit moved to another
-place. Does it then know where *every* input's bits go, all 2ᵏ - 1 of them? A single network does
-not; but the mean of many wide ones does, and how many are needed is known beforehand. The reason is
-that wide networks with random initial weights, trained by small steps, give outputs that are
-normally distributed around a mean that can be written down: above 0 for each one of the moved
-input, below 0 for each zero.
+A network is trained on the k inputs in which a single bit is one; the target is the
+same bit moved to another position. Can it then permute the bits of *every* input, all
+2ᵏ - 1 of them? A single network cannot, but the mean of many wide networks can, and
+:func:`~numcore.nn.ensemble_size` tells in advance how many are needed. The outputs of
+wide networks with random initial weights, trained by small steps, are normally
+distributed. Their mean is known in closed form: it is positive for each one of the
+permuted input and negative for each zero.
 """
 
 import itertools
@@ -15,21 +16,28 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 
-from numcore.nn import PermutationEnsemble, ensemble_size, permutation_mean, permutation_variance
+from numcore.nn import (
+    PermutationEnsemble,
+    ensemble_size,
+    permutation_mean,
+    permutation_variance,
+)
 
 K, SEED = 8, 0
 rng = np.random.default_rng(SEED)
 order = rng.permutation(K)
 basis = np.eye(K)
 images = basis[order]  # the basis vector with bit i becomes the one with bit order[i]
-inputs = np.array([bits for bits in itertools.product((0, 1), repeat=K) if any(bits)], np.uint8)
+inputs = np.array(
+    [bits for bits in itertools.product((0, 1), repeat=K) if any(bits)], np.uint8
+)
 answers = inputs[:, np.argsort(order)]
 n_ones = inputs.sum(axis=1).astype(int)
 
 # %%
-# Real networks first: 40 of them, with 4000 hidden units each, trained by gradient descent on the
-# eight examples. For inputs with three ones, their outputs where a one belongs and where a zero
-# belongs, beside what the theory says of infinitely wide networks.
+# First, real networks: 40 of them with 4000 hidden units each, trained by gradient
+# descent on the eight examples. For inputs with three ones, their outputs at positions
+# of ones and zeros are compared with the theory of infinitely wide networks.
 
 trained = PermutationEnsemble(n_models=40, width=4000, rng=SEED).fit(basis, images)
 three = n_ones == 3
@@ -42,15 +50,16 @@ print(
     f"trained in {trained.n_iter_} steps; "
     f"where a one belongs: mean {ones.mean():.4f}, theory {mu_one:.4f}; "
     f"where a zero belongs: mean {zeros.mean():.4f}, theory {mu_zero:.4f}; "
-    f"standard deviation {np.sqrt((ones.var() + zeros.var()) / 2):.4f}, theory {sigma:.4f}"
+    f"standard deviation {np.sqrt((ones.var() + zeros.var()) / 2):.4f}, "
+    f"theory {sigma:.4f}"
 )
 
 # %%
-# The mean for zeros is below 0, but only just, and a single network's output strays far from it:
-# that is why many must be averaged. With outputs drawn from the theory's distribution, ensembles of
-# growing size answer all 255 inputs; an ensemble succeeds if all of the 255 × 8 bits are right.
-# Rounding at 0 is what the theorem speaks of; rounding half-way between the two known means needs
-# far fewer.
+# The mean for zeros is only slightly negative, and a single network deviates much from
+# it. That is why many networks must be averaged. With outputs drawn from the
+# theoretical distribution, ensembles of increasing size answer all 255 inputs; an
+# ensemble succeeds if all 255 × 8 bits are correct. The theorem uses a threshold of 0;
+# a threshold at the midpoint of the two known means needs far fewer networks.
 
 sizes = {
     "zero": np.array([10, 30, 100, 200, 300, 500, 1000]),
@@ -70,14 +79,17 @@ for threshold, numbers in sizes.items():
         for n in numbers
     ]
     success[threshold] = [
-        np.mean([np.array_equal(result, answers) for result in results]) for results in runs
+        np.mean([np.array_equal(result, answers) for result in results])
+        for results in runs
     ]
-enough = {threshold: ensemble_size(K, delta=0.05, threshold=threshold) for threshold in sizes}
+enough = {
+    threshold: ensemble_size(K, delta=0.05, threshold=threshold) for threshold in sizes
+}
 for threshold, numbers in sizes.items():
     print(
-        f"threshold {threshold}: all 255 answers right in "
+        f"threshold {threshold}: all 255 answers correct in "
         f"{dict(zip(numbers.tolist(), success[threshold], strict=True))} of 10 runs; "
-        f"{enough[threshold]} networks are enough for 95 %"
+        f"{enough[threshold]} networks suffice for 95 %"
     )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
@@ -88,7 +100,12 @@ for values, mean, name, color in (
     (ones, mu_one, "a one belongs", "#0b6e99"),
 ):
     left.hist(
-        values, bins, density=True, color=color, alpha=0.4, label=f"40 networks, where {name}"
+        values,
+        bins,
+        density=True,
+        color=color,
+        alpha=0.4,
+        label=f"40 networks, where {name}",
     )
     left.plot(
         grid,
@@ -96,28 +113,33 @@ for values, mean, name, color in (
         color=color,
         label="theory",
     )
-left.axvline(0, color="grey", linestyle=":")
+left.axvline(0, color="gray", linestyle=":")
 left.set_xlabel("output of a single network, inputs with three ones")
 left.set_ylabel("density")
 left.set_ylim(0, 5.5)
 left.legend(fontsize=8, loc="upper center")
-for (threshold, numbers), color in zip(sizes.items(), ("#0b6e99", "#5a7d2a"), strict=True):
-    right.plot(numbers, success[threshold], "o-", color=color, label=f"threshold: {threshold}")
+for (threshold, numbers), color in zip(
+    sizes.items(), ("#0b6e99", "#5a7d2a"), strict=True
+):
+    right.plot(
+        numbers, success[threshold], "o-", color=color, label=f"threshold: {threshold}"
+    )
     right.axvline(
         enough[threshold],
         color=color,
         linestyle=":",
-        label=f"{enough[threshold]} are enough, says the bound",
+        label=f"{enough[threshold]} suffice by the bound",
     )
 right.set_xscale("log")
 right.set_ylim(-0.05, 1.6)
 right.set_xlabel("networks in the ensemble")
-right.set_ylabel("share of runs with all 255 answers right")
+right.set_ylabel("share of runs with all 255 answers correct")
 right.legend(fontsize=8, loc="upper left")
 
 # %%
-# How the number grows with the number of bits: slowly for one input, and faster, but nowhere near
-# the number of inputs, for all at once.
+# The number of networks as a function of the number of bits: it grows slowly for one
+# input, and faster for all inputs at once, but much more slowly than the number of
+# inputs.
 
 bits = np.array([8, 16, 32, 64, 128])
 for_one = [ensemble_size(int(k), delta=0.05, n_ones=2) for k in bits]
@@ -126,6 +148,6 @@ figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 axes.loglog(bits, for_one, "o-", color="#7b4fa3", label="one input with two ones")
 axes.loglog(bits, for_all, "o-", color="#0b6e99", label="all inputs at once")
 axes.set_xlabel("bits")
-axes.set_ylabel("networks for 95 % certainty")
+axes.set_ylabel("networks for a probability of 95 %")
 axes.legend()
 print("bits:", bits.tolist(), "networks for one input:", for_one, "for all:", for_all)

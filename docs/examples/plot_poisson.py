@@ -1,12 +1,13 @@
 """
-A network that solves a differential equation
-=============================================
+Multilayer perceptrons: solve a differential equation
+=====================================================
 
-The Poisson problem ``u'' = -π² sin(π x)`` with ``u(0) = u(1) = 0`` has the solution
-``u = sin(π x)``. Here a small neural network is trained to be that solution. It is not shown a
-single value of it: it is only told by how much its own second derivative misses the right-hand side
-at 100 points, and that it should be 0 at both ends. The second derivatives, and their gradients by
-the network's weights, come from ``MLP.taylor`` and ``MLP.taylor_vjp`` in closed form.
+The Poisson problem ``u'' = -π² sin(π x)`` with ``u(0) = u(1) = 0`` has the solution ``u
+= sin(π x)``. Here a small neural network, :class:`~numcore.nn.MLP`, is trained to be
+that solution without seeing any of its values. The loss only measures how far the
+second derivative of the network is from the right-hand side at 100 points, and how far
+the network is from 0 at both ends. ``MLP.taylor`` and ``MLP.taylor_vjp`` compute the
+second derivatives, and their gradients with respect to the weights, in closed form.
 """
 
 import time
@@ -35,9 +36,9 @@ def loss_and_gradients(network):
 
 
 # %%
-# Training goes down the gradient with the steps of the Adam method: each weight moves by its
-# averaged gradient, divided by the root of its averaged square. Steps become shorter in the last
-# quarter. Every hundred steps the network is compared with the exact solution.
+# Training uses Adam: each weight moves by the running mean of its gradient, divided by
+# the root of its running mean square. The steps become shorter in the last quarter.
+# Every hundred steps, the network is compared with the exact solution.
 
 
 def train(network, steps=2000, first_rate=3e-3):
@@ -47,7 +48,9 @@ def train(network, steps=2000, first_rate=3e-3):
         adam.learning_rate = first_rate * min(1, 4 * (1 - t / steps))
         adam.step(gradients)
         if t % 100 == 99:
-            errors.append(np.linalg.norm(network.forward(x)[0] - exact) / np.linalg.norm(exact))
+            errors.append(
+                np.linalg.norm(network.forward(x)[0] - exact) / np.linalg.norm(exact)
+            )
     return errors
 
 
@@ -59,16 +62,19 @@ for seed in (0, 1, 2):
     )
     histories[seed] = train(network)
     print(
-        f"start {seed}: relative error {histories[seed][-1]:.1e} after 2000 steps, "
-        f"{time.perf_counter() - start:.1f} s"
+        f"initialization {seed}: relative error {histories[seed][-1]:.1e} "
+        f"after 2000 steps, {time.perf_counter() - start:.1f} s"
     )
 worst = max(history[-1] for history in histories.values())
-print(f"largest of the three: {worst:.1e}, {'below' if worst < 2e-4 else 'not below'} 2e-4")
+print(
+    f"the largest of the three: {worst:.1e}, "
+    f"{'below' if worst < 2e-4 else 'not below'} 2e-4"
+)
 
 # %%
-# Left the network (dots) and the exact solution, with its second derivative, which is what was
-# trained; right how the error fell, from three random starts. It rises now and then while steps are
-# long.
+# Left: the network (dots) and the exact solution, with the second derivative that was
+# fitted. Right: the error during training, for three random initializations. It rises
+# now and then while the steps are long.
 
 (u, _, (u_xx,)), _ = network.taylor(x, along_x)
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
@@ -85,11 +91,13 @@ left.plot(
 )
 left.set_xlabel("x")
 left.legend(fontsize="small", loc="center")
-for (seed, history), colour in zip(
+for (seed, history), color in zip(
     histories.items(), ("#0b6e99", "#5a7d2a", "#7b4fa3"), strict=True
 ):
-    right.semilogy(np.arange(100, 2001, 100), history, color=colour, label=f"random start {seed}")
-right.axhline(2e-4, color="grey", linestyle=":", label="2e-4")
+    right.semilogy(
+        np.arange(100, 2001, 100), history, color=color, label=f"initialization {seed}"
+    )
+right.axhline(2e-4, color="gray", linestyle=":", label="2e-4")
 right.set_xlabel("training steps")
 right.set_ylabel("relative error of u (logarithmic)")
 right.legend(fontsize="small")

@@ -1,13 +1,15 @@
 """
-Statistics that fluctuate, and gradients that do not
-====================================================
+Power normalization: stable statistics and bounded gradients
+============================================================
 
-Batch normalization divides every feature by its spread in the batch at hand. With sequences, that
-spread changes much from batch to batch: then the layer does something else in every step of the
-training, and its gradient, which is divided by the spread, can grow without limit. Power
-normalization divides by a running mean over the batches before instead. Here, images of handwritten
-digits are sequences of 8 steps, the rows of an image, with 8 features each. Every batch of 32
-images comes with a brightness of its own, a random factor, as if photographed under another lamp.
+Batch normalization divides every feature by its standard deviation in the current
+batch. For sequences, this deviation varies much between batches: the layer then
+computes something different in every training step, and its gradient, which is divided
+by the deviation, can become arbitrarily large. Power normalization
+(:class:`~numcore.nn.PowerNorm`) divides by a running mean over the previous batches
+instead. Here the sequences are images of handwritten digits: 8 steps, the rows of an
+image, with 8 features each. Every batch of 32 images is multiplied by a random
+brightness, as if photographed under different lamps.
 """
 
 import matplotlib.pyplot as plt
@@ -23,21 +25,23 @@ rng = np.random.default_rng(0)
 
 
 def batches(n, images, labels):
-    """n batches of 32 images, each with a random brightness; half of the factors lie between 0.5
-    and 2."""
+    """n batches of 32 images, each with a random brightness; half of the factors are
+    between 0.5 and 2."""
     for _ in range(n):
         chosen = rng.integers(len(images), size=32)
         yield images[chosen] * rng.lognormal(), labels[chosen]
 
 
 # %%
-# For each feature, psi is the mean of its squares in one batch, and phi the running mean of psi,
-# which keeps a share alpha of its past. How much do they fluctuate? We let phi settle for 1000
-# batches and then look at 500. The columns 2 to 6 of an image are never empty.
+# For each feature, psi is the mean square in one batch, and phi the running mean of psi
+# with decay alpha. How much do they fluctuate? The first 1000 batches let phi settle;
+# the next 500 are evaluated. Only columns 2 to 6 of the images are used, since they are
+# never empty.
 
 columns, alphas = slice(2, 6), (0.9, 0.99)
 layers = [
-    PowerNorm(8, alpha_fwd=alpha, n_warmup=0, n_groups=None, dtype=np.float64) for alpha in alphas
+    PowerNorm(8, alpha_fwd=alpha, n_warmup=0, n_groups=None, dtype=np.float64)
+    for alpha in alphas
 ]
 history = []
 for x, _ in batches(1500, images, labels):
@@ -47,12 +51,14 @@ for x, _ in batches(1500, images, labels):
 psi, *phis = np.swapaxes(history[1000:], 0, 1)[..., columns]
 for alpha, phi in zip(alphas, phis, strict=True):
     ratio = np.mean(np.log(psi).var(axis=0) / np.log(phi).var(axis=0))
-    print(f"alpha = {alpha}: the variance of log psi is {ratio:.0f} times that of log phi")
+    print(
+        f"alpha = {alpha}: the variance of log psi is {ratio:.0f} times that of log phi"
+    )
 
 # %%
-# Gradients. Both layers get the same batches and the same random gradient of length 1 from above;
-# what do they pass on? The first layer multiplies it by up to one over the spread of a dark batch,
-# the second by about one over the spread of all batches.
+# Gradients: both layers receive the same batches and the same random gradient of length
+# 1. Batch normalization multiplies it by up to the inverse deviation of a dark batch,
+# power normalization by about the inverse of the running statistic.
 
 layer = PowerNorm(4, n_warmup=0, n_groups=None, dtype=np.float64)
 lengths = {"batch norm": [], "power norm": []}
@@ -65,32 +71,39 @@ for x, _ in batches(500, images[:, :, columns], labels):
     lengths["power norm"].append(np.linalg.norm(layer.backward(grad_y, cache)[0]))
 for name, values in lengths.items():
     print(
-        f"{name}: gradients are passed on with a length of {np.median(values):.2f} usually, "
-        f"{max(values):.2f} at most"
+        f"{name}: the norm of the gradient is {np.median(values):.2f} (median), "
+        f"at most {max(values):.2f}"
     )
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 steps = np.arange(500)
-left.semilogy(steps, psi[:, 0], color="#9aa5b1", linewidth=0.7, label="psi, of each batch")
+left.semilogy(
+    steps, psi[:, 0], color="#9aa5b1", linewidth=0.7, label="psi, of each batch"
+)
 for alpha, phi, color in zip(alphas, phis, (BLUE, GREEN), strict=True):
-    left.semilogy(steps, phi[:, 0], color=color, linewidth=1.5, label=f"phi, alpha = {alpha}")
+    left.semilogy(
+        steps, phi[:, 0], color=color, linewidth=1.5, label=f"phi, alpha = {alpha}"
+    )
 left.set_ylabel("mean square of one feature")
-right.semilogy(steps, lengths["batch norm"], color=ORANGE, linewidth=0.8, label="batch norm")
-right.semilogy(steps, lengths["power norm"], color=BLUE, linewidth=1.2, label="power norm")
-right.set_ylabel("length of the gradient passed on")
+right.semilogy(
+    steps, lengths["batch norm"], color=ORANGE, linewidth=0.8, label="batch norm"
+)
+right.semilogy(
+    steps, lengths["power norm"], color=BLUE, linewidth=1.2, label="power norm"
+)
+right.set_ylabel("norm of the gradient")
 for axes in (left, right):
     axes.set_xlabel("batch")
     axes.legend(loc="upper right")
 
 # %%
-# A small network that reads the digits: every row of an image becomes 32 features, these are
-# normalized and cut off below 0, and a linear layer makes scores for ten digits of all of them. It
-# is trained with power, batch and layer normalization, by hand: a forward pass, a backward pass,
-# and a step that divides each gradient by its usual size (the method Adam). Images that the network
-# has not seen are then read under lamps of different brightness. Batch norm then uses a running
-# mean that it was not trained with. Layer norm knows no batches. Power norm is there twice: as it
-# comes, where each row of 32 features is first divided by its own root mean square, and without
-# that.
+# A small network classifies the digits: every row of an image becomes 32 features,
+# which are normalized and passed through a ReLU, and a linear layer computes ten scores
+# from all of them. It is trained by Adam with power, batch and layer normalization.
+# Then it classifies new images under lamps of different brightness. Batch normalization
+# now uses a running mean that it was not trained with. Layer normalization does not
+# depend on batches. Power normalization is tested twice: with its default scaling,
+# where each row of 32 features is first divided by its own root mean square, and alone.
 
 
 class Network:
@@ -172,27 +185,32 @@ for kind, color, marker in (
         for t, (x, y) in enumerate(batches(1000, images[train], labels[train]), 1)
     ]
     right_share = [
-        np.mean(network.scores(lamp * images[~train])[0].argmax(axis=1) == labels[~train])
+        np.mean(
+            network.scores(lamp * images[~train])[0].argmax(axis=1) == labels[~train]
+        )
         for lamp in lamps
     ]
-    left.semilogy(np.convolve(losses, np.ones(25) / 25, "valid"), color=color, label=kind)
+    left.semilogy(
+        np.convolve(losses, np.ones(25) / 25, "valid"), color=color, label=kind
+    )
     right.semilogx(lamps, 100 * np.array(right_share), marker, color=color, label=kind)
     print(
         f"{kind}: loss of the last 100 batches {np.mean(losses[-100:]):.4f}; "
-        f"unseen images read correctly "
-        f"{min(right_share):.1%} under the worst lamp, {max(right_share):.1%} under the best"
+        f"test images correct: {min(right_share):.1%} under the worst lamp, "
+        f"{max(right_share):.1%} under the best"
     )
 left.set_xlabel("step of the training")
 left.set_ylabel("loss, mean of 25 batches")
 right.set_xticks([1 / 8, 1 / 2, 1, 2, 8], ["1/8", "1/2", "1", "2", "8"])
 right.minorticks_off()
 right.set_xlabel("brightness of the lamp")
-right.set_ylabel("unseen images read correctly, %")
+right.set_ylabel("test images correct, %")
 left.legend()
 right.legend()
 
 # %%
-# Batch norm reads best under the lamp for which its running mean is right, and badly under darker
-# ones. Power norm alone never saw another statistic than the running one and so does not fall as
-# far, but in training a bright batch now looks bright, which makes its loss jump. With the scaling
-# of rows, brightness is gone before any statistic is taken.
+# Batch normalization is best under lamps for which its running mean is right, and poor
+# under darker ones. Power normalization alone uses the running statistic in training as
+# well, so it degrades less; but a bright batch now looks bright in training, which
+# makes the loss jump. With the scaling of rows, the brightness is removed before any
+# statistic is computed.

@@ -1,11 +1,12 @@
 """
-A network that falls apart into smaller ones
-============================================
+Trained rank pruning: replace a convolution by two cheaper ones
+===============================================================
 
-A convolution whose kernel, written as a matrix, has low rank can be replaced by two cheap ones that
-compute the same. Kernels of networks that are trained as usual have nearly full rank. Here the
-kernels are cut every fifth step *of the training*, and between the cuts they are free to grow
-again. The network learns to live with few directions, and at the end the cut changes nothing.
+A convolution whose kernel, written as a matrix, has low rank can be replaced by two
+cheap convolutions with the same result. In ordinary training, kernels have nearly full
+rank. :class:`~numcore.linalg.RankPruner` truncates the kernels every fifth step *of the
+training*; between these steps the rank may grow again. The network learns to use few
+directions, so that the final truncation changes nothing.
 """
 
 import time
@@ -15,7 +16,13 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from numcore.linalg import RankPruner, apply_factors, decompose_kernel, truncate_kernel
-from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp, softmax_cross_entropy
+from numcore.nn import (
+    conv2d,
+    conv2d_vjp,
+    max_pool2d,
+    max_pool2d_vjp,
+    softmax_cross_entropy,
+)
 
 images, labels = load_digits(return_X_y=True)
 images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
@@ -23,10 +30,10 @@ order = np.random.default_rng(0).permutation(len(images))
 train, test = order[:1300], order[1300:]
 
 # %%
-# The network reads 8 × 8 images of handwritten digits: convolutions from 1 to 16, to 32 and again
-# to 32 channels, each followed by ``max(x, 0)``; the last two then keep the largest of every 2 × 2
-# pixels. A matrix turns what is left into ten scores. The second and the third kernel, 32 × 16 × 3
-# × 3 and 32 × 32 × 3 × 3 numbers, are those to be pruned.
+# The network classifies 8 × 8 images of handwritten digits: convolutions from 1 to 16,
+# to 32 and again to 32 channels, each followed by ``max(x, 0)``; the last two are
+# followed by 2 × 2 max pooling. A matrix maps the result to ten scores. The second and
+# the third kernel (32 × 16 × 3 × 3 and 32 × 32 × 3 × 3) are pruned.
 
 POOLED = (False, True, True)
 
@@ -35,7 +42,9 @@ def forward(weights, biases, x):
     saved = []
     for w, b, pool in zip(weights[:3], biases[:3], POOLED, strict=True):
         y, cache = conv2d(x, w, b, padding=1)
-        x, pooled = max_pool2d(np.maximum(y, 0), 2) if pool else (np.maximum(y, 0), None)
+        x, pooled = (
+            max_pool2d(np.maximum(y, 0), 2) if pool else (np.maximum(y, 0), None)
+        )
         saved.append((cache, y, pooled))
     flat = x.reshape(len(x), -1)
     return flat @ weights[3] + biases[3], saved, flat
@@ -56,15 +65,19 @@ def gradients(weights, biases, x, right):
 
 
 # %%
-# ``pruner.step`` comes before the forward pass. It cuts each kernel to the smallest rank that keeps
-# 98 % of its energy, the sum of squares of its entries. After the backward pass ``add_subgradient``
-# adds what pulls the singular values of the kernel, the strengths of its directions, towards zero.
-# All else is gradient descent with momentum.
+# ``pruner.step`` is called before the forward pass. It truncates each kernel to the
+# smallest rank that keeps 98 % of its energy, the sum of squares of its entries. After
+# the backward pass, ``add_subgradient`` adds the subgradient of the nuclear norm, which
+# pulls the singular values of the kernel toward zero. Everything else is gradient
+# descent with momentum.
 
 
 def fit(pruner, epochs=25):
     rng = np.random.default_rng(0)
-    shapes, inputs = [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)], (9, 144, 288, 128)
+    shapes, inputs = (
+        [(16, 1, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (128, 10)],
+        (9, 144, 288, 128),
+    )
     weights = [
         (rng.standard_normal(s) / np.sqrt(3 * n)).astype(np.float32)
         for s, n in zip(shapes, inputs, strict=True)
@@ -75,10 +88,14 @@ def fit(pruner, epochs=25):
         for batch in np.array_split(rng.permutation(train), len(train) // 64):
             if pruner and (pruned := pruner.step(weights[1:3])):
                 weights[1:3] = [kernel.weight for kernel in pruned]
-            by_weights, by_biases = gradients(weights, biases, images[batch], labels[batch])
+            by_weights, by_biases = gradients(
+                weights, biases, images[batch], labels[batch]
+            )
             if pruner:
                 by_weights[1:3] = pruner.add_subgradient(by_weights[1:3])
-            for p, v, g in zip(weights + biases, speeds, by_weights + by_biases, strict=True):
+            for p, v, g in zip(
+                weights + biases, speeds, by_weights + by_biases, strict=True
+            ):
                 v *= np.float32(0.9)
                 v += g
                 p -= np.float32(0.05) * v
@@ -96,45 +113,60 @@ networks = {
 }
 
 # %%
-# How much of the energy the largest singular values hold, and how many of the test images are read
-# correctly when only so many of them are kept, in both kernels.
+# Left: the share of the energy in the largest singular values. Right: the share of test
+# images that are classified correctly if both kernels are truncated to a given rank.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 ranks = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32])
-for (name, (weights, biases)), colour in zip(networks.items(), ("#c4581a", "#0b6e99"), strict=True):
+for (name, (weights, biases)), color in zip(
+    networks.items(), ("#c4581a", "#0b6e99"), strict=True
+):
     whole = accuracy(weights, biases, weights[1:3])
     cut = [truncate_kernel(w, energy=0.98) for w in weights[1:3]]
     after = accuracy(weights, biases, [kernel.weight for kernel in cut])
-    numbers = sum(min(decompose_kernel(w, energy=0.98).n_params, w.size) for w in weights[1:3])
+    numbers = sum(
+        min(decompose_kernel(w, energy=0.98).n_params, w.size) for w in weights[1:3]
+    )
     print(
         f"{name}: ranks {cut[0].rank} and {cut[1].rank} of 32 hold 98 % of the energy; "
-        f"right {whole:.1%} before and {after:.1%} after"
-        f" that cut, which leaves {numbers} of {sum(w.size for w in weights[1:3])} numbers"
+        f"accuracy {whole:.1%} before and {after:.1%} after truncation to "
+        f"{numbers} of {sum(w.size for w in weights[1:3])} parameters"
     )
     strengths = cut[1].singular_values
     left.plot(
-        np.arange(1, 33), np.cumsum(strengths**2) / np.sum(strengths**2), color=colour, label=name
+        np.arange(1, 33),
+        np.cumsum(strengths**2) / np.sum(strengths**2),
+        color=color,
+        label=name,
     )
     kept = [
-        accuracy(weights, biases, [truncate_kernel(w, rank=int(r)).weight for w in weights[1:3]])
+        accuracy(
+            weights,
+            biases,
+            [truncate_kernel(w, rank=int(r)).weight for w in weights[1:3]],
+        )
         for r in ranks
     ]
-    right.plot(ranks, kept, color=colour, label=name)
+    right.plot(ranks, kept, color=color, label=name)
 left.axhline(0.98, color="#5a7d2a", linewidth=1, linestyle=":", label="98 %")
 left.set_xlabel("singular values of the third kernel")
-left.set_ylabel("share of the energy in them")
-right.set_xlabel("rank that is kept in both kernels")
-right.set_ylabel("digits read correctly")
+left.set_ylabel("share of the energy")
+right.set_xlabel("rank of both kernels")
+right.set_ylabel("share of digits classified correctly")
 for axes in (left, right):
     axes.legend()
 
 # %%
-# The two layers in place of the third convolution: first one to few channels, then a matrix for
-# each pixel. They give the same numbers as the cut kernel, with fewer products. Last, how long a
-# layer of usual size takes, whole and with a quarter of the rank.
+# Two layers replace the third convolution: a convolution to few channels, then a matrix
+# for each pixel. They give the same result as the truncated kernel with fewer
+# operations. Finally, the times of a layer of common size, as one convolution and as
+# two with a quarter of the rank.
 
 weights, _ = networks["trained rank pruning"]
-factors, cut = decompose_kernel(weights[2], energy=0.98), truncate_kernel(weights[2], energy=0.98)
+factors, cut = (
+    decompose_kernel(weights[2], energy=0.98),
+    truncate_kernel(weights[2], energy=0.98),
+)
 x = np.random.default_rng(1).standard_normal((32, 32, 8, 8)).astype(np.float32)
 difference = np.abs(
     apply_factors(x, factors, padding=1) - conv2d(x, cut.weight, padding=1)[0]

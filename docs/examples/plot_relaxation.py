@@ -1,12 +1,14 @@
 """
-Learning how strongly to relax
-==============================
+Learning to relax: choose omega for a sequence of linear systems
+================================================================
 
-Successive over-relaxation (SOR) solves a system of equations by correcting one unknown after the
-other, each time by omega times what would satisfy its equation. How many rounds over the unknowns
-this takes depends strongly on omega, and the best one differs from system to system. Here thousands
-of related systems are solved one after the other, and a learner picks omega for each, seeing only
-how many iterations the systems before have taken.
+Successive over-relaxation (SOR, :func:`~numcore.linalg.sor`) solves a linear system by
+updating one unknown after the other, each time by omega times the correction that would
+satisfy its equation. The number of sweeps depends strongly on omega, and the best omega
+differs from system to system. Here thousands of related systems are solved one after
+the other by :func:`~numcore.linalg.solve_sequence`. A bandit algorithm,
+:class:`~numcore.linalg.TsallisINF` or :class:`~numcore.linalg.ChebCB`, chooses omega
+for each of them and only sees how many iterations the previous systems took.
 """
 
 import functools
@@ -31,7 +33,7 @@ def laplacian(side):
 
 
 class AtRandom:
-    """Any object with these two methods can choose omega."""
+    """A policy is any object with these two methods."""
 
     def __init__(self, grid):
         self.grid, self.rng = grid, np.random.default_rng(0)
@@ -44,11 +46,11 @@ class AtRandom:
 
 
 # %%
-# The first sequence: diffusion on a grid of 10 × 10 points, with a random number added to the
-# diagonal. Some systems are nearly singular and need a large omega, for most a smaller one is
-# better. Two learners choose among twenty values. ``TsallisINF`` learns which one is best for all
-# systems together. ``ChebCB`` is also told the number that was added, and learns how the cost of
-# each omega depends on it.
+# The first sequence is diffusion on a grid of 10 × 10 points with a random shift of the
+# diagonal. Some systems are nearly singular and need a large omega, but a smaller one
+# is better for most. Both policies choose among twenty values. ``TsallisINF`` learns
+# the best one for all systems together. ``ChebCB`` also sees the shift, and learns how
+# the cost of each omega depends on it.
 
 ROUNDS = 2000
 grid = np.linspace(1, 1.95, 20)
@@ -59,46 +61,69 @@ diagonal = a.rows == a.indices
 for shift in shifts:
     systems.append((a.with_data(a.data + shift * diagonal), rng.standard_normal(100)))
 
-fixed = {omega: solve_sequence(systems, omega) for omega in (1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8)}
+fixed = {
+    omega: solve_sequence(systems, omega)
+    for omega in (1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8)
+}
 best = min(fixed, key=lambda omega: fixed[omega].n_iter_total)
 runs = {
     "Tsallis-INF": solve_sequence(systems, TsallisINF(grid, rng=1)),
-    "ChebCB": solve_sequence(systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts),
+    "ChebCB": solve_sequence(
+        systems, ChebCB(grid, interval=(-0.15, 0.45), rng=1), contexts=shifts
+    ),
     "best fixed": fixed[best],
     "at random": solve_sequence(systems, AtRandom(grid)),
 }
 for omega, run in fixed.items():
-    print(f"omega = {omega}: {run.n_iter_total / ROUNDS:.0f} iterations a system")
+    print(f"omega = {omega}: {run.n_iter_total / ROUNDS:.0f} iterations per system")
 for name, run in runs.items():
-    print(f"{name}: {run.n_iter_total / ROUNDS:.0f} iterations a system")
+    print(f"{name}: {run.n_iter_total / ROUNDS:.0f} iterations per system")
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for name, run in runs.items():
     label = f"{name}, {best}" if name == "best fixed" else name
     left.plot(np.cumsum(run.n_iter) / 1000, color=COLORS[name], label=label)
-left.plot(np.cumsum(fixed[1.2].n_iter) / 1000, color="gray", linestyle="dotted", label="fixed, 1.2")
+left.plot(
+    np.cumsum(fixed[1.2].n_iter) / 1000,
+    color="gray",
+    linestyle="dotted",
+    label="fixed, 1.2",
+)
 left.set(
-    xlabel="systems solved", ylabel="iterations so far, in thousands", title="10 × 10 points, SOR"
+    xlabel="systems solved",
+    ylabel="iterations so far, in thousands",
+    title="10 × 10 points, SOR",
 )
 left.legend()
 late = slice(ROUNDS // 2, None)
 right.plot(
-    shifts[late], runs["ChebCB"].omegas[late], ".", markersize=3, alpha=0.4, color=COLORS["ChebCB"]
+    shifts[late],
+    runs["ChebCB"].omegas[late],
+    ".",
+    markersize=3,
+    alpha=0.4,
+    color=COLORS["ChebCB"],
 )
 right.axhline(best, color=COLORS["best fixed"])
 right.set(
-    xlabel="number added to the diagonal", ylabel="omega", title="What ChebCB plays, second half"
+    xlabel="shift of the diagonal",
+    ylabel="omega",
+    title="Choices of ChebCB, second half",
 )
 
 # %%
-# The second sequence is a simulation: heat on a square, with a source that goes round in it, and a
-# conductivity between 0 and 10. Each step of time solves a system, starting from the temperatures
-# of the step before, by conjugate gradients, which relaxation makes converge faster. The
-# conductivity is the number that ``ChebCB`` is told.
+# The second sequence is a simulation: heat on a square with a moving source and a
+# conductivity between 0 and 10. Each time step solves a system by conjugate gradients
+# with SSOR preconditioning (:func:`~numcore.linalg.ssor_cg`), starting from the
+# temperatures of the previous step. The conductivity is the context of ``ChebCB``.
 
 SIDE, STEPS = 25, 1000
 heat = laplacian(SIDE - 1)
-heat, ones, dt = heat.with_data(SIDE**2 * heat.data), 1.0 * (heat.rows == heat.indices), 1 / STEPS
+heat, ones, dt = (
+    heat.with_data(SIDE**2 * heat.data),
+    1.0 * (heat.rows == heat.indices),
+    1 / STEPS,
+)
 points = np.stack(np.meshgrid(*2 * [np.arange(1, SIDE) / SIDE]), axis=-1).reshape(-1, 2)
 
 
@@ -117,7 +142,11 @@ def simulate(policy, contexts=None):
 
     def system(k):
         t, after, u = k * dt, (k + 1) * dt, state["u"]
-        b = u - dt / 2 * conductivity(t) * spmv(heat, u) + dt / 2 * (source(t) + source(after))
+        b = (
+            u
+            - dt / 2 * conductivity(t) * spmv(heat, u)
+            + dt / 2 * (source(t) + source(after))
+        )
         return heat.with_data(ones + dt / 2 * conductivity(after) * heat.data), b
 
     def keep(k, omega, result):
@@ -151,4 +180,6 @@ colors = [
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.barh(list(totals), list(totals.values()), color=colors)
 axes.invert_yaxis()
-axes.set(xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients")
+axes.set(
+    xlabel="iterations of 1000 steps", title="Heat on a square, conjugate gradients"
+)

@@ -1,16 +1,18 @@
 """
-Terms that keep good company
-============================
+SemRe-Rank: extract the terms of a field
+========================================
 
-Which words and phrases are the terms of a field? Most methods count: what occurs often, or in few
-documents, goes first. SemRe-Rank (Zhang, Gao and Ciravegna, 2018) asks in addition whether the
-words of a candidate are central among words of related meaning. In each document, words are joined
-with their related words; a walk over these links, with restart at a few known terms, visits
-central words most.
+Which words and phrases are the technical terms of a field? Most methods count:
+candidates that are frequent, or concentrated in few documents, come first. SemRe-Rank
+(Zhang, Gao and Ciravegna, 2018; :func:`~numcore.retrieval.semantic_importance` and
+:func:`~numcore.retrieval.rerank_terms`) also asks whether the words of a candidate are
+central among words of related meaning. In each document, every word is linked with its
+related words; a random walk over these links, with restart at a few known terms, visits
+central words most often.
 
-The texts here are the descriptions of five data sets that come with scikit-learn, each of their
-paragraphs a document. Candidates are the runs of up to four words between stop words. True terms
-are those that stand in the names of the data's columns, such as *malic acid* or *petal width*.
+The texts are the descriptions of five data sets of scikit-learn; each paragraph is a
+document. Candidates are runs of up to four words between stop words. The true terms are
+those in the column names of the data, such as *malic acid* or *petal width*.
 """
 
 import re
@@ -33,7 +35,8 @@ from numcore.retrieval import (
 # %%
 # Candidates
 # ----------
-# A candidate is written as the ids of its words, and a paragraph as the ids of its candidates.
+#
+# A candidate is a tuple of word ids, and a paragraph is a list of candidate ids.
 
 loads = (
     datasets.load_breast_cancer,
@@ -43,7 +46,9 @@ loads = (
     datasets.load_wine,
 )
 texts = [re.split(r"references", load().DESCR.lower())[0] for load in loads]
-paragraphs = [p for text in texts for p in re.split(r"\n\s*\n|\n\s*[-:]", text) if len(p) > 20]
+paragraphs = [
+    p for text in texts for p in re.split(r"\n\s*\n|\n\s*[-:]", text) if len(p) > 20
+]
 words, terms, documents = {}, {}, []
 for paragraph in paragraphs:
     found = []
@@ -72,19 +77,24 @@ columns = set()
 for load in loads:
     for name in load().feature_names:
         ids = [words[w] for w in re.findall(r"[a-z]+", name.lower()) if w in words]
-        columns |= {tuple(ids[i:j]) for i in range(len(ids)) for j in range(i + 1, len(ids) + 1)}
+        columns |= {
+            tuple(ids[i:j]) for i in range(len(ids)) for j in range(i + 1, len(ids) + 1)
+        }
 is_term = np.array([term in columns for term in terms])
 print(f"{is_term.sum()} of the candidates are true terms")
 
 # %%
 # Related words
 # -------------
-# Words are related that occur in the same paragraphs: each gets a vector from a singular value
-# decomposition of the counts, in which words weigh less that are everywhere. The cosine of two
-# vectors then says how related the words are.
+#
+# Words that occur in the same paragraphs are related. Each word gets an embedding from
+# a singular value decomposition of the counts, in which ubiquitous words have less
+# weight. The cosine of two embeddings measures how related the words are.
 
 document_words = [
-    np.array([w for t in document for w in term_words[t] if len(term_words[t]) == 1], int)
+    np.array(
+        [w for t in document for w in term_words[t] if len(term_words[t]) == 1], int
+    )
     for document in documents
 ]
 counts = np.zeros((len(words), len(documents)))
@@ -97,19 +107,22 @@ graph = semantic_graph(embeddings, document_words)
 
 
 def related(word):
-    these = slice(graph.indptr[words[word]], graph.indptr[words[word] + 1])
-    return [spelled[w] for w in graph.indices[these][np.argsort(-graph.data[these])][:6]]
+    entries = slice(graph.indptr[words[word]], graph.indptr[words[word] + 1])
+    return [
+        spelled[w] for w in graph.indices[entries][np.argsort(-graph.data[entries])][:6]
+    ]
 
 
 for word in ("petal", "acid", "blood"):
     print(f"{word}: {', '.join(related(word))}")
 
 # %%
-# Importance, and the new ranking
-# -------------------------------
-# The known terms are those of the 30 most frequent candidates that a person would mark as terms,
-# here the true ones. They are left out when rankings are judged, so that nothing counts as found
-# which was given. Average precision is 1 if all other true terms come first.
+# Importance and the new ranking
+# ------------------------------
+#
+# The known terms are the true terms among the 30 most frequent candidates, as if a
+# person had marked them. They are excluded from the evaluation. Average precision is 1
+# if all other true terms come first.
 
 frequent = np.argsort(-statistics.term_frequency, kind="stable")[:30]
 known = frequent[is_term[frequent]]
@@ -123,7 +136,7 @@ cutoffs, to_find = (25, 50, 100, 200, 400), is_term.copy()
 to_find[known] = False
 
 
-def judged(order):
+def evaluated(order):
     found = ranking_metrics(
         order[~np.isin(order, known)][None],
         to_find[None],
@@ -135,19 +148,24 @@ def judged(order):
 
 
 nested = nested_terms(term_words)
-methods, before, after = ("ttf", "tfidf", "ridf", "cvalue", "basic", "rake", "chi_square"), [], []
+methods, before, after = (
+    ("ttf", "tfidf", "ridf", "cvalue", "basic", "rake", "chi_square"),
+    [],
+    [],
+)
 print("average precision of the first 100    base    revised")
 for method in methods:
     base = base_scores(statistics, method, term_words=term_words, nested=nested)
-    before.append(judged(np.argsort(-base, kind="stable")))
-    after.append(judged(rerank_terms(base, term_words, importance).order))
+    before.append(evaluated(np.argsort(-base, kind="stable")))
+    after.append(evaluated(rerank_terms(base, term_words, importance).order))
     print(f"{method:>10} {before[-1]['map@100']:33.3f} {after[-1]['map@100']:10.3f}")
 
 # %%
-# Five of the seven base scores put more true terms first with the importance of words, and two,
-# plain frequency and tfidf, fewer: general words such as *number* or *class*, which are frequent,
-# are central as well in so few texts. So try it on terms that are known. The length of the vectors,
-# 20, and the number of known terms, at most 30, were chosen with a look at these results.
+# With the importance of words, five of the seven base scores rank more true terms
+# first. Two rank fewer, plain frequency and tfidf: in so few texts, frequent general
+# words such as *number* or *class* are central as well. So test the method on terms
+# that you know. The dimension of the embeddings, 20, and the number of known terms, at
+# most 30, were chosen with these results in view.
 
 figure, (bars, curves) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 place = np.arange(len(methods))
@@ -169,7 +187,11 @@ bars.set(xticks=place, title="average precision of the first 100", ylim=(0, 0.26
 bars.set_xticklabels(methods, rotation=40)
 bars.legend()
 curves.plot(
-    cutoffs, [before[2][f"precision@{k}"] for k in cutoffs], "o-", color="#0b6e99", label="ridf"
+    cutoffs,
+    [before[2][f"precision@{k}"] for k in cutoffs],
+    "o-",
+    color="#0b6e99",
+    label="ridf",
 )
 curves.plot(
     cutoffs,
@@ -179,9 +201,11 @@ curves.plot(
     label="ridf with the importance of words",
 )
 curves.set(
-    xscale="log", xlabel="first candidates", title="share of true terms among them", ylim=(0, None)
+    xscale="log",
+    xlabel="first candidates",
+    title="share of true terms among them",
+    ylim=(0, None),
 )
 curves.set_xticks(cutoffs, cutoffs)
 curves.minorticks_off()
 curves.legend()
-plt.show()

@@ -1,13 +1,15 @@
 """
-Which description of images is most like people's judgments?
-============================================================
+Models of similarity judgments: compare image features with human ratings
+=========================================================================
 
-People rate how similar two things are; computers describe the things by numbers. How well do
-similarities of the descriptions agree with the ratings, and how well could they at best, as people
-do not agree among themselves? Here the things are 150 images of handwritten digits, and the raters
-are simulated: ten of them judge every pair by whether both show the same digit and by how alike the
-images look, with an error of their own each time. Two descriptions see different things, and both
-together agree best.
+People rate how similar two stimuli are, and a computer describes the stimuli by
+features. How well do the similarities of the features agree with the ratings, and what
+is the best possible agreement, since people do not even agree with each other? Here the
+stimuli are 150 images of handwritten digits and the raters are simulated: ten raters
+judge every pair by whether both images show the same digit and by how alike they look,
+with random errors. :func:`~numcore.retrieval.similarity_matrix` and
+:func:`~numcore.retrieval.representational_similarity` compare two kinds of features.
+They capture different aspects, and their combination agrees best.
 """
 
 import matplotlib.pyplot as plt
@@ -35,9 +37,10 @@ ratings[rng.random(ratings.shape) < 0.1] = np.nan  # not everyone rates every pa
 mean = np.nanmean(ratings, axis=1)
 
 # %%
-# The ratings of each pair are split into two halves at random, a thousand times, and the means of
-# the halves are correlated. From that follows how reliable the mean of all ratings is, and its
-# square root is the highest correlation that a description can be expected to reach.
+# The ratings of each pair are split into two random halves a thousand times, and the
+# means of the halves are correlated. The reliability of the mean of all ratings follows
+# from this correlation; its square root is the highest correlation that a model can be
+# expected to reach.
 
 reliability = rating_reliability(ratings, rng=0)
 print(
@@ -47,9 +50,9 @@ print(
 )
 
 # %%
-# One description has the brightness of every point of the image. Another is a caption: the word for
-# the digit that is shown, and those for two others that look like it, with how strongly each word
-# applies. They are also joined, either as they are, or so that both count alike.
+# One set of features is the brightness of every pixel. Another is a caption: the word
+# for the digit shown and the words for two similar digits, with weights. The two are
+# also stacked, either unscaled or with equal influence.
 
 LOOKS_LIKE = {
     0: [6, 8],
@@ -69,13 +72,13 @@ caption = np.eye(10)[labels] + 0.3 * np.array(
 features = {
     "image": images,
     "caption": caption,
-    "both, as they are": stack_features([images, caption], scaling="none"),
-    "both, alike": stack_features([images, caption]),
+    "both, unscaled": stack_features([images, caption], scaling="none"),
+    "both, scaled": stack_features([images, caption]),
 }
 predictions = {name: similarity_matrix(f) for name, f in features.items()}
 
 # %%
-# The words can also be compared without numbers: by how many two captions have in common.
+# Captions can also be compared directly, by the number of words that they share.
 
 rows, words = np.nonzero(caption)
 predictions["common words"] = tag_similarity(
@@ -83,35 +86,37 @@ predictions["common words"] = tag_similarity(
 )
 
 # %%
-# Every correlation comes with an interval, from images drawn again and again with replacement, and
-# with the probability to see one as large where the images of one of the two matrices are exchanged
-# at random. Pairs that share an image are not independent, so both go by images.
+# Every correlation comes with a confidence interval, from a bootstrap over images, and
+# a p-value, from permutations of the images of one matrix. Both resample images instead
+# of pairs, because pairs that share an image are not independent.
 
 results = {
-    name: representational_similarity(s, mean, n_permutations=500, n_bootstrap=500, rng=0)
+    name: representational_similarity(
+        s, mean, n_permutations=500, n_bootstrap=500, rng=0
+    )
     for name, s in predictions.items()
 }
 
 # %%
-# At last, each number of the joint description gets a weight of its own. These are learned from
-# some of the images and judged by pairs of others, which the weights have never seen. There are
-# 11175 pairs and 74 features, but no table of that size is ever made.
+# Finally, each feature gets its own weight. The weights are learned on some of the
+# images and evaluated on pairs of others. There are 11175 pairs and 74 features, but a
+# table of that size is never formed.
 
-model = SimilarityRegression(rng=0).fit(features["both, alike"], mean)
+model = SimilarityRegression(rng=0).fit(features["both, scaled"], mean)
 for name, r in results.items():
     print(
         f"{name:18}: correlation {r.correlation:.3f}, from {r.interval[0]:.3f} to "
         f"{r.interval[1]:.3f}, p = {r.pvalue:.3f}"
     )
 print(
-    f"both, weighed     : correlation {model.cv_correlation_:.3f} for images left out, penalty "
-    f"{model.alpha_:g}"
+    f"both, weighted    : correlation {model.cv_correlation_:.3f} for held-out images, "
+    f"penalty {model.alpha_:g}"
 )
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2)
 )
-names = ["common words", "image", "caption", "both, as they are", "both, alike"]
+names = ["common words", "image", "caption", "both, unscaled", "both, scaled"]
 for place, name in enumerate(names):
     r = results[name]
     color = "#c4581a" if "both" in name else "#0b6e99"
@@ -120,10 +125,17 @@ for place, name in enumerate(names):
 left.bar(len(names), model.cv_correlation_, color="#7b4fa3")
 left.set_xticks(
     range(6),
-    ["common\nwords", "image", "caption", "both,\nas they are", "both,\nalike", "both,\nweighed"],
+    [
+        "common\nwords",
+        "image",
+        "caption",
+        "both,\nunscaled",
+        "both,\nscaled",
+        "both,\nweighted",
+    ],
 )
 left.axhline(reliability.noise_ceiling, color="#5a7d2a", linestyle="--")
-left.text(-0.4, reliability.noise_ceiling + 0.01, "highest to be expected", color="#5a7d2a")
+left.text(-0.4, reliability.noise_ceiling + 0.01, "noise ceiling", color="#5a7d2a")
 left.set_ylim(0, 1.05)
 left.set_ylabel("correlation with the mean ratings")
 
@@ -134,11 +146,11 @@ right.imshow(
     np.where(
         np.tri(150, k=-1, dtype=bool),
         ratings_matrix[np.ix_(order, order)] / 6,
-        predictions["both, alike"][np.ix_(order, order)],
+        predictions["both, scaled"][np.ix_(order, order)],
     ),
     cmap="viridis",
     vmin=0,
     vmax=1,
 )
-right.set_title("below: ratings; above: both, alike")
+right.set_title("below: ratings; above: both, scaled")
 right.set_xlabel("images, ordered by digit")

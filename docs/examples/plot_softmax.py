@@ -1,11 +1,12 @@
 """
-Softmax of a classifier's scores
-================================
+Elementary functions: softmax of a classifier's scores
+======================================================
 
-A classifier gives every class a score, also called a logit; softmax turns the scores of one image
-into probabilities, ``exp(score) / sum of exp(scores)``. Here a linear classifier has learned to
-read 8 × 8 images of handwritten digits. Its scores go through softmax in float32, once with
-numcore's ``exp`` and once with NumPy's, and both are compared with float64.
+A classifier computes a score, also called a logit, for every class. Softmax turns the
+scores of one image into probabilities, ``exp(score) / sum of exp(scores)``. Here a
+linear classifier has learned to read 8 × 8 images of handwritten digits. Softmax is
+computed in float32 with numcore's :func:`~numcore.special.exp` and with NumPy's, and
+both are compared with float64.
 """
 
 import warnings
@@ -20,8 +21,10 @@ from numcore.special import exp
 digits = load_digits()
 train = np.arange(len(digits.data)) % 2 == 0
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a classifier that could be trained longer is good enough here
-    classifier = LogisticRegression(max_iter=100).fit(digits.data[train] / 16, digits.target[train])
+    warnings.simplefilter("ignore")  # training stops before it has converged
+    classifier = LogisticRegression(max_iter=100).fit(
+        digits.data[train] / 16, digits.target[train]
+    )
 scores = classifier.decision_function(digits.data[~train] / 16)
 
 
@@ -31,19 +34,23 @@ def softmax(scores, exp):
 
 
 exact = softmax(scores, np.exp)
-ours, numpys = (softmax(scores.astype(np.float32), function) for function in (exp, np.exp))
+ours, numpys = (
+    softmax(scores.astype(np.float32), function) for function in (exp, np.exp)
+)
 print(
-    f"{len(scores)} images that the classifier has not seen, "
-    f"{np.mean(exact.argmax(axis=1) == digits.target[~train]):.1%} read correctly"
+    f"{len(scores)} test images, "
+    f"{np.mean(exact.argmax(axis=1) == digits.target[~train]):.1%} classified correctly"
 )
 
 # %%
-# Four images and what the classifier makes of them: one that it reads with confidence, and the
-# three about which it is least sure.
+# Four images and their probabilities: the one about which the classifier is most
+# certain, and the three about which it is least certain.
 
 unsure = np.argsort(exact.max(axis=1))[:3]
 chosen = [int(np.argmax(exact.max(axis=1))), *map(int, unsure)]
-figure, grid = plt.subplots(2, 4, figsize=(10, 4.6), layout="constrained", height_ratios=(1, 1.2))
+figure, grid = plt.subplots(
+    2, 4, figsize=(10, 4.6), layout="constrained", height_ratios=(1, 1.2)
+)
 for image, (above, below) in zip(chosen, grid.T, strict=True):
     above.imshow(digits.images[~train][image], cmap="gray_r")
     above.set_title(f"written as a {digits.target[~train][image]}")
@@ -55,8 +62,9 @@ for image, (above, below) in zip(chosen, grid.T, strict=True):
 grid[1, 0].set_ylabel("probability by softmax")
 
 # %%
-# What float32 costs: the largest error of each image's ten probabilities. Rounding the scores to
-# float32 is an error of its own, even where everything after it is computed in float64.
+# The cost of float32: the largest error of each image's ten probabilities. Rounding the
+# scores to float32 causes an error of its own, even if everything after it is computed
+# in float64.
 
 rounded = softmax(scores.astype(np.float32).astype(np.float64), np.exp)
 errors = {
@@ -64,23 +72,25 @@ errors = {
     "NumPy's exp": np.abs(numpys - exact).max(axis=1),
     "float64 after rounding": np.abs(rounded - exact).max(axis=1),
 }
-least = min(error[error > 0].min() for error in errors.values())
-bins = np.geomspace(least, max(map(np.max, errors.values())), 40)
+smallest = min(error[error > 0].min() for error in errors.values())
+bins = np.geomspace(smallest, max(map(np.max, errors.values())), 40)
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-for (name, error), colour in zip(errors.items(), ("#0b6e99", "#c4581a", "#9aa5b1"), strict=True):
+for (name, error), color in zip(
+    errors.items(), ("#0b6e99", "#c4581a", "#9aa5b1"), strict=True
+):
     axes.hist(
-        np.maximum(error, least),
+        np.maximum(error, smallest),
         bins,
         histtype="step",
         linewidth=1.8,
-        color=colour,
+        color=color,
         label=f"softmax with {name}",
     )
 axes.axvline(
     np.finfo(np.float32).eps,
-    color="grey",
+    color="gray",
     linestyle=":",
-    label="step between float32 numbers above 1",
+    label="spacing of float32 numbers above 1",
 )
 axes.set_xscale("log")
 axes.set_xlabel("largest error of an image's probabilities (logarithmic)")
@@ -89,6 +99,6 @@ axes.legend(loc="upper left")
 
 for name, error in errors.items():
     print(
-        f"{name}: largest error of any probability {error.max():.2e}, half of the images below "
-        f"{np.median(error):.2e}"
+        f"{name}: largest error of any probability {error.max():.2e}, "
+        f"median over the images {np.median(error):.2e}"
     )

@@ -1,12 +1,13 @@
 """
-How long until the first result?
-================================
+Start-up: time until the first result
+=====================================
 
-A program that runs for seconds, or a worker process that is started many times, should not wait for
-a compiler. Each bar is the time of a fresh Python process, from its first import to its first
-result, the median of several. "For the first time" means that numcore has never run on this
-machine: it finds only the portable code that its wheel ships, adapts it to this CPU and keeps the
-outcome, which every later process finds.
+A short program, or a worker process that is started many times, should not wait for a
+compiler. Each bar is the time of a fresh Python process from its first import to its
+first result (the median of several). "For the first time" is the slowest case: numcore
+has never run on this machine, and its wheel has no object code for this kind of CPU. It
+then finds portable bitcode, translates it for this CPU, and caches the result for all
+later processes.
 """
 
 import os
@@ -21,24 +22,34 @@ import matplotlib.pyplot as plt
 
 PROCESSES = 5
 
-NUMCORE = "import numpy; from numcore.special import exp; exp(numpy.ones(16, numpy.float32))"
-NUMBA = "import numba, numpy; numba.njit(lambda x: numpy.exp(x))(numpy.ones(16, numpy.float32))"
+NUMCORE = (
+    "import numpy; from numcore.special import exp; exp(numpy.ones(16, numpy.float32))"
+)
+NUMBA = (
+    "import numba, numpy; "
+    "numba.njit(lambda x: numpy.exp(x))(numpy.ones(16, numpy.float32))"
+)
 
 
 def seconds(code, cache):
-    timed = f"from time import perf_counter as now; start = now(); {code}; print(now() - start)"
+    clock = "from time import perf_counter as now"
+    timed = f"{clock}; start = now(); {code}; print(now() - start)"
     environment = {
-        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
     }
     return float(
         subprocess.check_output(
-            [sys.executable, "-c", timed], env=environment | {"NUMCORE_CACHE_DIR": str(cache)}
+            [sys.executable, "-c", timed],
+            env=environment | {"NUMCORE_CACHE_DIR": str(cache)},
         )
     )
 
 
 # %%
-# The processes take turns, so that whatever else this machine does meets all of them alike.
+# The processes take turns, so that other load on this machine affects all of them
+# equally.
 
 times = {}
 with tempfile.TemporaryDirectory() as folder:
@@ -47,9 +58,7 @@ with tempfile.TemporaryDirectory() as folder:
     for i in range(PROCESSES):
         new = Path(folder, f"new{i}")
         new.mkdir(mode=0o700)
-        for bitcode in used.glob(
-            "*.bc"
-        ):  # the portable code, where numcore runs from a source checkout and not from a wheel
+        for bitcode in used.glob("*.bc"):  # in a source checkout; a wheel ships it
             shutil.copy(bitcode, new)
         for what, code, cache in (
             ("import numpy, nothing else", "import numpy", used),
@@ -67,9 +76,14 @@ bars = axes.barh(
 axes.bar_label(bars, [f"{1e3 * taken:.0f} ms" for taken in medians.values()], padding=4)
 axes.invert_yaxis()
 axes.set_xlim(0, 1.15 * max(medians.values()))
-axes.set_xlabel("seconds from the first import to the first result, numpy's import included")
+axes.set_xlabel(
+    "seconds from the first import to the first result, including NumPy's import"
+)
 axes.spines[["top", "right"]].set_visible(False)
 
 base = medians["import numpy, nothing else"]
 for what, taken in medians.items():
-    print(f"{' '.join(what.split()):62} {1e3 * taken:6.0f} ms   {taken / base:5.2f} × import numpy")
+    print(
+        f"{' '.join(what.split()):62} {1e3 * taken:6.0f} ms, "
+        f"{taken / base:5.2f} × import numpy"
+    )

@@ -1,11 +1,12 @@
 """
-Finding a phrase with errors
-============================
+Text-to-pattern Hamming distances: find a phrase with errors
+============================================================
 
-The Hamming distance of two texts of one length is the number of places where they differ. Here a
-passage, garbled in every fifth letter, is looked for in the descriptions of scikit-learn's data
-sets: its distance to every stretch of the text is computed. Then four ways of computing exact
-distances are timed, each of which is the best one somewhere.
+The Hamming distance of two texts of equal length is the number of positions where they
+differ. :func:`~numcore.retrieval.hamming_distances` computes the distance of a pattern
+to every window of a text. Here it finds a passage in which every fifth letter is
+garbled, in the descriptions of scikit-learn's data sets. Then its four exact algorithms
+are timed; each of them is the fastest for some inputs.
 """
 
 import time
@@ -30,23 +31,27 @@ garbled[::5] = b"#" * 20
 distances = hamming_distances(text, bytes(garbled))
 found = hamming_within(text, bytes(garbled), 30)
 print(
-    f"{len(text)} letters; within 30 errors: {found.positions.tolist()}, the passage is at {start}"
+    f"{len(text)} letters; within 30 errors: {found.positions.tolist()}, "
+    f"the passage is at {start}"
 )
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
 axes.plot(distances, linewidth=0.4, color="#0b6e99")
-axes.plot(found.positions, found.distances, "o", color="#c4581a", label="within 30 errors")
-axes.set_xlabel("where the stretch of 100 letters starts")
-axes.set_ylabel("letters that differ")
+axes.plot(
+    found.positions, found.distances, "o", color="#c4581a", label="within 30 errors"
+)
+axes.set_xlabel("start of the window of 100 letters")
+axes.set_ylabel("mismatches")
 axes.legend()
 
 # %%
-# The four ways differ in what they depend on: comparing all letters with all ("direct") on the
-# length of the phrase; one convolution for each letter ("fft") on the size of the alphabet;
-# visiting all pairs of equal letters ("pairs") on how rare letters are; "mixed" takes for each
-# letter the better of the last two. The alphabets below are English text, the four letters of DNA,
-# and numbers below 5000 as in quantized signals. ``alphabet_profile`` predicts the times, and the
-# default takes the least.
+# The cost of the algorithms depends on different properties: comparing all letters with
+# all ("direct") on the length of the pattern; one convolution per letter ("fft") on the
+# size of the alphabet; visiting all pairs of equal letters ("pairs") on the rarity of
+# letters; "mixed" chooses the better of the last two for each letter. The alphabets are
+# English text, the four letters of DNA, and numbers below 5000, as in quantized
+# signals. ``alphabet_profile`` predicts the times, and the default is the algorithm
+# with the lowest prediction.
 
 rng = np.random.default_rng(0)
 N, LENGTHS = 1 << 18, [64, 512, 4096, 32768]
@@ -81,17 +86,20 @@ grid[0].set_ylabel(f"seconds for {N} symbols")
 grid[0].legend()
 
 # %%
-# With a large alphabet, distances up to a factor are enough for many uses: letters fall at random
-# into ⌈2 / ε⌉ buckets, and the few buckets take few convolutions. What is lost is about one
-# mismatch in as many as there are buckets; the true distance is never exceeded.
+# For large alphabets, approximate distances are often enough: letters are assigned at
+# random to ⌈2 / ε⌉ buckets, and few buckets need few convolutions. The share of
+# mismatches that is missed is about one divided by the number of buckets; the true
+# distance is never exceeded.
 
 symbols = rng.integers(0, 100, N).astype(np.uint8)
 pattern = rng.integers(0, 100, 16384).astype(np.uint8)
 exact = hamming_distances(symbols, pattern)
 for eps in (0.5, 0.25, 0.125):
-    near = hamming_distances_approx(symbols, pattern, eps, failure=None, method="projection", rng=0)
+    near = hamming_distances_approx(
+        symbols, pattern, eps, failure=None, method="projection", rng=0
+    )
     print(
-        f"eps = {eps}: {near.n_buckets} buckets, at most {(1 - near.lower / exact).max():.1%} "
-        f"below the distance, "
-        f"estimates wrong by {np.abs(near.distances / exact - 1).mean():.2%} on average"
+        f"eps = {eps}: {near.n_buckets} buckets, lower bounds at most "
+        f"{(1 - near.lower / exact).max():.1%} below the distance, mean error of the "
+        f"estimates {np.abs(near.distances / exact - 1).mean():.2%}"
     )

@@ -90,7 +90,7 @@ def fwht(
 
     References
     ----------
-    J. J. Sylvester (1867); F. Yates, "The design and analysis of factorial experiments" (1937).
+    J. J. Sylvester (1867); F. Yates, "The design and analysis of factorial experiments", 1937.
 
     Examples
     --------

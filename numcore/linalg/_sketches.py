@@ -349,9 +349,8 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
         width = max(0, min(w, d - first))
         sums[q] = 0
         for b in range(group * h // groups, (group + 1) * h // groups):
-            for k in range(
-                length // piece
-            ):  # 64 rows at a time: their first levels are done in the L1 cache
+            # 64 rows at a time: their first levels are done in the L1 cache
+            for k in range(length // piece):
                 for i in range(k * piece, (k + 1) * piece):
                     _signed_row(a, slots[b, i], first, width, block[w * i : w * (i + 1)])
                 _butterflies(block[k * piece * w : (k + 1) * piece * w], piece * w, w)

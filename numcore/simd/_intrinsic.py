@@ -73,9 +73,8 @@ VECTOR_BITS_SYMBOL = "numcore_vector_bits"
 def emit_vector_bits(context, builder, signature, arguments):
     from llvmlite import ir
 
-    if getattr(
-        context, "is_portable", False
-    ):  # bitcode asks; the loader answers for the CPU it finds
+    # bitcode asks; the loader answers for the CPU it finds
+    if getattr(context, "is_portable", False):
         return call_llvm(builder, VECTOR_BITS_SYMBOL, ir.IntType(32), [])
     return ir.Constant(ir.IntType(32), host_vector_bits())
 

@@ -47,10 +47,9 @@ def srht_matrix(n, m, rng):
 def src_matrix(n, m, rng):
     rng = np.random.default_rng(rng)
     signs, c = 2 * rng.integers(0, 2, (2, n)) - 1
-    s = np.zeros((m, n))
+    s, j = np.zeros((m, n)), np.arange(n)
     for t, i in enumerate(rng.choice(n, m, replace=False)):
-        for j in range(n):
-            s[t, j] = c[(i - j) % n] * signs[j] / np.sqrt(m)
+        s[t] = c[(i - j) % n] * signs / np.sqrt(m)
     return s
 
 

@@ -71,20 +71,22 @@ def list_loss(s, y, loss, sigma=1.0, margin=1.0, k=None, weights=None):
     return sum(terms) / max(len(terms), 1)
 
 
-def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None):
+def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None, weights=None):
     """Gradient and second derivatives of one list by the chain rule, one term after the other."""
-    n, chosen = len(s), pairs(y)
+    n = len(s)
     g, h = [0.0] * n, [0.0] * n
     if loss == "pointwise":
         return [(1 / (1 + math.exp(-a)) - b) / n for a, b in zip(s, y, strict=True)], h
     if loss == "listnet":
         mass = sum(math.exp(a - max(s)) for a in s)
         return [math.exp(a - max(s)) / mass - b / sum(y) for a, b in zip(s, y, strict=True)], h
-    weights = (
-        changes_of_ndcg(s, y, k)
-        if loss == "lambdarank"
-        else dict.fromkeys(chosen, 1 / max(len(chosen), 1))
-    )
+    if weights is None:
+        chosen = pairs(y)
+        weights = (
+            changes_of_ndcg(s, y, k)
+            if loss == "lambdarank"
+            else dict.fromkeys(chosen, 1 / max(len(chosen), 1))
+        )
     for (i, j), weight in weights.items():
         if loss == "hinge":
             slope = weight if margin - (s[i] - s[j]) > 0 else 0.0
@@ -102,12 +104,13 @@ def list_gradient(s, y, loss, sigma=1.0, margin=1.0, k=None):
 def _lambdarank(scores, relevance, loss):
     """Means over the lists with a relevant candidate."""
     kept = [q for q in range(len(scores)) if (relevance[q] > 0).any()]
-    rows = {q: (scores[q].tolist(), relevance[q].tolist()) for q in kept}
-    grad, hess = np.zeros(scores.shape), np.zeros(scores.shape)
-    for q, (s, y) in rows.items():
-        grad[q], hess[q] = list_gradient(s, y, loss)
-    total = math.fsum(list_loss(s, y, loss) for s, y in rows.values())
-    return total / len(kept), grad / len(kept), hess / len(kept)
+    grad, hess, losses = np.zeros(scores.shape), np.zeros(scores.shape), []
+    for q in kept:
+        s, y = scores[q].tolist(), relevance[q].tolist()
+        weights = changes_of_ndcg(s, y)
+        grad[q], hess[q] = list_gradient(s, y, loss, weights=weights)
+        losses.append(list_loss(s, y, loss, weights=weights))
+    return math.fsum(losses) / len(kept), grad / len(kept), hess / len(kept)
 
 
 def _digits(dtype):

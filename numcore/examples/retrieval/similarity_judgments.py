@@ -45,8 +45,17 @@ def bags(ids, offsets, weights=None):
 
 
 def tag_similarity(
-    ids, offsets, weights=None, method="embedding", embeddings=None, idf=True, k1=1.2, b=0.75
+    ids,
+    offsets,
+    weights=None,
+    method="embedding",
+    embeddings=None,
+    idf=True,
+    k1=1.2,
+    b=0.75,
+    first=None,
 ):
+    """Of the `first` stimuli; how rare a tag is, all of them say."""
     stimuli = bags(ids, offsets, weights)
     n, counts = len(stimuli), Counter(t for bag in stimuli for t in bag)
     rarity = {t: math.log(n / count) if idf else 1.0 for t, count in counts.items()}
@@ -88,7 +97,9 @@ def tag_similarity(
         ]
         return similarity(*means, "cosine")
 
-    return np.array([[pair(one, two) for two in stimuli] for one in stimuli], float).reshape(n, n)
+    stimuli = stimuli[:first]
+    rows = [[pair(one, two) for two in stimuli] for one in stimuli]
+    return np.array(rows, float).reshape(len(stimuli), len(stimuli))
 
 
 def design(f):
@@ -333,6 +344,7 @@ EXAMPLES = {
         sizes=_tags,
         data="pixels of 600 digits images",
         real=_real_tags,
+        sample=lambda s, **call: (s[:50, :50], call | {"first": 50}),
         peer=("NumPy row by row", _numpy_tags),
     ),
     "stack_features": Example(_stack, (), _zscores, BOUND),

@@ -85,13 +85,13 @@ def _scatter(panel, y, first, vectors, width, low, group, size, count, interleav
 def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
     """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a
     time, rows of y and x 128 at a time."""
-    b, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
+    batch, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
     width = tile_cols(x[0, 0])
     pitch = (wide + width - 1) // width * width
     for low in range(start, stop, 16):
         group = min(16, stop - low)
-        for first in range(0, b, 128):
-            depth = min(128, b - first)
+        for first in range(0, batch, 128):
+            depth = min(128, batch - first)
             _pack(y, first, depth, rows, height, height, low, group, count, interleaved)
             _pack(x, first, depth, cols, wide, pitch, low, group, count, interleaved)
             for g in range(group):

@@ -202,9 +202,8 @@ def _fit_sample(problem, until, sample_size, rng):
     if top == 0:
         return fit._replace(z=z, objective=0.0, lower=0.0)
     lower, mean = 0.0, float(xp.abs(r).mean()) / top
-    for part in (
-        SMOOTHINGS if p < 2 else (0.0,)
-    ):  # toward the solution for all rows, where the bound is the best
+    # toward the solution for all rows, where the bound is the best
+    for part in SMOOTHINGS if p < 2 else (0.0,):
         epsilon = max(part * mean, UNSMOOTHED)
         step = _newton(xp, q, r, p, p, epsilon)
         lower = max(lower, step.lower)

@@ -35,9 +35,8 @@ def gate_rows(w, x, g, activation, start, stop):
     """g[t, j] = activation(w[j]·x[t]) for the rows j of w and the tokens t; activations are
     numbered as in ACTIVATIONS."""
     last = stop - 1
-    for first in range(
-        start, stop, 8
-    ):  # of the last row again where there are no eight: each sum has the same order in any chunk
+    # of the last row again where there are no eight: each sum has the same order in any chunk
+    for first in range(start, stop, 8):
         j0, j1, j2, j3 = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
         j4, j5 = min(first + 4, last), min(first + 5, last)
         j6, j7 = min(first + 6, last), min(first + 7, last)

@@ -312,9 +312,8 @@ class LeastSquares:
         a, q = self._normal()
         d = a.shape[1]
         full = a
-        if (
-            self.constraint == "sum_zero"
-        ):  # the direction that the constraint takes away gets an ordinary size
+        # the direction that the constraint takes away gets an ordinary size
+        if self.constraint == "sum_zero":
             full = full + (xp.trace(a, axis1=1, axis2=2) / max(d - 1, 1))[:, None, None] / d
         if self.ridge:
             full = full + self.ridge * xp.eye(d)

@@ -210,9 +210,8 @@ class PermutationEnsemble:
         bar = progress_bar(self.max_iter, "steps") if progress else None
         try:
             for step in range(self.max_iter + 1):
-                with np.errstate(
-                    all="ignore"
-                ):  # the first pass is one with residual 0: it changes no weight
+                # the first pass is one with residual 0: it changes no weight
+                with np.errstate(all="ignore"):
                     descend(x, residual, w1, w2, w2_next, z, outputs, rate_1, rate_2)
                     w2, w2_next = w2_next, w2
                     residual = outputs.reshape(models, parts, n, q).sum(axis=1) - y

@@ -73,9 +73,8 @@ def order_by_query(xp, queries, values):
         low, first = int(whole.min()), int(queries.min())
         span = int(whole.max()) - low + 1
         keys, bits = (int(queries.max()) - first + 1) * span, len(whole).bit_length()
-        if keys < 1 << (
-            63 - bits
-        ):  # and the place besides: sorting numbers is quicker than sorting places
+        # and the place besides: sorting numbers is quicker than sorting places
+        if keys < 1 << (63 - bits):
             both = queries - first
             both *= span << bits
             both += (whole - low) << bits

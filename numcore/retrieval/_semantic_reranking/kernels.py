@@ -103,9 +103,8 @@ def rank_nodes(
                 other = np.uint64(neighbors[q])
                 i = other >> six
                 e = np.uintp(edge_at[p]) + q - begin
-                if (
-                    other < word and (started[g, i] >> (other & low)) & one
-                ):  # the edge may be there from the other end
+                # the edge may be there from the other end
+                if other < word and (started[g, i] >> (other & low)) & one:
                     bottom, top = np.uintp(indptr[other]), np.uintp(indptr[other + one])
                     while bottom < top:
                         middle = (bottom + top) >> np.uintp(1)

@@ -19,9 +19,8 @@ def numbered_grams(xp, left, right, q):
     at = at[ends[string] - at >= q] if len(at) else at
     letters, alphabet = _numbered(xp, codes.astype(np.int64))
     grams = letters[at]
-    for step in range(
-        1, q if len(at) else 1
-    ):  # as a pair of the gram so far and the next letter: numbers never collide
+    # as a pair of the gram so far and the next letter: numbers never collide
+    for step in range(1, q if len(at) else 1):
         grams, _ = _numbered(xp, grams * alphabet + letters[at + step])
     string, n = string[at], len(left.offsets) - 1
     ours = string < n
