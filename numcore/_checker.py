@@ -14,9 +14,17 @@ import types
 import numpy as np
 
 from . import dispatch
-from ._kinds import AnyKind, ArrayKind, BoolKind, ChoiceKind, InstanceKind, NumberKind, StructKind
+from ._kinds import (
+    AnyKind,
+    ArrayKind,
+    BoolKind,
+    ChoiceKind,
+    InstanceKind,
+    NumberKind,
+    SequenceKind,
+    StructKind,
+)
 from ._option_kinds import NamespaceKind, RNGKind
-from ._ranges import finite
 
 MAX_SEEN = 1024  # combinations of dtypes and shapes that a checker remembers
 
@@ -66,7 +74,7 @@ def _compile(function, declaration, checking, host_only, fitted, keeps):
     else:
         lines.append("    _sizes = None")
     for p in parameters:
-        lines += _entry_lines(p, scope) if p in sized else _option_lines(p, scope)
+        lines += _entry_lines(p, scope) if p in sized else _option_lines(p, scope, slow)
     lines.append(f"    return _body({_passed(signature)})")
     exec("\n".join(lines), scope)  # made of the names and numbers of the declaration alone
     made = scope["call"]
@@ -105,7 +113,7 @@ def _key(p, scope):
     name = p.name
     own = [k for k in p.kinds if k.sized and not isinstance(k, ArrayKind)]
     if own:
-        scope[f"_key_{name}"] = _first([kind.key() for kind in own])
+        scope[f"_key_{name}"] = _first(list(dict.fromkeys(kind.key() for kind in own)))
     # what is not an array may be converted or have a value to check: it is not remembered
     other = f"_key_{name}({name})" if own else f"({name}.__class__ if {name} is None else None)"
     if not any(isinstance(k, ArrayKind) for k in p.kinds):
@@ -122,16 +130,17 @@ def _first(keys):
 
 
 def _entry_lines(p, scope):
-    """Checks of an array's entries, which no look-up can save."""
-    for kind in p.kinds:
-        if isinstance(kind, ArrayKind) and (kind.bounds or finite in kind.notes):
-            scope[f"_kind_{p.name}"] = kind
-            given = f"_hasattr({p.name}, 'dtype')" if len(p.kinds) > 1 else f"{p.name} is not None"
-            return [f"    if {given}: _kind_{p.name}.entries({p.name!r}, {p.name}, _sizes)"]
-    return []
+    """Checks of the entries of arrays, which no look-up can save."""
+    lines = []
+    for at, kind in enumerate(p.kinds):
+        if kind.judges:
+            scope[f"_entries_{p.name}_{at}"] = kind.entries
+            check = f"_entries_{p.name}_{at}({p.name!r}, {p.name}, _sizes)"
+            lines.append(f"    if {p.name} is not None: {check}")
+    return lines
 
 
-def _option_lines(p, scope):
+def _option_lines(p, scope, slow):
     """Checks of an option: a condition that costs little, and the slow side where it fails."""
     name, conditions = p.name, [f"{p.name} is None"] if p.optional else []
     for at, kind in enumerate(p.kinds):
@@ -147,6 +156,9 @@ def _option_lines(p, scope):
         elif isinstance(kind, InstanceKind):
             scope[f"_class_{name}_{at}"] = kind.kind
             conditions.append(f"_isinstance({name}, _class_{name}_{at})")
+        elif isinstance(kind, SequenceKind) and not kind.by_size:
+            scope |= {"_tuples": slow.tuples, "_id": id}
+            conditions.append(f"_tuples.get(({name!r}, _id({name}))) is {name}")
         elif isinstance(kind, RNGKind):
             conditions.append(f"{name} is None")
         elif isinstance(kind, NamespaceKind):
@@ -164,6 +176,7 @@ class _Slow:
 
     def __init__(self, parameters, host_only, keeps):
         self.known, self.host_only, self.keeps = {}, host_only, keeps
+        self.tuples = {}  # tuples that passed, by name and id; kept, so that no other gets the id
         self.by_name = {p.name: p for p in parameters}
         self.sized = [p for p in parameters if any(k.sized for k in p.kinds)]
         # required structures first: what does not fit to a cache is at fault, not the cache
@@ -190,12 +203,25 @@ class _Slow:
         """An option that is not what the declaration says at first sight: converted, or refused."""
         call = Call(self.host_only)
         call.sizes = sizes
-        return self.by_name[name].convert(value, call)
+        converted = self.by_name[name].convert(value, call)
+        if converted is value and _is_constant(value):
+            if len(self.tuples) >= MAX_SEEN:
+                self.tuples.clear()
+            self.tuples[name, id(value)] = value
+        return converted
 
     def not_fitted(self, model):
         from .model import not_fitted
 
         raise not_fitted(model)
+
+
+def _is_constant(value):
+    """Whether a value is a tuple of numbers and strings, which nobody can change."""
+    return value.__class__ is tuple and all(
+        item is None or item.__class__ in (int, float, str, bool) or _is_constant(item)
+        for item in value
+    )
 
 
 class Sizes(dict):

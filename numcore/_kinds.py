@@ -35,11 +35,15 @@ class Kind:
     stand_in : function, optional
         For sized kinds: what a value is converted to if that is known already, else the value.
         Calls with values that were seen before then pass by one look-up.
+    judges : bool
+        Whether `entries` has to look at the value in every call.
+    by_size : bool
+        Whether sizes of a call limit what a value may be.
     """
 
     text = "anything"
     noun: str | None = None
-    sized = False
+    sized = judges = by_size = False
     stand_in: Callable[[Any], Any] | None = None
 
     def fits(self, value):
@@ -49,6 +53,10 @@ class Kind:
     def convert(self, name, value, call):
         """The value as the body gets it; ValueError or TypeError with `name` if it is unfit."""
         return value
+
+    def entries(self, name, value, sizes):
+        """Raise for the first entry of a converted value that is not finite or out of range; for
+        sized kinds, whose other checks may be remembered."""
 
     def key(self):
         """For sized kinds: a function of a value that gives a hashable key under which a checked
@@ -77,6 +85,8 @@ class ArrayKind(Kind):
         self.sizes = tuple(a for a in self.axes if a != self.batch)
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
         self.shared = family.shared and own_dtype not in notes
+        self.judges = bool(self.bounds) or finite in notes
+        self.bounded = any(b.is_finite for b in self.bounds)
         self.dtypes = tuple(np.dtype(d) for d in family.dtypes)
 
     @property
@@ -117,10 +127,15 @@ class ArrayKind(Kind):
         return value
 
     def entries(self, name, value, sizes):
-        """Raise for the first entry that is not finite or out of range."""
-        if finite in self.notes and value.dtype.kind in "fc" and not bool(np.isfinite(value).all()):
+        if not (
+            self.judges and hasattr(value, "dtype") and value.dtype in self.dtypes and value.size
+        ):
+            return
+        hold = all(bound.holds_all(value, sizes) for bound in self.bounds)
+        must_be_finite = finite in self.notes and value.dtype.kind in "fc"
+        if must_be_finite and not (hold and self.bounded) and not bool(np.isfinite(value).all()):
             _bad_entry(name, value, np.isfinite(value), "finite")
-        for bound in self.bounds:
+        for bound in () if hold else self.bounds:
             good = bound.holds(value, sizes)
             if not bool(good.all()):
                 _bad_entry(name, value, good, f"{bound.text}{bound.where(sizes)}")
@@ -154,6 +169,7 @@ class NumberKind(Kind):
         self.kind, self.infinite = kind, infinite in notes
         self.noun = "an integer" if kind is int else "a number"
         self.bounds = tuple(n for n in notes if isinstance(n, Bound))
+        self.by_size = any(isinstance(end, str) for bound in self.bounds for end in bound[:2])
         self.text = " and ".join([kind.__name__, *(b.text for b in self.bounds)])
         self.text = self.text.replace(" and ", " ", 1)
 
@@ -262,9 +278,9 @@ class SequenceKind(Kind):
 
     def __init__(self, items, each=None):
         self.items, self.each = items, each
-        self.sized = any(
-            k.sized for k in (each.kinds if each else [k for i in items for k in i.kinds])
-        )
+        kinds = [kind for item in ([each] if each else items) for kind in item.kinds]
+        self.sized, self.judges = any(k.sized for k in kinds), any(k.judges for k in kinds)
+        self.by_size = any(k.by_size for k in kinds)
         self.text = f"sequence of {each.text}" if each else f"({', '.join(i.text for i in items)})"
 
     def fits(self, value):
@@ -274,32 +290,26 @@ class SequenceKind(Kind):
         if self.each is None and len(value) != len(self.items):
             raise ValueError(f"{name} must have {len(self.items)} items (got {len(value)})")
         items = [self.each] * len(value) if self.each else self.items
-        converted = []
-        for at, (item, v) in enumerate(zip(items, value, strict=True)):
-            converted.append(Parameter(f"{name}[{at}]", *item[1:]).convert(v, call))
-            _check_entries(f"{name}[{at}]", item, converted[-1], call)
+        converted = [
+            Parameter(f"{name}[{at}]", *item[1:]).convert(v, call)
+            for at, (item, v) in enumerate(zip(items, value, strict=True))
+        ]
         if all(a is b for a, b in zip(value, converted, strict=True)):
             return value
         return converted if isinstance(value, list) else tuple(converted)
 
+    def entries(self, name, value, sizes):
+        if isinstance(value, (list, tuple)):
+            items = [self.each] * len(value) if self.each else self.items
+            for at, (item, v) in enumerate(zip(items, value, strict=True)):
+                for kind in item.kinds:
+                    kind.entries(f"{name}[{at}]", v, sizes)
+
     def key(self):
-        items = [self.each] if self.each else self.items
-        return _layout if not _judges_entries(items) else Kind.key(self)
+        return _layout
 
     def unfit(self):
         return [(object(), TypeError)]
-
-
-def _judges_entries(parameters):
-    """Whether entries of arrays have to be looked at in every call."""
-    arrays = [k for p in parameters for k in p.kinds if isinstance(k, ArrayKind)]
-    return any(k.bounds or finite in k.notes for k in arrays)
-
-
-def _check_entries(name, parameter, value, call):
-    for kind in parameter.kinds:
-        if isinstance(kind, ArrayKind) and hasattr(value, "dtype"):
-            kind.entries(name, value, call.sizes)
 
 
 def _layout(value):
@@ -311,11 +321,14 @@ def _layout(value):
     if value is None or kind in (bool, int, float, str):
         return kind, value
     if isinstance(value, (list, tuple)):
-        parts = [_layout(part) for part in value]
+        items = value
     elif is_dataclass(value):
-        parts = [_layout(getattr(value, f.name)) for f in fields(value)]
+        items = [getattr(value, f.name) for f in fields(value)]
     else:
         return None
+    parts = [  # arrays, which they mostly are, without a call
+        (x.dtype, x.shape, x.flags.num) if x.__class__ is np.ndarray else _layout(x) for x in items
+    ]
     return None if None in parts else (kind, *parts)
 
 
@@ -327,6 +340,7 @@ class StructKind(Kind):
 
     def __init__(self, kind, fields):
         self.kind, self.fields, self.text = kind, fields, kind.__name__
+        self.judges = any(k.judges for field in fields for k in field.kinds)
         self.noun = _with_article(self.text)
 
     def fits(self, value):
@@ -337,15 +351,20 @@ class StructKind(Kind):
         for field in self.fields:
             given = getattr(value, field.name)
             converted = Parameter(f"{name}.{field.name}", *field[1:]).convert(given, call)
-            _check_entries(f"{name}.{field.name}", field, converted, call)
             if converted is not given:
                 changed[field.name] = converted
         if not changed:
             return value
         return value._replace(**changed) if isinstance(value, tuple) else replace(value, **changed)
 
+    def entries(self, name, value, sizes):
+        if isinstance(value, self.kind):
+            for field in self.fields:
+                for kind in field.kinds:
+                    kind.entries(f"{name}.{field.name}", getattr(value, field.name), sizes)
+
     def key(self):
-        return _layout if not _judges_entries(self.fields) else Kind.key(self)
+        return _layout
 
     def unfit(self):
         return [(object(), TypeError), ((), TypeError)]

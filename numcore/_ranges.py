@@ -25,6 +25,11 @@ class Bound(NamedTuple):
     closed_high: bool = True
 
     @property
+    def is_finite(self):
+        """Whether all numbers in the range are finite."""
+        return self.low != -math.inf and self.high != math.inf
+
+    @property
     def text(self):
         """``> 0``, ``in [0, 1)``, ``<= n``."""
         low, high = _power(self.low), _power(self.high)
@@ -47,6 +52,18 @@ class Bound(NamedTuple):
         low, high = (sizes[e] if isinstance(e, str) else e for e in self[:2])
         above = value >= low if self.closed_low else value > low
         return above & (value <= high if self.closed_high else value < high)
+
+    def holds_all(self, value, sizes):
+        """Whether all entries of an array lie in the range; there is at least one."""
+        low, high = (sizes[e] if isinstance(e, str) else e for e in self[:2])
+        good = True
+        if low != -math.inf:
+            least = value.min()
+            good = least >= low if self.closed_low else least > low
+        if high != math.inf:
+            most = value.max()
+            good = good & (most <= high if self.closed_high else most < high)
+        return bool(good)
 
     def where(self, sizes):
         """``with n = 5`` for the sizes that are named, else nothing."""

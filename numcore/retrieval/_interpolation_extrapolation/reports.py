@@ -36,7 +36,7 @@ def label_overlap(
     train_qrels: Sparse[CSRLike, "_ _"] | Integer[Array, "n_train 3"],
     test_qrels: Sparse[CSRLike, "_ _"] | Integer[Array, "n_test 3"],
     *,
-    min_relevance: Annotated[float, positive] = 1,
+    min_relevance: Annotated[float, positive] = 1.0,
     min_shared: Annotated[int, at_least(1)] = 1,
 ) -> LabelOverlap:
     """Which test queries share relevant documents with training queries.
@@ -47,7 +47,7 @@ def label_overlap(
     test_qrels : (_, _) CSR or sparse array or (n_test, 3) array of integers
         Judgments (query, document, relevance), or a matrix of relevance with queries as rows and
         documents as columns.
-    min_relevance : float > 0, default 1
+    min_relevance : float > 0, default 1.0
         From where a document is relevant.
     min_shared : int >= 1, default 1
         How many of a test query's relevant documents must be relevant for some training query. The

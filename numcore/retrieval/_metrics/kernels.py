@@ -186,11 +186,15 @@ def metrics_of_scores(
         sort_descending(y, best, spare)
         for r in range(m):
             places[first + order[r]], ideal[first + best[r]] = r, r
+        kind, reached = np.int64(-1), 0
+        hits, top, precisions, gained, most = 0, 0, 0.0, 0.0, 0.0
         for i in range(kinds.size):
-            kind, asked = kinds[i], size[i] if size[i] else m
-            cut = min(total if kind == R_PRECISION else asked, m)
-            hits, top, precisions, gained, most = 0, 0, 0.0, 0.0, 0.0
-            for r in range(cut):
+            asked = size[i] if size[i] else m
+            cut = min(total if kinds[i] == R_PRECISION else asked, m)
+            if kinds[i] != kind or cut < reached:  # else the next cut goes on from the last
+                kind, reached = kinds[i], 0
+                hits, top, precisions, gained, most = 0, 0, 0.0, 0.0, 0.0
+            for r in range(reached, cut):
                 if kind >= DCG:
                     gained += gain_of(y[order[r]], exponential) * discounts[r]
                     most += gain_of(y[best[r]], exponential) * discounts[r]
@@ -201,6 +205,7 @@ def metrics_of_scores(
                         precisions += hits / (r + 1)
                     elif kind == MRR or kind == HIT:  # the first one decides
                         break
+            reached = cut
             if kind >= DCG:
                 value = np.nan if most == 0 else gained if kind == DCG else gained / most
             elif total == 0:

@@ -3,6 +3,7 @@ gains of many queries at once. K. Järvelin, J. Kekäläinen, "Cumulated gain-ba
 techniques", ACM TOIS, 2002.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -30,7 +31,7 @@ def ranking_metrics(
     metrics: Sequence[str] = ("mrr@10", "ndcg@10", "recall@100"),
     cutoffs: Sequence[Cutoff] | None = None,
     gain: Literal["linear", "exponential"] = "linear",
-    min_relevance: Annotated[float, positive] = 1,
+    min_relevance: Annotated[float, positive] = 1.0,
     normalize_map: Literal["relevant", "cut"] = "relevant",
     tie: Literal["stable", "trec"] = "stable",
     mask: Bool[Array, "_ _"] | None = None,
@@ -59,7 +60,7 @@ def ranking_metrics(
         Where to cut the metrics without "@": "ndcg" with (1, 5) gives "ndcg@1" and "ndcg@5".
     gain : {"linear", "exponential"}, default "linear"
         Relevance itself, negative ones being 0, or 2^relevance - 1, for relevance from 0 to 31.
-    min_relevance : float > 0, default 1
+    min_relevance : float > 0, default 1.0
         From where a document is relevant; gains use all above 0.
     normalize_map : {"relevant", "cut"}, default "relevant"
         Average precision divides by the number R of relevant documents, or by min(R, k).
@@ -117,14 +118,14 @@ def ranking_metrics(
     >>> {name: float(values[0].round(6)) for name, values in scored.items()}
     {'ndcg@1': 0.0, 'ndcg@4': 0.639909, 'hit@1': 0.0, 'hit@4': 1.0}
     """  # noqa: E501
-    wanted = parsed_metrics(metrics, cutoffs)
+    wanted = parsed_metrics(tuple(metrics), cutoffs and tuple(cutoffs))
     kinds, cuts = ([part[i] for part in wanted.values()] for i in (0, 1))
     if scores_or_ranks.dtype.kind == "f":
         dtype = scores_or_ranks.dtype
         scored = scored_lists(scores_or_ranks, relevance, groups, mask, gain)
         if worth_sorting(scored):
             values = values_of_scores(scored, kinds, cuts, gain, min_relevance, normalize_map, tie)
-            return {name: values[:, i].astype(dtype) for i, name in enumerate(wanted)}
+            return by_name(wanted, values, dtype)
         found = places_of_scores(scored, tie)
     else:
         _check_documents(scores_or_ranks, groups, mask)
@@ -133,9 +134,15 @@ def ranking_metrics(
         dtype = np.dtype(np.float64)
         found = places_of_documents(scores_or_ranks, relevance, gain, deepest)
     values = values_of(found, kinds, cuts, gain, min_relevance, normalize_map)
-    return {name: values[:, i].astype(dtype) for i, name in enumerate(wanted)}
+    return by_name(wanted, values, dtype)
 
 
+def by_name(wanted, values, dtype):
+    """The columns of values (nq, m) as arrays of their own by the names of the metrics."""
+    return dict(zip(wanted, values.T.astype(dtype, order="C"), strict=True))
+
+
+@functools.lru_cache(64)
 def parsed_metrics(metrics, cutoffs):
     """Kind and cut of each metric by its name; None for the whole list."""
     parsed = {}
@@ -199,16 +206,16 @@ def values_of(found, kinds, cuts, gain, min_relevance, normalize_map):
     """(nq, m) metrics from the places of relevant documents."""
     xp, places = namespace_of(found.places), found.places
     gains = xp.exp2(found.relevance) - 1 if gain == "exponential" else found.relevance
-    ideal = gains
+    ideal, discounts = gains, xp.ones(1)
     if NDCG in kinds or DCG in kinds:
         ideal = gains[order_by_query(xp, found.queries, -found.relevance)]
+        judged = int(xp.diff(found.offsets).max()) if len(found.lengths) else 0
+        discounts = xp.asarray(1 / np.log2(np.arange(2.0, max(found.longest, judged, 1) + 2)))
     counted = (found.relevance >= min_relevance).astype(np.uint8)
     if MAP in kinds:  # which goes along the list
         order = order_by_query(xp, found.queries, places)
         places, gains, counted = places[order], gains[order], counted[order]
     nq = len(found.offsets) - 1
-    judged = int(xp.diff(found.offsets).max()) if nq else 0
-    discounts = xp.asarray(1 / np.log2(np.arange(2.0, max(found.longest, judged, 1) + 2)))
     values = xp.empty((nq, len(kinds)))
     # documents that were not found have the place `longest`
     every = [min(cut or found.longest, found.longest) for cut in cuts]

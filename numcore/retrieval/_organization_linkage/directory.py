@@ -46,7 +46,7 @@ def link_through_directory(
     measure: Measure = "qgram_jaccard",
     q: Annotated[int, at_least(1)] = 2,
     max_distance: Distance | None = None,
-    average_matches: Matches = 2,
+    average_matches: Matches = 2.0,
     min_shared_trigrams: Share = 0.05,
     relative_weight: Annotated[float, positive] = 1.5,
     direct: bool = True,
@@ -69,7 +69,7 @@ def link_through_directory(
         As for `fuzzy_link`.
     max_distance : float >= 0, optional
         Of the steps into the directory and of the direct links.
-    average_matches : float > 0, default 2
+    average_matches : float > 0, default 2.0
         How many names of the directory a name should reach, if no `max_distance` is given.
     min_shared_trigrams : float in [0, 1], default 0.05
         As for `fuzzy_link`.

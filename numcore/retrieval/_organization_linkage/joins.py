@@ -23,7 +23,7 @@ def fuzzy_link(
     measure: Measure = "qgram_jaccard",
     q: Annotated[int, at_least(1)] = 2,
     max_distance: Distance | None = None,
-    average_matches: Matches = 10,
+    average_matches: Matches = 10.0,
     min_shared_trigrams: Share = 0.05,
     rng: RNG = None,
 ) -> LinkedPairs:
@@ -43,7 +43,7 @@ def fuzzy_link(
     max_distance : float >= 0, optional
         The largest distance of a link; by default the quantile that `calibrate_distance` finds for
         `average_matches`.
-    average_matches : float > 0, default 10
+    average_matches : float > 0, default 10.0
         How many links a name should have, roughly.
     min_shared_trigrams : float in [0, 1], default 0.05
         A candidate has at least this share of the trigrams of the left name, and at least one. A
@@ -98,7 +98,7 @@ def embedding_link(
     right_vectors: Float[Array, "nr d"],
     *,
     max_distance: Distance | None = None,
-    average_matches: Matches = 10,
+    average_matches: Matches = 10.0,
     block: Annotated[int, at_least(1)] | None = None,
     rng: RNG = None,
 ) -> LinkedPairs:
@@ -113,7 +113,7 @@ def embedding_link(
     max_distance : float >= 0, optional
         The largest distance of a link; by default the quantile that `calibrate_distance` finds for
         `average_matches`.
-    average_matches : float > 0, default 10
+    average_matches : float > 0, default 10.0
         How many links a row should have, roughly.
     block : int >= 1, optional
         Left rows that are compared at once, by default as many as 4 million distances allow.

@@ -69,8 +69,9 @@ def term_statistics(
     >>> statistics.term_frequency, statistics.document_frequency
     (array([2, 2]), array([1, 2]))
     """
-    values, offsets, counts = documents
+    values, offsets = documents[:2]
     xp = namespace_of(values)
+    counts = documents.counts if len(documents) > 2 else xp.ones(len(values), np.int64)
     if n_terms is None:
         n_terms = int(values.max()) + 1 if values.size else 0
     limit = (1 << 62) // len(offsets)

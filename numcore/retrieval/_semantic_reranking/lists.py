@@ -8,7 +8,7 @@ import numpy as np
 from ...arguments import Array, Kind
 from ...dispatch import device_of, namespace_of
 from ...linalg import CSR, CSRLike
-from .._offsets import checked_offsets, list_of_entry
+from .._offsets import check_offsets, list_of_entry
 
 INT64 = np.dtype(np.int64)
 
@@ -24,7 +24,7 @@ class ListsKind(Kind):
     """Lists of integers, which the body gets as `TermLists` of int64; their number may be a size
     of the call."""
 
-    sized, sizes, text = True, (), "sequence of arrays of integers, or TermLists"
+    sized, judges, sizes, text = True, True, (), "sequence of arrays of integers, or TermLists"
     noun = "a list of integer arrays or TermLists"
 
     def __init__(self, count=None):
@@ -37,7 +37,8 @@ class ListsKind(Kind):
         if isinstance(value, TermLists):
             values = self.integers(f"{name}.values", value.values, call)
             offsets = self.integers(f"{name}.offsets", value.offsets, call)
-            lists = TermLists(values, checked_offsets(f"{name}.offsets", offsets, len(values)))
+            same = values is value.values and offsets is value.offsets
+            lists = value if same else TermLists(values, offsets)
         else:
             lists = self.joined(name, value, call)
         if len(lists.values):
@@ -46,6 +47,9 @@ class ListsKind(Kind):
         if self.count and call.size(self.count, n) != n:
             raise ValueError(f"{name} must have {call.sizes[self.count]} lists (got {n})")
         return lists
+
+    def entries(self, name, value, sizes):
+        check_offsets(f"{name}.offsets", value.offsets, len(value.values))
 
     def joined(self, name, value, call):
         rows = [self.integers(f"{name}[{i}]", row, call) for i, row in enumerate(value)]
@@ -68,11 +72,21 @@ class ListsKind(Kind):
         return array.astype(np.int64, copy=False)
 
     def key(self):
-        return lambda value: None if value is not None else value.__class__
+        return _key
 
     def unfit(self):
         wrong = ("text", object(), np.ones(3), [["a"]], [0.5], [[0.5]])
         return [(value, TypeError) for value in wrong]
+
+
+def _key(value):
+    """What lists are remembered by; None if they are not `TermLists` of NumPy arrays."""
+    if value.__class__ is not TermLists:
+        return value.__class__ if value is None else None
+    v, o = value
+    if not v.__class__ is o.__class__ is np.ndarray:
+        return None
+    return v.dtype, v.shape, v.flags.num, o.dtype, o.shape, o.flags.num
 
 
 class CountedLists(NamedTuple):
@@ -94,12 +108,10 @@ class CountsKind(ListsKind):
 
     def convert(self, name, value, call):
         if isinstance(value, (list, tuple)):
-            values, offsets = super().convert(name, value, call)
-            return CountedLists(values, offsets, namespace_of(values).ones(len(values), np.int64))
+            return super().convert(name, value, call)
         a = value if isinstance(value, CSR) else value.tocsr()
         ids = call.as_array(name, a.indices).astype(np.int64)
-        offsets = checked_offsets(f"{name}.indptr", a.indptr, len(ids))
-        return CountedLists(ids, offsets, whole_counts(name, a.data))
+        return CountedLists(ids, a.indptr.astype(np.int64), whole_counts(name, a.data))
 
 
 def whole_counts(name, data):
