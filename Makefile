@@ -10,7 +10,7 @@ run: $(VENV)/bench.stamp
 
 # each worker takes a CPU, so that threads of BLAS and torch would wait for each other
 test: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --maxschedchunk 16 $(ARGS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

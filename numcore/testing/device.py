@@ -193,17 +193,17 @@ namespace = _Namespace(np)
 @functools.cache
 def compiled(kernel, variant):
     """The CUDA bodies of a kernel's file for a variant (its items), compiled together by the host's
-    compiler."""
+    compiler. A kernel with fewer type variables than others of its file is compiled with theirs."""
     from numcore.gpu import runtime
 
-    path, variant = kernel.cuda_source, dict(variant)
-    defines = tuple(o for o in runtime.options(kernel, variant) if o.startswith("-D"))
-    together = {k.cuda_entry for k in kernels() if k.cuda_source == path and variant in k.variants}
+    path = kernel.cuda_source
+    file = [kernel, *(k for k in kernels() if k.cuda_source == path)]
+    wider = [v.items() for k in file for v in k.variants if set(variant) <= v.items()]
+    types = dict(min(map(sorted, wider), key=lambda items: (-len(items), items)))
+    defines = tuple(o for o in runtime.options(kernel, types) if o.startswith("-D"))
+    entries = {k.cuda_entry for k in file if any(v.items() <= types.items() for v in k.variants)}
     return compile_host(
-        runtime.source(path),
-        entries=sorted({kernel.cuda_entry, *together}),
-        options=defines,
-        name=path.name,
+        runtime.source(path), entries=sorted(entries), options=defines, name=path.name
     )
 
 
