@@ -91,7 +91,7 @@ def _measure_all(rows, seconds, found, progress):
     with _rows.compiler() as compiled:
         for batch in _rows.batches(rows):
             if by_numba:
-                progress.say(f"compiling the kernels of the next {len(batch)} rows")
+                progress.say(f"compiling kernels of the next {len(batch)} rows, unless cached")
                 compiled(batch)
             for row in batch:
                 progress.show(f"measuring {row.routine.room}.{row.routine.name} {row.dtype}")

@@ -3,6 +3,7 @@ devices, and the compilation of their kernels by all CPUs beforehand."""
 
 import contextlib
 import gc
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -19,7 +20,9 @@ from .dispatch import CPU, routines
 from .examples import example, has_example
 
 PER_METHOD = 2
-BATCH = 12  # rows compiled together before they are measured: the first ones are soon seen
+# Rows whose kernels are compiled together before they are measured: few at first, so that a row is
+# soon seen, then more, so that all CPUs are busy.
+FIRST_BATCH, LARGEST_BATCH = 4, 16
 
 
 class Row(NamedTuple):
@@ -41,7 +44,7 @@ def rows_of(routines, devices, every_dtype):
     """The rows of some routines, in every dtype of their examples or in the first."""
     return [
         Row(routine, dtype, device)
-        for routine in sorted(routines, key=lambda routine: (method(routine), routine.name))
+        for routine in sorted(routines, key=_place)
         for dtype in _dtypes(routine)[: None if every_dtype else 1]
         for device in devices
     ]
@@ -51,11 +54,17 @@ def _dtypes(routine):
     return example(routine).dtypes if has_example(routine) else ("",)  # measuring it is an error
 
 
+def _place(routine):
+    """Methods by name, and in each the routines in the order of the examples."""
+    names = list(importlib.import_module(f"numcore.examples.{routine.room}").EXAMPLES)
+    return method(routine), names.index(routine.name) if routine.name in names else len(names)
+
+
 def few_of_each_method(routines):
-    """At most `PER_METHOD` routines of each method, the first ones by name: those that have a call
-    on real data and a baseline, or else real data, or else a baseline, or else what there is."""
+    """At most `PER_METHOD` routines of each method, the first of its examples: those that have a
+    call on real data and a baseline, or else real data, or else a baseline, or else any."""
     found = []
-    for _, group in itertools.groupby(sorted(routines, key=method), key=method):
+    for _, group in itertools.groupby(sorted(routines, key=_place), key=method):
         group = [(_merit(routine), routine) for routine in group]
         best = max(merit for merit, _ in group)
         found += [routine for merit, routine in group if merit == best][:PER_METHOD]
@@ -78,13 +87,13 @@ def arguments_of(case, dtype):
 
 
 def batches(rows):
-    """The rows in lists of whole methods, of about `BATCH` rows."""
-    batch = []
+    """The rows in lists of whole methods."""
+    batch, size = [], FIRST_BATCH
     for _, group in itertools.groupby(rows, key=lambda row: method(row.routine)):
         batch += group
-        if len(batch) >= BATCH:
+        if len(batch) >= size:
             yield batch
-            batch = []
+            batch, size = [], min(2 * size, LARGEST_BATCH)
     if batch:
         yield batch
 
