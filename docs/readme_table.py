@@ -1,6 +1,6 @@
 """Write a table between the markers of a Markdown file: ``readme_table.py FILE README.md``. FILE is
 one of docs/measured, or what ``python -m numcore --json FILE`` wrote; of each routine that has a
-peer the table shows one type, the first."""
+baseline the table shows one type, the first."""
 
 import json
 import sys
@@ -14,8 +14,8 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 def table(results, environment):
     first = {}
     for result in results:
-        if result["peer"] is not None:
-            first.setdefault((result["room"], result["routine"], result["device"]), result)
+        if result["baseline"] is not None:
+            first.setdefault((result["subpackage"], result["routine"], result["device"]), result)
     rows = [cells(result) for result in first.values()]
     lines = [
         list(rows[0]),

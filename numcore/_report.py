@@ -9,6 +9,7 @@ import statistics
 import textwrap
 
 WIDTH = 120  # of the text
+LINE = 108  # of a row while it is measured: a counter stands before it
 MOST_NAMES = 8  # in a sentence of the summary
 
 WORDS = {
@@ -96,18 +97,14 @@ def line(result):
     """A result in one line."""
     row = cells(result)
     speed = f"{row['speed']:>8} baseline" if row["speed"] else " " * 5 + "no baseline"
-    broken = f", BROKEN PROMISE: {row['measured error']} > {row['promised error']}"
-    return f"{_start_of_line(result)} {row['time']:>8} {speed}" + broken * (not result["ok"])
+    broken = ", BROKEN PROMISE" * (not result["ok"])
+    return f"{_start_of_line(result)} {row['time']:>8} {speed}{broken}"
 
 
 def error_line(failed):
     """A row whose measurement raised an exception, in one line."""
-    return _one_line(f"{_start_of_line(failed)} ERROR {failed['error']}", WIDTH - 12)
-
-
-def _one_line(text, width):
-    text = " ".join(text.split(" ")).replace("\n", " ")
-    return text if len(text) <= width else text[: width - 1] + "…"
+    text = " ".join(f"ERROR {failed['error']}".split())
+    return f"{_start_of_line(failed)} {textwrap.shorten(text, LINE - 53, placeholder='…')}"
 
 
 # --- summary --------------------------------------------------------------------------------------
@@ -115,46 +112,50 @@ def _one_line(text, width):
 
 def summary(found):
     """What the report says, in a list of sentences."""
-    results, errors = found["results"], found["errors"]
-    n = len(results)
-    measured = n + len(errors)
-    yield f"{found['planned']} rows: {found['selection']}."
-    if measured < found["planned"]:
-        yield f"Interrupted: {measured} of {found['planned']} rows were measured."
+    results, errors, planned = found["results"], found["errors"], found["planned"]
+    n, measured = len(results), len(results) + len(errors)
+    yield f"{planned} row{'s' * (planned != 1)}: {found['selection']}."
+    if measured < planned:
+        yield f"Interrupted: {measured} of {planned} rows were measured."
     if errors:
-        yield f"{len(errors)} of {measured} rows ended in an error: {_names(errors)}."
+        yield f"Raised an exception: {_rows(errors, measured)}."
     if not results:
         return
-    broken = [result for result in results if not result["ok"]]
-    if broken:
-        yield f"{len(broken)} of {n} rows break their promise: {_names(broken)}."
-    else:
-        yield f"The errors of all {n} rows are within their promise."
-    speeds = [result["speed"] for result in results if result["speed"] is not None]
+    broken = [row for row in results if not row["ok"]]
+    yield (
+        f"Error above the promise: {_rows(broken, n)}."
+        if broken
+        else "Error above the promise: none."
+    )
+    speeds = [row["speed"] for row in results if row["speed"] is not None]
     if speeds:
         yield (
-            f"{sum(speed > 1 for speed in speeds)} of the {len(speeds)} rows with a baseline are "
-            f"faster than it; the median speed is {statistics.median(speeds):.2f}×."
+            f"Faster than the baseline: {sum(speed > 1 for speed in speeds)} of {len(speeds)} "
+            f"rows; the median speed is {statistics.median(speeds):.2f}×."
         )
-    random = [result for result in results if result["data"] == "random"]
-    yield (
-        f"{n - len(random)} rows ran on real data, {len(random)} on random input: {_names(random)}."
-        if random
-        else f"All {n} rows ran on real data."
-    )
-    none = [result for result in results if result["baseline"] is None]
-    absent = [result for result in none if result["baseline_missing"]]
-    none = [result for result in none if not result["baseline_missing"]]
-    if none:
-        yield f"{len(none)} rows have no baseline: {_names(none)}."
-    if absent:
-        yield f"The baseline of {len(absent)} rows does not run here: {_names(absent)}."
+    for what, chosen in (
+        ("On random input", [row for row in results if row["data"] == "random"]),
+        ("No baseline", [row for row in results if _lacks_baseline(row)]),
+        ("Baseline not available here", [row for row in results if row["baseline_missing"]]),
+    ):
+        if chosen:
+            yield f"{what}: {_rows(chosen, n)}."
+    if all(row["data"] != "random" for row in results):
+        yield "On real data: all rows."
+
+
+def _lacks_baseline(result):
+    return result["baseline"] is None and not result["baseline_missing"]
+
+
+def _rows(rows, n):
+    return f"{len(rows)} of {n} rows ({_names(rows)})"
 
 
 def _names(rows):
     names = list(dict.fromkeys(map(name_of, rows)))
     more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more, see below" if more > 0 else "")
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more, marked below" if more > 0 else "")
 
 
 # --- text -----------------------------------------------------------------------------------------

@@ -160,8 +160,17 @@ class Speed(_Generated):
             yield from self.start_up(found["start_up"])
 
     def routines(self, results):
-        yield ["**Routines on real data**", ""]
-        wanted = ("routine", "type", "device", "time", "peer's time", "speed", "peer", "input")
+        yield ["**Routines on real data, or on random input where the last column says so**", ""]
+        wanted = (
+            "routine",
+            "type",
+            "device",
+            "time",
+            "baseline's time",
+            "speed",
+            "baseline",
+            "input",
+        )
         yield table(wanted, ([row[name] for name in wanted] for row in map(cells, results)))
 
     def start_up(self, rows):
