@@ -84,7 +84,7 @@ def main():
     for routine in routines():
         for dtype in example(routine).dtypes:
             for device in _measure.devices():
-                print(routine.room, routine.name, dtype, device.name, flush=True)
+                print(f"{routine.room}.{routine.name}", dtype, device.name, flush=True)
                 found["results"].append(_measure.measure(routine, dtype, device, options.seconds))
     FOLDER.mkdir(exist_ok=True)
     name = re.sub(r"\W+", "-", environment["cpu"]).strip("-").lower()

@@ -1,5 +1,5 @@
-"""Measuring a routine on its example: time against a peer, error against the promise, on every
-device there is."""
+"""Measuring a routine on its example: time against a baseline, error against the promise, on every
+device of this machine."""
 
 import importlib.metadata
 import importlib.util
@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from ._pool import get_num_threads
+from ._rows import arguments_of, method
 from .dispatch import CPU, CUDA
 from .examples import example, moved
 from .examples.errors import largest_error, leaves
@@ -106,11 +107,11 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
     return [statistics.median(taken) for taken in times]
 
 
-# --- one line of the table ------------------------------------------------------------------------
+# --- one row --------------------------------------------------------------------------------------
 
 
 def measure(routine, dtype, device, seconds):
-    """Time and error of a routine on its real data.
+    """Time and error of a routine on its example.
 
     Parameters
     ----------
@@ -124,11 +125,12 @@ def measure(routine, dtype, device, seconds):
     Returns
     -------
     dict
-        JSON values; `peer`, `peer_seconds` and `speed` (the peer's time by ours) are None where
-        there is no peer, `measured_error` is None where it is infinite.
+        JSON values; `baseline`, `baseline_seconds` and `speed` (the baseline's time by ours) are
+        None without a baseline, `baseline_missing` says why one does not run here,
+        `measured_error` is None if it is infinite, `data` is "random" without real data.
     """
     case, xp = example(routine), device.namespace()
-    on_host = case.real(dtype) if case.real else case.arguments(np.random.default_rng(0), dtype)
+    on_host = arguments_of(case, dtype)
     arguments = {name: moved(value, xp.asarray) for name, value in on_host.items()}
     place = (
         {"xp": xp}
@@ -142,28 +144,44 @@ def measure(routine, dtype, device, seconds):
     result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(case.caller(ours)())]
     shape = list(np.shape(on_host[case.arrays[0]] if case.arrays else result[0]))
     error = _error(case, result if len(result) > 1 else result[0], on_host)
-    peer = _peer(case, arguments, xp)
+    baseline, missing = _baseline(case, arguments, xp)
     with np.errstate(all="ignore"):
         times = median_seconds(
-            [ours, peer] if peer else [ours],
+            [ours, baseline] if baseline else [ours],
             seconds,
             (lambda: None) if xp is np else xp.cuda.Device().synchronize,
         )
     return {
-        "room": routine.room,
+        "subpackage": routine.room,
+        "method": method(routine),
         "routine": routine.name,
         "data": case.data if case.real else "random",
         "shape": shape,
         "dtype": dtype,
         "device": device.name,
         "seconds": times[0],
-        "peer": case.peer[0] + (" of CuPy arrays" if xp is not np else "") if peer else None,
-        "peer_seconds": times[1] if peer else None,
-        "speed": times[1] / times[0] if peer else None,
+        "baseline": case.peer[0] + (" of CuPy arrays" if xp is not np else "")
+        if baseline
+        else None,
+        "baseline_missing": missing,
+        "baseline_seconds": times[1] if baseline else None,
+        "speed": times[1] / times[0] if baseline else None,
         "error_unit": case.error,
         "promised_error": case.bound[dtype],
         "measured_error": error if math.isfinite(error) else None,
         "ok": error <= case.bound[dtype],
+    }
+
+
+def failure(routine, dtype, device, error):
+    """The row of a routine whose measurement raised `error`: a dict of JSON values."""
+    return {
+        "subpackage": routine.room,
+        "method": method(routine),
+        "routine": routine.name,
+        "dtype": dtype,
+        "device": device.name,
+        "error": f"{type(error).__name__}: {error}",
     }
 
 
@@ -173,22 +191,25 @@ def _error(case, result, arguments):
     return largest_error(result, case.reference(**arguments), case.error)
 
 
-def _peer(case, arguments, xp):
-    """The peer's call, None where it does not run here: its library is missing, or does not take
-    arrays of the device."""
-    if case.peer is None or (xp is not np and not case.arrays):
-        return None
+def _baseline(case, arguments, xp):
+    """The baseline's call and None, or None and why it does not run here: its library is missing,
+    or does not take arrays of the device."""
+    if case.peer is None:
+        return None, None
+    name, function = case.peer
+    if xp is not np and not case.arrays:
+        return None, f"{name} has no arrays to take from the device"
 
     def call():
-        return case.peer[1](**arguments)
+        return function(**arguments)
 
     try:
         with np.errstate(all="ignore"):
             call()
-    except ImportError:
-        return None
+    except ImportError as error:
+        return None, f"{name}: {error}"
     except TypeError:
         if xp is np:
             raise
-        return None
-    return call
+        return None, f"{name} does not take arrays of the device"
+    return call, None

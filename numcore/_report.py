@@ -1,22 +1,28 @@
-"""The results of :mod:`numcore._measure` for people: a table of text, and a page of plots that
-needs no other file."""
+"""The results of :mod:`numcore._measure` as text: cells, a summary, a table for a terminal.
 
-import io
-import re
-from html import escape
+:func:`summary` and :func:`text` take what ``python -m numcore --json`` writes, a dict with the
+`environment`, the `selection` in words, the number of rows `planned`, the `results`, and the
+`errors` of rows that raised an exception.
+"""
+
+import statistics
+import textwrap
+
+WIDTH = 120  # of the text
+LINE = 108  # of a row while it is measured: a counter stands before it
+MOST_NAMES = 8  # in a sentence of the summary
 
 WORDS = {
-    "Routine": "a public function of numcore, named with the subpackage that it is in.",
-    "Peer": "the function that one would call today for the same purpose, timed in turn with ours on the same input.",  # noqa: E501
-    "Speed": "the peer's time divided by ours: 2× means that numcore takes half the time, below 1× it is slower.",  # noqa: E501
+    "Routine": "a public function of numcore, named with its subpackage.",
+    "Baseline": "the function that one would call otherwise for the same purpose, timed in turn with numcore's on the same input.",  # noqa: E501
+    "Speed": "the baseline's time divided by numcore's: 2× means that numcore takes half the time, below 1× it is slower.",  # noqa: E501
     "Promised error": "the largest error that numcore promises for any input.",
-    "Measured error": "the largest error found on the input shown, against a slow and far more accurate computation.",  # noqa: E501
+    "Measured error": "the largest error found on the input shown, compared with a slow and far more accurate computation.",  # noqa: E501
     "ulp": "unit in the last place: the distance from the exact result to the next number that its type can hold. A perfectly rounded "  # noqa: E501
     "result is off by at most half of one.",
     "relative, absolute": "the largest error of an entry, divided by the largest entry of the exact result, or as it is.",  # noqa: E501
     "exact": "every entry must be equal to that of the slow computation.",
 }
-COLOURS, MARKERS = ("#0b6e99", "#c4581a", "#5a7d2a", "#7b4fa3"), "osD^"
 
 
 # --- cells ----------------------------------------------------------------------------------------
@@ -37,25 +43,37 @@ def _error(value, unit):
     return f"{value:.3f} ulp" if unit == "ulp" else f"{value:.1e} {unit}"
 
 
+def name_of(result):
+    return f"{result['subpackage']}.{result['routine']}"
+
+
 def cells(result):
     """The row of a result: a dict of column headings to texts."""
-    has_peer, unit = result["peer"] is not None, result["error_unit"]
+    has_baseline, unit = result["baseline"] is not None, result["error_unit"]
     return {
-        "routine": f"{result['room']}.{result['routine']}",
+        "routine": name_of(result),
         "type": result["dtype"],
         "device": result["device"],
         "time": _duration(result["seconds"]),
-        "peer's time": _duration(result["peer_seconds"]) if has_peer else "",
-        "speed": f"{result['speed']:.2f}×" if has_peer else "",
+        "baseline's time": _duration(result["baseline_seconds"]) if has_baseline else "",
+        "speed": f"{result['speed']:.2f}×" if has_baseline else "",
         "promised error": _error(result["promised_error"], unit),
         "measured error": _error(result["measured_error"], unit),
         "ok": "yes" if result["ok"] else "NO",
-        "peer": result["peer"] or "",
+        "baseline": result["baseline"] or "",
         "input": f"{result['data']}, {' × '.join(map(str, result['shape']))}",
     }
 
 
-NUMBERS = ("time", "peer's time", "speed", "promised error", "measured error")
+NUMBERS = ("time", "baseline's time", "speed", "promised error", "measured error")
+
+
+def baseline_of(result):
+    """The baseline's name, or why there is none."""
+    if result["baseline"] is not None:
+        return result["baseline"]
+    missing = result["baseline_missing"]
+    return f"none here ({missing})" if missing else "none"
 
 
 def machine(environment):
@@ -68,235 +86,146 @@ def machine(environment):
     )
 
 
+# --- one line for each row, while it is measured --------------------------------------------------
+
+
+def _start_of_line(row):
+    return f"{name_of(row):38} {row['dtype']:8} {row['device']:4}"
+
+
+def line(result):
+    """A result in one line."""
+    row = cells(result)
+    speed = f"{row['speed']:>8} baseline" if row["speed"] else " " * 5 + "no baseline"
+    broken = ", BROKEN PROMISE" * (not result["ok"])
+    return f"{_start_of_line(result)} {row['time']:>8} {speed}{broken}"
+
+
+def error_line(failed):
+    """A row whose measurement raised an exception, in one line."""
+    text = " ".join(f"ERROR {failed['error']}".split())
+    return f"{_start_of_line(failed)} {textwrap.shorten(text, LINE - 53, placeholder='…')}"
+
+
+# --- summary --------------------------------------------------------------------------------------
+
+
+def summary(found):
+    """What the report says, in a list of sentences."""
+    results, errors, planned = found["results"], found["errors"], found["planned"]
+    n, measured = len(results), len(results) + len(errors)
+    yield f"{planned} row{'s' * (planned != 1)}: {found['selection']}."
+    if measured < planned:
+        yield f"Interrupted: {measured} of {planned} rows were measured."
+    if errors:
+        yield f"Raised an exception: {_rows(errors, measured)}."
+    if not results:
+        return
+    broken = [row for row in results if not row["ok"]]
+    yield (
+        f"Error above the promise: {_rows(broken, n)}."
+        if broken
+        else "Error above the promise: none."
+    )
+    speeds = [row["speed"] for row in results if row["speed"] is not None]
+    if speeds:
+        yield (
+            f"Faster than the baseline: {sum(speed > 1 for speed in speeds)} of {len(speeds)} "
+            f"rows; the median speed is {statistics.median(speeds):.2f}×."
+        )
+    for what, chosen in (
+        ("On random input", [row for row in results if row["data"] == "random"]),
+        ("No baseline", [row for row in results if _lacks_baseline(row)]),
+        ("Baseline not available here", [row for row in results if row["baseline_missing"]]),
+    ):
+        if chosen:
+            yield f"{what}: {_rows(chosen, n)}."
+    if all(row["data"] != "random" for row in results):
+        yield "On real data: all rows."
+
+
+def _lacks_baseline(result):
+    return result["baseline"] is None and not result["baseline_missing"]
+
+
+def _rows(rows, n):
+    return f"{len(rows)} of {n} rows ({_names(rows)})"
+
+
+def _names(rows):
+    names = list(dict.fromkeys(map(name_of, rows)))
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more, marked below" if more > 0 else "")
+
+
 # --- text -----------------------------------------------------------------------------------------
 
+COLUMNS = ("routine", "type", "device", "time", "baseline", "speed", "measured", "promised", "ok")
 
-def text(results, environment):
-    """The table for a terminal, with the machine and the words explained below."""
-    rows = [cells(result) for result in results]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+
+def _short(result):
+    """The row of the text: narrower than that of the page, with baseline and input below it."""
+    row = cells(result)
+    measured, _, _ = row["measured error"].rpartition(f" {result['error_unit']}")
+    return dict(
+        zip(
+            COLUMNS,
+            (
+                row["routine"],
+                row["type"],
+                row["device"],
+                row["time"],
+                row["baseline's time"] or "–",
+                row["speed"] or "–",
+                measured or row["measured error"],
+                row["promised error"].replace("relative", "rel.").replace("absolute", "abs."),
+                row["ok"],
+            ),
+            strict=True,
+        )
+    )
+
+
+def text(found):
+    """The report for a terminal: what it says, then the table, then the words explained."""
+    lines = [part for sentence in summary(found) for part in _wrapped(sentence)]
+    lines += [part for failed in found["errors"] for part in _wrapped(failed_text(failed), "  ")]
+    lines += _wrapped(f"Measured on: {machine(found['environment'])}.")
+    if found["results"]:
+        lines += ["", *_table(found["results"]), ""]
+        for word in ("Speed", "Measured error", "Promised error"):
+            lines += _wrapped(f"{word}: {WORDS[word]}")
+    return "\n".join(lines)
+
+
+def failed_text(failed):
+    return f"{name_of(failed)} {failed['dtype']} {failed['device']}: {failed['error']}"
+
+
+def _wrapped(sentence, indent=""):
+    return textwrap.wrap(sentence, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ")
+
+
+def _table(results):
+    rows = [_short(result) for result in results]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
 
     def line(row):
         return "  ".join(
-            row[name].rjust(width) if name in NUMBERS else row[name].ljust(width)
+            row[name].ljust(width)
+            if name in ("routine", "type", "device")
+            else row[name].rjust(width)
             for name, width in widths.items()
         ).rstrip()
 
-    table = [
-        line({name: name for name in widths}),
-        line({name: "─" * width for name, width in widths.items()}),
-        *map(line, rows),
-    ]
-    return "\n".join(
-        [
-            *table,
-            "",
-            machine(environment),
-            f"Speed: {WORDS['Speed']}",
-            f"Promised error: {WORDS['Promised error']}",
-            f"Measured error: {WORDS['Measured error']}",
-        ]
-    )
+    yield line({name: name for name in COLUMNS})
+    yield line({name: "─" * width for name, width in widths.items()})
+    for i, (row, result) in enumerate(zip(rows, results, strict=True)):
+        yield line(row)
+        detail = _detail(result)
+        if i + 1 == len(rows) or detail != _detail(results[i + 1]):
+            yield from _wrapped(detail[1], "    ")
 
 
-# --- page -----------------------------------------------------------------------------------------
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>numcore: speed and accuracy</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; }}
-svg {{ width: 100%; height: auto; }}
-.machine {{ color: #59616e; font-size: .9rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .4rem; text-align: left; border-bottom: 1px solid #dde1e7; white-space: nowrap; }}
-td:nth-last-child(-n+2) {{ white-space: normal; }} td:last-child {{ min-width: 9rem; }}
-th {{ border-bottom: 2px solid #1c2330; }}
-.number {{ text-align: right; }}
-.broken td {{ background: #fbe3dd; }}
-dt {{ font-weight: 600; }} dd {{ margin: 0 0 .5rem 1.5rem; }}
-</style>
-</head>
-<body>
-<h1>numcore: speed and accuracy</h1>
-<p>Every routine of numcore, measured on real data on this machine: how fast it is beside the function that one would use otherwise,
-and how large its error is beside the error that it promises. {summary}</p>
-<p class="machine">{machine}</p>
-{plots}
-<h2>All measurements</h2>
-<div class="wide"><table>
-{table}
-</table></div>
-<h2>Words</h2>
-<dl>
-{words}
-</dl>
-</body>
-</html>
-"""  # noqa: E501
-
-
-def page(results, environment):
-    """The HTML page: plots, table and words in one text without references to anything outside."""
-    rows = [cells(result) for result in results]
-
-    def row(tag, texts, kind=""):
-        opening = {
-            name: f'<{tag} class="number">' if name in NUMBERS else f"<{tag}>" for name in texts
-        }
-        return (
-            f"<tr{kind}>"
-            + "".join(f"{opening[name]}{escape(cell)}</{tag}>" for name, cell in texts.items())
-            + "</tr>"
-        )
-
-    table = [
-        row("th", {name: name for name in rows[0]}),
-        *(
-            row("td", texts, "" if result["ok"] else ' class="broken"')
-            for texts, result in zip(rows, results, strict=True)
-        ),
-    ]
-    return PAGE.format(
-        summary=escape(_summary(results)),
-        machine=escape(machine(environment)),
-        plots="\n".join(_plots(results)),
-        table="\n".join(table),
-        words="\n".join(
-            f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS.items()
-        ),
-    )
-
-
-def _summary(results):
-    speeds = [result["speed"] for result in results if result["speed"] is not None]
-    faster, broken = sum(speed > 1 for speed in speeds), sum(not result["ok"] for result in results)
-    kept = (
-        f"{broken} of {len(results)} break their promise"
-        if broken
-        else f"all {len(results)} keep their promise"
-    )
-    return (
-        (f"{faster} of {len(speeds)} measurements are faster than the peer; " if speeds else "")
-        + kept
-        + "."
-    )
-
-
-def _plots(results):
-    timed = [result for result in results if result["speed"] is not None]
-    if timed:
-        yield "<h2>Speed relative to the peer</h2>"
-        yield (
-            "<p>Each mark is the peer's time divided by numcore's, on the same input: to the right "
-            "of the line numcore is faster. "
-            "The peer of each routine is named in the table.</p>"
-        )
-        yield _svg("speed", timed, "peer's time / numcore's time", _draw_speed)
-    gauged = [
-        result
-        for result in results
-        if result["error_unit"] != "equal" and result["measured_error"] is not None
-    ]
-    if gauged:
-        exact = sorted(
-            {
-                result["routine"]
-                for result in results
-                if result["error_unit"] == "equal" and result["ok"]
-            }
-        )
-        yield "<h2>Measured error against promised error</h2>"
-        drawn = f" Not drawn, since every digit is right: {', '.join(exact)}." if exact else ""
-        yield (
-            "<p>The bar is the largest error that numcore promises for any input, the mark the "
-            "largest error found on this input: "
-            "a mark to the right of its bar is a broken promise. The unit is the unit in the last "
-            "place (ulp), explained below; "
-            f"relative and absolute errors are drawn as multiples of the ulp of 1.{drawn}</p>"
-        )
-        yield _svg("error", gauged, "largest error, units in the last place", _draw_errors)
-
-
-def _draw_speed(axes, results, heights, style):
-    axes.axvline(1, color="#1c2330", linewidth=1)
-    for result, height in zip(results, heights, strict=True):
-        axes.plot([1, result["speed"]], [height, height], color=style(result)["color"], alpha=0.4)
-        axes.plot(result["speed"], height, **style(result))
-    speeds = [result["speed"] for result in results]
-    axes.set_xlim(min(0.5, *speeds) / 1.2, max(2, *speeds) * 1.2)
-
-
-def _draw_errors(axes, results, heights, style):
-    import numpy as np
-
-    for result, height in zip(results, heights, strict=True):
-        scale = 1 if result["error_unit"] == "ulp" else float(np.finfo(result["dtype"]).eps)
-        least = result["promised_error"] / scale / 100
-        axes.plot(max(result["measured_error"] / scale, least), height, **style(result))
-        axes.plot(
-            result["promised_error"] / scale,
-            height,
-            marker="|",
-            markersize=11,
-            markeredgewidth=2.5,
-            color=style(result)["color"],
-        )
-
-
-def _svg(name, results, label, draw):
-    """A plot with one line for each routine, and a mark in it for each type and device, on a
-    logarithmic axis."""
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    routines = list(dict.fromkeys(f"{result['room']}.{result['routine']}" for result in results))
-    series = list(dict.fromkeys((result["dtype"], result["device"]) for result in results))
-
-    def style(result):
-        i = series.index((result["dtype"], result["device"]))
-        return {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "markersize": 6,
-            "linestyle": "none",
-        }
-
-    heights = [
-        routines.index(f"{result['room']}.{result['routine']}")
-        + 0.4 * ((series.index((result["dtype"], result["device"])) + 0.5) / len(series) - 0.5)
-        for result in results
-    ]
-    figure = Figure(figsize=(9, 1.2 + 0.38 * len(routines)), layout="constrained")
-    axes = figure.subplots()
-    draw(axes, results, heights, style)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yticks(range(len(routines)), routines)
-    axes.set_ylim(len(routines) - 0.5, -0.5)
-    axes.set_xlabel(f"{label} (logarithmic)")
-    axes.grid(axis="x", color="#dde1e7")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    for dtype, device in series:
-        axes.plot([], [], label=f"{dtype}, {device}", **style({"dtype": dtype, "device": device}))
-    figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(
-            file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
-    drawing = file.getvalue()
-    drawing = drawing[drawing.index("<svg") :].replace(
-        "<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1
-    )
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+def _detail(result):
+    return name_of(result), f"{cells(result)['input']}; baseline: {baseline_of(result)}"
