@@ -81,22 +81,19 @@ def _selected(options):
 
 def _measure_all(rows, seconds, found, progress):
     """Measure row by row into `found`, which keeps what was measured before an interrupt."""
-    from . import _measure, _report, _rows
+    from . import _measure, _report, _rows, _workers
 
-    by_numba = _rows.compiled_by_numba()
-    progress.say(
-        f"numcore {__version__}: measuring {len(rows)} rows"
-        + (". In a source checkout kernels are compiled when they are first used." * by_numba)
-    )
-    with _rows.compiler() as compiled:
+    progress.say(f"numcore {__version__}: measuring {len(rows)} rows")
+    if _rows.compiled_by_numba():
+        progress.say("in a source checkout kernels are compiled when first used, then cached")
+    with _workers.checker() as check:
         for batch in _rows.batches(rows):
-            if by_numba:
-                progress.say(f"compiling kernels of the next {len(batch)} rows, unless cached")
-                compiled(batch)
+            progress.say(f"preparing the next {len(batch)} rows")
+            checked = check(batch, lambda i, n: progress.show(f"preparing: {i} of {n} methods"))
             for row in batch:
                 progress.show(f"measuring {row.routine.room}.{row.routine.name} {row.dtype}")
                 try:
-                    result = _measure.measure(*row, seconds)
+                    result = _measure.measure(*row, seconds, checked.get(row))
                 except Exception as error:
                     found["errors"].append(_measure.failure(*row, error))
                     progress.row(_report.error_line(found["errors"][-1]))

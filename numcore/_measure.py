@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from ._pool import get_num_threads
-from ._rows import arguments_of, method
+from ._rows import method
 from .dispatch import CPU, CUDA
 from .examples import example, moved
 from .examples.errors import largest_error, leaves
@@ -69,25 +69,27 @@ def _cpu_name():
 # --- time -----------------------------------------------------------------------------------------
 
 
-def median_seconds(calls, seconds, synchronise=lambda: None):
+def median_seconds(calls, seconds, synchronise=lambda: None, *, warm=False):
     """Median time of each call; all are called in turn, in changing order, until `seconds` are
     over.
 
     Parameters
     ----------
     calls : sequence of function
-        Called without arguments, once more at first to warm up.
+        Called without arguments, and once before to warm up.
     seconds : float
         After this time no round begins, but at least five rounds are made, or as many as begin
         within five times as long.
     synchronise : function, optional
         Waits for the device.
+    warm : bool
+        Whether the calls have been made before.
 
     Returns
     -------
     list of float
     """
-    for call in calls:
+    for call in () if warm else calls:
         call()
     times, end = [[] for _ in calls], time.perf_counter() + seconds
     turns = list(zip(calls, times, strict=True))
@@ -110,7 +112,36 @@ def median_seconds(calls, seconds, synchronise=lambda: None):
 # --- one row --------------------------------------------------------------------------------------
 
 
-def measure(routine, dtype, device, seconds):
+def check(routine, dtype, device):
+    """The error of a routine on its example, and the shape of its input.
+
+    Parameters
+    ----------
+    routine : Routine
+        An entry of the registry.
+    dtype : str
+    device : Device
+
+    Returns
+    -------
+    dict
+        JSON values; `measured_error` is None if it is infinite.
+    """
+    return _checked(_Call(routine, dtype, device))
+
+
+def _checked(call):
+    case, xp, bound = call.case, call.xp, call.case.bound[call.dtype]
+    result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(case.caller(call)())]
+    error = _error(case, result if len(result) > 1 else result[0], call.on_host)
+    return {
+        "shape": list(np.shape(call.on_host[case.arrays[0]] if case.arrays else result[0])),
+        "measured_error": error if math.isfinite(error) else None,
+        "ok": bool(error <= bound),
+    }
+
+
+def measure(routine, dtype, device, seconds, checked=None):
     """Time and error of a routine on its example.
 
     Parameters
@@ -121,56 +152,67 @@ def measure(routine, dtype, device, seconds):
     device : Device
     seconds : float
         Time for the timing.
+    checked : dict, optional
+        What :func:`check` returned.
 
     Returns
     -------
     dict
         JSON values; `baseline`, `baseline_seconds` and `speed` (the baseline's time by ours) are
-        None without a baseline, `baseline_missing` says why one does not run here,
-        `measured_error` is None if it is infinite, `data` is "random" without real data.
+        None without a baseline, `baseline_missing` says why one does not run here, `data` is
+        "random" without real data.
     """
-    case, xp = example(routine), device.namespace()
-    on_host = arguments_of(case, dtype)
-    arguments = {name: moved(value, xp.asarray) for name, value in on_host.items()}
-    place = (
-        {"xp": xp}
-        if xp is not np and "xp" in inspect.signature(routine.function).parameters
-        else {}
-    )
-
-    def ours():
-        return routine.function(**arguments, **place)
-
-    result = [leaf if xp is np else xp.asnumpy(leaf) for leaf in leaves(case.caller(ours)())]
-    shape = list(np.shape(on_host[case.arrays[0]] if case.arrays else result[0]))
-    error = _error(case, result if len(result) > 1 else result[0], on_host)
-    baseline, missing = _baseline(case, arguments, xp)
+    call = _Call(routine, dtype, device)
+    case, xp = call.case, call.xp
+    if checked is None:
+        checked = _checked(call)
+    else:
+        call()
+    baseline, missing = _baseline(case, call.arguments, xp)
     with np.errstate(all="ignore"):
         times = median_seconds(
-            [ours, baseline] if baseline else [ours],
+            [call, baseline] if baseline else [call],
             seconds,
             (lambda: None) if xp is np else xp.cuda.Device().synchronize,
+            warm=True,
         )
     return {
         "subpackage": routine.room,
         "method": method(routine),
         "routine": routine.name,
         "data": case.data if case.real else "random",
-        "shape": shape,
+        "shape": checked["shape"],
         "dtype": dtype,
         "device": device.name,
         "seconds": times[0],
-        "baseline": case.peer[0] + (" of CuPy arrays" if xp is not np else "")
-        if baseline
-        else None,
+        "baseline": case.peer[0] + " of CuPy arrays" * (xp is not np) if baseline else None,
         "baseline_missing": missing,
         "baseline_seconds": times[1] if baseline else None,
         "speed": times[1] / times[0] if baseline else None,
         "error_unit": case.error,
         "promised_error": case.bound[dtype],
-        "measured_error": error if math.isfinite(error) else None,
-        "ok": error <= case.bound[dtype],
+        "measured_error": checked["measured_error"],
+        "ok": checked["ok"],
     }
+
+
+class _Call:
+    """The call of an example on a device."""
+
+    def __init__(self, routine, dtype, device):
+        self.case, self.xp, self.dtype = example(routine), device.namespace(), dtype
+        self.on_host = (
+            self.case.real(dtype)
+            if self.case.real
+            else self.case.arguments(np.random.default_rng(0), dtype)
+        )
+        self.arguments = {k: moved(value, self.xp.asarray) for k, value in self.on_host.items()}
+        self.function, self.place = routine.function, {}
+        if self.xp is not np and "xp" in inspect.signature(routine.function).parameters:
+            self.place = {"xp": self.xp}
+
+    def __call__(self):
+        return self.function(**self.arguments, **self.place)
 
 
 def failure(routine, dtype, device, error):

@@ -5,6 +5,7 @@ import html.parser
 import io
 import itertools
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import numcore
-from numcore import __main__ as command, _measure, _page, _report, _rows
+from numcore import __main__ as command, _measure, _page, _report, _rows, _workers
 from numcore.__main__ import main
 from numcore.dispatch import CPU, CUDA, Device, routines
 from numcore.examples import example, random as random_examples
@@ -23,12 +24,6 @@ from numcore.examples import example, random as random_examples
 ROOT = Path(__file__).parents[1]
 QUICK = ["--subpackage", "random", "--all", "--seconds", "0.001"]
 NORMAL = ["--routine", "normal", "--seconds", "0.001"]
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    """Kernels are compiled by the measurement, so that tests start no processes."""
-    monkeypatch.setattr(_rows, "compiled_by_numba", lambda: False)
 
 
 def change_example(monkeypatch, name, **changes):
@@ -148,13 +143,34 @@ def test_batches_keep_methods_together_and_start_small():
     assert len(batches[0]) < _rows.FIRST_BATCH + largest
 
 
-def test_kernels_are_compiled_by_other_processes(tmp_path, monkeypatch):
+def test_rows_are_compiled_and_checked_by_other_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMCORE_CACHE_DIR", str(tmp_path))
-    chosen = [r for r in routines() if r.name in ("philox_uint32", "packed_hamming")]
-    with _rows.compiler() as compiled:
-        compiled(_rows.rows_of(chosen, (CPU,), False))
+    names = ("philox_uint32", "packed_hamming", "max_ulp_error")
+    rows = _rows.rows_of([r for r in routines() if r.name in names], (CPU, CUDA), False)
+    finished = []
+    with _workers.checker() as check:
+        found = check(rows, lambda *progress: finished.append(progress))
+    assert finished == [(1, 3), (2, 3), (3, 3)]
+    assert set(found) == set(rows[::2]) and {row.device for row in rows[::2]} == {CPU}
+    assert all(checked["ok"] for checked in found.values())
     code = " ".join(file.name for file in tmp_path.rglob("*.o"))
-    assert "random.philox_fill" in code and "retrieval.differing_bits" in code
+    assert all(name in code for name in ("random.philox_fill", "retrieval.differing_bits"))
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupt_ends_the_processes():
+    with pytest.raises(KeyboardInterrupt), _workers.checker() as check:
+        rows = _rows.rows_of([r for r in routines() if r.room == "special"], (CPU,), True)
+        check(rows, lambda *_: raising(KeyboardInterrupt())())
+    assert multiprocessing.active_children() == []
+
+
+def test_what_was_checked_is_not_checked_again(monkeypatch):
+    normal = next(routine for routine in routines() if routine.name == "normal")
+    checked = _measure.check(normal, "float32", CPU)
+    change_example(monkeypatch, "normal", reference=raising(AssertionError()))
+    row = _measure.measure(normal, "float32", CPU, 0.001, checked)
+    assert {name: row[name] for name in checked} == checked
 
 
 # --- table and figures ----------------------------------------------------------------------------
@@ -330,6 +346,7 @@ def test_an_interrupt_before_the_first_row_is_exit_code_130(capsys, monkeypatch)
 
 
 def test_a_pipe_gets_a_line_for_each_row_when_it_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(_rows, "compiled_by_numba", lambda: False)
     seen, measure = [], _measure.measure
 
     def seeing(*arguments):
@@ -359,10 +376,12 @@ def test_each_line_is_flushed():
         assert stream.flushed == stream.getvalue() and stream.flushed.endswith("something\n")
 
 
-def test_a_source_checkout_says_that_it_compiles(monkeypatch, capsys):
-    monkeypatch.setattr(_rows, "compiled_by_numba", lambda: True)
+@pytest.mark.parametrize("by_numba", [True, False])
+def test_a_source_checkout_says_that_it_compiles(by_numba, monkeypatch, capsys):
+    monkeypatch.setattr(_rows, "compiled_by_numba", lambda: by_numba)
     assert main(NORMAL) == 0
-    assert "In a source checkout kernels are compiled" in capsys.readouterr().err
+    second = capsys.readouterr().err.splitlines()[1]
+    assert ("source checkout kernels are compiled" in second) == by_numba
 
 
 def test_a_terminal_gets_one_line_that_is_taken_away(monkeypatch):
