@@ -88,12 +88,12 @@ def digest(functions, *facts):
                 visit(body)
         elif is_plain(value):
             visit(value)
+        elif isinstance(value, type) and hasattr(value, "_fields"):  # a named tuple
+            parts.append(f"{name}={value._fields}")
         elif isinstance(value, type) and value.__module__.partition(".")[0] == "numcore":
             for part in vars(value).values():
                 if is_plain(part):
                     visit(part)
-        elif isinstance(value, type) and hasattr(value, "_fields"):  # a named tuple
-            parts.append(f"{name}={value._fields}")
         elif isinstance(value, (types.ModuleType, types.BuiltinFunctionType, type)):
             parts.append(f"{name}={value.__name__}")
         elif isinstance(value, np.ndarray):

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,22 @@ def f(x):
     changes = [("emitting(4)", "emitting(8)"), ("2.5", "2.25"), ("return TABLE", "return 0, TABLE")]
     assert key(text) == key(text + "\ndef other():\n    pass\n")
     assert len({key(text), *(key(text.replace(*change)) for change in changes)}) == 4
+
+
+def test_the_key_follows_the_fields_of_a_named_tuple(monkeypatch):
+    """And nothing else of it: its methods are Python's, and other versions have other ones."""
+    from numcore import _source
+
+    read, source = [], _source.source
+    monkeypatch.setattr(_source, "source", lambda f: read.append(f.__name__) or source(f))
+
+    def key(fields):
+        scope = {"Pair": namedtuple("Pair", fields, module="numcore.test")}
+        exec("def f(x):\n    return Pair(x[0], x[1]).low", scope)
+        return _source.digest([scope["f"]])
+
+    assert key("low high") == key("low high") != key("high low")
+    assert read == ["f"] * 3
 
 
 def test_the_key_follows_the_variant():

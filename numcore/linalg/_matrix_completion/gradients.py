@@ -8,10 +8,10 @@ from ...simd import dot
 
 
 def conjugate_gradients(
-    first, last, indices, data, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch
+    ids, values, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch
 ):
     """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb from x, preconditioned by L D Lᵀ in gram
-    unless pitch is 0.
+    unless pitch is 0; A has the rows `ids` of the factor, b the entries `values`.
 
     A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not
     enough, or where the Rayleigh quotients of the steps, which lie between the eigenvalues, show a
@@ -22,9 +22,7 @@ def conjugate_gradients(
     z, best = vectors[3 * k : 4 * k], vectors[4 * k : 5 * k]
     for c in range(k):
         best[c] = x[c]
-    limit = tolerance * math.sqrt(
-        gradient_of(first, last, indices, data, factor, ridge, best, gradient, product)
-    )
+    limit = tolerance * math.sqrt(gradient_of(ids, values, factor, ridge, best, gradient, product))
     for c in range(k):
         z[c] = gradient[c]
     if pitch:
@@ -37,7 +35,7 @@ def conjugate_gradients(
         if step == most or largest > worst * least:
             good = False
             break
-        normal_product(first, last, indices, factor, ridge, p, product)
+        normal_product(ids, factor, ridge, p, product)
         curvature = dot(p, product)
         if not curvature > 0:
             break
@@ -60,24 +58,25 @@ def conjugate_gradients(
     return good
 
 
-def gradient_of(first, last, indices, data, factor, ridge, x, gradient, right):
+def gradient_of(ids, values, factor, ridge, x, gradient, right):
     """gradient = Aᵀ (b - A x) - ridge x, four rows of A at a time; the squared length of right = Aᵀ
     b."""
     k = len(x)
     for c in range(k):
         gradient[c], right[c] = -ridge * x[c], 0
-    e = first
-    while e + 4 <= last:
-        r0, r1 = factor[np.uintp(indices[e])], factor[np.uintp(indices[e + 1])]
-        r2, r3 = factor[np.uintp(indices[e + 2])], factor[np.uintp(indices[e + 3])]
-        b0, b1, b2, b3 = float(data[e]), float(data[e + 1]), float(data[e + 2]), float(data[e + 3])
+    e = 0
+    while e + 4 <= len(ids):
+        r0, r1 = factor[np.uintp(ids[e])], factor[np.uintp(ids[e + 1])]
+        r2, r3 = factor[np.uintp(ids[e + 2])], factor[np.uintp(ids[e + 3])]
+        b0, b1 = float(values[e]), float(values[e + 1])
+        b2, b3 = float(values[e + 2]), float(values[e + 3])
         t0, t1, t2, t3 = b0 - dot(r0, x), b1 - dot(r1, x), b2 - dot(r2, x), b3 - dot(r3, x)
         for c in range(k):
             gradient[c] += (t0 * r0[c] + t1 * r1[c]) + (t2 * r2[c] + t3 * r3[c])
             right[c] += (b0 * r0[c] + b1 * r1[c]) + (b2 * r2[c] + b3 * r3[c])
         e += 4
-    while e < last:
-        row, value = factor[np.uintp(indices[e])], float(data[e])
+    while e < len(ids):
+        row, value = factor[np.uintp(ids[e])], float(values[e])
         residual = value - dot(row, x)
         for c in range(k):
             gradient[c] += residual * row[c]
@@ -86,21 +85,21 @@ def gradient_of(first, last, indices, data, factor, ridge, x, gradient, right):
     return dot(right, right)
 
 
-def normal_product(first, last, indices, factor, ridge, p, product):
+def normal_product(ids, factor, ridge, p, product):
     """product = (AᵀA + ridge I) p, four rows of A at a time."""
     k = len(p)
     for c in range(k):
         product[c] = ridge * p[c]
-    e = first
-    while e + 4 <= last:
-        r0, r1 = factor[np.uintp(indices[e])], factor[np.uintp(indices[e + 1])]
-        r2, r3 = factor[np.uintp(indices[e + 2])], factor[np.uintp(indices[e + 3])]
+    e = 0
+    while e + 4 <= len(ids):
+        r0, r1 = factor[np.uintp(ids[e])], factor[np.uintp(ids[e + 1])]
+        r2, r3 = factor[np.uintp(ids[e + 2])], factor[np.uintp(ids[e + 3])]
         t0, t1, t2, t3 = dot(r0, p), dot(r1, p), dot(r2, p), dot(r3, p)
         for c in range(k):
             product[c] += (t0 * r0[c] + t1 * r1[c]) + (t2 * r2[c] + t3 * r3[c])
         e += 4
-    while e < last:
-        row = factor[np.uintp(indices[e])]
+    while e < len(ids):
+        row = factor[np.uintp(ids[e])]
         t = dot(row, p)
         for c in range(k):
             product[c] += t * row[c]

@@ -28,37 +28,35 @@ def clear(x, n):
         x[c] = 0
 
 
-def solve_row(
-    first, last, indices, data, factor, ridge, gram, panel, negative, vectors, basis, pitch
-):
-    """The solution of one row into vectors[:k]; how many directions its entries determine."""
+def solve_row(ids, values, factor, ridge, gram, panel, negative, vectors, basis, pitch):
+    """The solution of one row with the entries `values` in the columns `ids` into vectors[:k]; how
+    many directions its entries determine."""
     k = factor.shape[1]
-    if first == last:
+    if not len(ids):
         clear(vectors, k)
         return 0
-    if last - first >= k or ridge > 0:
-        fill_gram(first, last, indices, data, factor, ridge, gram, panel, pitch)
+    if len(ids) >= k or ridge > 0:
+        fill_gram(ids, values, factor, ridge, gram, panel, pitch)
         if factorize(gram, negative, vectors, pitch, k, panel):
             back_substitute(gram, vectors, pitch, k)
             return k
-    fill_gram(first, last, indices, data, factor, ridge, gram, panel, pitch)
+    fill_gram(ids, values, factor, ridge, gram, panel, pitch)
     return smallest_solution(gram, basis, vectors, pitch, k)
 
 
-def fill_gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
+def fill_gram(ids, values, factor, ridge, gram, panel, pitch):
     """The upper triangle of [A b]ᵀ [A b] + ridge I without its last row, A the rows of the factor
     that belong to the entries b."""
-    k, begin = factor.shape[1], first
-    while begin < last:
-        depth = min(32, last - begin)
+    k = factor.shape[1]
+    for begin in range(0, len(ids), 32):
+        depth = min(32, len(ids) - begin)
         for e in range(depth):
-            source = factor[np.uintp(indices[begin + e])]
+            source = factor[np.uintp(ids[begin + e])]
             target = panel[e * pitch : (e + 1) * pitch]
             for c in range(k):
                 target[c] = source[c]
-            target[k] = data[begin + e]
-        add_products(panel, panel, 0, gram, pitch, 0, k, depth, begin - first, panel)
-        begin += depth
+            target[k] = values[begin + e]
+        add_products(panel, panel, 0, gram, pitch, 0, k, depth, begin, panel)
     for c in range(k):
         gram[c * pitch + c] += ridge
 
@@ -188,18 +186,18 @@ def from_basis(gram, basis, solution, z, pitch, k, rank):
             solution[c] += z[s] * basis[s * wide + c]
 
 
-def fill_sketched_gram(first, last, indices, data, factor, places, ridge, gram, sketch, pitch):
+def fill_sketched_gram(ids, values, factor, places, ridge, gram, sketch, pitch):
     """(S A)ᵀ (S A) + ridge I for four sketches S of k rows; of A itself where that is not
     longer."""
     k = factor.shape[1]
-    if last - first <= 4 * k:
+    if len(ids) <= 4 * k:
         clear(sketch, 32 * pitch)
-        fill_gram(first, last, indices, data, factor, ridge, gram, sketch, pitch)
+        fill_gram(ids, values, factor, ridge, gram, sketch, pitch)
         return
     for part in range(4):
         clear(sketch, k * pitch)
-        for e in range(first, last):
-            row, place = factor[np.uintp(indices[e])], np.int64(places[np.uintp(indices[e]), part])
+        for i in ids:
+            row, place = factor[np.uintp(i)], np.int64(places[np.uintp(i), part])
             target = sketch[(place >> 1) * pitch : ((place >> 1) + 1) * pitch]
             sign = 1.0 - 2.0 * (place & 1)
             for c in range(k):

@@ -58,22 +58,11 @@ def solve_directly(
     clear(negative, 8 * pitch)
     for at in range(start, stop):
         i = rows[at]
-        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
-        rank = solve_row(
-            first,
-            last,
-            indices,
-            data,
-            factor,
-            weight * (last - first),
-            gram,
-            panel,
-            negative,
-            vectors,
-            basis,
-            pitch,
+        ids, values = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
+        ridge = weight * len(ids)
+        found[i] = solve_row(
+            ids, values, factor, ridge, gram, panel, negative, vectors, basis, pitch
         )
-        found[i] = rank
         for c in range(k):
             x[i, c] = vectors[c]
 
@@ -110,28 +99,15 @@ def solve_by_gradients(
     too long; columns behind k are zero."""
     for at in range(start, stop):
         i = rows[at]
-        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
-        ridge = weight * (last - first)
-        row = x[i]
-        if ridge == 0 and last - first < k:
+        ids, values = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
+        row, ridge = x[i], weight * len(ids)
+        if ridge == 0 and len(ids) < k:
             for c in range(len(row)):
                 row[c] = 0
         good = conjugate_gradients(
-            first,
-            last,
-            indices,
-            data,
-            factor,
-            ridge,
-            tolerance,
-            most,
-            worst,
-            row,
-            vectors,
-            vectors,
-            0,
+            ids, values, factor, ridge, tolerance, most, worst, row, vectors, vectors, 0
         )
-        found[i] = -1 if not good else k if ridge > 0 else min(k, last - first)
+        found[i] = -1 if not good else k if ridge > 0 else min(k, len(ids))
 
 
 @kernel(
@@ -176,46 +152,21 @@ def solve_by_sketch(
     clear(negative, 8 * pitch)
     for at in range(start, stop):
         i = rows[at]
-        first, last = np.int64(indptr[i]), np.int64(indptr[i + 1])
-        ridge = weight * (last - first)
-        good = last - first >= k or ridge > 0 and last > first
+        ids, values = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
+        ridge = weight * len(ids)
+        good = len(ids) >= k or ridge > 0 and len(ids) > 0
         if good:
-            fill_sketched_gram(
-                first, last, indices, data, factor, places, ridge, gram, sketch, pitch
-            )
+            fill_sketched_gram(ids, values, factor, places, ridge, gram, sketch, pitch)
             good = factorize(gram, negative, vectors, pitch, k, sketch)
         if good:
             conjugate_gradients(
-                first,
-                last,
-                indices,
-                data,
-                factor,
-                ridge,
-                tolerance,
-                most,
-                math.inf,
-                x[i],
-                vectors,
-                gram,
-                pitch,
+                ids, values, factor, ridge, tolerance, most, math.inf, x[i], vectors, gram, pitch
             )
             found[i] = k
         else:
             clear(sketch, 32 * pitch)
             found[i] = solve_row(
-                first,
-                last,
-                indices,
-                data,
-                factor,
-                ridge,
-                gram,
-                sketch,
-                negative,
-                vectors,
-                basis,
-                pitch,
+                ids, values, factor, ridge, gram, sketch, negative, vectors, basis, pitch
             )
             for c in range(k):
                 x[i, c] = vectors[c]

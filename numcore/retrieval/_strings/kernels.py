@@ -1,11 +1,16 @@
 """Kernels of distances of strings: edits by words of bits, Jaro's matches, overlaps of q-grams."""
 
+from collections import namedtuple
+
 import numpy as np
 
 from ...kernel import kernel
 from ...simd import popcount
 
 # --- edit distances -------------------------------------------------------------------------------
+
+Texts = namedtuple("Texts", "letters offsets")
+Table = namedtuple("Table", "distance step text_step")  # steps to the next pattern and text
 
 
 def letter_number(alphabet, code):
@@ -46,20 +51,7 @@ def along_text(masks, text, swaps, state):
             state[2, lane] = d0
 
 
-def group_distances(
-    alphabet,
-    codes,
-    starts,
-    columns,
-    letters,
-    offsets,
-    distance,
-    step,
-    text_step,
-    swaps,
-    masks,
-    state,
-):
+def group_distances(alphabet, codes, starts, columns, texts, table, swaps, masks, state):
     """Up to 32 patterns and all texts. The last column of the table begins with the text's length;
     VP and VN are its rises and falls."""
     word = masks.dtype.type
@@ -72,18 +64,16 @@ def group_distances(
                 state[5, lane] |= place
                 if letter < len(alphabet):
                     masks[letter, lane] |= place
-    for i in range(len(offsets) - 1):
-        along_text(masks, letters[offsets[i] : offsets[i + 1]], swaps, state)
+    for i in range(len(texts.offsets) - 1):
+        text = texts.letters[texts.offsets[i] : texts.offsets[i + 1]]
+        along_text(masks, text, swaps, state)
         for lane in range(32):
             if columns[lane] >= 0:
                 rises = np.uint64(state[0, lane] & state[5, lane])
                 falls = np.uint64(state[1, lane] & state[5, lane])
-                distance[np.uintp(columns[lane] * step + i * text_step)] = (
-                    offsets[i + 1]
-                    - offsets[i]
-                    + np.int64(popcount(rises))
-                    - np.int64(popcount(falls))
-                )
+                at = np.uintp(columns[lane] * table.step + i * table.text_step)
+                change = np.int64(popcount(rises)) - np.int64(popcount(falls))
+                table.distance[at] = len(text) + change
     for lane in range(32):
         if columns[lane] >= 0:
             for j in range(starts[columns[lane]], starts[columns[lane] + 1]):
@@ -123,6 +113,7 @@ def edit_distance_lanes(
 ):
     """Groups of patterns of at most 64 letters, and all texts, whose letters are numbers in the
     alphabet."""
+    texts, table = Texts(letters, offsets), Table(distance, step, text_step)
     narrow[:] = 0
     wide[:] = 0
     for g in range(start, stop):
@@ -132,33 +123,11 @@ def edit_distance_lanes(
                 longest = max(longest, starts[columns[g, lane] + 1] - starts[columns[g, lane]])
         if longest <= 32:
             group_distances(
-                alphabet,
-                codes,
-                starts,
-                columns[g],
-                letters,
-                offsets,
-                distance,
-                step,
-                text_step,
-                swaps,
-                narrow,
-                narrow_state,
+                alphabet, codes, starts, columns[g], texts, table, swaps, narrow, narrow_state
             )
         else:
             group_distances(
-                alphabet,
-                codes,
-                starts,
-                columns[g],
-                letters,
-                offsets,
-                distance,
-                step,
-                text_step,
-                swaps,
-                wide,
-                wide_state,
+                alphabet, codes, starts, columns[g], texts, table, swaps, wide, wide_state
             )
 
 
