@@ -122,20 +122,27 @@ def metrics_of_lists(
                     most += ideal[e] * discounts[e - first]
             asked = size[i] if size[i] else lengths[q]
             if kind >= DCG:
-                value = np.nan if most == 0 else gained if kind == DCG else gained / most
-            elif total == 0:
-                value = np.nan
-            elif kind == MRR:
-                value = 1.0 / (best + 1) if hits else 0.0
-            elif kind == RECALL or kind == R_PRECISION:
-                value = hits / total
-            elif kind == PRECISION:
-                value = hits / max(asked, 1)
-            elif kind == HIT:
-                value = 1.0 if hits else 0.0
+                values[q, i] = np.nan if most == 0 else gained if kind == DCG else gained / most
             else:
-                value = precisions / max(min(total, asked) if by_cut else total, 1)
-            values[q, i] = value
+                counted = total, min(total, asked) if by_cut else total
+                values[q, i] = binary_value(kind, hits, best, precisions, asked, counted)
+
+
+def binary_value(kind, hits, first, precisions, asked, counted):
+    """A metric that only counts relevant documents: how many of the `counted` ones, in all and
+    within the cut, are among the `asked` places, and the first place that has one."""
+    total, within = counted
+    if total == 0:
+        return np.nan
+    if kind == MRR:
+        return 1.0 / (first + 1) if hits else 0.0
+    if kind == RECALL or kind == R_PRECISION:
+        return hits / total
+    if kind == PRECISION:
+        return hits / max(asked, 1)
+    if kind == HIT:
+        return 1.0 if hits else 0.0
+    return precisions / max(within, 1)
 
 
 def cut_of(size, most):
@@ -207,20 +214,10 @@ def metrics_of_scores(
                         break
             reached = cut
             if kind >= DCG:
-                value = np.nan if most == 0 else gained if kind == DCG else gained / most
-            elif total == 0:
-                value = np.nan
-            elif kind == MRR:
-                value = 1.0 / (top + 1) if hits else 0.0
-            elif kind == RECALL or kind == R_PRECISION:
-                value = hits / total
-            elif kind == PRECISION:
-                value = hits / max(asked, 1)
-            elif kind == HIT:
-                value = 1.0 if hits else 0.0
+                values[q, i] = np.nan if most == 0 else gained if kind == DCG else gained / most
             else:
-                value = precisions / max(min(total, asked) if by_cut else total, 1)
-            values[q, i] = value
+                counted = total, min(total, asked) if by_cut else total
+                values[q, i] = binary_value(kind, hits, top, precisions, asked, counted)
 
 
 def gain_of(relevance, exponential):
