@@ -1,9 +1,9 @@
 """Kernels of attention: tiles of scores that stay in the cache, forward and backward.
 
-Work comes as a table of items, int64 rows with the columns ITEM_*, so that batches, grouped heads,
-ragged sequences and block masks are one case. Arrays are rows of all heads: query i of a head is
-row ``first + i * step``. `options` holds what all items share, OPTION_*. Scores are kept in units
-of log2: ``scale * log2(e) * q·k + log2(e) * bias``, so that weights are powers of two.
+Work comes as a table of items (see :mod:`.tables`), so that batches, grouped heads, ragged
+sequences and block masks are one case. Arrays are rows of all heads: query i of a head is row
+``first + i * step``. `options` holds what all items share. Scores are kept in units of log2:
+``scale * log2(e) * q·k + log2(e) * bias``, so that weights are powers of two.
 """
 
 import math
@@ -12,55 +12,21 @@ import numpy as np
 
 from ...kernel import kernel
 from ...simd import tile_cols
-from . import tiles
+from .tables import COLUMNS, bias_item_of, head_of, item_of, pair_item_of, settings_of
 from .tiles import (
-    BIAS_GRAD,
-    BIAS_HEAD,
-    BIAS_HEAD_END,
-    BIAS_HIGH,
-    BIAS_KEY_HIGH,
-    BIAS_KEY_LOW,
-    BIAS_LOW,
-    BIAS_SHIFT,
-    HEAD_BIAS,
-    HEAD_KEY,
-    HEAD_MASK,
-    HEAD_QUERY,
-    ITEM_INDEX,
-    ITEM_KEYS,
-    ITEM_POSITION,
-    ITEM_QUERY,
-    ITEM_ROWS,
     KEYS,
     LN2,
     LOG2E,
     LOWEST,
-    OPTION_BIAS_HEAD,
-    OPTION_BLOCK_K,
-    OPTION_BLOCK_Q,
-    OPTION_MASK_HEAD,
-    OPTION_Q_STEP,
-    PAIR_BIAS,
-    PAIR_GRAD,
-    PAIR_HEAD_ROWS,
-    PAIR_HEADS,
-    PAIR_HIGH,
-    PAIR_KEY,
-    PAIR_KEY_HIGH,
-    PAIR_KEY_LOW,
     PAIR_KEYS,
-    PAIR_LOW,
-    PAIR_MASK,
-    PAIR_OWNS_QUERIES,
     PAIR_QUERIES,
-    PAIR_QUERY,
-    PAIR_SHIFT,
     QUERIES,
     WIDEST,
     Given,
     Packed,
     Pair,
     Rules,
+    Tile,
     absorb_panel,
     add_slopes,
     add_transposed,
@@ -78,10 +44,11 @@ from .tiles import (
 )
 
 # shared with gpu/nn/attention/kernels.cu
-TABLES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION")
-CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(TABLES)} | {
+CONSTANTS = COLUMNS | {
     "QUERIES": QUERIES,
     "KEYS": KEYS,
+    "PAIR_QUERIES": PAIR_QUERIES,
+    "PAIR_KEYS": PAIR_KEYS,
     "WIDEST": WIDEST,
     "LOWEST": LOWEST,
     "LOG2E": LOG2E,
@@ -114,7 +81,7 @@ def attention_forward(
     of weights times values, all relative to m: a block of keys that raises m first scales l and acc
     by 2**(m_old - m).
     """
-    real = q.dtype.type
+    real, settings = q.dtype.type, settings_of(options)
     width, d, dv = tile_cols(scale), q.shape[1], out.shape[1]
     scores, work = work[: KEYS * WIDEST], work[KEYS * WIDEST :]
     tops, totals = work[:QUERIES], work[QUERIES : 2 * QUERIES]
@@ -122,51 +89,26 @@ def attention_forward(
     queries = work[2 * QUERIES + WIDEST : 2 * QUERIES + WIDEST + QUERIES * d]
     sums = work[2 * QUERIES + WIDEST + QUERIES * d :]
     for n in range(start, stop):
-        first, rows, position = items[n, ITEM_QUERY], items[n, ITEM_ROWS], items[n, ITEM_POSITION]
-        step, panels = options[OPTION_Q_STEP], (rows + width - 1) // width
+        item = item_of(items[n])
+        shift = item.position - item.index
+        rules = Rules(settings, bias, item.bias, mask, item.mask, blocks, shift)
+        first, rows, step = item.query, item.rows, settings.q_step
+        panels = (rows + width - 1) // width
         pack_panels(q, first, step, rows, width, scale * real(LOG2E), queries)
         fill(tops, 0, panels * width, LOWEST)
         fill(totals, 0, panels * width, 0.0)
         fill(sums, 0, panels * width * dv, 0.0)
-        low, high = reach(options, position, rows, 0, items[n, ITEM_KEYS])
+        low, high = reach(settings, item.position, rows, 0, item.keys)
         while low < high:
-            end, live, partial = next_block(blocks, options, items[n, ITEM_INDEX], rows, low, high)
+            end, live, partial = next_block(blocks, settings, item.index, rows, low, high)
             if live:
                 for p in range(panels):
-                    here, there = reach(
-                        options, position + p * width, min(width, rows - p * width), low, end
-                    )
+                    count, position = min(width, rows - p * width), item.position + p * width
+                    here, there = reach(settings, position, count, low, end)
                     if here < there:
-                        score_panel(
-                            items,
-                            n,
-                            options,
-                            k,
-                            bias,
-                            mask,
-                            blocks,
-                            partial,
-                            p,
-                            here,
-                            there,
-                            d,
-                            queries,
-                            scores,
-                        )
+                        score_panel(rules, item, k, partial, p, here, there, d, queries, scores)
                         absorb_panel(
-                            items,
-                            n,
-                            options,
-                            v,
-                            p,
-                            here,
-                            there,
-                            dv,
-                            scores,
-                            sums,
-                            tops,
-                            totals,
-                            older,
+                            item, settings, v, p, here, there, dv, scores, sums, tops, totals, older
                         )
             low = end
         for i in range(rows):
@@ -232,65 +174,50 @@ def attention_backward(
     pairs of both.
 
     With P = exp(scores - lse) and dS = P (dO·V - delta): dV = Pᵀ dO, dK = scale · dSᵀ Q, dQ = scale
-    · dS K. An item owns keys (PAIR_GRAD is the row of its key 0 in grad_k, -1 if it owns none),
-    queries (PAIR_OWNS_QUERIES), or both; then each pair is visited once.
+    · dS K. An item owns keys (`grad` is the row of its key 0 in grad_k, -1 if it owns none),
+    queries (`owns_queries`), or both; then each pair is visited once.
     """
-    real = q.dtype.type
+    real, settings = q.dtype.type, settings_of(options)
     width, d, dv = tile_cols(scale), grad_q.shape[1], grad_v.shape[1]
     wide = (d + width - 1) // width * width
     given, packed = Given(q, grad_out, lse, delta), Packed(packed_k, packed_v, d, dv)
     for n in range(start, stop):
-        head_rows = items[n, PAIR_HEAD_ROWS]
-        grad_at, owns_queries = items[n, PAIR_GRAD], items[n, PAIR_OWNS_QUERIES] != 0
+        item = pair_item_of(items[n])
+        grad_at, owns_queries = item.grad, item.owns_queries != 0
         if owns_queries:
-            for h in range(items[n, PAIR_HEADS]):
-                for i in range(items[n, PAIR_LOW], items[n, PAIR_HIGH]):
-                    fill(grad_q[items[n, PAIR_QUERY] + h * head_rows + i], 0, d, 0.0)
-        low = items[n, PAIR_KEY_LOW]
-        while low < items[n, PAIR_KEY_HIGH]:
-            end = cut(low, items[n, PAIR_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
-            count, first = end - low, items[n, PAIR_KEY] + low
+            for h in range(item.heads):
+                for i in range(item.low, item.high):
+                    fill(grad_q[item.query + h * item.head_rows + i], 0, d, 0.0)
+        low = item.key_low
+        while low < item.key_high:
+            end = cut(low, item.key_high, PAIR_KEYS, settings.block_k)
+            count, first = end - low, item.key + low
             panels = (count + width - 1) // width
             pack_panels(k, first, 1, count, width, scale * real(LOG2E), packed_k)
             pack_panels(v, first, 1, count, width, real(1), packed_v)
             pad_rows(k, first, count, panels * width, wide, scale, rows_k)
             fill(sums_k, 0, panels * width * d, 0.0)
             fill(sums_v, 0, panels * width * dv, 0.0)
-            begin, finish = reached_by(
-                options, items[n, PAIR_SHIFT], low, end, items[n, PAIR_LOW], items[n, PAIR_HIGH]
-            )
-            for h in range(items[n, PAIR_HEADS]):
+            begin, finish = reached_by(settings, item.shift, low, end, item.low, item.high)
+            for h in range(item.heads):
                 i = begin
                 while i < finish:
-                    until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
-                    head = items[n, PAIR_QUERY] + h * head_rows
-                    bias_at = items[n, PAIR_BIAS] + h * options[OPTION_BIAS_HEAD]
-                    mask_at = items[n, PAIR_MASK] + h * options[OPTION_MASK_HEAD]
-                    shift, pair = items[n, PAIR_SHIFT], Pair(head, i, until, low, end)
-                    rules = Rules(options, bias, bias_at, mask, mask_at, blocks, shift)
+                    until = cut(i, finish, PAIR_QUERIES, settings.block_q)
+                    head = item.query + h * item.head_rows
+                    bias_at = item.bias + h * settings.bias_head
+                    mask_at = item.mask + h * settings.mask_head
+                    pair = Pair(head, i, until, low, end)
+                    rules = Rules(settings, bias, bias_at, mask, mask_at, blocks, item.shift)
                     if pair_slopes(rules, given, packed, pair, weights, slopes):
-                        position, rows = i + items[n, PAIR_SHIFT] - low, until - i
+                        at, rows = head + i, until - i
+                        tile = Tile(i + item.shift - low, rows, count)
                         if grad_at >= 0:
-                            add_transposed(
-                                grad_out,
-                                head + i,
-                                dv,
-                                weights,
-                                position,
-                                rows,
-                                count,
-                                options,
-                                sums_v,
-                            )
-                            add_transposed(
-                                q, head + i, d, slopes, position, rows, count, options, sums_k
-                            )
+                            add_transposed(grad_out, at, dv, weights, tile, settings, sums_v)
+                            add_transposed(q, at, d, slopes, tile, settings, sums_k)
                         if owns_queries:
-                            multiply_rows(
-                                slopes, rows_k, wide, position, rows, count, options, part_q
-                            )
+                            multiply_rows(slopes, rows_k, wide, tile, settings, part_q)
                             for r in range(rows):
-                                line, part = grad_q[head + i + r], part_q[r * wide : r * wide + d]
+                                line, part = grad_q[at + r], part_q[r * wide : r * wide + d]
                                 for e in range(line.size):
                                     line[e] += part[e]
                     i = until
@@ -344,38 +271,27 @@ def attention_bias_backward(
 ):
     """grad_bias += dS over the heads, queries and keys of every item, whose entries of grad_bias no
     other item touches."""
-    real = lse.dtype.type
+    real, settings = lse.dtype.type, settings_of(options)
     width, d, dv = tile_cols(scale), k.shape[1], v.shape[1]
     given, packed = Given(q, grad_out, lse, delta), Packed(packed_k, packed_v, d, dv)
     for n in range(start, stop):
-        shift = items[n, BIAS_SHIFT]
-        for h in range(items[n, BIAS_HEAD], items[n, BIAS_HEAD_END]):
-            bias_at, mask_at = heads[h, HEAD_BIAS], heads[h, HEAD_MASK]
-            rules = Rules(options, bias, bias_at, mask, mask_at, blocks, shift)
-            low = items[n, BIAS_KEY_LOW]
-            while low < items[n, BIAS_KEY_HIGH]:
-                end = cut(low, items[n, BIAS_KEY_HIGH], PAIR_KEYS, options[OPTION_BLOCK_K])
-                pack_panels(
-                    k, heads[h, HEAD_KEY] + low, 1, end - low, width, scale * real(LOG2E), packed_k
-                )
-                pack_panels(v, heads[h, HEAD_KEY] + low, 1, end - low, width, real(1), packed_v)
-                i, finish = reached_by(
-                    options, items[n, BIAS_SHIFT], low, end, items[n, BIAS_LOW], items[n, BIAS_HIGH]
-                )
+        item = bias_item_of(items[n])
+        for h in range(item.head, item.head_end):
+            head = head_of(heads[h])
+            rules = Rules(settings, bias, head.bias, mask, head.mask, blocks, item.shift)
+            low = item.key_low
+            while low < item.key_high:
+                end = cut(low, item.key_high, PAIR_KEYS, settings.block_k)
+                first, count = head.key + low, end - low
+                pack_panels(k, first, 1, count, width, scale * real(LOG2E), packed_k)
+                pack_panels(v, first, 1, count, width, real(1), packed_v)
+                i, finish = reached_by(settings, item.shift, low, end, item.low, item.high)
                 while i < finish:
-                    until = cut(i, finish, PAIR_QUERIES, options[OPTION_BLOCK_Q])
-                    pair = Pair(heads[h, HEAD_QUERY], i, until, low, end)
+                    until = cut(i, finish, PAIR_QUERIES, settings.block_q)
+                    pair = Pair(head.query, i, until, low, end)
                     if pair_slopes(rules, given, packed, pair, weights, slopes):
-                        add_slopes(
-                            slopes,
-                            options,
-                            i + items[n, BIAS_SHIFT] - low,
-                            until - i,
-                            end - low,
-                            grad_bias,
-                            items[n, BIAS_GRAD] + i * row + low * col,
-                            row,
-                            col,
-                        )
+                        at = item.grad + i * row + low * col
+                        tile = Tile(i + item.shift - low, until - i, count)
+                        add_slopes(slopes, settings, tile, grad_bias, at, row, col)
                     i = until
                 low = end

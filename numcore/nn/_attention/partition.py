@@ -103,7 +103,7 @@ def _pieces(rows, window, tile):
 
 
 def _items(rows, pieces, bias, mask, q_step=1):
-    """The table of pieces, with the columns ITEM_* of the kernels."""
+    """The table of pieces, whose rows are those of `tables.Item`."""
     head, low, high = pieces
     zero = np.zeros_like(low)
     columns = (

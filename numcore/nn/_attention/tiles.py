@@ -1,7 +1,4 @@
-"""Tiles of scores and of their gradients: the functions that the kernels of attention call.
-
-Columns of the tables of items and of `options` are ITEM_*, PAIR_*, BIAS_*, HEAD_* and OPTION_*.
-"""
+"""Tiles of scores and of their gradients: the functions that the kernels of attention call."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,47 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...simd import exp2, gemm_rows, panel_exp2, panel_max, tile_cols, tile_rows
-
-ITEM_QUERY, ITEM_ROWS, ITEM_INDEX, ITEM_POSITION, ITEM_KEY, ITEM_KEYS, ITEM_BIAS, ITEM_MASK = range(
-    8
-)
-ITEM_COLUMNS = 8
-(
-    PAIR_QUERY,
-    PAIR_HEADS,
-    PAIR_HEAD_ROWS,
-    PAIR_LOW,
-    PAIR_HIGH,
-    PAIR_SHIFT,
-    PAIR_KEY,
-    PAIR_KEY_LOW,
-    PAIR_KEY_HIGH,
-) = range(9)
-PAIR_BIAS, PAIR_MASK, PAIR_GRAD, PAIR_OWNS_QUERIES = range(9, 13)
-PAIR_COLUMNS = 13
-(
-    BIAS_HEAD,
-    BIAS_HEAD_END,
-    BIAS_LOW,
-    BIAS_HIGH,
-    BIAS_KEY_LOW,
-    BIAS_KEY_HIGH,
-    BIAS_SHIFT,
-    BIAS_GRAD,
-) = range(8)
-BIAS_COLUMNS = 8
-HEAD_QUERY, HEAD_KEY, HEAD_BIAS, HEAD_MASK = range(4)
-HEAD_COLUMNS = 4
-OPTION_Q_STEP, OPTION_K_STEP, OPTION_LEFT, OPTION_RIGHT, OPTION_BLOCK_Q, OPTION_BLOCK_K = range(6)
-(
-    OPTION_BIAS_HEAD,
-    OPTION_BIAS_ROW,
-    OPTION_BIAS_COL,
-    OPTION_MASK_HEAD,
-    OPTION_MASK_ROW,
-    OPTION_MASK_COL,
-) = range(6, 12)
-OPTIONS = 12
 
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys
@@ -62,10 +18,10 @@ LOG2E, LN2 = math.log2(math.e), math.log(2)
 
 
 class Rules(NamedTuple):
-    """What makes scores of products, for one head: `options`, the bias and the mask with the
+    """What makes scores of products, for one head: `settings`, the bias and the mask with the
     entries where those of the head begin, the block mask, and the position of query 0."""
 
-    options: Any
+    settings: Any
     bias: Any
     bias_at: Any
     mask: Any
@@ -100,6 +56,14 @@ class Pair(NamedTuple):
     high: Any
     key_low: Any
     key_high: Any
+
+
+class Tile(NamedTuple):
+    """`rows` queries from `position` on, counted from the first of `count` keys."""
+
+    position: Any
+    rows: Any
+    count: Any
 
 
 # --- forward --------------------------------------------------------------------------------------
@@ -139,27 +103,21 @@ def pad_rows(x, first, rows, padded_rows, wide, factor, out):
             line[e] = row[e] * factor
 
 
-def reach(options, position, rows, low, high):
+def reach(settings, position, rows, low, high):
     """The keys of [low, high) that the window leaves to any of `rows` queries from `position`
     on."""
-    return max(low, position - options[OPTION_LEFT]), min(
-        high, position + rows + options[OPTION_RIGHT]
-    )
+    return max(low, position - settings.left), min(high, position + rows + settings.right)
 
 
-def next_block(blocks, options, index, rows, low, high):
+def next_block(blocks, settings, index, rows, low, high):
     """(end, live, partial) of the next block of keys: it ends where the block mask changes between
     live and dead."""
     if blocks.size == 0:
         return min(low + KEYS, high), True, False
-    size, end, is_live, is_partial = options[OPTION_BLOCK_K], low, False, False
+    size, end, is_live, is_partial = settings.block_k, low, False, False
+    first, last = index // settings.block_q, (index + rows - 1) // settings.block_q
     while end < high and end - low < KEYS:
-        live, dead = look_up(
-            blocks,
-            index // options[OPTION_BLOCK_Q],
-            (index + rows - 1) // options[OPTION_BLOCK_Q],
-            end // size,
-        )
+        live, dead = look_up(blocks, first, last, end // size)
         if end == low:
             is_live = live
         elif live != is_live:
@@ -177,47 +135,45 @@ def look_up(blocks, row, last, column):
     return live, dead
 
 
-def score_panel(
-    items, n, options, k, bias, mask, blocks, partial, p, here, there, d, queries, scores
-):
+def score_panel(rules, item, k, partial, p, here, there, d, queries, scores):
     """scores[j][c] of keys [here, there) and the queries of panel p, -inf where masked."""
-    real, width = queries.dtype.type, tile_cols(queries[0])
-    stride = d * options[OPTION_K_STEP]
-    at, count = items[n, ITEM_KEY] * d + here * stride, there - here
+    real, width, settings = queries.dtype.type, tile_cols(queries[0]), rules.settings
+    stride = d * settings.k_step
+    at, count = item.key * d + here * stride, there - here
     packed = p * d * width
     gemm_rows(count, k, at, stride, 1, queries, packed, width, scores, 0, width, d, 0)
-    index, cols = p * width, min(width, items[n, ITEM_ROWS] - p * width)
-    if bias.size:
-        factor, row, col = real(LOG2E), options[OPTION_BIAS_ROW], options[OPTION_BIAS_COL]
+    index, cols = p * width, min(width, item.rows - p * width)
+    if rules.bias.size:
+        factor, row, col = real(LOG2E), settings.bias_row, settings.bias_col
         for c in range(cols):
-            start = items[n, ITEM_BIAS] + (index + c) * row + here * col
+            start = rules.bias_at + (index + c) * row + here * col
             for j in range(count):
-                scores[j * width + c] += factor * bias[start + j * col]
-    if mask.size:
-        row, col = options[OPTION_MASK_ROW], options[OPTION_MASK_COL]
+                scores[j * width + c] += factor * rules.bias[start + j * col]
+    if rules.mask.size:
+        row, col = settings.mask_row, settings.mask_col
         for c in range(cols):
-            start = items[n, ITEM_MASK] + (index + c) * row + here * col
+            start = rules.mask_at + (index + c) * row + here * col
             for j in range(count):  # infinities to compare with, as a branch would be mispredicted
-                cap = (real(mask[start + j * col]) - real(0.5)) * real(np.inf)
+                cap = (real(rules.mask[start + j * col]) - real(0.5)) * real(np.inf)
                 scores[j * width + c] = (
                     cap if cap < scores[j * width + c] else scores[j * width + c]
                 )
     if partial:
         for c in range(cols):
-            block_row = (items[n, ITEM_INDEX] + index + c) // options[OPTION_BLOCK_Q]
+            block_row = (item.index + index + c) // settings.block_q
             for j in range(count):
-                if blocks[block_row, (here + j) // options[OPTION_BLOCK_K]] == 0:
+                if rules.blocks[block_row, (here + j) // settings.block_k] == 0:
                     scores[j * width + c] = real(-np.inf)
-    diagonal = items[n, ITEM_POSITION] + index - here  # of the first query among these keys
-    for j in range(max(0, diagonal + options[OPTION_RIGHT] + 1), count):
-        for c in range(min(width, j - options[OPTION_RIGHT] - diagonal)):
+    diagonal = item.position + index - here  # of the first query among these keys
+    for j in range(max(0, diagonal + settings.right + 1), count):
+        for c in range(min(width, j - settings.right - diagonal)):
             scores[j * width + c] = real(-np.inf)
-    for j in range(min(count, diagonal + cols - 1 - options[OPTION_LEFT])):
-        for c in range(max(0, j + options[OPTION_LEFT] - diagonal + 1), cols):
+    for j in range(min(count, diagonal + cols - 1 - settings.left)):
+        for c in range(max(0, j + settings.left - diagonal + 1), cols):
             scores[j * width + c] = real(-np.inf)
 
 
-def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, totals, older):
+def absorb_panel(item, settings, v, p, here, there, dv, scores, sums, tops, totals, older):
     """Turn scores to weights, and add them to the state of panel p: its maxima, its totals, its
     sums of weighted values."""
     width = tile_cols(scores[0])
@@ -236,8 +192,8 @@ def absorb_panel(items, n, options, v, p, here, there, dv, scores, sums, tops, t
             for c in range(width):
                 sums[acc + e * width + c] *= older[c]
     panel_exp2(scores, 0, there - here, tops, columns, totals, columns)
-    stride = dv * options[OPTION_K_STEP]
-    at, depth = items[n, ITEM_KEY] * dv + here * stride, there - here
+    stride = dv * settings.k_step
+    at, depth = item.key * dv + here * stride, there - here
     gemm_rows(dv, v, at, 1, stride, scores, 0, width, sums, acc, width, depth, 1)
 
 
@@ -251,26 +207,28 @@ def cut(low, high, most, block):
     return min(end, (low // block + 1) * block) if block >= 32 else end
 
 
-def reached_by(options, shift, key_low, key_high, low, high):
+def reached_by(settings, shift, key_low, key_high, low, high):
     """The queries of [low, high) whose windows hold any of the keys."""
-    return max(low, key_low - shift - options[OPTION_RIGHT]), min(
-        high, key_high - shift + options[OPTION_LEFT]
-    )
+    first, last = key_low - shift - settings.right, key_high - shift + settings.left
+    return max(low, first), min(high, last)
 
 
-def live_panels(options, position, rows, count, width):
-    """The panels [first, last) of `count` keys that the window leaves to any of `rows` queries,
-    `position` being that of the first one."""
-    low, high = reach(options, position, rows, 0, count)
+def live_panels(settings, tile, r, height, width):
+    """The panels [first, last) of keys that the window leaves to any of `height` queries from r
+    on."""
+    rows = min(height, tile.rows - r)
+    low, high = reach(settings, tile.position + r, rows, 0, tile.count)
     return low // width, max((high + width - 1) // width, low // width)
 
 
-def rows_of_panel(options, position, rows, count, width, height, p):
-    """The rows [first, last) that see panel p: whole groups of `height` rows, as tiles of products
-    come."""
-    first, last = reached_by(options, position, p * width, min((p + 1) * width, count), 0, rows)
+def rows_of_panel(settings, tile, x, p):
+    """The rows [first, last) that see panel p: whole groups of rows, as tiles of products of
+    numbers like those of x come."""
+    width, height = tile_cols(x[0]), tile_rows(x[0])
+    low, high = p * width, min((p + 1) * width, tile.count)
+    first, last = reached_by(settings, tile.position, low, high, 0, tile.rows)
     first, last = first // height * height, (last + height - 1) // height * height
-    return (first, min(last, rows)) if first < last else (0, 0)
+    return (first, min(last, tile.rows)) if first < last else (0, 0)
 
 
 def pair_slopes(rules, given, packed, pair, weights, slopes):
@@ -281,21 +239,19 @@ def pair_slopes(rules, given, packed, pair, weights, slopes):
         return False
     real, width, height = weights.dtype.type, tile_cols(given.q[0]), tile_rows(given.q[0])
     rows, count, head = pair.high - pair.low, pair.key_high - pair.key_low, pair.head + pair.low
-    options, position = rules.options, pair.low + rules.shift - pair.key_low
+    settings, position = rules.settings, pair.low + rules.shift - pair.key_low
+    tile = Tile(position, rows, count)
     for p in range((count + width - 1) // width):
-        first, last = rows_of_panel(options, position, rows, count, width, height, p)
+        first, last = rows_of_panel(settings, tile, weights, p)
         multiply_panel(given.q, head, packed.d, packed.k, p, first, last, weights)
         multiply_panel(given.grad_out, head, packed.dv, packed.v, p, first, last, slopes)
     for r in range(rows):
-        group = r // height * height
-        first, last = live_panels(
-            options, position + group, min(height, rows - group), count, width
-        )
+        first, last = live_panels(settings, tile, r // height * height, height, width)
         begin, start = first * width, r * PAIR_KEYS + first * width
         stop = r * PAIR_KEYS + last * width
         row, end = weights[start:stop], min(last * width, count) - begin
         apply_rules(rules, pair.low + r, pair.key_low + begin, row, end, is_partial)
-        left, right = reach(options, position + r, 1, begin, begin + end)
+        left, right = reach(settings, position + r, 1, begin, begin + end)
         fill(row, 0, left - begin, -np.inf)
         fill(row, max(right - begin, 0), row.size, -np.inf)
         lse = given.lse[head + r]
@@ -307,32 +263,31 @@ def pair_slopes(rules, given, packed, pair, weights, slopes):
 def live_blocks(rules, pair):
     """Whether any, and whether not all, of the blocks of the block mask are live in a pair of
     tiles."""
-    is_live, is_partial, options = rules.blocks.size == 0, False, rules.options
+    is_live, is_partial, settings = rules.blocks.size == 0, False, rules.settings
     if not is_live:
-        block_q, block_k = options[OPTION_BLOCK_Q], options[OPTION_BLOCK_K]
+        block_q, block_k = settings.block_q, settings.block_k
+        first, last = pair.low // block_q, (pair.high - 1) // block_q
         for column in range(pair.key_low // block_k, (pair.key_high - 1) // block_k + 1):
-            live, dead = look_up(
-                rules.blocks, pair.low // block_q, (pair.high - 1) // block_q, column
-            )
+            live, dead = look_up(rules.blocks, first, last, column)
             is_live, is_partial = is_live or live, is_partial or dead
     return is_live, is_partial
 
 
 def apply_rules(rules, query, key, row, count, is_partial):
     """Add the bias to scores of a query with `count` keys, -inf where the masks say so."""
-    real, options = row.dtype.type, rules.options
+    real, settings = row.dtype.type, rules.settings
     if rules.bias.size:
-        at = rules.bias_at + query * options[OPTION_BIAS_ROW]
-        add_bias(row, count, rules.bias, at, key, options[OPTION_BIAS_COL])
+        at = rules.bias_at + query * settings.bias_row
+        add_bias(row, count, rules.bias, at, key, settings.bias_col)
     if rules.mask.size:
-        col = options[OPTION_MASK_COL]
-        base = rules.mask_at + query * options[OPTION_MASK_ROW] + key * col
+        col = settings.mask_col
+        base = rules.mask_at + query * settings.mask_row + key * col
         for c in range(count):
             row[c] = row[c] if rules.mask[base + c * col] != 0 else real(-np.inf)
     if is_partial:
-        block_row = query // options[OPTION_BLOCK_Q]
+        block_row = query // settings.block_q
         for c in range(count):
-            if rules.blocks[block_row, (key + c) // options[OPTION_BLOCK_K]] == 0:
+            if rules.blocks[block_row, (key + c) // settings.block_k] == 0:
                 row[c] = real(-np.inf)
 
 
@@ -361,33 +316,33 @@ def multiply_panel(x, row, d, packed, p, first, last, out):
     gemm_rows(last - first, x, at, d, 1, packed, p * d * width, width, out, to, PAIR_KEYS, d, 0)
 
 
-def add_transposed(x, row, d, factors, position, rows, count, options, sums):
+def add_transposed(x, row, d, factors, tile, settings, sums):
     """sums[p][e][c] += sum over r of x[row + r][e] * factors[r, p * width + c]."""
-    width, height = tile_cols(x[0]), tile_rows(x[0])
-    for p in range((count + width - 1) // width):
-        first, last = rows_of_panel(options, position, rows, count, width, height, p)
+    width = tile_cols(x[0])
+    for p in range((tile.count + width - 1) // width):
+        first, last = rows_of_panel(settings, tile, x, p)
         if first < last:
             at, b, to = (row + first) * d, first * PAIR_KEYS + p * width, p * d * width
             depth = last - first
             gemm_rows(d, x, at, 1, d, factors, b, PAIR_KEYS, sums, to, width, depth, 1)
 
 
-def multiply_rows(factors, x, wide, position, rows, count, options, out):
+def multiply_rows(factors, x, wide, tile, settings, out):
     """out[r] = sum over keys of factors[r, key] * x[key], rows of `wide` numbers."""
     width, height = tile_cols(x[0]), tile_rows(x[0])
     for e in range(0, wide, width):
-        for r in range(0, rows, height):
-            first, last = live_panels(options, position + r, min(height, rows - r), count, width)
+        for r in range(0, tile.rows, height):
+            first, last = live_panels(settings, tile, r, height, width)
             a, b = r * PAIR_KEYS + first * width, first * width * wide + e
             depth = (last - first) * width
-            here, to = min(height, rows - r), r * wide + e
+            here, to = min(height, tile.rows - r), r * wide + e
             gemm_rows(here, factors, a, PAIR_KEYS, 1, x, b, wide, out, to, wide, depth, 0)
 
 
-def add_slopes(slopes, options, position, rows, count, grad_bias, at, row, col):
+def add_slopes(slopes, settings, tile, grad_bias, at, row, col):
     """grad_bias[at + r * row + c * col] += slopes[r, c], sums over keys taken first."""
-    for r in range(rows):
-        begin, end = reach(options, position + r, 1, 0, count)
+    for r in range(tile.rows):
+        begin, end = reach(settings, tile.position + r, 1, 0, tile.count)
         if col == 0:
             total = slopes.dtype.type(0)
             for c in range(begin, end):
