@@ -16,7 +16,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 
 from . import simd
-from ._source import is_plain, references
+from ._source import digest, is_plain, references
 from .simd import Intrinsic
 
 OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
@@ -114,8 +114,18 @@ def jittable(function, jit, done=None):
             elif hasattr(value, "scalar_bodies"):
                 scope[name] = scalar_function(value, jit)
             elif is_plain(value):
-                scope[name] = jit(jittable(value, jit, done))
+                scope[name] = _helper(value, jit, done)
     return done[function]
+
+
+_helpers = {}  # compiled functions by what they depend on: all kernels of a process share them
+
+
+def _helper(function, jit, done):
+    key = function, jit, digest([function])
+    if key not in _helpers:
+        _helpers[key] = jit(jittable(function, jit, done))
+    return _helpers[key]
 
 
 _scalar_functions = {}
