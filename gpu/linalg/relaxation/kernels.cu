@@ -1,10 +1,9 @@
 // Successive over-relaxation (SOR) and conjugate gradients preconditioned by symmetric SOR, for A =
-// D + L + U in compressed rows whose rows of one color, starts[k] to starts[k + 1], are not
-// coupled: threads take these at once, color after color.
-//
-// First whole solves, one block for each of s small systems of one pattern: x (s, 2, n) or vectors
-// (s, 5, n), norms (s, q). Then the rows of one color of a large system, one thread each. D' = D /
-// omega. Sums are taken in double.
+// D + L + U in compressed rows. The rows of one color, starts[k] to starts[k + 1], are not coupled:
+// threads update them in parallel, color by color.
+// First the complete solves, one block per system, for s small systems with the same pattern: x (s,
+// 2, n) or vectors (s, 5, n), norms (s, q). Then one color of a large system, one thread per row.
+// D' = D / omega. Sums are in double.
 #include "numcore.cuh"
 
 #ifndef INDEX
@@ -21,7 +20,7 @@ __device__ double entries_product(index_t first, index_t last, const INDEX* indi
   return sum;
 }
 
-// --- whole solves, one block a system
+// --- complete solves, one block per system
 
 extern "C" __global__ void numcore_sor_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
@@ -72,8 +71,7 @@ extern "C" __global__ void numcore_sor_rows(
   }
 }
 
-// The vectors stay in global memory, that is in the L1 cache of the block's processor: barriers
-// order what its threads write and read.
+// The vectors stay in global memory, cached in L1; barriers order reads and writes of the block.
 extern "C" __global__ void numcore_ssor_cg_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
     const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,
@@ -157,7 +155,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
   }
 }
 
-// y = (2 - omega) (D' + U)^-1 D' (D' + L)^-1 r, one block for each of k vectors.
+// y = (2 - omega) (D' + U)^-1 D' (D' + L)^-1 r, one block per vector.
 extern "C" __global__ void numcore_ssor_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
     const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,
@@ -182,7 +180,7 @@ extern "C" __global__ void numcore_ssor_rows(
   }
 }
 
-// --- the rows first to first + k of one color, one thread a row
+// --- rows first to first + k, which have one color, one thread per row
 
 extern "C" __global__ void numcore_sor_color(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
