@@ -31,12 +31,12 @@ extern "C" __global__ void numcore_sor_rows(
   DYNAMIC_SHARED(REAL, both);
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n, *right = b + system * n;
-    i64 status = state[3 * system + 1], turn = state[3 * system + 2], made = 0;
+    i64 status = state[3 * system + 1], turn = state[3 * system + 2], n_done = 0;
     double omega = limits[2 * system], target = limits[2 * system + 1];
     for (index_t i = index_in_block(); i < 2 * n; i += block_size())
       both[i] = x[2 * n * system + i];
     __syncthreads();
-    while (made < q && status == RUNNING) {
+    while (n_done < q && status == RUNNING) {
       const REAL* old = both + turn * n;
       REAL* now = both + (1 - turn) * n;
       double squares = 0;
@@ -55,8 +55,8 @@ extern "C" __global__ void numcore_sor_rows(
         __syncthreads();
       }
       double norm = sqrt(block_sum(squares));
-      if (index_in_block() == 0) norms[system * q + made] = norm;
-      made++;
+      if (index_in_block() == 0) norms[system * q + n_done] = norm;
+      n_done++;
       turn = 1 - turn;
       status = norm <= target ? CONVERGED : norm < INFINITY ? RUNNING : NOT_FINITE;
     }
@@ -64,7 +64,7 @@ extern "C" __global__ void numcore_sor_rows(
       x[2 * n * system + i] = both[i];
     __syncthreads();
     if (index_in_block() == 0) {
-      state[3 * system] = made;
+      state[3 * system] = n_done;
       state[3 * system + 1] = status;
       state[3 * system + 2] = turn;
     }
@@ -81,7 +81,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n;
     REAL *x = vectors + 5 * n * system, *r = x + n, *p = r + n, *t = p + n, *w = t + n;
-    i64 status = state[2 * system + 1], made = 0;
+    i64 status = state[2 * system + 1], n_done = 0;
     double omega = limits[2 * system], target = limits[2 * system + 1];
     double energy = energies[3 * system], change = energies[3 * system + 1],
            curvature = energies[3 * system + 2];
@@ -101,7 +101,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       change = curvature = 0;
       status = RUNNING;
     }
-    while (made < q && status == RUNNING) {
+    while (n_done < q && status == RUNNING) {
       if (curvature > 0) {
         double alpha = energy / curvature, sum = 0;
         for (index_t i = index_in_block(); i < n; i += block_size()) {
@@ -137,8 +137,8 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       }
       double norm = sqrt(block_sum(squares));
       curvature = block_sum(products);
-      if (index_in_block() == 0) norms[system * q + made] = norm;
-      made++;
+      if (index_in_block() == 0) norms[system * q + n_done] = norm;
+      n_done++;
       status = norm <= target                ? CONVERGED
                : !(norm < INFINITY)          ? NOT_FINITE
                : curvature > 0 && energy > 0 ? RUNNING
@@ -149,7 +149,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       energies[3 * system] = energy;
       energies[3 * system + 1] = change;
       energies[3 * system + 2] = curvature;
-      state[2 * system] = made;
+      state[2 * system] = n_done;
       state[2 * system + 1] = status;
     }
   }
