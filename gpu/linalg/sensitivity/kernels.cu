@@ -133,7 +133,7 @@ __device__ void solve(const double* gram, double* x, int d) {
 
 // s with c's = 0 and G s = lambda c - b, computed by the first warp; returns lambda and the
 // decrease -b's to every thread.
-__device__ double constrained_step(const Problem& o, double total, double& fall) {
+__device__ double constrained_step(const Problem& o, double total, double& decrease) {
   __shared__ double results[2];
   __syncthreads();
   if (warp_index() == 0) {
@@ -150,7 +150,7 @@ __device__ double constrained_step(const Problem& o, double total, double& fall)
     if (lane_index() == 0) results[0] = multiplier, results[1] = -slope;
   }
   __syncthreads();
-  fall = results[1];
+  decrease = results[1];
   const double multiplier = results[0];
   __syncthreads();
   return multiplier;
@@ -180,7 +180,7 @@ __device__ double power_of_residuals(const Problem& o, double p) {
 __device__ double dual_bound(const Problem& o, double p, double power, double epsilon,
                              double multiplier) {
   __shared__ double ys[TILE];
-  double top = 0, sum = 0, missed = 0;
+  double top = 0, sum = 0, error = 0;
   for (int j = index_in_block(); j < o.d; j += THREADS) o.v[j] = 0;
   for (index_t first = 0; first < o.n; first += TILE) {
     double r, move, g = 0, h = 0;
@@ -195,8 +195,8 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
   }
   top = block_max(top);
   for (int j = index_in_block(); j < o.d; j += THREADS)
-    missed += square(o.v[j] - multiplier * o.c[j]);
-  missed = block_sum(missed);
+    error += square(o.v[j] - multiplier * o.c[j]);
+  error = block_sum(error);
   double norm = top;
   if (p > 1) {
     for (index_t first = 0; first < o.n; first += TILE) {
@@ -208,8 +208,8 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
     }
     norm *= exp((1 - 1 / p) * log(block_sum(sum)));
   }
-  const double room = exp(max(0.5 - 1 / p, 0.0) * log(static_cast<double>(o.n)));
-  return exp(p * log((norm + room * sqrt(missed)) / multiplier));
+  const double factor = exp(max(0.5 - 1 / p, 0.0) * log(static_cast<double>(o.n)));
+  return exp(p * log((norm + factor * sqrt(error)) / multiplier));
 }
 
 // First and second derivative of sum ((r + t step)^2 + eps^2)^(p/2) / p with respect to t.
@@ -227,14 +227,14 @@ __device__ double slope_at(const Problem& o, double t, double p, double epsilon,
   return block_sum(slope);
 }
 
-__device__ double line_search(const Problem& o, double p, double epsilon, double fall,
+__device__ double line_search(const Problem& o, double p, double epsilon, double decrease,
                               double slope_of_r) {
-  if (fall <= ROUNDING * slope_of_r) return 1;
+  if (decrease <= ROUNDING * slope_of_r) return 1;
   double below = 0, above = INFINITY, t = 1;
   for (int trial = 0; trial < MOST_TRIALS; trial++) {
     double curvature;
     const double slope = slope_at(o, t, p, epsilon, curvature);
-    if (fabs(slope) <= 0.5 * fall || (slope < 0 && t >= LONGEST)) return t;
+    if (fabs(slope) <= 0.5 * decrease || (slope < 0 && t >= LONGEST)) return t;
     if (slope > 0)
       above = t;
     else
@@ -277,11 +277,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       high = 1;
       while (done < max_iter) {
         done++;
-        double fall;
+        double decrease;
         const double slope = weighted_gram(o, power, epsilon),
-                     multiplier = constrained_step(o, total, fall);
+                     multiplier = constrained_step(o, total, decrease);
         const bool last = stuck || done == max_iter;
-        if (last || (power == p && fall <= NEAR * tol * slope)) {
+        if (last || (power == p && decrease <= NEAR * tol * slope)) {
           const double constraint = warp_dot(o.c, o.x, o.d);
           if (constraint > 0)
             low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
@@ -291,17 +291,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         if (p < 2) {
           const double following = max(SHARPEST, shrink * epsilon);
           double curvature;
-          if (fabs(slope_at(o, 1, p, following, curvature)) <= 0.5 * fall) {
+          if (fabs(slope_at(o, 1, p, following, curvature)) <= 0.5 * decrease) {
             move(o, 1, 1);
             epsilon = following;
             continue;
           }
         }
-        const double t = line_search(o, power, epsilon, fall, slope);
+        const double t = line_search(o, power, epsilon, decrease, slope);
         stuck = t == 0;
-        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope))
+        if (p < 2 && (t > 0.5 || decrease < 0.01 * epsilon * slope))
           epsilon = max(SHARPEST, shrink * epsilon);
-        if (fall < CLOSE * slope) power = min(p, RAISE * power);
+        if (decrease < CLOSE * slope) power = min(p, RAISE * power);
         move(o, t, largest_residual(o, t));
       }
       low = min(low, high);
@@ -312,8 +312,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // --- all rows at once
-// -----------------------------------------------------------------------------
-
 
 // Partial sums of Q' diag(h) Q (lower triangles), each over a range of rows. One block per part,
 // entries split over its threads: neighboring threads read neighboring columns.

@@ -62,8 +62,13 @@ def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
 )
 def bounded_least_squares(gram, moments, squares, box, theta, misfit, work, start, stop):
     """Minimize θᵀ G θ - 2 hᵀ θ: the minimizer of minimum norm if it satisfies |θ_j| <= box_j, else
-    an active-set method in this box from the given θ; misfit is the minimum plus `squares`. m =
-    theta.shape[1] for k in range(start, stop):
+    an active-set method in this box from the given θ; misfit is the minimum plus `squares`.
+
+    The active-set method moves to the minimum over the free coordinates or until one of them meets
+    its bound. At the minimum it frees the bound coordinate with the steepest slope into the box.
+    """
+    m = theta.shape[1]
+    for k in range(start, stop):
         free, step, inside = work[k, m], work[k, m + 1], True
         ridge = 1e-300
         for j in range(m):
@@ -136,11 +141,11 @@ def _changed(gram, moments, box, theta, ridge, free, step):
         theta[hit] = math.copysign(box[hit], step[hit])
         free[hit] = 0.0
         return True
-    steepest, max_inward = -1, 0.0
+    steepest, top = -1, 0.0
     for j in range(m):
         inward = -math.copysign(1.0, theta[j]) * _slope(j, gram, moments, theta, ridge)
-        if free[j] == 0 and box[j] > 0 and inward > max(max_inward, ROUNDING * abs(moments[j])):
-            steepest, max_inward = j, inward
+        if free[j] == 0 and box[j] > 0 and inward > ROUNDING * abs(moments[j]) and inward > top:
+            steepest, top = j, inward
     if steepest >= 0:
         free[steepest] = 1.0
     return steepest >= 0

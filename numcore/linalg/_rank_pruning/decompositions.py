@@ -155,15 +155,15 @@ class Decomposition:
         if rule == "threshold":
             with np.errstate(over="ignore", under="ignore"):
                 value = float(np.ldexp(value, -exponent))
-        indices = True
-        while indices:
+        inaccurate = True
+        while inaccurate:
             r = self._rank(rule, value)
-            indices = [
+            inaccurate = [
                 i
                 for i in self.xp.nonzero(self._inaccurate(r, rule, value))[0].tolist()
                 if i not in self.exact
             ]
-            self._decompose(indices)
+            self._decompose(inaccurate)
         squares = self.sigma**2
         total = float(squares.sum())
         return (r, math.sqrt(float(squares[:, r:].sum()) / total)) if total else (1, 0.0)
@@ -220,10 +220,10 @@ class Decomposition:
     def projected(self, r):
         """For each slab, its index and columns, and the r rows of UᵀM = Σ Vᵀ and of Vᵀ, zero where
         σ = 0."""
-        dtype, (u, sigma, inverse, dtype_) = self.w.dtype, self._leading(r)
-        ut, inverse = (part.swapaxes(1, 2).astype(dtype_, order="C") for part in (u, inverse))
+        dtype, (u, sigma, inverse, work_dtype) = self.w.dtype, self._leading(r)
+        ut, inverse = (part.swapaxes(1, 2).astype(work_dtype, order="C") for part in (u, inverse))
         for index, columns in self.slabs():
-            p = ut @ self._unfolded(index, dtype_)
+            p = ut @ self._unfolded(index, work_dtype)
             for i, vh in self.exact.items():
                 p[i] = sigma[i].T * vh[:r, columns]
             yield (
@@ -247,18 +247,18 @@ class Decomposition:
 
     def _folded_stack(self, r, which):
         """U_r U_rᵀ M and U_r Σ_r⁻¹ U_rᵀ M, one product per small matrix."""
-        xp, (u, sigma, inverse, dtype_) = self.xp, self._leading(r)
+        xp, (u, sigma, inverse, work_dtype) = self.xp, self._leading(r)
         matrices, results = self._stacked(), []
-        step = len(matrices) if dtype_ == matrices.dtype else max(1, SLAB // matrices[0].size)
+        step = len(matrices) if work_dtype == matrices.dtype else max(1, SLAB // matrices[0].size)
         for k in which:
             small = (((u * inverse) if k == SUBGRADIENT else u) @ u.swapaxes(1, 2)).astype(
-                dtype_, copy=False
+                work_dtype, copy=False
             )
             result = xp.empty(matrices.shape, matrices.dtype)
             for first in range(0, len(small), step):
                 factors = (
                     small[first : first + step],
-                    matrices[first : first + step].astype(dtype_, copy=False),
+                    matrices[first : first + step].astype(work_dtype, copy=False),
                 )
                 xp.matmul(
                     *(factors[::-1] if self.flipped else factors), out=result[first : first + step]
