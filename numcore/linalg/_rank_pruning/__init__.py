@@ -12,9 +12,9 @@ layers:
                                       kernel on each of these
 
 Every few training steps the kernels are truncated and the subgradient U_r V_rᵀ of their nuclear
-norm is added to the gradient; in between, the rank may grow again. U is computed from the
-Gram matrix of the shorter side of M, which is far smaller than M. From Y. Xu et al., "Trained Rank Pruning
-for Efficient Deep Neural Networks", IJCAI 2020.
+norm is added to the gradient; in between, the rank may grow again. U is computed from the Gram
+matrix of the shorter side of M, which is far smaller than M. From Y. Xu et al., "Trained Rank
+Pruning for Efficient Deep Neural Networks", IJCAI 2020.
 """
 
 from .decompositions import TruncatedKernel
