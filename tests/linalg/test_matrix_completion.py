@@ -648,7 +648,7 @@ GOOD = dict(rows=[0, 0, 1], cols=[0, 1, 0], values=np.array([1.0, 2.0, 3.0]), sh
         (
             dict(rows=[0, 0, 0], cols=[1, 0, 1]),
             ValueError,
-            r"values must be the same where an entry is given twice \(got 1.0 and 3.0 at \(0, 1\)\)",
+            r"values must be the same where entries are repeated \(got 1.0 and 3.0 at \(0, 1\)\)",
         ),
         (dict(rank=3), ValueError, r"rank must be <= min\(m, n\) with .* \(got 3\)"),
         (dict(rank=1.5), TypeError, "rank must be an integer"),

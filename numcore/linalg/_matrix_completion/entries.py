@@ -67,7 +67,7 @@ def sorted_once(entries):
     if bool(differ.any()):
         e = int(differ.argmax())
         raise ValueError(
-            f"values must be the same where an entry is given twice (got {float(values[e])} and "
+            f"values must be the same where entries are repeated (got {float(values[e])} and "
             f"{float(values[e + 1])} at "
             f"({int(rows[e])}, {int(cols[e])}))"
         )
