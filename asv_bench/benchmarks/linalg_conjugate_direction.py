@@ -1,5 +1,5 @@
-"""Conjugate directions beside SciPy's conjugate gradients on the Poisson problem of 512 × 512
-points, and training."""
+"""Conjugate directions compared with SciPy's conjugate gradients on the Poisson problem with 512 ×
+512 points, and training."""
 
 import numpy as np
 

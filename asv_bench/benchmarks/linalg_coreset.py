@@ -1,5 +1,5 @@
-"""Coresets: exact summaries beside the authors' NumPy code, what a search costs beside its fits and
-losses, and how good it is."""
+"""Coresets: exact summaries compared with the authors' NumPy code, the overhead of a search over
+its fits and losses, and its quality."""
 
 import functools
 import time
@@ -48,7 +48,7 @@ class Caratheodory:
         return theirs / ours
 
     def track_scaling_from_a_quarter(self):
-        """Time by that of a quarter of the points, over 4: 1 where it is linear."""
+        """Time divided by 4 times that of a quarter of the points: 1 if it is linear."""
         quarter = self.p[:250_000], self.weights[:250_000]
         small, large = median_seconds(
             [lambda: caratheodory(*quarter), lambda: caratheodory(self.p, self.weights)], SECONDS
@@ -149,7 +149,7 @@ class Search:
         self.search(17)
 
     def track_overhead_beside_fits_and_losses(self):
-        """Time of all else by that of fit and loss, the least of five searches."""
+        """Overhead divided by the time of fit and loss, the minimum of five searches."""
         overheads = []
         for _ in range(5):
             self.spent, start = 0.0, time.perf_counter()
@@ -158,7 +158,7 @@ class Search:
         return min(overheads)
 
     def track_scaling_from_a_quarter(self):
-        """Time without fit and loss by that of a quarter of the points, over 4."""
+        """Overhead divided by 4 times that of a quarter of the points."""
         rest = []
         for part in (slice(250_000), slice(None)):
             took = []
@@ -171,8 +171,8 @@ class Search:
 
 
 class Quality:
-    """Excess of the total loss over training on all points: of the best of as many uniform samples
-    as there were fits, by ours."""
+    """Excess of the total loss over training on all points: that of the best of as many uniform
+    samples as there were fits, divided by ours."""
 
     timeout = 600
     param_names, params = ("problem",), (["logistic regression", "linear regression", "k-means"],)

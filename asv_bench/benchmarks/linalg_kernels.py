@@ -1,5 +1,5 @@
-"""Shared kernels of numcore.linalg at the sizes that solvers have, beside SciPy, scikit-learn and
-torch."""
+"""Shared kernels of numcore.linalg at sizes typical of solvers, compared with SciPy, scikit-learn
+and torch."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ SECONDS = 2
 
 
 class Hadamard:
-    """float32; the peer takes the butterflies of a level at once in torch."""
+    """float32; the baseline computes all butterflies of a level at once in torch."""
 
     def setup(self):
         self.x = np.random.default_rng(0).standard_normal((1 << 16, 64)).astype(np.float32)
@@ -45,7 +45,8 @@ class Hadamard:
         return theirs / ours
 
     def track_scaling_to_four_million(self):
-        """Time of 2^22 numbers by that of 2^12, over N log2 N: 1 where the cost is as counted."""
+        """Ratio of the times for 2^22 and 2^12 numbers, divided by that of N log2 N: 1 if the cost
+        is as predicted."""
         short = self.long[: 1 << 12]
         small, large = median_seconds([lambda: fwht(short), lambda: fwht(self.long)], SECONDS)
         return large / small / (22 / 12 * 2**10)
@@ -170,7 +171,7 @@ class Containers:
 
 
 class SmallSparse:
-    """100 unknowns: what a call costs."""
+    """100 unknowns: the overhead of a call."""
 
     def setup(self):
         self.a = five_points(10, np.float64)

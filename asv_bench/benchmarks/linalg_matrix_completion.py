@@ -1,5 +1,5 @@
-"""Half-steps of matrix completion beside loops and solvers that users have, float64; whole ones
-beside soft thresholding of the SVD."""
+"""Half-steps of matrix completion compared with loops and common solvers, float64; complete fits
+compared with soft thresholding of the SVD."""
 
 import time
 
@@ -14,8 +14,7 @@ SECONDS = 2
 
 
 def problem(m, n, count, k, seed=0):
-    """Entries of a noisy matrix of rank k, by columns, factors that are near to its own, and those
-    themselves."""
+    """Entries of a noisy matrix of rank k by columns, perturbed factors, and the true factors."""
     rng = np.random.default_rng(seed)
     u, v = np.linalg.qr(rng.standard_normal((m, k)))[0], rng.standard_normal((n, k))
     rows, cols = np.divmod(np.unique(rng.integers(0, m * n, count)), n)
@@ -44,7 +43,7 @@ class HalfStep:
         return theirs / ours
 
     def track_ratio_to_implicit_als(self):
-        """A whole round of both: the same Gram matrices for another objective."""
+        """A complete round of both: the same Gram matrices for another objective."""
         try:
             from implicit.als import AlternatingLeastSquares
         except ImportError as error:
@@ -93,7 +92,7 @@ class Large:
         alternating_step(self.csr, self.factor)
 
     def track_growth_with_entries(self):
-        """Time per entry, by that of a quarter of them: 1 where it is linear."""
+        """Time per entry, divided by that with a quarter of the entries: 1 if it is linear."""
         part, factor, _ = problem(20_000, 10_000, 1_000_000, 16)
         few, many = median_seconds(
             [
@@ -106,7 +105,7 @@ class Large:
 
 
 class Solvers:
-    """4000 × 1000, 300 entries in a column, a tenth of the error of the warm start wanted."""
+    """4000 × 1000, 300 entries per column, solved to a tenth of the error of the warm start."""
 
     param_names, params = ("k",), ([32, 64, 128],)
 
@@ -136,7 +135,7 @@ class Solvers:
         return theirs / ours
 
     def track_growth_of_cg_from_32(self, k):
-        """Time by that of rank 32, over the ranks: 1 where it is linear."""
+        """Ratio to the time of rank 32, divided by the ratio of the ranks: 1 if it is linear."""
         csr, factor, start = problem(4000, 1000, 300_000, 32)
         first, here = median_seconds(
             [
@@ -177,8 +176,8 @@ class Completion:
         self.complete()
 
     def track_ratio_to_soft_impute(self):
-        """The peer takes ten steps, a dense SVD in each, and does not reach our error after one
-        round."""
+        """The baseline does ten steps, each with a dense SVD, and does not reach our error after
+        one round."""
         known = np.zeros_like(self.truth)
         known[self.mask] = self.values
         rows, cols = np.nonzero(~self.mask)

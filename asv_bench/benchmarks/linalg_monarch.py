@@ -1,5 +1,5 @@
-"""Monarch products beside torch's batched products and dense ones, float32; projections beside
-NumPy's batched SVD."""
+"""Monarch products compared with torch's batched products and dense ones, float32; projections
+compared with NumPy's batched SVD."""
 
 import numpy as np
 
@@ -76,7 +76,8 @@ class Products:
 
 
 class Growth:
-    """Time at n = 16384 by that at 1024, over what n^1.5 says: 1 where the cost is as counted."""
+    """Ratio of the times at n = 16384 and 1024, divided by that of n^1.5: 1 if the cost is as
+    predicted."""
 
     def track_scaling_with_n(self):
         small, large = call(1024, 256), call(16384, 256)

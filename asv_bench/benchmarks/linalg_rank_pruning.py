@@ -1,5 +1,5 @@
-"""Rank pruning beside NumPy's singular value decompositions, layers of a quarter of the rank beside
-the convolution, training steps."""
+"""Rank pruning compared with NumPy's singular value decompositions, layers of a quarter of the rank
+compared with the convolution, training steps."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def kernels(n, c, k=3):
 
 
 def truncated_by_svd(m, rank):
-    """Matrix of this rank and the subgradient, one matrix or a stack."""
+    """Low-rank matrix and subgradient, for one matrix or a stack."""
     u, s, vh = np.linalg.svd(m, full_matrices=False)
     return (u[:, :rank] * s[:rank]) @ vh[:rank], u[:, :rank] @ vh[:rank]
 
@@ -178,13 +178,13 @@ class Training:
             v += g
             (
                 w - np.float32(0.05) * v
-            )  # as much work as a step, which here must not change the weights
+            )  # costs as much as a step, which here must not change the weights
 
     def time_pruned_step(self):
         self.step(RankPruner(period=1))
 
     def track_share_of_pruning_with_period_5(self):
-        """What pruning adds to a step, on average."""
+        """Average overhead of pruning per step."""
         always = RankPruner(period=1)
         plain, pruned = median_seconds(
             [lambda: self.step(None), lambda: self.step(always)], SECONDS

@@ -1,5 +1,5 @@
-"""SOR and conjugate gradients with symmetric SOR beside pyamg and SciPy: five-point Laplacians of
-400² and of 10² points, float64."""
+"""SOR and conjugate gradients with symmetric SOR compared with pyamg and SciPy: five-point
+Laplacians of 400² and of 10² points, float64."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def system(side):
 
 
 def pyamg_sweeps(a, b, omega, count):
-    """`count` sweeps, each followed by the norm of the residual, as a solver needs it."""
+    """`count` sweeps, each followed by the residual norm, as in a solver."""
     try:
         from pyamg.relaxation.relaxation import sor as pyamg_sor
     except ImportError as error:
@@ -34,7 +34,7 @@ def pyamg_sweeps(a, b, omega, count):
 
 
 class Large:
-    """The cost of an iteration; on one thread, as natural order has no more."""
+    """Cost of an iteration on one thread, since natural order is sequential."""
 
     timeout, sweeps, steps = 300, 10, 20
 
@@ -99,7 +99,7 @@ class Large:
 
 
 class Small:
-    """Whole solves of 100 unknowns."""
+    """Complete solves with 100 unknowns."""
 
     def setup(self):
         self.a, self.scipy, self.b = system(10)
@@ -129,7 +129,7 @@ class Small:
 
 
 class Growth:
-    """Time of 10^7 entries by that of 10^5, over the entries: 1 where the cost is as counted."""
+    """Ratio of the times for 10^7 and 10^5 entries, divided by 100: 1 if the cost is linear."""
 
     timeout = 300
 
@@ -167,7 +167,7 @@ class Policies:
         solve_sequence(self.systems, self.learners()[1][0], contexts=self.shifts)
 
     def overhead(self, which):
-        """What a round of the learner takes by what a solve with omega = 1.5 takes."""
+        """Time of a round of the policy divided by that of a solve with omega = 1.5."""
         policy, contexts = self.learners()[which]
         places = iter(range(10**9))
 

@@ -1,5 +1,5 @@
-"""ℓp sensitivities, Lewis weights and ℓ1 regression beside loops over SciPy's minimisers and beside
-quantile regression."""
+"""ℓp sensitivities, Lewis weights and ℓ1 regression compared with loops over SciPy's minimizers and
+with quantile regression."""
 
 import functools
 import time
@@ -21,7 +21,7 @@ def response(n, d):
 
 
 class Sensitivities:
-    """500 rows, 8 columns: all rows, beside some of them by a loop."""
+    """500 rows, 8 columns: all rows, compared with a loop over some of them."""
 
     timeout = 300
 
@@ -108,7 +108,7 @@ class LewisWeights:
         lewis_weights(gaussian(10**6, 20), p, tol=1e-6)
 
     def track_scaling_with_rows(self, p):
-        """Time for 10⁶ rows by ten times that for 10⁵: 1 where cost is linear."""
+        """Time for 10⁶ rows divided by ten times that for 10⁵: 1 if the cost is linear."""
         small, large = median_seconds(
             [
                 lambda: lewis_weights(gaussian(10**6, 20)[: 10**5], p, tol=1e-6, max_iter=5),
@@ -162,8 +162,8 @@ class Regression:
         )
 
     def track_ratio_to_quantile_regression(self):
-        """statsmodels where it is installed, on all rows, once; else scikit-learn on 20000, its
-        time taken to grow as n."""
+        """statsmodels, if installed, once on all rows; else scikit-learn on 20000 rows, with its
+        time extrapolated linearly."""
         start = time.perf_counter()
         lp_regression(self.a, self.b, 1, sample_size=1000, rng=0)
         ours, start = time.perf_counter() - start, time.perf_counter()

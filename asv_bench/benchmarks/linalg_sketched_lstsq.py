@@ -1,5 +1,5 @@
-"""Least squares by a sketch beside NumPy's and SciPy's solvers, the normal equations and SciPy's
-sparse sketch, float64."""
+"""Sketched least squares compared with NumPy's and SciPy's solvers, the normal equations and
+SciPy's sparse sketch, float64."""
 
 import tracemalloc
 
@@ -82,8 +82,8 @@ class Solvers:
 
 
 class Growth:
-    """Time of a sketch at n = 2^19 by that at 2^15, over what n log n says: 1 where the cost is as
-    counted."""
+    """Ratio of the times of a sketch at n = 2^19 and 2^15, divided by that of n log n: 1 if the
+    cost is as predicted."""
 
     def track_scaling_with_n(self):
         small, large = call(1 << 15, 64)[0], call(1 << 19, 64)[0]
@@ -94,7 +94,7 @@ class Growth:
 
 
 class Peak:
-    """Memory of a call beyond its arguments, by that of A: a copy of A would be 1."""
+    """Memory of a call beyond its arguments, divided by that of A: a copy of A would be 1."""
 
     def track_memory_by_that_of_a(self):
         a, b = call(65536, 256)

@@ -7,8 +7,8 @@
 #endif
 #define THREADS 256
 
-// One block takes a group. Neighbouring threads take neighbouring columns, up to THREADS at once,
-// and the same columns in further rows.
+// One block per group. Neighboring threads read neighboring columns, up to THREADS at once; spare
+// threads read the same columns of further rows.
 extern "C" __global__ void numcore_group_sums(const REAL* __restrict__ p,
                                               const double* __restrict__ u,
                                               double* __restrict__ sums, index_t n, index_t t,
@@ -42,17 +42,17 @@ extern "C" __global__ void numcore_group_sums(const REAL* __restrict__ p,
   }
 }
 
-// All of the following is called by all threads of a block, or by all lanes of a warp where it says
-// so.
+// The functions below are called by all threads of a block, or, where noted, by all lanes of a
+// warp.
 
-// A warp: the inner product of n numbers.
+// Called by a warp: the inner product of n numbers.
 __device__ double warp_dot(const double* x, const double* y, index_t n) {
   double sum = 0;
   for (index_t i = lane_index(); i < n; i += 32) sum += x[i] * y[i];
   return warp_sum(sum);
 }
 
-// A warp: x - w (w.x).
+// Called by a warp: x - w (w.x).
 __device__ void reflect(const double* w, double* x, index_t n) {
   double d = warp_dot(w, x, n);
   for (index_t i = lane_index(); i < n; i += 32) x[i] -= d * w[i];
@@ -60,8 +60,8 @@ __device__ void reflect(const double* w, double* x, index_t n) {
 }
 
 // Householder vectors of the m columns (rows of `columns`, 2 m apart), and an orthonormal basis of
-// what is orthogonal to them.
-__device__ void factorise(double* columns, double* null, index_t m, index_t count) {
+// the orthogonal complement of the columns.
+__device__ void factorize(double* columns, double* null, index_t m, index_t count) {
   index_t stride = 2 * m;
   for (index_t c = 0; c < m; c++) {
     double *w = columns + c * stride + c, first = w[0];
@@ -88,8 +88,8 @@ __device__ void factorise(double* columns, double* null, index_t m, index_t coun
   __syncthreads();
 }
 
-// Along null vector number `free` until a weight is zero, and the others made zero there; how many
-// weights have become zero.
+// Moves along null vector number `free` until a weight reaches zero, makes the other null vectors
+// zero there, and returns how many weights became zero.
 __device__ index_t step(double* weights, const i64* points, double* null, index_t stride,
                         index_t free, index_t count) {
   double* v = null + free * stride;
@@ -112,7 +112,7 @@ __device__ index_t step(double* weights, const i64* points, double* null, index_
     weights[points[i]] = after;
     zeros += before > 0 && after == 0;
   }
-  zeros = block_sum(zeros);  // all have read what is changed below
+  zeros = block_sum(zeros);  // also a barrier: null[., j] is read above and changed below
   double squares = 0;
   for (index_t f = 0; f <= free; f++) squares += null[f * stride + j] * null[f * stride + j];
   if (squares > 0) {
@@ -136,7 +136,7 @@ __device__ index_t step(double* weights, const i64* points, double* null, index_
   return (index_t)zeros;
 }
 
-// One block takes a problem.
+// One block per problem.
 extern "C" __global__ void numcore_eliminate(const double* __restrict__ a, double* u, double* work,
                                              i64* active, i64 least, index_t g, index_t k,
                                              index_t m) {
@@ -152,19 +152,19 @@ extern "C" __global__ void numcore_eliminate(const double* __restrict__ a, doubl
     for (index_t window = 0; window < k && left > least; window++) {
       __syncthreads();
       if (index_in_block() == 0) {
-        index_t kept = 0;
+        index_t remaining = 0;
         for (index_t i = 0; i < count; i++)
-          if (weights[points[i]] > 0) points[kept++] = points[i];
-        for (; taken < k && kept < 2 * m; taken++)
-          if (weights[taken] > 0) points[kept++] = taken;
-        shared_count = kept, shared_taken = taken;
+          if (weights[points[i]] > 0) points[remaining++] = points[i];
+        for (; taken < k && remaining < 2 * m; taken++)
+          if (weights[taken] > 0) points[remaining++] = taken;
+        shared_count = remaining, shared_taken = taken;
       }
       __syncthreads();
       count = shared_count, taken = shared_taken;
       for (index_t e = index_in_block(); e < count * m; e += block_size())
         columns[e % m * 2 * m + e / m] = rows[points[e / m] * m + e % m];
       __syncthreads();
-      factorise(columns, null, m, count);
+      factorize(columns, null, m, count);
       for (index_t free = count - m; free > 0 && left > least;) {
         free--;
         left -= step(weights, points, null, 2 * m, free, count);

@@ -1,11 +1,11 @@
 // Walsh-Hadamard transform of rows x (r, n), and of columns x (p, n, m): butterflies (a, b) <- (a +
-// b, a - b) in shared memory. n is a power of two; a row fits the shared memory of a block, columns
-// are taken eight at a time.
+// b, a - b) in shared memory. n is a power of two; a row fits in the shared memory of a block,
+// columns are transformed eight at a time.
 #include "butterflies.cuh"
 
 #define COLUMNS 8
 
-// One block takes a row.
+// One block per row.
 extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r, index_t n) {
   DYNAMIC_SHARED(REAL, row);
   for (index_t i = block_index(); i < r; i += block_count()) {
@@ -16,7 +16,7 @@ extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r,
   }
 }
 
-// One block takes eight neighbouring columns.
+// One block per eight neighboring columns.
 extern "C" __global__ void numcore_hadamard_columns(REAL* x, REAL scale, index_t p, index_t n,
                                                     index_t m) {
   DYNAMIC_SHARED(REAL, panel);

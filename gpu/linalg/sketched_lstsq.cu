@@ -1,6 +1,6 @@
 // high + low (g, c, d): the product of u (c, n) and a (n, d) over the rows of each of g groups, in
-// twice the precision of double. A block takes a group, a thread columns of a, so that neighbours
-// read neighbours.
+// twice the precision of double. One block per group; neighboring threads read neighboring columns
+// of a.
 #include "elementary.cuh"
 
 extern "C" __global__ void numcore_compensated_product(const REAL* a, const REAL* u, double* high,

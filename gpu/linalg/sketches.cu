@@ -1,7 +1,8 @@
-// Some rows of the Walsh-Hadamard transform, H_N = H_h x H_l, of the N rows that slots (h, l)
-// names: +-(i + 1) is +- row i of a (n, d), 0 zeros. A block of l rows and w columns is transformed
-// in shared memory; a sampled row adds up one row of every block, with the signs of H_h. sums (q,
-// m, w): item q holds the panel q % panels of columns, summed over the group q / panels of blocks.
+// Selected rows of the Walsh-Hadamard transform, H_N = H_h x H_l, of the N rows given by slots (h,
+// l): +-(i + 1) means +- row i of a (n, d), 0 a row of zeros. Blocks of l rows and w columns are
+// transformed in shared memory; a sampled row is the sum of one row of every block with the signs
+// of H_h. sums (q, m, w): item q holds panel q % panels of the columns, summed over group q /
+// panels of the blocks.
 #include "butterflies.cuh"
 
 extern "C" __global__ void numcore_sampled_hadamard(const REAL* a, const i64* slots,
@@ -23,7 +24,7 @@ extern "C" __global__ void numcore_sampled_hadamard(const REAL* a, const i64* sl
       }
       butterflies(block, l * w, w);
       for (index_t e = index_in_block(); e < m * w;
-           e += block_size()) {  // a sum is always added to by the same thread
+           e += block_size()) {  // each sum belongs to one thread
         index_t row = rows[e / w];
         REAL value = block[row % l * w + e % w];
         mine[e] += __popcll((unsigned long long)(row / l & b)) & 1 ? -value : value;

@@ -1,5 +1,5 @@
 // Sparse matrices by rows: products with x (n) and x (n, k), sweeps x_i += omega (b_i - sum_j a_ij
-// x_j) / a_ii, and first-fit coloring. Sums are taken in double.
+// x_j) / a_ii, and first-fit coloring. Sums are in double.
 #include "numcore.cuh"
 
 #ifndef INDEX
@@ -24,7 +24,7 @@ __device__ double thread_product(const INDEX* indptr, const INDEX* indices, cons
   return sum;
 }
 
-// One warp takes a row.
+// One warp per row.
 extern "C" __global__ void numcore_csr_times_vector(const INDEX* __restrict__ indptr,
                                                     const INDEX* __restrict__ indices,
                                                     const REAL* __restrict__ data,
@@ -37,7 +37,7 @@ extern "C" __global__ void numcore_csr_times_vector(const INDEX* __restrict__ in
   }
 }
 
-// One warp takes a row; its lanes take neighboring columns of x.
+// One warp per row; its lanes read neighboring columns of x.
 extern "C" __global__ void numcore_csr_times_matrix(const INDEX* __restrict__ indptr,
                                                     const INDEX* __restrict__ indices,
                                                     const REAL* __restrict__ data,
@@ -53,7 +53,7 @@ extern "C" __global__ void numcore_csr_times_matrix(const INDEX* __restrict__ in
     }
 }
 
-// One thread takes a graph: first fit is sequential.
+// One thread per graph: first fit is sequential.
 extern "C" __global__ void numcore_color_rows(const i64* __restrict__ indptr,
                                               const i64* __restrict__ indices, i64* colors,
                                               index_t g, index_t z, index_t n) {
@@ -75,7 +75,7 @@ extern "C" __global__ void numcore_color_rows(const i64* __restrict__ indptr,
   }
 }
 
-// One thread takes a row of the colour.
+// One thread per row of the color.
 extern "C" __global__ void numcore_sweep_color(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
     const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,

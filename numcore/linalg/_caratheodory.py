@@ -4,8 +4,8 @@ sum and the same total weight.
 Carathéodory's theorem says that t + 1 points of R^t are enough. A vector v with Σ v_i p_i = 0 and Σ
 v_i = 0 exists as soon as there are more: u ← u - α v with the largest α that leaves u >= 0 changes
 no sum and makes one weight zero. The fast version replaces groups of points by their means, does
-this with the means, keeps the groups that are left and starts again with their points. C.
-Carathéodory, 1907; A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares
+this with the means, keeps the groups whose weight is still positive and repeats with their points.
+C. Carathéodory, 1907; A. Maalouf, I. Jubran, D. Feldman, "Fast and accurate least-mean-squares
 solvers", NeurIPS 2019.
 """
 
@@ -19,12 +19,11 @@ from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..simd import dot
 
-# rows that are summed before the sum is added to that of the group: keeps the rounding of long
-# groups small
+# rows per partial sum: keeps the rounding error of long groups small
 ROWS = 256
-# the square of what is left of a column with entries up to 1 that depends on those before it
+# squared length below which a column, with entries up to 1, counts as dependent on those before it
 NOTHING = 1e-60
-LEVEL = 1e-9  # the sum of a null vector of length 1 that counts as zero
+LEVEL = 1e-9  # a unit null vector whose sum is smaller counts as having sum zero
 ROUNDING = 32  # the promised error, in units of roundoff times the sum of lengths
 
 
@@ -40,8 +39,8 @@ class WeightedSubset(NamedTuple):
     error : float
         The length of the difference of the two weighted sums.
     error_bound : float
-        What `error` is at most ("caratheodory"), or the root of the mean of its square (the methods
-        that draw).
+        An upper bound on `error` ("caratheodory"), or its root mean square (the methods that
+        sample).
     """
 
     indices: Int64[Array, "k"]
@@ -58,7 +57,8 @@ def caratheodory(
     size: Annotated[int, at_least(1), at_most("n")] | None = None,
     n_chunks: Annotated[int, at_least(2)] = 8,
 ) -> WeightedSubset:
-    """A few of many weighted points with the same weighted sum and the same total weight.
+    """Select a few of many weighted points, reweighted to keep the weighted sum and the total
+    weight.
 
     Parameters
     ----------
@@ -67,34 +67,35 @@ def caratheodory(
     weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative, not all zero; 1 by default.
     size : int >= 1 and <= n, optional
-        As soon as no more than so many points are left, they are the result; t + 1 by default, and
-        never less.
+        The largest number of points to return; t + 1 by default. Smaller values are raised to t +
+        1.
     n_chunks : int >= 2, default 8
-        Points are taken in n_chunks · (t + 1) groups. More groups need fewer reads of
-        `p`, and more steps in between.
+        Points are split into n_chunks · (t + 1) groups. More groups mean fewer reads of `p` but
+        more elimination steps.
 
     Returns
     -------
     WeightedSubset
-        At most max(size, t + 1) points, and positive weights. Sums are taken in float64. `error`,
-        the length of Σ w p over the result less Σ weights p over all, is at most `error_bound`, 32
-        units of roundoff of the dtype times the length of the sums of |w p| and of the weights,
-        over the result and over all, where no number underflows; so is the difference of the total
-        weights. Where the points that have a weight are few enough, they are returned as they are.
+        At most max(size, t + 1) points with positive weights. Sums are computed in float64. `error`
+        is ‖Σ w p over the result - Σ weights p over all points‖. Barring underflow, it is at most
+        `error_bound`: 32 units of roundoff of the dtype times the length of the sums of |w p| and
+        of the weights, over the result and over all points. The same bound holds for the difference
+        of the total weights. If few enough points have a positive weight, they are returned
+        unchanged.
 
     Raises
     ------
     ValueError
-        `p` has not two dimensions, entries are not finite, weights are negative or all zero, their
-        sums overflow, `size` is less than 1 or more than n, or `n_chunks` less than 2.
+        `p` does not have two dimensions, entries are not finite, weights are negative or all zero,
+        their sums overflow, `size` is less than 1 or more than n, or `n_chunks` less than 2.
     TypeError
         Other or mixed dtypes or devices.
 
     Notes
     -----
     O(n t + n_chunks t³ log n) operations; the points are read about 1 + 1 / n_chunks times. Null
-    vectors come from a Householder factorisation of 2 (t + 1) points, and are kept orthonormal
-    while points leave: no step needs a well-conditioned or full-rank `p`.
+    vectors come from a Householder factorization of 2 (t + 1) points and stay orthonormal while
+    points are eliminated, so `p` need not be well conditioned or of full rank.
 
     References
     ----------
@@ -125,7 +126,7 @@ def caratheodory(
 
 
 def length(xp, x):
-    """The Euclidean length as a float, without overflow on the way."""
+    """The Euclidean norm as a float, scaled to avoid overflow."""
     largest = float(xp.abs(x).max()) if x.size else 0.0
     return largest * float(xp.linalg.norm(x / largest)) if 0 < largest < math.inf else largest
 
@@ -136,8 +137,8 @@ def check_mass(weights):
 
 
 def reduced(xp, name, p, weights, size, n_chunks):
-    """The rows that are left of p and their weights in float64; the sums (Σ w p, Σ w) and (Σ w |p|,
-    Σ w) of all."""
+    """Indices and float64 weights of the selected rows of p; (Σ w p, Σ w) and (Σ w |p|, Σ w) over
+    all rows."""
     n, t = p.shape
     indices, u = (
         None,
@@ -172,11 +173,12 @@ def _group_sums(xp, p, u, n_chunks):
 
 
 def _eliminated(xp, sums, least):
-    """Weights of the groups before, and after as many have lost them as shall, so that Σ w p and Σ
-    w stay and `least` groups are left.
+    """Weights of the groups before and after elimination, which keeps Σ w p and Σ w and leaves at
+    most `least` groups.
 
-    Each group is a row (Σ w, Σ w (p - c) / scale), c the mean of all, divided by its largest entry,
-    which becomes its weight. So the sum of these weights is like Σ w |p|, and it never grows.
+    Each group is a row (Σ w, Σ w (p - c) / scale), c the mean of all points, divided by its largest
+    entry, which becomes its weight. The sum of these weights is comparable to Σ w |p| and never
+    grows.
     """
     t = (sums.shape[1] - 1) // 2
     mass, sums = sums[:, -1] / sums[:, -1].sum(), sums[:, :t] / sums[:, -1].sum()
@@ -191,26 +193,25 @@ def _eliminated(xp, sums, least):
 
 
 def _of_groups(xp, p, indices, u, before, after):
-    """The points of the groups that are left, their indices, and their weights, which change like
-    those of their groups."""
+    """The points of the remaining groups, their indices, and their weights, scaled like those of
+    their groups."""
     n, k = len(p), len(before)
-    kept = [
+    remaining = [
         (slice(j * n // k, (j + 1) * n // k), before[j], after[j]) for j in range(k) if after[j] > 0
     ]
-    points = xp.concatenate([p[rows] for rows, *_ in kept])
+    points = xp.concatenate([p[rows] for rows, *_ in remaining])
     numbers = xp.concatenate(
         [
             xp.arange(rows.start, rows.stop) if indices is None else indices[rows]
-            for rows, *_ in kept
+            for rows, *_ in remaining
         ]
     )
     u = xp.broadcast_to(u, (n,))
-    return points, numbers, xp.concatenate([u[rows] / old * new for rows, old, new in kept])
+    return points, numbers, xp.concatenate([u[rows] / old * new for rows, old, new in remaining])
 
 
 def _refined(xp, p, u, total):
-    """The weights with the rounding of all steps taken back: the least change, relative to the
-    weights, that gives the sums exactly."""
+    """The weights corrected for rounding: the smallest relative change that reproduces the sums."""
     rows = xp.concatenate([p.astype(np.float64), xp.ones((len(p), 1))], axis=1) * u[:, None]
     scale = xp.maximum(xp.abs(rows).sum(axis=0), np.finfo(np.float64).tiny)
     if not bool(xp.isfinite(scale).all()):
@@ -233,8 +234,8 @@ def _refined(xp, p, u, total):
     gpu="block",
 )
 def group_sums(p, u, sums, part, start, stop):
-    """Σ u p, Σ u |p|, Σ u over k groups of neighbouring rows, as equal as can be. One weight may
-    stand for all (q = 1)."""
+    """Σ u p, Σ u |p|, Σ u over k groups of consecutive rows of nearly equal size. With q = 1, one
+    weight applies to all rows."""
     n, t, k = p.shape[0], p.shape[1], sums.shape[0]
     for j in range(start, stop):
         first, last = j * n // k, (j + 1) * n // k
@@ -263,11 +264,11 @@ def group_sums(p, u, sums, part, start, stop):
     grain="1",
 )
 def eliminate(a, u, work, active, least, start, stop):
-    """Weights u >= 0 of k points, changed so that Σ u a stays and at most `least` >= m of them are
-    positive; for each of g problems.
+    """Change the weights u >= 0 of k points so that Σ u a is kept and at most `least` >= m of them
+    are positive, for each of g problems.
 
-    The entries of a column of a are at most 1. 2 m points are worked on at once. `work` has the
-    Householder vectors in its first m rows and the null vectors in the others.
+    Entries of a are at most 1. Windows of 2 m points are eliminated at a time. `work` holds the
+    Householder vectors in its first m rows and the null vectors in the rest.
     """
     k, m = a.shape[1], a.shape[2]
     for g in range(start, stop):
@@ -275,7 +276,7 @@ def eliminate(a, u, work, active, least, start, stop):
         left = taken = count = 0
         for i in range(k):
             left += weights[i] > 0
-        for _ in range(k):  # each time a point leaves, at least
+        for _ in range(k):  # every pass eliminates at least one point
             if left <= least:
                 break
             while taken < k and count < 2 * m:
@@ -286,22 +287,22 @@ def eliminate(a, u, work, active, least, start, stop):
             for i in range(count):
                 for c in range(m):
                     columns[c, i] = a[g, points[i], c]
-            factorise(columns, null, count)
+            factorize(columns, null, count)
             free = count - m
             while free > 0 and left > least:
                 free -= 1
                 left -= step(weights, points, null, free, count)
-            kept = 0
+            remaining = 0
             for i in range(count):
                 if weights[points[i]] > 0:
-                    points[kept] = points[i]
-                    kept += 1
-            count = kept
+                    points[remaining] = points[i]
+                    remaining += 1
+            count = remaining
 
 
-def factorise(columns, null, count):
+def factorize(columns, null, count):
     """Householder vectors w of the m columns, for reflections x - w (w·x), and an orthonormal basis
-    of what is orthogonal to them."""
+    of the orthogonal complement of the columns."""
     m = columns.shape[0]
     for c in range(m):
         w = columns[c, c:count]
@@ -328,11 +329,11 @@ def reflect(w, x):
 
 
 def step(weights, points, null, free, count):
-    """Go along null vector number `free` until a weight is zero, and make the others zero there;
-    how many weights have become zero.
+    """Move along null vector number `free` until a weight reaches zero, make the other null vectors
+    zero there, and return how many weights became zero.
 
-    Of the two directions it takes the one in which the sum of the weights does not grow, so that
-    rounding stays small beside it.
+    Of the two directions, the sum of the weights does not grow in the one chosen, so that rounding
+    stays small relative to it.
     """
     v, j, least, total = null[free], 0, math.inf, 0.0
     for i in range(count):
@@ -353,8 +354,8 @@ def step(weights, points, null, free, count):
 
 
 def clear(null, free, j, count):
-    """Reflect null vectors 0 … free onto each other so that all but the last are zero at point j;
-    the last is given up."""
+    """Reflect null vectors 0 … free so that all but the last are zero at point j; the last is
+    discarded."""
     square = 0.0
     for f in range(free + 1):
         square += null[f, j] * null[f, j]

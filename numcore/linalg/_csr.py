@@ -1,7 +1,8 @@
-"""Sparse matrices in CSR format: one class for NumPy and CuPy, and the way routines declare them.
+"""Sparse matrices in CSR format: one class for NumPy and CuPy, and its use in the signatures of
+routines.
 
-A routine says ``a: Sparse[CSRLike, "n n"]`` and gets a `CSR`; its callers pass a `CSR` or a sparse
-array of SciPy or CuPy, whose pattern is checked once per object and not in every call.
+A routine declares ``a: Sparse[CSRLike, "n n"]`` and receives a `CSR`; callers pass a `CSR` or a
+SciPy or CuPy sparse array, whose pattern is checked once per object and not in every call.
 """
 
 import weakref
@@ -20,28 +21,28 @@ Extent: TypeAlias = Annotated[int, nonnegative]
 
 
 class CSR:
-    """A sparse matrix in compressed rows: row i has the entries ``data[indptr[i]:indptr[i + 1]]``
-    in the columns ``indices`` there.
+    """Sparse matrix in compressed sparse row (CSR) format: row i has the entries
+    ``data[indptr[i]:indptr[i + 1]]`` in the columns ``indices[indptr[i]:indptr[i + 1]]``.
 
     Parameters
     ----------
     indptr : (m+1,) array of integers
     indices : (nnz,) array of integers
-        Columns, in any order; entries of one place are summed.
+        Columns, in any order; duplicate entries are summed.
     data : (nnz,) array of float32 or float64
     shape : (int >= 0, int >= 0)
 
     Attributes
     ----------
     indptr, indices, data : arrays
-        Copies that belong to the matrix, columns ascending in each row. Indices are int32 where
-        entries and columns can be counted so, else int64.
+        Private copies, with columns ascending in each row. Indices are int32 if the numbers of
+        entries, rows and columns permit it, else int64.
     shape : (int, int)
 
     Raises
     ------
     ValueError
-        `indptr` does not ascend from 0 to nnz, or an index lies outside of the matrix.
+        `indptr` does not ascend from 0 to nnz, or an index is out of range.
     TypeError
         Other dtypes, or arrays on different devices.
 
@@ -86,11 +87,11 @@ class CSR:
         self._own(indptr, indices, data, (m, n))
 
     def _own(self, indptr, indices, data, shape):
-        """Keep arrays that nobody else has, checked before; returns the matrix."""
+        """Adopt arrays that are checked and not shared; returns the matrix."""
         self.indptr, self.indices, self.data, self.shape = indptr, indices, data, shape
         for array in (indptr, indices):
             if isinstance(array, np.ndarray):
-                array.flags.writeable = False  # what a kernel reads must not leave the matrix
+                array.flags.writeable = False  # kernels trust these indices
         return self
 
     @classmethod
@@ -102,7 +103,7 @@ class CSR:
         values: Float[Array, "nnz"],
         shape: tuple[Extent, Extent],
     ) -> "CSR":
-        """From entries in any order; entries of one place are summed.
+        """Build a matrix from entries in any order; duplicate entries are summed.
 
         Parameters
         ----------
@@ -112,13 +113,13 @@ class CSR:
         """
         _check_range("rows", rows, shape[0])
         _check_range("cols", cols, shape[1])
-        made = _by_rows(namespace_of(values), rows, cols, values, *shape)
-        return object.__new__(cls)._own(*made, tuple(shape))
+        arrays = _by_rows(namespace_of(values), rows, cols, values, *shape)
+        return object.__new__(cls)._own(*arrays, tuple(shape))
 
     @classmethod
     @checked
     def from_dense(cls, a: Float[Array, "m n"]) -> "CSR":
-        """From a matrix; zeros are left out.
+        """Build a matrix from a dense one; zeros are dropped.
 
         Parameters
         ----------
@@ -155,7 +156,7 @@ class CSR:
         return CSR.from_coo(self.indices, self.rows, self.data, self.shape[::-1])
 
     def diagonal(self) -> Array:
-        """(min(m, n),) array, zero where there is no entry."""
+        """The diagonal, a (min(m, n),) array, with zeros for missing entries."""
         if len(self.diagonal_at) == min(self.shape):
             return self.data.take(self.diagonal_at)
         result = namespace_of(self.data).zeros(min(self.shape), self.dtype)
@@ -164,7 +165,7 @@ class CSR:
 
     @cached_property
     def diagonal_at(self) -> Array:
-        """The places of the diagonal's entries among all entries."""
+        """The positions of the diagonal entries in `data`."""
         same = namespace_of(self.data).nonzero(self.rows == self.indices)[0]
         return same.astype(self.indptr.dtype)
 
@@ -185,7 +186,7 @@ class CSR:
 
     @cached_property
     def has_positive_diagonal(self) -> bool:
-        """Whether every entry of the diagonal is there and positive."""
+        """Whether every diagonal entry is present and positive."""
         return len(self.diagonal_at) == min(self.shape) and bool(
             (self.data[self.diagonal_at] > 0).all()
         )
@@ -196,7 +197,7 @@ class CSR:
         Parameters
         ----------
         name : str, default "a"
-            What the matrix is called in the message.
+            The name of the matrix in the message.
         """
         good = namespace_of(self.data).isfinite(self.data)
         if not bool(good.all()):
@@ -206,13 +207,13 @@ class CSR:
 
     @checked
     def with_data(self, data: Float[Array, "nnz"]) -> "CSR":
-        """A matrix of the same pattern, for sequences of systems: what is known of the pattern is
-        kept. The entries are not copied.
+        """A matrix with the same pattern and other entries, which are not copied. Cached properties
+        of the pattern are kept, which is useful for sequences of systems.
 
         Parameters
         ----------
         data : (nnz,) array of float32 or float64
-            In the order of `data`.
+            In the order of the attribute `data`.
         """
         if data.shape != self.data.shape:
             raise ValueError(f"data must have shape {self.data.shape} (got {data.shape})")
@@ -223,13 +224,15 @@ class CSR:
         return other
 
     def _anew(self):
-        """This matrix, whose entries somebody else may have changed."""
+        """This matrix without cached properties of its entries, which may have been changed from
+        outside."""
         for name in OF_ENTRIES:
             self.__dict__.pop(name, None)
         return self
 
     def map(self, function: Callable[[Array], Array]) -> "CSR":
-        """A matrix whose arrays are what `function` makes of these, ``cupy.asarray`` for example.
+        """Apply `function`, for example ``cupy.asarray``, to the three arrays, and build a matrix
+        from the results.
 
         Parameters
         ----------
@@ -239,7 +242,7 @@ class CSR:
         return CSR(*arrays, self.shape)
 
     def toarray(self) -> Array:
-        """(m, n) array."""
+        """The dense matrix, an (m, n) array."""
         result = namespace_of(self.data).zeros(self.shape, self.dtype)
         result[self.rows, self.indices] = self.data
         return result
@@ -256,7 +259,7 @@ class CSR:
         """The product x A of (m,) or (k, m) arrays with the matrix."""
         return (self.T @ x.T).T if dispatch.device_of(x) is not None else NotImplemented
 
-    matvec = matmat = __matmul__  # names that SciPy's linear operators have
+    matvec = matmat = __matmul__  # the names of SciPy's LinearOperator
 
     def rmatvec(self, x: Array) -> Array:
         """The product of the transpose with (m,) or (m, k) arrays."""
@@ -276,8 +279,7 @@ def _check_range(name, indices, n):
 
 
 def _by_rows(xp, rows, cols, values, m, n):
-    """indptr, indices and data of entries in any order, in memory of a few arrays of their
-    number."""
+    """indptr, indices and data of entries in any order; memory: a few arrays of length nnz."""
     kind = _index_dtype(len(values), m, n)
     order = (
         xp.argsort(rows.astype(np.int64) * n + cols)
@@ -309,14 +311,14 @@ class SparseArray(Protocol):
 CSRLike: TypeAlias = CSR | SparseArray
 _patterns: dict = {}  # id of a sparse array → weak reference, its index arrays, its CSR
 UNKNOWN = None, None, None, None
-OF_ENTRIES = "T", "inverse_diagonal", "has_positive_diagonal"  # what is kept of a CSR's entries
+OF_ENTRIES = "T", "inverse_diagonal", "has_positive_diagonal"  # cached properties of the entries
 
 
 def as_csr(a: CSRLike, name: str = "a") -> CSR:
-    """A `CSR` or a sparse array of SciPy or CuPy as a `CSR`.
+    """Convert a SciPy or CuPy sparse array to a `CSR`; a `CSR` is returned unchanged.
 
-    The pattern of a sparse array in compressed rows is checked and copied when it is first seen,
-    and again when one of its index arrays is another object; its entries are read anew each time.
+    The pattern of a sparse array in CSR format is checked and copied when the array is first seen,
+    and again when one of its index arrays is replaced; its entries are read on every call.
     """
     a = _known(a)
     if isinstance(a, CSR):
@@ -324,28 +326,28 @@ def as_csr(a: CSRLike, name: str = "a") -> CSR:
     if not is_sparse(a):
         raise TypeError(f"{name} must be a CSR or a sparse array (got {type(a).__name__})")
     b = a.tocsr()
-    made = CSR(b.indptr, b.indices, b.data, b.shape)
-    if b is a and made.nnz == len(a.data) and bool((made.indices == a.indices).all()):
+    matrix = CSR(b.indptr, b.indices, b.data, b.shape)
+    if b is a and matrix.nnz == len(a.data) and bool((matrix.indices == a.indices).all()):
         key = id(a)  # the columns were in order: entry e of `a` is entry e of the CSR
-        made = made.with_data(a.data)
+        matrix = matrix.with_data(a.data)
         ref = weakref.ref(a, lambda _: _patterns.pop(key, None))
-        _patterns[key] = ref, a.indptr, a.indices, made
-    return made
+        _patterns[key] = ref, a.indptr, a.indices, matrix
+    return matrix
 
 
 def _known(a):
-    """The CSR of a sparse array whose pattern was seen before, with the entries that it has now;
-    else `a` itself."""
+    """The cached CSR of a sparse array with its current entries, or `a` itself if its pattern is
+    not cached."""
     if a.__class__ is CSR:
         return a
-    ref, indptr, indices, made = _patterns.get(id(a), UNKNOWN)
+    ref, indptr, indices, matrix = _patterns.get(id(a), UNKNOWN)
     if ref is None or ref() is not a or a.indptr is not indptr or a.indices is not indices:
         return a
-    return made._anew() if a.data is made.data else made.with_data(a.data)
+    return matrix._anew() if a.data is matrix.data else matrix.with_data(a.data)
 
 
 def is_sparse(a: object) -> bool:
-    """Whether `a` is a sparse array of SciPy or CuPy."""
+    """Whether `a` is a SciPy or CuPy sparse array."""
     return type(a).__module__.partition(".")[0] in ("scipy", "cupyx") and hasattr(a, "tocsr")
 
 

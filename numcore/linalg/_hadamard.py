@@ -2,8 +2,8 @@
 additions.
 
 A transform of length N = N1 N2 is H_N1 ⊗ H_N2: one of length N1 down the columns of x as an N1 × N2
-matrix, one of length N2 along its rows. Columns are taken in panels that stay in the cache, so that
-every element is read from memory two or three times for any N.
+matrix, one of length N2 along its rows. Columns are processed in panels that fit in the cache, so
+every element is read from memory only two or three times for any N.
 """
 
 from typing import Annotated, Literal
@@ -14,16 +14,16 @@ from ..arguments import Array, Complex, Float, at_least
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 
-# the longest row that is transformed in one piece: the L1 cache, or the shared memory of a block
+# longest row transformed in one piece: it must fit in the L1 cache or a block's shared memory
 ROW_BYTES = 1 << 15
 LONGEST_COLUMN = 512
 PANEL = 64  # columns that are transformed together
-FEW_COLUMNS = 16  # fewer than this are better transformed as rows
+FEW_COLUMNS = 16  # fewer columns are faster when transposed to rows
 
 
-@routine(host_only="it takes a number")
+@routine(host_only="its argument is a number")
 def next_power_of_two(n: Annotated[int, at_least(1)]) -> int:
-    """The smallest power of two that is at least n.
+    """Smallest power of two that is at least n.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ def fwht(
         The extent of `axis`, N, must be a power of two.
     axis : int, default -1
     norm : {"ortho"}, optional
-        None leaves the entries of H as ±1, so that twice the transform is N x; "ortho" divides by
-        √N, so that lengths are kept.
+        None keeps the entries of H as ±1, so that applying the transform twice gives N x; "ortho"
+        divides by √N, so that norms are preserved.
     order : {"natural", "sequency"}, default "natural"
-        Rows of H as Sylvester's construction gives them, or by their number of changes of sign.
+        The order of the rows of H: that of Sylvester's construction, or by number of sign changes.
 
     Returns
     -------
@@ -85,8 +85,7 @@ def fwht(
 
     Notes
     -----
-    O(N log N) additions for each vector; memory: the result, and one more copy where `axis` must be
-    moved.
+    O(N log N) additions per vector; memory: the result, and one more copy if `axis` must be moved.
 
     References
     ----------
@@ -115,7 +114,7 @@ def fwht(
 
 
 def _checked_axis(x, axis):
-    """`axis` counted from the first; its extent must be a power of two."""
+    """`axis` as a nonnegative number; raises ValueError unless its length is a power of two."""
     if x.ndim == 0:
         raise ValueError("x must have at least one axis (got a scalar)")
     if not -x.ndim <= axis < x.ndim:
@@ -130,8 +129,7 @@ def _checked_axis(x, axis):
 
 
 def _sequency(n):
-    """For each number of sign changes the row of H in natural order: the Gray code with its bits
-    reversed."""
+    """The natural-order row of H with each number of sign changes: the bit-reversed Gray code."""
     s, result = np.arange(n), np.zeros(n, np.int64)
     gray, bits = s ^ (s >> 1), n.bit_length() - 1
     for bit in range(bits):
@@ -140,10 +138,10 @@ def _sequency(n):
 
 
 def _transform(y, scale):
-    """Transform the middle axis of (p, n, m) in place, and multiply by `scale`."""
+    """Transform the middle axis of a (p, n, m) array in place and multiply by `scale`."""
     p, n, m = y.shape
     longest = ROW_BYTES // y.dtype.itemsize if m == 1 else LONGEST_COLUMN
-    if n > longest:  # n = n1 n2: columns first, then what is left
+    if n > longest:  # n = n1 n2: columns of length n1, then rows of length n2
         n1 = min(LONGEST_COLUMN, n // longest if m == 1 else n // 2)
         hadamard_columns(y.reshape(p, n1, n // n1 * m), 1.0)
         _transform(y.reshape(p * n1, n // n1, m), scale)
@@ -158,7 +156,7 @@ def _transform(y, scale):
 
 @kernel("inout T x[r, n]; T scale", split="r", gpu="block", shared="itemsize*n")
 def hadamard_rows(x, scale, start, stop):
-    """Rows, whose length is a power of two."""
+    """Transform rows whose length is a power of two."""
     n = x.shape[1]
     for i in range(start, stop):
         row = x[i]
@@ -200,8 +198,8 @@ def hadamard_rows(x, scale, start, stop):
     grain="64",
 )
 def hadamard_columns(x, scale, panel, start, stop):
-    """Columns, whose length n is a power of two, at most 512 (in 64 columns at once on the CPU, 8
-    on a GPU)."""
+    """Transform columns whose length n is a power of two of at most 512, 64 columns at once on the
+    CPU and 8 on a GPU."""
     n = x.shape[1]
     for q in range(x.shape[0]):
         for first in range(start, stop, 64):
@@ -220,15 +218,15 @@ def hadamard_columns(x, scale, panel, start, stop):
 
 
 def _butterflies(x, n, h):
-    """(a, b) ← (a + b, a - b) for elements h apart, then 2 h, … up to n / 2: three levels at once
-    while there are three."""
+    """(a, b) ← (a + b, a - b) for elements h apart, then 2 h, … up to n / 2; three levels per pass
+    where possible."""
     while h < n:
         radix = 8 if 8 * h <= n else 4 if 4 * h <= n else 2
         for k in range(n // (radix * h)):
             block = x[k * radix * h : (k + 1) * radix * h]
             if radix == 8:
-                # a distance that the compiler knows needs no test at run time whether the eight
-                # streams overlap
+                # with a constant stride the compiler omits the run-time test for overlap of the
+                # eight streams
                 if h == 8:
                     _stage_8(block, 8)
                 elif h == 64:

@@ -1,5 +1,4 @@
-"""Leverage scores: how much a row of A can weigh in a least-squares problem, τ_i = a_iᵀ (AᵀA)⁺
-a_i."""
+"""Leverage scores τ_i = a_iᵀ (AᵀA)⁺ a_i: the influence of each row of A on a least-squares fit."""
 
 import math
 from typing import Annotated, Literal
@@ -12,8 +11,8 @@ from ..random import key_from_rng, normal
 from ._hadamard import next_power_of_two
 from ._sketches import srht
 
-ROWS = 1 << 14  # rows whose products with a sketch are held at once
-WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: a worse Gram matrix is not used
+ROWS = 1 << 14  # rows processed at once, which bounds the memory
+WORST_SQUARED_CONDITION = 1e-3  # times the roundoff: worse conditioned Gram matrices are not used
 
 
 @routine
@@ -25,18 +24,18 @@ def leverage_scores(
     rcond: Annotated[float, interval("[0, 1)")] | None = None,
     rng: RNG = None,
 ) -> Array:
-    """Leverage scores of the rows of A: the squared lengths of the rows of an orthonormal basis of
-    its columns.
+    """Leverage scores of the rows of A: the squared norms of the rows of an orthonormal basis of
+    its column space.
 
     Parameters
     ----------
     a : (..., n, d) array of float32 or float64, finite
     method : {"qr", "gram", "sketch"}, default "qr"
-        "qr" is exact, and takes rank-deficient matrices. "gram" goes by the Cholesky factor of AᵀA,
-        three to five times as fast; its error grows with the square of the condition, and where
-        that is too large, "qr" is taken instead. "sketch" estimates, from a random sketch of A:
-        each score is off by a factor between 0.4 and 2.5 but in rare cases. It and "gram" take one
-        matrix.
+        "qr" is exact and also handles rank-deficient matrices. "gram" uses the Cholesky factor of
+        AᵀA and is three to five times as fast; its error grows with the square of the condition
+        number, and if that is too large, "qr" is used instead. "sketch" estimates the scores from a
+        random sketch of A: except in rare cases, each is within a factor between 0.4 and 2.5.
+        "gram" and "sketch" accept a single matrix only.
     sketch_size : int >= d, optional
         Rows of the sketch, 4 d log2(d) + 64 by default.
     rcond : float in [0, 1), optional
@@ -48,8 +47,8 @@ def leverage_scores(
     Returns
     -------
     (..., n) array
-        Between 0 and 1; they sum up to the rank of A and do not change when A is multiplied from
-        the right by an invertible matrix. A row of zeros has the score 0.
+        Between 0 and 1; they sum to the rank of A and do not change when A is multiplied from the
+        right by an invertible matrix. A row of zeros has score 0.
 
     Raises
     ------
@@ -60,8 +59,8 @@ def leverage_scores(
 
     Notes
     -----
-    "qr" and "gram" take O(n d²) operations, "sketch" O(n d (log n + log n)). The work on d × d
-    matrices is done in float64.
+    "qr" and "gram" cost O(n d²) operations, "sketch" O(n d log n). Computations on d × d matrices
+    are in float64.
 
     References
     ----------
@@ -88,13 +87,13 @@ def _by_svd(xp, a, rcond):
     u, s, _ = xp.linalg.svd(r, full_matrices=False)
     if rcond is None:
         rcond = max(a.shape[-2:]) * np.finfo(a.dtype).eps
-    kept = s > rcond * s[..., :1]
-    return xp.minimum(((q @ u) ** 2 * kept[..., None, :]).sum(axis=-1), 1)
+    above_cutoff = s > rcond * s[..., :1]
+    return xp.minimum(((q @ u) ** 2 * above_cutoff[..., None, :]).sum(axis=-1), 1)
 
 
 def _from_gram(xp, a, sketch_size, rng):
-    """W with τ_i = ‖a_iᵀ W‖², the inverse of the Cholesky factor of AᵀA; None where AᵀA is too
-    badly conditioned."""
+    """W with τ_i = ‖a_iᵀ W‖², the inverse of the Cholesky factor of AᵀA; None if AᵀA is too
+    ill-conditioned."""
     gram = a.T.astype(np.float64) @ a if a.dtype == np.float64 else (a.T @ a).astype(np.float64)
     values = xp.linalg.eigvalsh(gram)
     if not float(values[-1]) * np.finfo(a.dtype).eps < WORST_SQUARED_CONDITION * float(values[0]):
@@ -103,8 +102,8 @@ def _from_gram(xp, a, sketch_size, rng):
 
 
 def _from_sketch(xp, a, sketch_size, rng):
-    """W with τ_i ≈ ‖a_iᵀ W‖²: the inverse of R of a sketch's QR, and a random projection; None
-    where the sketch does not have full rank."""
+    """W with τ_i ≈ ‖a_iᵀ W‖²: R⁻¹ from the QR factorization of a sketch times a random projection;
+    None if the sketch does not have full rank."""
     n, d = a.shape
     m = 4 * d * math.ceil(math.log2(max(d, 2))) + 64 if sketch_size is None else sketch_size
     if m >= next_power_of_two(n):

@@ -1,7 +1,7 @@
 """Losses per point: logistic, hinge and squared losses of linear models and the loss of k-means,
 for `auto_coreset`.
 
-Those of linear models are a matrix product, and one pass over its result.
+The losses of linear models cost a matrix–vector product and one pass over its result.
 """
 
 from typing import Annotated, Any, TypeAlias
@@ -14,14 +14,14 @@ from ..kernel import kernel
 from ..special import softplus
 
 LOGISTIC, HINGE, SQUARED = range(3)
-ROWS = 1 << 12  # points whose distances to all centers are held at once
+ROWS = 1 << 12  # points processed at once, which bounds the memory for distances to all centers
 
 
 # --- models ---------------------------------------------------------------------------------------
 
 
 class LinearModelKind(Kind):
-    """Coefficients and an intercept that fit the points x, which have d columns."""
+    """Coefficients and an intercept for points x with d columns."""
 
     text = "(w, b) or an object with coef_ and intercept_"
     sized = True
@@ -79,7 +79,7 @@ Centers: TypeAlias = Annotated[Any, CentersKind()]
 
 
 def _parts(model):
-    """Coefficients and intercept, or None if it is another object."""
+    """Coefficients and intercept, or None for any other object."""
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         return model.coef_, model.intercept_
     pair = isinstance(model, (tuple, list)) and len(model) == 2
@@ -87,7 +87,7 @@ def _parts(model):
 
 
 def _key(*parts):
-    """What arrays and floats are remembered by; None if there is another object."""
+    """Cache key of arrays and floats; None if there is any other object."""
     keys = [
         (p.dtype, p.shape, p.flags.num) if p.__class__ is np.ndarray else p.__class__ for p in parts
     ]
@@ -117,8 +117,8 @@ def logistic_loss(
     model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
     penalty : float >= 0, default 0.0
-        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
-        regularised loss. It is 1 / C in scikit-learn.
+        λ: λ ‖w‖² / (2 n) is added to the loss of each point, so that the sum over all points is the
+        regularized loss. λ is 1 / C in scikit-learn.
 
     Returns
     -------
@@ -128,9 +128,9 @@ def logistic_loss(
     Raises
     ------
     ValueError
-        Shapes do not fit, or `penalty` is negative.
+        Shapes do not match, or `penalty` is negative.
     TypeError
-        Other dtypes or mixed devices, or a model of another form.
+        Unsupported dtypes, mixed devices, or a model of another form.
 
     Notes
     -----
@@ -168,8 +168,8 @@ def hinge_loss(
     model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
     penalty : float >= 0, default 0.0
-        λ: each point also carries λ ‖w‖² / (2 n), so that the sum over all points is the
-        regularised loss. It is 1 / C in scikit-learn.
+        λ: λ ‖w‖² / (2 n) is added to the loss of each point, so that the sum over all points is the
+        regularized loss. λ is 1 / C in scikit-learn.
 
     Returns
     -------
@@ -179,9 +179,9 @@ def hinge_loss(
     Raises
     ------
     ValueError
-        Shapes do not fit, or `penalty` is negative.
+        Shapes do not match, or `penalty` is negative.
     TypeError
-        Other dtypes or mixed devices, or a model of another form.
+        Unsupported dtypes, mixed devices, or a model of another form.
 
     Notes
     -----
@@ -218,8 +218,8 @@ def squared_loss(
     model : (w, b) or an object with coef_ and intercept_
         w has d numbers, b is one.
     penalty : float >= 0, default 0.0
-        λ: each point also carries λ ‖w‖² / n, so that the sum over all points is the loss of ridge
-        regression with alpha = λ.
+        λ: λ ‖w‖² / n is added to the loss of each point, so that the sum over all points is the
+        loss of ridge regression with alpha = λ.
 
     Returns
     -------
@@ -230,9 +230,9 @@ def squared_loss(
     Raises
     ------
     ValueError
-        Shapes do not fit, or `penalty` is negative.
+        Shapes do not match, or `penalty` is negative.
     TypeError
-        Other dtypes or mixed devices, or a model of another form.
+        Unsupported dtypes, mixed devices, or a model of another form.
 
     Notes
     -----
@@ -260,7 +260,7 @@ def kmeans_loss(x: Float[Array, "n d"], y: Any, model: Real[Array, "k d"] | Cent
     x : (n, d) array of float32 or float64
         Points.
     y : anything
-        Not used, so that all losses are called alike.
+        Ignored; all losses have the same signature.
     model : (k, d) array of float32, float64 or integers or an object with cluster_centers_
         The centers.
 
@@ -273,9 +273,9 @@ def kmeans_loss(x: Float[Array, "n d"], y: Any, model: Real[Array, "k d"] | Cent
     Raises
     ------
     ValueError
-        Shapes do not fit, or there is no center.
+        Shapes do not match, or there are no centers.
     TypeError
-        Other dtypes or mixed devices, or a model of another form.
+        Unsupported dtypes, mixed devices, or a model of another form.
 
     Notes
     -----
@@ -331,7 +331,8 @@ def _linear_loss(kind, x, y, model, penalty, half):
     split="n",
 )
 def margin_losses(loss, y, b, each, kind, start, stop):
-    """Products x·w to the logistic (0), hinge (1) or squared (2) losses, and `each` more."""
+    """Turn products x·w in place into logistic (0), hinge (1) or squared (2) losses, and add
+    `each`."""
     one, zero = loss.dtype.type(1), loss.dtype.type(0)
     z, label = loss[start:stop], y[start:stop]
     if kind == 2:

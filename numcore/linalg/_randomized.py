@@ -1,7 +1,7 @@
-"""Randomized SVD: the range of A from its product with a few random vectors, and the singular
-values there.
+"""Randomized SVD: an approximate range of A from products with random vectors, and the singular
+values in it.
 
-A is only ever multiplied, so that it may be dense, sparse, or known by its products alone.
+A is used only through products, so it may be dense, sparse, or given by its products alone.
 """
 
 import math
@@ -15,7 +15,7 @@ from ..random import key_from_rng, normal
 from ._csr import CSR, CSRLike, Sparse
 
 MAX_STEPS = 1000
-# vectors that measure the error: their largest residual bounds it but with probability 1e-10
+# random vectors that measure the error: the bound fails with probability 1e-10
 N_PROBES = 10
 
 
@@ -30,8 +30,8 @@ class SVDResult(NamedTuple):
 
 @runtime_checkable
 class Products(Protocol):
-    """A matrix known by its products on the host, as SciPy's linear operators are: A X and Aᵀ Y for
-    NumPy arrays of its dtype."""
+    """A matrix given by its products A X and Aᵀ Y with NumPy arrays of its dtype, such as a SciPy
+    LinearOperator."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -41,13 +41,15 @@ class Products(Protocol):
 
 
 class _Dense:
-    """An array, or a stack of them, as its products."""
+    """The products of a dense matrix or a stack of matrices."""
 
     def __init__(self, a):
         self.a, self.shape, self.dtype = a, a.shape, a.dtype
 
     def matmat(self, x):
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # values that are not finite are rejected later
             return self.a @ x
 
     def rmatmat(self, y):
@@ -56,7 +58,7 @@ class _Dense:
 
 
 def _products(a):
-    """The array namespace, and the matrix as its products."""
+    """The array namespace, and an object with the products of the matrix."""
     if isinstance(a, CSR):
         return namespace_of(a.data), a
     if not hasattr(a, "matmat"):
@@ -81,18 +83,19 @@ def range_finder(
     oversample: Count = 8,
     rng: RNG = None,
 ) -> Array:
-    """An orthonormal basis of nearly the range of A, by products with random vectors.
+    """Orthonormal basis of an approximate range of A, from products with random vectors.
 
     Parameters
     ----------
     a : (..., m, n) array of float32 or float64 or (m, n) CSR or sparse array or Products
     size : int >= 1
-        Directions that are wanted.
+        Number of basis vectors, before oversampling.
     n_iter : int in [0, 1000], default 2
-        Power steps, each two products; they help where singular values fall slowly. Q is made
-        orthonormal between all products, as small singular values are lost otherwise.
+        Power iterations, each of two products; they help if the singular values decay slowly. The
+        basis is orthonormalized after every product, since small singular values would be lost
+        otherwise.
     oversample : int >= 0, default 8
-        How many directions more.
+        Number of additional basis vectors.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
@@ -108,7 +111,7 @@ def range_finder(
         `size` is not positive, another option is negative, or `a` has fewer than two dimensions or
         is not finite.
     TypeError
-        `a` is none of the above.
+        `a` is of another type.
 
     References
     ----------
@@ -142,7 +145,7 @@ def randomized_svd(
     oversample: Count = 8,
     rng: RNG = None,
 ) -> SVDResult:
-    """The largest singular values and vectors, by products with random vectors, and a bound on the
+    """Leading singular values and vectors from products with random vectors, and a bound on the
     error.
 
     Parameters
@@ -159,9 +162,9 @@ def randomized_svd(
     -------
     SVDResult
         ``u`` (m, k) and ``vh`` (k, n) orthonormal, ``s`` (k,) descending, and ``error_bound``: ‖A -
-        u diag(s) vh‖₂ is not larger, but with probability 1e-10. It is the largest residual of ten
-        fresh random vectors times 10 √(2/π), and the largest singular value that was cut off. A
-        matrix of rank k is recovered to rounding.
+        u diag(s) vh‖₂ is at most `error_bound`, except with probability 1e-10. The bound is 10
+        √(2/π) times the largest residual of ten new random vectors, plus the largest discarded
+        singular value. A matrix of rank k is recovered up to rounding errors.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def randomized_svd(
         `rank` is out of range, another option is negative, or `a` does not have two dimensions or is
         not finite.
     TypeError
-        `a` is none of the above.
+        `a` is of another type.
 
     References
     ----------

@@ -1,10 +1,10 @@
 """Sketched least squares: min ‖A x - b‖ with n ≫ d, compressed by a random map S to few rows, then
 solved approximately or to full precision.
 
-`sketched_lstsq` solves min ‖S A x - S b‖. With a dense S each coefficient is nearly right, not only
-the residual: with m = O(ε⁻² d log³(n/δ)) rows, |x'_j - x*_j| ≤ (ε / √d) ‖A x* - b‖ ‖A†‖ for all j
-(Z. Song, M. Ye, J. Yin, L. Zhang, ICML 2023). `preconditioned_lstsq` takes R of S A = Q R, for
-which A R⁻¹ has a condition of about 3, and goes on with LSQR.
+`sketched_lstsq` solves min ‖S A x - S b‖. With a dense S not only the residual but every
+coefficient is accurate: with m = O(ε⁻² d log³(n/δ)) rows, |x'_j - x*_j| ≤ (ε / √d) ‖A x* - b‖ ‖A†‖
+for all j (Z. Song, M. Ye, J. Yin, L. Zhang, ICML 2023). `preconditioned_lstsq` computes R of S A =
+Q R, for which A R⁻¹ has a condition number of about 3, and solves with LSQR.
 """
 
 import math
@@ -34,16 +34,16 @@ SKETCHES = {
     "gaussian": gaussian_sketch,
     "countsketch": count_sketch,
 }
-SOLVES = 2  # LSQR, and LSQR from the residual that it has really reached
-GROUPS = 64  # of rows, the sums over which are added up last
-BLOCK_BYTES = 1 << 20  # rows of A that are multiplied twice while they are in the cache
+SOLVES = 2  # LSQR, and LSQR restarted from the true residual
+GROUPS = 64  # of rows, with one partial sum each
+BLOCK_BYTES = 1 << 20  # block of rows of A that is multiplied twice while in the cache
 
 
 Targets: TypeAlias = Float[Array, "n"] | Float[Array, "n c", nonempty]
 
 
 class SketchedLstsqResult(NamedTuple):
-    """Coefficients `x` with their standard errors against the exact solution, and a bound on the
+    """Coefficients `x` with standard errors relative to the exact solution, and a bound on the
     largest error; see `sketched_lstsq`."""
 
     x: Array
@@ -55,7 +55,7 @@ class SketchedLstsqResult(NamedTuple):
 
 
 class LstsqResult(NamedTuple):
-    """The solution `x`, and how it was reached; see `preconditioned_lstsq`.
+    """The solution `x` and convergence information; see `preconditioned_lstsq`.
 
     Attributes
     ----------
@@ -86,25 +86,26 @@ def sketched_lstsq(
     delta: Annotated[float, between(0, 1)] = 0.05,
     rng: RNG = None,
 ) -> SketchedLstsqResult:
-    """Approximate least squares from a random sketch, with an error bar for every coefficient.
+    """Approximate least-squares solution from a random sketch, with an error bar for every
+    coefficient.
 
     Parameters
     ----------
     a : sequence of (_, _) array of float32 or float64, without an axis of length zero or (n, d) array of float32 or float64, without an axis of length zero
-        n >= d. A tuple (A1, A2, …) stands for the Kronecker product A1 ⊗ A2 ⊗ …, which is not
+        n >= d. A tuple (A1, A2, …) represents the Kronecker product A1 ⊗ A2 ⊗ …, which is not
         formed; see `tensor_srht`.
     b : (n,) array of float32 or float64 or (n, c) array of float32 or float64, without an axis of length zero
     sketch : {"srht", "src", "gaussian", "countsketch"}, default "srht"
-        The family of S, see `srht` and `src`. "gaussian" has independent normal entries and costs m
-        n d. "countsketch" adds every row with a random sign to a random row of the sketch. It is
-        for comparison: it *lacks* the guarantee for single coefficients, and its error bars may be
-        far too small.
+        The distribution of S, see `srht` and `src`. "gaussian" has independent normal entries and
+        costs m n d operations. "countsketch" adds every row with a random sign to a random row of
+        the sketch. It is meant for comparison: it *lacks* the guarantee for single coefficients,
+        and its error bars may be far too small.
     sketch_size : int >= 1, optional
         m, with d <= m <= N; N is the next power of two of n for "srht", n for the others, and for
         factors the product of their powers of two. By default 8 d or ⌈d ln(n / δ)⌉, whichever is
-        more, at most N. Where m = N "srht" gives the exact solution.
+        larger, at most N. If m = N, "srht" gives the exact solution.
     epsilon : float > 0, optional
-        Instead of `sketch_size`: m = ⌈d ln(n / δ) / ε²⌉, at most N.
+        Alternative to `sketch_size`: m = ⌈d ln(n / δ) / ε²⌉, at most N.
     delta : float in (0, 1), default 0.05
         Probability that an error may exceed `linf_bound`.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
@@ -114,31 +115,32 @@ def sketched_lstsq(
     SketchedLstsqResult
         ``x`` (d,) or (d, c), the minimum-norm solution of the sketched problem; ``stderr`` of its
         shape, an estimate of the standard deviation of x - x* over the draws of S, with x* the
-        exact solution, on the safe side by √(m / (m - d)); ``linf_bound``, the quantile 1 - δ / (2
-        d) of the normal distribution times the largest stderr, a float or (c,); ``residual_norm``,
-        an estimate of ‖A x* - b‖ with a relative error of about 1 / √(2 (m - d)), a float or (c,);
-        ``sketch_size`` m; ``rank`` of S A. `stderr` and `linf_bound` are NaN where the rank is less
-        than d, and with `residual_norm` where m = d < N leaves nothing to measure the residual by.
+        exact solution, conservative by a factor √(m / (m - d)); ``linf_bound``, the quantile 1 - δ
+        / (2 d) of the normal distribution times the largest stderr, a float or (c,);
+        ``residual_norm``, an estimate of ‖A x* - b‖ with a relative error of about 1 / √(2 (m -
+        d)), a float or (c,); ``sketch_size`` m; ``rank`` of S A. `stderr` and `linf_bound` are NaN
+        if the rank is less than d. They and `residual_norm` are NaN if m = d < N, when no rows are
+        left to measure the residual.
 
     Raises
     ------
     ValueError
-        n < d, sizes that do not fit, entries that are not finite or too large for their sums, an
-        option out of range or unknown.
+        n < d, sizes do not match, entries or their sums are not finite, or an option is out of
+        range or unknown.
     TypeError
         Other or mixed dtypes, or arrays on several devices.
 
     Notes
     -----
-    The errors are those of the sketch, measured against x*, not against a truth behind noisy data.
-    The error bars model S b - S A x* as noise that does not depend on S A. They hold where the
-    random signs and the transform spread rows evenly; for factors, where the residual has no
-    product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d, where few rows
-    are left to measure the noise by and errors of many standard deviations are common, it makes up
-    for these.
+    The errors are those of the sketch relative to x*, not relative to a ground truth behind noisy
+    data. The error bars model S b - S A x* as noise independent of S A. They are valid if the
+    random signs and the transform spread rows evenly and, for factors, if the residual has no
+    product structure. The factor √(m / (m - d)) is 1.07 for m = 8 d. Close to m = d few rows are
+    left to measure the noise, and errors of many standard deviations are common; the factor
+    compensates for that.
 
-    O(n d log m) additions for "srht" and O(m d²) operations on the sketch. Up to about 64 columns
-    ``numpy.linalg.solve(a.T @ a, a.T @ b)`` takes as long or less, where A is well-conditioned.
+    O(n d log m) additions for "srht" and O(m d²) operations on the sketch. If A is well conditioned
+    and has up to about 64 columns, ``numpy.linalg.solve(a.T @ a, a.T @ b)`` is as fast or faster.
     Memory: the sketch, and at most 64 N numbers.
 
     References
@@ -170,8 +172,8 @@ def sketched_lstsq(
         else:
             s = TensorSketch(xp, lengths, m, generator)
             sa, sb = s.product(factors), s.vector(b.reshape(n, -1))
-        # a full sample of the Hadamard transform is an isometry; the others have a variance of 1 /
-        # m at any size
+        # a full sample of the Hadamard transform is an isometry; other sketches have a variance of
+        # 1 / m at any size
         left = 1 - m / limit if sketch == "srht" and len(factors) == 1 else 1.0
         x, inverse, residual = _solved(xp, sa, sb, m * np.finfo(dtype).eps)
         rank = inverse.shape[1]
@@ -195,7 +197,8 @@ def preconditioned_lstsq(
     callback: Callable[[int, float], bool | None] | None = None,
     progress: bool = False,
 ) -> LstsqResult:
-    """Least squares to full precision: LSQR on A R⁻¹, with R from a sketch of A.
+    """Least-squares solution to full precision by LSQR, preconditioned by the R factor of a sketch
+    of A.
 
     Parameters
     ----------
@@ -204,46 +207,47 @@ def preconditioned_lstsq(
     b : (n,) array of float32 or float64 or (n, c) array of float32 or float64, without an axis of length zero
     sketch_size : int >= 1, optional
         m, with d <= m <= N, the next power of two of n; max(4 d, 2 d + 32) by default, at most N.
-        An iteration gains a factor of about √(d / m), whatever the condition of A.
+        An iteration reduces the error by a factor of about √(d / m), independent of the condition
+        of A.
     tol : float >= 0, default 1e-12
-        An iteration ends when the gradient is small, ‖(A R⁻¹)ᵀ r‖ <= tol ‖r‖ with r = b - A x, by
-        the recurrence of LSQR, or when r is rounding error. A tolerance below the unit roundoff is
-        raised to it.
+        Stop when the gradient is small, ‖(A R⁻¹)ᵀ r‖ <= tol ‖r‖ with r = b - A x, by the recurrence
+        of LSQR, or when r is at rounding level. A tolerance below the unit roundoff is raised to
+        it.
     max_iter : int >= 0, default 60
-        Iterations in all. LSQR is started twice: the second start, from the residual that the first
-        has really reached, corrects rounding errors that grow with the condition of A. It takes few
-        iterations, on a well-conditioned A none.
+        Maximum total number of iterations. LSQR is run twice: the second run, from the true
+        residual of the first, corrects rounding errors that grow with the condition of A. It needs
+        few iterations, and none if A is well conditioned.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
     callback : callable, optional
-        ``callback(n_iter, gradient_norm)`` after every iteration; when it returns True, the
-        solution so far is returned.
+        ``callback(n_iter, gradient_norm)`` is called after every iteration; when it returns True,
+        the current solution is returned.
     progress : bool, default False
         Show a progress bar (needs tqdm).
 
     Returns
     -------
     LstsqResult
-        ``x`` (d,) or (d, c), of least norm where A is rank-deficient; ``converged``: the tolerance
-        was reached; ``n_iter``; ``reason``; ``residual_norm`` ‖A x - b‖, a float or (c,);
-        ``gradient_norms``, a tuple of ‖(A R⁻¹)ᵀ r‖ / ‖r‖ after every iteration, the largest of the
-        columns. The first gradient of both starts, on which the error of x depends, is summed in
-        twice the precision of float64: on ill-conditioned problems of float64 the error is below
-        that of a QR factorisation or a singular value decomposition.
+        ``x`` (d,) or (d, c), the minimum-norm solution if A is rank-deficient; ``converged``,
+        whether the tolerance was reached; ``n_iter``; ``reason``; ``residual_norm`` ‖A x - b‖, a
+        float or (c,); ``gradient_norms``, a tuple of ‖(A R⁻¹)ᵀ r‖ / ‖r‖ after every iteration, the
+        largest of the columns. The first gradient of each run, on which the error of x depends, is
+        summed in twice the precision of float64: on ill-conditioned float64 problems the error is
+        below that of a QR factorization or a singular value decomposition.
 
     Raises
     ------
     ValueError
-        n < d, sizes that do not fit, entries that are not finite or too large for their sums, or an
-        option out of range.
+        n < d, sizes do not match, entries or their sums are not finite, or an option is out of
+        range.
     TypeError
-        Other or mixed dtypes, arrays on several devices, or a callback that cannot be called.
+        Unsupported or mixed dtypes, arrays on several devices, or a callback that is not callable.
     ImportError
-        If `progress` is asked for and tqdm is missing.
+        If `progress` is True and tqdm is not installed.
 
     Notes
     -----
-    O(n d log m + m d²) operations, and one read of A and 4 n d operations for each iteration.
-    Memory: as `sketched_lstsq`, and n c.
+    O(n d log m + m d²) operations, and one read of A and 4 n d operations per iteration. Memory: as
+    `sketched_lstsq`, and n c.
 
     References
     ----------
@@ -265,7 +269,7 @@ def preconditioned_lstsq(
         m = _in_range(sketch_size, d, limit)
     tol = max(eps, tol)
     bar = progress_bar(max_iter, "iterations") if progress else None
-    columns, gradients, told = b.reshape(n, -1), [], False
+    columns, gradients, stopped = b.reshape(n, -1), [], False
     with np.errstate(all="ignore"):
         sa, sb = hadamard_sketch(xp, n, m, b.dtype, generator_from_rng(rng))(a, columns)
         x, inverse, _ = (y.astype(b.dtype) for y in _solved(xp, sa, sb, m * eps))
@@ -278,8 +282,10 @@ def preconditioned_lstsq(
                     gradients.append(float(steps.gradient.max()))
                     if bar is not None:
                         bar.update()
-                    told = callback is not None and callback(len(gradients), gradients[-1]) is True
-                    if told:
+                    stopped = (
+                        callback is not None and callback(len(gradients), gradients[-1]) is True
+                    )
+                    if stopped:
                         break
                 x = x + inverse @ steps.y
                 if not converged:
@@ -292,14 +298,14 @@ def preconditioned_lstsq(
         x.reshape(d, *b.shape[1:]),
         converged,
         len(gradients),
-        "tol" if converged else "callback" if told else "max_iter",
+        "tol" if converged else "callback" if stopped else "max_iter",
         _by_column(residual, b),
         tuple(gradients),
     )
 
 
 def _check_sizes(factors, b):
-    """Rows and columns of the Kronecker product of the factors, which must fit b."""
+    """The shape of the Kronecker product of the factors, which must match b."""
     if not factors:
         raise ValueError("a must have at least one factor (got ())")
     n, d = (math.prod(part.shape[axis] for part in factors) for axis in (0, 1))
@@ -331,7 +337,7 @@ def _in_range(sketch_size, d, limit):
 
 
 def _by_column(values, b):
-    """One value for each column of b: a float where b is a vector."""
+    """One value per column of b: a float if b is a vector."""
     return float(values[0]) if b.ndim == 1 else values.astype(b.dtype)
 
 
@@ -343,11 +349,11 @@ def _normal_quantile(p):
 
 
 def _calibration(m, rank, d, left):
-    """Factors from the residual of the sketched problem to that of the whole, and from this to
-    stderr.
+    """Factors from the residual of the sketched problem to that of the full problem, and from this
+    to stderr.
 
-    The projection on S A takes rank / m of the noise in S b off the residual, but nothing of what a
-    full sketch has not (left = 0).
+    The projection on S A removes a share rank / m of the noise in S b from the residual. `left`
+    scales that share: a full sample of the Hadamard transform adds no noise (left = 0).
     """
     if m == rank and left:
         return math.nan, math.nan
@@ -355,15 +361,13 @@ def _calibration(m, rank, d, left):
 
 
 def _solved(xp, sa, sb, rcond):
-    """(x, P, residuals) of min ‖S A x - S b‖, the columns of S A P orthonormal: P = R⁻¹, or V / σ
-    of R = U σ Vᵀ where it is singular."""
+    """(x, P, residuals) of min ‖S A x - S b‖, with P such that S A P has orthonormal columns: P =
+    R⁻¹, or V / σ from R = U σ Vᵀ if R is singular."""
     d = sa.shape[1]
     r = xp.linalg.qr(xp.concatenate([sa, sb], axis=1).astype(np.float64), "r")
     for name, part in (("a", r[:, :d]), ("b", r[:, d:])):
         if not bool(xp.isfinite(part).all()):
-            raise ValueError(
-                f"{name} must be finite, and so must be the sums of its entries (got nan or inf)"
-            )
+            raise ValueError(f"{name} and the sums of its entries must be finite (got nan or inf)")
     r, qtb, residuals = r[:d, :d], r[:d, d:], _norms(xp, r[d:, d:])
     diagonal = xp.abs(xp.diagonal(r))
     if float(diagonal.min()) > rcond * float(diagonal.max()):
@@ -376,7 +380,7 @@ def _solved(xp, sa, sb, rcond):
 
 
 def _norms(xp, columns):
-    """Euclidean norms of the columns; no square leaves the range of numbers."""
+    """Euclidean norms of the columns, scaled so that squares neither overflow nor underflow."""
     if not len(columns):
         return xp.zeros(columns.shape[1], columns.dtype)
     largest = xp.abs(columns).max(axis=0)
@@ -385,8 +389,8 @@ def _norms(xp, columns):
 
 
 class _Lsqr:
-    """LSQR for min ‖A P y - r‖, all columns of r at once. Names as in the paper; `gradient` is ‖(A
-    P)ᵀ r‖ / ‖r‖ of each column."""
+    """LSQR for min ‖A P y - r‖, all columns of r at once, in the notation of the paper; `gradient`
+    is ‖(A P)ᵀ r‖ / ‖r‖ for each column."""
 
     def __init__(self, xp, a, p, r):
         self.xp, self.a, self.p = xp, a, p
@@ -433,10 +437,12 @@ class _Lsqr:
 def _exact_product(xp, a, u):
     """Aᵀ u, with sums in twice the precision of float64."""
     n, d = a.shape
-    step = n if a.flags.c_contiguous else max(1, 64 * n // d)  # rows of which a copy is made
+    step = n if a.flags.c_contiguous else max(1, 64 * n // d)  # rows copied at once
     columns = xp.ascontiguousarray(u.T)
     total, rest = xp.zeros((2, len(columns), d), np.float64)
-    groups = max(1, min(GROUPS, step // (16 * len(columns))))  # their sums are small beside A
+    groups = max(
+        1, min(GROUPS, step // (16 * len(columns)))
+    )  # keeps the partial sums small compared with A
     for first in range(0, n, step):
         part = xp.ascontiguousarray(a[first : first + step])
         numbers = xp.ascontiguousarray(columns[:, first : first + step])
@@ -459,8 +465,8 @@ def _exact_product(xp, a, u):
     grain="4",
 )
 def compensated_product(a, u, high, low, start, stop):
-    """high + low: u a over the rows of each group, summed with the error of every product and every
-    sum (Ogita, Rump, Oishi, 2005)."""
+    """high + low = u a over the rows of each group, by compensated summation with the errors of all
+    products and sums (Ogita, Rump, Oishi, 2005)."""
     n, d = a.shape
     groups = high.shape[0]
     for g in range(start, stop):

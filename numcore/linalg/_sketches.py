@@ -1,9 +1,9 @@
 """Random sketches: maps S from many rows to few that preserve the geometry of a column space, E SᵀS
 = I, and are never formed.
 
-A sampled transform needs few of its outputs. With H_N = H_h ⊗ H_l, a block of l rows is transformed
-in the cache, and each sampled row adds up one row of every block with the signs that H_h has: A is
-read once, and no padded copy of it is made.
+A sampled transform computes only some of its outputs. With H_N = H_h ⊗ H_l, a block of l rows is
+transformed in the cache, and each sampled row sums one row of every block with the signs of H_h: A
+is read once, without a padded copy.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ._hadamard import _butterflies, next_power_of_two
 from ._sparse import spmv
 
 PANEL = 64  # columns that are transformed together
-GAUSSIAN_ROWS = 1 << 10  # rows whose random numbers are held at once
+GAUSSIAN_ROWS = 1 << 10  # rows for which random numbers are generated at once
 
 
 @routine
@@ -31,12 +31,12 @@ def srht(
     *,
     rng: RNG = None,
 ) -> Array:
-    """Subsampled randomized Hadamard transform S A: random signs, Walsh–Hadamard transform, a
+    """Subsampled randomized Hadamard transform (SRHT) S A: random signs, Walsh–Hadamard transform,
     uniform sample of rows.
 
-    S = P H E D / √m, with D of random signs, H of ±1 entries for the next power of two N ≥ n, E
-    padding with rows of zeros in random places, and P taking m of the N rows without replacement. E
-    SᵀS = I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
+    S = P H E D / √m, where D has random signs, H has entries ±1 for the next power of two N ≥ n, E
+    inserts rows of zeros in random positions, and P selects m of the N rows without replacement.
+    The expectation of SᵀS is I, and m = N gives ‖S A x‖ = ‖A x‖ for every x.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def srht(
     sketch_size : int >= 1
         m, at most N.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        D is ``2 * rng.integers(0, 2, n) - 1``; then, where n < N, E puts the rows of A in their
-        order into the places ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P
-        takes the rows ``rng.choice(N, m, replace=False)``, in this order.
+        D is ``2 * rng.integers(0, 2, n) - 1``; then, if n < N, E puts the rows of A in order into
+        the positions ``sorted(rng.choice(N, n, replace=False, shuffle=False))``; then P selects the
+        rows ``rng.choice(N, m, replace=False)``, in this order.
 
     Returns
     -------
@@ -62,12 +62,12 @@ def srht(
 
     Notes
     -----
-    With the zeros at the end, rows of H would agree on most of A where n is little more than a
-    power of two, and a sketch with m of about n rows would lose rank.
+    If the zeros were at the end and n were slightly above a power of two, rows of H would agree on
+    most of A, and a sketch with about n rows would lose rank.
 
-    About log2(l) + m / l additions for each entry of `a`, with blocks of l rows, 1024 for 64
-    columns of float64. Memory: the result, at most 64 N numbers more, and copies of 64 columns at
-    once where `a` is not C-contiguous.
+    About log2(l) + m / l additions per entry of `a`, with blocks of l rows, 1024 for 64 columns of
+    float64. Memory: the result, at most 64 N additional numbers, and copies of 64 columns at a time
+    if `a` is not C-contiguous.
 
     References
     ----------
@@ -94,12 +94,12 @@ def src(
     *,
     rng: RNG = None,
 ) -> Array:
-    """Subsampled random circulant S A: random signs, a circulant matrix of random signs, a uniform
+    """Subsampled random circulant (SRC) sketch S A: random signs, random circulant matrix, uniform
     sample of rows; any n.
 
-    S = P C D / √m, with D of random signs, C_ij = c_(i - j mod n) for a vector c of random signs,
-    and P taking m of the n rows without replacement. E SᵀS = I. Other than of `srht`, all n rows
-    together are no isometry.
+    S = P C D / √m, where D has random signs, C_ij = c_(i - j mod n) for a vector c of random signs,
+    and P selects m of the n rows without replacement. The expectation of SᵀS is I. Unlike `srht`, S
+    is not an isometry for m = n.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def src(
     sketch_size : int >= 1 and <= n
         m.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        D and c are ``2 * rng.integers(0, 2, (2, n)) - 1``, then P takes the rows
-        ``rng.choice(n, m, replace=False)``, in this order.
+        D and c are ``2 * rng.integers(0, 2, (2, n)) - 1``, then P selects the rows ``rng.choice(n,
+        m, replace=False)``, in this order.
 
     Returns
     -------
@@ -124,8 +124,8 @@ def src(
 
     Notes
     -----
-    Two Fourier transforms for each column, O(n log n) also where n is prime; memory: the result,
-    and a few times 64 n numbers.
+    Two Fourier transforms per column, O(n log n) even if n is prime; memory: the result, and a few
+    times 64 n numbers.
 
     References
     ----------
@@ -149,12 +149,12 @@ def tensor_srht(
     *,
     rng: RNG = None,
 ) -> Array:
-    """Sketch of a Kronecker product A1 ⊗ A2 ⊗ … that is never formed: rows of the factors' Hadamard
-    transforms, multiplied.
+    """Sketch of a Kronecker product A1 ⊗ A2 ⊗ … without forming it, from Hadamard transforms of the
+    factors.
 
-    Row t of the result is (H D1 A1)[i1] ⊗ (H D2 A2)[i2] ⊗ … / √m, with a D of random signs and a
-    uniform i for each factor; rows are drawn with replacement. This is S (A1 ⊗ A2 ⊗ …) with E SᵀS =
-    I.
+    Row t of the result is (H D1 A1)[i1] ⊗ (H D2 A2)[i2] ⊗ … / √m, with random signs D and a uniform
+    random i for each factor; rows are drawn with replacement. This is S (A1 ⊗ A2 ⊗ …), where the
+    expectation of SᵀS is I.
 
     Parameters
     ----------
@@ -162,8 +162,8 @@ def tensor_srht(
     sketch_size : int >= 1
         m.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        For one factor after the other, D and the padding to N_j rows are drawn as by `srht`; then
-        likewise i is ``rng.integers(0, N_j, m)``.
+        First D and the padding to N_j rows are drawn for each factor in turn, as in `srht`; then i,
+        ``rng.integers(0, N_j, m)``, for each factor in turn.
 
     Returns
     -------
@@ -173,13 +173,13 @@ def tensor_srht(
     Raises
     ------
     ValueError
-        A factor is empty or not a matrix, there is none, or `sketch_size` is out of range.
+        A factor is empty or not a matrix, there are no factors, or `sketch_size` is out of range.
     TypeError
         Other dtypes, or factors on several devices.
 
     Notes
     -----
-    Each factor is transformed once: O(n_j d_j log n_j), and the result.
+    Each factor is transformed once, at a cost of O(n_j d_j log n_j), plus that of the result.
 
     References
     ----------
@@ -198,7 +198,7 @@ def tensor_srht(
     return sketch.product(factors)
 
 
-# --- sketches as functions: S is drawn once, and applied to several matrices of n rows ------------
+# --- sketches as functions: S is drawn once and applied to several matrices of n rows -------------
 
 
 def _signs(xp, rng, shape, dtype):
@@ -206,8 +206,8 @@ def _signs(xp, rng, shape, dtype):
 
 
 def _slots(xp, rng, n):
-    """E D of `srht`: for each of N rows ±(i + 1), the signed number of the row of A that is put
-    there, or 0."""
+    """E D of `srht`: for each of N rows, ±(i + 1) with the index i of the row of A placed there, or
+    0."""
     size, numbers = next_power_of_two(n), (2 * rng.integers(0, 2, n) - 1) * np.arange(1, n + 1)
     slots = np.zeros(size, np.int64)
     slots[
@@ -217,14 +217,14 @@ def _slots(xp, rng, n):
 
 
 def hadamard_sketch(xp, n, m, dtype, rng):
-    """S of `srht` as a function of any number of (n, d) arrays, with as many results."""
+    """S of `srht` as a function that maps any number of (n, d) arrays to a list of sketches."""
     slots = _slots(xp, rng, n)
     rows = xp.asarray(rng.choice(len(slots), m, replace=False))
     return lambda *matrices: [hadamard_rows_of(xp, a, slots, rows) * m**-0.5 for a in matrices]
 
 
 def circulant_sketch(xp, n, m, dtype, rng):
-    """S of `src`, likewise."""
+    """S of `src` as such a function."""
     signs, c = _signs(xp, rng, (2, n), dtype)
     rows, spectrum = xp.asarray(rng.choice(n, m, replace=False)), xp.fft.rfft(c)
 
@@ -242,8 +242,8 @@ def circulant_sketch(xp, n, m, dtype, rng):
 
 
 def gaussian_sketch(xp, n, m, dtype, rng):
-    """A matrix of independent normal numbers of variance 1 / m, likewise; it is formed some columns
-    at a time."""
+    """S with independent normal entries of variance 1 / m, as such a function; S is generated in
+    blocks of columns."""
     key = key_from_rng(rng)
 
     def sketched(*matrices):
@@ -259,14 +259,14 @@ def gaussian_sketch(xp, n, m, dtype, rng):
 
 
 def count_sketch(xp, n, m, dtype, rng):
-    """A matrix with one random sign in a random place of every column, likewise."""
+    """S with one random sign in a random row of every column, as such a function."""
     rows, signs = xp.asarray(rng.integers(0, m, n)), _signs(xp, rng, n, dtype)
     s = CSR.from_coo(rows, xp.arange(n), signs, (m, n))
     return lambda *matrices: [spmv(s, a) for a in matrices]
 
 
 class TensorSketch:
-    """S of `tensor_srht` for factors of `lengths` rows."""
+    """S of `tensor_srht` for factors with `lengths` rows."""
 
     def __init__(self, xp, lengths, m, rng):
         self.xp, self.m, self.lengths = xp, m, lengths
@@ -301,10 +301,10 @@ class TensorSketch:
 
 
 def hadamard_rows_of(xp, a, slots, rows):
-    """Some rows of H E D A: (m, d) for a of shape (n, d), the slots (N,) of E D, and numbers (m,)
-    of rows below N."""
+    """Selected rows of H E D A: an (m, d) array for a (n, d), the slots (N,) of E D, and row
+    indices (m,) below N."""
     d, dtype = a.shape[1], a.dtype
-    # as many columns share a cache, or a GPU's shared memory
+    # columns per panel in the cache, or in a GPU's shared memory
     width = 1 if d == 1 else PANEL if xp is np and d > 16 else 8
     slots = slots.reshape(
         -1, min(len(slots), ((1 << 19) if xp is np else (1 << 15)) // (width * dtype.itemsize))
@@ -314,9 +314,9 @@ def hadamard_rows_of(xp, a, slots, rows):
     for first in range(0, d, step):
         part = xp.ascontiguousarray(a[:, first : first + step])
         panels = -(-part.shape[1] // width)
-        # so that the sums of all groups are no more than a panel
-        most = max(1, PANEL * slots.size // (len(rows) * panels * width))
-        groups = min(len(slots), most, -(-(16 if xp is np else 1024) // panels))
+        # keeps the sums of all groups within the size of a panel
+        max_groups = max(1, PANEL * slots.size // (len(rows) * panels * width))
+        groups = min(len(slots), max_groups, -(-(16 if xp is np else 1024) // panels))
         sums = xp.empty((groups * panels, len(rows), width), dtype)
         sampled_hadamard(part, slots, rows, panels, sums)
         sums = sums.reshape(groups, panels, len(rows), width).sum(axis=0)
@@ -338,8 +338,8 @@ def hadamard_rows_of(xp, a, slots, rows):
     grain="1",
 )
 def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
-    """Item q of sums, a panel of w columns and a group of blocks of l rows: what these blocks add
-    to rows of the transform of E D A."""
+    """Partial sums of the sampled rows of H E D A: item q covers a panel of w columns and a group
+    of blocks of l rows."""
     d = a.shape[1]
     h, length = slots.shape
     m, w = sums.shape[1:]
@@ -349,7 +349,7 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
         width = max(0, min(w, d - first))
         sums[q] = 0
         for b in range(group * h // groups, (group + 1) * h // groups):
-            # 64 rows at a time: their first levels are done in the L1 cache
+            # 64 rows at a time, so that the first levels stay in the L1 cache
             for k in range(length // piece):
                 for i in range(k * piece, (k + 1) * piece):
                     _signed_row(a, slots[b, i], first, width, block[w * i : w * (i + 1)])
@@ -367,7 +367,7 @@ def sampled_hadamard(a, slots, rows, panels, sums, block, start, stop):
 
 
 def _signed_row(a, slot, first, width, target):
-    """target ← `width` entries of ± the row of a that the slot names, then zeros."""
+    """target ← `width` entries of ± the row of a given by the slot, then zeros."""
     if slot > 0:
         source = a[slot - 1, first : first + width]
         for j in range(width):

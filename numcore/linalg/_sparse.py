@@ -18,7 +18,7 @@ from ._csr import CSR, CSRLike, Sparse
 
 @routine
 def spmv(a: Sparse[CSRLike, "m n"], x: Float[Array, "n"] | Float[Array, "n k"]) -> Array:
-    """Product of a sparse matrix with a vector or with several.
+    """Product of a sparse matrix with one or several vectors.
 
     Parameters
     ----------
@@ -28,22 +28,22 @@ def spmv(a: Sparse[CSRLike, "m n"], x: Float[Array, "n"] | Float[Array, "n k"]) 
     Returns
     -------
     (m,) or (m, k) array
-        Products of float32 are summed in float64, so that long rows keep residuals honest; the
-        error of a row is at most its number of entries times the unit roundoff times the sum of the
-        absolute products, in float64.
+        Sums are in float64, also for float32, so that residuals of long rows are accurate; the
+        error of a row is at most its number of entries times the unit roundoff of float64 times the
+        sum of the absolute products, before the result is rounded.
 
     Raises
     ------
     ValueError
-        The shapes do not fit.
+        The shapes do not match.
     TypeError
         `a` is not a sparse matrix, or dtypes or devices are mixed.
 
     Notes
     -----
-    One read of the matrix; rows are shared out among the threads, and each is summed in one order.
-    A sparse array of SciPy costs about a microsecond more than a `CSR` from the second call on: its
-    pattern is checked when it is first seen, its entries are read where they are.
+    One read of the matrix; rows are distributed over the threads, and each is summed in a fixed
+    order. From the second call on, a SciPy sparse array costs about a microsecond more than a
+    `CSR`: its pattern is checked on the first call, and its entries are not copied.
 
     References
     ----------
@@ -78,10 +78,9 @@ def csr_times_vector(indptr, indices, data, x, y, start, stop):
 
 
 def row_product(first, last, indices, data, x):
-    """The sum of data[e] x[indices[e]] in float64. Unsigned indices need no test whether they count
-    from the end.
+    """Σ data[e] x[indices[e]] in float64. Unsigned indices avoid Numba's test for negative ones.
 
-    np.float64 and not float, which in Numba leaves a float32 as it is.
+    np.float64 instead of float, because float leaves a float32 unchanged in Numba.
     """
     total = 0.0
     for e in range(np.uintp(first), np.uintp(last)):
@@ -114,7 +113,7 @@ def csr_times_matrix(indptr, indices, data, x, y, total, start, stop):
 
 @dataclass(frozen=True)
 class Coloring:
-    """Rows in groups that share no edge: rows ``order[starts[c]:starts[c + 1]]`` have color c.
+    """Groups of uncoupled rows: rows ``order[starts[c]:starts[c + 1]]`` have color c.
 
     Attributes
     ----------
@@ -130,18 +129,18 @@ class Coloring:
 
 @routine
 def color_graph(a: Sparse[CSRLike, "n n"]) -> Coloring:
-    """Greedy first-fit coloring of the graph of a square matrix: rows of one color have no entry
-    in each other's columns.
+    """Greedy first-fit coloring of the graph of a square matrix, such that rows of one color are
+    not coupled.
 
     Parameters
     ----------
     a : (n, n) CSR or sparse array
-        Its pattern and that of its transpose are joined, the diagonal is ignored.
+        The union of its pattern and that of its transpose is colored; the diagonal is ignored.
 
     Returns
     -------
     Coloring
-        Two colors for a grid with five points, red and black; at most the largest number of
+        Two colors (red and black) for a five-point grid; in general, at most the largest number of
         neighbors plus one.
 
     Raises
@@ -153,8 +152,8 @@ def color_graph(a: Sparse[CSRLike, "n n"]) -> Coloring:
 
     Notes
     -----
-    Rows are taken in their natural order, each gets the lowest color that no neighbor has: O(nnz)
-    on one thread.
+    In natural order, each row gets the lowest color that none of its neighbors has: O(nnz) on one
+    thread.
 
     References
     ----------
@@ -193,11 +192,11 @@ def color_graph(a: Sparse[CSRLike, "n n"]) -> Coloring:
     grain="1",
 )
 def color_rows(indptr, indices, colors, start, stop):
-    """The rows of g graphs of one size, each graph in its natural order."""
+    """First-fit colors of the rows of g graphs of equal size, in natural order."""
     for g in range(start, stop):
         for i in range(colors.shape[1]):
             color, base = np.int64(-1), np.int64(0)
-            while color < 0:  # 64 colors at a time: a bit for each that a neighbor has
+            while color < 0:  # 64 colors at a time: a bit is set if a neighbor has the color
                 used = np.uint64(0)
                 for e in range(indptr[g, i], indptr[g, i + 1]):
                     j = indices[g, e]
@@ -221,42 +220,42 @@ def triangular_sweep(
 ) -> Array:
     """One sweep of Gauss–Seidel or successive over-relaxation (SOR).
 
-    Row after row, ``x_i ← x_i + ω (b_i - Σ_j a_ij x_j) / a_ii`` with the entries of x that the
-    sweep has already changed.
+    Row by row, ``x_i ← x_i + ω (b_i - Σ_j a_ij x_j) / a_ii``, using the entries of x already
+    updated in this sweep.
 
     Parameters
     ----------
     a : (n, n) CSR or sparse array
         Without zeros on its diagonal.
     b, x : (n, ...) array of float32 or float64
-        Right-hand sides and what is to be improved.
+        Right-hand sides and current approximations.
     omega : float in (0, 2), default 1.0
         1 is Gauss–Seidel.
     direction : {"forward", "backward", "symmetric"}, default "forward"
-        Rows from first to last, from last to first, or both, one after the other.
+        Rows from first to last, from last to first, or a forward followed by a backward sweep.
     coloring : Coloring, optional
-        Rows of one color are changed at once, color after color. None: rows in their natural
-        order on the CPU, the coloring of `color_graph` on a GPU. The two orders give different
-        results; for symmetric positive definite matrices both converge.
+        Update rows color by color, those of one color in parallel. None: natural order on the CPU,
+        the coloring of `color_graph` on a GPU. The two orders give different results; for symmetric
+        positive definite matrices both converge.
 
     Returns
     -------
     array like `x`
-        A new array; a row's sum is taken in float64.
+        A new array; sums are in float64.
 
     Raises
     ------
     ValueError
         The matrix is not square, its diagonal has a zero, `omega` is out of range, or shapes do not
-        fit.
+        match.
     TypeError
         `a` is not a sparse matrix, or dtypes or devices are mixed.
 
     Notes
     -----
-    One read of the matrix. In natural order a sweep is sequential: only right-hand sides are shared
-    out among the threads. Of a sparse array of SciPy the diagonal is inverted in every call, as its
-    entries may have changed; a `CSR` keeps it.
+    One read of the matrix. In natural order a sweep is sequential: only right-hand sides are
+    distributed over the threads. A `CSR` caches its inverted diagonal; for a SciPy sparse array it
+    is computed on every call, since the entries may have changed.
 
     References
     ----------
@@ -314,8 +313,8 @@ def check_coloring(coloring, n):
     types=INDICES,
 )
 def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, stop):
-    """A sweep in natural order for each right-hand side. The last x is kept at hand: the next row
-    waits for nothing else."""
+    """A sweep in natural order for each right-hand side. The last x is kept in a register: the next
+    row depends on nothing else."""
     n = b.shape[1]
     for c in range(start, stop):
         right, y, last = b[c], x[c], 0.0
@@ -323,33 +322,33 @@ def sweep_rows(indptr, indices, data, at, inverse, b, x, omega, forward, start, 
             i = step if forward else n - 1 - step
             middle, first, end = at[i], indptr[i], indptr[i + 1]
             if forward:
-                beside, low = left_neighbor(i, first, middle, indices, data)
+                adjacent, low = left_neighbor(i, first, middle, indices, data)
                 rest = (
                     right[i]
                     - row_product(middle, end, indices, data, y)
                     - row_product(first, low, indices, data, y)
                 )
             else:
-                beside, high = right_neighbor(i, middle, end, indices, data)
+                adjacent, high = right_neighbor(i, middle, end, indices, data)
                 rest = (
                     right[i]
                     - row_product(high, end, indices, data, y)
                     - row_product(first, middle + 1, indices, data, y)
                 )
             scale = np.float64(omega) * inverse[i]
-            y[i] = (y[i] + scale * rest) - (scale * beside) * last
+            y[i] = (y[i] + scale * rest) - (scale * adjacent) * last
             last = np.float64(y[i])
 
 
 def left_neighbor(i, first, middle, indices, data):
-    """The entry (i, i - 1), or 0, and where the entries further left end."""
+    """The entry (i, i - 1), or 0, and the end of the entries further left."""
     if middle > first and indices[np.uintp(middle - 1)] == i - 1:
         return np.float64(data[np.uintp(middle - 1)]), middle - 1
     return 0.0, middle
 
 
 def right_neighbor(i, middle, last, indices, data):
-    """The entry (i, i + 1), or 0, and where the entries further right start."""
+    """The entry (i, i + 1), or 0, and the start of the entries further right."""
     if middle + 1 < last and indices[np.uintp(middle + 1)] == i + 1:
         return np.float64(data[np.uintp(middle + 1)]), middle + 2
     return 0.0, middle + 1
@@ -364,7 +363,7 @@ def right_neighbor(i, middle, last, indices, data):
     types=INDICES,
 )
 def sweep_color(indptr, indices, data, at, inverse, rows, b, x, omega, start, stop):
-    """The rows of one color, for all right-hand sides: no row reads what another writes."""
+    """Update the rows of one color for all right-hand sides; no row reads what another writes."""
     for r in range(start, stop):
         i = rows[r]
         for c in range(b.shape[0]):

@@ -6,8 +6,8 @@ from numcore.nn import conv2d, conv2d_vjp, max_pool2d, max_pool2d_vjp, softmax_c
 
 
 class DigitsNetwork:
-    """Convolutions 1 → 16 → 32, pooling, 32 → 32, pooling, and a matrix to ten scores; `max(x, 0)`
-    after each convolution."""
+    """Convolutions 1 → 16 → 32, pooling, 32 → 32, pooling, and a linear layer to ten scores;
+    `max(x, 0)` after each convolution."""
 
     def __init__(self, rng):
         shapes, inputs = (
@@ -30,7 +30,7 @@ class DigitsNetwork:
         return flat @ self.weights[3] + self.biases[3], (saved, flat, x.shape)
 
     def gradients(self, x, labels):
-        """By the weights and by the biases."""
+        """Gradients with respect to the weights and the biases."""
         scores, (saved, flat, shape) = self.forward(x)
         _, grad = softmax_cross_entropy(scores, labels)
         by_weights, by_biases = [flat.T @ grad], [grad.sum(axis=0)]

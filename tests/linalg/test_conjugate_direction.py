@@ -132,7 +132,7 @@ def test_starts_ends_and_callbacks():
     )
 
 
-def test_useless_and_indefinite_directions():
+def test_unusable_and_indefinite_directions():
     dense = poisson(4).toarray()
     result = conjugate_direction_solve(dense, B[:16], np.zeros_like, tol=1e-8)
     assert result.converged and result.reason == "converged"
@@ -150,7 +150,7 @@ def test_memory_is_a_few_vectors():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak <= 14 * b.nbytes  # twelve vectors, and what the stencil makes
+    assert peak <= 14 * b.nbytes  # twelve vectors, and temporaries of the stencil
 
 
 def test_on_the_simulated_gpu():
@@ -190,8 +190,8 @@ def test_loss_by_differences_and_its_invariance():
 
 
 def test_the_loss_may_exceed_the_residual():
-    """A step that is best for the error is not always good for the residual: diag(1, 100), b = e1,
-    z = (1, 1)."""
+    """A step that minimizes the error may increase the residual: diag(1, 100), b = e1, z = (1,
+    1)."""
     assert direction_loss(np.diag([1.0, 100.0]), np.ones((1, 2)), np.array([[1.0, 0.0]]))[0] > 1.9
 
 
@@ -204,7 +204,7 @@ def test_training_set():
     energy = (samples.astype(float) @ vectors) ** 2
     assert (
         energy[:, values < np.median(values)].sum() > 0.8 * energy.sum()
-    )  # 9² times the weight, on half of the vectors
+    )  # weighted by 9² on half of the vectors
     np.testing.assert_array_equal(samples, ritz_training_set(a, 60, 400, theta=5, rng=0))
     assert ritz_training_set(np.eye(5), 5, 3, rng=0).shape == (
         3,
@@ -253,7 +253,7 @@ def test_a_short_training_already_helps():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps, share", [(500, 1 / 4), (1500, 1 / 6)])
-def test_training_on_one_grid_serves_larger_ones(steps, share):
+def test_training_on_one_grid_helps_on_larger_ones(steps, share):
     samples = ritz_training_set(A, 300, 2000, theta=15, rng=0)
     network = DirectionNetwork((32, 32), n_filters=8, max_iter=steps, rng=0).fit(A, samples)
     required(network, 32, share)

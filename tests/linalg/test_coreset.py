@@ -34,7 +34,7 @@ from numcore.testing import simulated_gpu
 
 
 def wrong_by(p, u, result):
-    """The length of the difference of the weighted sums and of the total weights, in extended
+    """The norm of the difference of the weighted sums and of the total weights, in extended
     precision."""
     u = np.ones(len(p)) if u is None else u
     p = np.column_stack([p, np.ones(len(p))]).astype(np.longdouble)
@@ -142,7 +142,7 @@ def test_any_points(kind):
         assert (u[result.indices] > 0).all()
         smallest = (
             np.finfo(float).smallest_subnormal * len(p) * (p.shape[1] + 1)
-        )  # a unit of each product, where numbers are so small
+        )  # subnormal products lose up to one unit each
         assert (
             result.error <= result.error_bound + smallest
             and wrong_by(p, u, result) <= result.error_bound + smallest
@@ -187,7 +187,7 @@ def test_no_copy_of_the_points():
     tracemalloc.stop()
     assert (
         peak < 0.3 * p.nbytes
-    )  # an eighth of the points, their weights and rows, and some of it twice
+    )  # an eighth of the points, their weights and indices, with some temporaries
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,7 @@ def test_draws_are_right_on_average_and_as_wrong_as_the_formula_says(method):
 
 
 def test_rows_are_drawn_as_often_as_their_masses_say():
-    """Blocks have 256 rows: several of them, the last one short, and rows that must never be
-    drawn."""
+    """Several blocks of 256 rows, the last one incomplete, and rows that must never be drawn."""
     rng = np.random.default_rng(10)
     n, draws = 1000, 200_000
     f, w = rng.random((n, 1)), rng.random(n)
@@ -379,7 +378,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("method", ["norm", "uniform", "mean_of_samples", "caratheodory"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_what_is_reported_is_what_was_measured(method, weighted):
+def test_reported_losses_are_those_of_the_models(method, weighted):
     x, y = spread(), np.arange(3000) % 3
     w = np.random.default_rng(1).random(3000) if weighted else None
     result = auto_coreset(x, mean, distances, size=60, y=y, weights=w, method=method, rng=2)
@@ -450,7 +449,7 @@ def test_reasons_for_the_end():
 
 
 def test_patience_counts_from_the_worst_initial_model():
-    """A model that is always as bad as the first: every round waits."""
+    """A model that is always as bad as the first: no round improves."""
     result = auto_coreset(
         spread(50),
         lambda *_: None,
@@ -469,7 +468,7 @@ def test_many_models_outgrow_the_matrix():
     np.testing.assert_allclose(result.loss_matrix.sum(axis=0), result.loss_history, rtol=1e-12)
 
 
-def test_calls_know_nothing_of_each_other():
+def test_calls_are_independent():
     x = spread()
     alone = auto_coreset(x, mean, distances, size=40, rng=5)
     inside = []
@@ -523,7 +522,7 @@ def test_callback_ends_the_search():
     )  # True only
 
 
-def test_interrupts_keep_what_was_found():
+def test_interrupts_return_the_best_coreset_so_far():
     calls = []
 
     def fit(x, y, weights):
@@ -547,7 +546,7 @@ def test_progress(capsys):
 
 
 def test_losses_that_come_in_one_buffer():
-    """A loss function may give the same array again and again."""
+    """A loss function may return the same array every time."""
     x, buffer = spread(), np.empty(3000)
 
     def reused(x, y, center):
@@ -568,8 +567,7 @@ def test_losses_of_zero():
 
 
 def test_one_class_without_loss():
-    """The points of the other class are drawn by their losses, those of this one by their
-    weights."""
+    """Points of a class with losses are drawn by losses, those of a class without by weights."""
     x = np.concatenate([np.zeros((300, 1)), np.random.default_rng(0).gamma(0.3, size=(300, 1))])
     y, seen = np.repeat([0, 1], 300), []
 
@@ -595,12 +593,12 @@ def test_one_class_without_loss():
         ([1e-300, 1], 2, (1, 1)),
     ],
 )
-def testshares_of(mass, size, shares):
+def test_shares_of(mass, size, shares):
     assert shares_of(np.array(mass, float), size) == shares
 
 
 def drawn(y, **options):
-    """The classes of every set of points that was trained on."""
+    """The classes in every training set."""
     seen = []
 
     def fit(x, y, weights):
@@ -619,7 +617,7 @@ def drawn(y, **options):
     return seen
 
 
-def test_every_class_is_there():
+def test_every_class_is_sampled():
     y = np.zeros(1000, int)
     y[7] = 1
     for labels in (y, y.astype(bool), 2.0 * y - 1):
@@ -634,8 +632,8 @@ def test_what_counts_as_classes():
     many = np.arange(1000) % 51
     with pytest.raises(ValueError, match="size must be >= 50, the number of classes"):
         drawn(many % 50, size=20)
-    drawn(many, size=20)  # 51 values are no classes
-    drawn(many % 50 + 0.0, size=20)  # nor are floats but -1 and 1
+    drawn(many, size=20)  # 51 values do not count as classes
+    drawn(many % 50 + 0.0, size=20)  # nor do floats other than -1 and 1
     drawn(np.array(["a", "b"] * 500), size=1)
     with pytest.raises(ValueError, match="size must be >= 51, the number of classes"):
         drawn(many, size=20, stratify=True)
@@ -755,7 +753,7 @@ def test_on_the_gpu():
 
 
 def uniform(rng, x, y, fit, size):
-    """A model trained on a uniform sample in which every class is there."""
+    """A model trained on a uniform sample that contains every class."""
     while True:
         rows, times = np.unique(rng.integers(0, len(x), size), return_counts=True)
         if y is None or y.dtype.kind == "f" or len(np.unique(y[rows])) == len(np.unique(y)):

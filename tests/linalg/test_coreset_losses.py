@@ -1,4 +1,4 @@
-"""Losses of points: against scikit-learn and formulas, at extremes, and what must be refused."""
+"""Losses of points: against scikit-learn and formulas, at extreme values, and invalid input."""
 
 import types
 
@@ -86,8 +86,8 @@ def test_any_form_of_a_linear_model(loss):
 
 
 def test_centers_far_from_the_origin():
-    """What is lost without taking off a mean: 1e6² = 1e12 has no digits left for a distance of 1e-4
-    in double, nor 1e3² in single."""
+    """Without subtracting a mean, 1e6² = 1e12 would leave no digits for a distance of 1e-4 in
+    double precision, nor 1e3² in single."""
     rng = np.random.default_rng(1)
     x, centers = rng.standard_normal((200, 3)), rng.standard_normal((4, 3))
     expected = ((x[:, None] - centers) ** 2).sum(axis=2).min(axis=1)

@@ -1,4 +1,4 @@
-"""The Walsh–Hadamard transform against the matrix, its identities, and what it must refuse."""
+"""The Walsh–Hadamard transform against the matrix, its identities, and invalid input."""
 
 import numpy as np
 import pytest

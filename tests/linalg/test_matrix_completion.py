@@ -72,7 +72,7 @@ def test_the_published_rate_of_convergence():
         found = error(complete_masked(x, mask, rank=3, max_iter=rounds, tol=0, rng=0), x)
         assert abs(found / relative - 1) < 0.1, (
             rounds
-        )  # the figures have two digits; at 4e-15 rounding has its part
+        )  # the figures have two digits; at 4e-15 rounding matters
     assert error(complete_masked(x, mask, rank=3, max_iter=40, tol=0, rng=0), x) < 1e-15
 
 
@@ -153,7 +153,7 @@ def test_noise_is_averaged_as_well_as_an_oracle_does(seed):
 @pytest.mark.parametrize("ridge", [0.0, 0.2])
 @pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 17, 33])
 def test_half_steps(solver, ridge, k):
-    """Rows without entries, with fewer than k, and with many more than 4 k."""
+    """Rows without entries, with fewer than k entries, and with many more than 4 k."""
     rng = np.random.default_rng(k)
     x, mask = rng.standard_normal((25, 200)), rng.random((25, 200)) < rng.random((25, 1)) ** 2
     mask[0], mask[1], mask[2, 1:] = False, True, False
@@ -203,7 +203,7 @@ def test_an_ill_conditioned_row_leaves_plain_conjugate_gradients():
     few = alternating_step(csr, factor, solver="cg", inner_tol=1e-3)
     assert (
         np.abs(few - exact).max() > 1e-3 * np.abs(exact).max()
-    )  # small gradients alone would not do
+    )  # small gradients alone are not enough
 
 
 def test_a_warm_start_is_used():
@@ -407,7 +407,7 @@ def test_results_say_what_was_not_determined():
     assert tuple(change for _, change in seen) == stopped.relative_changes
 
 
-def test_an_interrupt_gives_what_is_there():
+def test_an_interrupt_returns_the_current_model():
     def interrupt(n, change):
         if n == 2:
             raise KeyboardInterrupt
@@ -456,7 +456,7 @@ def test_dtypes_on_both_devices(dtype, bound, solver):
     np.testing.assert_allclose(on_gpu.holdout_rmse, on_cpu.holdout_rmse, atol=20 * bound * scale)
 
 
-def test_a_large_rank_on_a_gpu_takes_conjugate_gradients():
+def test_a_large_rank_on_a_gpu_uses_conjugate_gradients():
     rng = np.random.default_rng(23)
     csr, factor = (
         sparse(rng.standard_normal((3, 120)), np.ones((3, 120), bool)),
@@ -648,7 +648,7 @@ GOOD = dict(rows=[0, 0, 1], cols=[0, 1, 0], values=np.array([1.0, 2.0, 3.0]), sh
         (
             dict(rows=[0, 0, 0], cols=[1, 0, 1]),
             ValueError,
-            r"values must be the same where a place comes twice \(got 1.0 and 3.0 at \(0, 1\)\)",
+            r"values must be the same where entries are repeated \(got 1.0 and 3.0 at \(0, 1\)\)",
         ),
         (dict(rank=3), ValueError, r"rank must be <= min\(m, n\) with .* \(got 3\)"),
         (dict(rank=1.5), TypeError, "rank must be an integer"),
@@ -664,7 +664,7 @@ GOOD = dict(rows=[0, 0, 1], cols=[0, 1, 0], values=np.array([1.0, 2.0, 3.0]), sh
     ],
 )
 def test_errors(change, kind, message, monkeypatch):
-    monkeypatch.setattr(Kernel, "__call__", None)  # refused before any kernel runs
+    monkeypatch.setattr(Kernel, "__call__", None)  # rejected before any kernel runs
     with pytest.raises(kind, match=message):
         complete_matrix(**GOOD | change)
 

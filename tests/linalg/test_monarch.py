@@ -121,7 +121,7 @@ def test_infinities_times_zero_are_nan_without_a_warning(dtype, b):
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize("i, j", [(1, 19), (19, 1)])
 def test_scratch_holds_flat_and_tall_blocks(i, j, transposed, dtype):
-    """Sixteen of them fill it, on a CPU with the widest register tile."""
+    """Sixteen blocks fill the scratch arrays on a CPU with the widest register tile."""
     variant, g, b = {"T": dtype}, 16, 3
     n, m = (g * i, g * j) if transposed else (g * j, g * i)
     x, w, y = np.ones((b, n), dtype), np.ones((g, i, j), dtype), np.full((b, m), np.nan, dtype)
@@ -309,8 +309,8 @@ def test_layer(bias):
 
 
 def test_a_monarch_layer_learns_a_transform_that_a_low_rank_layer_cannot():
-    """y = H x, n = 256, 16 × 16 blocks, Adam for 1000 steps; as many parameters in a product of
-    rank 16."""
+    """y = H x, n = 256, 16 × 16 blocks, 1000 steps of Adam; a rank-16 product has as many
+    parameters."""
     rng = np.random.default_rng(9)
     hadamard = fwht(np.eye(256), norm="ortho").astype(np.float32)
     right, left = (rng.standard_normal((16, 16, 16)).astype(np.float32) / 4 for _ in range(2))
@@ -359,7 +359,7 @@ def test_a_monarch_layer_learns_a_transform_that_a_low_rank_layer_cannot():
         (MonarchLinear(5, 3).from_dense, (np.ones((5, 3)),), r"a must have shape \(3, 5\)"),
     ],
 )
-def test_sizes_that_do_not_fit(function, arguments, message):
+def test_mismatched_sizes(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
 
@@ -373,7 +373,7 @@ def test_sizes_that_do_not_fit(function, arguments, message):
         (dict(rank=3), "rank must be <= 2"),
     ],
 )
-def test_options_that_do_not_fit(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(ValueError, match=message):
         monarch_project(np.ones((4, 4)), **options)
     with pytest.raises(ValueError, match="n_blocks must divide n = 4"):

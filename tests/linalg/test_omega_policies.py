@@ -31,7 +31,7 @@ SHIFTS = -0.15, 0.45
 
 
 class Uniform:
-    """An omega at random each time."""
+    """A random omega for every system."""
 
     def __init__(self, grid, rng):
         self.grid, self.rng = grid, np.random.default_rng(rng)
@@ -94,7 +94,7 @@ def test_inverse_gap_weights():
     assert policies.inverse_gap_weights(np.array([1.0, 0.0]), 1e308)[1] == 1
 
 
-# --- the learners' own formulas -------------------------------------------------------------------
+# --- formulas of the policies ---------------------------------------------------------------------
 
 
 def test_tsallis_follows_its_formula():
@@ -126,7 +126,7 @@ def test_chebyshev_fit_follows_from_all_rounds(degree):
     )
     for context in (-0.15, -0.1, 0.2, 0.45):
         u = 2 * (context + 0.15) / 0.6 - 1
-        # SciPy stops its bounded least squares earlier
+        # SciPy's bounded least squares stops earlier
         np.testing.assert_allclose(
             policy.predict(context),
             theta @ np.cos(np.arange(degree) * np.arccos(min(u, 1))) + 1,
@@ -175,7 +175,7 @@ def test_few_contexts_give_the_fit_of_minimum_norm():
         [policy.predict(z)[0] for z in (-1, 0, 1)],
         1 + np.cos(np.arccos([[-1], [0], [1]]) * np.arange(6)) @ theta,
         rtol=2e-3,
-    )  # the ridge: roundings of 1e-4
+    )  # the ridge causes relative errors of 1e-4
 
 
 def test_the_same_seed_plays_the_same():
@@ -223,7 +223,7 @@ def per_round(systems, policy, contexts=None):
         (2, 6, {1.6: 64}, 147, 69.5, 80, 57, 42),
     ],
 )
-def test_learners_come_near_the_best_omega(
+def test_policies_approach_the_best_omega(
     alpha, beta, fixed, uniform, tsallis, early, chebyshev, best
 ):
     systems, shifts = shifted(3000, alpha, beta, 0)
@@ -259,8 +259,8 @@ def test_costs_fall_for_5000_rounds():
 
 
 class Heat:
-    """Heat on the unit square under a source that goes round, with a coefficient that changes with
-    time, by the Crank–Nicolson rule."""
+    """Heat equation on the unit square with a rotating source and a time-dependent coefficient, by
+    the Crank–Nicolson method."""
 
     def __init__(self, nx, steps, end):
         inner, self.steps, self.dt = nx - 1, steps, end / steps
@@ -345,7 +345,7 @@ def test_a_sequence_is_its_solves(method, solver, warm):
     )
 
 
-def test_systems_are_made_when_their_turn_comes():
+def test_systems_are_created_one_by_one():
     made = []
 
     def system(k):
@@ -386,7 +386,7 @@ def test_costs_that_a_policy_is_told():
     assert policy.costs == [1, 7, 7, 7] and found.n_iter.tolist() == [0, 7, 7, 7]
 
 
-def test_an_interrupt_leaves_a_policy_that_may_be_used():
+def test_a_policy_can_be_used_after_an_interrupt():
     def interrupt():
         raise KeyboardInterrupt
 

@@ -1,5 +1,5 @@
-"""Randomized factorisations, leverage scores and the sketch: exact cases, error bounds that hold,
-what must be refused."""
+"""Randomized factorizations, leverage scores and the sketch: exact cases, error bounds, invalid
+input."""
 
 import numpy as np
 import pytest

@@ -173,7 +173,7 @@ def test_sketch(p):
 
 def test_many_steps_of_a_long_loop_are_parts(monkeypatch):
     expected = lp_sensitivities(GAUSSIAN, 1.5).upper
-    monkeypatch.setattr("numcore.linalg._sensitivity.scores.WORK", 1)
+    monkeypatch.setattr("numcore.linalg._sensitivity.scores.CALL_SIZE", 1)
     np.testing.assert_array_equal(lp_sensitivities(GAUSSIAN, 1.5).upper, expected)
 
 

@@ -1,5 +1,5 @@
-// What conjugate directions do with vectors: multiples that are added, and rows of a sparse product
-// with the sums that come with them.
+// Vector kernels of the conjugate direction method: adding a multiple of a vector, inner products
+// by blocks, and a sparse product fused with them.
 #include "numcore.cuh"
 
 #ifndef INDEX
@@ -37,7 +37,7 @@ extern "C" __global__ void numcore_sums_of_products(const REAL* __restrict__ x,
   }
 }
 
-// One block of threads takes a block of rows, a thread a row.
+// One thread block per block of rows, one thread per row.
 extern "C" __global__ void numcore_rows_and_sums(const INDEX* __restrict__ indptr,
                                                  const INDEX* __restrict__ indices,
                                                  const REAL* __restrict__ data,

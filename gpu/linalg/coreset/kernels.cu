@@ -1,13 +1,13 @@
-// What a round of a coreset needs of n points: norms of all their losses, masses w norm by blocks
-// and classes, and draws by mass. Arrays of extents q, r, s have n entries, or one that stands for
-// all.
+// One round of a coreset search over n points: norms of the losses of each point, masses w norm by
+// block and class, and draws in proportion to the mass. Arrays of extents q, r, s have n entries,
+// or one entry that applies to all points.
 #include "numcore.cuh"
 
 #ifndef REAL
 #define REAL float
 #endif
 
-// One block of threads takes a block of points.
+// One thread block per block of points.
 extern "C" __global__ void numcore_add_losses(const REAL* __restrict__ losses,
                                               const double* __restrict__ w, double* norms,
                                               REAL* __restrict__ column, double* __restrict__ parts,
@@ -39,7 +39,7 @@ struct Points {
   }
 };
 
-// One block of threads takes a block of points, a warp of it a class.
+// One thread block per block of points, one warp per class.
 extern "C" __global__ void numcore_block_masses(const double* __restrict__ norms,
                                                 const double* __restrict__ w,
                                                 const int* __restrict__ labels, i64 n,
@@ -55,7 +55,8 @@ extern "C" __global__ void numcore_block_masses(const double* __restrict__ norms
     }
 }
 
-// As above. A warp sums up 32 masses at a time, and serves the thresholds below the sum so far.
+// Partitioned as above. A warp sums 32 masses at a time and resolves the thresholds below the
+// running sum.
 extern "C" __global__ void numcore_draw_in_blocks(
     const double* __restrict__ norms, const double* __restrict__ w, const int* __restrict__ labels,
     i64 n, const double* __restrict__ thresholds, const i64* __restrict__ firsts,

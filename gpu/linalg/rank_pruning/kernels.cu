@@ -8,8 +8,8 @@
 
 #define OUTPUTS 8
 
-// One block takes an image; a thread takes a pixel, neighbouring ones read neighbours, and OUTPUTS
-// channels at a time.
+// One block per image. A thread computes OUTPUTS channels of one pixel; neighboring threads read
+// neighboring pixels.
 extern "C" __global__ void numcore_mix_channels(const REAL* __restrict__ w,
                                                 const REAL* __restrict__ x, REAL* __restrict__ y,
                                                 index_t n, index_t c, index_t b, index_t p) {
@@ -32,8 +32,8 @@ extern "C" __global__ void numcore_mix_channels(const REAL* __restrict__ w,
 }
 
 // Eigenvalues (n, m), descending, and eigenvectors (n, m, m), in columns, of the Gram matrices of
-// small matrices a (n, p, m), by Jacobi's rotations in double. One warp takes a matrix; its lanes
-// take the entries of the Gram matrix, then those of a row and column pair.
+// small matrices a (n, p, m), by Jacobi rotations in double. One warp per matrix; its lanes split
+// the entries of the Gram matrix, then those of a pair of rows and columns.
 __device__ __forceinline__ void rotate(double* x, double* y, double cosine, double sine) {
   double before = *x, after = *y;
   *x = cosine * before - sine * after;
@@ -87,7 +87,7 @@ extern "C" __global__ void numcore_gram_eigh(const REAL* __restrict__ a,
         }
       if (!turned) break;
     }
-    // an entry's place is the number of entries before it
+    // the rank of an eigenvalue is the number of eigenvalues before it
     for (index_t i = lane; i < m; i += 32) {
       index_t place = 0;
       for (index_t j = 0; j < m; j++)

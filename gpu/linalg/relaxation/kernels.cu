@@ -1,10 +1,9 @@
 // Successive over-relaxation (SOR) and conjugate gradients preconditioned by symmetric SOR, for A =
-// D + L + U in compressed rows whose rows of one color, starts[k] to starts[k + 1], are not
-// coupled: threads take these at once, color after color.
-//
-// First whole solves, one block for each of s small systems of one pattern: x (s, 2, n) or vectors
-// (s, 5, n), norms (s, q). Then the rows of one color of a large system, one thread each. D' = D /
-// omega. Sums are taken in double.
+// D + L + U in compressed rows. The rows of one color, starts[k] to starts[k + 1], are not coupled:
+// threads update them in parallel, color by color.
+// First the complete solves, one block per system, for s small systems with the same pattern: x (s,
+// 2, n) or vectors (s, 5, n), norms (s, q). Then one color of a large system, one thread per row.
+// D' = D / omega. Sums are in double.
 #include "numcore.cuh"
 
 #ifndef INDEX
@@ -21,7 +20,7 @@ __device__ double entries_product(index_t first, index_t last, const INDEX* indi
   return sum;
 }
 
-// --- whole solves, one block a system
+// --- complete solves, one block per system
 
 extern "C" __global__ void numcore_sor_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
@@ -32,12 +31,12 @@ extern "C" __global__ void numcore_sor_rows(
   DYNAMIC_SHARED(REAL, both);
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n, *right = b + system * n;
-    i64 status = state[3 * system + 1], turn = state[3 * system + 2], made = 0;
+    i64 status = state[3 * system + 1], turn = state[3 * system + 2], n_done = 0;
     double omega = limits[2 * system], target = limits[2 * system + 1];
     for (index_t i = index_in_block(); i < 2 * n; i += block_size())
       both[i] = x[2 * n * system + i];
     __syncthreads();
-    while (made < q && status == RUNNING) {
+    while (n_done < q && status == RUNNING) {
       const REAL* old = both + turn * n;
       REAL* now = both + (1 - turn) * n;
       double squares = 0;
@@ -56,8 +55,8 @@ extern "C" __global__ void numcore_sor_rows(
         __syncthreads();
       }
       double norm = sqrt(block_sum(squares));
-      if (index_in_block() == 0) norms[system * q + made] = norm;
-      made++;
+      if (index_in_block() == 0) norms[system * q + n_done] = norm;
+      n_done++;
       turn = 1 - turn;
       status = norm <= target ? CONVERGED : norm < INFINITY ? RUNNING : NOT_FINITE;
     }
@@ -65,15 +64,14 @@ extern "C" __global__ void numcore_sor_rows(
       x[2 * n * system + i] = both[i];
     __syncthreads();
     if (index_in_block() == 0) {
-      state[3 * system] = made;
+      state[3 * system] = n_done;
       state[3 * system + 1] = status;
       state[3 * system + 2] = turn;
     }
   }
 }
 
-// The vectors stay in global memory, that is in the L1 cache of the block's processor: barriers
-// order what its threads write and read.
+// The vectors stay in global memory, cached in L1; barriers order reads and writes of the block.
 extern "C" __global__ void numcore_ssor_cg_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
     const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,
@@ -83,7 +81,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n;
     REAL *x = vectors + 5 * n * system, *r = x + n, *p = r + n, *t = p + n, *w = t + n;
-    i64 status = state[2 * system + 1], made = 0;
+    i64 status = state[2 * system + 1], n_done = 0;
     double omega = limits[2 * system], target = limits[2 * system + 1];
     double energy = energies[3 * system], change = energies[3 * system + 1],
            curvature = energies[3 * system + 2];
@@ -103,7 +101,7 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       change = curvature = 0;
       status = RUNNING;
     }
-    while (made < q && status == RUNNING) {
+    while (n_done < q && status == RUNNING) {
       if (curvature > 0) {
         double alpha = energy / curvature, sum = 0;
         for (index_t i = index_in_block(); i < n; i += block_size()) {
@@ -139,8 +137,8 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       }
       double norm = sqrt(block_sum(squares));
       curvature = block_sum(products);
-      if (index_in_block() == 0) norms[system * q + made] = norm;
-      made++;
+      if (index_in_block() == 0) norms[system * q + n_done] = norm;
+      n_done++;
       status = norm <= target                ? CONVERGED
                : !(norm < INFINITY)          ? NOT_FINITE
                : curvature > 0 && energy > 0 ? RUNNING
@@ -151,13 +149,13 @@ extern "C" __global__ void numcore_ssor_cg_rows(
       energies[3 * system] = energy;
       energies[3 * system + 1] = change;
       energies[3 * system + 2] = curvature;
-      state[2 * system] = made;
+      state[2 * system] = n_done;
       state[2 * system + 1] = status;
     }
   }
 }
 
-// y = (2 - omega) (D' + U)^-1 D' (D' + L)^-1 r, one block for each of k vectors.
+// y = (2 - omega) (D' + U)^-1 D' (D' + L)^-1 r, one block per vector.
 extern "C" __global__ void numcore_ssor_rows(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,
     const REAL* __restrict__ data, const INDEX* __restrict__ at, const REAL* __restrict__ inverse,
@@ -182,7 +180,7 @@ extern "C" __global__ void numcore_ssor_rows(
   }
 }
 
-// --- the rows first to first + k of one color, one thread a row
+// --- rows first to first + k, which have one color, one thread per row
 
 extern "C" __global__ void numcore_sor_color(
     const INDEX* __restrict__ indptr, const INDEX* __restrict__ indices,

@@ -1,10 +1,9 @@
 // For each c: bounds on 1 / min ||Qx||_p^p where c'x = 1, by Newton's method on sum (r^2 +
-// eps^2)^(p/2) with r = Qx. The formulas are those of numcore/linalg/_sensitivity_kernels.py.
-//
-// q (n, d) with `rank` orthonormal columns and others of zeros, its transpose `columns`, c (k, d).
-// A block takes one c. It keeps x, the step and the Gram matrix in shared memory and computes
-// residuals again wherever they are needed: rows of Q come through shared memory, 32 at a time,
-// four threads to a row for its products.
+// eps^2)^(p/2) with r = Qx. The formulas are those of numcore/linalg/_sensitivity/kernels.py.
+// q (n, d) with `rank` orthonormal columns and the rest zero, its transpose `columns`, c (k, d).
+// One block per c. It keeps x, the step and the Gram matrix in shared memory and recomputes
+// residuals wherever they are needed: rows of Q are staged in shared memory, 32 at a time, with
+// four threads per row.
 #include "elementary.cuh"
 #include "numcore.cuh"
 
@@ -16,11 +15,11 @@ struct Problem {
   int d;
   double *gram, *tile, *x, *s, *v, *b;  // shared: d d, 32 d, and d each
 
-  // r and the change of r of this thread's row of the tile at `first`; both 0 past the end. Four
-  // neighbouring threads share a row.
+  // r and its change along the step for this thread's row of the tile at `first`; both 0 past the
+  // end. Four neighboring threads share a row.
   __device__ void row(index_t first, double& r, double& move) const {
     const index_t count = (n - first < TILE ? n - first : TILE) * d;
-    __syncthreads();  // the tile before has been used
+    __syncthreads();  // the previous tile is no longer needed
     for (int e = index_in_block(); e < TILE * d; e += THREADS)
       tile[e] = e < count ? q[first * d + e] : 0;
     __syncthreads();
@@ -50,15 +49,15 @@ __device__ __forceinline__ void derivatives(double r, double p, double epsilon, 
   g = u * r, h = u * ((p - 1) * r * r + epsilon * epsilon) / smooth;
 }
 
-// A warp's dot product, which every lane gets.
+// Called by a warp: the dot product, returned to every lane.
 __device__ double warp_dot(const double* a, const double* b, int d) {
   double sum = 0;
   for (int j = lane_index(); j < d; j += 32) sum += a[j] * b[j];
   return warp_sum(sum);
 }
 
-// gram = Q' diag(h) Q, its lower triangle, and b = Q' g; returns sum g r. A thread owns entries of
-// both, so that no two add to one.
+// gram = Q' diag(h) Q (lower triangle) and b = Q' g; returns sum g r. Each thread owns its entries
+// of both, so no atomics are needed.
 __device__ double weighted_gram(const Problem& o, double p, double epsilon) {
   __shared__ double gs[TILE], hs[TILE];
   double slope = 0;
@@ -87,7 +86,7 @@ __device__ double weighted_gram(const Problem& o, double p, double epsilon) {
   return block_sum(slope);
 }
 
-// A warp factors gram + trace / total c c' in place; lanes take the rows below a pivot.
+// Called by a warp: factors gram + trace / total c c' in place; lanes split the rows below a pivot.
 __device__ void factor(const Problem& o, double total) {
   double trace = 0;
   for (int k = lane_index(); k < o.d; k += 32) trace += o.gram[k * o.d + k];
@@ -115,7 +114,7 @@ __device__ void factor(const Problem& o, double total) {
   }
 }
 
-// A warp turns x into (L L')^-1 x.
+// Called by a warp: x <- (L L')^-1 x.
 __device__ void solve(const double* gram, double* x, int d) {
   for (int k = 0; k < d; k++) {
     const double value = (x[k] - warp_dot(gram + k * d, x, k)) / gram[k * d + k];
@@ -132,9 +131,9 @@ __device__ void solve(const double* gram, double* x, int d) {
   }
 }
 
-// s with c's = 0 and G s = lambda c - b. The first warp works; every thread gets lambda and the
-// fall -b's.
-__device__ double constrained_step(const Problem& o, double total, double& fall) {
+// s with c's = 0 and G s = lambda c - b, computed by the first warp; returns lambda and the
+// decrease -b's to every thread.
+__device__ double constrained_step(const Problem& o, double total, double& decrease) {
   __shared__ double results[2];
   __syncthreads();
   if (warp_index() == 0) {
@@ -151,7 +150,7 @@ __device__ double constrained_step(const Problem& o, double total, double& fall)
     if (lane_index() == 0) results[0] = multiplier, results[1] = -slope;
   }
   __syncthreads();
-  fall = results[1];
+  decrease = results[1];
   const double multiplier = results[0];
   __syncthreads();
   return multiplier;
@@ -177,11 +176,11 @@ __device__ double power_of_residuals(const Problem& o, double p) {
   return block_sum(sum);
 }
 
-// Two passes over y = g + h step: the largest of them with Q'y, then the power sum.
+// Two passes over y = g + h step: the first for max |y| and Q'y, the second for the power sum.
 __device__ double dual_bound(const Problem& o, double p, double power, double epsilon,
                              double multiplier) {
   __shared__ double ys[TILE];
-  double top = 0, sum = 0, missed = 0;
+  double top = 0, sum = 0, error = 0;
   for (int j = index_in_block(); j < o.d; j += THREADS) o.v[j] = 0;
   for (index_t first = 0; first < o.n; first += TILE) {
     double r, move, g = 0, h = 0;
@@ -196,8 +195,8 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
   }
   top = block_max(top);
   for (int j = index_in_block(); j < o.d; j += THREADS)
-    missed += square(o.v[j] - multiplier * o.c[j]);
-  missed = block_sum(missed);
+    error += square(o.v[j] - multiplier * o.c[j]);
+  error = block_sum(error);
   double norm = top;
   if (p > 1) {
     for (index_t first = 0; first < o.n; first += TILE) {
@@ -209,11 +208,11 @@ __device__ double dual_bound(const Problem& o, double p, double power, double ep
     }
     norm *= exp((1 - 1 / p) * log(block_sum(sum)));
   }
-  const double room = exp(max(0.5 - 1 / p, 0.0) * log(static_cast<double>(o.n)));
-  return exp(p * log((norm + room * sqrt(missed)) / multiplier));
+  const double factor = exp(max(0.5 - 1 / p, 0.0) * log(static_cast<double>(o.n)));
+  return exp(p * log((norm + factor * sqrt(error)) / multiplier));
 }
 
-// First and second derivative of sum ((r + t step)^2 + eps^2)^(p/2) / p by t.
+// First and second derivative of sum ((r + t step)^2 + eps^2)^(p/2) / p with respect to t.
 __device__ double slope_at(const Problem& o, double t, double p, double epsilon,
                            double& curvature) {
   double slope = 0, bend = 0;
@@ -228,14 +227,14 @@ __device__ double slope_at(const Problem& o, double t, double p, double epsilon,
   return block_sum(slope);
 }
 
-__device__ double line_search(const Problem& o, double p, double epsilon, double fall,
+__device__ double line_search(const Problem& o, double p, double epsilon, double decrease,
                               double slope_of_r) {
-  if (fall <= ROUNDING * slope_of_r) return 1;
+  if (decrease <= ROUNDING * slope_of_r) return 1;
   double below = 0, above = INFINITY, t = 1;
   for (int trial = 0; trial < MOST_TRIALS; trial++) {
     double curvature;
     const double slope = slope_at(o, t, p, epsilon, curvature);
-    if (fabs(slope) <= 0.5 * fall || (slope < 0 && t >= LONGEST)) return t;
+    if (fabs(slope) <= 0.5 * decrease || (slope < 0 && t >= LONGEST)) return t;
     if (slope > 0)
       above = t;
     else
@@ -278,11 +277,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       high = 1;
       while (done < max_iter) {
         done++;
-        double fall;
+        double decrease;
         const double slope = weighted_gram(o, power, epsilon),
-                     multiplier = constrained_step(o, total, fall);
+                     multiplier = constrained_step(o, total, decrease);
         const bool last = stuck || done == max_iter;
-        if (last || (power == p && fall <= NEAR * tol * slope)) {
+        if (last || (power == p && decrease <= NEAR * tol * slope)) {
           const double constraint = warp_dot(o.c, o.x, o.d);
           if (constraint > 0)
             low = max(low, exp(p * log(constraint) - log(power_of_residuals(o, p))));
@@ -292,17 +291,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         if (p < 2) {
           const double following = max(SHARPEST, shrink * epsilon);
           double curvature;
-          if (fabs(slope_at(o, 1, p, following, curvature)) <= 0.5 * fall) {
+          if (fabs(slope_at(o, 1, p, following, curvature)) <= 0.5 * decrease) {
             move(o, 1, 1);
             epsilon = following;
             continue;
           }
         }
-        const double t = line_search(o, power, epsilon, fall, slope);
+        const double t = line_search(o, power, epsilon, decrease, slope);
         stuck = t == 0;
-        if (p < 2 && (t > 0.5 || fall < 0.01 * epsilon * slope))
+        if (p < 2 && (t > 0.5 || decrease < 0.01 * epsilon * slope))
           epsilon = max(SHARPEST, shrink * epsilon);
-        if (fall < CLOSE * slope) power = min(p, RAISE * power);
+        if (decrease < CLOSE * slope) power = min(p, RAISE * power);
         move(o, t, largest_residual(o, t));
       }
       low = min(low, high);
@@ -313,10 +312,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // --- all rows at once
-// ---------------------------------------------------------------------------------------------------------------
 
-// Parts of Q' diag(h) Q, lower triangles, each of a range of rows. A block takes a part, a thread
-// some entries of it: neighbouring threads read neighbouring columns.
+// Partial sums of Q' diag(h) Q (lower triangles), each over a range of rows. One block per part,
+// entries split over its threads: neighboring threads read neighboring columns.
 extern "C" __global__ void numcore_weighted_grams(const double* __restrict__ q,
                                                   const double* __restrict__ h,
                                                   double* __restrict__ grams, index_t n, index_t d,
@@ -334,7 +332,7 @@ extern "C" __global__ void numcore_weighted_grams(const double* __restrict__ q,
   }
 }
 
-// y_i = ||t' q_i||^2. A warp takes a row, its lanes columns of t.
+// y_i = ||t' q_i||^2. One warp per row, its lanes split the columns of t.
 extern "C" __global__ void numcore_quadratic_forms(const double* __restrict__ q,
                                                    const double* __restrict__ t,
                                                    double* __restrict__ y, index_t n, index_t d,

@@ -1,5 +1,5 @@
-"""Example calls of conjugate directions. The references solve by elimination and take losses row by
-row."""
+"""Example calls of conjugate directions. The references solve by elimination and compute losses row
+by row."""
 
 import numpy as np
 
@@ -89,7 +89,7 @@ EXAMPLES = {
 
 
 def _rows_and_sums(rng, variant, size):
-    n = 9 * size  # the largest of the sizes takes two blocks
+    n = 9 * size  # the largest size has two blocks
     a = random_csr(rng, variant["T"], n, n)
     x, b = rng.standard_normal((2, n)).astype(variant["T"])
     b = b[: n * int(rng.integers(0, 2))]

@@ -1,8 +1,7 @@
 """Example calls of coresets and of losses.
 
-Which points are in a result is a matter of rounding; its weighted sums are not. Some columns of the
-examples' points are waves of the row number, so that their sums over the result can be computed
-from its indices alone.
+The points selected depend on rounding; their weighted sums do not. Some columns of the points are
+waves of the row number, so that their sums over the result can be computed from its indices alone.
 """
 
 import numpy as np
@@ -50,8 +49,8 @@ def _real_points(dtype):
 
 
 def reference_cara(p, weights, size=None):
-    """What the authors of AutoCoreset do in NumPy: groups, their means, and a singular value
-    decomposition for every point that leaves."""
+    """The NumPy method of the authors of AutoCoreset: groups, their means, and a singular value
+    decomposition for every point that is removed."""
     p, u, rows, t = p.astype(np.float64), weights.astype(np.float64), np.arange(len(p)), p.shape[1]
     while len(p) > (size or t + 1):
         k = min(2 * t + 2, len(p))
@@ -71,15 +70,15 @@ def reference_cara(p, weights, size=None):
             left[support] = np.maximum(left[support] - ratio.min() * v, 0)
             left[support[ratio.argmin()]] = 0
         u *= (left / mass)[:, None]
-        kept = np.flatnonzero(left)
-        p, u, rows = p[kept].reshape(-1, t), u[kept].ravel(), rows[kept].ravel()
+        remaining = np.flatnonzero(left)
+        p, u, rows = p[remaining].reshape(-1, t), u[remaining].ravel(), rows[remaining].ravel()
         p, u, rows = p[u > 0], u[u > 0], rows[u > 0]
     return rows, u
 
 
 def eliminate_one_by_one(p, u):
-    """Carathéodory's theorem as its proof goes: while there are more than t + 1 points, a null
-    vector takes one away."""
+    """The constructive proof of Carathéodory's theorem: while there are more than t + 1 points, a
+    null vector eliminates one."""
     rows, u = np.flatnonzero(u), np.array(u, float)
     while True:
         a = np.column_stack([np.ones(len(rows)), p[rows]]).T
@@ -88,14 +87,14 @@ def eliminate_one_by_one(p, u):
         v = np.linalg.svd(a)[2][-1]
         up = v > 1e-12
         alpha = (u[rows][up] / v[up]).min()
-        gone = rows[up][(u[rows][up] / v[up]).argmin()]
+        removed = rows[up][(u[rows][up] / v[up]).argmin()]
         u[rows] -= alpha * v
-        u[gone] = 0
+        u[removed] = 0
         rows = np.array([i for i in rows if u[i] > 0])
 
 
 def draws(mass, thresholds):
-    """The first point of each threshold at which the sum of the masses is above it."""
+    """For each threshold, the first point at which the running sum of masses exceeds it."""
     found = []
     for threshold in thresholds:
         total = 0.0
@@ -126,8 +125,8 @@ def _distances(x, y, mean):
 
 
 def _all_points(rng, dtype):
-    """As many points as there are: the exact summary is all of them, and the mean of all has the
-    least loss."""
+    """`size` equal to the number of points: the exact summary contains all of them, and their mean
+    has the smallest loss."""
     n = 200
     return {
         "x": rng.standard_normal((n, 3)).astype(dtype),
@@ -143,8 +142,7 @@ def _all_points(rng, dtype):
 
 
 def _real_search(dtype):
-    """The mean of the digits, by any method: the loss that is reported must be that of the
-    model."""
+    """The mean of the digits: the reported loss must be that of the model."""
     x = _digits(TIMES).astype(dtype)
     return _all_points(np.random.default_rng(0), dtype) | {
         "x": x,
@@ -425,9 +423,9 @@ def _draw_in_blocks(rng, variant, size):
     counts, thresholds = np.zeros((size, c), np.int64), []
     for b in range(size):
         for k in range(c):
-            here = mass[256 * b : 256 * (b + 1)][label[256 * b : 256 * (b + 1)] == k].sum()
-            counts[b, k] = rng.integers(0, 5) if here > 0 else 0
-            thresholds += sorted(rng.random(counts[b, k]) * here * 1.0001)
+            total = mass[256 * b : 256 * (b + 1)][label[256 * b : 256 * (b + 1)] == k].sum()
+            counts[b, k] = rng.integers(0, 5) if total > 0 else 0
+            thresholds += sorted(rng.random(counts[b, k]) * total * 1.0001)
     firsts = (np.cumsum(counts) - counts.ravel()).reshape(size, c)
     return [norms, w, labels, n, np.array(thresholds), firsts, counts, np.full(len(thresholds), -1)]
 

@@ -52,15 +52,15 @@ def _triplets(rng, dtype):
 
 
 def least_squares(known, weights, factor, ridge):
-    """X that minimises |weights * (known - X factorᵀ)|² with the ridge that goes with the number of
-    a row's entries."""
+    """X that minimizes |weights * (known - X factorᵀ)|² with a ridge proportional to the number of
+    entries of a row."""
     result = np.zeros((len(known), factor.shape[1]))
-    for i, (values, here) in enumerate(zip(known, weights, strict=True)):
-        count = here.sum()
+    for i, (values, mask) in enumerate(zip(known, weights, strict=True)):
+        count = mask.sum()
         a = np.vstack(
-            [factor[here], np.sqrt(ridge * count / max(len(factor), 1)) * np.eye(factor.shape[1])]
+            [factor[mask], np.sqrt(ridge * count / max(len(factor), 1)) * np.eye(factor.shape[1])]
         )
-        b = np.concatenate([values[here], np.zeros(factor.shape[1])])
+        b = np.concatenate([values[mask], np.zeros(factor.shape[1])])
         result[i] = np.linalg.lstsq(a, b, rcond=1e-7)[0]
     return result
 
@@ -78,7 +78,7 @@ def models(known, weights, rank, rounds):
 
 
 def completed(known, weights, rank, rounds=60):
-    """The last of these."""
+    """The last of these models."""
     *_, last = models(known, weights, rank, rounds)
     return last
 
@@ -149,7 +149,7 @@ def _step(csr, factor, ridge, **options):
 
 
 def _digits(dtype):
-    """Half of the pixels of the digits images and ten directions of them."""
+    """Half of the pixels of the digits images, and ten leading directions."""
     from sklearn.datasets import load_digits
 
     x = load_digits().data
@@ -230,8 +230,7 @@ EXAMPLES = {
 
 
 def _problem(rng, variant, size, width=None):
-    """Rows with none to many entries, two directions of the factor being one where the rank is
-    3."""
+    """Rows with no, few or many entries; for rank 3, two columns of the factor are equal."""
     k, n = int(rng.integers(1, 20)), 60
     a = random_csr(rng, variant["T"], size, n, int(rng.integers(1, 50)))
     factor = rng.standard_normal((n, k)).astype(variant["T"])

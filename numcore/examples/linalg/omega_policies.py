@@ -1,5 +1,5 @@
 """Example calls of solving a sequence with one omega: the last solution, against a dense solve in
-extended precision; and the learners' formulas for a whole history at once."""
+extended precision; and the formulas of the policies for a complete history at once."""
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def tsallis(kappa, t):
 
 
 def chebyshev_rounds(contexts, arms, costs, n_arms, degree, interval):
-    """What ChebCB predicts after these rounds, from all of them at once, with SciPy's bounded least
-    squares where bounds are broken."""
+    """Predictions of ChebCB after these rounds, computed from all of them at once, with SciPy's
+    bounded least squares where bounds are violated."""
     from scipy.optimize import lsq_linear
 
     low, high = interval
@@ -107,7 +107,7 @@ def _tsallis_rows(rng, variant, size):
 
 
 def _bounded_least_squares(rng, variant, size):
-    """Fits of four polynomials to nine points, some of which meet their bounds."""
+    """Fits of four polynomials to nine points, some of them limited by their bounds."""
     features = np.cos(np.arccos(rng.uniform(-1, 1, (size, 9, 1))) * np.arange(4))
     y = 10 * rng.standard_normal((size, 9)) + 20
     return [

@@ -1,5 +1,5 @@
-"""Example calls of randomised factorisations. What is random is compared through what must not be:
-projections, exact factors."""
+"""Example calls of randomized factorizations. Random results are compared through quantities that
+are not random: projections, exact factors."""
 
 import numpy as np
 

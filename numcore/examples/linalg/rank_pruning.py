@@ -1,7 +1,7 @@
-"""Example calls of rank pruning. The references write the unfolded matrices entry by entry, and
-take their singular value decomposition.
+"""Example calls of rank pruning. The references unfold kernels entry by entry, and compute their
+singular value decompositions.
 
-Signs of factors are arbitrary: factors are compared by the kernel that they make.
+Signs of factors are arbitrary: factors are compared by the kernel that they represent.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ SHAPE = (6, 4, 3, 2)
 
 
 def entries(shape, scheme):
-    """For each entry of a kernel, its matrix, row and column in the unfolding; and the sizes of
-    these."""
+    """For each entry of a kernel, its matrix, row and column in the unfolding; and the shape of the
+    stack of matrices."""
     n, c, kh, kw = shape
     places = np.empty((*shape, 3), int)
     for o, ch, i, j in np.ndindex(*shape):
@@ -29,7 +29,7 @@ def entries(shape, scheme):
 
 
 def unfolded(w, scheme):
-    """The matrices of w[n, c, i, j], a stack."""
+    """The stack of unfolded matrices of w[n, c, i, j]."""
     places, sizes = entries(w.shape, scheme)
     stack = np.zeros(sizes)
     stack[tuple(np.moveaxis(places, -1, 0))] = w
@@ -51,7 +51,7 @@ def rank_of(sigma, energy):
 
 
 def truncated(w, scheme, rank=None, energy=None):
-    """Kernel of low rank, rank, singular values, subgradient, relative error."""
+    """Low-rank kernel, rank, singular values, subgradient, relative error."""
     w = w.astype(np.float64)
     u, s, vh = np.linalg.svd(unfolded(w, scheme), full_matrices=False)
     r = rank or max(rank_of(sigma, energy) for sigma in s)
@@ -80,7 +80,7 @@ def _apply(x, factors, stride, padding):
 
 
 def kernel_of(factors):
-    """The kernel w[n, c, i, j] that two layers make."""
+    """The kernel w[n, c, i, j] that two layers represent."""
     first, second = factors.first, factors.second
     if factors.scheme == "decouple":
         return (first[:, :, :, None, None] * second[:, :, None]).sum(axis=0)
@@ -90,12 +90,12 @@ def kernel_of(factors):
 
 
 def _floats(result):
-    """Python's numbers, which are float64, in the dtype of the arrays."""
+    """Python floats converted to the dtype of the arrays."""
     dtype = next(part.dtype for part in result if hasattr(part, "dtype"))
     return [np.asarray(part, dtype) if isinstance(part, float) else part for part in result]
 
 
-def _made(factors):
+def _represented(factors):
     return _floats((kernel_of(factors), factors.relative_error, factors.n_params))
 
 
@@ -136,7 +136,7 @@ def _apply_call(rng, dtype, b=2):
 
 def smooth_kernels(n, c, size, dtype):
     """Oriented wavelets of many scales and angles, mixed at random over the channels: kernels of
-    low rank, as trained ones are."""
+    low rank, like trained ones."""
     rng, at = np.random.default_rng(0), np.linspace(-1, 1, size)
     down, right = np.meshgrid(at, at, indexing="ij")
     bank = []
@@ -159,7 +159,8 @@ def _real(dtype):
 
 
 def _real_images(dtype):
-    """Patches of a photograph as images of many channels, by kernels of a quarter of the rank."""
+    """Patches of a photograph as images with many channels, and kernels of a quarter of the
+    rank."""
     from sklearn.datasets import load_sample_image
 
     from ...linalg import decompose_kernel
@@ -208,7 +209,7 @@ EXAMPLES = {
         ("w",),
         _decompose,
         BOUND,
-        result=_made,
+        result=_represented,
         nan="raise",
         data="mixtures of oriented wavelets, 256 × 256 × 3 × 3",
         real=_real,
@@ -242,7 +243,8 @@ EXAMPLES = {
 
 
 def _gram_eigh(rng, variant, size):
-    """Matrices with singular values well apart, as vectors of close ones depend on the last bit."""
+    """Matrices with well separated singular values; singular vectors of close ones depend on
+    rounding."""
     p, m = int(rng.integers(9, 40)), int(rng.integers(1, 10))
     u, v = (np.linalg.qr(rng.standard_normal((size, rows, m)))[0] for rows in (p, m))
     a = (u * np.arange(1.0, m + 1)) @ v.swapaxes(1, 2)

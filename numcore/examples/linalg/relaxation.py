@@ -1,5 +1,5 @@
-"""Example calls of the solvers by relaxation. The references are dense solves, and dense triangular
-matrices, in extended precision; and both iterations as the formulas read."""
+"""Example calls of the relaxation solvers. The references are dense solves and dense triangular
+matrices in extended precision, and literal implementations of both iterations."""
 
 import math
 
@@ -59,7 +59,7 @@ def solution(a, b, x0=None, omega=1.0, tol=0.0, coloring=None):
 
 
 def _on_grid(b):
-    """The real call by the sine transform, in which the matrix is diagonal."""
+    """The solution of the real call by the sine transform, which diagonalizes the matrix."""
     side = math.isqrt(len(b))
     i = np.arange(1, side + 1, dtype=np.longdouble)
     angle = np.longdouble("3.14159265358979323846264338327950288") / (side + 1)
@@ -81,7 +81,7 @@ def _reference(a, b, **options):
 
 
 def _grid(dtype, omega):
-    """Heat sources as from measured data: the pixels of digits, tiled."""
+    """Heat sources from measured data: the pixels of digits, tiled."""
     from sklearn.datasets import load_digits
 
     side = SIDES[dtype]
@@ -129,8 +129,8 @@ def sor(a, b, x, omega, tol, max_iter, order=None):
 
 
 def conjugate_gradients(a, b, x, inverse, tol, max_iter):
-    """Preconditioned conjugate gradients of the textbook, for dense matrices: x, the number of
-    steps, residual norms."""
+    """Textbook preconditioned conjugate gradients for dense matrices: x, the number of steps,
+    residual norms."""
     r = b - a @ x
     z = inverse @ r
     p, rho, norms = z.copy(), r @ z, [np.linalg.norm(r)]
@@ -160,7 +160,7 @@ def ssor_solve(a, omega, r):
 
 
 def _preconditioned(a, omega, coloring):
-    """The matrix in the order of the colors, applied to a fixed vector."""
+    """The preconditioner of a colored matrix, applied to a fixed vector."""
     r, order = np.cos(np.arange(a.shape[0])), coloring.order
     z = np.empty(len(r), np.longdouble)
     z[order] = ssor_solve(_dense(a)[np.ix_(order, order)], omega, r[order])
@@ -168,7 +168,7 @@ def _preconditioned(a, omega, coloring):
 
 
 def _apply(preconditioner):
-    """The callable at work on that vector, an array of its device."""
+    """The result of the callable for that vector, on the device of the matrix."""
     r = np.cos(np.arange(preconditioner.a.shape[0])).astype(preconditioner.a.dtype)
     return preconditioner(namespace_of(preconditioner.a.data).asarray(r))
 
@@ -238,7 +238,7 @@ EXAMPLES = {
 
 
 def _by_colors(rng, variant, n):
-    """A matrix in the order of its colors and the places where these start."""
+    """A matrix ordered by color, and the first row of each color."""
     from ...linalg._relaxation.systems import ordered
 
     a = positive_definite(rng, variant["T"], n)
@@ -260,7 +260,7 @@ def _one_matrix(a, variant):
 
 
 def _matrices(a, starts, variant, size):
-    """Copies of a matrix, larger and larger."""
+    """Copies of a matrix, scaled by increasing factors."""
     scales = np.arange(1, size + 1, dtype=variant["T"])[:, None]
     return [
         *_pattern(a, variant),

@@ -1,5 +1,5 @@
 """Example calls of ℓp sensitivities, Lewis weights, row sampling and ℓp regression. The references
-minimize by SciPy, row by row."""
+minimize with SciPy, row by row."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def _norm_power(x, a, b, p):
 
 
 def _minimum(a, b, p, gtol=1e-11):
-    """The x that makes Σ |Ax - b|^p least, of smallest length where there are several."""
+    """The x that minimizes Σ |Ax - b|^p, of minimum norm if there are several."""
     from scipy.optimize import minimize
 
     scale = np.abs(b).max() or 1.0
@@ -46,7 +46,7 @@ def sensitivities(a, p, rows=None, tol=1e-9, gtol=1e-11):
 
 
 def _loop(a, p):
-    """As one would: to the default accuracy."""
+    """The usual solution: SciPy with its default accuracy."""
     return sensitivities(a, p, gtol=1e-5)[0]
 
 
@@ -89,7 +89,7 @@ def leverage(a):
 
 
 def _lewis(a, p):
-    """The fixed point by its definition."""
+    """The fixed point, from its definition."""
     a = a.astype(np.float64)
     w = np.full(len(a), a.shape[1] / len(a))
     for _ in range(150):
@@ -236,8 +236,8 @@ EXAMPLES = {
 
 
 def _constrained_norms(rng, variant, size):
-    """A few steps of problems as the routine gives them, with zeros to fill, one of them without an
-    answer."""
+    """A few steps of zero-padded problems like those of the routine, one of them without a
+    solution."""
     n, d, cols = int(rng.integers(8, 90)), int(rng.integers(1, 8)), tile_cols(np.float64(0))
     q = np.zeros((-(-n // 32) * 32, -(-d // cols) * cols))
     q[:n, :d] = np.linalg.qr(rng.standard_normal((n, d)))[0]

@@ -31,8 +31,7 @@ def _call(rng, dtype, n=50, d=5, c=2):
 
 
 def _photograph(dtype):
-    """Patches of a photograph: 8 × 8 pixels but the last of them, which is to be told from the
-    others."""
+    """Patches of 8 × 8 pixels of a photograph; the last pixel is predicted from the others."""
     from sklearn.datasets import load_sample_image
 
     image = load_sample_image("china.jpg").mean(axis=2)

@@ -1,5 +1,6 @@
-"""Example calls of sketches. What is random is compared through what must not be: a full sketch
-keeps all inner products; and sketches as matrices, entry by entry, from the same draws."""
+"""Example calls of sketches. Random results are compared through quantities that are not random (a
+full sketch preserves all inner products), or with sketching matrices built entry by entry from the
+same draws."""
 
 import numpy as np
 
@@ -12,8 +13,7 @@ def _gram(a, sketch_size, rng):
 
 
 def _of_factors(factors, sketch_size, rng):
-    """A factor of one row has a transform of one row, so that nothing is left to chance but
-    signs."""
+    """A factor of one row has a transform of one row, so that only the signs are random."""
     product = np.ones((1, 1))
     for a in factors:
         product = np.kron(product, a.astype(np.float64))
@@ -72,7 +72,7 @@ def _src(a, sketch_size, rng):
 def _sampled_hadamard(rng, variant, size):
     dtype, h = variant["T"], 2 ** int(rng.integers(0, 4))
     length, m = 2 ** int(rng.integers(0, 9)), int(rng.integers(1, 50))
-    # more groups than blocks do no harm
+    # more groups than blocks are allowed
     panels, groups = (max(size, 1), int(rng.integers(1, h + 1))) if size < 10 else (1, size)
     w = int(rng.choice([1, 8]))
     d = max(1, panels * w - int(rng.integers(0, w)))

@@ -53,7 +53,7 @@ def _product(a, x):
 
 
 def sweep(a, b, x, omega, rows):
-    """The rows of a dense matrix in this order, in extended precision."""
+    """A sweep over the rows of a dense matrix in this order, in extended precision."""
     a, x = a.astype(np.longdouble), x.astype(np.longdouble)
     for i in rows:
         x[i] += omega * (b[i] - a[i] @ x) / a[i, i]
@@ -75,7 +75,7 @@ def _colors(a):
 
 
 def _grid(dtype):
-    """A function on the grid, as from measured data: the pixels of digits, tiled."""
+    """A function on the grid from measured data: the pixels of digits, tiled."""
     from sklearn.datasets import load_digits
 
     pixels = load_digits().data.ravel()[: GRID * GRID]
@@ -93,7 +93,7 @@ def _real_sweep(dtype):
 
 
 def _stencil(result, a, x):
-    """The rows in the middle of the grid, by the five points themselves."""
+    """The interior rows of the grid, directly from the five-point formula."""
     middle = slice(GRID * (GRID // 2), GRID * (GRID // 2) + GRID)
     part = CSR.from_coo(
         a.rows[a.indptr[middle.start] : a.indptr[middle.stop]] - middle.start,
@@ -105,7 +105,8 @@ def _stencil(result, a, x):
 
 
 def _first_rows(result, a, b, x, omega):
-    """A forward sweep's first rows depend on these rows alone, as x is zero at first."""
+    """The first rows of a forward sweep, which depend on these rows alone since x starts at
+    zero."""
     n = 2 * GRID
     last = int(a.indptr[n])
     inside = a.indices[:last] < n

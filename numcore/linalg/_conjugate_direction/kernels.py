@@ -1,12 +1,12 @@
-"""Kernels of conjugate directions: multiples that are added, sums of products, and rows of a sparse
-product with the sums that come with them."""
+"""Kernels of conjugate directions: adding a multiple of a vector, inner products by blocks, and a
+sparse product fused with them."""
 
 import numpy as np
 
 from ...kernel import kernel
 from .._sparse import INDICES, row_product
 
-BLOCK = 2048  # rows whose sums are added up to one
+BLOCK = 2048  # rows per partial sum
 
 
 @kernel("in T x[n]; inout T y[n]; float64 factor", split="n")
@@ -21,7 +21,7 @@ def add_multiple(x, y, factor, start, stop):
     "in T x[n]; in T y[n]; out float64 parts[g, 3]", constants=("BLOCK",), split="g", gpu="block"
 )
 def sums_of_products(x, y, parts, start, stop):
-    """For each block of numbers Σ x², Σ x y and Σ y²."""
+    """Σ x², Σ x y and Σ y² over each block of entries."""
     for g in range(start, stop):
         own, both, squares = 0.0, 0.0, 0.0
         for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):
@@ -39,8 +39,8 @@ def sums_of_products(x, y, parts, start, stop):
     types=INDICES,
 )
 def rows_and_sums(indptr, indices, data, x, b, sign, y, parts, start, stop):
-    """y = b + sign A x, with b = 0 where it is empty; for each block of rows Σ x², Σ x y and Σ
-    y²."""
+    """y = b + sign A x (b = 0 if it is empty), with Σ x², Σ x y and Σ y² over each block of
+    rows."""
     for g in range(start, stop):
         own, both, squares = 0.0, 0.0, 0.0
         for i in range(np.uintp(g * BLOCK), np.uintp(min((g + 1) * BLOCK, x.size))):

@@ -19,32 +19,32 @@ from .tape import GridOperations, Tape
 
 Side = Annotated[int, at_least(1)]
 Count = Annotated[int, at_least(1)]
-MIN_RATE = 1e-9  # of the learning rate, at the end of its cosine
+MIN_RATE = 1e-9  # fraction of the learning rate at the end of the cosine schedule
 
 
 @model(fitted="parameters_")
 class DirectionNetwork:
-    """A small convolutional network on a grid, from a unit residual to a direction; trained without
-    solutions.
+    """Convolutional network on a grid that maps a unit residual to a search direction; training
+    needs no solutions.
 
     Parameters
     ----------
     shape : (int >= 1, int >= 1) or (int >= 1, int >= 1, int >= 1)
-        The grid that it is trained on, of sides that are multiples of 2**n_levels.
+        The training grid; its sides must be multiples of 2**n_levels.
     n_filters : int >= 1, default 16
         Channels of all hidden layers.
     n_levels : int in [1, 2], default 2
-        How often the grid is halved.
+        Number of times the grid is halved.
     max_iter : int >= 1, default 1000
         Training steps.
     batch_size : int >= 1, default 16
-        Right-hand sides of a step.
+        Right-hand sides per step.
     learning_rate : float > 0, default 0.001
         Of Adam.
     schedule : {"cosine", "constant"}, default "cosine"
-        The rate falls to 0 along half a cosine, or stays.
+        The learning rate decays to 0 along half a cosine, or is constant.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        Makes the weights and chooses the batches.
+        For the initial weights and the batches.
 
     Attributes
     ----------
@@ -56,16 +56,16 @@ class DirectionNetwork:
     Raises
     ------
     ValueError
-        In `fit`: sides that are not such multiples.
+        In `fit`: a side of the grid is not a multiple of 2**n_levels.
 
     Notes
     -----
-    Convolutions are three wide, with zeros around. Residual pairs ``a + relu(conv(relu(conv(a))))``
-    work on the halved grid, and on one halved again, whose result is interpolated linearly and
-    added; the whole grid's features are added at last. A residual goes in scaled to a root mean
-    square of 1, so that the network sees numbers of one size on every grid: it may be used on other
-    grids than its own, of sides that are such multiples. A three-dimensional convolution is three
-    two-dimensional ones of shifted planes, added.
+    Convolutions have width three and zero padding. Residual pairs ``a + relu(conv(relu(conv(a))))``
+    act on the halved grid and on one halved again, whose result is interpolated linearly and added;
+    the features of the full grid are added last. Residuals are scaled to a root mean square of 1,
+    so the network can be used on other grids with the same proportions, provided that their sides
+    are multiples of 2**n_levels. A three-dimensional convolution is the sum of three
+    two-dimensional ones of shifted planes.
 
     References
     ----------
@@ -109,7 +109,7 @@ class DirectionNetwork:
         callback: Callable[[int, float], bool | None] | None = None,
         progress: bool = False,
     ) -> "DirectionNetwork":
-        """Train on right-hand sides, by Adam on `direction_loss`.
+        """Train on right-hand sides by minimizing `direction_loss` with Adam.
 
         Parameters
         ----------
@@ -124,8 +124,7 @@ class DirectionNetwork:
 
         Returns
         -------
-        DirectionNetwork
-            Itself.
+        DirectionNetwork The fitted network.
         """
         from ...nn import Adam
 
@@ -159,7 +158,7 @@ class DirectionNetwork:
         return self.learning_rate * max(share, MIN_RATE)
 
     def _step(self, a, batch, adam):
-        """One step along the gradient for a batch; its loss."""
+        """Take one training step on a batch and return its loss."""
         scale = np.float32(math.sqrt(batch.shape[1]))
         x = batch.reshape(len(batch), 1, *self.shape) * scale
         tape, out = forward(self.parameters_, x, self.n_levels)
@@ -169,7 +168,7 @@ class DirectionNetwork:
         return float(loss)
 
     def predict(self, r: Float[Array, "*batch n"]) -> Array:
-        """Directions for residuals of length 1, n being the points of a grid of the network's
+        """Directions for residuals of length 1 on a grid of n points with the network's
         proportions.
 
         Parameters
@@ -186,7 +185,8 @@ class DirectionNetwork:
         return tape.values[out].reshape(r.shape).astype(r.dtype)
 
     def __call__(self, r: Array) -> Array:
-        """The same, so that a network is a direction of `conjugate_direction_solve`."""
+        """`predict`, so that a network can be passed to `conjugate_direction_solve` as
+        `direction`."""
         return self.predict(r)
 
     def _grid(self, n):
@@ -195,7 +195,7 @@ class DirectionNetwork:
         sides = tuple(round(side * scale) for side in self.shape)
         if math.prod(sides) != n or not n:
             raise ValueError(
-                f"r must have the points of a grid of the proportions of {self.shape} (got {n})"
+                f"r must have the points of a grid with the proportions of {self.shape} (got {n})"
             )
         check_sides(sides, self.n_levels)
         return sides
@@ -208,7 +208,7 @@ def check_sides(sides, n_levels):
 
 
 def initial_parameters(dims, n_filters, n_levels, rng):
-    """Weights and biases by turns, float32."""
+    """Alternating weights and biases, float32."""
     parameters, f = [], n_filters
     pairs = 6 if n_levels == 2 else 4
     for out, into, size in [(f, 1, 3), *[(f, f, 3)] * (4 + 2 * pairs), (1, f, 1)]:
@@ -219,7 +219,7 @@ def initial_parameters(dims, n_filters, n_levels, rng):
 
 
 def forward(parameters, x, n_levels):
-    """x (B, 1, *grid) → (B, 1, *grid): the tape, and the number of this value on it."""
+    """The tape of x (B, 1, *grid) → (B, 1, *grid), and the index of the result on it."""
     weights = iter(zip(parameters[::2], parameters[1::2], strict=True))
     tape = Tape(GridOperations(x.ndim - 2))
     a = tape.conv(tape.leaf(x), *next(weights))
@@ -235,7 +235,7 @@ def forward(parameters, x, n_levels):
 
 
 def residual_pairs(tape, a, weights):
-    """Twice a + relu(conv(relu(conv(a))))."""
+    """a + relu(conv(relu(conv(a)))), applied twice."""
     for _ in range(2):
         inner = tape.relu(tape.conv(a, *next(weights)))
         a = tape.add(tape.relu(tape.conv(inner, *next(weights))), a)
@@ -243,7 +243,7 @@ def residual_pairs(tape, a, weights):
 
 
 def _single(a):
-    """A matrix in float32; callables as they are."""
+    """A matrix converted to float32; callables are unchanged."""
     if is_function(a):
         return a
     return a.with_data(a.data.astype(np.float32)) if isinstance(a, CSR) else a.astype(np.float32)

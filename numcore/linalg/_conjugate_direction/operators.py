@@ -1,4 +1,4 @@
-"""A matrix in any form, as its products with vectors and the sums that come with them."""
+"""A dense, sparse or callable matrix as its products with vectors, with their inner products."""
 
 import math
 
@@ -11,12 +11,12 @@ from .kernels import BLOCK, rows_and_sums, sums_of_products
 
 
 def is_function(a):
-    """Whether a matrix is known by its products alone."""
+    """Whether a matrix is given only by its products."""
     return callable(a) and not isinstance(a, CSR)
 
 
 def product_of(a):
-    """v → A v for (n,) arrays; for matrices, (n, k) arrays too."""
+    """The map v → A v for (n,) arrays; if `a` is a matrix, also for (n, k) arrays."""
     if isinstance(a, CSR):
         return lambda v: spmv(a, v)
     if not callable(a):
@@ -33,7 +33,7 @@ def product_of(a):
 
 
 def products_of_rows(a, v):
-    """(B, n) → A v for every row v."""
+    """A v for every row v of a (B, n) array."""
     xp, product = namespace_of(v), product_of(a)
     if is_function(a):
         return xp.stack([product(row) for row in v]) if len(v) else v
@@ -41,8 +41,8 @@ def products_of_rows(a, v):
 
 
 class Operator:
-    """A and b: products with A and residuals, with their sums; by one kernel for a sparse
-    matrix."""
+    """Products with A and residuals b - A x, with their inner products; one kernel if A is
+    sparse."""
 
     def __init__(self, a, b):
         self.xp = namespace_of(b)
@@ -59,7 +59,7 @@ class Operator:
         return y, both, math.sqrt(own) * math.sqrt(squares)
 
     def residual(self, x):
-        """b - A x and its norm; x = 0 where it is None."""
+        """b - A x and its norm; x = None means 0."""
         if x is None:
             return self.b.copy(), math.sqrt(sums(self.b, self.b)[0])
         if self.matrix is not None:

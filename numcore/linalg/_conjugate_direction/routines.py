@@ -26,13 +26,13 @@ from .._csr import CSR, CSRLike, Sparse
 from .kernels import add_multiple
 from .operators import Operator, product_of, products_of_rows, sums
 
-SMALLEST_RITZ = 1e-8  # below it an eigenvalue counts as 0
+SMALLEST_RITZ = 1e-8  # relative to the largest: a smaller eigenvalue counts as 0
 
 Function: TypeAlias = Callable[[Array], Array]
 
 
 class ConjugateDirectionResult(NamedTuple):
-    """What :func:`conjugate_direction_solve` found.
+    """Result of :func:`conjugate_direction_solve`.
 
     Attributes
     ----------
@@ -40,14 +40,14 @@ class ConjugateDirectionResult(NamedTuple):
     converged : bool
     n_iter : int
     reason : {"converged", "max_iter", "callback", "indefinite"}
-        Why it ended. "indefinite": a direction d with d·A d < 0 shows that A is not positive
+        Why it stopped. "indefinite": a direction d with d·A d < 0 shows that A is not positive
         definite.
     residual_norms : (n_iter + 1,) NumPy array of float64
-        Of true residuals, before the first and after every iteration.
+        Norms of b - A x, before the first and after every iteration.
     relative_residual : float
-        The last norm by the first.
+        The last norm divided by the first.
     n_fallbacks : int
-        How many directions were useless, so that the residual was taken instead.
+        Number of iterations in which the direction was unusable and replaced by the residual.
     """
 
     x: Array
@@ -75,7 +75,7 @@ def conjugate_direction_solve(
     callback: Callable[[int, Array, float], bool | None] | None = None,
     progress: bool = False,
 ) -> ConjugateDirectionResult:
-    """Solve A x = b with directions from a callable, made A-orthogonal to the last ones.
+    """Solve A x = b for symmetric positive definite A with search directions from a callable.
 
     Parameters
     ----------
@@ -85,16 +85,16 @@ def conjugate_direction_solve(
     direction : callable
         Maps the residual, scaled to length 1, to a direction (n,). It must not change its argument.
     x0 : (n,) array of float32 or float64, finite, optional
-        Where to start; 0 by default.
+        The starting point; 0 by default.
     tol : float > 0, default 0.0001
-        Ends when ‖b - A x‖ <= tol ‖b - A x0‖.
+        Stop when ‖b - A x‖ <= tol ‖b - A x0‖.
     max_iter : int >= 1, default 100
     n_orthogonal : int >= 0, default 2
-        How many of the last directions a new one is made A-orthogonal to; 0 is steepest descent
+        Number of previous directions that a new one is made A-orthogonal to; 0 is steepest descent
         along `direction`.
     callback : callable, optional
-        ``callback(n_iter, x, residual_norm)`` after every iteration; the solver ends when it
-        returns True.
+        ``callback(n_iter, x, residual_norm)`` is called after every iteration; the solver stops
+        when it returns True.
     progress : bool, default False
         Show a progress bar (needs tqdm).
 
@@ -105,18 +105,18 @@ def conjugate_direction_solve(
     Raises
     ------
     ValueError
-        Shapes that do not fit, `b` or `x0` not finite, an option out of range, or `direction`
-        returns another shape or what is not finite; the message names the iteration.
+        Shapes do not match, `b` or `x0` is not finite, an option is out of range, or `direction`
+        returns another shape or values that are not finite; the message names the iteration.
     TypeError
         Other or mixed dtypes or devices, `direction` or `callback` not callable.
 
     Notes
     -----
-    With p the last directions: ``d ← d - p (d·A p) / (p·A p)``, one after the other,
-    ``α = (r·d) / (d·A d)``, ``x ← x + α d``, ``r ← b - A x``. The step minimizes the error along d,
-    so that ‖x - x*‖_A never grows, whatever d is, and neither scaling d nor changing its sign has
-    an effect. Each iteration takes two products with A, one direction, and O(n n_orthogonal)
-    operations; memory: 2 n_orthogonal + 6 vectors.
+    For each previous direction p in turn, ``d ← d - p (d·A p) / (p·A p)``; then ``α = (r·d) / (d·A
+    d)``, ``x ← x + α d``, ``r ← b - A x``. The step minimizes the error along d, so ‖x - x*‖_A
+    never grows for any d, and the scale and sign of d have no effect. Each iteration costs two
+    products with A, one direction, and O(n n_orthogonal) operations; memory: 2 n_orthogonal + 6
+    vectors.
 
     References
     ----------
@@ -156,7 +156,7 @@ def conjugate_direction_solve(
 
 
 class _Search:
-    """The present x, its residual, and the last directions."""
+    """The current x, its residual, and the previous directions."""
 
     def __init__(self, operator, direction, x0, n_orthogonal):
         self.operator, self.direction, self.n_orthogonal = operator, direction, n_orthogonal
@@ -171,16 +171,16 @@ class _Search:
         return len(self.norms) - 1
 
     def advance(self):
-        """One iteration; False where A is not positive definite."""
+        """Do one iteration; False if A turns out not to be positive definite."""
         b, dtype = self.operator.b, self.x.dtype
         unit = self.r / dtype.type(self.norms[-1])
         d = self.direction(unit)
         if type(d) is not type(b) or d.shape != b.shape or d.dtype.kind != "f":
-            raise self._unfit(d)
+            raise self._bad_direction(d)
         p, w, curvature, length = self._orthogonal(d.astype(dtype, copy=False))
         if not math.isfinite(curvature):
-            raise self._unfit(d)
-        if abs(curvature) <= float(np.finfo(dtype).eps) * length:  # useless: steepest descent
+            raise self._bad_direction(d)
+        if abs(curvature) <= float(np.finfo(dtype).eps) * length:  # unusable: steepest descent
             self.n_fallbacks += 1
             p, w, curvature, _ = self._orthogonal(unit)
         if not curvature > 0:
@@ -193,13 +193,13 @@ class _Search:
         return True
 
     def _orthogonal(self, d):
-        """A copy of d made A-orthogonal to the last directions, with A d, d·A d and ‖d‖ ‖A d‖."""
+        """A copy of d, A-orthogonal to the previous directions, with A d, d·A d and ‖d‖ ‖A d‖."""
         d = d.copy()
         for p, w, curvature in self.last:
             add_multiple(p, d, -sums(d, w)[1] / curvature)
         return d, *self.operator.product(d)
 
-    def _unfit(self, d):
+    def _bad_direction(self, d):
         b = self.operator.b
         shape, dtype = getattr(d, "shape", None), getattr(d, "dtype", None)
         return ValueError(
@@ -208,7 +208,7 @@ class _Search:
         )
 
 
-# --- what a network learns from -------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 @routine
@@ -222,8 +222,8 @@ def ritz_training_set(
     theta: Annotated[int, nonnegative] = 0,
     rng: RNG = None,
 ) -> Array:
-    """Right-hand sides of length 1 that are rich in the low eigenvectors of A, which iterations
-    find hard.
+    """Sample unit right-hand sides rich in the low eigenvectors of A, where iterative solvers are
+    slow.
 
     Parameters
     ----------
@@ -232,20 +232,20 @@ def ritz_training_set(
     n_vectors : int >= 1 and <= n
         Lanczos steps m.
     n_samples : int >= 0
-        How many right-hand sides.
+        Number of right-hand sides.
     amplify : float, default 9.0
-        Factor of the coefficients of the lower Ritz vectors.
+        Factor that multiplies the coefficients of the lower Ritz vectors.
     low_fraction : float in [0, 1], default 0.5
-        Share of the Ritz vectors, from the lowest, that are amplified.
+        Fraction of the Ritz vectors, counted from the lowest, that are amplified.
     theta : int >= 0, default 0
-        How many more.
+        Number of further Ritz vectors that are amplified.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
     (n_samples, n) array of float32
-        Rows of length 1: random combinations of approximate eigenvectors (Ritz vectors) of A, those
-        of eigenvalue 0 left out.
+        Rows of length 1: random combinations of approximate eigenvectors (Ritz vectors) of A,
+        excluding those of eigenvalue 0.
 
     Raises
     ------
@@ -256,8 +256,7 @@ def ritz_training_set(
 
     Notes
     -----
-    m products with A and O(m² n) operations, as the vectors are made orthogonal to all before;
-    memory m n numbers.
+    m products with A and O(m² n) operations for full reorthogonalization; memory m n numbers.
 
     References
     ----------
@@ -290,8 +289,8 @@ def ritz_training_set(
 
 
 def _lanczos(xp, product, v, m):
-    """Q (k, n) with orthonormal rows and the tridiagonal T = Q A Qᵀ, k <= m: fewer where an
-    invariant subspace was found."""
+    """Q (k, n) with orthonormal rows and the tridiagonal T = Q A Qᵀ; k < m if an invariant subspace
+    is found."""
     norm = float(xp.linalg.norm(v))
     q, alpha, beta = [v / norm] if norm else [], [], []
     while q and len(alpha) < m:
@@ -317,8 +316,8 @@ def direction_loss(
     prediction: Float[Array, "batch n"],
     target: Float[Array, "batch n"],
 ) -> tuple[Array, Array]:
-    """How much of the residual b is left after the best step along z: ‖b - α A z‖², and its
-    gradient by z.
+    """Squared residual ‖b - α A z‖² after the optimal step along z, and its gradient with respect
+    to z.
 
     Parameters
     ----------
@@ -332,23 +331,24 @@ def direction_loss(
     Returns
     -------
     loss : scalar
-        Mean over the batch, of the dtype of the arrays; 0 where A z is parallel to b. It may exceed
-        ‖b‖²: the step is best for the error measured by A, not for the residual.
+        Mean over the batch, of the dtype of the arrays; 0 if A z is parallel to b. It may exceed
+        ‖b‖²: the step minimizes the A-norm of the error, not the residual.
     grad : (B, n) array
-        By `prediction`; orthogonal to it, row by row, as the loss does not depend on its length.
+        With respect to `prediction`. Each row is orthogonal to that of `prediction`, since the loss
+        does not depend on its length.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit.
+        Shapes do not match.
     TypeError
         Other or mixed dtypes or devices.
 
     Notes
     -----
     With w = A z, s = z·b, t = z·w, α = s / t and e = b - α w:
-    ``∂‖e‖²/∂z = -2 α A e - 2 (e·w) (b / t - 2 (s / t²) w)``. A row with t = 0, for which there is
-    no best step, counts with α = 0 and the gradient 0. Two products with A.
+    ``∂‖e‖²/∂z = -2 α A e - 2 (e·w) (b / t - 2 (s / t²) w)``. A row with t = 0 has no optimal step
+    and counts with α = 0 and gradient 0. Costs two products with A.
 
     References
     ----------

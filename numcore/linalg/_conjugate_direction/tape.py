@@ -1,12 +1,12 @@
-"""Derivatives of small convolutional networks on grids of two or three dimensions: a tape of
-functions from the gradient of an output to that of its input."""
+"""Reverse-mode differentiation of small convolutional networks on two- and three-dimensional
+grids."""
 
 from ...dispatch import namespace_of
 
 
 class Tape:
-    """Values in the order of their making, and how to go back from each to those that it was made
-    of."""
+    """Values in the order of computation, each with the function that backpropagates its
+    gradient."""
 
     def __init__(self, ops):
         self.ops, self.values, self.back, self.n_parameters = ops, [], [], 0
@@ -53,7 +53,7 @@ class Tape:
         )
 
     def gradients(self, i, grad):
-        """Of all parameters, in the order of the convolutions."""
+        """Gradients of all parameters, in the order of the convolutions."""
         grads, parameters = {i: grad}, [None] * self.n_parameters
         for node in range(i, -1, -1):
             if self.back[node] is not None and node in grads:
@@ -66,11 +66,11 @@ def _accumulate(grads, i, g):
 
 
 class GridOperations:
-    """Convolution, pooling and interpolation on two- and three-dimensional grids, made of
-    two-dimensional ones."""
+    """Convolution, pooling and interpolation on two- and three-dimensional grids, built from
+    two-dimensional operations."""
 
     def __init__(self, dims):
-        from ... import nn  # when a network first runs: the subpackage is large
+        from ... import nn  # imported late: the subpackage is large
 
         self.dims, self.conv2d, self.conv2d_vjp = dims, nn.conv2d, nn.conv2d_vjp
         self.pool2d, self.pool2d_vjp = nn.avg_pool2d, nn.avg_pool2d_vjp
@@ -139,20 +139,20 @@ def _planes(x):
 
 
 def _volumes(x, count):
-    """The reverse of _planes."""
+    """The inverse of _planes."""
     return x.reshape(count, -1, *x.shape[1:]).swapaxes(1, 2)
 
 
 def _shifted(depth, shift):
-    """Which planes are written and which are read when plane z reads z + shift."""
+    """Slices of the planes written and of the planes read when plane z reads z + shift."""
     return slice(max(0, -shift), depth - max(0, shift)), slice(
         max(0, shift), depth - max(0, -shift)
     )
 
 
 def _interpolated(x, axis):
-    """Twice as many points along an axis: each a quarter of the way to its old neighbor, the
-    outermost ones as they were."""
+    """Double the points along an axis, each a quarter of the way to the neighbor of its source
+    point; the outermost values are kept."""
     xp = namespace_of(x)
     x = xp.moveaxis(x, axis, -1)
     before = xp.concatenate([x[..., :1], x[..., :-1]], axis=-1)

@@ -1,11 +1,11 @@
-"""AutoCoreset: a few weighted points on which training gives nearly the loss of training on all of
-them, for any model.
+"""AutoCoreset: a small weighted subset of the points that gives nearly the same loss as training on
+all of them, for any model.
 
-The user gives `fit` and a loss of each point. The losses of all points under a few models form a
-matrix; weighted rows whose sum is near the sum of all rows are a summary for these models. The
-model that is trained on the summary adds a column, the next summary sees it too, and the best of
-all is kept. A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An Automatic Practical
-Coreset Construction Framework", ICML 2023.
+The user provides `fit` and a loss per point. The losses of all points under a few models form a
+matrix. Weighted rows whose sum approximates the sum of all rows summarize the data for these
+models. The model trained on this summary adds a column to the matrix, from which the next summary
+is built, and the best summary is kept. A. Maalouf, M. Tukan, V. Braverman, D. Rus, "AutoCoreset: An
+Automatic Practical Coreset Construction Framework", ICML 2023.
 """
 
 from .._caratheodory import WeightedSubset, caratheodory

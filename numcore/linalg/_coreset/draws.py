@@ -1,4 +1,4 @@
-"""Points drawn in proportion to their masses, in each class."""
+"""Sampling points in proportion to their masses, separately in each class."""
 
 import math
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from .kernels import BLOCK, block_masses, draw_in_blocks
 
-ROWS = 1 << 14  # rows whose lengths are computed at once
+ROWS = 1 << 14  # rows whose norms are computed at once
 
 
 def wide(xp, weights):
-    """Weights in float64; a single 1 stands for all where there are none."""
+    """Weights in float64; a single 1 for all points if `weights` is None."""
     return (
         xp.ones(1)
         if weights is None
@@ -19,8 +19,8 @@ def wide(xp, weights):
 
 
 def draw(xp, n, norms, w, strata, rng):
-    """Draw points in proportion to w ‖f‖, or to w where norms is None, in each class: indices and
-    weights in float64."""
+    """Indices and float64 weights of points drawn in each class in proportion to w ‖f‖, or to w if
+    norms is None."""
     shares = np.array(strata.shares)
     norms = xp.ones(1) if norms is None else norms
     masses = xp.empty((-(-n // BLOCK), len(shares)))
@@ -29,9 +29,9 @@ def draw(xp, n, norms, w, strata, rng):
     if not np.isfinite(table.sum()):
         raise ValueError("weights and losses must have finite sums (got inf)")
     empty = table.sum(axis=0) == 0
-    if empty.any():  # all losses of a class are zero: its points are drawn by their weights
-        flat = xp.asarray(empty)[strata.labels] & xp.ones(n, bool)
-        norms = xp.where(flat, 1.0, norms)
+    if empty.any():  # all losses of a class are zero: draw its points by weight
+        in_empty_class = xp.asarray(empty)[strata.labels] & xp.ones(n, bool)
+        norms = xp.where(in_empty_class, 1.0, norms)
         block_masses(norms, w, strata.labels, n, masses)
         table = _on_host(masses)
     chosen = xp.empty(int(shares.sum()), np.int64)
@@ -48,8 +48,8 @@ def draw(xp, n, norms, w, strata, rng):
     )
     indices, times = xp.unique(chosen, return_counts=True)
     each = xp.asarray(table.sum(axis=0) / shares)
-    here = [array if len(array) == 1 else array[indices] for array in (strata.labels, norms)]
-    return indices, times * each[here[0]] / here[1]
+    labels, drawn_norms = (a if len(a) == 1 else a[indices] for a in (strata.labels, norms))
+    return indices, times * each[labels] / drawn_norms
 
 
 def _on_host(array):
@@ -57,8 +57,8 @@ def _on_host(array):
 
 
 def thresholds_of(table, shares, rng):
-    """Random numbers below the masses of blocks (b, c), block after block, class after class,
-    ascending: with where each pair begins."""
+    """Uniform random thresholds below the masses of blocks (b, c), ascending and sorted by block
+    and class, with the start and the count of each pair."""
     b, c = table.shape
     ends, keys, thresholds = np.cumsum(table, axis=0), [], []
     for column in range(c):
@@ -75,29 +75,29 @@ def thresholds_of(table, shares, rng):
 
 
 def best_sample(xp, f, w, members, size, n_trials, rng):
-    """Of several draws in proportion to w among the members the one whose mean of f is nearest to
-    that of all members."""
+    """The best of several samples of the members, drawn in proportion to w: the one whose mean of f
+    is nearest to that of all members."""
     n = len(f)
     members = xp.arange(n) if members is None else members
     w = w[members] if len(w) == n else xp.ones(len(members)) * w
     ends = xp.cumsum(w)
     rows, mass = f[members], float(ends[-1])
-    # no square overflows
+    # scaled so that no square overflows
     rows = rows / max(float(xp.abs(rows).max()) if rows.size else 1.0, np.finfo(f.dtype).tiny)
     mean = (w / mass) @ rows
-    best, least = None, math.inf
+    best, min_distance = None, math.inf
     for _ in range(n_trials):
         drawn = xp.searchsorted(ends, xp.asarray(rng.random(size) * mass), side="right")
         drawn = xp.minimum(drawn, xp.searchsorted(ends, ends[-1:]))
         distance = float(xp.linalg.norm(rows[drawn].mean(axis=0) - mean))
-        if best is None or distance < least:
-            best, least = drawn, distance
+        if best is None or distance < min_distance:
+            best, min_distance = drawn, distance
     indices, times = xp.unique(members[best], return_counts=True)
     return indices, times * (mass / size)
 
 
 def lengths(xp, f):
-    """The lengths of the rows in float64, without overflow on the way."""
+    """The norms of the rows in float64, scaled to avoid overflow."""
     result = xp.empty(len(f))
     for first in range(0, len(f), ROWS):
         rows = f[first : first + ROWS].astype(np.float64)

@@ -1,5 +1,6 @@
-"""What a round needs of n points: norms of all their losses, masses by blocks and classes, and
-draws by mass. Arrays of extents q, r, s have n entries, or one that stands for all."""
+"""Kernels of one round over n points: norms of the losses of each point, masses by block and class,
+and draws in proportion to the mass. Arrays of extents q, r, s have n entries, or one entry that
+applies to all points."""
 
 import math
 
@@ -7,10 +8,9 @@ import numpy as np
 
 from ...kernel import kernel
 
-BLOCK = 256  # points whose masses are added up to one, so that a draw looks into one block only
+BLOCK = 256  # points per block: a draw only searches one block
 
 
-# Arrays of extents q, r, s have n entries, or one that stands for all.
 @kernel(
     "in T losses[n]; in float64 w[q]; inout float64 norms[n]; out T column[n]; "
     "out float64 parts[b, 2]",
@@ -18,8 +18,8 @@ BLOCK = 256  # points whose masses are added up to one, so that a draw looks int
     gpu="block",
 )
 def add_losses(losses, w, norms, column, parts, start, stop):
-    """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss, and how many losses
-    are negative or not finite."""
+    """norms ← √(norms² + losses²) and column ← losses; for each block Σ w loss and the number of
+    losses that are negative or not finite."""
     for b in range(start, stop):
         first, last = b * BLOCK, min((b + 1) * BLOCK, losses.size)
         new, norm, copy = losses[first:last], norms[first:last], column[first:last]
@@ -30,11 +30,11 @@ def add_losses(losses, w, norms, column, parts, start, stop):
             norm[i] = larger * math.sqrt(1 + ratio * ratio)
             copy[i] = new[i]
         parts[b, 0] = weighted_sum(new, w[first:last] if w.size > 1 else w)
-        parts[b, 1] = bad_ones(new)
+        parts[b, 1] = count_invalid(new)
 
 
 def weighted_sum(values, w):
-    """Σ w value; w may hold one number for all."""
+    """Σ w value; w may hold a single weight for all values."""
     s0 = s1 = s2 = s3 = 0.0
     n, step = values.size // 4 * 4, 1 if w.size > 1 else 0
     for i in range(0, n, 4):
@@ -46,7 +46,7 @@ def weighted_sum(values, w):
     return (s0 + s1) + (s2 + s3)
 
 
-def bad_ones(values):
+def count_invalid(values):
     bad = 0
     for i in range(values.size):
         bad += not 0 <= values[i] < math.inf
@@ -64,8 +64,8 @@ TINY = 2.0**-1022
     gpu="block",
 )
 def block_masses(norms, w, labels, n, masses, sums, start, stop):
-    """Σ w norm of each class in each block of n points; four sums in turn, as an addition waits for
-    the one before it."""
+    """Σ w norm of each class in each block of n points; four interleaved sums hide the latency of
+    additions."""
     classes = np.uintp(masses.shape[1])
     per_norm, per_w = np.uintp(norms.size > 1), np.uintp(w.size > 1)
     per_label = np.uintp(labels.size > 1)
@@ -93,8 +93,8 @@ def block_masses(norms, w, labels, n, masses, sums, start, stop):
 def draw_in_blocks(
     norms, w, labels, n, thresholds, firsts, counts, chosen, sums, done, last, start, stop
 ):
-    """For each threshold of a block and a class the point where the sum of the masses passes it, or
-    the last with a mass."""
+    """For each threshold of a block and class, the point at which the running sum of masses exceeds
+    it, or the last point with positive mass."""
     classes = np.uintp(sums.size)
     per_norm, per_w = np.uintp(norms.size > 1), np.uintp(w.size > 1)
     per_label = np.uintp(labels.size > 1)

@@ -1,4 +1,4 @@
-"""Coresets of any model, of sums of vectors, and their losses."""
+"""Coresets for any model and for vector sums, and their losses."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .draws import best_sample, draw, lengths, wide
 from .search import N_TRIALS, CoresetResult, Method, Search
 from .strata import Strata, strata_of
 
-GROUPS = 256  # of rows that are summed for themselves
+GROUPS = 256  # of rows, summed separately
 
 
 class TargetsKind(Kind):
@@ -55,69 +55,70 @@ def auto_coreset(
     callback: Callable[[CoresetResult], bool | None] | None = None,
     progress: bool = False,
 ) -> CoresetResult:
-    """A small weighted subset of the points on which `fit` makes a model that is good for all of
-    them.
+    """Find a small weighted subset of the points such that a model fitted to it has a low loss on
+    all of them.
 
     Parameters
     ----------
     x : (n, ...) array of float32 or float64
-        Points. They are only handed on to `fit` and `loss`.
+        Points. They are only passed on to `fit` and `loss`.
     fit : callable
-        ``fit(x, y, weights)`` trains a model, any object, on weighted points. Where the model has a
-        regulariser, `fit` should make up for Σ weights, which is that of all points on average
-        only: C Σ all weights / Σ weights for scikit-learn's C.
+        ``fit(x, y, weights)`` trains a model (any object) on weighted points. If the model has a
+        regularizer, `fit` should rescale it, because Σ weights equals that of all points only on
+        average: use C Σ all weights / Σ weights for scikit-learn's C.
     loss : callable
-        ``loss(x, y, model)`` is the loss of each point, (n,), finite and not negative, without
-        weights. A regulariser belongs into it, divided by n. See `logistic_loss`, `hinge_loss`,
+        ``loss(x, y, model)`` returns the unweighted loss of each point, (n,), finite and not
+        negative. It includes any regularizer, divided by n. See `logistic_loss`, `hinge_loss`,
         `squared_loss` and `kmeans_loss`.
     size : int >= 1 and <= n
-        Points that are drawn, 1 <= size <= n; as some are drawn again, the subset has fewer.
+        Number of draws, 1 <= size <= n; the subset is smaller if points are drawn more than once.
     y : (n, ...) array of any dtype, optional
-        Labels or targets; `fit` and `loss` get None where there are none.
+        Labels or targets; passed to `fit` and `loss`, None if not given.
     weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative; 1 by default.
     method : {"norm", "mean_of_samples", "caratheodory", "uniform"}, default "norm"
         How rows of the matrix of losses are chosen, see `vector_sum_coreset`. "caratheodory" is
-        exact for the models so far, and ends when there are as many of them as draws in the
+        exact for the models so far, and stops when there are as many models as draws in the
         smallest class.
     n_initial : int >= 1, default 3
         Models trained on uniform samples at the start.
     patience : int >= 1, default 5
-        Rounds without a better total loss after which the search ends.
+        The search stops after this many rounds without a lower total loss.
     max_iter : int >= 0, default 100
-        Most rounds after the initial models.
+        Maximum number of rounds after the initial models.
     stratify : {"auto", True, False}, default "auto"
-        Whether the points of each value of `y` are drawn for themselves, in proportion to their
-        weight, one at least. "auto": where `y` holds integers or booleans of 50 values at most, or
-        the numbers -1 and 1.
+        Whether each value of `y` is a stratum with its own draws, in proportion to its weight and
+        at least one. "auto": if `y` holds integers or booleans with at most 50 values, or the
+        numbers -1 and 1.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
     callback : callable, optional
-        ``callback(result)`` is called with the `CoresetResult` so far after every model; the search
-        ends when it returns True.
+        ``callback(result)`` is called with the current `CoresetResult` after every model; the
+        search stops when it returns True.
     progress : bool, default False
         Show a progress bar.
 
     Returns
     -------
     CoresetResult
-        The coreset with the smallest total loss, the initial ones included. Nothing is promised for
-        models other than those that were trained: `total_loss` is measured, not a bound. A
-        KeyboardInterrupt ends the search with what was found so far.
+        The coreset with the smallest total loss, including the initial ones. `total_loss` is
+        measured, not a bound: there is no guarantee for models other than those trained. A
+        KeyboardInterrupt stops the search and returns the best coreset so far.
 
     Raises
     ------
     ValueError
-        `x` is empty, `size` is not between 1 and n or less than the number of classes, losses have
-        another shape, are not finite or negative, weights are negative, all zero or all zero in a
-        class, or an unknown option.
+        `x` is empty, `size` is not between 1 and n or is less than the number of classes, losses
+        have another shape, are negative or not finite, weights are negative, all zero or all zero
+        in a class, or an option is unknown.
     TypeError
-        `fit`, `loss` or `callback` cannot be called, other dtypes, or arrays on different devices.
+        `fit`, `loss` or `callback` is not callable, a dtype is not supported, or arrays are on
+        different devices.
 
     Notes
     -----
-    A round takes one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for
-    the others with t models so far. All losses are kept: up to n (n_initial + max_iter) numbers.
-    The patience counts from the worst initial model, as in the paper.
+    A round costs one fit on `size` points, one loss of all points, and O(n) for "norm", O(n t) for
+    the other methods with t models so far. All losses are stored: up to n (n_initial + max_iter)
+    numbers. The patience is counted from the worst initial model, as in the paper.
 
     References
     ----------
@@ -180,22 +181,22 @@ def vector_sum_coreset(
     n_trials: Annotated[int, at_least(1)] = N_TRIALS,
     rng: RNG = None,
 ) -> WeightedSubset:
-    """Weighted rows of a matrix whose sum is near the weighted sum of all rows.
+    """Select weighted rows of a matrix whose sum approximates the weighted sum of all rows.
 
     Parameters
     ----------
     f : (n, t) array of float32 or float64
         Finite.
     size : int >= 1 and <= n
-        Rows that are drawn, or that are kept at most; 1 <= size <= n.
+        Number of draws, or the maximum number of rows for "caratheodory"; 1 <= size <= n.
     weights : (n,) array of float32 or float64, >= 0, finite, optional
         Not negative, not all zero; 1 by default.
     method : {"norm", "mean_of_samples", "caratheodory", "uniform"}, default "norm"
         "norm" draws rows with probabilities q_i in proportion to weights_i ‖f_i‖ (to weights_i
-        where all these are zero) and gives each drawn one the weight weights_i / (size q_i): right
-        on average, and exact for one column without negative entries. "uniform" draws in proportion
-        to weights_i, "mean_of_samples" takes the best of several such draws. "caratheodory" is
-        exact, and needs size > t.
+        if all these are zero) and gives each draw the weight weights_i / (size q_i): unbiased, and
+        exact for one column without negative entries. "uniform" draws in proportion to weights_i,
+        "mean_of_samples" keeps the best of several such samples. "caratheodory" is exact and needs
+        size > t.
     n_trials : int >= 1, default 100
         For "mean_of_samples".
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
@@ -203,24 +204,24 @@ def vector_sum_coreset(
     Returns
     -------
     WeightedSubset
-        Rows that are drawn several times have the sum of the weights. `error` is the length of the
-        difference of the two sums. With q_i = weights_i ‖f_i‖ / Q, the mean of its square is (Q² -
-        ‖Σ weights_i f_i‖²) / size for "norm", and (W Σ weights_i ‖f_i‖² - ‖Σ weights_i f_i‖²) /
-        size with W = Σ weights for "uniform"; `error_bound` is the root, for "mean_of_samples" as
-        for "uniform". For "caratheodory" it bounds the rounding.
+        Rows drawn several times have the sum of the weights. `error` is the norm of the difference
+        of the two sums. With q_i = weights_i ‖f_i‖ / Q, the mean of its square is (Q² - ‖Σ
+        weights_i f_i‖²) / size for "norm", and (W Σ weights_i ‖f_i‖² - ‖Σ weights_i f_i‖²) / size
+        with W = Σ weights for "uniform"; `error_bound` is the root, for "mean_of_samples" as for
+        "uniform". For "caratheodory" it bounds the rounding.
 
     Raises
     ------
     ValueError
-        `f` has not two dimensions or no rows, entries are not finite, their sums overflow, weights
-        are negative or all zero, `size` is not between 1 and n or too small for "caratheodory", or
-        an unknown option.
+        `f` does not have two dimensions or has no rows, entries are not finite, their sums
+        overflow, weights are negative or all zero, `size` is not between 1 and n or too small for
+        "caratheodory", or an unknown option.
     TypeError
         Other or mixed dtypes or devices.
 
     Notes
     -----
-    O(n t) operations, and one number for each draw: a draw looks into a block of 256 rows.
+    O(n t) operations, and one random number per draw: a draw searches one block of 256 rows.
 
     References
     ----------
@@ -273,7 +274,7 @@ def vector_sum_coreset(
 def coreset_loss(
     result: CoresetResult | WeightedSubset, losses: Float[Array, "m", own_dtype]
 ) -> float:
-    """The loss of a coreset, Σ w_i loss_i.
+    """Weighted loss of a coreset, Σ w_i loss_i.
 
     Parameters
     ----------
@@ -292,7 +293,7 @@ def coreset_loss(
     ValueError
         `losses` has another shape.
     TypeError
-        `result` is no coreset, `losses` has another dtype or is on another device.
+        `result` is not a coreset, `losses` has another dtype or is on another device.
 
     References
     ----------

@@ -19,11 +19,11 @@ Reason: TypeAlias = Literal[
 
 N_TRIALS = 100  # of "mean_of_samples"
 N_CHUNKS = 8  # of `caratheodory`
-FIRST_QUERIES = 32  # columns that the matrix of losses has room for at first
+FIRST_QUERIES = 32  # initial capacity of the loss matrix, in columns
 
 
 class CoresetResult(NamedTuple):
-    """The best coreset that was found.
+    """The best coreset found by :func:`auto_coreset`.
 
     Attributes
     ----------
@@ -31,17 +31,17 @@ class CoresetResult(NamedTuple):
         Ascending, each once.
     weights : (k,) array
     model : object
-        What `fit` returned for these points.
+        The model that `fit` returned for these points.
     converged : bool
-        Whether the search ended by itself: by "patience" or "queries_exceed_size".
+        Whether the search stopped by itself: by "patience" or "queries_exceed_size".
     n_iter : int
         Rounds after the initial models.
     reason : {"patience", "max_iter", "queries_exceed_size", "callback", "interrupt", "running"}
-        Why the search ended; "running" in what the callback gets.
+        Why the search stopped; "running" in results passed to the callback.
     total_loss : float
         Σ weights_i loss_i over all points, under this model.
     loss_history : (t,) NumPy array of float64
-        The same for every model, the initial ones first.
+        The total loss of every model, the initial ones first.
     loss_matrix : (n, t) array
         The losses of all points under every model, a column each.
     """
@@ -58,8 +58,7 @@ class CoresetResult(NamedTuple):
 
 
 class Search:
-    """What one call of `auto_coreset` knows: the losses so far, their norms, and the best
-    coreset."""
+    """State of one call of `auto_coreset`: the losses so far, their norms, and the best coreset."""
 
     def __init__(self, xp, x, y, weights, fit, loss, method, strata, rng, callback):
         self.xp, self.x, self.y = xp, x, y
@@ -72,14 +71,14 @@ class Search:
         self.parts = xp.empty((-(-len(x) // BLOCK), 2))
 
     def run(self, n_initial, patience, max_iter):
-        """The reason for the end."""
+        """Search, and return why it stopped."""
         self.n_initial = n_initial
         self.columns = self.xp.empty(
             (min(FIRST_QUERIES, n_initial + max_iter), len(self.x)), self.x.dtype
         )
         for _ in range(n_initial):
             self.add(*draw(self.xp, len(self.x), None, self.w, self.strata, self.rng))
-            if self.told_to_stop():
+            if self.callback_stops():
                 return "callback"
         reference, waited = max(self.history), 0
         while self.n_iter < max_iter:
@@ -88,14 +87,14 @@ class Search:
             total = self.add(*self.summary())
             self.n_iter += 1
             reference, waited = (total, 0) if total < reference else (reference, waited + 1)
-            if self.told_to_stop():
+            if self.callback_stops():
                 return "callback"
             if waited == patience:
                 return "patience"
         return "max_iter"
 
     def add(self, indices, weights):
-        """Train on weighted points and add the losses under this model; the total loss."""
+        """Train on weighted points, add the losses under this model, and return the total loss."""
         weights = weights.astype(self.x.dtype, copy=False)
         model = self.fit(self.x[indices], None if self.y is None else self.y[indices], weights)
         t, columns = len(self.history), self.columns
@@ -116,7 +115,7 @@ class Search:
         return total
 
     def checked(self, losses):
-        """What `loss` returned as a contiguous array of the dtype of x."""
+        """The result of `loss` as a contiguous array of the dtype of x."""
         losses = np.asarray(losses) if isinstance(losses, (list, tuple)) else losses
         where, device = self.round(), device_of(losses)
         if device is None or losses.dtype.kind not in "biuf":
@@ -136,8 +135,8 @@ class Search:
         return f"initial model {t + 1}" if t < self.n_initial else f"round {self.n_iter + 1}"
 
     def summary(self):
-        """Indices and weights whose weighted losses are near those of all points, for each model so
-        far."""
+        """Indices and weights of points whose weighted losses approximate those of all points, for
+        each model so far."""
         n, xp = len(self.x), self.xp
         if self.method in ("norm", "uniform"):
             return draw(
@@ -162,7 +161,7 @@ class Search:
         order = xp.argsort(indices)
         return indices[order], weights[order]
 
-    def told_to_stop(self):
+    def callback_stops(self):
         return self.callback is not None and self.callback(self.result("running")) is True
 
     def result(self, reason):

@@ -1,23 +1,23 @@
-"""Classes of points that are drawn separately."""
+"""Classes of points that are sampled separately."""
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-MAX_VALUES = 1 << 16  # values of labels that are counted rather than sorted
-MAX_CLASSES = 50  # more values of y than this are no classes, unless the caller says so
+MAX_VALUES = 1 << 16  # labels in a smaller range are counted rather than sorted
+MAX_CLASSES = 50  # if y has more values, they are not classes unless the caller says so
 
 
 class Strata(NamedTuple):
-    """Classes that are drawn for themselves: the number of each point's class ((1,) if there is one
-    class), and the draws of each."""
+    """Classes that are sampled separately: the class index of each point ((1,) if there is one
+    class), and the draws of each class."""
 
     labels: Any
     shares: tuple
 
     def members(self, xp):
-        """The points of each class; None for all."""
+        """The points of each class; None stands for all points."""
         return (
             [None]
             if len(self.shares) == 1
@@ -59,20 +59,20 @@ def strata_of(xp, y, weights, size, stratify, n):
 
 
 def numbered(xp, y):
-    """The different values of y as a list, and for each entry its place there."""
+    """The distinct values of y as a list, and the index of each entry in it."""
     if y.dtype.kind in "biu":
-        least, most = int(y.min()), int(y.max())
-        if most - least < MAX_VALUES and most < 2**63:  # no sorting
-            places = y.astype(np.int64) - least
-            found = xp.bincount(places) > 0
-            values = (xp.nonzero(found)[0] + least).astype(y.dtype)
-            return values.tolist(), (xp.cumsum(found) - 1)[places]
+        low, high = int(y.min()), int(y.max())
+        if high - low < MAX_VALUES and high < 2**63:  # no sorting
+            places = y.astype(np.int64) - low
+            present = xp.bincount(places) > 0
+            values = (xp.nonzero(present)[0] + low).astype(y.dtype)
+            return values.tolist(), (xp.cumsum(present) - 1)[places]
     values, labels = xp.unique(y, return_inverse=True)
     return values.tolist(), labels
 
 
 def shares_of(mass, size):
-    """Draws of each class, in proportion to its weight, one at least."""
+    """Draws of each class, in proportion to its weight and at least one."""
     quota = size * (mass / mass.sum())
     shares = np.maximum(quota.astype(np.int64), 1)
     while shares.sum() < size:

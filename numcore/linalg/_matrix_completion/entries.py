@@ -1,5 +1,4 @@
-"""Known entries of a matrix: each place once, in order, without their means; and entries of a
-model."""
+"""Known entries of a matrix, sorted, without duplicates and centered; and entries of a model."""
 
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from .kernels import entry_products
 
 
 class Entries(NamedTuple):
-    """Entries ``values`` at the places (rows, cols) of a matrix of a shape."""
+    """Entries ``values`` at the positions (rows, cols) of a matrix."""
 
     rows: Array
     cols: Array
@@ -20,16 +19,16 @@ class Entries(NamedTuple):
     shape: tuple[int, int]
 
     def part(self, chosen):
-        """Those where a mask is True."""
+        """The entries selected by a mask."""
         rows, cols, values = (a[chosen] for a in self[:3])
         return Entries(rows, cols, values, self.shape)
 
     def with_values(self, values):
-        """Other values at these places."""
+        """Other values at these positions."""
         return self._replace(values=values)
 
     def as_csr(self):
-        """A CSR of entries that are in order."""
+        """A CSR of these entries, which must be sorted."""
         xp = namespace_of(self.values)
         indptr = xp.zeros(self.shape[0] + 1, np.int64)
         indptr[1:] = xp.cumsum(xp.bincount(self.rows, minlength=self.shape[0]))
@@ -42,7 +41,7 @@ def entries_of(csr):
 
 
 def check_places(name, places, limit):
-    """Raise where an index is out of range."""
+    """Raise ValueError if an index is out of range."""
     good = (places >= 0) & (places < limit)
     if not bool(good.all()):
         at = int((~good).argmax())
@@ -50,8 +49,8 @@ def check_places(name, places, limit):
 
 
 def sorted_once(entries):
-    """The entries in the order of rows and columns, each place once; ValueError where a place has
-    two values."""
+    """The entries sorted by row and column without duplicates; ValueError if a position has two
+    different values."""
     rows, cols, values, shape = entries
     xp = namespace_of(values)
     rows, cols = rows.astype(np.int64, copy=False), cols.astype(np.int64, copy=False)
@@ -68,7 +67,7 @@ def sorted_once(entries):
     if bool(differ.any()):
         e = int(differ.argmax())
         raise ValueError(
-            f"values must be the same where a place comes twice (got {float(values[e])} and "
+            f"values must be the same where entries are repeated (got {float(values[e])} and "
             f"{float(values[e + 1])} at "
             f"({int(rows[e])}, {int(cols[e])}))"
         )
@@ -78,7 +77,7 @@ def sorted_once(entries):
 
 
 def means_of(entries, center):
-    """The means that are subtracted: (1, 1), (m, 1) or (1, n)."""
+    """The means to subtract: a (1, 1), (m, 1) or (1, n) array."""
     rows, cols, values, shape = entries
     xp = namespace_of(values)
     mean = values.mean(dtype=np.float64) if center else xp.zeros((), np.float64)
@@ -95,7 +94,7 @@ def means_of(entries, center):
 
 
 def offset_at(offset, rows, cols):
-    """An offset of shape (1, 1), (m, 1) or (1, n) at these places."""
+    """The values of an offset of shape (1, 1), (m, 1) or (1, n) at these positions."""
     if offset.shape[0] > 1:
         return offset[rows, 0]
     return offset[0, cols] if offset.shape[1] > 1 else offset[0, 0]
@@ -112,7 +111,7 @@ def model_entries(left, right, rows, cols):
 
 
 def rmse(left, right, entries):
-    """The root mean square error of the model left rightᵀ, or None where there are no entries."""
+    """The root mean square error of the model left rightᵀ, or None if there are no entries."""
     if not len(entries.values):
         return None
     xp = namespace_of(left)

@@ -1,4 +1,4 @@
-"""Least-squares problems of one row by conjugate gradients. Compiled into the kernels."""
+"""Least-squares problem of one row by conjugate gradients. Compiled into the kernels."""
 
 import math
 
@@ -10,12 +10,12 @@ from ...simd import dot
 def conjugate_gradients(
     ids, values, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch
 ):
-    """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb from x, preconditioned by L D Lᵀ in gram
-    unless pitch is 0; A has the rows `ids` of the factor, b the entries `values`.
+    """Conjugate gradients for (AᵀA + ridge I) x = Aᵀb starting from x, preconditioned by the L D Lᵀ
+    in gram unless pitch is 0; A has the rows `ids` of the factor, b the entries `values`.
 
-    A row of A is read once in a step, for A p and for Aᵀ (A p). False where `most` steps are not
-    enough, or where the Rayleigh quotients of the steps, which lie between the eigenvalues, show a
-    condition above `worst`.
+    Each step reads A once, for A p and Aᵀ (A p). Returns False if `most` steps are not enough, or
+    if the Rayleigh quotients of the steps, which lie between the extreme eigenvalues, show a
+    condition number above `worst`.
     """
     k = len(x)
     p, gradient, product = vectors[:k], vectors[k : 2 * k], vectors[2 * k : 3 * k]
@@ -59,8 +59,8 @@ def conjugate_gradients(
 
 
 def gradient_of(ids, values, factor, ridge, x, gradient, right):
-    """gradient = Aᵀ (b - A x) - ridge x, four rows of A at a time; the squared length of right = Aᵀ
-    b."""
+    """gradient = Aᵀ (b - A x) - ridge x and right = Aᵀ b, four rows of A at a time; returns
+    ‖right‖²."""
     k = len(x)
     for c in range(k):
         gradient[c], right[c] = -ridge * x[c], 0

@@ -9,24 +9,24 @@ from ...dispatch import namespace_of
 from ...random import philox_uint32
 from .kernels import solve_by_gradients, solve_by_sketch, solve_directly
 
-# ranks up to which factorizing Gram matrices is as fast as conjugate gradients, all rounds together
+# up to this rank, factorizing Gram matrices is as fast as conjugate gradients, over all rounds
 MAX_DIRECT = 32
-MAX_IN_BLOCK = 48  # ranks whose matrices fit the shared memory of any GPU
-LANES = 16  # conjugate gradients take rows of a multiple of this length
-STEPS, WORST_CONDITION = 100, 1e4  # "auto" gives up conjugate gradients beyond these
-EXACT = 1e-15  # relative accuracy beyond which conjugate gradients do not get
+MAX_IN_BLOCK = 48  # largest rank whose matrices fit in the shared memory of any GPU
+LANES = 16  # conjugate gradients pad rows to a multiple of this length
+STEPS, WORST_CONDITION = 100, 1e4  # beyond these, "auto" switches from conjugate gradients
+EXACT = 1e-15  # best relative accuracy attainable by conjugate gradients
 SKETCHES = 4  # sketches of k rows each
 
 
 class HalfStep:
-    """One least-squares problem for every row of a sparse matrix, by a method that is chosen
-    here."""
+    """One least-squares problem for every row of a sparse matrix; chooses the method."""
 
     def __init__(self, name, ridge, key):
         self.name, self.ridge, self.key = name, ridge, key
 
     def __call__(self, csr, factor, x0, accuracy):
-        """The solutions, (m, k), and whether one of them is the smallest of several."""
+        """The solutions, (m, k), and whether any of them is a minimum-norm solution of a
+        rank-deficient problem."""
         xp, (m, n), k = namespace_of(factor), csr.shape, factor.shape[1]
         weight, factor = self.ridge / max(n, 1), xp.ascontiguousarray(factor)
         matrix, all_rows = (csr.indptr, csr.indices, csr.data), _spread(xp, m)
@@ -36,7 +36,7 @@ class HalfStep:
             x = xp.zeros((m, k), factor.dtype)
             solve_directly(*matrix, factor, all_rows, x, found, weight)
             return x, bool((found < k).any())
-        # rows that vectors divide: what is added is zero and stays so
+        # rows padded to whole SIMD vectors: the added entries are zero and stay zero
         width = -(-k // LANES) * LANES
         wide, x = (_widened(xp, a, width, factor.dtype, rows) for a, rows in ((factor, n), (x0, m)))
         if self.name != "sketch" or not exact:
@@ -62,8 +62,8 @@ class HalfStep:
 
 
 def _spread(xp, n):
-    """0 … n - 1 in the order of multiples of about 0.618 n, so that every stretch of it has rows
-    from everywhere, long and short ones."""
+    """0 … n - 1 in the order of multiples of about 0.618 n, so that every chunk mixes long and
+    short rows."""
     step = int(0.618 * n) | 1
     while math.gcd(step, n) > 1:
         step += 1
@@ -78,6 +78,6 @@ def _widened(xp, a, width, dtype, rows):
 
 
 def _signed_places(xp, n, k, key):
-    """(n, 4) array: the row, of k, to which a row of the factor is added in each sketch, twice,
-    plus one for a negative sign."""
+    """(n, 4) array: for each row of the factor and each sketch, twice the row of the sketch (of k)
+    that it is added to, plus one for a negative sign."""
     return (philox_uint32((n, SKETCHES), key=key, xp=xp) % np.uint32(2 * k)).astype(np.int32)

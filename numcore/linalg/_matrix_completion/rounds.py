@@ -1,4 +1,4 @@
-"""Alternating minimization: from known entries to a model, round by round."""
+"""The alternating minimization loop, from known entries to a model."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from .._randomized import randomized_svd
 from .entries import entries_of, means_of, offset_at, rmse, sorted_once
 from .half_steps import HalfStep
 
-MIN_TOLERANCE = 8  # units of roundoff: a smaller change of the model cannot be seen
+MIN_TOLERANCE = 8  # units of roundoff: smaller changes of the model are rounding errors
 
 
 class Options(NamedTuple):
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     progress: bool
 
     def check(self, m, n):
-        """Raise where options do not go with the shape of the matrix."""
+        """Raise ValueError if options do not match the shape of the matrix."""
         if self.rank > min(m, n):
             raise ValueError(f"rank must be <= min(m, n) with (m, n) = {m, n} (got {self.rank})")
         if not isinstance(self.init, str) and self.init.shape != (m, self.rank):
@@ -52,8 +52,8 @@ class Model(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """How far the rounds came: the model, its relative changes, why they ended, and whether a
-    solution was the smallest of several."""
+    """Outcome of the rounds: the model, its relative changes, why they stopped, and whether a
+    least-squares problem was rank-deficient."""
 
     model: Model
     changes: tuple[float, ...]
@@ -75,13 +75,13 @@ class Completion(NamedTuple):
 
 
 def complete(entries, options):
-    """The `Completion` of a matrix of which these entries are known."""
+    """The `Completion` of a matrix from these known entries."""
     rng = np.random.default_rng(key_from_rng(options.rng))
     half_step = HalfStep(options.solver, options.ridge, key_from_rng(rng))
     entries = sorted_once(entries)
     xp = namespace_of(entries.values)
     top = float(xp.abs(entries.values).max())
-    # a power of two: dividing by it rounds nothing
+    # a power of two, so that dividing by it is exact
     scale = entries.values.dtype.type(2.0 ** (math.frexp(top)[1] - 1))
     entries = entries.with_values(entries.values / scale)
     count = len(entries.values)
@@ -93,7 +93,7 @@ def complete(entries, options):
     fit = _rounds(known, half_step, options, rng)
     left, s, right = xp.linalg.svd(fit.model.r)
     u, vh = fit.model.u @ left, right @ fit.model.v.T
-    observed, honest = (rmse(u * s, vh.T, e) for e in (entries_of(known), held_out))
+    observed, held_out_rmse = (rmse(u * s, vh.T, e) for e in (entries_of(known), held_out))
     with np.errstate(over="ignore"):
         s, offset = s * scale, offset * scale
     m, n = known.shape
@@ -103,7 +103,7 @@ def complete(entries, options):
         vh,
         offset,
         observed * float(scale),
-        None if honest is None else honest * float(scale),
+        None if held_out_rmse is None else held_out_rmse * float(scale),
         known.nnz < options.rank * (m + n - options.rank),
         fit,
     )
@@ -118,13 +118,13 @@ def _sample(xp, rng, count, size):
 
 
 def _repeated(known):
-    """All entries by rows and by columns, for as many half-steps as there are."""
+    """All entries by rows and by columns, endlessly."""
     while True:
         yield known, known.T
 
 
 def _parts(rng, known, count):
-    """Another part of the entries for the first U and for every half-step."""
+    """A new part of the entries for the first U and for every half-step."""
     entries = entries_of(known)
     of_entry = namespace_of(known.data).asarray(rng.permutation(known.nnz) % count)
     for part in range(count):
@@ -154,18 +154,18 @@ def _rounds(known, half_step, options, rng):
     tol, adaptive = options.tol, isinstance(options.inner_tol, str)
     if tol:
         tol = max(tol, MIN_TOLERANCE * float(np.finfo(known.dtype).eps))
-    changes, reason, short = [], "max_iter", False
+    changes, reason, rank_deficient = [], "max_iter", False
     bar = progress_bar(options.max_iter, "rounds") if options.progress else None
     try:
         while len(changes) < options.max_iter and reason == "max_iter":
             accuracy = options.inner_tol
             if adaptive:
                 accuracy = min(0.1, 0.1 * max(changes[-1], tol)) if changes else 0.1
-            model, change, short = _round(samples, model, half_step, accuracy)
+            model, change, rank_deficient = _round(samples, model, half_step, accuracy)
             changes.append(change)
             if bar is not None:
                 bar.update(1)
-            exact = accuracy <= tol or not adaptive  # else too coarse a solution may not change
+            exact = accuracy <= tol or not adaptive  # an inaccurate solution may seem unchanged
             if tol and change <= tol and exact:
                 reason = "converged"
             elif options.callback is not None and options.callback(len(changes), change) is True:
@@ -177,14 +177,15 @@ def _rounds(known, half_step, options, rng):
     finally:
         if bar is not None:
             bar.close()
-    return Fit(model, tuple(changes), reason, short)
+    return Fit(model, tuple(changes), reason, rank_deficient)
 
 
 def _round(samples, model, half_step, accuracy):
-    """One round: the new model, its relative change, and whether a solution was one of several.
+    """One round: the new model, its relative change, and whether a least-squares problem was
+    rank-deficient.
 
-    Before a half-step the model is written in the basis that is kept, where conjugate gradients
-    start.
+    Before each half-step the model is expressed in the basis that stays fixed, as the start of
+    conjugate gradients.
     """
     u, r, v = model
     x, few_columns = half_step(next(samples)[1], u, None if r is None else v @ r.T, accuracy)
@@ -194,8 +195,7 @@ def _round(samples, model, half_step, accuracy):
     new_u, new_r = xp.linalg.qr(x)
     norm = change = float(xp.linalg.norm(x))
     if r is not None:
-        # the difference along the new Q_v and orthogonal to it, neither of which is a difference of
-        # large numbers
+        # the change along the new Q_v and orthogonal to it, without cancellation in either
         along = new_v.T @ v
         change = math.hypot(
             float(xp.linalg.norm(x - u @ (r @ along.T))),

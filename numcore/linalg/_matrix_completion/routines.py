@@ -1,4 +1,4 @@
-"""Completion of a matrix from known entries, entries of its model, and half a round of it."""
+"""Public routines of matrix completion."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
@@ -29,7 +29,7 @@ SolverName = Literal["auto", "cholesky", "cg", "sketch"]
 
 
 class CompletionResult(NamedTuple):
-    """The model ``offset + (u * s) @ vh``, and how it came about; see :func:`complete_matrix`.
+    """The model ``offset + (u * s) @ vh`` and details of the fit; see :func:`complete_matrix`.
 
     Attributes
     ----------
@@ -40,23 +40,24 @@ class CompletionResult(NamedTuple):
     vh : (k, n) array
         Orthonormal rows.
     offset : (1, 1), (m, 1) or (1, n) array
-        What centering subtracted.
+        The mean or means subtracted by centering.
     converged : bool
     n_iter : int
         Rounds.
     reason : {"converged", "max_iter", "callback", "interrupt"}
-        Why the search ended; "interrupt" is that of the keyboard.
+        Why it stopped; "interrupt" means a KeyboardInterrupt.
     observed_rmse : float
-        The root mean square error at the entries that were fitted, which is not an estimate of the
-        error elsewhere.
+        Root mean square error at the fitted entries; it does not estimate the error elsewhere.
     holdout_rmse : float or None
-        That at those held out, which is one; None where there are none.
+        Root mean square error at the held-out entries, an estimate of the error elsewhere; None if
+        there are none.
     relative_changes : tuple of float
         The relative change of the model in every round.
     underdetermined : bool
-        Fewer entries are known than a matrix of rank k has degrees of freedom, k (m + n - k).
+        Whether fewer entries are known than the k (m + n - k) degrees of freedom of a rank-k
+        matrix.
     rank_deficient : bool
-        A row or column had too few entries and got the smallest of its solutions, zeros where it
+        Whether a row or column had too few entries. It got its minimum-norm solution: zeros if it
         had none.
     """
 
@@ -96,59 +97,59 @@ def complete_matrix(
     callback: Callable[[int, float], bool | None] | None = None,
     progress: bool = False,
 ) -> CompletionResult:
-    """A model of low rank of a matrix of which some entries are known.
+    """Fit a low-rank model to a matrix of which some entries are known.
 
     Parameters
     ----------
     rows, cols : (z,) array of integers
-        Places of the known entries, in any order. A place that comes twice must have the same
-        value.
+        Positions of the known entries, in any order. Duplicates must have the same value.
     values : (z,) array of float32 or float64, finite
     shape : (int >= 0, int >= 0)
         m and n.
     rank : int >= 1
         k, at most min(m, n).
     ridge : float >= 0, default 0.0
-        Weight of ‖v‖² relative to what the data weigh: λ_j = ridge |Ω_j| / m for a column, ridge
-        |Ω_i| / n for a row. 0 is none at all. It shrinks the whole model, by about 1 / (1 + ridge)
-        where most entries are known.
+        Weight of ‖v‖² relative to the data term: λ_j = ridge |Ω_j| / m for a column, ridge |Ω_i| /
+        n for a row; 0 means no regularization. It shrinks the whole model, by about 1 / (1 + ridge)
+        if most entries are known.
     center : bool or {"rows", "columns"}, default False
-        Subtract the mean of the known entries, or that of every row or column; one without entries
-        gets the mean of all. Without centering, one rank is spent on the mean, and columns with few
-        entries are fitted badly: data that do not vary around zero should be centred.
+        Subtract the mean of the known entries (True), or the mean of each row or column; rows or
+        columns without entries use the overall mean. Without centering, one rank is spent on the
+        mean and columns with few entries are fitted badly, so data that do not vary around zero
+        should be centered.
     init : {"spectral"} or (m, _) array of float32 or float64, finite, default "spectral"
-        The first U: the k largest left singular vectors of the matrix with zeros for what is not
-        known, or a matrix of rank k.
+        The first U: the k leading left singular vectors of the matrix with zeros for unknown
+        entries, or a given matrix of rank k.
     clip : float >= 0, optional
         μ: rows of the first U longer than 2 √(μ k / m) are set to zero, so that no row with many
-        entries dominates. None: no clipping.
+        entries dominates. None disables clipping.
     solver : {"auto", "cholesky", "cg", "sketch"}, default "auto"
-        For the least-squares problems: a factorization of U[Ω_j]ᵀ U[Ω_j]; conjugate gradients from
-        the current model; these preconditioned by the factorization of a sketch of U[Ω_j]. "auto"
-        takes the first for ranks up to 32, else the second, and the third for columns where it
-        converges slowly. On a GPU, ranks above 48 always take conjugate gradients.
+        Solver of the least-squares problems: "cholesky" factorizes U[Ω_j]ᵀ U[Ω_j]; "cg" runs
+        conjugate gradients from the current model; "sketch" preconditions them by the factorization
+        of a sketch of U[Ω_j]. "auto" uses "cholesky" for ranks up to 32, else "cg", and "sketch"
+        for columns where that converges slowly. On a GPU, ranks above 48 always use conjugate
+        gradients.
     inner_tol : {"adaptive"} or float in [0, 1), default "adaptive"
         Relative accuracy ε of conjugate gradients, ‖gradient‖ <= ε ‖U[Ω_j]ᵀ M[Ω_j, j]‖. "adaptive"
         is a tenth of the last relative change of the model, at most 0.1.
     split_samples : bool, default False
-        Use every known entry once, in one of 2 `max_iter` + 1 parts, as the theory of convergence
-        assumes. Otherwise all are used always.
+        Use every known entry only once, in one of 2 `max_iter` + 1 parts, as the convergence theory
+        assumes. Otherwise every half-step uses all entries.
     holdout : float in [0, 1), default 0.0
-        The fraction of known entries that are hidden from the fit, to measure its
-        error.
+        Fraction of the known entries held out of the fit to measure its error.
     tol : float >= 0, default 1e-08
-        End when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 never does. What is between 0 and
-        eight units of roundoff is taken as these. With an adaptive `inner_tol`, the last round was
-        solved to accuracy `tol` as well.
+        Stop when ‖new model - old model‖_F <= tol ‖new model‖_F; 0 disables this test. Values
+        between 0 and eight units of roundoff are raised to the latter. With an adaptive
+        `inner_tol`, the last round is also solved to accuracy `tol`.
     max_iter : int >= 1, default 50
-        The largest number of rounds, of two half-steps each.
+        Maximum number of rounds, each of two half-steps.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        For the first U, the sketch, the parts and the entries that are held out.
+        For the first U, the sketch, the parts and the held-out entries.
     callback : callable, optional
-        ``callback(n_iter, relative_change)`` is called after every round; the search ends when it
+        ``callback(n_iter, relative_change)`` is called after every round; the fit stops when it
         returns True.
     progress : bool, default False
-        Show a bar; needs tqdm.
+        Show a progress bar (needs tqdm).
 
     Returns
     -------
@@ -157,10 +158,10 @@ def complete_matrix(
     Raises
     ------
     ValueError
-        No entries, places outside of the matrix, values that are not finite or differ for one
-        place, lengths that differ, a rank or another option out of range.
+        There are no entries, positions are out of range, values are not finite or differ for the
+        same entry, lengths differ, or the rank or another option is out of range.
     TypeError
-        Other dtypes, integer values for one, or dtypes or devices mixed.
+        Unsupported dtypes (for example integer values), or mixed dtypes or devices.
 
     Notes
     -----
@@ -168,9 +169,9 @@ def complete_matrix(
     ε) entries known at random, the error is below ε after O(log(‖M‖ / ε)) rounds. Relative errors
     ε_t of the half-steps add up to no more than a small multiple of the last one.
 
-    A round takes O(|Ω| k² + (m + n) k³) operations by "cholesky", O(|Ω| k) for each step of "cg",
-    and (m + n) k² for orthonormal factors. Memory: the known entries twice, by rows and by columns,
-    and three copies of the factors. Least-squares problems are solved in float64.
+    A round costs O(|Ω| k² + (m + n) k³) operations with "cholesky", O(|Ω| k) per step of "cg", and
+    (m + n) k² to orthonormalize the factors. Memory: the known entries twice, by rows and by
+    columns, and three copies of the factors. Least-squares problems are solved in float64.
 
     References
     ----------
@@ -226,13 +227,12 @@ def complete_masked(
     callback: Callable[[int, float], bool | None] | None = None,
     progress: bool = False,
 ) -> CompletionResult:
-    """A model of low rank of a dense matrix of which some entries are valid: `complete_matrix` of
-    these.
+    """Fit a low-rank model to the valid entries of a dense matrix, as `complete_matrix` does.
 
     Parameters
     ----------
     x : (m, n) array of float32 or float64
-        Finite where the mask is True; other entries, NaN for example, are not used.
+        Finite where the mask is True; other entries, for example NaN, are ignored.
     mask : (m, n) array of bool
         True where an entry is known.
     rank : int >= 1
@@ -303,28 +303,28 @@ def complete_masked(
 
 
 def _completed(entries, options):
-    """Check what declarations cannot say, then complete."""
+    """Do the checks that signatures cannot declare, then complete."""
     rows, cols, values, shape = entries
     options.check(*shape)
     if not len(values):
         raise ValueError("values must hold at least one known entry (got none)")
     check_places("rows", rows, shape[0])
     check_places("cols", cols, shape[1])
-    found = complete(entries, options)
-    changes, reason = found.fit.changes, found.fit.reason
+    result = complete(entries, options)
+    changes, reason = result.fit.changes, result.fit.reason
     return CompletionResult(
-        found.u,
-        found.s,
-        found.vh,
-        found.offset,
+        result.u,
+        result.s,
+        result.vh,
+        result.offset,
         reason == "converged",
         len(changes),
         reason,
-        found.observed_rmse,
-        found.holdout_rmse,
+        result.observed_rmse,
+        result.holdout_rmse,
         changes,
-        found.underdetermined,
-        found.fit.rank_deficient,
+        result.underdetermined,
+        result.fit.rank_deficient,
     )
 
 
@@ -334,8 +334,7 @@ def predict_entries(
     rows: Integer[Array, "z", interval("[0, m)")],
     cols: Integer[Array, "z", interval("[0, n)")],
 ) -> Array:
-    """Entries of a completed matrix, each from its row of u and its column of vh: the matrix is
-    never formed.
+    """Evaluate entries of a completed matrix without forming it.
 
     Parameters
     ----------
@@ -347,14 +346,14 @@ def predict_entries(
     Returns
     -------
     (z,) array of the dtype of the model
-        Sums of k products in float64, rounded once, and the offset.
+        Sums of k products in float64, rounded once, plus the offset.
 
     Raises
     ------
     ValueError
-        Places outside of the matrix, or lengths that differ.
+        Positions are out of range, or lengths differ.
     TypeError
-        `result` is not a CompletionResult, places are not integers, or devices are mixed.
+        `result` is not a CompletionResult, positions are not integers, or devices are mixed.
 
     References
     ----------
@@ -390,40 +389,40 @@ def alternating_step(
     inner_tol: Fraction = 1e-10,
     rng: RNG = None,
 ) -> Array:
-    """Half a round of alternating minimization: the best X for given V in P_Ω(X Vᵀ) ≈ P_Ω(M), row
+    """Half a round of alternating minimization: solve P_Ω(X Vᵀ) ≈ P_Ω(M) for X, with V fixed, row
     by row.
 
     Row i with its known entries in the columns Ω_i is the solution of min ‖V[Ω_i] x - M[i, Ω_i]‖² +
-    λ_i ‖x‖², λ_i = ridge |Ω_i| / n. The other half of a round takes the transpose of `csr`.
+    λ_i ‖x‖², λ_i = ridge |Ω_i| / n. For the other half of a round, pass the transpose of `csr`.
 
     Parameters
     ----------
     csr : (m, n) CSR or sparse array
-        (m, n): the known entries, those that are zero included.
+        The known entries, including those that are zero.
     factor : (n, k) array of float32 or float64, finite
         V.
     ridge : float >= 0, default 0.0
     x0 : (m, k) array of float32 or float64, finite, optional
-        Where "cg" and "sketch" start, zero by default. Rows with fewer than k entries always start
-        at zero if `ridge` is 0.
+        Starting point of "cg" and "sketch"; zero by default. If `ridge` is 0, rows with fewer than
+        k entries always start at zero.
     solver : {"auto", "cholesky", "cg", "sketch"}, default "auto"
         As in `complete_matrix`.
     inner_tol : float in [0, 1), default 1e-10
         For "cg" and "sketch": ‖gradient‖ <= inner_tol ‖V[Ω_i]ᵀ M[i, Ω_i]‖.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
-        For "sketch", whose result depends on it by no more than `inner_tol` allows.
+        For "sketch"; its effect on the result is within `inner_tol`.
 
     Returns
     -------
     (m, k) array
-        Where a row has several solutions, the smallest one; directions whose share of V[Ω_i]ᵀ
+        If a row has several solutions, the one of minimum norm; directions whose share of V[Ω_i]ᵀ
         V[Ω_i] is below 1e-12 count as missing. The error of "cholesky" is of the order of the
-        roundoff of float64 times the condition of that matrix.
+        roundoff of float64 times the condition number of that matrix.
 
     Raises
     ------
     ValueError
-        Shapes do not fit, `factor` or `x0` is not finite, or an option is out of range.
+        Shapes do not match, `factor` or `x0` is not finite, or an option is out of range.
     TypeError
         `csr` is not a sparse matrix, or dtypes or devices are mixed.
 

@@ -6,10 +6,10 @@ and ``left`` of l blocks s × r, l r = k q,
 
     o[κ q + i] = Σ_j right[κ, i, j] x[κ p + j],        y[σ l + λ] = Σ_ρ left[λ, σ, ρ] o[ρ l + λ].
 
-Every matrix has a best approximation of this form, found block by block, since the entries (σ l +
-λ, κ p + j) of M for one pair (κ, λ) make a matrix of rank q / l. Fourier, Hadamard and circulant
-matrices are of this form. From T. Dao et al., "Monarch: expressive structured matrices for
-efficient and accurate training", ICML 2022.
+The best approximation of any matrix in this form can be found block by block, since the entries (σ
+l + λ, κ p + j) of M for one pair (κ, λ) form a matrix of rank q / l. Fourier, Hadamard and
+circulant matrices are of this form. From T. Dao et al., "Monarch: expressive structured matrices
+for efficient and accurate training", ICML 2022.
 """
 
 from .fourier import MonarchTransform, monarch_dft

@@ -8,7 +8,7 @@ from ...arguments import Array, ComplexDType, Namespace, at_least, at_most
 from ...dispatch import routine
 from .projection import Blocks, default_blocks
 
-MAX_DFT = 2**40  # a transform that fits no memory
+MAX_DFT = 2**40  # larger transforms exceed any memory
 
 
 class MonarchTransform(NamedTuple):
@@ -50,15 +50,15 @@ def monarch_dft(
     Raises
     ------
     ValueError
-        `n` is less than 1 or beyond any memory, or `n_blocks` does not divide it.
+        `n` is less than 1 or larger than 2**40, or `n_blocks` does not divide it.
     TypeError
         Another dtype.
 
     Notes
     -----
-    The factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i k + κ) / n)
-    is exp(-2πi σ κ / k) times exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of n: a matrix
-    of rank one.
+    These are the factors of Cooley and Tukey: for one pair (κ, λ) the entry exp(-2πi (σ l + λ)(i k
+    + κ) / n) is exp(-2πi σ κ / k) times exp(-2πi λ (i k + κ) / n), since σ l i k is a multiple of
+    n: a matrix of rank one.
 
     References
     ----------

@@ -13,8 +13,8 @@ from .routines import monarch_matmul, monarch_matmul_vjp, monarch_to_dense
 
 
 class MonarchLinear:
-    """A linear layer y = M x + b whose matrix is a Monarch matrix; sizes that blocks do not divide
-    are padded with zeros.
+    """Linear layer y = M x + b with a Monarch matrix M; sizes not divisible by the number of blocks
+    are zero-padded.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class MonarchLinear:
         normal = np.random.default_rng(key_from_rng(rng)).standard_normal
         p, s = -(-n_in // n_blocks), -(-n_out // n_blocks)
         q = min(p, s)
-        # keeps the variance of its input
+        # the product keeps the variance of its input
         self.right = (normal((n_blocks, q, p)) / math.sqrt(p)).astype(dtype)
         self.left = (normal((n_blocks, s, q)) / math.sqrt(q)).astype(dtype)
         self.bias = np.zeros(n_out, dtype) if bias else None
@@ -70,7 +70,7 @@ class MonarchLinear:
 
     @checked
     def forward(self, x: Float[Array, "*batch n_in"]) -> tuple[Array, Array]:
-        """(..., n_in) → (..., n_out), and what `vjp` needs."""
+        """The output (..., n_out) for an input (..., n_in), and the cache for `vjp`."""
         if x.shape[-1] != self.n_in:
             raise ValueError(f"x must have shape (..., {self.n_in}) (got {x.shape})")
         wide = _padded(x, self.right.shape[0] * self.right.shape[2])
@@ -81,7 +81,7 @@ class MonarchLinear:
     def vjp(
         self, grad_y: Float[Array, "*batch n_out"], cache: Float[Array, "*batch n_padded"]
     ) -> tuple[Array, list[Array]]:
-        """The gradient by x, and a list of those by the parameters."""
+        """The gradient with respect to x, and a list of those with respect to the parameters."""
         if grad_y.shape[-1] != self.n_out:
             raise ValueError(f"grad_y must have shape (..., {self.n_out}) (got {grad_y.shape})")
         wide = _padded(grad_y, self.left.shape[0] * self.left.shape[1])
@@ -95,7 +95,8 @@ class MonarchLinear:
 
     @checked
     def from_dense(self, a: Float[Array, "n_out n_in"]) -> Array:
-        """Set the factors to the closest ones to `a`, (n_out, n_in), and return the distance."""
+        """Set the matrix to the Monarch matrix closest to `a`, (n_out, n_in), and return the
+        distance."""
         if a.shape != (self.n_out, self.n_in):
             raise ValueError(f"a must have shape {(self.n_out, self.n_in)} (got {a.shape})")
         k, q, p = self.right.shape
@@ -108,7 +109,7 @@ class MonarchLinear:
 
 
 def _padded(x, size):
-    """x with zeros to the length `size` of its last axis."""
+    """x with its last axis zero-padded to length `size`."""
     wide = namespace_of(x).zeros((*x.shape[:-1], size), x.dtype)
     wide[..., : x.shape[-1]] = x
     return wide

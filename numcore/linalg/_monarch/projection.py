@@ -1,4 +1,4 @@
-"""The Monarch matrix that is closest to a dense one, block by block."""
+"""The closest Monarch matrix to a dense one, block by block."""
 
 import math
 from typing import Annotated, NamedTuple, TypeAlias
@@ -8,15 +8,15 @@ import numpy as np
 from ...arguments import Array, Inexact, at_least, finite, nonempty
 from ...dispatch import namespace_of, routine
 
-# of a block's Gram matrix; a block whose two largest singular values are closer goes to the SVD
+# of a block's Gram matrix; a block that has not converged after these is decomposed by SVD
 SQUARINGS = 12
 
 Blocks: TypeAlias = Annotated[int, at_least(1)]
 
 
 class MonarchFactors(NamedTuple):
-    """The factors of a projection, its distance to the matrix in the Frobenius norm, and that
-    distance by the norm of the matrix."""
+    """Factors of a projection, its Frobenius distance to the matrix, and that distance divided by
+    the norm of the matrix."""
 
     right: Array
     left: Array
@@ -32,7 +32,7 @@ def monarch_project(
     rank: Annotated[int, at_least(1)] = 1,
     balance: bool = True,
 ) -> MonarchFactors:
-    """The Monarch matrix that is closest to a dense one in the Frobenius norm.
+    """Monarch matrix closest to a dense one in the Frobenius norm.
 
     The entries ``A[λ::l, κ p:(κ + 1) p]`` are, for each pair (κ, λ), approximated by the best
     matrix of rank `rank`, independently of all others, so that the result is the global minimum.
@@ -41,21 +41,20 @@ def monarch_project(
     ----------
     a : (..., m, n) array of float32, float64, complex64 or complex128, finite, without an axis of length zero
     n_blocks : (int >= 1, int >= 1), optional
-        k and l, divisors of n and m. By default the divisors nearest to the square roots, the
-        larger one of two.
+        k and l, divisors of n and m. By default the divisors nearest to the square roots; of two
+        equally near, the larger.
     rank : int >= 1, default 1
         1 <= rank <= min(m / l, n / k).
     balance : bool, default True
-        Give both factors the square roots of the singular values, else leave the columns of `left`
-        orthonormal.
+        Scale both factors by the square roots of the singular values; otherwise the columns of
+        `left` are orthonormal.
 
     Returns
     -------
     MonarchFactors
         ``right`` (..., k, rank l, p) and ``left`` (..., l, s, k rank); ``residual_norm`` ‖A - M‖ in
-        the Frobenius norm, of the products that the factors give, and ``relative_error``, it
-        divided by ‖A‖ (0 where A is zero), arrays of shape (...). Signs or phases of the factors
-        are arbitrary, the matrix is not.
+        the Frobenius norm, and ``relative_error``, the same divided by ‖A‖ (0 if A is zero), arrays
+        of shape (...). Signs or phases of the factors are arbitrary, the matrix is not.
 
     Raises
     ------
@@ -67,9 +66,9 @@ def monarch_project(
 
     Notes
     -----
-    One singular value decomposition of each of k l blocks. For rank 1 and real numbers the leading
-    pair comes from repeated squaring of the blocks' Gram matrices, where a gap between the two
-    largest singular values lets it converge.
+    One singular value decomposition of each of k l blocks. For rank 1 and real numbers, the leading
+    pair is computed by repeated squaring of the blocks' Gram matrices, if the gap between the two
+    largest singular values is large enough for convergence.
 
     References
     ----------
@@ -113,7 +112,7 @@ def monarch_project(
 
 def default_blocks(m, n):
     def nearest(size, target):
-        """The divisor of size nearest to target on a logarithmic scale, the larger of two."""
+        """The divisor of size nearest to target on a logarithmic scale; of two, the larger."""
         small = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
         return min(
             {*small, *(size // d for d in small)},
@@ -134,7 +133,7 @@ def _leading(xp, blocks, rank):
 
 
 def _leading_pair(xp, blocks):
-    """Rank one: a power of the Gram matrix, squared until all its columns are one vector, in
+    """The leading singular triplet: the Gram matrix is squared until it has rank one, in
     float64."""
     shape, dtype = blocks.shape, blocks.dtype
     blocks = blocks.reshape(-1, *shape[-2:]).astype(np.float64)
@@ -159,11 +158,11 @@ def _leading_pair(xp, blocks):
     sigma = sigma[:, 0, 0] * scale
     if shape[-2] < shape[-1]:
         u, v = v, u
-    hard = (defect > 1e-12) & (scale > 0)
-    if bool(hard.any()):
-        full_u, full_sigma, full_vh = xp.linalg.svd(blocks[hard], full_matrices=False)
-        u[hard], sigma[hard] = full_u[:, :, :1], full_sigma[:, 0]
-        v[hard] = full_vh[:, :1].swapaxes(1, 2)
+    unconverged = (defect > 1e-12) & (scale > 0)
+    if bool(unconverged.any()):
+        full_u, full_sigma, full_vh = xp.linalg.svd(blocks[unconverged], full_matrices=False)
+        u[unconverged], sigma[unconverged] = full_u[:, :, :1], full_sigma[:, 0]
+        v[unconverged] = full_vh[:, :1].swapaxes(1, 2)
     lead = shape[:-2]
     return tuple(
         part.reshape(*lead, *size).astype(dtype)

@@ -9,11 +9,11 @@ from ...arguments import Array, Inexact
 from ...dispatch import namespace_of, routine
 from .kernels import block_outer, block_product
 
-FEW = 8  # rows of x up to which products of matrices and vectors are as fast
+FEW = 8  # up to this many rows of x, NumPy's matmul is as fast as the kernel
 
 
 class MonarchGrads(NamedTuple):
-    """Gradients of a loss by x, right and left."""
+    """Gradients of a loss with respect to x, right and left."""
 
     x: Array
     right: Array
@@ -37,20 +37,19 @@ def monarch_matmul(
     Returns
     -------
     (..., m) array, m = l s
-        Sums of p and r products: the error is at most (p + r) units of roundoff times the same
-        product of absolute values.
+        Error at most (p + r) units of roundoff times the same product of absolute values.
 
     Raises
     ------
     ValueError
-        The shapes do not fit.
+        The shapes do not match.
     TypeError
-        Other dtypes, or dtypes or devices mixed.
+        Unsupported dtypes, or mixed dtypes or devices.
 
     Notes
     -----
-    2 (k q p + l s r) operations for each vector, 4 n^1.5 where all blocks are √n × √n. Memory: the
-    result, and n numbers a vector.
+    2 (k q p + l s r) operations per vector, 4 n^1.5 if all blocks are √n × √n. Memory: the result,
+    and n numbers per vector.
 
     References
     ----------
@@ -79,7 +78,8 @@ def monarch_matmul_vjp(
     left: Inexact[Array, "l s r"],
     grad_out: Inexact[Array, "*batch m"],
 ) -> MonarchGrads:
-    """Gradients of a loss by the arguments of `monarch_matmul`, from its gradient by the result.
+    """Gradients of a loss with respect to the arguments of `monarch_matmul`, given the gradient
+    with respect to its result.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def monarch_matmul_vjp(
     left : (l, s, r) array of float32, float64, complex64 or complex128
         As for `monarch_matmul`.
     grad_out : (..., m) array of float32, float64, complex64 or complex128
-        m = l s. Complex gradients are those of the real inner product Re ⟨g, y⟩.
+        m = l s. Complex gradients follow the real inner product Re ⟨g, y⟩.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def monarch_matmul_vjp(
     Raises
     ------
     ValueError
-        The shapes do not fit.
+        The shapes do not match.
     TypeError
-        Other dtypes, or dtypes or devices mixed.
+        Unsupported dtypes, or mixed dtypes or devices.
 
     Notes
     -----
-    Five products of the size of the two that the forward pass takes: what lies between its blocks
-    is computed again.
+    Costs five block-diagonal products, against two in the forward pass: the intermediate result is
+    recomputed.
 
     References
     ----------
@@ -145,7 +145,7 @@ def monarch_matmul_vjp(
 def monarch_to_dense(
     right: Inexact[Array, "*batch k q p"], left: Inexact[Array, "*batch l s r"]
 ) -> Array:
-    """The dense matrix of Monarch factors.
+    """Dense matrix of given Monarch factors.
 
     Parameters
     ----------
@@ -160,9 +160,9 @@ def monarch_to_dense(
     Raises
     ------
     ValueError
-        The shapes do not fit.
+        The shapes do not match.
     TypeError
-        Other dtypes, or dtypes or devices mixed.
+        Unsupported dtypes, or mixed dtypes or devices.
 
     References
     ----------
@@ -192,7 +192,7 @@ def monarch_to_dense(
 
 
 def _check_sizes(x, right, left):
-    """Hold the sizes of arguments against each other; the length m of a result."""
+    """Check that the sizes of the arguments match, and return the length m of the result."""
     n = right.shape[0] * right.shape[2]
     if x.shape[-1] != n:
         raise ValueError(f"x must have shape (..., n) with n = k p = {n} (got {x.shape})")
@@ -208,10 +208,9 @@ def _check_inner(right, left):
 
 
 def _blocks(xp, x, w, interleaved, transposed):
-    """y = blockdiag(w) x for every row of x, or with the transposed blocks.
+    """y = blockdiag(w) x for every row of x, optionally with transposed blocks.
 
-    Block g takes the entries g J + j of a row and gives g I + i, or, interleaved, takes j G + g and
-    gives i G + g.
+    Block g maps the entries g J + j of a row to g I + i, or, if interleaved, j G + g to i G + g.
     """
     (count, i, j), b = w.shape, len(x)
     i, j = (j, i) if transposed else (i, j)

@@ -1,15 +1,14 @@
-"""Kernels of the learners: the probabilities of Tsallis-INF, and bounded least squares."""
+"""Kernels of the policies: the probabilities of Tsallis-INF, and bounded least squares."""
 
 import math
 
 from ...kernel import kernel
 
-# relative to the trace: few contexts give the fit of minimum norm, but for roundings of 1e-4
-HOST_ONLY = "a policy works on a few numbers between solves"
-RIDGE = 1e-12
+HOST_ONLY = "a policy processes only a few numbers between solves"
+RIDGE = 1e-12  # relative to the trace: the minimum-norm fit up to relative errors of 1e-4
 MAX_CHANGES = 100  # of the set of coefficients at their bounds
 MAX_NEWTON = 100  # steps; about ten are enough
-ROUNDING = 1e-9  # relative: slopes into a box may be so small
+ROUNDING = 1e-9  # relative: smaller slopes into the box are rounding errors
 
 
 @kernel(
@@ -21,26 +20,26 @@ ROUNDING = 1e-9  # relative: slopes into a box may be so small
     grain="1",
 )
 def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
-    """p_i = (gap_i - y)⁻² with Σ p = 1, where gap = (κ - min κ) / √t, κ = estimates / scale, root =
-    √t; and the arm that u falls to.
+    """Probabilities p_i = (gap_i - y)⁻² with Σ p = 1, where gap = (κ - min κ) / √t, κ = estimates /
+    scale, root = √t; and the arm selected by the uniform random number u.
 
-    In the paper's terms y = (x - min κ) / √t. Newton's method from y = -1, where the sum is at
-    least 1: it is convex and increasing in y, so that y descends to the root.
+    In the paper's notation y = (x - min κ) / √t. Newton's method starts from y = -1, where the sum
+    is at least 1; the sum is convex and increasing in y, so y descends to the root.
     """
     d = p.shape[1]
     for g in range(start, stop):
-        least = estimates[g, 0]
+        min_estimate = estimates[g, 0]
         for i in range(d):
-            least = min(least, estimates[g, i])
+            min_estimate = min(min_estimate, estimates[g, i])
         y, before, total = -1.0, math.inf, 0.0
         for _ in range(MAX_NEWTON):
             total, slope = 0.0, 0.0
             for i in range(d):
-                part = 1 / ((estimates[g, i] - least) / (scale * root) - y)
+                part = 1 / ((estimates[g, i] - min_estimate) / (scale * root) - y)
                 p[g, i] = part * part
                 total += part * part
                 slope += 2 * part * part * part
-            if not 1e-14 <= total - 1 < before:  # solved, or no longer descending for rounding
+            if not 1e-14 <= total - 1 < before:  # solved, or stalled by rounding
                 break
             before = total - 1
             y -= before / slope
@@ -62,10 +61,12 @@ def tsallis_rows(estimates, p, arm, scale, root, u, start, stop):
     grain="64",
 )
 def bounded_least_squares(gram, moments, squares, box, theta, misfit, work, start, stop):
-    """The θ with the least θᵀ G θ - 2 hᵀ θ, of minimum norm, if it is in |θ_j| <= box_j. Else the
-    best θ there, from a given θ on: to the minimum of the free coordinates or until one meets its
-    bound, then with one set free that is held against its slope; and misfit, its value plus
-    `squares`."""
+    """Minimize θᵀ G θ - 2 hᵀ θ: the minimizer of minimum norm if it satisfies |θ_j| <= box_j, else
+    an active-set method in this box from the given θ; misfit is the minimum plus `squares`.
+
+    The active-set method moves to the minimum over the free coordinates or until one of them meets
+    its bound. At the minimum it frees the bound coordinate with the steepest slope into the box.
+    """
     m = theta.shape[1]
     for k in range(start, stop):
         free, step, inside = work[k, m], work[k, m + 1], True
@@ -126,25 +127,25 @@ def _newton_step(gram, moments, theta, ridge, factor, free, step):
 
 
 def _changed(gram, moments, box, theta, ridge, free, step):
-    """Go along the step; whether a coordinate has met its bound, or been set free from it."""
+    """Move along the step; whether a coordinate has met its bound or has been freed."""
     m = len(theta)
     reach, hit = 1.0, -1
     for j in range(m):
         if step[j] != 0:
-            room = (math.copysign(box[j], step[j]) - theta[j]) / step[j]
-            if room < reach:
-                reach, hit = room, j
+            limit = (math.copysign(box[j], step[j]) - theta[j]) / step[j]
+            if limit < reach:
+                reach, hit = limit, j
     for j in range(m):
         theta[j] += reach * step[j]
     if hit >= 0:
         theta[hit] = math.copysign(box[hit], step[hit])
         free[hit] = 0.0
         return True
-    worst, most = -1, 0.0
+    steepest, top = -1, 0.0
     for j in range(m):
         inward = -math.copysign(1.0, theta[j]) * _slope(j, gram, moments, theta, ridge)
-        if free[j] == 0 and box[j] > 0 and inward > ROUNDING * abs(moments[j]) and inward > most:
-            worst, most = j, inward
-    if worst >= 0:
-        free[worst] = 1.0
-    return worst >= 0
+        if free[j] == 0 and box[j] > 0 and inward > ROUNDING * abs(moments[j]) and inward > top:
+            steepest, top = j, inward
+    if steepest >= 0:
+        free[steepest] = 1.0
+    return steepest >= 0

@@ -1,5 +1,5 @@
-"""The learners: `TsallisINF` for one omega of all systems, `ChebCB` for one that depends on a
-number."""
+"""The policies: `TsallisINF` learns one omega for all systems, `ChebCB` one that depends on a
+context."""
 
 import functools
 import math
@@ -11,8 +11,8 @@ from ...arguments import RNG, Array, Real, at_least, checked, interval, nonempty
 from ...random import generator_from_rng
 from .kernels import bounded_least_squares, tsallis_rows
 
-GRID = np.linspace(1, 1.95, 20)  # towards 2 SOR comes to a standstill
-ROUNDING = 1e-9  # relative: contexts may lie so far outside of their interval
+GRID = np.linspace(1, 1.95, 20)  # SOR stalls as omega approaches 2
+ROUNDING = 1e-9  # relative: how far a context may lie outside its interval
 
 Grid = Real[Array, "d", nonempty, interval("(0, 2)")]
 Cost = Annotated[int, at_least(1)] | Annotated[float, at_least(1)]
@@ -20,7 +20,7 @@ on_host = functools.partial(checked, host_only="a policy chooses one number")
 
 
 class _Policy:
-    """The grid, the random numbers, and the round whose cost is not yet known."""
+    """The grid, the random numbers, and the arm whose cost is not yet known."""
 
     def __init__(self, grid, rng):
         self.grid = _ascending(grid)
@@ -28,7 +28,7 @@ class _Policy:
         self._played = None
 
     def _arm_to_update(self):
-        """The arm that was played since the last update."""
+        """The arm played since the last update."""
         if self._played is None:
             raise ValueError("update must follow sample (got no sample since the last update)")
         played, self._played = self._played, None
@@ -45,8 +45,7 @@ def _ascending(grid):
 
 
 class TsallisINF(_Policy):
-    """A learner whose total cost comes near that of the best omega of a grid, kept for the whole
-    sequence.
+    """Bandit policy whose total cost approaches that of the best fixed omega of a grid.
 
     Parameters
     ----------
@@ -57,23 +56,23 @@ class TsallisINF(_Policy):
     Attributes
     ----------
     probabilities_ : (d,) array
-        With which the next omega is drawn.
+        Probabilities with which the next omega is drawn.
     n_rounds_ : int
-        How many costs it has been told.
+        Number of updates.
 
     Raises
     ------
     ValueError
-        The grid is empty, does not ascend, or leaves (0, 2); `update` before `sample`; a cost that
-        is below 1 or not finite.
+        The grid is empty, is not ascending, or is not in (0, 2); `update` before `sample`; a cost
+        that is below 1 or not finite.
 
     Notes
     -----
-    Follows the regularized leader with Tsallis' entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x
-    below min κ for which they sum to 1. κ_i are estimates of the sum of what omega i would have
-    cost, each cost less one divided by the probability of seeing it, in units of the mean cost, and
-    η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean costs, without
-    knowing t. A round costs some 10 microseconds.
+    Follow-the-regularized-leader with Tsallis entropy: ``p_i = 4 / (η (κ_i - x))²`` with the x
+    below min κ for which the probabilities sum to 1. κ_i estimates the total cost of omega i: the
+    sum of observed costs minus one, each divided by the probability of observing it, in units of
+    the mean cost; η = 2 / √t. The excess over the best omega after t rounds is O(√(d t)) mean
+    costs, and t need not be known in advance. A round takes about 10 microseconds.
 
     References
     ----------
@@ -101,24 +100,24 @@ class TsallisINF(_Policy):
         return self._round(0.0)[0]
 
     def sample(self, context: object = None) -> float:
-        """The omega for the next system.
+        """Choose omega for the next system.
 
         Parameters
         ----------
         context : anything, default None
-            Not used: every policy is asked in the same way.
+            Ignored; all policies have the same signature.
         """
         self._drawn, self._played = self._round(self._rng.random())
         return float(self.grid[self._played])
 
     @on_host
     def update(self, cost: Cost) -> None:
-        """Tell the cost of the last omega.
+        """Report the cost of the last omega.
 
         Parameters
         ----------
         cost : int >= 1 or float >= 1
-            How many iterations the solver took.
+            The number of iterations of the solver.
         """
         i = self._arm_to_update()
         self._estimates[i] += (cost - 1) / float(self._drawn[i])
@@ -131,47 +130,47 @@ class TsallisINF(_Policy):
 
 
 def tsallis_round(estimates, scale, t, u):
-    """The probabilities of round t, losses being estimates / scale, and the arm whose share of [0,
-    1) has u."""
+    """The probabilities of round t for the losses estimates / scale, and the arm whose part of [0,
+    1) contains u."""
     p, arm = np.empty((1, len(estimates))), np.empty(1, np.int64)
     tsallis_rows(estimates[None], p, arm, scale, math.sqrt(t), u)
     return p[0], int(arm[0])
 
 
 class ChebCB(_Policy):
-    """A learner whose total cost comes near that of the best omega for each system, found from one
-    number that describes the system.
+    """Contextual bandit policy that predicts the best omega for each system from one number
+    describing it.
 
     Parameters
     ----------
     grid : (d,) array of float32, float64 or integers, in (0, 2), without an axis of length zero
         Ascending.
     interval : (float, float)
-        The range of contexts.
+        Range of the contexts.
     degree : int in [1, 100], default 6
-        The number of Chebyshev polynomials T_0, T_1, … of the context that fit the costs.
+        Number of Chebyshev polynomials T_0, T_1, … of the context used to fit the costs.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Attributes
     ----------
     probabilities_ : (d,) array or None
-        With which the last omega was drawn.
+        Probabilities with which the last omega was drawn.
     n_rounds_ : int
-        How many costs it has been told.
+        Number of updates.
 
     Raises
     ------
     ValueError
-        The grid is empty, does not ascend, or leaves (0, 2); a context outside of `interval`;
+        The grid is empty, is not ascending, or is not in (0, 2); a context outside `interval`;
         `update` before `sample`; a cost that is below 1 or not finite.
 
     Notes
     -----
-    Costs less one are fitted by least squares for each omega, of minimum norm where contexts are
-    few, with coefficients bounded as those of a function with the Lipschitz constant Λ that has
-    been seen, |θ_j| <= 2 Λ (b - a) / j. The omega with the least predicted cost is played most,
-    another one with the probability ``1 / (d + η gap)``. Sums over the rounds are kept, so that a
-    round costs O(d + m³) for m = `degree`, whatever their number.
+    For each omega, the costs minus one are fitted by least squares, of minimum norm if there are
+    few contexts. The coefficients are bounded by those of a function with the observed Lipschitz
+    constant Λ, |θ_j| <= 2 Λ (b - a) / j. The omega with the lowest predicted cost is played most
+    often, each other one with probability ``1 / (d + η gap)``. Only sums over the rounds are
+    stored, so that a round costs O(d + m³) for m = `degree`, independent of the number of rounds.
 
     References
     ----------
@@ -214,7 +213,7 @@ class ChebCB(_Policy):
 
     @on_host
     def predict(self, context: float) -> np.ndarray:
-        """The cost that is expected of every omega, a (d,) array.
+        """Predicted cost of every omega, a (d,) array.
 
         Parameters
         ----------
@@ -224,7 +223,7 @@ class ChebCB(_Policy):
 
     @on_host
     def sample(self, context: float) -> float:
-        """The omega for the system of this context.
+        """Choose omega for the system with this context.
 
         Parameters
         ----------
@@ -234,17 +233,17 @@ class ChebCB(_Policy):
         self._predicted = self._fits.theta @ self._features
         self.probabilities_ = inverse_gap_weights(self._predicted, self._rate)
         arm = int(self.probabilities_.cumsum().searchsorted(self._rng.random()))
-        self._played = min(arm, len(self.grid) - 1)  # the sum may be 1 less a rounding
+        self._played = min(arm, len(self.grid) - 1)  # the sum may be slightly below 1
         return float(self.grid[self._played])
 
     @on_host
     def update(self, cost: Cost) -> None:
-        """Tell the cost of the last omega.
+        """Report the cost of the last omega.
 
         Parameters
         ----------
         cost : int >= 1 or float >= 1
-            How many iterations the solver took.
+            The number of iterations of the solver.
         """
         i = self._arm_to_update()
         f, y = self._features, cost - 1
@@ -254,7 +253,7 @@ class ChebCB(_Policy):
         self._fits.squares[i] += y * y
         self.n_rounds_ += 1
         self._fit(i, cost)
-        self._learn()
+        self._update_rate()
 
     def _chebyshev(self, context):
         """T_j, j < m, at the context mapped to [-1, 1]."""
@@ -266,7 +265,7 @@ class ChebCB(_Policy):
         return np.cos(math.acos(u) * np.arange(len(self._box)))
 
     def _fit(self, i, cost):
-        """The coefficients of omega i, and those of all omegas where the bounds are new."""
+        """Refit the coefficients of omega i, or those of all omegas if the bounds have changed."""
         arms = slice(i, i + 1)
         if not self._min_cost <= cost <= self._max_cost:
             self._min_cost, self._max_cost = min(self._min_cost, cost), max(self._max_cost, cost)
@@ -277,8 +276,8 @@ class ChebCB(_Policy):
         gram, moments, squares, theta, misfit = (part[arms] for part in self._fits)
         bounded_least_squares(gram, moments, squares, self._box, theta, misfit, self._work[arms])
 
-    def _learn(self):
-        """The rate η by which the next round prefers the best prediction."""
+    def _update_rate(self):
+        """Update the rate η, which sets how strongly the next round favors the best prediction."""
         t, (d, m) = self.n_rounds_, self._fits.theta.shape
         spread = self._max_cost - self._min_cost
         alpha = (math.pi + 2 / math.pi * math.log(2 * m + 1)) * spread / (2 * (m + 1))
@@ -287,7 +286,7 @@ class ChebCB(_Policy):
 
 
 class _Fits(NamedTuple):
-    """For each of d omegas: sums over its rounds, from which its fit follows, and that fit.
+    """For each of d omegas, sums over its rounds and the fit that follows from them.
 
     Attributes
     ----------
@@ -297,7 +296,7 @@ class _Fits(NamedTuple):
     theta : (d, m) array
         Coefficients of cost - 1.
     misfit : (d,) array
-        The squared error of fits that meet their bounds.
+        Squared error of fits that are limited by their bounds.
     """
 
     gram: Array
@@ -308,7 +307,8 @@ class _Fits(NamedTuple):
 
 
 def inverse_gap_weights(predicted, rate):
-    """p_i = 1 / (d + η (ŷ_i - min ŷ)), but for the first of the least, which has the rest."""
+    """p_i = 1 / (d + η (ŷ_i - min ŷ)), except that the first minimum gets the remaining
+    probability."""
     best = int(predicted.argmin())
     p = 1 / (len(predicted) + rate * (predicted - predicted[best]))
     p[best] = 0

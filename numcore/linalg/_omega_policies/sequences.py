@@ -1,4 +1,4 @@
-"""Sequences of systems, solved with the omega that a policy chooses for each."""
+"""Solving sequences of systems with the omega that a policy chooses for each."""
 
 import contextlib
 import math
@@ -17,21 +17,22 @@ METHODS = {"sor": sor, "ssor_cg": ssor_cg}
 
 @runtime_checkable
 class Policy(Protocol):
-    """What chooses an omega for each system: `sample`, which may take a context, and `update`."""
+    """An object that chooses omega for each system by `sample`, which may take a context, and
+    learns by `update`."""
 
     sample: Callable[..., float]
     update: Callable[[float], Any]
 
 
 class SequenceResult(NamedTuple):
-    """What solving a sequence of T systems took.
+    """Solutions and iteration counts of a sequence of T systems.
 
     Attributes
     ----------
     solutions : list of T arrays, or None
     omegas : (T,) NumPy array
     n_iter : (T,) NumPy array of int64
-        What each system cost: `max_iter` where it did not converge.
+        Iterations per system; `max_iter` if it did not converge.
     n_iter_total : int
     """
 
@@ -55,50 +56,51 @@ def solve_sequence(
     callback: Callable[[int, float, SolveResult], bool | None] | None = None,
     progress: bool = False,
 ) -> SequenceResult:
-    """Solve a sequence of systems, with the omega that a policy chooses for each.
+    """Solve a sequence of linear systems, with a policy choosing omega for each from earlier
+    iteration counts.
 
     Parameters
     ----------
     systems : Iterable
-        Pairs (a, b) as `sor` takes them, or functions without arguments that return such a pair
-        when the system's turn comes.
+        Pairs (a, b) as for `sor`, or functions without arguments that return such a pair and are
+        called one by one.
     policy : float in (0, 2) or Policy
-        A number is an omega for all systems.
+        A number is used as omega for all systems.
     method : {"sor", "ssor_cg"}, default "sor"
     contexts : Iterable, optional
-        One number for each system; where given, the policy is asked by ``sample(context)``.
+        One number per system; if given, omega is chosen by ``policy.sample(context)``.
     warm_start : bool, default False
-        Start from the solution before, where it has the size of the system, else from zero.
+        Start from the previous solution if its size matches, otherwise from zero.
     tol : float >= 0, default 1e-08
     max_iter : int >= 1, default 10000
-        Of each solve. A system that does not converge costs `max_iter`, which the policy is told
-        too.
+        Maximum number of iterations per system. A system that does not converge costs `max_iter`,
+        which is also reported to the policy.
     keep_solutions : bool, default True
         Return the solutions.
     callback : callable, optional
         ``callback(t, omega, result)`` is called after every system with its SolveResult; the
-        sequence ends when it returns True.
+        sequence stops when it returns True.
     progress : bool, default False
-        Show a bar of the systems.
+        Show a progress bar over the systems (needs tqdm).
 
     Returns
     -------
     SequenceResult
-        Every solution is within `tol`, as its method documents it, unless its number of iterations
-        is `max_iter`.
+        Every solution meets `tol` as documented by its method, unless its number of iterations is
+        `max_iter`.
 
     Raises
     ------
     ValueError
-        There are fewer contexts than systems, or an option is out of range; also what the method
-        and the policy raise.
+        There are fewer contexts than systems, an option is out of range, or the method or the
+        policy raises it.
     TypeError
-        `policy` is none of the above, or a system is not a pair.
+        `policy` is neither a number nor a Policy, or a system is not a pair.
 
     Notes
     -----
-    An interrupt passes through; the policy keeps what it has learned, and may be used again. Costs
-    are iterations, never times, which are noise for small systems.
+    A KeyboardInterrupt is passed on; the policy keeps its state and can be used again. Costs are
+    iteration counts, not times, which are too noisy for small systems.
 
     References
     ----------
@@ -124,21 +126,21 @@ def solve_sequence(
             a, b = _pair(t, system)
             omega = policy.sample() if contexts is None else policy.sample(_next(t, contexts))
             start = x if warm_start and x is not None and x.shape == b.shape else None
-            found = solver(a, b, omega=omega, x0=start, tol=tol, max_iter=max_iter)
-            cost = found.n_iter if found.converged else max_iter
+            result = solver(a, b, omega=omega, x0=start, tol=tol, max_iter=max_iter)
+            cost = result.n_iter if result.converged else max_iter
             policy.update(float(max(1, cost)))
-            x = found.x if math.isfinite(found.relative_residual) else None
+            x = result.x if math.isfinite(result.relative_residual) else None
             omegas.append(omega)
             n_iter.append(cost)
             if keep_solutions:
-                solutions.append(found.x)
+                solutions.append(result.x)
             if bar is not None:
                 bar.update(1)
-            if callback is not None and callback(t, omega, found) is True:
+            if callback is not None and callback(t, omega, result) is True:
                 break
     n_iter = np.array(n_iter, np.int64)
-    kept = solutions if keep_solutions else None
-    return SequenceResult(kept, np.array(omegas, float), n_iter, int(n_iter.sum()))
+    solutions = solutions if keep_solutions else None
+    return SequenceResult(solutions, np.array(omegas, float), n_iter, int(n_iter.sum()))
 
 
 class _Fixed:
@@ -151,7 +153,7 @@ class _Fixed:
         return self.omega
 
     def update(self, cost):
-        """Learn nothing."""
+        """Ignore the cost."""
 
 
 def _pair(t, system):

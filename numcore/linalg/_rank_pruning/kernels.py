@@ -1,4 +1,4 @@
-"""The 1 × 1 convolution, and eigenvectors of many small matrices by Jacobi's rotations."""
+"""The 1 × 1 convolution, and eigenvectors of many small matrices by Jacobi rotations."""
 
 import math
 
@@ -46,11 +46,11 @@ def mix_channels(w, x, y, panel, sums, start, stop):
     twin_tolerance={"float32": 1e-9, "float64": 1e-9},
 )
 def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
-    """Eigenvalues, descending, and eigenvectors, in columns, of aᵀa of small matrices by Jacobi's
+    """Eigenvalues (descending) and eigenvectors (columns) of aᵀa of small matrices by Jacobi
     rotations, LANES matrices at a time.
 
-    A rotation that one of them does not need is the identity to the last bit, so that its result
-    does not depend on its neighbours.
+    For a matrix that needs no rotation, the rotation is exactly the identity, so that results do
+    not depend on which matrices share a batch.
     """
     m = a.shape[2]
     for first in range(start, stop, LANES):
@@ -89,7 +89,7 @@ def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
 
 
 def place(m, i, j):
-    """Where the entries i, j of all matrices begin."""
+    """Offset of entry (i, j) of the LANES matrices."""
     return (i * m + j) * LANES
 
 
@@ -125,7 +125,7 @@ def dot(x, y):
 
 
 def choose_turns(g, pp, pq, qq, noise, turn):
-    """Cosines and sines that make the entries pq zero, and how many matrices need that."""
+    """Cosines and sines that zero the entries pq; returns how many matrices need a rotation."""
     first, middle, last = g[pp : pp + LANES], g[pq : pq + LANES], g[qq : qq + LANES]
     cosine, sine, needed = turn[:LANES], turn[LANES:], 0.0
     for lane in range(LANES):

@@ -1,4 +1,4 @@
-"""Two convolutions in place of one."""
+"""Two convolutions that replace one."""
 
 import math
 from typing import Annotated, NamedTuple, TypeAlias
@@ -14,7 +14,8 @@ Margin: TypeAlias = Annotated[int, nonnegative]
 
 
 class ConvFactors(NamedTuple):
-    """Two layers in place of one, for `apply_factors`; `n_params` counts the numbers of both."""
+    """Two layers that replace one, for `apply_factors`; `n_params` counts the parameters of
+    both."""
 
     first: Float[Array, "..."]
     second: Float[Array, "..."]
@@ -32,37 +33,37 @@ def apply_factors(
     stride: Step | tuple[Step, Step] = 1,
     padding: Margin | tuple[Margin, Margin] = 0,
 ) -> Array:
-    """The convolution by its two layers.
+    """Apply a factorized convolution: the two layers of `decompose_kernel`, one after the other.
 
     Parameters
     ----------
     x : (b, c, h, w) array of float32 or float64 or (b, c) array of float32 or float64
-        Images, or vectors, which count as images of one pixel.
+        Images, or vectors, which are treated as images of one pixel.
     factors : ConvFactors
         From `decompose_kernel`, of the dtype of `x`.
     stride : int >= 1 or (int >= 1, int >= 1), default 1
     padding : int >= 0 or (int >= 0, int >= 0), default 0
-        Those of the convolution that is replaced, see :func:`numcore.nn.conv2d`.
+        Stride and padding of the convolution that is replaced, see :func:`numcore.nn.conv2d`.
 
     Returns
     -------
     (b, n, h', w') or (b, n) array
-        What the convolution with the truncated kernel gives, to rounding: at full rank the
-        convolution itself.
+        The convolution with the truncated kernel, up to rounding errors; at full rank, the original
+        convolution.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, `stride` below 1, `padding` below 0, a kernel larger than the padded
-        image.
+        Shapes do not match, `stride` is below 1, `padding` is below 0, or the kernel is larger than
+        the padded image.
     TypeError
-        `factors` are other objects, other or mixed dtypes or devices, options that are not
-        integers.
+        `factors` is not a ConvFactors, dtypes or devices are unsupported or mixed, or options are
+        not integers.
 
     Notes
     -----
-    For every pixel of the output r (c kh kw + n) products by "channel", about r (c kh + n kw) by
-    "spatial", r n (c + kh kw) by "decouple", in place of n c kh kw.
+    Multiplications per output pixel: r (c kh kw + n) for "channel", about r (c kh + n kw) for
+    "spatial", r n (c + kh kw) for "decouple", instead of n c kh kw.
 
     References
     ----------
@@ -75,7 +76,7 @@ def apply_factors(
     >>> apply_factors(np.array([[1.0, 1.0]]), factors).round(12)
     array([[3., 6.]])
     """
-    from ...nn import conv2d  # here, as only this function needs the subpackage
+    from ...nn import conv2d  # only this function needs the subpackage
 
     xp, first, second, padding = namespace_of(x), factors.first, factors.second, _pair(padding)
     kernel_size = _check_layers(x, first, second, factors.scheme)
@@ -88,8 +89,8 @@ def apply_factors(
 
 
 def _check_layers(x, first, second, scheme):
-    """Hold the shapes of two layers and of images against each other; the size of the kernel that
-    they make."""
+    """Check the shapes of two layers and of images, and return the size of the kernel that the
+    layers represent."""
     a, b = first.shape, second.shape
     if scheme == "decouple":
         fits, channels = len(a) == 3 and len(b) == 4 and a[:2] == b[:2], a[-1:]
@@ -121,14 +122,14 @@ def _spatial(xp, conv2d, x, first, second, stride, padding):
 
 
 def _decouple(xp, conv2d, x, first, second, stride, padding):
-    """All paths at once: output channel n sees the group of its r channels."""
+    """All paths at once: output channel n reads its group of r channels."""
     r, n, c = first.shape
     paths = _mixed(xp, first.swapaxes(0, 1).reshape(n * r, c), x)
     return conv2d(paths, second.swapaxes(0, 1), stride=stride, padding=padding, groups=n)[0]
 
 
 def _mixed(xp, w, x):
-    """A 1 × 1 convolution. BLAS would be called for each image, which costs more than it saves."""
+    """A 1 × 1 convolution. One BLAS call per image would cost more than it saves."""
     b, c, *size = x.shape
     y = xp.empty((b, len(w), math.prod(size)), x.dtype)
     mix_channels(xp.ascontiguousarray(w), xp.ascontiguousarray(x).reshape(b, c, math.prod(size)), y)

@@ -14,21 +14,20 @@ AnyKernel: TypeAlias = Float[Array, "_ _ _ _", own_dtype] | Float[Array, "_ _", 
 
 
 class RankPruner:
-    """Training towards low rank: kernels are truncated every few steps, and pulled by the nuclear
-    norm.
+    """Train towards low rank: truncate kernels every few steps and penalize their nuclear norm.
 
     Parameters
     ----------
     scheme : {"channel", "spatial", "decouple"}, default "channel"
         See `truncate_kernel`.
     energy : float in (0, 1], default 0.98
-        That a truncation keeps.
+        Share of the sum of squares that a truncation keeps.
     period : int >= 1, default 5
         Steps from one truncation to the next.
     nuclear_weight : float >= 0, default 0.0003
-        λ, of the nuclear norm in the loss.
+        Weight λ of the nuclear norm in the loss.
     truncate : bool, default True
-        False leaves the weights, so that only the subgradient acts: then that of the sum of the
+        If False, the weights are not changed and only the subgradient acts: that of the sum of the
         largest singular values.
 
     Attributes
@@ -36,7 +35,7 @@ class RankPruner:
     n_iter_ : int
         Steps so far.
     ranks_ : list of int or None
-        Of the kernels at the last truncation.
+        Ranks of the kernels at the last truncation.
 
     Raises
     ------
@@ -56,8 +55,8 @@ class RankPruner:
         grads = pruner.add_subgradient(grads)
         ...  # the optimizer's step
 
-    Gradients are taken at the truncated weights. Momentum and weight decay stay as they are. The
-    first layer and the last one are better left alone.
+    Gradients are computed at the truncated weights. Momentum and weight decay are unchanged. It is
+    better not to prune the first and the last layer.
 
     References
     ----------
@@ -96,26 +95,26 @@ class RankPruner:
         weights: Sequence[AnyKernel],
         grads: Sequence[Float[Array, "...", own_dtype]] | None = None,
     ) -> list[TruncatedKernel] | tuple[list[TruncatedKernel] | None, list[Array]] | None:
-        """Begin a training step: truncate, on the first one and every `period` steps.
+        """Begin a training step; truncate on the first step and then every `period` steps.
 
         Parameters
         ----------
         weights : sequence of (_, _, _, _) array of float32 or float64 or (_, _) array of float32 or float64
             (n, c, kh, kw) or (n, c); not changed.
         grads : sequence of (...) array of float32 or float64, optional
-            Gradients, where they are known already and taken as those at the truncated weights.
+            Gradients, if already known; used as the gradients at the truncated weights.
 
         Returns
         -------
-        list of TruncatedKernel, or None on the steps between; with `grads`, a pair of this and the
-        list of new gradients.
+        list of TruncatedKernel, or None on the steps in between; with `grads`, a pair of this and
+        the list of new gradients.
 
         Raises
         ------
         TypeError
             `weights` is not a list of arrays of floats, or as for `add_subgradient`.
         ValueError
-            As for `truncate_kernel` and `add_subgradient`; the step does not count then.
+            As for `truncate_kernel` and `add_subgradient`; the step is then not counted.
         """  # noqa: E501
         pruned = None if self.n_iter_ % self.period else self._truncated(weights)
         subgradients = None if pruned is None else [kernel.subgradient for kernel in pruned]
@@ -127,13 +126,13 @@ class RankPruner:
 
     @checked
     def add_subgradient(self, grads: Sequence[Float[Array, "...", own_dtype]]) -> list[Array]:
-        """New gradients g + λ U_r V_rᵀ in a step that truncated, and in other steps the gradients
-        as they are.
+        """Add the subgradient, g + λ U_r V_rᵀ, if the last step truncated; otherwise return the
+        gradients unchanged.
 
         Parameters
         ----------
         grads : sequence of (...) array of float32 or float64
-            The gradients by the weights of the last `step`, in their order.
+            The gradients with respect to the weights passed to the last `step`, in the same order.
 
         Returns
         -------
@@ -142,9 +141,9 @@ class RankPruner:
         Raises
         ------
         TypeError
-            `grads` is not a list of arrays, other dtypes, another device.
+            `grads` is not a list of arrays, or has other dtypes or another device than the weights.
         ValueError
-            Another number of gradients than of weights, or other shapes.
+            The number or the shapes of the gradients differ from those of the weights.
         """
         return self._added(grads, self._subgradients)
 

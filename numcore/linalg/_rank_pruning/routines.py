@@ -25,7 +25,7 @@ Share: TypeAlias = Annotated[float, interval("(0, 1]")]
 
 
 class NuclearNorm(NamedTuple):
-    """The sum of the singular values, and its subgradient."""
+    """Sum of the singular values, and its subgradient."""
 
     value: float
     subgradient: Array
@@ -41,51 +41,51 @@ def truncate_kernel(
     threshold: Annotated[float, nonnegative] | None = None,
     ratio: Share | None = None,
 ) -> TruncatedKernel:
-    """The closest kernel of low rank in the Frobenius norm.
+    """Closest low-rank kernel in the Frobenius norm.
 
     Parameters
     ----------
     w : (n, c, kh, kw) array of float32 or float64, finite, without an axis of length zero or (n, c) array of float32 or float64, finite, without an axis of length zero
-        Output channels first. A matrix counts as kernels of 1 × 1.
+        Output channels first. A matrix is treated as 1 × 1 kernels.
     scheme : {"channel", "spatial", "decouple"}, default "channel"
-        Which matrix has low rank: the n × (c kh kw) one with an output channel in each row, the (c
-        kh) × (n kw) one with row c kh + i and column n kw + j, or for each output channel the c ×
-        (kh kw) one.
+        Which unfolding has low rank: n × (c kh kw) with an output channel per row, (c kh) × (n kw)
+        with row c kh + i and column n kw + j, or one c × (kh kw) matrix per output channel.
     energy : float in (0, 1], optional
-        Exactly one of these four decides the rank. This one: the smallest rank that keeps this
-        share of the sum of squares; 1 keeps all that is not lost in rounding.
+        The smallest rank that keeps this share of the sum of squares; 1 keeps everything above
+        rounding errors. Exactly one of `energy`, `rank`, `threshold` and `ratio` must be given.
     rank : int >= 1, optional
-        At most the smaller side.
+        At most the smaller side of the unfolding.
     threshold : float >= 0, optional
-        Singular values that are not smaller are kept, but at least one.
+        Singular values that are at least this large are kept, and always one.
     ratio : float in (0, 1], optional
-        This share of the smaller side, rounded down to at least 1.
+        The rank as a share of the smaller side, rounded down but at least 1.
 
     Returns
     -------
     TruncatedKernel
         ``weight`` and ``subgradient`` U_r V_rᵀ of the shape of `w`; ``rank``, for "decouple" the
-        largest that a channel needs, used for all; ``singular_values`` (k,), for "decouple" (n, k),
-        descending, k the smaller side; ``relative_error`` ‖w - weight‖ / ‖w‖ from the singular
-        values, 0 for w = 0. Pairs with σ below the roundoff of σ₁ are left out of ``subgradient``.
+        largest that any channel needs, used for all; ``singular_values`` (k,), for "decouple" (n,
+        k), descending, where k is the smaller side; ``relative_error`` ‖w - weight‖ / ‖w‖ from the
+        singular values, 0 for w = 0. Pairs with σ below the roundoff of σ₁ are omitted from
+        ``subgradient``.
 
     Raises
     ------
     ValueError
-        `w` is empty, not finite or has other than 2 or 4 dimensions; none or several of the rules,
-        or one out of range; an unknown scheme.
+        `w` is empty, not finite or does not have 2 or 4 dimensions; no rule or several are given,
+        or one is out of range; or the scheme is unknown.
     TypeError
-        Another dtype, or an option of another type.
+        `w` has another dtype, or an option another type.
 
     Notes
     -----
-    m² p operations for the m × p unfolding, m <= p, and O(m³) for the decomposition of M Mᵀ, in
-    float64. Singular values have absolute errors of about 1e-16 m σ₁² / σ, so that those below 1e-8
-    σ₁ may be off by so much. Where one that is kept is too small for this (below 1e-5 σ₁ in
-    float32, 1e-3 σ₁ in float64), or float64 kernels lose less than a share of 1e-8 of their energy,
-    the decomposition is the slower one of M itself, which is exact to roundoff. Memory: the two
-    results, some MB, and M Mᵀ with its eigenvectors in float64, which for square unfoldings, as
-    those of "spatial" nearly are, are as large as w each.
+    m² p operations for an m × p unfolding M, m <= p, and O(m³) for the decomposition of M Mᵀ, in
+    float64. Singular values have absolute errors of about 1e-16 m σ₁² / σ, so those below 1e-8 σ₁
+    are unreliable. If a kept singular value is too small for this (below 1e-5 σ₁ in float32, 1e-3
+    σ₁ in float64), or a float64 kernel loses less than 1e-8 of its energy, M itself is decomposed,
+    which is slower but accurate to roundoff. Memory: the two results, a few MB, and M Mᵀ with its
+    eigenvectors in float64; for nearly square unfoldings, such as those of "spatial", each of these
+    is as large as w.
 
     References
     ----------
@@ -113,8 +113,7 @@ def decompose_kernel(
     threshold: Annotated[float, nonnegative] | None = None,
     ratio: Share | None = None,
 ) -> ConvFactors:
-    """Two layers in place of a convolution: together they are the convolution with the truncated
-    kernel.
+    """Factorize a convolution into two layers that together apply the truncated kernel.
 
     Parameters
     ----------
@@ -131,9 +130,10 @@ def decompose_kernel(
     ConvFactors
         For "channel", ``first`` (r, c, kh, kw) and ``second`` (n, r, 1, 1); for "spatial", (r, c,
         kh, 1) and (n, r, 1, kw); for "decouple", (r, n, c) and (r, n, kh, kw): r parallel paths,
-        each a 1 × 1 convolution and then one kernel for each channel, whose results are added. The
-        roots of the singular values are in both factors, but for "spatial", where they are all in
-        the second. Signs of the factors are arbitrary, their product is not.
+        each a 1 × 1 convolution followed by one kernel per channel, whose results are added. Both
+        factors contain the square roots of the singular values, except for "spatial", where the
+        second contains the singular values. Signs of the factors are arbitrary, but their product
+        is not.
 
     Raises
     ------
@@ -182,24 +182,24 @@ def decompose_kernel(
 
 @routine
 def nuclear_norm(w: KernelArray, *, scheme: Scheme = "channel") -> NuclearNorm:
-    """The nuclear norm of an unfolded kernel, and a subgradient.
+    """Nuclear norm of an unfolded kernel, and a subgradient.
 
     Parameters
     ----------
     w : (n, c, kh, kw) array of float32 or float64, finite, without an axis of length zero or (n, c) array of float32 or float64, finite, without an axis of length zero
     scheme : {"channel", "spatial", "decouple"}, default "channel"
-        See `truncate_kernel`. Decoupled, the norms of all output channels are added.
+        See `truncate_kernel`. For "decouple", the norms of all output channels are added.
 
     Returns
     -------
     NuclearNorm
         ``value`` Σ σ and ``subgradient`` U Vᵀ of the shape of `w`, over the pairs with σ above the
-        roundoff of σ₁. It is the gradient where no σ is 0, and ⟨subgradient, w⟩ = value everywhere.
+        roundoff of σ₁. It is the gradient if no σ is 0, and ⟨subgradient, w⟩ = value always holds.
 
     Raises
     ------
     ValueError
-        `w` is empty, not finite or has other than 2 or 4 dimensions, or an unknown scheme.
+        `w` is empty, not finite or does not have 2 or 4 dimensions, or the scheme is unknown.
     TypeError
         Another dtype.
 

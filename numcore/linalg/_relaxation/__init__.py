@@ -2,12 +2,12 @@
 systems, and the best relaxation parameter of both.
 
 A x = b with a symmetric positive definite sparse matrix A = D + L + U, diagonal D, strict triangles
-L and U. SOR repeats x ← x + δ with (D / ω + L) δ = b - A x. A sweep reads the matrix once and finds
-the residual norm of the x that it began with on the way, as the rows below the diagonal are
-multiplied by the old and the new x together. Symmetric SOR (SSOR) preconditions conjugate gradients
-by M = (D / ω + L) (D / ω)⁻¹ (D / ω + U) / (2 - ω); by Eisenstat's trick an iteration needs the two
-triangular solves alone, no product with A. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar,
-"Learning to relax", ICLR 2024; S. C. Eisenstat, SIAM J. Sci. Stat. Comput. 2, 1981.
+L and U. SOR iterates x ← x + δ with (D / ω + L) δ = b - A x. A sweep reads the matrix once and also
+computes the residual norm of the previous x, because entries below the diagonal are multiplied by
+both the old and the new x. Symmetric SOR (SSOR) preconditions conjugate gradients by M = (D / ω +
+L) (D / ω)⁻¹ (D / ω + U) / (2 - ω); with Eisenstat's trick an iteration needs only the two
+triangular solves and no product with A. M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar, "Learning
+to relax", ICLR 2024; S. C. Eisenstat, SIAM J. Sci. Stat. Comput. 2, 1981.
 """
 
 from .routines import (

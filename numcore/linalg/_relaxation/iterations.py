@@ -1,5 +1,5 @@
-"""The two iterations at work on one system: sweeps of SOR, and conjugate gradients with symmetric
-SOR. A kernel does many of them in one call, or one color of one of them."""
+"""The iterations on one system: SOR sweeps, and conjugate gradients with symmetric SOR. A kernel
+call does many iterations, or one color of one iteration."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from .kernels import (
     BREAKDOWN,
     CONVERGED,
     FRESH,
-    MADE,
+    N_DONE,
     NOT_FINITE,
     RUNNING,
     STAGNATED,
@@ -26,11 +26,11 @@ from .kernels import (
 )
 from .systems import difference, norm_of, parts_of
 
-# entries of the matrix that a call of a kernel may read, some 30 ms: it cannot be interrupted
+# matrix entries read per kernel call, about 30 ms: a call cannot be interrupted
 CALL = 1 << 24
-MAX_SWEEPS = 4096  # in a call
-# up to which one block of a GPU solves the system, in 64 KiB of its memory, and one thread of a CPU
-# a colored one
+MAX_SWEEPS = 4096  # per kernel call
+# up to this size one kernel call does all iterations: on a GPU, one block with 64 KiB of shared
+# memory; on the CPU, one thread for colored systems
 FEW_ROWS = 4000
 REASONS = {
     RUNNING: "max_iter",
@@ -42,8 +42,8 @@ REASONS = {
 
 
 class Iteration:
-    """A method at work on one system: `advance` goes on, and finds the norms of the residuals of
-    every x, the last that of the present x.
+    """State of a method on one system. `advance` iterates and computes the residual norm of every x
+    up to the current one.
 
     `count` is the number of norms, `last` the last of them.
     """
@@ -54,7 +54,7 @@ class Iteration:
         eps = float(np.finfo(self.a.dtype).eps)
         self.reached = max(target, self.lowest_norm * eps * start.reference)
         by_color = matrix.coloring is not None and len(self.b) > FEW_ROWS
-        self.colors = matrix.coloring.starts if by_color else None  # None: one kernel does it all
+        self.colors = matrix.coloring.starts if by_color else None  # None: complete solves
         indptr, indices, data, at, inverse = parts_of(self.a)
         self.batch = indptr, indices, data[None], at, inverse[None], matrix.starts
         self.limits = self.xp.asarray(np.array([[omega, self.reached]]))
@@ -69,8 +69,8 @@ class Iteration:
             norms = self.xp.empty((1, n_steps))
             self.kernel(norms)
             (state,) = self.state.tolist()
-            made, self.status = state[MADE], state[STATUS]
-            norms = norms[0, :made] if self.xp is np else self.xp.asnumpy(norms[0, :made])
+            n_done, self.status = state[N_DONE], state[STATUS]
+            norms = norms[0, :n_done] if self.xp is np else self.xp.asnumpy(norms[0, :n_done])
         else:
             norms = []
             with np.errstate(all="ignore"):
@@ -80,7 +80,7 @@ class Iteration:
         self.parts.append(norms)
         self.count, self.last = self.count + len(norms), float(norms[-1])
 
-    def judge(self, norm):
+    def update_status(self, norm):
         if norm <= self.reached:
             self.status = CONVERGED
         elif not norm < math.inf:
@@ -88,8 +88,7 @@ class Iteration:
 
 
 class SORIteration(Iteration):
-    """Passes over the rows, each of which makes one x out of another one, and finds the residual of
-    the latter."""
+    """SOR sweeps; each computes a new x from the old one and the residual of the old one."""
 
     lowest_norm, relative_to_b = 0.0, False
 
@@ -118,7 +117,7 @@ class SORIteration(Iteration):
                 first,
             )
         norm = norm_of(residual)
-        self.judge(norm)
+        self.update_status(norm)
         return norm
 
     def confirm(self):
@@ -129,10 +128,10 @@ class SORIteration(Iteration):
 
 
 class SSORCGIteration(Iteration):
-    """Conjugate gradients for (D' + L)⁻¹ A (D' + U)⁻¹ with D' = D / ω, preconditioned by D', in
-    Eisenstat's way; x itself is kept."""
+    """Conjugate gradients for (D' + L)⁻¹ A (D' + U)⁻¹ with D' = D / ω, preconditioned by D'
+    (Eisenstat's trick); x is stored in the original variables."""
 
-    # in units of roundoff of the reference: below, the recurrence has lost touch with b - A x
+    # in units of roundoff of the reference: below it, the recurrence no longer tracks b - A x
     lowest_norm = 1 / 64
     relative_to_b = True
     restarted = math.inf  # the norm at the last restart
@@ -169,7 +168,7 @@ class SSORCGIteration(Iteration):
             )
         norm = norm_of(self.forward(self.p))
         self.curvature = self.sum(self.p * (self.t + self.w))
-        self.judge(norm)
+        self.update_status(norm)
         if self.status == RUNNING and not (self.curvature > 0 and self.energy > 0):
             self.status = BREAKDOWN
         return norm
@@ -201,7 +200,7 @@ class SSORCGIteration(Iteration):
         return float(self.xp.sum(products, dtype=np.float64))
 
     def confirm(self):
-        """Put the norm of b - A x in the place of that by recurrence; start again from x where it
+        """Replace the last norm, computed by recurrence, with that of b - A x; restart from x if it
         is too large."""
         r = difference(self.b, spmv(self.a, self.x))
         self.parts[-1][-1] = self.last = norm = norm_of(r)
@@ -209,7 +208,7 @@ class SSORCGIteration(Iteration):
             self.status = RUNNING if norm < self.restarted / 2 else STAGNATED
             if self.status == RUNNING:
                 self.restarted = norm
-                # the first iteration finds it again
+                # the first iteration computes it again
                 self.parts[-1], self.count = self.parts[-1][:-1], self.count - 1
                 self.begin(r, self.x)
 
@@ -221,29 +220,29 @@ class SSORCGIteration(Iteration):
 
 
 def target_of(kind, tol, reference):
-    """The norm that ends a solve: reached by one iteration, passed by the other."""
+    """The norm at which a solve stops: `ssor_cg` tests <=, `sor` tests <."""
     goal = tol * reference
     return goal if kind.relative_to_b else math.nextafter(goal, 0.0)
 
 
-def watched(work, entries, max_iter, callback, progress):
-    """Iterate in calls of bounded length, which a callback or an interrupt comes between; the
-    reason why it ended."""
+def run_iterations(iteration, entries, max_iter, callback, progress):
+    """Iterate in calls of bounded length, so that callbacks and interrupts are handled in between;
+    returns why it stopped."""
     bar = progress_bar(None, "iterations") if progress else None
-    most = 1 if callback else max(1, min(CALL // max(entries, 1), MAX_SWEEPS))
+    max_steps = 1 if callback else max(1, min(CALL // max(entries, 1), MAX_SWEEPS))
     try:
-        while work.status == RUNNING and work.count <= max_iter:
-            before = work.count
-            work.advance(min(most, max_iter + 1 - before))
-            if work.status != RUNNING:
-                work.confirm()
+        while iteration.status == RUNNING and iteration.count <= max_iter:
+            before = iteration.count
+            iteration.advance(min(max_steps, max_iter + 1 - before))
+            if iteration.status != RUNNING:
+                iteration.confirm()
             if bar is not None:
-                bar.update(work.count - before)
-            if callback and 0 < before < work.count:
-                ended = callback(before, work.last) is True
-                if ended and work.status == RUNNING:
+                bar.update(iteration.count - before)
+            if callback and 0 < before < iteration.count:
+                ended = callback(before, iteration.last) is True
+                if ended and iteration.status == RUNNING:
                     return "callback"
     finally:
         if bar is not None:
             bar.close()
-    return REASONS[work.status]
+    return REASONS[iteration.status]

@@ -1,7 +1,8 @@
-"""Kernels of relaxation: whole solves of small systems, and the rows of one color of large ones.
+"""Kernels of relaxation: complete solves of small systems, and one color of a sweep of large
+systems.
 
 D' = D / ω. Rows of one color, from ``starts[c]`` to ``starts[c + 1]``, are not coupled: on a GPU
-the threads of a block take these at once, color after color; the CPU takes row after row.
+the threads of a block update them in parallel, color by color; the CPU goes row by row.
 """
 
 import math
@@ -11,14 +12,14 @@ import numpy as np
 from ...kernel import kernel
 from .._sparse import INDICES, left_neighbor, right_neighbor, row_product
 
-# what the columns of the arrays of whole solves hold
-OMEGA, TARGET = range(2)  # of `limits`: the norm that ends the solve
-MADE, STATUS, TURN = range(3)  # of `state`: norms found in this call, how it goes, which x is next
-ENERGY, CHANGE, CURVATURE = range(3)  # of `energies`: rᵀ D' r, by the one before, and pᵀ Ã p
+# columns of the arrays of complete solves
+OMEGA, TARGET = range(2)  # of `limits`; the solve stops at the norm TARGET
+N_DONE, STATUS, TURN = range(3)  # of `state`: norms computed in this call, status, index of x
+ENERGY, CHANGE, CURVATURE = range(3)  # of `energies`: rᵀ D' r, its ratio to the last, pᵀ Ã p
 # values of STATUS
 RUNNING, CONVERGED, NOT_FINITE, BREAKDOWN, STAGNATED, FRESH = range(6)
 
-# --- kernels: whole solves ------------------------------------------------------------------------
+# --- kernels: complete solves ---------------------------------------------------------------------
 
 TWINS = {"float32": 1e-5, "float64": 1e-6}  # sums of float32 vectors are kept in float64
 SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX at[n]; in T inverse[s, n]; in int64 starts[c];"  # noqa: E501
@@ -38,15 +39,15 @@ SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX 
     twin_tolerance=TWINS,
 )
 def sor_rows(indptr, indices, data, at, inverse, starts, b, x, limits, norms, state, start, stop):
-    """Up to q passes for each of s systems of one pattern, from one of the two x to the other; the
-    norms of the x that they began with.
+    """Up to q sweeps for each of s systems with the same pattern, alternating between two vectors
+    x, and the residual norm before each sweep.
 
-    limits: omega, norm to reach. state: passes made, status, which x comes next; only running
-    systems are taken. Rows of one color, from starts[c] on, are independent: the GPU's way.
+    limits: omega, target norm. state: sweeps done, status, index of the current x; only running
+    systems are advanced. Only the GPU uses the colors.
     """
     for s in range(start, stop):
-        made, turn = 0, state[s, TURN]
-        while made < norms.shape[1] and state[s, STATUS] == RUNNING:
+        n_done, turn = 0, state[s, TURN]
+        while n_done < norms.shape[1] and state[s, STATUS] == RUNNING:
             norm = math.sqrt(
                 _sor_pass(
                     indptr,
@@ -60,23 +61,23 @@ def sor_rows(indptr, indices, data, at, inverse, starts, b, x, limits, norms, st
                     limits[s, OMEGA],
                 )
             )
-            norms[s, made] = norm
-            made += 1
+            norms[s, n_done] = norm
+            n_done += 1
             turn = 1 - turn
             if norm <= limits[s, TARGET]:
                 state[s, STATUS] = CONVERGED
             elif not norm < math.inf:
                 state[s, STATUS] = NOT_FINITE
-        state[s, MADE], state[s, TURN] = made, turn
+        state[s, N_DONE], state[s, TURN] = n_done, turn
 
 
 def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
-    """One sweep from `old` to `new`; the squared norm of b - A old. The last x is kept at hand: the
-    next row waits for nothing else."""
+    """One sweep from `old` to `new`; the squared norm of b - A old. The last x is kept in a
+    register: the next row depends on nothing else."""
     squares, last, last_old = 0.0, 0.0, 0.0
     for i in range(len(b)):
         middle = at[i]
-        beside, end = left_neighbor(i, indptr[i], middle, indices, data)
+        adjacent, end = left_neighbor(i, indptr[i], middle, indices, data)
         below, below_old = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
             j, value = np.uintp(indices[e]), np.float64(data[e])
@@ -88,10 +89,10 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
             - row_product(middle + 1, indptr[i + 1], indices, data, old)
             - data[np.uintp(middle)] * x
         )
-        residual = rest - below_old - beside * last_old
+        residual = rest - below_old - adjacent * last_old
         squares += residual * residual
         scale = omega * inverse[i]
-        new[i] = (x + scale * (rest - below)) - (scale * beside) * last
+        new[i] = (x + scale * (rest - below)) - (scale * adjacent) * last
         last, last_old = np.float64(new[i]), x
     return squares
 
@@ -110,20 +111,20 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
 def ssor_cg_rows(
     indptr, indices, data, at, inverse, starts, vectors, limits, energies, norms, state, start, stop
 ):
-    """Up to q iterations for each of s systems of one pattern, and the norms of the residuals after
-    them. See _SsorCG.
+    """Up to q iterations for each of s systems with the same pattern, and the residual norms; see
+    SSORCGIteration.
 
-    vectors: x, r, p, t, w. limits: omega, norm to reach. energies: rᵀ D' r, its change, and pᵀ Ã p,
-    0 before there is a direction. state: norms found, status. An iteration finds the norm and the
-    next direction; the step along that one is left to the next iteration.
+    vectors: x, r, p, t, w. limits: omega, target norm. energies: rᵀ D' r, its ratio to the last
+    one, and pᵀ Ã p, 0 before the first direction. state: norms computed, status. An iteration
+    computes the norm and the next direction; the next iteration takes the step along it.
     """
     for s in range(start, stop):
-        made, omega = 0, limits[s, OMEGA]
+        n_done, omega = 0, limits[s, OMEGA]
         x, r, p, t, w = vectors[s, 0], vectors[s, 1], vectors[s, 2], vectors[s, 3], vectors[s, 4]
         if state[s, STATUS] == FRESH:
             _first_residual(indptr, indices, data[s], at, inverse[s], r, omega, energies[s])
             state[s, STATUS] = RUNNING
-        while made < norms.shape[1] and state[s, STATUS] == RUNNING:
+        while n_done < norms.shape[1] and state[s, STATUS] == RUNNING:
             if energies[s, CURVATURE] > 0:
                 _step(inverse[s], x, r, t, w, omega, energies[s])
             _backward(indptr, indices, data[s], at, inverse[s], r, p, t, omega, energies[s, CHANGE])
@@ -131,15 +132,15 @@ def ssor_cg_rows(
                 indptr, indices, data[s], at, inverse[s], r, p, t, w, omega
             )
             norm = math.sqrt(squares)
-            norms[s, made] = norm
-            made += 1
+            norms[s, n_done] = norm
+            n_done += 1
             if norm <= limits[s, TARGET]:
                 state[s, STATUS] = CONVERGED
             elif not norm < math.inf:
                 state[s, STATUS] = NOT_FINITE
             elif not (energies[s, CURVATURE] > 0 and energies[s, ENERGY] > 0):
                 state[s, STATUS] = BREAKDOWN
-        state[s, MADE] = made
+        state[s, N_DONE] = n_done
 
 
 def _first_residual(indptr, indices, data, at, inverse, r, omega, energies):
@@ -159,8 +160,10 @@ def _backward(indptr, indices, data, at, inverse, r, p, t, omega, change):
         i = np.uintp(n - 1 - step)
         scale, end = omega * inverse[i], indptr[i + np.uintp(1)]
         p[i] = data[np.uintp(at[i])] * shrink * r[i] + change * p[i]
-        beside, first = right_neighbor(n - 1 - step, at[i], end, indices, data)
-        t[i] = scale * (p[i] - row_product(first, end, indices, data, t)) - (scale * beside) * last
+        adjacent, first = right_neighbor(n - 1 - step, at[i], end, indices, data)
+        t[i] = (
+            scale * (p[i] - row_product(first, end, indices, data, t)) - (scale * adjacent) * last
+        )
         last = np.float64(t[i])
 
 
@@ -168,16 +171,18 @@ def _forward(indptr, indices, data, at, inverse, r, p, t, w, omega):
     """w = (D' + L)⁻¹ (p - (2 D' - D) t);  ‖(D' + L) r‖² and pᵀ (t + w)."""
     squares, curvature, last, last_r, shrink = 0.0, 0.0, 0.0, 0.0, 1 / omega
     for i in range(len(p)):
-        beside, end = left_neighbor(i, indptr[i], at[i], indices, data)
+        adjacent, end = left_neighbor(i, indptr[i], at[i], indices, data)
         below, residual = 0.0, 0.0
         for e in range(np.uintp(indptr[i]), np.uintp(end)):
             j, value = np.uintp(indices[e]), np.float64(data[e])
             below += value * w[j]
             residual += value * r[j]
         scale, diagonal = omega * inverse[i], np.float64(data[np.uintp(at[i])])
-        residual += beside * last_r + diagonal * shrink * r[i]
+        residual += adjacent * last_r + diagonal * shrink * r[i]
         squares += residual * residual
-        w[i] = scale * (p[i] - (2 * shrink - 1) * diagonal * t[i] - below) - (scale * beside) * last
+        w[i] = (
+            scale * (p[i] - (2 * shrink - 1) * diagonal * t[i] - below) - (scale * adjacent) * last
+        )
         last, last_r = np.float64(w[i]), np.float64(r[i])
         curvature += p[i] * (np.float64(t[i]) + w[i])
     return squares, curvature
@@ -189,7 +194,7 @@ def _step(inverse, x, r, t, w, omega, energies):
     for i in range(n):
         x[i] += alpha * t[i]
         r[i] -= alpha * (np.float64(t[i]) + w[i])
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four sums, so that additions do not wait for each other
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four sums hide the latency of additions
     for i in range(0, n - n % 4, 4):
         a += np.float64(r[i]) * r[i] / inverse[i]
         b += np.float64(r[i + 1]) * r[i + 1] / inverse[i + 1]
@@ -227,7 +232,7 @@ def ssor_rows(indptr, indices, data, at, inverse, starts, r, y, omega, start, st
             )
 
 
-# --- kernels: the rows of one color, from `first` on, of large systems ---------------------------
+# --- kernels: one color of a large system, rows from `first` on -----------------------------------
 
 
 @kernel(
@@ -236,7 +241,7 @@ def ssor_rows(indptr, indices, data, at, inverse, starts, r, y, omega, start, st
     types=INDICES,
 )
 def sor_color(indptr, indices, data, at, inverse, b, residual, old, x, omega, first, start, stop):
-    """A sweep's change of x, which was `old` before the sweep, and the residual b - A old."""
+    """Update x, which was `old` before the sweep, and compute the residual b - A old."""
     for k in range(start, stop):
         i = first + k
         sum_old, change = 0.0, 0.0

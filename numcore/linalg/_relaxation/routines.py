@@ -1,4 +1,4 @@
-"""The solvers, their preconditioner, and the best parameter of both."""
+"""The solvers, the preconditioner, and the best relaxation parameter."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from ...arguments import Array, Float, at_least, between, checked, finite, nonne
 from ...dispatch import namespace_of, routine
 from .._csr import CSR, CSRLike, Sparse
 from .._sparse import Coloring, spmv
-from .iterations import SORIteration, SSORCGIteration, target_of, watched
+from .iterations import SORIteration, SSORCGIteration, run_iterations, target_of
 from .kernels import ssor_rows
 from .systems import OrderedMatrix, check_diagonal, ordered, parts_of, start_of
 
-EVERY = 8  # steps of Lanczos' method between looks at its eigenvalues
+CHECK_INTERVAL = 8  # Lanczos steps between convergence tests
 MAX_OMEGA = 1.999
 
 Omega = Annotated[float, between(0, 2)]
@@ -24,7 +24,7 @@ Callback = Callable[[int, float], bool | None]
 
 
 class SolveResult(NamedTuple):
-    """What an iterative solver found.
+    """Result of an iterative solver.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class SolveResult(NamedTuple):
     converged : bool
     n_iter : int
     reason : {"converged", "max_iter", "callback", "diverged", "breakdown", "stagnated"}
-        Why it ended. "diverged": the residual is no longer finite. "breakdown": a direction had no
-        positive energy, the matrix is not positive definite. "stagnated": no further accuracy is
-        attainable in this dtype.
+        Why it stopped. "diverged": the residual is no longer finite. "breakdown": a direction has
+        nonpositive curvature, so the matrix is not positive definite. "stagnated": no further
+        accuracy is attainable in this dtype.
     residual_norms : (n_iter + 1,) NumPy array of float64
         The norm of b - A x before the first and after every iteration.
     relative_residual : float
-        The last norm by the one that the tolerance refers to.
+        The last norm divided by the one that the tolerance refers to.
     """
 
     x: Array
@@ -50,8 +50,8 @@ class SolveResult(NamedTuple):
 
 
 class OmegaEstimate(NamedTuple):
-    """The best `omega`, the spectral radius ρ(I - D⁻¹ A) that it follows from, and a bound on the
-    error of the latter."""
+    """The best `omega`, the spectral radius ρ(I - D⁻¹ A) from which it is computed, and a bound on
+    the error of the radius."""
 
     omega: float
     jacobi_radius: float
@@ -59,7 +59,7 @@ class OmegaEstimate(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """When and how a solve ends."""
+    """Relaxation parameter, stopping criteria and reporting of a solve."""
 
     omega: float
     tol: float
@@ -86,44 +86,44 @@ def sor(
     Parameters
     ----------
     a : (n, n) CSR or sparse array
-        With a positive diagonal. For symmetric positive definite matrices every `omega`
-        converges.
+        With a positive diagonal. If it is symmetric positive definite, the iteration converges for
+        every `omega`.
     b : (n,) array of float32 or float64, finite
     omega : float in (0, 2), default 1.0
         1 is Gauss–Seidel.
     x0 : (n,) array of float32 or float64, finite, optional
-        Where to start; zero by default.
+        The starting point; zero by default.
     tol : float >= 0, default 1e-08
-        The solve ends when ‖b - A x‖₂ < tol ‖b - A x0‖₂.
+        Stop when ‖b - A x‖₂ < tol ‖b - A x0‖₂.
     max_iter : int >= 0, default 10000
-        The largest number of sweeps.
+        Maximum number of sweeps.
     coloring : Coloring, optional
-        The order of the rows, color after color; rows of one color are taken at once where there
-        are many. None: natural order on the CPU, the coloring of `color_graph` on a GPU.
+        Process rows color by color; rows of one color are updated in parallel if the system is
+        large. None: natural order on the CPU, the coloring of `color_graph` on a GPU.
     callback : callable, optional
-        ``callback(n_iter, residual_norm)`` is called after every sweep; the solve ends when it
-        returns True. Small systems are solved faster without.
+        ``callback(n_iter, residual_norm)`` is called after every sweep; the solve stops when it
+        returns True. Small systems are solved faster without a callback.
     progress : bool, default False
-        Show a bar of the sweeps.
+        Show a progress bar (needs tqdm).
 
     Returns
     -------
     SolveResult
-        Its norms are those of true residuals, whose sums are taken in float64. In float32 a
-        relative residual below about 1e-6 is not attainable, as x itself is rounded.
+        `residual_norms` are those of b - A x, summed in float64. In float32 a relative residual
+        below about 1e-6 is not attainable, because x itself is rounded.
 
     Raises
     ------
     ValueError
-        The diagonal is not positive, numbers are not finite, shapes do not fit, or an option is
+        The diagonal is not positive, values are not finite, shapes do not match, or an option is
         out of range.
     TypeError
         `a` is not a sparse matrix, or dtypes or devices are mixed.
 
     Notes
     -----
-    n_iter + 1 reads of the matrix; five arrays of n numbers in addition. With the best omega, see
-    `optimal_omega`, a grid of s × s points takes O(s) sweeps, with omega = 1 O(s²).
+    n_iter + 1 reads of the matrix; five additional arrays of n numbers. A grid of s × s points
+    needs O(s) sweeps with the best omega (see `optimal_omega`), and O(s²) with omega = 1.
 
     References
     ----------
@@ -170,29 +170,29 @@ def ssor_cg(
     progress : bool, default False
         As in `sor`.
     omega : float in (0, 2), default 1.0
-        It matters less than in `sor`.
+        Its value matters less than in `sor`.
     tol : float >= 0, default 1e-08
-        The solve ends when ‖b - A x‖₂ <= tol ‖b‖₂.
+        Stop when ‖b - A x‖₂ <= tol ‖b‖₂.
 
     Returns
     -------
     SolveResult
-        Its norms are those of b - A x, followed by recurrence; the last one is computed from x.
-        Where it is too large, the solve starts again from there, and ends with the reason
+        `residual_norms` are computed by recurrence, except the last one, which is that of b - A x.
+        If it exceeds the tolerance, the solve restarts from x, and stops with the reason
         "stagnated" if that does not help.
 
     Raises
     ------
     ValueError
-        The diagonal is not positive, numbers are not finite, shapes do not fit, or an option is
+        The diagonal is not positive, values are not finite, shapes do not match, or an option is
         out of range.
     TypeError
         `a` is not a sparse matrix, or dtypes or devices are mixed.
 
     Notes
     -----
-    An iteration reads the matrix once, as one of plain conjugate gradients does; five arrays of n
-    numbers in addition.
+    An iteration reads the matrix once, like one of plain conjugate gradients; five additional
+    arrays of n numbers.
 
     References
     ----------
@@ -214,7 +214,7 @@ def ssor_cg(
 
 
 def _solve(kind, a, b, x0, coloring, options):
-    """Bring the system into order and scale, iterate, and bring the result back."""
+    """Reorder and scale the system, iterate, and undo both in the result."""
     check_diagonal(a)
     matrix = ordered(a, coloring)
     start = start_of(matrix.a, matrix.arranged(b), matrix.arranged(x0), kind.relative_to_b)
@@ -226,24 +226,26 @@ def _solve(kind, a, b, x0, coloring, options):
         )
         return SolveResult(x, True, 0, "converged", np.zeros(1), 0.0)
     target = target_of(kind, options.tol, start.reference)
-    work = kind(matrix, start, options.omega, target)
-    reason = watched(work, a.nnz + len(b), options.max_iter, options.callback, options.progress)
-    if not work.last < math.inf:
+    iteration = kind(matrix, start, options.omega, target)
+    reason = run_iterations(
+        iteration, a.nnz + len(b), options.max_iter, options.callback, options.progress
+    )
+    if not iteration.last < math.inf:
         a.check_finite()
-    x, norms = work.solution(), work.norms()
+    x, norms = iteration.solution(), iteration.norms()
     if start.factor != 1:
         with np.errstate(over="ignore"):
             x, norms = x / start.factor, norms / start.factor
-    relative = work.last / start.reference
+    relative = iteration.last / start.reference
     x = matrix.restored(x)
-    return SolveResult(x, reason == "converged", work.count - 1, reason, norms, relative)
+    return SolveResult(x, reason == "converged", iteration.count - 1, reason, norms, relative)
 
 
 @routine
 def ssor_preconditioner(
     a: Sparse[CSRLike, "n n"], *, omega: Omega = 1.0, coloring: Coloring | None = None
 ) -> "SSORPreconditioner":
-    """The preconditioner of symmetric successive over-relaxation, as a function.
+    """Symmetric successive over-relaxation (SSOR) preconditioner, as a callable that applies M⁻¹.
 
     Parameters
     ----------
@@ -257,10 +259,9 @@ def ssor_preconditioner(
     Returns
     -------
     callable
-        ``z = apply(r)`` for an (n,) or (n, k) array of the dtype of `a` is M⁻¹ r, of the same
-        shape, with M⁻¹ = ω (2 - ω) (D + ω U)⁻¹ D (D + ω L)⁻¹. It is symmetric and positive definite
-        where `a` is symmetric; the error is that of two triangular solves, which are stable row by
-        row.
+        Returns M⁻¹ r for an (n,) or (n, k) array r of the dtype of `a`, with M⁻¹ = ω (2 - ω) (D + ω
+        U)⁻¹ D (D + ω L)⁻¹. M⁻¹ is symmetric and positive definite if `a` is symmetric; the error is
+        that of two triangular solves, which are stable row by row.
 
     Raises
     ------
@@ -326,25 +327,24 @@ def _preconditioned(
 def optimal_omega(
     a: Sparse[CSRLike, "n n"], *, tol: Tolerance = 1e-6, max_iter: Annotated[int, at_least(1)] = 500
 ) -> OmegaEstimate:
-    """The `omega` with which `sor` converges fastest, from the spectral radius of the Jacobi
-    iteration.
+    """Optimal relaxation parameter of `sor`, from the spectral radius of the Jacobi iteration.
 
     Parameters
     ----------
     a : (n, n) CSR or sparse array
         Symmetric with a positive diagonal.
     tol : float >= 0, default 1e-06
-        Wanted bound on the error of the radius.
+        Target for the error bound of the radius.
     max_iter : int >= 1, default 500
-        The largest number of steps, each a product with the matrix.
+        Maximum number of Lanczos steps, each a product with the matrix.
 
     Returns
     -------
     OmegaEstimate
-        With β = ρ(I - D⁻¹ A), omega = 1 + (β / (1 + √(1 - β²)))². That is the best one for
-        consistently ordered matrices: red–black colorings, grids of five points in natural order.
-        Where β >= 1, which these do not have, the slowest mode β = 1 - λ_min(D⁻¹ A) takes its
-        place, and omega = 1.999 where this too is not below 1, as for a singular matrix.
+        With β = ρ(I - D⁻¹ A), omega = 1 + (β / (1 + √(1 - β²)))². This is optimal for consistently
+        ordered matrices, such as red–black colorings and five-point grids in natural order. If β >=
+        1, which does not occur for these, the slowest mode β = 1 - λ_min(D⁻¹ A) is used instead,
+        and omega = 1.999 if that is not below 1 either, as for a singular matrix.
 
     Raises
     ------
@@ -355,9 +355,9 @@ def optimal_omega(
 
     Notes
     -----
-    Lanczos' method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which finds both
-    ends of the spectrum. The bound is the residual of the extreme eigenvectors; the error is rather
-    its square.
+    Uses the Lanczos method on D^(-1/2) A D^(-1/2) in float64 from a fixed random vector, which
+    finds both ends of the spectrum. The bound is the residual of the extreme eigenvectors; the
+    error is closer to its square.
 
     References
     ----------
@@ -386,7 +386,8 @@ def optimal_omega(
 
 
 def _spectrum(xp, a, tol, max_iter):
-    """The least and the largest eigenvalue of a symmetric matrix, and a bound on their errors."""
+    """The smallest and the largest eigenvalue of a symmetric matrix, and a bound on their
+    errors."""
     n, diagonal, off = a.shape[0], [], []
     v = xp.asarray(np.random.default_rng(0).standard_normal(n))
     v, before, beta = v / float(xp.linalg.norm(v)), xp.zeros(n), 0.0
@@ -396,7 +397,7 @@ def _spectrum(xp, a, tol, max_iter):
         w -= diagonal[-1] * v
         beta = float(xp.linalg.norm(w))
         ended = len(diagonal) >= min(max_iter, n) or beta <= 1e-14
-        if ended or len(diagonal) % EVERY == 0:
+        if ended or len(diagonal) % CHECK_INTERVAL == 0:
             values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
             bound = beta * float(np.abs(vectors[-1, [0, -1]]).max())
             if ended or bound <= tol:

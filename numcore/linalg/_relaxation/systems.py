@@ -1,5 +1,5 @@
-"""The systems that the solvers work on: rows in the order of their colors, numbers of a scale whose
-squares neither vanish nor overflow."""
+"""Preparation of systems for the solvers: rows ordered by color, and scaling so that squares
+neither underflow nor overflow."""
 
 import math
 from typing import NamedTuple
@@ -11,20 +11,20 @@ from ...dispatch import namespace_of
 from .._csr import CSR
 from .._sparse import Coloring, check_coloring, color_graph, spmv
 
-SAFE_NORMS = (1e-140, 1e140)  # whose squares neither vanish nor overflow
-NATURAL = np.array([0, 0])  # the CPU takes rows one after the other and never looks at this
+SAFE_NORMS = (1e-140, 1e140)  # squares of these neither underflow nor overflow
+NATURAL = np.array([0, 0])  # placeholder: the CPU goes row by row and does not read it
 
 
 class OrderedMatrix(NamedTuple):
-    """A matrix whose rows and columns are in the order of the colors.
+    """A matrix whose rows and columns are ordered by color.
 
     Attributes
     ----------
     a : CSR
     coloring : Coloring or None
-        None: the natural order.
+        None for the natural order.
     starts : (n_colors + 1,) array of int64
-        Where colors start, on the device of the matrix.
+        First row of each color, on the device of the matrix.
     """
 
     a: CSR
@@ -32,11 +32,11 @@ class OrderedMatrix(NamedTuple):
     starts: Array
 
     def arranged(self, x):
-        """The rows of an array in the order of the colors; None stays None."""
+        """The rows of an array ordered by color; None stays None."""
         return x if x is None or self.coloring is None else x[self.coloring.order]
 
     def restored(self, x):
-        """The rows in their own order again."""
+        """The rows in their original order."""
         if self.coloring is None:
             return x
         result = namespace_of(x).empty(x.shape, x.dtype)
@@ -45,8 +45,8 @@ class OrderedMatrix(NamedTuple):
 
 
 def ordered(a, coloring):
-    """The matrix in the order of a coloring; by default the natural one on the CPU, that of
-    `color_graph` on a GPU."""
+    """The matrix ordered by a coloring; by default natural order on the CPU, `color_graph` on a
+    GPU."""
     xp, n = namespace_of(a.data), a.shape[0]
     if coloring is not None:
         check_coloring(coloring, n)
@@ -61,7 +61,7 @@ def ordered(a, coloring):
 
 
 def check_diagonal(a):
-    """Raise where an entry of the diagonal is not positive."""
+    """Raise ValueError if an entry of the diagonal is not positive."""
     if not a.has_positive_diagonal:
         diagonal = a.diagonal()
         i = int((~(diagonal > 0)).argmax())
@@ -69,21 +69,21 @@ def check_diagonal(a):
 
 
 def parts_of(a):
-    """The arrays of a matrix in the order in which kernels take them."""
+    """The arrays of a matrix in the order of the kernels' arguments."""
     return a.indptr, a.indices, a.data, a.diagonal_at, a.inverse_diagonal
 
 
 class Start(NamedTuple):
-    """Where a solve begins, in units of 1 / `factor`.
+    """The start of a solve, with all vectors multiplied by `factor`.
 
     Attributes
     ----------
     b, r : (n,) arrays
         The right-hand side and the residual b - A x0.
     x0 : (n,) array or None
-        None is zero.
+        None means zero.
     reference : float
-        The norm that the tolerance refers to; 0 where there is nothing to solve.
+        The norm that the tolerance refers to; 0 if there is nothing to solve.
     factor : float
         A power of two.
     """
@@ -96,7 +96,7 @@ class Start(NamedTuple):
 
 
 def start_of(a, b, x0, relative_to_b):
-    """The `Start` of a system in its order."""
+    """The `Start` of a system."""
     b = namespace_of(b).ascontiguousarray(b)
     r = b if x0 is None else difference(b, spmv(a, x0))
     measure = b if relative_to_b else r
@@ -109,7 +109,7 @@ def start_of(a, b, x0, relative_to_b):
 
 
 def _factor(a, measure):
-    """A power of two that brings numbers near 1."""
+    """A power of two that scales the values of `measure` to about 1."""
     a.check_finite()
     top = float(namespace_of(measure).abs(measure).max()) if len(measure) else 0.0
     if not math.isfinite(top):
@@ -118,13 +118,13 @@ def _factor(a, measure):
 
 
 def norm_of(v):
-    """The norm, its sum in float64."""
+    """The Euclidean norm, summed in float64."""
     v = v.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         return math.sqrt(float(v @ v))
 
 
 def difference(a, b):
-    """a - b, without a warning of overflow."""
+    """a - b without overflow warnings."""
     with np.errstate(over="ignore", invalid="ignore"):
         return a - b

@@ -8,11 +8,11 @@ from ...simd import tile_cols
 from ...special import exp, log
 from .kernels import quadratic_forms, weighted_grams
 
-# rows whose Gram matrix is summed by one thread: the sum does not depend on the number of threads
+# rows per partial Gram matrix, so that the sum does not depend on the number of threads
 ROWS = 1 << 13
-WORST_SQUARED_CONDITION = 1e6  # of a Gram matrix that is used instead of singular values
-UNEVEN = 1e3  # columns whose sizes differ by more are scaled
-LEAST, MOST = 1e-100, 1e100  # numbers whose squares are far from the ends of their range
+WORST_SQUARED_CONDITION = 1e6  # of a Gram matrix; beyond it the SVD is used
+MAX_SCALE_RATIO = 1e3  # columns whose magnitudes differ by more are rescaled
+LOWEST, HIGHEST = 1e-100, 1e100  # magnitudes whose squares neither underflow nor overflow
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -29,9 +29,9 @@ def basis_of(xp, a):
     if top == 0:
         return xp.zeros((n, 0)), xp.zeros((d, 0))
     a = xp.ascontiguousarray(a.astype(np.float64, copy=False))
-    if LEAST < low and top < MOST and top < UNEVEN * low:
+    if LOWEST < low and top < HIGHEST and top < MAX_SCALE_RATIO * low:
         scale = xp.ones(d)
-    else:  # rank is judged for columns of one size
+    else:  # the rank is determined for columns of equal scale
         scale = xp.where(scale > 0, scale, 1.0)
         a = a / scale
     values, vectors = xp.linalg.eigh(gram_of(xp, a))
@@ -44,7 +44,7 @@ def basis_of(xp, a):
 
 
 def padded_columns(xp, d):
-    """Columns that a kernel takes for d of them: whole register tiles on the CPU."""
+    """Number of columns after padding d columns to complete register tiles (on the CPU)."""
     tile = tile_cols(np.float64(0)) if xp is np else 1
     return max(-(-d // tile), 1) * tile
 
@@ -59,7 +59,7 @@ def gram_of(xp, q, h=None):
 
 
 def quadratic_forms_of(xp, q, t):
-    """‖tᵀ q_i‖² of every row."""
+    """‖tᵀ q_i‖² for every row."""
     wide, y = xp.zeros((t.shape[0], padded_columns(xp, t.shape[1]))), xp.empty(len(q))
     wide[:, : t.shape[1]] = t
     quadratic_forms(xp.ascontiguousarray(q), wide, y)
@@ -71,4 +71,4 @@ def norm_of(xp, x, p):
     top = float(xp.abs(x).max()) if x.size else 0.0
     if top == 0 or p == math.inf:
         return top
-    return top * float(exp(p * log(xp.maximum(xp.abs(x) / top, LEAST))).sum()) ** (1 / p)
+    return top * float(exp(p * log(xp.maximum(xp.abs(x) / top, LOWEST))).sum()) ** (1 / p)

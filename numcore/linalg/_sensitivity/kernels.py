@@ -1,10 +1,10 @@
-"""Kernels of ℓp sensitivities and Lewis weights: bounds on 1 / min ‖Qx‖_p^p where cᵀx = 1, weighted
-Gram matrices, quadratic forms.
+"""Kernels of ℓp sensitivities and Lewis weights: bounds on 1 / min ‖Qx‖_p^p subject to cᵀx = 1,
+weighted Gram matrices, quadratic forms.
 
-Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε falls; for p > 2 it is next to
-nothing, and the power rises up to p. The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1) r² + ε²)
-are the weights of a least squares problem for the step. With the first ones g, y = g + h step has
-Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is the lower one.
+Newton's method on Σ (r² + ε²)^(p/2) / p with r = Qx. For p < 2, ε decreases; for p > 2 it is
+negligible, and the power increases up to p. The second derivatives h = (r² + ε²)^(p/2-2) ((p - 1)
+r² + ε²) are the weights of a least-squares problem for the step. With the first derivatives g, y =
+g + h step has Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / ‖Qx‖_p^p is the lower bound.
 """
 
 import math
@@ -13,18 +13,18 @@ from ...kernel import kernel
 from ...simd import dot, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 from ...special import exp, log
 
-LANES = 32  # rows side by side
+LANES = 32  # rows processed side by side by SIMD code
 PANEL = 128  # rows of a panel of the Gram matrix
-MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and what it is not searched beyond
-# ε for p < 2 at the end, and for p >= 2; the largest residual is 1
+MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and the longest step
+# final ε for p < 2, and ε for p >= 2, relative to the largest residual
 SHARPEST, UNSMOOTHED = 1e-11, 1e-9
 ROUNDING = 1e-15
-# powers of residuals rise up to p, each time that little is left to fall
+# the power rises up to p, whenever the predicted decrease is small
 FIRST_POWER, RAISE, CLOSE = 3.0, 1.5, 0.1
 NEAR = (
-    30.0  # bounds are computed when the objective can fall by this many times the tolerance at most
+    30.0  # bounds are computed once the predicted decrease is below this multiple of the tolerance
 )
-LEAST_SQUARE = 1e-280  # rows that are shorter have no share
+LEAST_SQUARE = 1e-280  # rows with a smaller squared norm have sensitivity 0
 
 
 @kernel(
@@ -74,8 +74,9 @@ def constrained_norms(
     start,
     stop,
 ):
-    """Q has `rank` orthonormal columns; zeros are added so that n is a multiple of LANES, and d one
-    of the register tile's columns."""
+    """Bounds on 1 / min ‖Qx‖_p^p subject to cᵀx = 1, for each c. Q has `rank` orthonormal columns;
+    it is zero-padded so that n is a multiple of LANES and d a multiple of the register tile's
+    columns."""
     for i in range(start, stop):
         lower[i], upper[i], num_iter[i] = solve_one(
             q, columns[:rank], c[i, :rank], p, tol, max_iter, residuals, panel, gram, vectors, lanes
@@ -91,7 +92,7 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
     if not total > LEAST_SQUARE:
         return 0.0, 0.0, 0
     products(columns, c, r)
-    # the minimiser for p = 2, so long that its largest residual is 1
+    # the minimizer for p = 2, scaled so that its largest residual is 1
     move(x, c, 0.0, c, 1 / rescale(r, lanes))
     low, high, done, stuck, weighed, slope = 0.0, 1.0, 0, False, False, 0.0
     epsilon, shrink = smoothing(p)
@@ -107,9 +108,9 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
         cholesky(gram, c.size)
         multiplier = constrained_step(gram, b, c, s, v)
         products(columns, s, step)
-        fall = -dot(b, s)
+        decrease = -dot(b, s)
         last = stuck or done == max_iter
-        if last or power == p and fall <= NEAR * tol * slope:
+        if last or power == p and decrease <= NEAR * tol * slope:
             constraint = dot(c, x)
             if constraint > 0:
                 low = max(
@@ -120,20 +121,20 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
             if last or high - low <= tol * high:
                 break
         weighed = False
-        if p < 2:  # most full steps are good: the weights that follow tell whether this one is
+        if p < 2:  # most full steps are good: the next weights show whether this one is
             following = max(SHARPEST, shrink * epsilon)
             slope_after, along = weigh(r, 1.0, step, g, h, p, following, lanes)
-            weighed = abs(along) <= 0.5 * fall
+            weighed = abs(along) <= 0.5 * decrease
         if weighed:
             move(r, r, 1.0, step, 1.0)
             move(x, x, 1.0, s, 1.0)
             epsilon, slope = following, slope_after
             continue
-        t = line_search(r, step, power, epsilon, fall, slope, lanes)
+        t = line_search(r, step, power, epsilon, decrease, slope, lanes)
         stuck = t == 0
-        if p < 2 and (t > 0.5 or fall < 0.01 * epsilon * slope):
+        if p < 2 and (t > 0.5 or decrease < 0.01 * epsilon * slope):
             epsilon = max(SHARPEST, shrink * epsilon)
-        if fall < CLOSE * slope:
+        if decrease < CLOSE * slope:
             power = min(p, RAISE * power)
         move(r, r, t, step, 1.0)
         move(x, x, t, s, 1 / rescale(r, lanes))
@@ -141,8 +142,7 @@ def solve_one(q, columns, c, p, tol, max_iter, residuals, panel, gram, vectors, 
 
 
 def smoothing(p):
-    """ε at the start, and its factor after a step that was not cut short. Near p = 1 haste costs
-    steps."""
+    """Initial ε, and its factor after a full step. Near p = 1, decreasing it faster costs steps."""
     if p >= 2:
         return UNSMOOTHED, 1.0
     return (1.0, 0.2) if p < 1.1 else (0.1, 0.1)
@@ -182,7 +182,7 @@ def total_of(sums):
 
 
 def rescale(r, lanes):
-    """Divide by the largest magnitude, and return it."""
+    """Divide r by its largest magnitude, and return that."""
     largest = lanes[0]
     for j in range(LANES):
         largest[j] = 0
@@ -217,7 +217,7 @@ def power_sum(x, p, lanes):
 
 
 def smooth_powers(smooth, u, half):
-    """A loop of its own, which becomes vector code."""
+    """A separate loop, which the compiler turns into SIMD code."""
     for j in range(LANES):
         u[j] = exp(half * log(smooth[j]))
 
@@ -244,7 +244,7 @@ def weigh(r, t, step, g, h, p, epsilon, lanes):
 
 
 def slope_at(t, r, step, p, epsilon, lanes):
-    """First and second derivative by t of Σ ((r + t step)² + ε²)^(p/2) / p."""
+    """First and second derivative of Σ ((r + t step)² + ε²)^(p/2) / p with respect to t."""
     slopes, smooth, u = lanes[0], lanes[1], lanes[2]
     curvatures, square = lanes[3], epsilon * epsilon
     for j in range(LANES):
@@ -262,15 +262,15 @@ def slope_at(t, r, step, p, epsilon, lanes):
     return total_of(slopes), total_of(curvatures)
 
 
-def line_search(r, step, p, epsilon, fall, slope_of_r, lanes):
-    """t where the slope is at most half of what it is at 0, or the largest found where it still
-    falls. Rounding errors are not searched."""
-    if fall <= ROUNDING * slope_of_r:
+def line_search(r, step, p, epsilon, decrease, slope_of_r, lanes):
+    """A step length t at which the slope is at most half of that at 0, or the largest one found at
+    which the objective still decreases; 1 if the predicted decrease is only a rounding error."""
+    if decrease <= ROUNDING * slope_of_r:
         return 1.0
     below, above, t = 0.0, math.inf, 1.0
     for _ in range(MOST_TRIALS):
         slope, curvature = slope_at(t, r, step, p, epsilon, lanes)
-        if abs(slope) <= 0.5 * fall or (slope < 0 and t >= LONGEST):
+        if abs(slope) <= 0.5 * decrease or (slope < 0 and t >= LONGEST):
             return t
         if slope > 0:
             above = t
@@ -300,8 +300,8 @@ def weighted_gram(q, h, rank, panel, gram):
 
 
 def stiffen(gram, c, total):
-    """Add a multiple of c cᵀ, which changes no step with cᵀ step = 0: weights may leave it to
-    rounding what lies along c."""
+    """Add a multiple of c cᵀ, which does not change steps with cᵀ step = 0: otherwise the matrix
+    may be singular to rounding along c."""
     d = c.size
     trace = 0.0
     for k in range(d):
@@ -312,7 +312,7 @@ def stiffen(gram, c, total):
 
 
 def cholesky(gram, d):
-    """The lower factor in place; a pivot that is but rounding is raised."""
+    """Cholesky factor in place, in the lower triangle; pivots at rounding level are raised."""
     trace = 0.0
     for k in range(d):
         trace += gram[k, k]
@@ -330,7 +330,7 @@ def cholesky(gram, d):
 
 
 def solve(factor, x):
-    """x becomes (L Lᵀ)⁻¹ x."""
+    """x ← (L Lᵀ)⁻¹ x."""
     for k in range(x.size):
         for m in range(k):
             x[k] -= factor[k, m] * x[m]
@@ -353,18 +353,18 @@ def constrained_step(factor, b, c, s, v):
     return multiplier
 
 
-def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
-    """‖y / λ‖_q^p of y = g + h step, and what Qᵀy misses of λ c: ‖Qx‖_2 is at most n^max(0, 1/2 -
-    1/p) ‖Qx‖_p. y overwrites g."""
+def dual_bound(q, g, h, step, c, multiplier, p, product, error, lanes):
+    """Upper bound ‖y / λ‖_q^p with y = g + h step, enlarged by the residual Qᵀy - λ c, for which
+    ‖Qx‖_2 <= n^max(0, 1/2 - 1/p) ‖Qx‖_p is used. y overwrites g."""
     for i in range(g.size):
         g[i] += h[i] * step[i]
     transposed_product(q, g, product)
-    move(missed, product, -multiplier, c, 1.0)
+    move(error, product, -multiplier, c, 1.0)
     norm = rescale(g, lanes)
     if p > 1:
         norm *= math.exp((1 - 1 / p) * math.log(power_sum(g, p / (p - 1), lanes)))
-    room = math.exp(max(0.5 - 1 / p, 0.0) * math.log(g.size))
-    return math.exp(p * math.log((norm + room * math.sqrt(dot(missed, missed))) / multiplier))
+    factor = math.exp(max(0.5 - 1 / p, 0.0) * math.log(g.size))
+    return math.exp(p * math.log((norm + factor * math.sqrt(dot(error, error))) / multiplier))
 
 
 # --- all rows at once -----------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def dual_bound(q, g, h, step, c, multiplier, p, product, missed, lanes):
     grain="1",
 )
 def weighted_grams(q, h, grams, plain, panel, start, stop):
-    """Lower triangles of Qᵀ diag(h) Q, each of one part of the rows; e >= d is a multiple of the
+    """Lower triangles of Qᵀ diag(h) Q, each over one part of the rows; e >= d is a multiple of the
     register tile's columns."""
     (n, d), (parts, e, _), rows, cols = q.shape, grams.shape, tile_rows(h[0]), tile_cols(h[0])
     for part in range(start, stop):

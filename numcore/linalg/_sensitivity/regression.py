@@ -11,7 +11,7 @@ from ...dispatch import namespace_of, routine
 from ...progress import progress_bar
 from ...random import key_from_rng
 from ...special import exp, log
-from .bases import EPS, MOST, basis_of, check_rows, gram_of, norm_of
+from .bases import EPS, HIGHEST, basis_of, check_rows, gram_of, norm_of
 from .kernels import (
     CLOSE,
     FIRST_POWER,
@@ -26,11 +26,11 @@ from .kernels import (
 from .sampling import sample_rows
 from .scores import sampling_scores
 
-SMOOTHINGS = (1.0, 0.3, 0.1, 0.1)  # of the mean residual, in steps to a lower bound for all rows
+SMOOTHINGS = (1.0, 0.3, 0.1, 0.1)  # ε by the mean residual, in the steps for the lower bound
 
 
 class LpResult(NamedTuple):
-    """Coefficients with bounds on the least norm.
+    """Coefficients, with bounds on the minimum of the norm.
 
     Attributes
     ----------
@@ -38,13 +38,12 @@ class LpResult(NamedTuple):
     converged : bool
         Whether the bounds met within `tol`.
     n_iter : int
-        Steps.
-    reason : {"tol", "max_iter", "no_progress", "callback"}
-        Why the steps ended; "no_progress" where rounding errors leave no step that helps.
+        Number of steps. reason : {"tol", "max_iter", "no_progress", "callback"} Why it stopped;
+        "no_progress" if rounding errors prevent any further decrease.
     objective : float
         The norm of the residuals.
     lower_bound : float
-        No coefficients have a smaller norm, to rounding.
+        Lower bound on the norm for any coefficients, up to rounding errors.
     """
 
     x: Float[Array, "d"]
@@ -69,7 +68,7 @@ def lp_regression(
     callback: Callable[[int, float, float], bool | None] | None = None,
     progress: bool = False,
 ) -> LpResult:
-    """The x that minimizes the ℓp norm of A x - b: robust for p = 1, by largest residuals for
+    """Minimize the ℓp norm of A x - b: robust regression for p = 1, close to minimax regression for
     large p.
 
     Parameters
@@ -81,43 +80,44 @@ def lp_regression(
     weights : (n,) array of float32 or float64, >= 0, finite, optional
         The norm is (Σ weights \\|A x - b\\|^p)^(1/p).
     sample_size : int >= 1, optional
-        Solve for about this many rows, which are drawn by ``sampling_scores([a, b], p)`` and
-        weighted.
+        Solve on a weighted sample of about this many rows, drawn by ``sampling_scores([a, b], p)``.
     tol : float > 0, default 1e-08
-        Steps end where objective - lower_bound <= tol · objective.
+        Stop when objective - lower_bound <= tol · objective.
     max_iter : int >= 1, default 200
-        Most steps.
+        Maximum number of steps.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For the sample.
     callback : callable, optional
-        ``callback(n_iter, objective, lower_bound)`` is called after every step; the steps end
+        ``callback(n_iter, objective, lower_bound)`` is called after every step; the iteration stops
         when it returns True.
     progress : bool, default False
-        Show a bar, which needs tqdm.
+        Show a progress bar (needs tqdm).
 
     Returns
     -------
     LpResult
-        ``x`` (d,) of the dtype of `a`, one of several if its rank is below d; ``objective``, the
-        norm for all rows, and ``lower_bound`` on it for any x, to rounding, from a y with Aᵀy = 0:
-        bᵀy / ‖y‖_q. Both are floats. With `sample_size`, ``converged`` says whether the bounds of
-        the sampled problem met, while objective and lower_bound are still of all rows. The latter
-        is then loose for p near 1: some percent, and far more where rows differ very much.
+        ``x`` (d,) of the dtype of `a`, one of several solutions if the rank of `a` is below d;
+        ``objective``, the norm over all rows; and ``lower_bound``, a bound on it for any x, up to
+        rounding errors, from a y with Aᵀy = 0: bᵀy / ‖y‖_q. With `sample_size`, ``converged``
+        refers to the sampled problem, while ``objective`` and ``lower_bound`` still refer to all
+        rows. The bound is then loose for p near 1: by a few percent, and by far more if rows differ
+        strongly.
 
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, shapes that do not fit, negative weights, p < 1, or an
-        option out of range.
+        Entries are not finite, there are no rows, shapes do not match, weights are negative, p < 1,
+        or an option is out of range.
     TypeError
-        Other or mixed dtypes, arrays on different devices, a callback that cannot be called.
+        Unsupported or mixed dtypes, arrays on different devices, or a callback that is not
+        callable.
 
     Notes
     -----
-    A step takes O(n d²) operations. There are 3 to 10 for p >= 1.5, and 10 to 30 for p = 1. A
-    residual of rounding errors counts as zero. With `sample_size`, passes over all rows remain for
-    the scores and the objective, and one to four steps for the lower bound. The work is done in
-    float64, in memory for n d numbers and a few times n.
+    A step costs O(n d²) operations. It takes 3 to 10 steps for p >= 1.5, and 10 to 30 for p = 1. A
+    residual at rounding level counts as zero. With `sample_size`, all rows are still read for the
+    scores and the objective, and in one to four steps for the lower bound. Computations are in
+    float64; memory: n d numbers and a few times n.
 
     References
     ----------
@@ -168,7 +168,7 @@ class _Problem(NamedTuple):
 
 
 class _Until(NamedTuple):
-    """When the steps end; what a callback gets is in units of `size`."""
+    """Stopping criteria; norms are multiplied by `size` for the callback."""
 
     tol: float
     max_iter: int
@@ -178,8 +178,8 @@ class _Until(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Coefficients z, the norm of Qz - b, a lower bound on the least one, and how the steps
-    ended."""
+    """Coefficients z, the norm of Qz - b, a lower bound on its minimum, and why the iteration
+    stopped."""
 
     z: Any
     objective: float
@@ -189,7 +189,7 @@ class _Fit(NamedTuple):
 
 
 def _fit_sample(problem, until, sample_size, rng):
-    """Solve on rows drawn by the scores of [Q, b]; the bounds are those of all rows."""
+    """Solve on rows drawn by the scores of [Q, b]; the bounds are for all rows."""
     xp, q, b, p = problem
     scores = sampling_scores(xp.concatenate([q, b[:, None]], axis=1), p)
     drawn = sample_rows(scores, sample_size, rng=rng)
@@ -202,7 +202,7 @@ def _fit_sample(problem, until, sample_size, rng):
     if top == 0:
         return fit._replace(z=z, objective=0.0, lower=0.0)
     lower, mean = 0.0, float(xp.abs(r).mean()) / top
-    # toward the solution for all rows, where the bound is the best
+    # steps toward the solution for all rows, where the bound is tightest
     for part in SMOOTHINGS if p < 2 else (0.0,):
         epsilon = max(part * mean, UNSMOOTHED)
         step = _newton(xp, q, r, p, p, epsilon)
@@ -212,58 +212,58 @@ def _fit_sample(problem, until, sample_size, rng):
 
 
 def _fit(problem, until):
-    """Newton's method on smoothed residuals, with p approached from below."""
+    """Newton's method on smoothed residuals, with the power raised to p from below."""
     xp, q, b, p = problem
     z = q.T @ b
-    r, best, least, lower = q @ z - b, z, math.inf, 0.0
-    nothing = 8 * len(b) * EPS * norm_of(xp, b, p)
+    r, best, best_norm, lower = q @ z - b, z, math.inf, 0.0
+    negligible = 8 * len(b) * EPS * norm_of(xp, b, p)
     epsilon, shrink = smoothing(p)
     power, reason, n_iter = min(p, FIRST_POWER), "max_iter", 0
     while n_iter < until.max_iter:
         n_iter += 1
         norm = norm_of(xp, r, p)
-        if norm < least:
-            best, least = z, norm
-        if least <= nothing:
-            lower, reason = min(lower, least), "tol"
+        if norm < best_norm:
+            best, best_norm = z, norm
+        if best_norm <= negligible:
+            lower, reason = min(lower, best_norm), "tol"
             break
         step = _newton(xp, q, r, p, power, epsilon)
-        lower = min(max(lower, step.lower), least)
+        lower = min(max(lower, step.lower), best_norm)
         if until.bar is not None:
             until.bar.update()
-        told = until.callback is not None and (
-            until.callback(n_iter, until.size * least, until.size * lower) is True
+        stopped = until.callback is not None and (
+            until.callback(n_iter, until.size * best_norm, until.size * lower) is True
         )
-        if least - lower <= until.tol * least:
+        if best_norm - lower <= until.tol * best_norm:
             reason = "tol"
             break
-        if told:
+        if stopped:
             reason = "callback"
             break
         t = _line_search(xp, r, step, power, epsilon)
-        if t == 0 or not math.isfinite(step.fall):
+        if t == 0 or not math.isfinite(step.decrease):
             reason = "no_progress"
             break
         z, r = z + t * step.z, r + t * step.r
-        if p < 2 and (t > 0.5 or step.fall < 0.01 * epsilon * step.slope):
+        if p < 2 and (t > 0.5 or step.decrease < 0.01 * epsilon * step.slope):
             epsilon = max(SHARPEST, shrink * epsilon)
-        if step.fall < CLOSE * step.slope:
+        if step.decrease < CLOSE * step.slope:
             power = min(p, RAISE * power)
-    return _Fit(best, least, lower, n_iter, reason)
+    return _Fit(best, best_norm, lower, n_iter, reason)
 
 
 class _Step(NamedTuple):
-    """The change of z and of r = Qz - b, the fall of the objective's slope along it, Σ g r, and a
-    lower bound on the norm."""
+    """The change of z and of r = Qz - b, the predicted decrease, Σ g r, and a lower bound on the
+    norm."""
 
     z: Any
     r: Any
-    fall: float
+    decrease: float
     slope: float
     lower: float
 
 
-@np.errstate(all="ignore")  # a step may go too far, which is then seen
+@np.errstate(all="ignore")  # a step that goes too far is detected afterwards
 def _newton(xp, q, r, p, power, epsilon):
     """A step of Newton's method for Σ (r² + ε²)^(power/2), residuals scaled to be at most 1; y = g
     + h step has Qᵀy = 0."""
@@ -272,7 +272,7 @@ def _newton(xp, q, r, p, power, epsilon):
     g, h = _derivatives(r, power, epsilon)
     gram, slope = gram_of(xp, q, h), q.T @ g
     z = -xp.linalg.solve(
-        gram + xp.eye(len(gram)) * (ROUNDING * float(xp.trace(gram)) + 1 / MOST), slope
+        gram + xp.eye(len(gram)) * (ROUNDING * float(xp.trace(gram)) + 1 / HIGHEST), slope
     )
     step = q @ z
     y = g + h * step
@@ -291,8 +291,9 @@ def _derivatives(r, p, epsilon):
 
 @np.errstate(all="ignore")
 def _line_search(xp, r, step, p, epsilon):
-    """As in the kernel: where the slope is at most half of what it was."""
-    if step.fall <= ROUNDING * step.slope:
+    """The line search of the kernel: a step length at which the slope is at most half of that at
+    0."""
+    if step.decrease <= ROUNDING * step.slope:
         return 1.0
     top = float(xp.abs(r).max())
     r, move = r / top, step.r / top
@@ -300,7 +301,7 @@ def _line_search(xp, r, step, p, epsilon):
     for _ in range(MOST_TRIALS):
         g, h = _derivatives(r + t * move, p, epsilon)
         slope, curvature = float(g @ move), float(h @ (move * move))
-        if abs(slope) <= 0.5 * step.fall or (slope < 0 and t >= LONGEST):
+        if abs(slope) <= 0.5 * step.decrease or (slope < 0 and t >= LONGEST):
             return t
         below, above = (below, t) if slope > 0 else (t, above)
         t = min(t - slope / curvature, 10 * t) if curvature > 0 else 10 * t

@@ -1,4 +1,4 @@
-"""Rows drawn by their scores."""
+"""Sampling rows in proportion to scores."""
 
 from typing import Annotated, NamedTuple
 
@@ -10,8 +10,8 @@ from ...random import key_from_rng, uniform
 
 
 class RowSample(NamedTuple):
-    """Rows ``indices`` (m,), ascending, with ``weights`` (m,), and the ``probabilities`` (n,) of
-    all rows."""
+    """Sampled rows: ascending ``indices`` (m,) with ``weights`` (m,), and the ``probabilities``
+    (n,) of all rows."""
 
     indices: Int64[Array, "m"]
     weights: Float[Array, "m"]
@@ -26,34 +26,35 @@ def sample_rows(
     replace: bool = False,
     rng: RNG = None,
 ) -> RowSample:
-    """Rows drawn by their scores, with weights that keep sums over all rows in the mean.
+    """Sample rows in proportion to their scores, with weights that make sums over the sample
+    unbiased.
 
     Parameters
     ----------
     scores : (n,) array of float32 or float64, >= 0, finite, without an axis of length zero
         Not all zero.
     size : int >= 1
-        Rows wanted. From n on, all rows are taken with weight 1.
+        Number of rows to sample. If it is at least n, all rows are returned with weight 1.
     replace : bool, default False
-        False: row i is kept, independently of others, with probability q_i = min(1, c s_i), where c
-        makes them sum up to `size` (or to the number of positive scores, if that is less), and gets
-        the weight 1 / q_i; the number of rows varies. True: `size` draws with probabilities s_i /
-        Σs; a row that was drawn k times gets the weight k / (size q_i).
+        False: row i is kept, independently of the others, with probability q_i = min(1, c s_i) and
+        weight 1 / q_i, where c is such that the probabilities sum to `size` (or to the number of
+        positive scores, if that is smaller); the number of rows varies. True: `size` draws with
+        probabilities q_i = s_i / Σs; a row drawn k times has weight k / (size q_i).
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
 
     Returns
     -------
     RowSample
         ``indices`` int64 (m,), ``weights`` (m,) of the dtype of `scores`, ``probabilities`` (n,),
-        the q_i. The mean of Σ weights f(indices) is Σ_i f(i) over rows with positive scores, for
-        any f. Weights belong to \\|a_iᵀx\\|^p: rows are scaled by weights^(1/p).
+        the q_i. The expectation of Σ weights f(indices) is Σ_i f(i) over rows with positive scores,
+        for any f. The weights apply to \\|a_iᵀx\\|^p, so scale the rows by weights^(1/p).
 
     Raises
     ------
     ValueError
-        No score, one that is negative or not finite, all of them zero, or size < 1.
+        `scores` is empty, negative, not finite or all zero, or size < 1.
     TypeError
-        `scores` have another dtype, `size` is no integer, `replace` no bool.
+        `scores` has another dtype, `size` is not an integer, or `replace` is not a bool.
 
     References
     ----------
@@ -88,13 +89,13 @@ def sample_rows(
 
 
 def _capped(xp, s, size):
-    """min(1, c s) with c such that it sums up to `size`: the largest scores are capped, the others
-    share what is left."""
+    """min(1, c s) with c such that the sum is `size`: the largest scores are capped, the others
+    share the rest."""
     ordered = xp.sort(s)[::-1]
-    rest = xp.cumsum(ordered[::-1])[::-1]  # of the scores from here on
+    rest = xp.cumsum(ordered[::-1])[::-1]  # sum of this score and all smaller ones
     left = size - xp.arange(len(s), dtype=np.float64)
     fits = (left > 0) & (left * ordered <= rest)
-    if not bool(fits.any()):  # fewer positive scores than rows wanted
+    if not bool(fits.any()):  # fewer positive scores than requested rows
         return (s > 0).astype(np.float64)
     first = int(fits.argmax())
     total = float(rest[first])

@@ -1,4 +1,4 @@
-"""Sensitivities, Lewis weights, and scores that follow from them."""
+"""Sensitivities, Lewis weights, and sampling scores."""
 
 import math
 from typing import Annotated, Literal, NamedTuple
@@ -23,18 +23,19 @@ from ...dispatch import namespace_of, routine
 from ...random import key_from_rng
 from ...special import exp, log
 from .._leverage import leverage_scores
-from .bases import EPS, MOST, basis_of, check_rows, gram_of, padded_columns, quadratic_forms_of
+from .bases import EPS, HIGHEST, basis_of, check_rows, gram_of, padded_columns, quadratic_forms_of
 from .kernels import LANES, constrained_norms
 from .sampling import sample_rows
 
-FEW_ROWS = 5000  # up to this many rows, sensitivities are computed for scores, else only bounded
-WORK, WORK_ON_GPU = 1 << 26, 1 << 34  # of one kernel call, so that a long loop can be interrupted
-MAX_GPU_RANK = 64  # a Gram matrix must fit the shared memory of a block
-SCORE_TOL = 1e-3  # of sensitivities that are only used as scores
+FEW_ROWS = 5000  # with more rows, scores use bounds on the sensitivities
+CALL_SIZE, GPU_CALL_SIZE = 1 << 26, 1 << 34  # operations per kernel call: keeps loops interruptible
+MAX_GPU_RANK = 64  # a Gram matrix must fit in the shared memory of a block
+SCORE_TOL = 1e-3  # for sensitivities that are only used as scores
 
 
 class Sensitivities(NamedTuple):
-    """``lower <= σ <= upper``, arrays (k,), and the steps taken for each row, int64 (k,)."""
+    """Bounds ``lower <= σ <= upper``, arrays (k,), and the number of steps for each row, int64
+    (k,)."""
 
     lower: Float[Array, "k"]
     upper: Float[Array, "k"]
@@ -61,19 +62,19 @@ def lp_sensitivities(
         n >= 1; of any rank.
     p : float >= 1
     method : {"exact", "sketch", "bound"}, default "exact"
-        "exact" solves a problem for each row. "sketch" solves it on a weighted sample of the rows:
-        an estimate, whose bounds are those of the sampled problem. "bound" only takes what follows
-        from leverage scores τ and Lewis weights w: τ^(p/2) is an upper bound for p <= 2, and the
-        least of 1, n^(p/2-1) τ^(p/2) and d^(p/2-1) w is one for p > 2; with the roles of the norms
-        exchanged, lower ones.
+        "exact" solves an optimization problem for each row. "sketch" solves it on a weighted sample
+        of the rows: an estimate, with bounds that are those of the sampled problem. "bound" only
+        computes bounds from leverage scores τ and Lewis weights w: the upper bound is τ^(p/2) for p
+        <= 2, and the smallest of 1, n^(p/2-1) τ^(p/2) and d^(p/2-1) w for p > 2; exchanging the
+        roles of the norms gives the lower bounds.
     rows : (k,) array of integers, >= 0, < n, optional
-        The rows wanted; all by default.
+        Rows for which to compute sensitivities; all by default.
     sketch_size : int >= 1, optional
         Rows of the sample for "sketch", ⌈8 d ln(d + 1) max(1, d^(p/2-1))⌉ by default.
     tol : float > 0, default 1e-06
-        Steps end where upper - lower <= tol · upper.
+        Stop when upper - lower <= tol · upper.
     max_iter : int >= 1, default 200
-        Most steps for a row.
+        Maximum number of steps per row.
     rng : None, int >= 0, SeedSequence, BitGenerator or Generator, optional
         For "sketch".
 
@@ -81,26 +82,25 @@ def lp_sensitivities(
     -------
     Sensitivities
         ``lower`` and ``upper`` (k,) of the dtype of `a`, and ``n_iter`` (k,). With "exact", lower
-        <= σ <= upper to rounding, however the steps ended: upper - lower is the error's bound. It
-        does not change when A is multiplied from the right by an invertible matrix. A row of zeros
-        has 0. For p = 2 these are the leverage scores. Σσ is at most d for p <= 2, at most d^(p/2)
-        for p > 2.
+        <= σ <= upper up to rounding errors, even without convergence: upper - lower bounds the
+        error. σ does not change when A is multiplied from the right by an invertible matrix. A row
+        of zeros has σ = 0. For p = 2 these are the leverage scores. Σσ is at most d for p <= 2, at
+        most d^(p/2) for p > 2.
 
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, p < 1, rows out of range, a sample that loses the rank,
-        another option out of range. On a GPU, also a rank above 64.
+        Entries are not finite, there are no rows, p < 1, `rows` or an option is out of range, or
+        the sample has a lower rank than `a`. On a GPU, also if the rank is above 64.
     TypeError
-        `a` has another dtype, `rows` are no integers.
+        `a` has another dtype, or `rows` are not integers.
 
     Notes
     -----
-    A step takes O(n d²) operations, so that all rows take O(n² d²) times the steps, of which there
-    are about 3 to 8 for p >= 1.5 and 10 to 30 for p = 1, and "sketch" takes O(n m d²) with a sample
-    of m rows. For p > 6 and rows of very different size, and for p = 1 with a tolerance below 1e-7,
-    steps may end with a gap that is wider than `tol`. The work is done in float64, in memory for 4
-    n d numbers.
+    A step costs O(n d²) operations, so that all rows cost O(n² d²) times the number of steps, which
+    is about 3 to 8 for p >= 1.5 and 10 to 30 for p = 1. "sketch" costs O(n m d²) with a sample of m
+    rows. For p > 6 and rows of very different magnitude, and for p = 1 with a tolerance below 1e-7,
+    the final gap may exceed `tol`. Computations are in float64; memory: 4 n d numbers.
 
     References
     ----------
@@ -142,8 +142,8 @@ def lp_sensitivities(
 
 
 def _closed_bounds(xp, a, p):
-    """Bounds by the leverage scores: x = (AᵀA)⁺ a_i gives the lower one; both norms of Ax are
-    compared."""
+    """Bounds from leverage scores: x = (AᵀA)⁺ a_i gives the lower one; the 2-norm and p-norm of Ax
+    are compared."""
     n, d = a.shape
     tau = leverage_scores(basis_of(xp, a)[0])
     root, spread = tau ** (p / 2), float(n) ** min(abs(p / 2 - 1), 60)
@@ -169,8 +169,8 @@ def _sketched(xp, q, c, p, size, rng):
 
 
 def _solve_rows(xp, q, c, p, tol, max_iter):
-    """Run the kernel over parts of the problems, so that a long loop can be interrupted; zeros are
-    added as it needs."""
+    """Run the kernel over zero-padded parts of the problems, so that a long loop can be
+    interrupted."""
     (n, d), k = q.shape, len(c)
     lower, upper, n_iter = xp.zeros(k), xp.zeros(k), xp.zeros(k, np.int64)
     rows, cols = -(-n // LANES) * LANES, padded_columns(xp, d)
@@ -180,7 +180,7 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
     vectors[:, :d] = c
     columns = xp.ascontiguousarray(padded.T)
     part = max(
-        get_num_threads(), (WORK if xp is np else WORK_ON_GPU) // (rows * cols * (cols + 32))
+        get_num_threads(), (CALL_SIZE if xp is np else GPU_CALL_SIZE) // (rows * cols * (cols + 32))
     )
     for first in range(0, k, part):
         last = min(first + part, k)
@@ -207,8 +207,8 @@ def lewis_weights(
     tol: Annotated[float, positive] = 1e-10,
     max_iter: Annotated[int, at_least(1)] = 100,
 ) -> Array:
-    """ℓp Lewis weights of the rows of A: the w with w_i = τ_i(W^(1/2-1/p) A), the leverage scores
-    of the rows that they weight.
+    """ℓp Lewis weights of the rows of A: the w with w_i = τ_i(W^(1/2-1/p) A), where τ are leverage
+    scores.
 
     Parameters
     ----------
@@ -216,32 +216,32 @@ def lewis_weights(
         n >= 1; of any rank.
     p : float > 0
     tol : float > 0, default 1e-10
-        Steps end where no logarithm of a weight changes by more.
+        Stop when the logarithm of no weight changes by more.
     max_iter : int >= 1, default 100
-        Most steps, each one pass over the rows.
+        Maximum number of steps, each one pass over the rows.
 
     Returns
     -------
     (n,) array
-        Between 0 and 1; they sum up to the rank of A, bound the sensitivities for p <= 2, and
-        d^(p/2-1) times as much does for p >= 2. A row of zeros has 0. For p = 2 they are the
-        leverage scores. Where the steps converge, the relative error of a weight is at most tol /
-        (1 - ρ), with ρ the factor by which a step shortens the distance.
+        Between 0 and 1; they sum to the rank of A. They bound the sensitivities for p <= 2; for p
+        >= 2, d^(p/2-1) times the weights does. A row of zeros has weight 0. For p = 2 they are the
+        leverage scores. On convergence, the relative error of a weight is at most tol / (1 - ρ),
+        with ρ the factor by which a step reduces the distance to the solution.
 
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, or an option out of range.
+        Entries are not finite, there are no rows, or an option is out of range.
     TypeError
         `a` has another dtype.
 
     Notes
     -----
-    For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then scaled to the sum that they must
-    have; ρ is at most 1 - p/2, and far below it where many rows share the weight. For p > 2 the
-    logarithms go 4 / (p + 2) of the way, so that ρ = (p - 2) / (p + 2) near the solution. A step
-    takes O(n d²) operations. The work is done in float64, in memory for n d numbers and a few times
-    n.
+    For p <= 2, w_i ← (a_iᵀ (Aᵀ W^(1-2/p) A)⁻¹ a_i)^(p/2), then rescaled to the known sum; ρ is at
+    most 1 - p/2, and far smaller if many rows share the weight. For p > 2 the update of the
+    logarithms is damped by the factor 4 / (p + 2), so that ρ = (p - 2) / (p + 2) near the solution.
+    A step costs O(n d²) operations. Computations are in float64; memory: n d numbers and a few
+    times n.
 
     References
     ----------
@@ -256,7 +256,7 @@ def lewis_weights(
     xp = namespace_of(a)
     q, _ = basis_of(xp, a)
     w = xp.zeros(len(a))
-    used = xp.einsum("ij,ij->i", q, q) > 1 / MOST
+    used = xp.einsum("ij,ij->i", q, q) > 1 / HIGHEST
     if q.shape[1] and bool(used.any()):
         w[used] = _lewis_fixed_point(xp, q if bool(used.all()) else q[used], p, tol, max_iter)
     return w.astype(a.dtype)
@@ -264,7 +264,7 @@ def lewis_weights(
 
 def _lewis_fixed_point(xp, q, p, tol, max_iter):
     n, d = q.shape
-    power, way = 1 - 2 / p, min(1.0, 4 / (p + 2))
+    power, damping = 1 - 2 / p, min(1.0, 4 / (p + 2))
     # Qᵀ W^power Q is exp(factor) times gram
     logs, gram, factor = xp.full(n, math.log(d / n)), xp.eye(d), power * math.log(d / n)
     for _ in range(max_iter):
@@ -272,7 +272,7 @@ def _lewis_fixed_point(xp, q, p, tol, max_iter):
         forms = quadratic_forms_of(
             xp, q, vectors / xp.sqrt(xp.maximum(values, float(values[-1]) * EPS))
         )
-        new = (1 - way) * logs + way * p / 2 * (log(forms) - factor)
+        new = (1 - damping) * logs + damping * p / 2 * (log(forms) - factor)
         shift = math.log(d / float(exp(new).sum()))
         new += shift
         change = float(xp.abs(new - logs).max())
@@ -298,19 +298,18 @@ def sampling_scores(
         "uniform",
     ] = "auto",
 ) -> Array:
-    """Scores of the rows of A, in proportion to which rows are sampled that shall keep ‖Ax‖_p of
-    every x.
+    """Scores for sampling rows of A such that ‖Ax‖_p is approximately preserved for every x.
 
     Parameters
     ----------
     a : (n, d) array of float32 or float64, finite
-        n >= 1. For a regression these are the rows of [A, b].
+        n >= 1. For a regression, pass the rows of [A, b].
     p : float >= 1
     kind : {"auto", "leverage", "root_leverage", "sensitivity", "lewis", "leverage+sensitivity", "uniform"}, default "auto"
-        Leverage scores τ, their powers τ^(p/2), upper bounds of the sensitivities within a factor
-        1.001 (those of "bound" for more than 5000 rows), Lewis weights, the sum of the first and
-        the third, or ones. "auto" is "root_leverage" for p < 2, "leverage" for p = 2,
-        "leverage+sensitivity" for p > 2.
+        "leverage": leverage scores τ; "root_leverage": τ^(p/2); "sensitivity": upper bounds of the
+        sensitivities within a factor 1.001 (those of "bound" for more than 5000 rows); "lewis":
+        Lewis weights; "leverage+sensitivity": the sum of both; "uniform": ones. "auto" is
+        "root_leverage" for p < 2, "leverage" for p = 2, "leverage+sensitivity" for p > 2.
 
     Returns
     -------
@@ -320,17 +319,17 @@ def sampling_scores(
     Raises
     ------
     ValueError
-        Entries that are not finite, no row, p < 1, or an unknown kind.
+        Entries are not finite, there are no rows, p < 1, or `kind` is unknown.
     TypeError
         `a` has another dtype.
 
     Notes
     -----
-    Up to logarithms and a factor ε⁻², these many rows keep all norms within 1 ± ε, with S the sum
-    of the sensitivities: by sensitivities S^(2/p) for p < 2, or d^(1-p/2) S by comparison with
-    Lewis weights, and S^(2-2/p) for p > 2; by root leverage scores d for p < 2, when applied again
-    and again, a round leaving n^(1-p/2) d^(p/2) of n rows; by "leverage+sensitivity" d^(2/p)
-    S^(2-4/p) for p > 2.
+    Sample sizes that preserve all norms within 1 ± ε, up to logarithms and a factor ε⁻², with S the
+    sum of the sensitivities: for "sensitivity" S^(2/p) if p < 2, or d^(1-p/2) S by comparison with
+    Lewis weights, and S^(2-2/p) if p > 2; for "root_leverage" d if p < 2, when applied recursively,
+    each round reducing n rows to n^(1-p/2) d^(p/2); for "leverage+sensitivity" d^(2/p) S^(2-4/p) if
+    p > 2.
 
     References
     ----------
