@@ -12,7 +12,7 @@ SECONDS = 2
 
 
 class Hadamard:
-    """float32; the peer takes the butterflies of a level at once in torch."""
+    """float32; the baseline takes the butterflies of a level at once in torch."""
 
     def setup(self):
         self.x = np.random.default_rng(0).standard_normal((1 << 16, 64)).astype(np.float32)

@@ -177,7 +177,7 @@ class Completion:
         self.complete()
 
     def track_ratio_to_soft_impute(self):
-        """The peer takes ten steps, a dense SVD in each, and does not reach our error after one
+        """The baseline takes ten steps, a dense SVD in each, and does not reach our error after one
         round."""
         known = np.zeros_like(self.truth)
         known[self.mask] = self.values
