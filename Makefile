@@ -21,7 +21,7 @@ lint: $(VENV)/lint.stamp
 wheel: $(VENV)/build.stamp
 	$(BIN)/python -m build
 
-# numcore and its peers have one thread each
+# numcore and the baselines have one thread each
 table: $(VENV)/bench.stamp
 	NUMCORE_NUM_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python docs/measure.py
 	$(BIN)/python docs/readme_table.py $$(ls -t docs/measured/*.json | head -1) README.md
@@ -45,24 +45,22 @@ $(VENV)/build.stamp: | $(BIN)/python
 
 # --- benchmarks by commit, and the documentation
 
-ASV = $(BIN)/python -m asv
-ASV_CONFIG = --config asv_bench/asv.conf.json
-# empty: each commit as a wheel in an environment of its own; existing:PYTHON: what is installed there, for its further peers
-BENCH_ENVIRONMENT ?=
 HEAD ?= HEAD
-# asv's verdict takes less for better, so that it compares all but the figures that are better when they grow
-BENCH ?= ^(?!.*track_(ratio|throughput|scaling))
+# a regular expression of benchmarks; by default the headlines: time, relative time and memory of each method
+BENCH ?=
+CHOSEN = $(if $(BENCH),--bench '$(BENCH)')
 
-.PHONY: bench bench-compare bench-publish docs
+.PHONY: bench bench-compare bench-milestones bench-publish docs
 
 bench: $(VENV)/bench.stamp
-	$(ASV) machine $(ASV_CONFIG) --yes > /dev/null
-	$(ASV) run $(ASV_CONFIG) $(if $(BENCH_ENVIRONMENT),--environment $(BENCH_ENVIRONMENT) --set-commit-hash $$(git rev-parse HEAD),'HEAD^!') $(ARGS)
+	$(BIN)/python asv_bench/checkouts.py $(HEAD) $(CHOSEN) $(ARGS)
 
 bench-compare: $(VENV)/bench.stamp
-	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=commit [HEAD=commit]"; exit 2; }
-	$(ASV) machine $(ASV_CONFIG) --yes > /dev/null
-	$(ASV) continuous $(ASV_CONFIG) --bench '$(BENCH)' $(ARGS) $(BASE) $(HEAD)
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=commit [HEAD=commit] [BENCH=regex]"; exit 2; }
+	$(BIN)/python asv_bench/compare.py $(BASE) $(HEAD) $(CHOSEN) $(ARGS)
+
+bench-milestones: $(VENV)/bench.stamp
+	$(BIN)/python asv_bench/milestones.py $(ARGS)
 
 bench-publish: $(VENV)/bench.stamp
 	$(BIN)/python asv_bench/publish.py

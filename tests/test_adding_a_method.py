@@ -125,7 +125,7 @@ def test_the_method_has_a_benchmark(tree):
         "for kind in Ratio.params[2]:\n"
         "    made = Ratio()\n"
         "    made.setup('linalg.row_norm', 'float32', kind)\n"
-        "    assert made.track_ratio_to_peer('linalg.row_norm', 'float32', kind) > 0",
+        "    assert made.track_ratio_to_baseline('linalg.row_norm', 'float32', kind) > 0",
     )
 
 

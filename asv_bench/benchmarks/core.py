@@ -75,7 +75,7 @@ class _FreshProcesses:
 
 
 class Import(_FreshProcesses):
-    """numcore imports nothing by itself; a room brings numpy with it."""
+    """numcore imports nothing by itself; a subpackage brings numpy with it."""
 
     param_names, params = ("module",), (["numcore", *(f"numcore.{room}" for room in ROOMS)],)
 

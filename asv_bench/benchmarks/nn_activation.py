@@ -10,12 +10,12 @@ N, SECONDS = 4_000_000, 2
 
 
 class Pointwise:
-    """Forward and backward; numcore and its peer with the same number of threads, in turn in one
-    process, medians compared."""
+    """Forward and backward; numcore and the baseline with the same number of threads, in turn in
+    one process, medians compared."""
 
     param_names = ("kind",)
     params = (["gelu", "tanh"],)
-    unit = "× (the peer's time / numcore's)"
+    unit = "× (the baseline's time / numcore's)"
 
     def setup(self, kind):
         rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ class EmbeddingGradient:
     """float32, 65,536 words of a vocabulary of 10,000 with the frequencies of a text, 64 columns;
     one thread."""
 
-    unit = "× (peer's time / numcore's)"
+    unit = "× (baseline's time / numcore's)"
 
     def setup(self):
         rng = np.random.default_rng(0)

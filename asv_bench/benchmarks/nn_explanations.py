@@ -14,7 +14,7 @@ N, SAMPLES = 100, 2000
 
 class Logistic:
     """All 30 features, standardized, of the first rows; f is one NumPy expression, cheap beside the
-    peers' own work."""
+    baselines' own work."""
 
     def setup(self, *_):
         try:
@@ -67,11 +67,11 @@ class Methods(Logistic):
         self.explain(method)
 
 
-class Peers(Logistic):
-    """The peers go over the rows one by one; they explain a tenth of them, and their time is taken
-    ten times."""
+class Baselines(Logistic):
+    """The baselines go over the rows one by one; they explain a tenth of them, and their time is
+    multiplied by ten."""
 
-    unit = "× (peer's time / numcore's)"
+    unit = "× (baseline's time / numcore's)"
 
     def _ratio(self, method, peer):
         with warnings.catch_warnings():

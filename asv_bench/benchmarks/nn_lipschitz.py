@@ -129,7 +129,7 @@ def entry_by_entry(weights, states, row):
 class Wide:
     """An MLP 784-256-256-256-10, eps = 0.01, all ten outputs, float64."""
 
-    unit = "× (the peer's time / numcore's)"
+    unit = "× (the baseline's time / numcore's)"
     timeout = 300
 
     def setup(self):

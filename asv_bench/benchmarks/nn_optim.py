@@ -16,7 +16,7 @@ class AdamStep:
 
     param_names = ("threads",)
     params = ([1, 2],)
-    unit = "× (peer's time / numcore's)"
+    unit = "× (baseline's time / numcore's)"
 
     def setup(self, threads):
         rng = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def faiss_pairs(faiss, source, target, k):
 
 
 class Mining:
-    """A ratio above 1: the peer takes longer. It makes two products, of which ours makes one."""
+    """A ratio above 1: the baseline takes longer. It makes two products, ours makes one."""
 
     param_names, params = ("n, d",), ([(20_000, 384), (50_000, 128)],)
     timeout = 900

@@ -20,7 +20,7 @@ def faiss_module():
 
 
 class Exact:
-    """A ratio above 1: the peer takes longer."""
+    """A ratio above 1: the baseline takes longer."""
 
     param_names = ("nq", "nx", "d", "k")
     params = ([1, 16, 1000], [100_000], [128, 384], [10, 100])

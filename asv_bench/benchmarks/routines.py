@@ -80,14 +80,14 @@ class Ratio(_OfRoutines):
         super().setup(name, dtype, kind)
         if self.example.peer is None:
             raise NotImplementedError(f"{name} has no baseline")
-        self.peer = functools.partial(self.example.peer[1], **self.arguments)
+        self.baseline = functools.partial(self.example.peer[1], **self.arguments)
         try:
             with np.errstate(all="ignore"):
-                self.peer()
+                self.baseline()
         except ImportError as error:
             raise NotImplementedError(f"the baseline of {name} is not installed") from error
 
-    def track_ratio_to_peer(self, name, dtype, kind):
+    def track_ratio_to_baseline(self, name, dtype, kind):
         with np.errstate(all="ignore"):
-            ours, peers = median_seconds([self.call, self.peer], SECONDS)
-        return peers / ours
+            ours, theirs = median_seconds([self.call, self.baseline], SECONDS)
+        return theirs / ours
