@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -60,11 +61,18 @@ def checker():
 
 def _start():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # one CPU each; read when these libraries are loaded, which is why this module loads none
     for name in ("OMP", "OPENBLAS", "MKL", "NUMCORE"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
     # Numba makes millions of small objects: looking for cycles among them takes a seventh
     gc.set_threshold(200_000, 100, 100)
+
+
+def _end_with_parent():
+    """A parent that was killed leaves no workers behind."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _check(names):

@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -163,6 +164,27 @@ def test_an_interrupt_ends_the_processes():
         rows = _rows.rows_of([r for r in routines() if r.room == "special"], (CPU,), True)
         check(rows, lambda *_: raising(KeyboardInterrupt())())
     assert multiprocessing.active_children() == []
+
+
+def test_workers_end_with_a_parent_that_was_killed():
+    code = """
+import os, signal, multiprocessing
+from numcore import _rows, _workers
+from numcore.dispatch import CPU, routines
+
+def kill(*progress):
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    names = ("max_ulp_error", "next_power_of_two", "ensemble_size")
+    rows = _rows.rows_of([r for r in routines() if r.name in names], (CPU,), False)
+    with _workers.checker() as check:
+        check(rows, kill)
+"""
+    # workers inherit the pipe: run returns, without TimeoutExpired, when the last of them has ended
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=120)
+    assert done.returncode == -signal.SIGKILL and done.stdout.split()
 
 
 def test_what_was_checked_is_not_checked_again(monkeypatch):
