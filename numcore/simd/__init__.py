@@ -17,7 +17,7 @@ from ._intrinsic import (
     intrinsic,
     vector_bits,
 )
-from ._max_tile import max_tile, panel_cols, panel_rows
+from ._max_tile import WIDEST_PANEL, max_tile, panel_cols, panel_rows
 from ._panels import panel_exp2, panel_max
 from ._rotations import rotate
 from ._rows import PAD, map_in_place
@@ -34,12 +34,15 @@ from ._scalars import (
     ordered,
     popcount,
 )
-from ._tile import gemm_row, gemm_tile, tile_cols, tile_rows
+from ._tile import TALLEST, WIDEST, gemm_row, gemm_tile, tile_cols, tile_rows
 
 __all__ = [
     "LANES",
     "PAD",
+    "TALLEST",
     "WIDE",
+    "WIDEST",
+    "WIDEST_PANEL",
     "Intrinsic",
     "add",
     "add_product",

@@ -3,9 +3,10 @@
 from ._intrinsic import by_vector_width, flat_arguments, host_vector_bits, intrinsic, vector_bits
 from ._scalars import fma
 
-__all__ = ["max_tile", "panel_cols", "panel_rows"]
+__all__ = ["WIDEST_PANEL", "max_tile", "panel_cols", "panel_rows"]
 
 ROWS = {512: 12, 256: 6, 128: 4}  # vector bits → rows of two vectors each: 24, 12, 8 accumulators
+WIDEST_PANEL = 2 * max(ROWS) // 32  # columns of the widest panel, for scratch extents
 
 
 def panel_cols(x):

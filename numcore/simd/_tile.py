@@ -16,7 +16,15 @@ from ._intrinsic import (
 )
 from ._scalars import fma
 
-__all__ = ["gemm_row", "gemm_tile", "tile_cols", "tile_rows", "tile_shape"]
+__all__ = [
+    "TALLEST",
+    "WIDEST",
+    "gemm_row",
+    "gemm_tile",
+    "tile_cols",
+    "tile_rows",
+    "tile_shape",
+]
 
 TILE_VECTORS = {
     512: (8, 3),
@@ -30,6 +38,10 @@ def tile_shape(bits, itemsize):
     bytes."""
     rows, vectors = TILE_VECTORS[bits]
     return rows, vectors * bits // (8 * itemsize)
+
+
+# Rows and columns of the largest tile, for scratch extents; float64 has half the columns.
+TALLEST, WIDEST = (max(tile_shape(bits, 4)[axis] for bits in TILE_VECTORS) for axis in (0, 1))
 
 
 def _tile_size_type(x):

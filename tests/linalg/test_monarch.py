@@ -15,6 +15,8 @@ from numcore.linalg import (
     monarch_project,
     monarch_to_dense,
 )
+from numcore.linalg._monarch import kernels
+from numcore.testing.guards import guarded_runs
 
 RIGHT = np.array([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])
 LEFT = np.array([[[1.0, 0], [0, 1]], [[1, 1], [1, -1]]])
@@ -358,3 +360,17 @@ def test_options_that_do_not_fit(options, message):
         monarch_project(np.ones((4, 4)), **options)
     with pytest.raises(ValueError, match="n_blocks must divide n = 4"):
         monarch_dft(4, n_blocks=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1), (2, 2)], ids=str)
+@pytest.mark.parametrize("interleaved", [0, 1])
+def test_panels_hold_blocks_of_any_shape(shape, interleaved):
+    rng, (i, j), groups, rows = np.random.default_rng(0), shape, kernels.GROUP, kernels.ROWS + 1
+    y, x = (rng.standard_normal((rows, groups * size)).astype(np.float32) for size in (i, j))
+    w = rng.standard_normal((groups, i, j)).astype(np.float32)
+    for made, arguments in (
+        (kernels.block_product, [x, w, np.empty_like(y), interleaved, 0]),
+        (kernels.block_outer, [y, x, np.empty_like(w), interleaved]),
+    ):
+        variant, dims = made.bind(arguments)
+        guarded_runs(made, variant, [(arguments, dims)])
