@@ -22,6 +22,7 @@ from ..simd import dot
 # rows that are summed before the sum is added to that of the group: keeps the rounding of long
 # groups small
 ROWS = 256
+SUM_THREADS = 256  # of a block that sums a group
 # the square of what is left of a column with entries up to 1 that depends on those before it
 NOTHING = 1e-60
 LEVEL = 1e-9  # the sum of a null vector of length 1 that counts as zero
@@ -231,8 +232,10 @@ def _refined(xp, p, u, total):
 
 @kernel(
     "in T p[n, t]; in float64 u[q]; out float64 sums[k, 2*t+1]; scratch float64 part[2*t+1]",
+    constants=("SUM_THREADS",),
     split="k",
     gpu="block",
+    threads=SUM_THREADS,
 )
 def group_sums(p, u, sums, part, start, stop):
     """Σ u p, Σ u |p|, Σ u over k groups of neighbouring rows, as equal as can be. One weight may

@@ -307,8 +307,15 @@ def _planes(xp, x):
 
 # --- kernels --------------------------------------------------------------------------------------
 #
-# `window` holds height, width, vertical and horizontal step, vertical and horizontal padding. A
-# plane is one channel of one image.
+# A plane is one channel of one image.
+
+HEIGHT, WIDTH, DOWN, RIGHT, TOP, LEFT = range(6)  # of `window`: its sizes, steps, padding
+WINDOW = 6
+CONSTANTS = ("HEIGHT", "WIDTH", "DOWN", "RIGHT", "TOP", "LEFT", "WINDOW")
+
+
+def entries(window):
+    return window[HEIGHT], window[WIDTH], window[DOWN], window[RIGHT], window[TOP], window[LEFT]
 
 
 def reach(tap, step, n, places):
@@ -318,8 +325,9 @@ def reach(tap, step, n, places):
 
 
 @kernel(
-    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]; "
+    "in T x[planes, h, w]; in int64 window[WINDOW]; out T y[planes, rows, cols]; "
     "out int32 where[planes, rows, cols]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
@@ -327,14 +335,7 @@ def reach(tap, step, n, places):
 def max_pool(x, window, y, where, start, stop):
     """y = the largest value of each window, `where` = its place in the plane; the first of equal
     ones, the first NaN before all."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down, right, top, left = entries(window)
     for p in range(start, stop):
         for i in range(y.shape[1]):
             row = i * down - top
@@ -356,8 +357,9 @@ def max_pool(x, window, y, where, start, stop):
 
 
 @kernel(
-    "in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[6]; "
+    "in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[WINDOW]; "
     "out T grad_x[planes, h, w]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
@@ -377,21 +379,15 @@ def max_pool_backward(grad_y, where, window, grad_x, start, stop):
 
 
 @kernel(
-    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]",
+    "in T x[planes, h, w]; in int64 window[WINDOW]; out T y[planes, rows, cols]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
 )
 def avg_pool(x, window, y, start, stop):
     """y = the mean of each window, with zeros outside the plane."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down, right, top, left = entries(window)
     pixels = x.dtype.type(height * width)
     for p in range(start, stop):
         for i in range(y.shape[1]):
@@ -409,21 +405,15 @@ def avg_pool(x, window, y, start, stop):
 
 
 @kernel(
-    "in T grad_y[planes, rows, cols]; in int64 window[6]; out T grad_x[planes, h, w]",
+    "in T grad_y[planes, rows, cols]; in int64 window[WINDOW]; out T grad_x[planes, h, w]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
 )
 def avg_pool_backward(grad_y, window, grad_x, start, stop):
     """grad_x = the gradients of all windows over a pixel, divided by the pixels of a window."""
-    height, width, down, right, top, left = (
-        window[0],
-        window[1],
-        window[2],
-        window[3],
-        window[4],
-        window[5],
-    )
+    height, width, down, right, top, left = entries(window)
     pixels = grad_y.dtype.type(height * width)
     for p in range(start, stop):
         for r in range(grad_x.shape[1]):

@@ -3,20 +3,20 @@
 //
 // q (n, d) with `rank` orthonormal columns and others of zeros, its transpose `columns`, c (k, d).
 // A block takes one c. It keeps x, the step and the Gram matrix in shared memory and computes
-// residuals again wherever they are needed: rows of Q come through shared memory, 32 at a time,
-// four threads to a row for its products.
+// residuals again wherever they are needed: rows of Q come through shared memory, TILE at a
+// time, PART threads to a row for its products.
 #include "elementary.cuh"
 #include "numcore.cuh"
 
-constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE;
+constexpr int PART = THREADS / TILE;  // threads to a row
 
 struct Problem {
   const double *q, *c;
   index_t n;
   int d;
-  double *gram, *tile, *x, *s, *v, *b;  // shared: d d, 32 d, and d each
+  double *gram, *tile, *x, *s, *v, *b;  // shared: d d, TILE d, and d each
 
-  // r and the change of r of this thread's row of the tile at `first`; both 0 past the end. Four
+  // r and the change of r of this thread's row of the tile at `first`; both 0 past the end. PART
   // neighbouring threads share a row.
   __device__ void row(index_t first, double& r, double& move) const {
     const index_t count = (n - first < TILE ? n - first : TILE) * d;

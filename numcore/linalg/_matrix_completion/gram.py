@@ -9,7 +9,14 @@ import math
 
 import numpy as np
 
-from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import WIDEST, gemm_row, gemm_tile, tile_cols, tile_rows
+
+PANEL = 32  # entries of a row, with their rows of the factor, that are gathered at once
+STRIP = 8  # rows of a Gram matrix that are factorized before the others lose what these explain
+SKETCHES = 4  # of k rows each
+MARGIN = (
+    WIDEST // 2
+)  # by how much a row of float64 grows to a multiple of the widest tile's columns
 
 SUSPICIOUS = 1e-8  # a pivot smaller than this, relative to its diagonal entry, asks for pivoting
 # a pivot smaller than this, relative to the largest one, is a direction that the data do not
@@ -50,7 +57,7 @@ def fill_gram(first, last, indices, data, factor, ridge, gram, panel, pitch):
     that belong to the entries b."""
     k, begin = factor.shape[1], first
     while begin < last:
-        depth = min(32, last - begin)
+        depth = min(PANEL, last - begin)
         for e in range(depth):
             source, target = (
                 factor[np.uintp(indices[begin + e])],
@@ -94,14 +101,14 @@ def factorize(gram, negative, diagonal, pitch, k, panel):
     """G = L D Lᵀ in place: row i of the upper triangle becomes d_i times column i of L. False where
     a pivot is suspiciously small.
 
-    Eight rows at a time, the others then lose what these explain; `negative` has these rows divided
+    STRIP rows at a time, the others then lose what these explain; `negative` has these rows divided
     by -d.
     """
     width = tile_cols(panel[0])
     for i in range(k):
         diagonal[i] = gram[i * pitch + i]
-    for low in range(0, k, 8):
-        high = min(low + 8, k)
+    for low in range(0, k, STRIP):
+        high = min(low + STRIP, k)
         for i in range(low, high):
             if i > low:
                 j = i // width * width
@@ -217,14 +224,14 @@ def from_basis(gram, basis, solution, z, pitch, k, rank):
 
 
 def fill_sketched_gram(first, last, indices, data, factor, places, ridge, gram, sketch, pitch):
-    """(S A)ᵀ (S A) + ridge I for four sketches S of k rows; of A itself where that is not
-    longer."""
+    """(S A)ᵀ (S A) + ridge I for SKETCHES sketches S of k rows; of A itself where that is
+    not longer."""
     k = factor.shape[1]
-    if last - first <= 4 * k:
-        clear(sketch, 32 * pitch)
+    if last - first <= SKETCHES * k:
+        clear(sketch, PANEL * pitch)
         fill_gram(first, last, indices, data, factor, ridge, gram, sketch, pitch)
         return
-    for part in range(4):
+    for part in range(SKETCHES):
         clear(sketch, k * pitch)
         for e in range(first, last):
             row, place = factor[np.uintp(indices[e])], np.int64(places[np.uintp(indices[e]), part])

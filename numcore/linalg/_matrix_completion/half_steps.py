@@ -7,6 +7,7 @@ import numpy as np
 
 from ...dispatch import namespace_of
 from ...random import philox_uint32
+from .gram import SKETCHES
 from .kernels import solve_by_gradients, solve_by_sketch, solve_directly
 
 # ranks up to which factorizing Gram matrices is as fast as conjugate gradients, all rounds together
@@ -15,7 +16,6 @@ MAX_IN_BLOCK = 48  # ranks whose matrices fit the shared memory of any GPU
 LANES = 16  # conjugate gradients take rows of a multiple of this length
 STEPS, WORST_CONDITION = 100, 1e4  # "auto" gives up conjugate gradients beyond these
 EXACT = 1e-15  # relative accuracy beyond which conjugate gradients do not get
-SKETCHES = 4  # sketches of k rows each
 
 
 class HalfStep:
@@ -82,6 +82,6 @@ def _widened(xp, a, width, dtype, rows):
 
 
 def _signed_places(xp, n, k, key):
-    """(n, 4) array: the row, of k, to which a row of the factor is added in each sketch, twice,
-    plus one for a negative sign."""
+    """(n, SKETCHES) array: the row, of k, to which a row of the factor is added in each sketch,
+    twice, plus one for a negative sign."""
     return (philox_uint32((n, SKETCHES), key=key, xp=xp) % np.uint32(2 * k)).astype(np.int32)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ...kernel import kernel
-from ...simd import tile_cols
+from ...simd import WIDEST, tile_cols
 from . import tiles
 from .tiles import (
     BIAS_GRAD,
@@ -22,6 +22,7 @@ from .tiles import (
     BIAS_KEY_LOW,
     BIAS_LOW,
     BIAS_SHIFT,
+    GPU_THREADS,
     HEAD_BIAS,
     HEAD_KEY,
     HEAD_MASK,
@@ -56,7 +57,6 @@ from .tiles import (
     PAIR_QUERY,
     PAIR_SHIFT,
     QUERIES,
-    WIDEST,
     Given,
     Packed,
     Pair,
@@ -80,8 +80,8 @@ from .tiles import (
 __all__ = ["attention_backward", "attention_bias_backward", "attention_forward"]
 
 # shared with gpu/nn/attention/kernels.cu
-TABLES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION")
-CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(TABLES)} | {
+NAMES = ("ITEM_", "PAIR_", "BIAS_", "HEAD_", "OPTION", "GPU_")
+CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswith(NAMES)} | {
     "QUERIES": QUERIES,
     "KEYS": KEYS,
     "WIDEST": WIDEST,
@@ -89,6 +89,9 @@ CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswi
     "LOG2E": LOG2E,
     "LN2": LN2,
 }
+# Shared memory: the tiles of two factors, and each tile of scores that is kept.
+FACTORS = "(itemsize*GPU_ROWS+GPU_COL_BYTES)*(GPU_CHUNK+GPU_PAD)"
+SCORES = "GPU_ROWS*(GPU_COL_BYTES+itemsize*GPU_PAD)"
 
 
 @kernel(
@@ -97,12 +100,12 @@ CONSTANTS = {name: value for name, value in vars(tiles).items() if name.startswi
     "in T v[v_size]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T out[q_rows, dv]; out T lse[q_rows]; "
-    "scratch T work[QUERIES*d+QUERIES*dv+KEYS*WIDEST+2*QUERIES+WIDEST]",
+    "scratch T work[QUERIES*(d+dv+2)+WIDEST*(KEYS+1)]",
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="8832*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+{SCORES}",
     grain="1",
     twin_tolerance={"float32": 1e-5, "float64": 1e-12},
 )
@@ -197,14 +200,14 @@ def attention_forward(
     "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
     "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
     "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]; "
-    "scratch T rows_k[PAIR_KEYS*d+PAIR_KEYS*WIDEST]; "
-    "scratch T part_q[PAIR_QUERIES*d+PAIR_QUERIES*WIDEST]; "
+    "scratch T rows_k[PAIR_KEYS*(d+WIDEST)]; "
+    "scratch T part_q[PAIR_QUERIES*(d+WIDEST)]; "
     "scratch T sums_k[PAIR_KEYS*d]; scratch T sums_v[PAIR_KEYS*dv]",
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="11136*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+2*{SCORES}",
     grain="1",
     twin_tolerance={"float32": 2e-5, "float64": 1e-12},
 )
@@ -320,8 +323,8 @@ def attention_backward(
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="8832*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+{SCORES}",
     grain="1",
     twin_tolerance={"float32": 2e-5, "float64": 1e-12},
 )

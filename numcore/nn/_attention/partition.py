@@ -11,12 +11,12 @@ import numpy as np
 
 from . import tiles
 from .scores import Entries, offsets
+from .tiles import GPU_ROWS
 
 __all__ = ["GPU_TILE", "Heads", "Rows", "Tile", "backward_items", "bias_items", "forward_items"]
 
 DEAL = 8  # chunks that a few threads share evenly
 MIN_PART = 256  # queries that make up for a part's own sums of key gradients
-GPU_ROWS = 64  # queries of a block of threads
 
 
 class Heads(NamedTuple):
