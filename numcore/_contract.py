@@ -5,7 +5,6 @@ import ctypes
 import fnmatch
 import functools
 import itertools
-import math
 import re
 
 import numpy as np
@@ -25,8 +24,9 @@ C_TYPES = {
     "uint64": ctypes.c_uint64,
 }
 _NAMES = {np.dtype(name): name for name in C_TYPES}
-_ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+]*)\]")
+_ARRAY = re.compile(r"(in|out|inout|scratch)\s+(\w+)\s+(\w+)\s*\[([\w\s,*+()]*)\]")
 _SCALAR = re.compile(r"(\w+)\s+(\w+)")
+_EXTENT = re.compile(r"\(*\w+\)*([*+]\(*\w+\)*)*")
 
 
 class Parameter:
@@ -61,23 +61,15 @@ def parse_contract(text):
 
 
 def extent(expression, dims):
-    """The value of an extent: sums of products of integers and dimension names."""
-    return (
-        dims[expression]
-        if expression in dims
-        else sum(
-            math.prod(dims[f] if isinstance(f, str) else f for f in term)
-            for term in _terms(expression)
-        )
-    )
+    """The value of an extent: integers and names of `dims` with +, * and parentheses."""
+    if expression in dims:
+        return dims[expression]
+    return eval(_compiled(expression), {"__builtins__": {}}, dims)
 
 
 @functools.cache
-def _terms(expression):
-    return [
-        [int(f) if f.isdecimal() else f for f in term.split("*")]
-        for term in expression.replace(" ", "").split("+")
-    ]
+def _compiled(expression):
+    return compile(expression, f"<extent {expression}>", "eval")
 
 
 class Contract:
@@ -195,7 +187,9 @@ class Contract:
     def _check_extent(self, what, expression, dims):
         integers = [name for name, value in self.constants.items() if type(value) is int]
         known = (*dims, *integers)
-        if not all(f.isdecimal() or f in known for f in re.split(r"[*+]", expression)):
+        names = {f for f in re.findall(r"\w+", expression) if not f.isdecimal()}
+        paired = expression.count("(") == expression.count(")")
+        if not (paired and _EXTENT.fullmatch(expression) and names <= {*known}):
             raise ValueError(
                 f"{what} must be made of {', '.join(known)} and integers (got {expression!r})"
             )

@@ -334,7 +334,8 @@ def kernel(
         Arguments separated by ``;``. ``in|out|inout T name[extents]`` is a C-contiguous array,
         ``T name`` a scalar, ``scratch T name[extents]`` memory of one chunk that is not passed by
         the caller. ``T`` stands for float32 and float64. Extents are names, which the arrays'
-        shapes define, or sums and products of names, constants and integers.
+        shapes define, or expressions of names, constants and integers with ``+``, ``*`` and
+        parentheses.
     split : str
         The extent whose items are independent; the body works on items ``start`` to ``stop``.
     gpu : {"thread", "warp", "block"} or None

@@ -44,11 +44,29 @@ def test_no_constant_is_written_twice(path, module):
         f"has names like these too"
     )
     assert not re.search(r"as in (the|its) Python|also in numcore", text)
+    assert not re.search(r"__launch_bounds__\(\d", text), "threads= of the contract has a name"
+
+
+MOST_ARRAYS, BYTES = 4, 8  # a few arrays side by side, and what a float64 takes of shared memory
+
+
+def literals(expression):
+    return [int(number) for number in re.findall(r"\b\d+\b", expression)]
+
+
+@pytest.mark.parametrize("kernel", numcore.kernels(), ids=lambda k: f"{k.room}.{k.name}")
+def test_sizes_in_a_contract_have_names(kernel):
+    sizes = {
+        f"extent {e} of {p.name}": MOST_ARRAYS for p in kernel.parameters for e in p.extents or ()
+    } | {f"shared {kernel.shared}": BYTES}
+    unnamed = [size for size, most in sizes.items() if max(literals(size), default=0) > most]
+    assert not unnamed, f"{kernel.where} must get from constants= the numbers in {unnamed}"
 
 
 # Block sizes with a free choice: where they are, another value, a kernel that reads them. Kernels
 # must be right with any.
 ATTENTION = "numcore.nn._attention"
+COMPLETION = "numcore.linalg._matrix_completion"
 CHANGES = [
     (f"{ATTENTION}.tiles", "QUERIES", 768, f"{ATTENTION}.kernels", "attention_forward"),
     (f"{ATTENTION}.tiles", "PAIR_QUERIES", 32, f"{ATTENTION}.kernels", "attention_backward"),
@@ -66,6 +84,17 @@ CHANGES = [
         64,
         "numcore.linalg._coreset.kernels",
         "block_masses",
+    ),
+    (f"{ATTENTION}.tiles", "GPU_ROWS", 32, f"{ATTENTION}.kernels", "attention_bias_backward"),
+    (f"{COMPLETION}.gram", "PANEL", 5, f"{COMPLETION}.kernels", "solve_by_sketch"),
+    *(
+        (module, name, value, module, kernel)
+        for module, name, value, kernel in (
+            ("numcore.linalg._monarch.kernels", "ROWS", 40, "block_outer"),
+            ("numcore.linalg._sensitivity.kernels", "TILE", 16, "constrained_norms"),
+            ("numcore.retrieval._muvera.kernels", "KEPT", 32, "encode_cells"),
+            ("numcore.retrieval._strings.kernels", "LANES", 16, "edit_distance_lanes"),
+        )
     ),
 ]
 CHANGED = """

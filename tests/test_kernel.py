@@ -277,6 +277,14 @@ def test_a_kernel_without_a_cuda_body_says_why():
         ("in T x[n]; out Q y[n]", "n", "type of y"),
         ("in T x[n]; out T y[n]", "m", "split"),
         ("in T x[n]; out T y[k+1]", "n", "extent of y"),
+        *(
+            (
+                f"in T x[n]; out T y[{e}]",
+                "n",
+                f"extent of y must be made of n and integers (got '{e}'",
+            )
+            for e in ("(n+1", "n+", "2(n)", "n**2", "n*(+1)", "")
+        ),
         ("in T x[n]; out T z[n]", "n", "must have the parameters x, z, start, stop"),
     ],
 )
@@ -291,6 +299,7 @@ def test_contracts_are_checked_when_a_kernel_is_defined(contract, split, words):
 
 def test_extents():
     assert _contract.extent("2*n*d+n+3", {"n": 5, "d": 7}) == 78
+    assert _contract.extent("(n+1)*(2*d+(n+3))", {"n": 5, "d": 7}) == 132
 
 
 def test_the_address_of_a_body_is_a_c_function():

@@ -1,5 +1,5 @@
-// Nonlinearities with their first three derivatives: s, s1, s2, s3 of x. The formulas of
-// numcore/nn/_activation.py; what a caller does not use, the compiler drops.
+// Nonlinearities with their first three derivatives: s, s1, s2, s3 of x. The formulas and the
+// CONSTANTS of numcore/nn/_activation.py; what a caller does not use, the compiler drops.
 #pragma once
 #include "elementary.cuh"
 
@@ -39,7 +39,7 @@ static __device__ __forceinline__ ExpParts exp_parts(float x) {
 
 static __device__ __forceinline__ float quick_tanh(float x) {
   float a = magnitude(x);
-  a = a > 9.1f ? 9.1f : a;
+  a = a > float(TANH_FLAT) ? float(TANH_FLAT) : a;
   const ExpParts e = exp_parts(-2 * a);
   const float e_minus_one = fused(e.power, e.q, e.power - 1);
   return with_sign_of(e_minus_one / (e_minus_one + 2), x);
@@ -67,11 +67,10 @@ NUMCORE_KIND(Sin) {
   return {s, s1, -s, -s1};
 }
 
-constexpr int GELU_FLAT = 40, SILU_FLAT = 800;  // beyond these gelu and silu are 0 or x in double
-
 NUMCORE_KIND(Silu) {
   const T a = within(x, T(SILU_FLAT)), p = sigmoid(a), q = p * (1 - p), r = 1 - 2 * p;
-  return {x < -SILU_FLAT ? T(0) : x * p, p + a * q, q * (2 + a * r), q * (3 * r + a * (1 - 6 * q))};
+  return {x < -T(SILU_FLAT) ? T(0) : x * p, p + a * q, q * (2 + a * r),
+          q * (3 * r + a * (1 - 6 * q))};
 }
 
 // Phi(x) and exp(-x^2 / 2)
@@ -82,10 +81,10 @@ struct Normal {
 
 static __device__ __forceinline__ Normal<float> normal(float x) {
   float a = magnitude(x);
-  a = a > 13.2f ? 13.2f : a;
+  a = a > float(FARTHEST) ? float(FARTHEST) : a;
   const ExpParts e = exp_parts(-0.5f * a * a);
   const float bell = e.power * (e.q + 1);
-  const float t = 1 / fused(0.21f, a, 1.0f);
+  const float t = 1 / fused(float(MILLS), a, 1.0f);
   const float tail = bell * t *
                      horner(t, 0.08371304f, 0.0850458f, 0.06934615f, 0.12430254f, -0.09264359f,
                             0.3476083f, -0.32872745f, 0.2828649f, -0.07150969f);
@@ -93,22 +92,22 @@ static __device__ __forceinline__ Normal<float> normal(float x) {
 }
 
 static __device__ __forceinline__ Normal<double> normal(double x) {
-  return {0.5 * (1 + erf(x * 0.7071067811865476)), exp(-0.5 * x * x)};
+  return {0.5 * (1 + erf(x * SQRT_HALF)), exp(-0.5 * x * x)};
 }
 
 NUMCORE_KIND(Gelu) {
   const T a = within(x, T(GELU_FLAT));
   const Normal<T> n = normal(a);
-  const T density = T(0.3989422804014327) * n.bell;
-  return {x < -GELU_FLAT ? T(0) : x * n.distribution, n.distribution + a * density,
+  const T density = T(INVERSE_SQRT_TWO_PI) * n.bell;
+  return {x < -T(GELU_FLAT) ? T(0) : x * n.distribution, n.distribution + a * density,
           density * (2 - a * a), density * a * (a * a - 4)};
 }
 
 NUMCORE_KIND(GeluTanh) {  // s and s1 only
-  const T a = within(x, T(GELU_FLAT)), c = T(0.7978845608028654), cubic = T(0.044715);
+  const T a = within(x, T(GELU_FLAT)), c = T(SQRT_TWO_OVER_PI), cubic = T(CUBIC);
   const T t = tanh(c * (a + cubic * a * a * a));
   const T slope = c * (1 + 3 * cubic * a * a);
-  return {x < -GELU_FLAT ? T(0) : T(0.5) * x * (1 + t),
+  return {x < -T(GELU_FLAT) ? T(0) : T(0.5) * x * (1 + t),
           T(0.5) * (1 + t) + T(0.5) * a * (1 - t * t) * slope, T(0), T(0)};
 }
 

@@ -5,15 +5,14 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define THREADS 256
 
-// One block per group. Neighboring threads read neighboring columns, up to THREADS at once; spare
-// threads read the same columns of further rows.
+// One block per group. Neighboring threads read neighboring columns, up to SUM_THREADS at once;
+// spare threads read the same columns of further rows.
 extern "C" __global__ void numcore_group_sums(const REAL* __restrict__ p,
                                               const double* __restrict__ u,
                                               double* __restrict__ sums, index_t n, index_t t,
                                               index_t q, index_t k) {
-  __shared__ double part[2][THREADS];
+  __shared__ double part[2][SUM_THREADS];
   for (index_t group = block_index(); group < k; group += block_count()) {
     index_t first = group * n / k, last = (group + 1) * n / k;
     double* out = sums + group * (2 * t + 1);
@@ -22,8 +21,8 @@ extern "C" __global__ void numcore_group_sums(const REAL* __restrict__ p,
       weight += q > 1 ? u[i] : u[0];
     weight = block_sum(weight);
     if (index_in_block() == 0) out[2 * t] = weight;
-    for (index_t low = 0; low < t; low += THREADS) {
-      int width = (int)min(t - low, (index_t)THREADS), rows = THREADS / width;
+    for (index_t low = 0; low < t; low += SUM_THREADS) {
+      int width = (int)min(t - low, (index_t)SUM_THREADS), rows = SUM_THREADS / width;
       int row = index_in_block() / width, c = index_in_block() % width;
       double sum = 0, size = 0;
       for (index_t i = first + row; row < rows && i < last; i += rows) {

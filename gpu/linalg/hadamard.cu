@@ -1,9 +1,7 @@
 // Walsh-Hadamard transform of rows x (r, n), and of columns x (p, n, m): butterflies (a, b) <- (a +
 // b, a - b) in shared memory. n is a power of two; a row fits in the shared memory of a block,
-// columns are transformed eight at a time.
+// columns are transformed GPU_PANEL at a time.
 #include "butterflies.cuh"
-
-#define COLUMNS 8
 
 // One block per row.
 extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r, index_t n) {
@@ -16,19 +14,19 @@ extern "C" __global__ void numcore_hadamard_rows(REAL* x, REAL scale, index_t r,
   }
 }
 
-// One block per eight neighboring columns.
+// One block per GPU_PANEL neighboring columns.
 extern "C" __global__ void numcore_hadamard_columns(REAL* x, REAL scale, index_t p, index_t n,
                                                     index_t m) {
   DYNAMIC_SHARED(REAL, panel);
-  index_t panels = ceil_div(m, COLUMNS);
+  index_t panels = ceil_div(m, GPU_PANEL);
   for (index_t b = block_index(); b < p * panels; b += block_count()) {
-    REAL* from = x + b / panels * n * m + b % panels * COLUMNS;
-    index_t width = min((index_t)COLUMNS, m - b % panels * COLUMNS);
-    for (index_t e = index_in_block(); e < n * COLUMNS; e += block_size())
-      panel[e] = e % COLUMNS < width ? from[e / COLUMNS * m + e % COLUMNS] : REAL(0);
-    butterflies(panel, n * COLUMNS, COLUMNS);
-    for (index_t e = index_in_block(); e < n * COLUMNS; e += block_size())
-      if (e % COLUMNS < width) from[e / COLUMNS * m + e % COLUMNS] = scale * panel[e];
+    REAL* from = x + b / panels * n * m + b % panels * GPU_PANEL;
+    index_t width = min((index_t)GPU_PANEL, m - b % panels * GPU_PANEL);
+    for (index_t e = index_in_block(); e < n * GPU_PANEL; e += block_size())
+      panel[e] = e % GPU_PANEL < width ? from[e / GPU_PANEL * m + e % GPU_PANEL] : REAL(0);
+    butterflies(panel, n * GPU_PANEL, GPU_PANEL);
+    for (index_t e = index_in_block(); e < n * GPU_PANEL; e += block_size())
+      if (e % GPU_PANEL < width) from[e / GPU_PANEL * m + e % GPU_PANEL] = scale * panel[e];
     __syncthreads();
   }
 }

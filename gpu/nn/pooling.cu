@@ -5,8 +5,6 @@
 // thread one entry of the result at a time.
 #include "numcore.cuh"
 
-enum { HEIGHT, WIDTH, DOWN, RIGHT, TOP, LEFT };  // of window
-
 __device__ __forceinline__ index_t at_least(index_t a, index_t b) { return a > b ? a : b; }
 __device__ __forceinline__ index_t at_most(index_t a, index_t b) { return a < b ? a : b; }
 

@@ -1,8 +1,9 @@
 // One step of PageRank: y = damping (P^T x + mass * target) + (1 - damping) v, x is (n, k), k is 1
 // or 8, P^T in rows of incoming edges. An edge carries the flow x * share of its source, times its
-// probability unless there are none; onward is the next flow. A block takes 256 nodes and sums up
+// probability unless there are none; onward is the next flow. A block takes BLOCK nodes and sums up
 // their changes |y - x| and their scores without outgoing edges.
 #include "numcore.cuh"
+#include "random_walk.cuh"
 
 #ifndef INDEX
 #define INDEX int
@@ -44,7 +45,7 @@ extern "C" __global__ void numcore_pagerank_step(
         sum = inflow(indptr, sources, probabilities, flow, i, k, plain);
       int c = alone ? 0 : lane_index();
       if (c < k) {
-        double now = damping * (sum + mass[c] * target[i * k + c]) + (1 - damping) * v[i * k + c];
+        double now = next_score(damping, sum, mass[c], target[i * k + c], v[i * k + c]);
         y[i * k + c] = now;
         onward[i * k + c] = now * share[i];
         change += fabs(now - x[i * k + c]);

@@ -48,7 +48,7 @@ extern "C" __global__ void numcore_unit_rows(const REAL* __restrict__ x, REAL* _
   for (index_t i = thread_index() / 32; i < n; i += thread_count() / 32) {
     const REAL* row = x + i * d;
     double squares = warp_squares(row, d, 1), scale = 1;
-    if (!(1e-280 < squares && squares < 1e280)) {
+    if (!(LEAST_SQUARE < squares && squares < LARGEST_SQUARE)) {
       double largest = 0;
       for (index_t j = lane_index(); j < d; j += 32) largest = max(largest, fabs((double)row[j]));
       largest = warp_max(largest);

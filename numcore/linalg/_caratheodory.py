@@ -21,6 +21,7 @@ from ..simd import dot
 
 # rows per partial sum: keeps the rounding error of long groups small
 ROWS = 256
+SUM_THREADS = 256  # of a block that sums a group
 # squared length below which a column, with entries up to 1, counts as dependent on those before it
 NOTHING = 1e-60
 LEVEL = 1e-9  # a unit null vector whose sum is smaller counts as having sum zero
@@ -230,8 +231,10 @@ def _refined(xp, p, u, total):
 
 @kernel(
     "in T p[n, t]; in float64 u[q]; out float64 sums[k, 2*t+1]; scratch float64 part[2*t+1]",
+    constants=("SUM_THREADS",),
     split="k",
     gpu="block",
+    threads=SUM_THREADS,
 )
 def group_sums(p, u, sums, part, start, stop):
     """Σ u p, Σ u |p|, Σ u over k groups of consecutive rows of nearly equal size. With q = 1, one

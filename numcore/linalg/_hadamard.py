@@ -17,7 +17,7 @@ from ..kernel import kernel
 # longest row transformed in one piece: it must fit in the L1 cache or a block's shared memory
 ROW_BYTES = 1 << 15
 LONGEST_COLUMN = 512
-PANEL = 64  # columns that are transformed together
+PANEL, GPU_PANEL = 64, 8  # columns that are transformed together
 FEW_COLUMNS = 16  # fewer columns are faster when transposed to rows
 
 
@@ -190,29 +190,29 @@ def hadamard_rows(x, scale, start, stop):
 
 @kernel(
     "inout T x[p, n, m]; T scale; scratch T panel[PANEL*n]",
-    constants=("PANEL",),
+    constants=("PANEL", "GPU_PANEL"),
     split="m",
     gpu="block",
     threads=128,
-    shared="8*itemsize*n",
+    shared="GPU_PANEL*itemsize*n",
     grain="64",
 )
 def hadamard_columns(x, scale, panel, start, stop):
-    """Transform columns whose length n is a power of two of at most 512, 64 columns at once on the
-    CPU and 8 on a GPU."""
+    """Transform columns whose length n is a power of two of at most 512, PANEL columns at once on
+    the CPU and GPU_PANEL on a GPU."""
     n = x.shape[1]
     for q in range(x.shape[0]):
-        for first in range(start, stop, 64):
-            width = min(64, stop - first)
+        for first in range(start, stop, PANEL):
+            width = min(PANEL, stop - first)
             for i in range(n):
-                source, target = x[q, i, first : first + width], panel[64 * i : 64 * i + 64]
+                source, target = x[q, i, first : first + width], panel[PANEL * i : PANEL * (i + 1)]
                 for j in range(width):
                     target[j] = source[j]
-                for j in range(width, 64):
+                for j in range(width, PANEL):
                     target[j] = 0
-            _butterflies(panel, 64 * n, 64)
+            _butterflies(panel, PANEL * n, PANEL)
             for i in range(n):
-                source, target = panel[64 * i : 64 * i + 64], x[q, i, first : first + width]
+                source, target = panel[PANEL * i : PANEL * (i + 1)], x[q, i, first : first + width]
                 for j in range(width):
                     target[j] = scale * source[j]
 

@@ -291,6 +291,18 @@ def softplus_derivatives(x, real):
     return softplus(x), p, q, q * (ONE - TWO * p)
 
 
+# shared with gpu/include/activation.cuh
+CONSTANTS = {
+    "CUBIC": CUBIC,
+    "FARTHEST": FARTHEST,
+    "GELU_FLAT": GELU_FLAT,
+    "INVERSE_SQRT_TWO_PI": INVERSE_SQRT_TWO_PI,
+    "MILLS": MILLS,
+    "SILU_FLAT": SILU_FLAT,
+    "SQRT_HALF": SQRT_HALF,
+    "SQRT_TWO_OVER_PI": SQRT_TWO_OVER_PI,
+    "TANH_FLAT": TANH_FLAT,
+}
 DERIVATIVES = {
     "relu": relu_derivatives,
     "tanh": tanh_derivatives,
@@ -344,15 +356,18 @@ def backward(grad_y, x, grad_x, start, stop):
 
 
 FORWARD = {
-    kind: kernel("in T x[n]; out T y[n]", split="n", grain="16384")(
+    kind: kernel("in T x[n]; out T y[n]", constants=CONSTANTS, split="n", grain="16384")(
         for_kind(forward, "activation", kind)
     )
     for kind in DERIVATIVES
     if kind not in ELEMENTARY
 }
 BACKWARD = {
-    kind: kernel("in T grad_y[n]; in T x[n]; out T grad_x[n]", split="n", grain="16384")(
-        for_kind(backward, "activation_vjp", kind)
-    )
+    kind: kernel(
+        "in T grad_y[n]; in T x[n]; out T grad_x[n]",
+        constants=CONSTANTS,
+        split="n",
+        grain="16384",
+    )(for_kind(backward, "activation_vjp", kind))
     for kind in DERIVATIVES
 }

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..arguments import Array, Float, interval
 from ..dispatch import namespace_of, routine
+from ..simd import TALLEST
 from ._convolution_kernels import (
     ITEM_GROUP,
     ITEM_IN,
@@ -26,7 +27,6 @@ from ._convolution_kernels import (
     ITEM_PART,
     ITEM_ROW,
     ITEM_ROW_END,
-    MOST_ROWS,
     OUTPUTS,
     WEIGHT_OUTPUTS,
     convolve,
@@ -255,7 +255,7 @@ def _correlate(xp, x, w, b, vertical, horizontal, groups, out):
         )
         bias = xp.empty(0, x.dtype) if b is None else xp.ascontiguousarray(b)
         weights = xp.concatenate(
-            (w.reshape(-1), xp.zeros((MOST_ROWS - 1) * math.prod(w.shape[1:]), x.dtype))
+            (w.reshape(-1), xp.zeros((TALLEST - 1) * math.prod(w.shape[1:]), x.dtype))
         )
         convolve(
             xp.ascontiguousarray(x),

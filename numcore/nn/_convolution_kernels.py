@@ -10,7 +10,7 @@ the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn
 """
 
 from ..kernel import kernel
-from ..simd import copy_tile_row, gemm_rows, tile_cols, tile_rows
+from ..simd import TALLEST, WIDEST, copy_tile_row, gemm_rows, tile_cols, tile_rows
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
     8
@@ -19,11 +19,18 @@ ITEM_COLUMNS = 8
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
 GEOMETRY = 4
 OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
-WIDEST = 48  # columns of the widest tile
-MOST_ROWS = 8  # of a tile: so far the last one may read and write beyond the last output channel
-CONSTANTS = ("ITEM_*", "TOP", "STEP", "COLUMN_STEP", "GROUP_CHANNELS", "GEOMETRY") + (
-    ("OUTPUTS", "WEIGHT_OUTPUTS", "WIDEST", "MOST_ROWS")
-)
+MOST_ROWS = TALLEST  # of a tile: the last one may read and write beyond the last output channel
+CONSTANTS = {name: value for name, value in globals().items() if name.startswith("ITEM_")} | {
+    "TOP": TOP,
+    "STEP": STEP,
+    "COLUMN_STEP": COLUMN_STEP,
+    "GROUP_CHANNELS": GROUP_CHANNELS,
+    "GEOMETRY": GEOMETRY,
+    "OUTPUTS": OUTPUTS,
+    "WEIGHT_OUTPUTS": WEIGHT_OUTPUTS,
+    "WIDEST": WIDEST,
+    "MOST_ROWS": MOST_ROWS,
+}
 
 TABLES = (
     "in int64 items[count, ITEM_COLUMNS]; in int64 geometry[GEOMETRY]; in int64 channels[chunk]; "
@@ -31,7 +38,7 @@ TABLES = (
     "in int64 reads[right]; in int64 columns[wide]; "
 )
 SCRATCH = (
-    "scratch T planes[chunk*strip*down*wide+64]; scratch int64 slots[strip*down]; "
+    "scratch T planes[chunk*strip*down*wide+WIDEST]; scratch int64 slots[strip*down]; "
     "scratch int64 piece_at[WIDEST]; "
     "scratch int64 piece_row[WIDEST]; scratch int64 piece_from[WIDEST]; scratch int64 bases[WIDEST]"
 )
@@ -41,8 +48,8 @@ SCRATCH = (
     "in T x[n, c, h, w]; in T weights[size]; in T bias[biases]; "
     + TABLES
     + "out T y[n, o, high, broad]; "
-    "scratch T panel[WIDEST*chunk*down*right+64]; "
-    "scratch T sums[OUTPUTS*strip*broad+OUTPUTS*WIDEST]; " + SCRATCH,
+    "scratch T panel[WIDEST*(chunk*down*right+1)]; "
+    "scratch T sums[OUTPUTS*(strip*broad+WIDEST)]; " + SCRATCH,
     constants=CONSTANTS,
     split="count",
     gpu="block",
@@ -123,8 +130,8 @@ def convolve(
     "in T x[n, c, h, w]; in T grad_y[n, o, high, broad]; "
     + TABLES
     + "out T grads[parts, o, inputs, taps]; "
-    "scratch T panel[WIDEST*strip*broad+64]; scratch T packed[WEIGHT_OUTPUTS*strip*broad]; "
-    "scratch T sums[WEIGHT_OUTPUTS*chunk*down*right+WEIGHT_OUTPUTS*WIDEST]; " + SCRATCH,
+    "scratch T panel[WIDEST*(strip*broad+1)]; scratch T packed[WEIGHT_OUTPUTS*strip*broad]; "
+    "scratch T sums[WEIGHT_OUTPUTS*(chunk*down*right+WIDEST)]; " + SCRATCH,
     constants=CONSTANTS,
     split="count",
     gpu="block",

@@ -13,11 +13,10 @@ from typing import NamedTuple
 from ..arguments import Array, Float
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
-from ..simd import gemm_rows, tile_cols
+from ..simd import WIDEST, gemm_rows, tile_cols
 from ..special import sigmoid, tanh
 
 ROWS = 32  # of the batch that are multiplied at once
-WIDEST = 48  # columns of the widest tile
 
 
 class LSTMCache(NamedTuple):
@@ -318,8 +317,8 @@ def _backward(grad_outputs, grad_h, grad_c, cache):
 @kernel(
     "in T w_h[h, 4*h]; in T b[4*h]; inout T gates[steps, n, 4*h]; inout T hs[steps+1, n, h]; "
     "inout T cs[steps+1, n, h]; "
-    "scratch T packed[4*h*h+WIDEST*h]; scratch T products[4*ROWS*h+ROWS*WIDEST]",
-    constants=("ROWS", "WIDEST"),
+    "scratch T packed[h*(4*h+WIDEST)]; scratch T products[ROWS*(4*h+WIDEST)]",
+    constants={"ROWS": ROWS, "WIDEST": WIDEST},
     split="n",
     gpu="block",
     threads=128,
@@ -354,9 +353,9 @@ def lstm_steps(w_h, b, gates, hs, cs, packed, products, start, stop):
 @kernel(
     "in T w_t[4*h, h]; in T gates[steps, n, 4*h]; in T cs[steps+1, n, h]; "
     "in T grad_ys[given, n, h]; inout T grad_h[n, h]; "
-    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*h+4*WIDEST*h]; "
-    "scratch T products[ROWS*h+ROWS*WIDEST]",
-    constants=("ROWS", "WIDEST"),
+    "inout T grad_c[n, h]; out T grad_a[steps, n, 4*h]; scratch T packed[4*h*(h+WIDEST)]; "
+    "scratch T products[ROWS*(h+WIDEST)]",
+    constants={"ROWS": ROWS, "WIDEST": WIDEST},
     split="n",
     gpu="block",
     threads=128,

@@ -298,8 +298,15 @@ def _planes(xp, x):
 
 # --- kernels --------------------------------------------------------------------------------------
 #
-# `window` holds height, width, vertical and horizontal step, vertical and horizontal padding. A
-# plane is one channel of one image.
+# A plane is one channel of one image.
+
+HEIGHT, WIDTH, DOWN, RIGHT, TOP, LEFT = range(6)  # of `window`: its sizes, steps, padding
+WINDOW = 6
+CONSTANTS = ("HEIGHT", "WIDTH", "DOWN", "RIGHT", "TOP", "LEFT", "WINDOW")
+
+
+def entries(window):
+    return window[HEIGHT], window[WIDTH], window[DOWN], window[RIGHT], window[TOP], window[LEFT]
 
 
 def reach(tap, step, n, places):
@@ -309,8 +316,9 @@ def reach(tap, step, n, places):
 
 
 @kernel(
-    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]; "
+    "in T x[planes, h, w]; in int64 window[WINDOW]; out T y[planes, rows, cols]; "
     "out int32 where[planes, rows, cols]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
@@ -341,8 +349,9 @@ def max_pool(x, window, y, where, start, stop):
 
 
 @kernel(
-    "in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[6]; "
+    "in T grad_y[planes, rows, cols]; in int32 where[planes, rows, cols]; in int64 window[WINDOW]; "
     "out T grad_x[planes, h, w]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
@@ -362,7 +371,8 @@ def max_pool_backward(grad_y, where, window, grad_x, start, stop):
 
 
 @kernel(
-    "in T x[planes, h, w]; in int64 window[6]; out T y[planes, rows, cols]",
+    "in T x[planes, h, w]; in int64 window[WINDOW]; out T y[planes, rows, cols]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,
@@ -388,7 +398,8 @@ def avg_pool(x, window, y, start, stop):
 
 
 @kernel(
-    "in T grad_y[planes, rows, cols]; in int64 window[6]; out T grad_x[planes, h, w]",
+    "in T grad_y[planes, rows, cols]; in int64 window[WINDOW]; out T grad_x[planes, h, w]",
+    constants=CONSTANTS,
     split="planes",
     gpu="block",
     threads=128,

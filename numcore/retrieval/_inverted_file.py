@@ -242,8 +242,8 @@ def closeness(query, row, lanes, is_l2):
                 lanes[s] += query[g * np.uintp(LANES) + s] * row[g * np.uintp(LANES) + s]
         for j in range(whole * np.uintp(LANES), d):
             lanes[0] += query[j] * row[j]
-    for s in range(8):
-        lanes[s] += lanes[s + 8]
+    for s in range(LANES // 2):
+        lanes[s] += lanes[s + LANES // 2]
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + (
         (lanes[1] + lanes[5]) + (lanes[3] + lanes[7])
     )
@@ -253,7 +253,8 @@ def closeness(query, row, lanes, is_l2):
     "in T queries[n, d]; in T rows[m, d]; in int64 begins[l]; in int64 ends[l]; in int64 ids[m]; "
     "in int64 probes[n, p]; "
     "inout T best[n, k]; inout int64 at[n, k]; inout uint8 wrong[n]; int64 is_l2; "
-    "scratch T lanes[16]",
+    "scratch T lanes[LANES]",
+    constants=("LANES",),
     split="n",
     gpu="block",
     threads=128,

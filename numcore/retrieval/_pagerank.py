@@ -11,6 +11,7 @@ from ..arguments import Array, Float, at_least, finite, interval, nonnegative
 from ..dispatch import namespace_of, routine
 from ..kernel import kernel
 from ..linalg import CSRLike, Sparse
+from ._random_walk import is_last, next_score
 
 BLOCK = 256  # nodes whose sums are taken together, so that no sum depends on the number of threads
 COLUMNS = 8  # seed vectors that walk at once
@@ -215,7 +216,7 @@ class _Walk:
             x, y, flow, onward = y, x, onward, flow
             change, mass = sums.sum(axis=0)
             change = np.array(change[:b].tolist())
-            ready = (n_iter == 0) & ((change <= tol) | (t == max_iter))
+            ready = (n_iter == 0) & is_last(t, change, tol, max_iter)
             n_iter[ready], residual[ready] = t, change[ready]
             for column in np.flatnonzero(ready).tolist():
                 scores[column] = x[:, column]
@@ -268,7 +269,7 @@ def pagerank_step(
     An edge carries the flow x share of its source, times its probability unless there are none (q =
     0); onward is the next flow."""
     n, k = x.shape
-    rest, plain = 1 - damping, len(probabilities) == 0
+    plain = len(probabilities) == 0
     for g in range(start, stop):
         for c in range(k):
             sums[g, 0, c] = 0
@@ -282,7 +283,7 @@ def pagerank_step(
                     if plain
                     else inflow(first, last, sources, probabilities, flow)
                 )
-                new = damping * (total + mass[0] * target[i, 0]) + rest * v[i, 0]
+                new = next_score(damping, total, mass[0], target[i, 0], v[i, 0])
                 y[i, 0], onward[i, 0] = new, new * share[i]
                 changed += abs(new - x[i, 0])
                 remaining += new * stuck[i]
@@ -301,7 +302,7 @@ def pagerank_step(
                 y[i, 0], y[i, 1], y[i, 2], y[i, 3] = s0, s1, s2, s3
                 y[i, 4], y[i, 5], y[i, 6], y[i, 7] = s4, s5, s6, s7
                 for c in range(k):
-                    new = damping * (y[i, c] + mass[c] * target[i, c]) + rest * v[i, c]
+                    new = next_score(damping, y[i, c], mass[c], target[i, c], v[i, c])
                     y[i, c], onward[i, c] = new, new * share[i]
                     sums[g, 0, c] += abs(new - x[i, c])
                     sums[g, 1, c] += new * stuck[i]

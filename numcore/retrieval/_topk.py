@@ -21,6 +21,7 @@ BUFFER = 1 << 20  # scores in the buffer, about
 MAX_HEAP = 2048  # larger k are sorted out
 SUMS = 16  # of a row's squares, side by side, so that they take a vector
 GROUP = 64  # scores that are compared at once
+LEAST_SQUARE, LARGEST_SQUARE = 1e-280, 1e280  # squared lengths beyond are computed by scaled rows
 
 Metric: TypeAlias = Literal["ip", "cosine", "l2"]
 
@@ -247,7 +248,7 @@ def any_to_see(scores, first, last, least, lowest):
     split="n",
     gpu="block",
     threads=128,
-    shared="k*itemsize+8*k",
+    shared="k*(itemsize+8)",
 )
 def scan_rows(scores, best, at, wrong, lowest, first, start, stop):
     """Scores of the rows first, first + 1, … of the database; `lowest` is minus infinity."""
@@ -293,14 +294,15 @@ def sum_of_squares(row, sums):
 
 
 @kernel(
-    "in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[16]",
+    "in T x[n, d]; out T y[n, d]; out float64 norms[n]; scratch float64 sums[SUMS]",
+    constants=("SUMS", "LEAST_SQUARE", "LARGEST_SQUARE"),
     split="n",
     gpu="warp",
 )
 def unit_rows(x, y, norms, sums, start, stop):
     for i in range(start, stop):
         row, square = x[i], sum_of_squares(x[i], sums)
-        if 1e-280 < square < 1e280:
+        if LEAST_SQUARE < square < LARGEST_SQUARE:
             norms[i] = math.sqrt(square)
             inverse = 1 / norms[i]
             for j in range(np.uintp(row.size)):

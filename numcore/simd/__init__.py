@@ -12,7 +12,7 @@ from ._blocks import WIDE, add_scaled, signed_sums, transpose8
 from ._copies import copy_tile_row
 from ._dots import dot, dots_2_by_4, squares_2_by_4
 from ._intrinsic import LANES, Intrinsic, host_vector_bits, intrinsic, vector_bits
-from ._max_tile import max_tile, panel_cols, panel_rows
+from ._max_tile import WIDEST_PANEL, max_tile, panel_cols, panel_rows
 from ._panels import panel_exp2, panel_max
 from ._rotations import rotate
 from ._rows import PAD, map_in_place
@@ -29,12 +29,15 @@ from ._scalars import (
     ordered,
     popcount,
 )
-from ._tile import gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
+from ._tile import TALLEST, WIDEST, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 
 __all__ = [
     "LANES",
     "PAD",
+    "TALLEST",
     "WIDE",
+    "WIDEST",
+    "WIDEST_PANEL",
     "Intrinsic",
     "add",
     "add_product",

@@ -4,6 +4,7 @@ from ._intrinsic import by_vector_width, flat_arguments, host_vector_bits, intri
 from ._scalars import fma
 
 ROWS = {512: 12, 256: 6, 128: 4}  # vector bits → rows of two vectors each: 24, 12, 8 accumulators
+WIDEST_PANEL = 2 * max(ROWS) // 32  # columns of the widest panel, for scratch extents
 
 
 def panel_cols(x):

@@ -27,6 +27,10 @@ def tile_shape(bits, itemsize):
     return rows, vectors * bits // (8 * itemsize)
 
 
+# Rows and columns of the largest tile, for scratch extents; float64 has half the columns.
+TALLEST, WIDEST = (max(tile_shape(bits, 4)[axis] for bits in TILE_VECTORS) for axis in (0, 1))
+
+
 def _tile_size_type(x):
     from numba import types
 

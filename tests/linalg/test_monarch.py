@@ -15,7 +15,8 @@ from numcore.linalg import (
     monarch_project,
     monarch_to_dense,
 )
-from numcore.linalg._monarch.kernels import WIDEST, block_product
+from numcore.linalg._monarch import kernels
+from numcore.simd import WIDEST
 from numcore.simd._tile import TILE_VECTORS, tile_shape
 from numcore.testing.guards import guarded_runs
 
@@ -126,7 +127,9 @@ def test_scratch_holds_flat_and_tall_blocks(i, j, transposed, dtype):
     n, m = (g * i, g * j) if transposed else (g * j, g * i)
     x, w, y = np.ones((b, n), dtype), np.ones((g, i, j), dtype), np.full((b, m), np.nan, dtype)
     arguments = [x, w, y, 0, transposed]
-    (found,) = guarded_runs(block_product, variant, [(arguments, block_product.bind(arguments)[1])])
+    (found,) = guarded_runs(
+        kernels.block_product, variant, [(arguments, kernels.block_product.bind(arguments)[1])]
+    )
     np.testing.assert_array_equal(found["y"], i if transposed else j)
 
 
@@ -378,3 +381,17 @@ def test_invalid_options(options, message):
         monarch_project(np.ones((4, 4)), **options)
     with pytest.raises(ValueError, match="n_blocks must divide n = 4"):
         monarch_dft(4, n_blocks=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1), (2, 2)], ids=str)
+@pytest.mark.parametrize("interleaved", [0, 1])
+def test_panels_hold_blocks_of_any_shape(shape, interleaved):
+    rng, (i, j), groups, rows = np.random.default_rng(0), shape, kernels.GROUP, kernels.ROWS + 1
+    y, x = (rng.standard_normal((rows, groups * size)).astype(np.float32) for size in (i, j))
+    w = rng.standard_normal((groups, i, j)).astype(np.float32)
+    for made, arguments in (
+        (kernels.block_product, [x, w, np.empty_like(y), interleaved, 0]),
+        (kernels.block_outer, [y, x, np.empty_like(w), interleaved]),
+    ):
+        variant, dims = made.bind(arguments)
+        guarded_runs(made, variant, [(arguments, dims)])

@@ -16,6 +16,7 @@ from numcore.retrieval import (
     TermStatistics,
     base_scores,
     nested_terms,
+    personalized_pagerank,
     rerank_terms,
     semantic_graph,
     semantic_importance,
@@ -157,6 +158,37 @@ def test_importance_agrees_with_networkx(n, documents):
     # theirs stops at steps of 1e-12; its error is six times that, more after the division by maxima
     # of about 1 / nodes
     np.testing.assert_allclose(ours, importance(rows, texts, seeds, n), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5, 0.85, 0.95])
+@pytest.mark.parametrize("n, documents", [(2, 2), (65, 20), (300, 30)])
+def test_importance_is_personalized_pagerank(n, documents, damping):
+    """Of the graph of each document, from its seeds or else from all of its nodes."""
+    rng = np.random.default_rng(n)
+    rows = [
+        sorted({int(j) for j in row} - {i}) for i, row in enumerate(random_rows(rng, n, n, 8, 1))
+    ]
+    texts, seeds = random_rows(rng, documents, n, 15, 1), rng.integers(0, n, 3)
+    total = np.zeros(n)
+    for text in texts:
+        a = np.zeros((n, n))
+        for word in text:
+            a[word, rows[word]] = a[rows[word], word] = 1
+        nodes = a.any(axis=0)
+        if nodes.any():
+            known = nodes & np.isin(np.arange(n), seeds)
+            walk = personalized_pagerank(
+                CSR.from_dense(a),
+                1.0 * (known if known.any() else nodes),
+                damping=damping,
+                tol=1e-15,
+                max_iter=1000,
+            )
+            total += walk.scores / walk.scores.max()
+    ours = semantic_importance(
+        lists_of(rows), texts, seeds, damping=damping, tol=1e-15, max_iter=1000
+    )
+    np.testing.assert_allclose(ours, total / total.max(), rtol=0, atol=1e-12)
 
 
 def test_one_graph_of_novel_characters():

@@ -11,7 +11,6 @@
 #define REAL float
 #endif
 
-#define TILE 32
 #define EACH(c, n) (index_t c = index_in_block(); c < (n); c += block_size())
 
 struct Row {  // the entries of one row, and the factor
@@ -23,14 +22,13 @@ struct Row {  // the entries of one row, and the factor
 };
 
 struct Space {  // shared memory
-  double *gram, *basis, *panel, *solution, *left, *order;
+  double *gram, *basis, *panel, *solution, *left;
   __device__ Space(double* memory, index_t k)
       : gram(memory),
         basis(gram + k * (k + 1)),
         panel(basis + k * (k + 1)),
-        solution(panel + TILE * (k + 1)),
-        left(solution + k),
-        order(left + k) {}
+        solution(panel + PANEL * (k + 1)),
+        left(solution + k) {}
 };
 
 // --- exact solutions
@@ -58,8 +56,8 @@ __device__ void clear(double* x, index_t n) {
 __device__ void make_gram(const Row& row, const Space& s) {
   const index_t k = row.k, wide = k + 1;
   clear(s.gram, k * wide);
-  for (index_t begin = row.first; begin < row.last; begin += TILE) {
-    const index_t depth = min((index_t)TILE, row.last - begin);
+  for (index_t begin = row.first; begin < row.last; begin += PANEL) {
+    const index_t depth = min((index_t)PANEL, row.last - begin);
         for
           EACH(at, depth * wide) {
             const index_t e = begin + at / wide, c = at % wide;
@@ -204,8 +202,8 @@ __device__ void times_rows(const Row& row, const double* x, double* out, double*
         out[c] = sign * row.ridge * x[c];
         if (right) right[c] = 0;
       }
-    for (index_t begin = row.first; begin < row.last; begin += TILE) {
-      const index_t depth = min((index_t)TILE, row.last - begin);
+    for (index_t begin = row.first; begin < row.last; begin += PANEL) {
+      const index_t depth = min((index_t)PANEL, row.last - begin);
       for (index_t e = warp_index(); e < depth; e += warp_count()) {
         double sum = 0;
         for (index_t c = lane_index(); c < row.k; c += 32) sum += row.of(begin + e)[c] * x[c];
@@ -243,7 +241,7 @@ __device__ void precondition(const double* gram, double* z, index_t k) {
   }
 }
 
-// memory: 5 k + 32 numbers; gram: null where there is no preconditioner
+// memory: VECTORS k + PANEL numbers; gram: null where there is no preconditioner
 __device__ bool conjugate_gradients(const Row& row, double tolerance, index_t most, double worst,
                                     REAL* x, double* memory, const double* gram) {
   const index_t k = row.k;
@@ -316,17 +314,17 @@ extern "C" __global__ void numcore_solve_by_gradients(
 
 __device__ void sketched_gram(const Row& row, const int* places, const Space& s) {
   const index_t k = row.k, wide = k + 1;
-  if (row.last - row.first <= 4 * k) {
+  if (row.last - row.first <= SKETCHES * k) {
     make_gram(row, s);
     return;
   }
   clear(s.gram, k * wide);
-  for (int part = 0; part < 4; part++) {
+  for (int part = 0; part < SKETCHES; part++) {
     clear(s.basis, k * wide);
         for
           EACH(c, k)  // a thread has its column to itself
         for (index_t e = row.first; e < row.last; e++) {
-          const int place = places[row.indices[e] * 4 + part];
+          const int place = places[row.indices[e] * SKETCHES + part];
           s.basis[(place >> 1) * wide + c] += (place & 1 ? -1.0 : 1.0) * row.of(e)[c];
         }
         __syncthreads();

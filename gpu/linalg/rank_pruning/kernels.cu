@@ -60,7 +60,7 @@ extern "C" __global__ void numcore_gram_eigh(const REAL* __restrict__ a,
     }
     __syncwarp();
     double noise = 0;
-    for (index_t i = 0; i < m; i++) noise += 1e-17 * g[i * m + i];
+    for (index_t i = 0; i < m; i++) noise += NOISE * g[i * m + i];
     for (int sweep = 0; sweep < MAX_SWEEPS; sweep++) {
       bool turned = false;
       for (index_t i = 0; i < m - 1; i++)

@@ -31,8 +31,8 @@ extern "C" __global__ void numcore_sor_rows(
   DYNAMIC_SHARED(REAL, both);
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n, *right = b + system * n;
-    i64 status = state[3 * system + 1], turn = state[3 * system + 2], n_done = 0;
-    double omega = limits[2 * system], target = limits[2 * system + 1];
+    i64 status = state[3 * system + STATUS], turn = state[3 * system + TURN], n_done = 0;
+    double omega = limits[2 * system + OMEGA], target = limits[2 * system + TARGET];
     for (index_t i = index_in_block(); i < 2 * n; i += block_size())
       both[i] = x[2 * n * system + i];
     __syncthreads();
@@ -64,9 +64,9 @@ extern "C" __global__ void numcore_sor_rows(
       x[2 * n * system + i] = both[i];
     __syncthreads();
     if (index_in_block() == 0) {
-      state[3 * system] = n_done;
-      state[3 * system + 1] = status;
-      state[3 * system + 2] = turn;
+      state[3 * system + N_DONE] = n_done;
+      state[3 * system + STATUS] = status;
+      state[3 * system + TURN] = turn;
     }
   }
 }
@@ -80,11 +80,11 @@ extern "C" __global__ void numcore_ssor_cg_rows(
     index_t q) {
   for (index_t system = block_index(); system < s; system += block_count()) {
     const REAL *a = data + system * z, *scales = inverse + system * n;
-    REAL *x = vectors + 5 * n * system, *r = x + n, *p = r + n, *t = p + n, *w = t + n;
-    i64 status = state[2 * system + 1], n_done = 0;
-    double omega = limits[2 * system], target = limits[2 * system + 1];
-    double energy = energies[3 * system], change = energies[3 * system + 1],
-           curvature = energies[3 * system + 2];
+    REAL *x = vectors + VECTORS * n * system, *r = x + n, *p = r + n, *t = p + n, *w = t + n;
+    i64 status = state[2 * system + STATUS], n_done = 0;
+    double omega = limits[2 * system + OMEGA], target = limits[2 * system + TARGET];
+    double energy = energies[3 * system + ENERGY], change = energies[3 * system + CHANGE],
+           curvature = energies[3 * system + CURVATURE];
     if (status == FRESH) {
       double sum = 0;
       for (index_t color = 0; color + 1 < c; color++) {
@@ -146,11 +146,11 @@ extern "C" __global__ void numcore_ssor_cg_rows(
     }
     __syncthreads();
     if (index_in_block() == 0) {
-      energies[3 * system] = energy;
-      energies[3 * system + 1] = change;
-      energies[3 * system + 2] = curvature;
-      state[2 * system] = n_done;
-      state[2 * system + 1] = status;
+      energies[3 * system + ENERGY] = energy;
+      energies[3 * system + CHANGE] = change;
+      energies[3 * system + CURVATURE] = curvature;
+      state[2 * system + N_DONE] = n_done;
+      state[2 * system + STATUS] = status;
     }
   }
 }

@@ -2,21 +2,21 @@
 // eps^2)^(p/2) with r = Qx. The formulas are those of numcore/linalg/_sensitivity/kernels.py.
 // q (n, d) with `rank` orthonormal columns and the rest zero, its transpose `columns`, c (k, d).
 // One block per c. It keeps x, the step and the Gram matrix in shared memory and recomputes
-// residuals wherever they are needed: rows of Q are staged in shared memory, 32 at a time, with
-// four threads per row.
+// residuals wherever they are needed: rows of Q are staged in shared memory, TILE at a time, with
+// PART threads per row.
 #include "elementary.cuh"
 #include "numcore.cuh"
 
-constexpr int THREADS = 128, TILE = 32, PART = THREADS / TILE;
+constexpr int PART = THREADS / TILE;  // threads to a row
 
 struct Problem {
   const double *q, *c;
   index_t n;
   int d;
-  double *gram, *tile, *x, *s, *v, *b;  // shared: d d, 32 d, and d each
+  double *gram, *tile, *x, *s, *v, *b;  // shared: d d, TILE d, and d each
 
   // r and its change along the step for this thread's row of the tile at `first`; both 0 past the
-  // end. Four neighboring threads share a row.
+  // end. PART neighboring threads share a row.
   __device__ void row(index_t first, double& r, double& move) const {
     const index_t count = (n - first < TILE ? n - first : TILE) * d;
     __syncthreads();  // the previous tile is no longer needed

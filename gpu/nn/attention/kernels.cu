@@ -1,17 +1,15 @@
 // Attention in tiles: out = softmax(q kᵀ scale + bias) v with its log-sum-exp, and its gradients.
 //
-// A block of 4 warps takes one item of the work table. Its tile of scores is 64 × 32 (16 in
-// double), 16 rows to a warp: rows are queries, or keys where gradients of keys are summed.
-// Products run on tensor cores from tiles in shared memory, whose depth comes in chunks of 64, so
-// that any head dimension fits. Scores are in units of log2. Columns of the tables:
-// numcore/nn/_attention/tiles.py.
+// A block takes one item of the work table. Its tile of scores is GPU_ROWS × COLS, 16 rows to a
+// warp: rows are queries, or keys where gradients of keys are summed. Products run on tensor cores
+// from tiles in shared memory, whose depth comes in chunks, so that any head dimension fits. Scores
+// are in units of log2. Columns of the tables: numcore/nn/_attention/tiles.py.
 #include "mma.cuh"
 #include "numcore.cuh"
 
-constexpr int ROWS = 64, COLS = sizeof(REAL) == 4 ? 32 : 16, CHUNK = 64;
-constexpr int PITCH = CHUNK + 4,
-              P_PITCH = COLS + 4;  // the four more keep the lanes of a fragment in different banks
-constexpr int SUMS = sizeof(REAL) == 4 ? 64 : 32,
+constexpr int COLS = GPU_COL_BYTES / sizeof(REAL);
+constexpr int PITCH = GPU_CHUNK + GPU_PAD, P_PITCH = COLS + GPU_PAD;
+constexpr int SUMS = sizeof(REAL) == 4 ? GPU_CHUNK : GPU_CHUNK / 2,
               VALUES = 2 * SUMS;  // columns whose sums fit into registers
 
 __device__ __forceinline__ float power_of_two(float x) { return exp2f(x); }
@@ -82,7 +80,7 @@ struct Rows {
 template <int TALL, int WIDE>
 __device__ __forceinline__ void stage(REAL* tile, const Rows& m, index_t width, index_t chunk) {
 #pragma unroll(sizeof(REAL) == 4 ? 4 : 1)
-  for (int i = index_in_block(); i < TALL * WIDE; i += 128) {
+  for (int i = index_in_block(); i < TALL * WIDE; i += GPU_THREADS) {
     const int r = i / WIDE, e = i % WIDE;
     tile[r * PITCH + e] =
         r < m.rows && chunk + e < width ? m.x[(m.first + r * m.step) * width + chunk + e] : REAL(0);
@@ -116,18 +114,19 @@ __device__ __forceinline__ void clear(REAL (&c)[TILES][4]) {
     for (int r = 0; r < 4; r++) c[n][r] = REAL(0);
 }
 
-// c = a · bᵀ, ROWS × COLS. `held`: the tile of a still holds its rows, which fit into one chunk.
+// c = a · bᵀ, GPU_ROWS × COLS. `held`: the tile of a still holds its rows, which fit into one
+// chunk.
 __device__ __forceinline__ void multiply_rows(REAL (&c)[COLS / 8][4], REAL* tile_a, REAL* tile_b,
                                               const Rows& a, const Rows& b, index_t width,
                                               bool held) {
   clear(c);
-  for (index_t chunk = 0; chunk < width; chunk += CHUNK) {
+  for (index_t chunk = 0; chunk < width; chunk += GPU_CHUNK) {
     __syncthreads();
-    if (!held || width > CHUNK) stage<ROWS, CHUNK>(tile_a, a, width, chunk);
-    stage<COLS, CHUNK>(tile_b, b, width, chunk);
+    if (!held || width > GPU_CHUNK) stage<GPU_ROWS, GPU_CHUNK>(tile_a, a, width, chunk);
+    stage<COLS, GPU_CHUNK>(tile_b, b, width, chunk);
     __syncthreads();
     multiply(c, tile_a + 16 * warp_index() * PITCH, PITCH, tile_b, 1, PITCH,
-             int(at_most(CHUNK, (width - chunk + 7) / 8 * 8)));
+             int(at_most(GPU_CHUNK, (width - chunk + 7) / 8 * 8)));
   }
 }
 
@@ -173,7 +172,7 @@ __device__ __forceinline__ REAL join_row(REAL x) {
 }
 
 // items (n, 8)  q (q_rows, d)  k (k_rows, d)  v (k_rows, dv)  out (q_rows, dv)  lse (q_rows)
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(GPU_THREADS)
     numcore_attention_forward(const index_t* __restrict__ items,
                               const index_t* __restrict__ options, const REAL* __restrict__ q,
                               const REAL* __restrict__ k, const REAL* __restrict__ v,
@@ -183,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(128)
                               index_t k_size, index_t v_size, index_t bias_size, index_t mask_size,
                               index_t block_rows, index_t block_cols, index_t dv) {
   DYNAMIC_SHARED(REAL, tile_a);
-  REAL *tile_b = tile_a + ROWS * PITCH, *weights = tile_b + COLS * PITCH;
+  REAL *tile_b = tile_a + GPU_ROWS * PITCH, *weights = tile_b + COLS * PITCH;
   const REAL factor = scale * REAL(LOG2E);
   for (index_t w = block_index(); w < n; w += block_count()) {
     const index_t *item = items + w * ITEM_COLUMNS, q_step = options[OPTION_Q_STEP],
@@ -196,8 +195,8 @@ extern "C" __global__ void __launch_bounds__(128)
         options,
         block_cols,
         item[ITEM_POSITION] - index};
-    for (index_t low = index; low < index + item[ITEM_ROWS]; low += ROWS) {
-      const index_t rows = at_most(ROWS, index + item[ITEM_ROWS] - low),
+    for (index_t low = index; low < index + item[ITEM_ROWS]; low += GPU_ROWS) {
+      const index_t rows = at_most(GPU_ROWS, index + item[ITEM_ROWS] - low),
                     first = item[ITEM_QUERY] + (low - index) * q_step;
       index_t begin = 0, end = item[ITEM_KEYS];
       rules.reach(low, low + rows, begin, end);
@@ -322,7 +321,7 @@ __device__ __forceinline__ void pair_slopes(const Inputs& in, const Rules& rules
 
 // items (n, 13)  q, grad_q (q_rows, d)  k (k_rows, d)  v (k_rows, dv)  grad_out (q_rows, dv) grad_k
 // (g_rows, d)  grad_v (g_rows, dv)
-extern "C" __global__ void __launch_bounds__(128) numcore_attention_backward(
+extern "C" __global__ void __launch_bounds__(GPU_THREADS) numcore_attention_backward(
     const index_t* __restrict__ items, const index_t* __restrict__ options,
     const REAL* __restrict__ q, const REAL* __restrict__ k, const REAL* __restrict__ v,
     const REAL* __restrict__ grad_out, const REAL* __restrict__ lse, const REAL* __restrict__ delta,
@@ -332,8 +331,8 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_backward(
     index_t q_rows, index_t bias_size, index_t mask_size, index_t block_rows, index_t block_cols,
     index_t g_rows) {
   DYNAMIC_SHARED(REAL, tile_a);
-  REAL *tile_b = tile_a + ROWS * PITCH, *kept_weights = tile_b + COLS * PITCH,
-       *kept_slopes = kept_weights + ROWS * P_PITCH;
+  REAL *tile_b = tile_a + GPU_ROWS * PITCH, *kept_weights = tile_b + COLS * PITCH,
+       *kept_slopes = kept_weights + GPU_ROWS * P_PITCH;
   const Inputs in = {q, k, v, grad_out, lse, delta, d, dv, scale};
   for (index_t w = block_index(); w < n; w += block_count()) {
     const index_t* item = items + w * PAIR_COLUMNS;
@@ -348,8 +347,8 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_backward(
     };
     REAL weights[COLS / 8][4], slopes[COLS / 8][4];
     if (item[PAIR_GRAD] >= 0)  // gradients of keys and values: rows are keys, all queries pass by
-      for (index_t low = item[PAIR_KEY_LOW]; low < key_end; low += ROWS) {
-        const index_t high = at_most(low + ROWS, key_end);
+      for (index_t low = item[PAIR_KEY_LOW]; low < key_end; low += GPU_ROWS) {
+        const index_t high = at_most(low + GPU_ROWS, key_end);
         for (index_t chunk = 0; chunk < d || chunk < dv; chunk += SUMS) {
           REAL sums_k[SUMS / 8][4], sums_v[SUMS / 8][4];
           clear(sums_k), clear(sums_v);
@@ -378,8 +377,8 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_backward(
     if (item[PAIR_OWNS_QUERIES])  // gradients of queries: rows are queries, all keys pass by
       for (index_t head = 0; head < heads; head++) {
         const index_t query = enter(head);
-        for (index_t low = item[PAIR_LOW]; low < query_end; low += ROWS) {
-          const index_t high = at_most(low + ROWS, query_end);
+        for (index_t low = item[PAIR_LOW]; low < query_end; low += GPU_ROWS) {
+          const index_t high = at_most(low + GPU_ROWS, query_end);
           for (index_t chunk = 0; chunk < d; chunk += SUMS) {
             REAL sums[SUMS / 8][4];
             clear(sums);
@@ -406,7 +405,7 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_backward(
 
 // items (n, 8)  heads (h, 4)  grad_bias[slice + i * row + j * col] += dS over the heads that share
 // the slice
-extern "C" __global__ void __launch_bounds__(128) numcore_attention_bias_backward(
+extern "C" __global__ void __launch_bounds__(GPU_THREADS) numcore_attention_bias_backward(
     const index_t* __restrict__ items, const index_t* __restrict__ options,
     const index_t* __restrict__ heads, const REAL* __restrict__ q, const REAL* __restrict__ k,
     const REAL* __restrict__ v, const REAL* __restrict__ grad_out, const REAL* __restrict__ lse,
@@ -416,7 +415,7 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_bias_backwar
     index_t dv, index_t o_size, index_t q_rows, index_t bias_size, index_t mask_size,
     index_t block_rows, index_t block_cols, index_t grad_size) {
   DYNAMIC_SHARED(REAL, tile_a);
-  REAL *tile_b = tile_a + ROWS * PITCH, *kept = tile_b + COLS * PITCH;
+  REAL *tile_b = tile_a + GPU_ROWS * PITCH, *kept = tile_b + COLS * PITCH;
   const Inputs in = {q, k, v, grad_out, lse, delta, d, dv, scale};
   for (index_t w = block_index(); w < n; w += block_count()) {
     const index_t* item = items + w * BIAS_COLUMNS;
@@ -428,8 +427,8 @@ extern "C" __global__ void __launch_bounds__(128) numcore_attention_bias_backwar
                            options,
                            block_cols,
                            item[BIAS_SHIFT]};
-      for (index_t low = item[BIAS_LOW]; low < item[BIAS_HIGH]; low += ROWS) {
-        const index_t high = at_most(low + ROWS, item[BIAS_HIGH]);
+      for (index_t low = item[BIAS_LOW]; low < item[BIAS_HIGH]; low += GPU_ROWS) {
+        const index_t high = at_most(low + GPU_ROWS, item[BIAS_HIGH]);
         index_t begin = item[BIAS_KEY_LOW], end = item[BIAS_KEY_HIGH];
         rules.reach(low, high, begin, end);
         for (index_t j = begin; j < end; j += COLS) {

@@ -7,7 +7,7 @@
 #include "activation.cuh"
 #include "numcore.cuh"
 
-constexpr int THREADS = 256, WARPS = THREADS / 32, CHUNK = 64;
+constexpr int WARPS = THREADS / 32;
 constexpr int WIDE = 16 / sizeof(REAL);
 
 struct __align__(16) Pack {
@@ -76,7 +76,7 @@ __device__ __forceinline__ i64 key_of(REAL x) {
   return static_cast<i64>(numcore::float_bits(numcore::magnitude(x)));
 }
 
-// A block takes a row: 11 bits of the k-th largest at a time from a histogram in shared memory,
+// A block takes a row: DIGIT_BITS of the k-th largest at a time from a histogram in shared memory,
 // then the kept indices in their order.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     numcore_select_largest(const REAL* __restrict__ g, i64* __restrict__ kept, index_t b, index_t m,
@@ -88,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const REAL* row = g + t * m;
     i64 bound = 0, room = k;
     for (int low = 8 * sizeof(REAL) - 1; low > 0;) {
-      const int width = low < 11 ? low : 11, shift = low - width, mask = (1 << width) - 1;
+      const int width = low < DIGIT_BITS ? low : DIGIT_BITS, shift = low - width,
+                mask = (1 << width) - 1;
       for (int i = index_in_block(); i < BINS; i += THREADS) bins[i] = 0;
       __syncthreads();
       for (index_t j = index_in_block(); j < m; j += THREADS) {
@@ -139,8 +140,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 // --- sums of kept rows
 // ---------------------------------------------------------------------------------------------------------------
 
-// A block takes a part of the kept rows of every token: its warps compute the factors of 64 rows,
-// its threads add the rows to their columns.
+// A block takes a part of the kept rows of every token: its warps compute the factors of CHUNK
+// rows, its threads add the rows to their columns.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     numcore_sum_kept_rows(const REAL* __restrict__ w_up, const REAL* __restrict__ w_down_t,
                           const REAL* __restrict__ x, const REAL* __restrict__ g,

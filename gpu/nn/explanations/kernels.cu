@@ -20,7 +20,7 @@ extern "C" __global__ void numcore_draw_coalitions(const i64* __restrict__ size,
                                                    u64* __restrict__ removed, i64 features,
                                                    i64 first, u32 k0, u32 k1, index_t k, index_t m,
                                                    index_t w) {
-  const double to53 = 1.0 / 9007199254740992.0, few_bits = 1.0 / 16777216.0;
+  const double to53 = 1.0 / 9007199254740992.0;
   for (index_t i = thread_index(); i < m; i += thread_count()) {
     u64 word = 0, draw = 0;
     i64 s = size[i % k];
@@ -38,7 +38,7 @@ extern "C" __global__ void numcore_draw_coalitions(const i64* __restrict__ size,
           double spread = 1.0 / (left - s);
           v = (v * left - s) * spread, grain = grain * left * spread;
         }
-        if (grain > few_bits) {
+        if (grain > FEW_BITS) {
           words = philox4x32((u64)(first + i), ++draw, k0, k1);
           v = v + grain * uniform53(words.a, words.b), grain = to53;
         }
@@ -91,8 +91,8 @@ __device__ __forceinline__ void cos_sin_turn(u32 word, float& cosine, float& sin
 }
 
 // points, offsets (m, d): x plus normal numbers by the Box–Muller transform. A warp takes a sample,
-// and of 128 features at a time a lane takes one in each quarter, so that neighboring lanes write
-// neighbors.
+// and of NORMALS features at a time a lane takes one in each quarter, so that neighboring lanes
+// write neighbors.
 extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x,
                                                    REAL* __restrict__ points,
                                                    double* __restrict__ offsets, double scale,
@@ -100,8 +100,9 @@ extern "C" __global__ void numcore_gaussian_points(const REAL* __restrict__ x,
                                                    index_t n, index_t d, index_t m) {
   for (index_t i = thread_index() / 32; i < m; i += thread_count() / 32) {
     const REAL* row = x + i / samples * d;
-    for (index_t begin = 0; begin < d; begin += 128) {
-      index_t count = min(d - begin, (index_t)128), quarter = ceil_div(count, 4), q = lane_index();
+    for (index_t begin = 0; begin < d; begin += NORMALS) {
+      index_t count = min(d - begin, (index_t)NORMALS), quarter = ceil_div(count, 4),
+              q = lane_index();
       if (q >= quarter) continue;
       Words words = philox4x32((u64)(first + i), (u64)(begin / 4 + q), k0, k1);
       float noise[4];

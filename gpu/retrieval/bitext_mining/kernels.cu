@@ -30,7 +30,8 @@ __device__ __forceinline__ double warp_cosine(const REAL* x, const REAL* y, inde
     xx += a * a, yy += b * b, xy += a * b;
   }
   xx = warp_sum(xx), yy = warp_sum(yy), xy = warp_sum(xy);
-  bool inside = 1e-280 < xx && xx < 1e280 && 1e-280 < yy && yy < 1e280;
+  bool inside =
+      LEAST_SQUARE < xx && xx < LARGEST_SQUARE && LEAST_SQUARE < yy && yy < LARGEST_SQUARE;
   return inside ? xy / (sqrt(xx) * sqrt(yy)) : Limits<double>::nan();
 }
 
@@ -62,7 +63,7 @@ extern "C" __global__ void numcore_take_greedily(const i64* __restrict__ rows,
                                                  const i64* __restrict__ columns, i64* row_taken,
                                                  i64* column_taken, u8* taken, index_t g, index_t p,
                                                  index_t n, index_t m) {
-  const i64 none = 0x7fffffffffffffffll, done = 1ll << 62;
+  const i64 done = 1ll << 62;
   for (index_t problem = block_index(); problem < g; problem += block_count()) {
     const i64 *i = rows + problem * p, *j = columns + problem * p;
     i64 *row = row_taken + problem * n, *column = column_taken + problem * m;
@@ -84,9 +85,9 @@ extern "C" __global__ void numcore_take_greedily(const i64* __restrict__ rows,
         }
       __syncthreads();
       for (index_t r = index_in_block(); r < n; r += block_size())
-        if (row[r] >= 0) row[r] = none;
+        if (row[r] >= 0) row[r] = FREE;
       for (index_t c = index_in_block(); c < m; c += block_size())
-        if (column[c] >= 0) column[c] = none;
+        if (column[c] >= 0) column[c] = FREE;
       __syncthreads();
     }
     for (index_t r = index_in_block(); r < n; r += block_size())

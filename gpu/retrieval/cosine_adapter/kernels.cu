@@ -1,6 +1,6 @@
 // Maps from the cosines of a query's results, begins[i] to ends[i] of n, to relevance σ(z): z = a x
 // + b, a √u + b, a u^c + b or a u² + e u + b with u = (1 + x) / 2. Their loss and its gradient by
-// the raw parameters (q, p), a = softplus(raw0), b = raw1, c = softplus(raw2) + 0.05, e =
+// the raw parameters (q, p), a = softplus(raw0), b = raw1, c = softplus(raw2) + LEAST_POWER, e =
 // softplus(raw2); and what Newton's method needs for a map that is the same for all queries.
 #include "elementary.cuh"
 #include "numcore.cuh"
@@ -36,7 +36,7 @@ extern "C" __global__ void numcore_adapter_loss(
          third = code >= POWER ? numcore::softplus(raw[i * p + 2]) : REAL(0);
     double loss = 0, by_a = 0, by_b = 0, by_third = 0;
     for (i64 j = begins[i] + lane_index(); j < ends[i]; j += 32) {
-      Features<REAL> x = features(cosines[j], code, third + REAL(0.05));
+      Features<REAL> x = features(cosines[j], code, third + REAL(LEAST_POWER));
       REAL y = relevance[j], z = a * x.f + (code == QUADRATIC ? third : REAL(0)) * x.h + b;
       REAL tail = numcore::exp(-abs(z)), weight = 1 + (pos_weight - 1) * y;
       loss += (1 - y) * z + weight * (max(-z, REAL(0)) + numcore::log1p(tail));
@@ -82,7 +82,7 @@ extern "C" __global__ void numcore_logistic_moments(
     const REAL* __restrict__ relevance, REAL* __restrict__ moments, i64 code, REAL slope, REAL b,
     REAL pos_weight, index_t q, index_t n) {
   for (index_t i = thread_index() / 32; i < q; i += thread_count() / 32) {
-    double sums[6] = {0, 0, 0, 0, 0, 0};
+    double sums[MOMENTS] = {};
     for (i64 j = begins[i] + lane_index(); j < ends[i]; j += 32) {
       REAL f = min(max(cosines[j], REAL(-1)), REAL(1)), y = relevance[j];
       if (code != LINEAR) f = REAL(0.5) + REAL(0.5) * f;
@@ -95,9 +95,9 @@ extern "C" __global__ void numcore_logistic_moments(
           sums[4] += curvature * value, sums[5] += curvature;
     }
     double count = max(ends[i] - begins[i], 1ll);
-    for (int s = 0; s < 6; s++) {
+    for (int s = 0; s < MOMENTS; s++) {
       sums[s] = warp_sum(sums[s]);
-      if (lane_index() == 0) moments[i * 6 + s] = sums[s] / count;
+      if (lane_index() == 0) moments[i * MOMENTS + s] = sums[s] / count;
     }
   }
 }

@@ -49,9 +49,10 @@ extern "C" __global__ void numcore_best_splits(const i64* __restrict__ histogram
       for (int b = 0; b < MISSING; b++) {
         gl += cells[3 * b], hl += cells[3 * b + 1], nl += cells[3 * b + 2];
         const double left = hl * bend_unit + l2, right = (h - hl) * bend_unit + l2;
-        if (nl < least || n - nl < least || !(left > 1e-12) || !(right > 1e-12)) continue;
+        if (nl < least || n - nl < least || !(left > LEAST_HESSIAN) || !(right > LEAST_HESSIAN))
+          continue;
         const double parts = score(gl * slope_unit, left) + score((g - gl) * slope_unit, right);
-        if (parts - whole > best && parts - whole > 1e-12 * parts)
+        if (parts - whole > best && parts - whole > LEAST_GAIN * parts)
           best = parts - whole, best_cut = b, best_side = side;
       }
     }

@@ -2,6 +2,7 @@
 // bits of a row of n bits, so that a word's number among the nodes is a count of bits; sums of
 // shares are integers (fixed point), which come out the same in any order of the threads.
 #include "numcore.cuh"
+#include "random_walk.cuh"
 
 #define FIXED_POINT 4503599627370496.0  // 2^52
 
@@ -140,11 +141,11 @@ extern "C" __global__ void numcore_rank_nodes(
       double change = 0;
       for (index_t i = index_in_block(); i < count; i += block_size()) {
         double weight = seeds ? is_seed[ids[i]] / seeds : 1.0 / count;
-        y[i] = damping * (sums[i] / FIXED_POINT) + (1 - damping) * weight;
+        y[i] = next_score(damping, sums[i] / FIXED_POINT, 0, 0, weight);  // no node is dangling
         change += fabs(y[i] - x[i]);
       }
       change = block_sum(change);
-      if (change <= tol || t + 1 == max_iter) break;
+      if (is_last(t + 1, change, tol, max_iter)) break;
       for (index_t i = index_in_block(); i < count; i += block_size()) {
         double now = omega * (y[i] - previous[i]) + previous[i];
         previous[i] = x[i];

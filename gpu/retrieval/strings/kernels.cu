@@ -57,7 +57,7 @@ extern "C" __global__ void numcore_edit_distance_lanes(
   __shared__ u32 keys[SLOTS];
   __shared__ u64 bits[SLOTS];
   Masks masks = {keys, bits};
-  for (index_t k = block_index(); k < 32 * g; k += block_count()) {
+  for (index_t k = block_index(); k < LANES * g; k += block_count()) {
     index_t i = columns[k];
     if (i < 0) continue;
     int length = starts[i + 1] - starts[i];
@@ -161,8 +161,9 @@ extern "C" __global__ void numcore_jaro_similarity(const u32* __restrict__ left,
                     (double)(matches - out_of_order / 2) / matches) /
                    3;
           int prefix = 0;
-          while (prefix < 4 && prefix < m && prefix < n && a[prefix] == b[prefix]) prefix++;
-          if (result > 0.7) result += prefix * prefix_weight * (1 - result);
+          while (prefix < MAX_PREFIX && prefix < m && prefix < n && a[prefix] == b[prefix])
+            prefix++;
+          if (result > BOOSTED) result += prefix * prefix_weight * (1 - result);
         }
         similarity[i * nr + j] = result;
       }

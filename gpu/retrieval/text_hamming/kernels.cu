@@ -1,17 +1,15 @@
 // Mismatches between a pattern (m) and the windows of each row of a text (b, n): CUDA bodies of
 // numcore/retrieval/_text_hamming.py.
 //
-// A job is a row and a range of windows; a block of 256 threads takes one. Symbols are 8, 16 or 32
-// bits wide.
+// A job is a row and a range of windows; a block takes one. Symbols are 8, 16 or 32 bits wide.
 #include "numcore.cuh"
 
 #ifndef CODE
 #define CODE u8
 #endif
 
-#define TILE 1024  // windows of a block at a time
 #define CHUNK 252  // symbols of the pattern at a time: a counter of 8 bits does not overflow
-#define WORDS ((TILE + CHUNK) / 4 + 1)
+#define WORDS ((GPU_BLOCK + CHUNK) / 4 + 1)
 
 // 1 in each byte that is equal in a and b.
 __device__ __forceinline__ u32 equal_bytes(u32 a, u32 b) {
@@ -52,13 +50,13 @@ __device__ void matches_of_bytes(const u8* text, index_t symbols, const u8* patt
 template <typename Code>
 __device__ void matches_of_words(const Code* text, index_t symbols, const Code* pattern, index_t m,
                                  int counts[4]) {
-  __shared__ Code tile[TILE + CHUNK];
+  __shared__ Code tile[GPU_BLOCK + CHUNK];
   __shared__ Code chunk[CHUNK];
   int t = threadIdx.x;
   for (int i = 0; i < 4; i++) counts[i] = 0;
   for (index_t begin = 0; begin < m; begin += CHUNK) {
     int length = min((index_t)CHUNK, m - begin);
-    for (int i = t; i < TILE + CHUNK; i += blockDim.x)
+    for (int i = t; i < GPU_BLOCK + CHUNK; i += blockDim.x)
       tile[i] = begin + i < symbols ? text[begin + i] : 0;
     for (int j = t; j < length; j += blockDim.x) chunk[j] = pattern[begin + j];
     __syncthreads();
@@ -91,7 +89,7 @@ extern "C" __global__ void numcore_direct_distances(const CODE* __restrict__ tex
                                                     index_t n, index_t m, index_t q, index_t w) {
   for (index_t job = block_index(); job < q; job += block_count()) {
     index_t row = jobs[3 * job], last = jobs[3 * job + 2];
-    for (index_t first = jobs[3 * job + 1]; first < last; first += TILE) {
+    for (index_t first = jobs[3 * job + 1]; first < last; first += GPU_BLOCK) {
       int counts[4];
       window_matches(text + row * n + first, n - first, pattern, m, counts);
       for (int i = 0; i < 4; i++) {
@@ -124,17 +122,15 @@ extern "C" __global__ void numcore_bounded_distances(const CODE* __restrict__ te
 // text (b, n) of codes, places[bounds[c]] the places of letter c in the pattern, ascending →
 // distances (b, w) less the equal pairs. One thread for each symbol of the text; windows of one job
 // are counted in shared memory.
-#define SHARED_WINDOWS 8192
-
 extern "C" __global__ void numcore_distances_by_pairs(
     const u32* __restrict__ text, const i64* __restrict__ bounds, const i64* __restrict__ places,
     const i64* __restrict__ jobs, int* __restrict__ distances, index_t b, index_t n, index_t s,
     index_t m, index_t q, index_t w) {
-  __shared__ int matches[SHARED_WINDOWS];
+  __shared__ int matches[BLOCK];
   for (index_t job = block_index(); job < q; job += block_count()) {
     index_t row = jobs[3 * job], end = jobs[3 * job + 2];
-    for (index_t first = jobs[3 * job + 1]; first < end; first += SHARED_WINDOWS) {
-      index_t last = min(first + SHARED_WINDOWS, end);
+    for (index_t first = jobs[3 * job + 1]; first < end; first += BLOCK) {
+      index_t last = min(first + BLOCK, end);
       for (int i = threadIdx.x; i < last - first; i += blockDim.x) matches[i] = 0;
       __syncthreads();
       for (index_t i = first + threadIdx.x; i < last + m - 1; i += blockDim.x) {

@@ -4,6 +4,7 @@ matrices by NumPy's SVD."""
 import numpy as np
 
 from ...linalg import CSR, CompletionResult
+from ...linalg._matrix_completion.gram import SKETCHES
 from .. import Example
 from .sparse import random_csr
 
@@ -264,7 +265,7 @@ def _by_gradients(rng, variant, size):
 
 def _by_sketch(rng, variant, size):
     k, problem, results = _problem(rng, variant, size)
-    places = rng.integers(0, 2 * k, (60, 4)).astype(np.int32)
+    places = rng.integers(0, 2 * k, (60, SKETCHES)).astype(np.int32)
     return [*problem, places, *results, float(rng.choice([0.0, 0.01])), 1e-14, 1000]
 
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from ...retrieval._cosine_adapter import kernels
 from .. import Example
 
 ROUNDED = {"float32": 1e-6, "float64": 1e-13}
@@ -237,7 +238,7 @@ def _moments(rng, variant, size):
         ends,
         cosines,
         relevance,
-        np.full((size, 6), np.nan, variant["T"]),
+        np.full((size, kernels.MOMENTS), np.nan, variant["T"]),
         int(rng.integers(4)),
         1.3,
         -0.4,

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ...retrieval._lambdamart import kernels
+
 EXAMPLES = {}
 
 
@@ -11,7 +13,7 @@ def _histograms(rng, variant, size):
         rng.integers(0, 256, (size, n)).astype(np.uint8),
         rng.integers(0, n, r),
         *rng.integers(-(2**50), 2**50, (2, r)),
-        np.full((size, 768), -1),
+        np.full((size, kernels.CELLS), -1),
     ]
 
 
@@ -21,7 +23,7 @@ def _splits(rng, variant, size):
     cells[:, :, 2] %= 50
     cells[::2, 255] = 0  # nothing missing
     return [
-        cells.reshape(size, 768),
+        cells.reshape(size, kernels.CELLS),
         2.0**-20,
         2.0**-20,
         0.5,

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...retrieval import pack_strings
+from ...retrieval._strings import kernels
 from ...retrieval._strings.grams import counted_grams, numbered_grams
 from .. import Example
 
@@ -187,10 +188,10 @@ def _edit(rng, patterns, texts):
 
 
 def _lanes(rng, variant, size):
-    texts = pack_strings(random_strings(rng, 41, 9, "abcdé語"))
-    patterns = pack_strings(random_strings(rng, 32 * size, rng.choice([9, 64]), "abcdé木"))
+    lanes, texts = kernels.LANES, pack_strings(random_strings(rng, 41, 9, "abcdé語"))
+    patterns = pack_strings(random_strings(rng, lanes * size, rng.choice([9, 64]), "abcdé木"))
     alphabet, letters, distance, steps = _edit(rng, patterns, texts)
-    columns = rng.permutation(32 * size).reshape(size, 32)
+    columns = rng.permutation(lanes * size).reshape(size, lanes)
     columns[rng.random(columns.shape) < 0.1] = -1
     return [
         alphabet,

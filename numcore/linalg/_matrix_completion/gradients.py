@@ -6,6 +6,8 @@ import numpy as np
 
 from ...simd import dot
 
+VECTORS = 5  # of conjugate gradients: p, the gradient, A p, z and the best solution
+
 
 def conjugate_gradients(
     ids, values, factor, ridge, tolerance, most, worst, x, vectors, gram, pitch

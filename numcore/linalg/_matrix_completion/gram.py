@@ -9,7 +9,14 @@ import math
 
 import numpy as np
 
-from ...simd import gemm_row, gemm_tile, tile_cols, tile_rows
+from ...simd import WIDEST, gemm_row, gemm_tile, tile_cols, tile_rows
+
+PANEL = 32  # entries of a row, with their rows of the factor, that are gathered at once
+STRIP = 8  # rows of a Gram matrix that are factorized before the others lose what these explain
+SKETCHES = 4  # of k rows each
+MARGIN = (
+    WIDEST // 2
+)  # by how much a row of float64 grows to a multiple of the widest tile's columns
 
 SUSPICIOUS = 1e-8  # a pivot smaller than this, relative to its diagonal entry, asks for pivoting
 # a pivot smaller than this, relative to the largest one, is a direction that the data do not
@@ -48,8 +55,8 @@ def fill_gram(ids, values, factor, ridge, gram, panel, pitch):
     """The upper triangle of [A b]ᵀ [A b] + ridge I without its last row, A the rows of the factor
     that belong to the entries b."""
     k = factor.shape[1]
-    for begin in range(0, len(ids), 32):
-        depth = min(32, len(ids) - begin)
+    for begin in range(0, len(ids), PANEL):
+        depth = min(PANEL, len(ids) - begin)
         for e in range(depth):
             source = factor[np.uintp(ids[begin + e])]
             target = panel[e * pitch : (e + 1) * pitch]
@@ -78,14 +85,14 @@ def factorize(gram, negative, diagonal, pitch, k, panel):
     """G = L D Lᵀ in place: row i of the upper triangle becomes d_i times column i of L. False where
     a pivot is suspiciously small.
 
-    Eight rows at a time, the others then lose what these explain; `negative` has these rows divided
+    STRIP rows at a time, the others then lose what these explain; `negative` has these rows divided
     by -d.
     """
     width = tile_cols(panel[0])
     for i in range(k):
         diagonal[i] = gram[i * pitch + i]
-    for low in range(0, k, 8):
-        high = min(low + 8, k)
+    for low in range(0, k, STRIP):
+        high = min(low + STRIP, k)
         for i in range(low, high):
             if i > low:
                 j = i // width * width
@@ -187,14 +194,14 @@ def from_basis(gram, basis, solution, z, pitch, k, rank):
 
 
 def fill_sketched_gram(ids, values, factor, places, ridge, gram, sketch, pitch):
-    """(S A)ᵀ (S A) + ridge I for four sketches S of k rows; of A itself where that is not
+    """(S A)ᵀ (S A) + ridge I for SKETCHES sketches S of k rows; of A itself where that is not
     longer."""
     k = factor.shape[1]
-    if len(ids) <= 4 * k:
-        clear(sketch, 32 * pitch)
+    if len(ids) <= SKETCHES * k:
+        clear(sketch, PANEL * pitch)
         fill_gram(ids, values, factor, ridge, gram, sketch, pitch)
         return
-    for part in range(4):
+    for part in range(SKETCHES):
         clear(sketch, k * pitch)
         for i in ids:
             row, place = factor[np.uintp(i)], np.int64(places[np.uintp(i), part])

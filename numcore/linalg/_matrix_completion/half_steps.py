@@ -7,6 +7,7 @@ import numpy as np
 
 from ...dispatch import namespace_of
 from ...random import philox_uint32
+from .gram import SKETCHES
 from .kernels import solve_by_gradients, solve_by_sketch, solve_directly
 
 # up to this rank, factorizing Gram matrices is as fast as conjugate gradients, over all rounds
@@ -15,7 +16,6 @@ MAX_IN_BLOCK = 48  # largest rank whose matrices fit in the shared memory of any
 LANES = 16  # conjugate gradients pad rows to a multiple of this length
 STEPS, WORST_CONDITION = 100, 1e4  # beyond these, "auto" switches from conjugate gradients
 EXACT = 1e-15  # best relative accuracy attainable by conjugate gradients
-SKETCHES = 4  # sketches of k rows each
 
 
 class HalfStep:
@@ -78,6 +78,6 @@ def _widened(xp, a, width, dtype, rows):
 
 
 def _signed_places(xp, n, k, key):
-    """(n, 4) array: for each row of the factor and each sketch, twice the row of the sketch (of k)
-    that it is added to, plus one for a negative sign."""
+    """(n, SKETCHES) array: for each row of the factor and each sketch, twice the row of the sketch
+    (of k) that it is added to, plus one for a negative sign."""
     return (philox_uint32((n, SKETCHES), key=key, xp=xp) % np.uint32(2 * k)).astype(np.int32)

@@ -7,10 +7,14 @@ import numpy as np
 
 from ...kernel import kernel
 from .._sparse import INDICES
-from .gradients import conjugate_gradients
+from .gradients import VECTORS, conjugate_gradients
 from .gram import (
-    MISSING,  # noqa: F401  for the CUDA body
-    SUSPICIOUS,  # noqa: F401
+    MARGIN,
+    MISSING,
+    PANEL,
+    SKETCHES,
+    STRIP,
+    SUSPICIOUS,
     clear,
     factorize,
     fill_sketched_gram,
@@ -18,19 +22,32 @@ from .gram import (
     solve_row,
 )
 
+CONSTANTS = {
+    "MARGIN": MARGIN,
+    "MISSING": MISSING,
+    "PANEL": PANEL,
+    "SKETCHES": SKETCHES,
+    "STRIP": STRIP,
+    "SUSPICIOUS": SUSPICIOUS,
+    "VECTORS": VECTORS,
+}
+# Shared memory, in doubles: the Gram matrix, a basis and a panel, rows with entries of the
+# right-hand side behind them; then vectors.
+TABLES = "2*k*(k+1)+PANEL*(k+1)"
+
 
 @kernel(
     "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; in int64 rows[r]; "
     "inout T x[m, k];"
-    " inout int32 found[m]; float64 weight; scratch float64 gram[k*k+48*k+576]; "
-    "scratch float64 panel[32*k+768];"
-    " scratch float64 negative[8*k+192]; scratch float64 vectors[3*k]; "
-    "scratch float64 basis[k*k+k]",
-    constants=("MISSING", "SUSPICIOUS"),
+    " inout int32 found[m]; float64 weight; scratch float64 gram[(k+MARGIN)*(k+MARGIN)]; "
+    "scratch float64 panel[PANEL*(k+MARGIN)];"
+    " scratch float64 negative[STRIP*(k+MARGIN)]; scratch float64 vectors[3*k]; "
+    "scratch float64 basis[k*(k+1)]",
+    constants=CONSTANTS,
     split="r",
     gpu="block",
     threads=128,
-    shared="16*k*k+296*k+256",
+    shared=f"8*({TABLES}+2*k)",
     types=INDICES,
 )
 def solve_directly(
@@ -54,8 +71,8 @@ def solve_directly(
     factorization that reveals its rank."""
     k = factor.shape[1]
     pitch = pitch_of(k, panel)
-    clear(panel, 32 * pitch)
-    clear(negative, 8 * pitch)
+    clear(panel, PANEL * pitch)
+    clear(negative, STRIP * pitch)
     for at in range(start, stop):
         i = rows[at]
         ids, values = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
@@ -71,11 +88,12 @@ def solve_directly(
     "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, w]; in int64 rows[r]; "
     "inout T x[m, w];"
     " inout int32 found[m]; float64 weight; float64 tolerance; int64 k; int64 most; float64 worst; "
-    "scratch float64 vectors[5*w]",
+    "scratch float64 vectors[VECTORS*w]",
+    constants=CONSTANTS,
     split="r",
     gpu="block",
     threads=128,
-    shared="40*w+256",
+    shared="8*(VECTORS*w+PANEL)",
     types=INDICES,
 )
 def solve_by_gradients(
@@ -112,17 +130,17 @@ def solve_by_gradients(
 
 @kernel(
     "in INDEX indptr[m+1]; in INDEX indices[z]; in T data[z]; in T factor[n, k]; "
-    "in int32 places[n, 4]; in int64 rows[r];"
+    "in int32 places[n, SKETCHES]; in int64 rows[r];"
     " inout T x[m, k]; inout int32 found[m]; float64 weight; float64 tolerance; int64 most; "
-    "scratch float64 gram[k*k+48*k+576];"
-    " scratch float64 sketch[k*k+64*k+768]; scratch float64 negative[8*k+192]; "
-    "scratch float64 vectors[5*k];"
-    " scratch float64 basis[k*k+k]",
-    constants=("MISSING", "SUSPICIOUS"),
+    "scratch float64 gram[(k+MARGIN)*(k+MARGIN)];"
+    " scratch float64 sketch[(k+PANEL)*(k+MARGIN)]; scratch float64 negative[STRIP*(k+MARGIN)]; "
+    "scratch float64 vectors[VECTORS*k];"
+    " scratch float64 basis[k*(k+1)]",
+    constants=CONSTANTS,
     split="r",
     gpu="block",
     threads=128,
-    shared="16*k*k+296*k+256",
+    shared=f"8*({TABLES}+VECTORS*k)",
     types=INDICES,
 )
 def solve_by_sketch(
@@ -146,10 +164,10 @@ def solve_by_sketch(
     stop,
 ):
     """Conjugate gradients preconditioned by the Gram matrix of sketches: sums of rows with random
-    signs, of 4 k entries or more."""
+    signs, of SKETCHES k entries or more."""
     k = factor.shape[1]
     pitch = pitch_of(k, sketch)
-    clear(negative, 8 * pitch)
+    clear(negative, STRIP * pitch)
     for at in range(start, stop):
         i = rows[at]
         ids, values = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
@@ -164,7 +182,7 @@ def solve_by_sketch(
             )
             found[i] = k
         else:
-            clear(sketch, 32 * pitch)
+            clear(sketch, PANEL * pitch)
             found[i] = solve_row(
                 ids, values, factor, ridge, gram, sketch, negative, vectors, basis, pitch
             )

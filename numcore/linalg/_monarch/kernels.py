@@ -1,20 +1,20 @@
 """Products of block-diagonal matrices with rows, and sums of outer products by blocks.
 
 Panels hold vectors side by side, as many as the register tile has columns, so that blocks are read
-as they lie. Interleaved blocks go through the panels sixteen at a time: these are neighbors in
-memory.
+as they lie. Interleaved blocks, neighbors in memory, go through the panels GROUP at a time.
 """
 
 from ...kernel import kernel
-from ...simd import gemm_rows, tile_cols
+from ...simd import WIDEST, gemm_rows, tile_cols
 
-WIDEST = 48  # columns of the widest tile
+GROUP = 16  # blocks of a panel
+ROWS = 128  # of y and x whose outer products are summed before the next are packed
 
 
 @kernel(
     "in T x[b, n]; in T w[g, i, j]; out T y[b, m]; int64 interleaved; int64 transposed; "
-    "scratch T inside[16*WIDEST*j+16*WIDEST*i]; scratch T outside[16*WIDEST*j+16*WIDEST*i]",
-    constants=("WIDEST",),
+    "scratch T inside[WIDEST*GROUP*(i+j)]; scratch T outside[WIDEST*GROUP*(i+j)]",
+    constants={"GROUP": GROUP, "WIDEST": WIDEST},
     split="b",
     gpu="block",
     grain="24",
@@ -28,8 +28,8 @@ def block_product(x, w, y, interleaved, transposed, inside, outside, start, stop
     first = start
     while first < stop:
         vectors = min(width, stop - first)
-        for low in range(0, count, 16):
-            group = min(16, count - low)
+        for low in range(0, count, GROUP):
+            group = min(GROUP, count - low)
             _gather(x, first, vectors, inside, width, low, group, depth, count, interleaved)
             for g in range(group):
                 at, panel, to = (low + g) * rows * depth, g * depth * width, g * rows * width
@@ -75,28 +75,29 @@ def _scatter(panel, y, first, vectors, width, low, group, size, count, interleav
 
 
 @kernel(
-    "in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; scratch T rows[16*128*i]; "
-    "scratch T cols[16*128*j+16*128*WIDEST]; scratch T sums[16*i*j+16*WIDEST*i]",
-    constants=("WIDEST",),
+    "in T y[b, m]; in T x[b, n]; out T w[g, i, j]; int64 interleaved; "
+    "scratch T rows[GROUP*ROWS*i]; scratch T cols[GROUP*ROWS*(j+WIDEST)]; "
+    "scratch T sums[GROUP*i*(j+WIDEST)]",
+    constants={"GROUP": GROUP, "ROWS": ROWS, "WIDEST": WIDEST},
     split="g",
     gpu="block",
     grain="1",
 )
 def block_outer(y, x, w, interleaved, rows, cols, sums, start, stop):
-    """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken sixteen at a
-    time, rows of y and x 128 at a time."""
+    """w[g] = Σ_b y[b, block g] x[b, block g]ᵀ, in the order of b; blocks are taken GROUP at a
+    time, rows of y and x ROWS at a time."""
     batch, count, height, wide = x.shape[0], w.shape[0], w.shape[1], w.shape[2]
     width = tile_cols(x[0, 0])
     pitch = (wide + width - 1) // width * width
-    for low in range(start, stop, 16):
-        group = min(16, stop - low)
-        for first in range(0, batch, 128):
-            depth = min(128, batch - first)
+    for low in range(start, stop, GROUP):
+        group = min(GROUP, stop - low)
+        for first in range(0, batch, ROWS):
+            depth = min(ROWS, batch - first)
             _pack(y, first, depth, rows, height, height, low, group, count, interleaved)
             _pack(x, first, depth, cols, wide, pitch, low, group, count, interleaved)
             for g in range(group):
                 for strip in range(pitch // width):
-                    at, b = g * 128 * height, g * 128 * pitch + strip * width
+                    at, b = g * ROWS * height, g * ROWS * pitch + strip * width
                     to = g * height * pitch + strip * width
                     gemm_rows(
                         height, rows, at, 1, height, cols, b, pitch, sums, to, pitch, depth, first
@@ -112,7 +113,7 @@ def _pack(x, first, depth, panel, size, pitch, low, group, count, interleaved):
     for v in range(depth):
         row = x[first + v]
         for g in range(group):
-            target = panel[(g * 128 + v) * pitch : (g * 128 + v + 1) * pitch]
+            target = panel[(g * ROWS + v) * pitch : (g * ROWS + v + 1) * pitch]
             if not interleaved:
                 part = row[(low + g) * size : (low + g + 1) * size]
                 for j in range(size):
@@ -123,4 +124,4 @@ def _pack(x, first, depth, panel, size, pitch, low, group, count, interleaved):
             for j in range(size):
                 part = row[j * count + low : j * count + low + group]
                 for g in range(group):
-                    panel[(g * 128 + v) * pitch + j] = part[g]
+                    panel[(g * ROWS + v) * pitch + j] = part[g]

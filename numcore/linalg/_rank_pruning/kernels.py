@@ -3,13 +3,17 @@
 import math
 
 from ...kernel import kernel
-from ...simd import LANES, gemm_row, gemm_rows, rotate, tile_cols
+from ...simd import LANES, WIDEST, gemm_row, gemm_rows, rotate, tile_cols
 
 MAX_SWEEPS = 40  # five or six are usual
+NOISE = 1e-17  # what is zero off the diagonal, relative to the trace
+SUMS = 8  # that run side by side in `dot`
 
 
 @kernel(
-    "in T w[n, c]; in T x[b, c, p]; out T y[b, n, p]; scratch T panel[48*c]; scratch T sums[8*48]",
+    "in T w[n, c]; in T x[b, c, p]; out T y[b, n, p]; scratch T panel[WIDEST*c]; "
+    "scratch T sums[WIDEST]",
+    constants={"WIDEST": WIDEST},
     split="b",
     gpu="block",
     grain="1",
@@ -34,14 +38,14 @@ def mix_channels(w, x, y, panel, sums, start, stop):
 
 @kernel(
     "in T a[n, p, m]; out float64 energies[n, m]; out float64 vectors[n, m, m]; "
-    "scratch float64 columns[m*p+8*m]; "
+    "scratch float64 columns[m*(p+SUMS)]; "
     "scratch float64 g[LANES*m*m]; scratch float64 v[LANES*m*m]; scratch float64 turn[2*LANES]; "
     "scratch float64 noise[LANES]",
-    constants=("MAX_SWEEPS", "LANES"),
+    constants=("MAX_SWEEPS", "NOISE", "LANES", "SUMS"),
     split="n",
     gpu="block",
     threads=32,
-    shared="16*m*m",
+    shared="2*8*m*m",
     grain="16",
     twin_tolerance={"float32": 1e-9, "float64": 1e-9},
 )
@@ -62,7 +66,7 @@ def gram_eigh(a, energies, vectors, columns, g, v, turn, noise, start, stop):
                 gram(a[first + lane], columns, g, lane)
             noise[lane] = 0
             for i in range(m):
-                noise[lane] += 1e-17 * g[place(m, i, i) + lane]
+                noise[lane] += NOISE * g[place(m, i, i) + lane]
                 v[place(m, i, i) + lane] = 1
         for _ in range(MAX_SWEEPS):
             turned = 0.0
@@ -96,7 +100,7 @@ def place(m, i, j):
 def gram(a, columns, g, lane):
     """The upper triangle of aᵀa."""
     p, m = a.shape
-    size = (p + 7) // 8 * 8
+    size = (p + SUMS - 1) // SUMS * SUMS
     for j in range(m):
         column = columns[j * size : (j + 1) * size]
         for i in range(p):
@@ -112,7 +116,7 @@ def gram(a, columns, g, lane):
 
 def dot(x, y):
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    for k in range(0, x.size, 8):
+    for k in range(0, x.size, SUMS):
         s0 += x[k] * y[k]
         s1 += x[k + 1] * y[k + 1]
         s2 += x[k + 2] * y[k + 2]

@@ -18,6 +18,7 @@ from .kernels import (
     RUNNING,
     STAGNATED,
     STATUS,
+    VECTORS,
     backward_color,
     forward_color,
     sor_color,
@@ -138,7 +139,7 @@ class SSORCGIteration(Iteration):
 
     def begin(self, r, x):
         # r: at first b - A x, then (D' + L)⁻¹ times it
-        self.vectors = self.xp.zeros((1, 5, len(self.b)), self.b.dtype)
+        self.vectors = self.xp.zeros((1, VECTORS, len(self.b)), self.b.dtype)
         self.x, self.r, self.p, self.t, self.w = self.vectors[0]
         self.x[...], self.r[...] = 0 if x is None else x, r
         self.energies = self.xp.zeros((1, 3))

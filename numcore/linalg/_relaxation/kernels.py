@@ -18,6 +18,12 @@ N_DONE, STATUS, TURN = range(3)  # of `state`: norms computed in this call, stat
 ENERGY, CHANGE, CURVATURE = range(3)  # of `energies`: rᵀ D' r, its ratio to the last, pᵀ Ã p
 # values of STATUS
 RUNNING, CONVERGED, NOT_FINITE, BREAKDOWN, STAGNATED, FRESH = range(6)
+VECTORS = 5  # of conjugate gradients: x, r, p, t, w
+CONSTANTS = (
+    *("OMEGA", "TARGET", "N_DONE", "STATUS", "TURN", "ENERGY", "CHANGE", "CURVATURE"),
+    *("RUNNING", "CONVERGED", "NOT_FINITE", "BREAKDOWN", "STAGNATED", "FRESH"),
+    "VECTORS",
+)
 
 # --- kernels: complete solves ---------------------------------------------------------------------
 
@@ -29,7 +35,7 @@ SYSTEMS = "in INDEX indptr[n+1]; in INDEX indices[z]; in T data[s, z]; in INDEX 
     f"{SYSTEMS} in T b[s, n]; inout T x[s, 2, n]; in float64 limits[s, 2]; "
     f"inout float64 norms[s, q];"
     " inout int64 state[s, 3]",
-    constants=("RUNNING", "CONVERGED", "NOT_FINITE", "BREAKDOWN", "STAGNATED", "FRESH"),
+    constants=CONSTANTS,
     split="s",
     gpu="block",
     threads=128,
@@ -98,9 +104,9 @@ def _sor_pass(indptr, indices, data, at, inverse, b, old, new, omega):
 
 
 @kernel(
-    f"{SYSTEMS} inout T vectors[s, 5, n]; in float64 limits[s, 2];"
+    f"{SYSTEMS} inout T vectors[s, VECTORS, n]; in float64 limits[s, 2];"
     " inout float64 energies[s, 3]; inout float64 norms[s, q]; inout int64 state[s, 2]",
-    constants=("RUNNING", "CONVERGED", "NOT_FINITE", "BREAKDOWN", "STAGNATED", "FRESH"),
+    constants=CONSTANTS,
     split="s",
     gpu="block",
     threads=128,

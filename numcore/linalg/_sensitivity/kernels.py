@@ -10,11 +10,13 @@ g + h step has Qᵀy = λ c, so that ‖y / λ‖_q^p is the upper bound; 1 / �
 import math
 
 from ...kernel import kernel
-from ...simd import dot, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
+from ...simd import TALLEST, dot, gemm_row, gemm_rows, gemm_tile, tile_cols, tile_rows
 from ...special import exp, log
 
 LANES = 32  # rows processed side by side by SIMD code
 PANEL = 128  # rows of a panel of the Gram matrix
+VECTORS = 5  # of a problem: x, the step, two for its equations, and a product
+THREADS, TILE = 128, 32  # of a block on a GPU, and the rows that it has in shared memory
 MOST_TRIALS, LONGEST = 20, 100.0  # of a line search, and the longest step
 # final ε for p < 2, and ε for p >= 2, relative to the largest residual
 SHARPEST, UNSMOOTHED = 1e-11, 1e-9
@@ -32,8 +34,8 @@ LEAST_SQUARE = 1e-280  # rows with a smaller squared norm have sensitivity 0
     "out float64 upper[k];"
     " out int64 num_iter[k]; int64 rank; float64 p; float64 tol; int64 max_iter; "
     "scratch float64 residuals[4, n];"
-    " scratch float64 panel[PANEL, d]; scratch float64 gram[d, d]; scratch float64 vectors[5, d]; "
-    "scratch float64 lanes[4, LANES]",
+    " scratch float64 panel[PANEL, d]; scratch float64 gram[d, d]; "
+    "scratch float64 vectors[VECTORS, d]; scratch float64 lanes[4, LANES]",
     constants=(
         "MOST_TRIALS",
         "LONGEST",
@@ -47,11 +49,14 @@ LEAST_SQUARE = 1e-280  # rows with a smaller squared norm have sensitivity 0
         "LEAST_SQUARE",
         "PANEL",
         "LANES",
+        "VECTORS",
+        "THREADS",
+        "TILE",
     ),
     split="k",
     gpu="block",
-    threads=128,
-    shared="8*d*d+256*d+48*d",
+    threads=THREADS,
+    shared="8*(d*d+TILE*d+4*d)",
     grain="1",
     twin_tolerance={"float64": 1e-9},
 )
@@ -405,7 +410,8 @@ def weighted_grams(q, h, grams, plain, panel, start, stop):
 
 
 @kernel(
-    "in float64 q[n, d]; in float64 t[d, e]; out float64 y[n]; scratch float64 panel[16, e]",
+    "in float64 q[n, d]; in float64 t[d, e]; out float64 y[n]; scratch float64 panel[TALLEST, e]",
+    constants={"TALLEST": TALLEST},
     split="n",
     gpu="warp",
 )

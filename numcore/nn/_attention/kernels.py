@@ -11,9 +11,11 @@ import math
 import numpy as np
 
 from ...kernel import kernel
-from ...simd import tile_cols
+from ...simd import WIDEST, tile_cols
+from . import tiles
 from .tables import COLUMNS, bias_item_of, head_of, item_of, pair_item_of, settings_of
 from .tiles import (
+    GPU_THREADS,
     KEYS,
     LN2,
     LOG2E,
@@ -21,7 +23,6 @@ from .tiles import (
     PAIR_KEYS,
     PAIR_QUERIES,
     QUERIES,
-    WIDEST,
     Given,
     Packed,
     Pair,
@@ -44,16 +45,24 @@ from .tiles import (
 )
 
 # shared with gpu/nn/attention/kernels.cu
-CONSTANTS = COLUMNS | {
-    "QUERIES": QUERIES,
-    "KEYS": KEYS,
-    "PAIR_QUERIES": PAIR_QUERIES,
-    "PAIR_KEYS": PAIR_KEYS,
-    "WIDEST": WIDEST,
-    "LOWEST": LOWEST,
-    "LOG2E": LOG2E,
-    "LN2": LN2,
-}
+GPU_SIZES = {name: value for name, value in vars(tiles).items() if name.startswith("GPU_")}
+CONSTANTS = (
+    COLUMNS
+    | GPU_SIZES
+    | {
+        "QUERIES": QUERIES,
+        "KEYS": KEYS,
+        "PAIR_QUERIES": PAIR_QUERIES,
+        "PAIR_KEYS": PAIR_KEYS,
+        "WIDEST": WIDEST,
+        "LOWEST": LOWEST,
+        "LOG2E": LOG2E,
+        "LN2": LN2,
+    }
+)
+# Shared memory: the tiles of two factors, and each tile of scores that is kept.
+FACTORS = "(itemsize*GPU_ROWS+GPU_COL_BYTES)*(GPU_CHUNK+GPU_PAD)"
+SCORES = "GPU_ROWS*(GPU_COL_BYTES+itemsize*GPU_PAD)"
 
 
 @kernel(
@@ -62,12 +71,12 @@ CONSTANTS = COLUMNS | {
     "in T v[v_size]; in T bias[bias_size]; "
     "in uint8 mask[mask_size]; in uint8 blocks[block_rows, block_cols]; T scale; "
     "out T out[q_rows, dv]; out T lse[q_rows]; "
-    "scratch T work[QUERIES*d+QUERIES*dv+KEYS*WIDEST+2*QUERIES+WIDEST]",
+    "scratch T work[QUERIES*(d+dv+2)+WIDEST*(KEYS+1)]",
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="8832*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+{SCORES}",
     grain="1",
     twin_tolerance={"float32": 1e-5, "float64": 1e-12},
 )
@@ -132,14 +141,14 @@ def attention_forward(
     "out T grad_q[q_rows, d]; out T grad_k[g_rows, d]; out T grad_v[g_rows, dv]; "
     "scratch T weights[PAIR_QUERIES*PAIR_KEYS]; scratch T slopes[PAIR_QUERIES*PAIR_KEYS]; "
     "scratch T packed_k[PAIR_KEYS*d]; scratch T packed_v[PAIR_KEYS*dv]; "
-    "scratch T rows_k[PAIR_KEYS*d+PAIR_KEYS*WIDEST]; "
-    "scratch T part_q[PAIR_QUERIES*d+PAIR_QUERIES*WIDEST]; "
+    "scratch T rows_k[PAIR_KEYS*(d+WIDEST)]; "
+    "scratch T part_q[PAIR_QUERIES*(d+WIDEST)]; "
     "scratch T sums_k[PAIR_KEYS*d]; scratch T sums_v[PAIR_KEYS*dv]",
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="11136*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+2*{SCORES}",
     grain="1",
     twin_tolerance={"float32": 2e-5, "float64": 1e-12},
 )
@@ -240,8 +249,8 @@ def attention_backward(
     constants=CONSTANTS,
     split="n",
     gpu="block",
-    threads=128,
-    shared="8832*itemsize",
+    threads=GPU_THREADS,
+    shared=f"{FACTORS}+{SCORES}",
     grain="1",
     twin_tolerance={"float32": 2e-5, "float64": 1e-12},
 )

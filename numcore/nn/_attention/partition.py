@@ -11,10 +11,10 @@ import numpy as np
 
 from . import tiles
 from .scores import Entries, offsets
+from .tiles import GPU_ROWS
 
 DEAL = 8  # chunks that a few threads share evenly
 MIN_PART = 256  # queries that make up for a part's own sums of key gradients
-GPU_ROWS = 64  # queries of a block of threads
 
 
 class Heads(NamedTuple):

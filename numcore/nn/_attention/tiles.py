@@ -9,9 +9,15 @@ from ...simd import exp2, gemm_rows, panel_exp2, panel_max, tile_cols, tile_rows
 
 QUERIES = 192  # of an item of the forward pass at most: a multiple of the columns of every tile
 KEYS = 256  # in a block of keys
-WIDEST = 48  # columns of the widest tile
 # in a tile of the backward pass; the keys are a multiple of the columns of every tile
 PAIR_QUERIES, PAIR_KEYS = 64, 144
+
+# On a GPU a block of threads has a tile of scores, 16 rows to a warp, and tiles of the rows of its
+# factors, a chunk of their columns at a time.
+GPU_ROWS, GPU_COL_BYTES = 64, 128  # a row of scores is 32 numbers, or 16 of float64
+GPU_THREADS = 32 * GPU_ROWS // 16
+GPU_CHUNK = 64
+GPU_PAD = 4  # numbers behind each row, which keep the lanes of a fragment in different banks
 
 LOWEST = -3e38  # where maxima start: -inf minus -inf is NaN
 LOG2E, LN2 = math.log2(math.e), math.log(2)

@@ -14,6 +14,7 @@ from ...kernel import kernel
 from ...simd import add_product, float_bits
 from ...special import exp
 from .._activation import (
+    CONSTANTS,
     gelu_derivatives,
     gelu_tanh_derivatives,
     relu_derivatives,
@@ -22,12 +23,27 @@ from .._activation import (
 
 SILU, RELU, GELU, GELU_TANH = range(4)
 ACTIVATIONS = {"silu": SILU, "relu": RELU, "gelu": GELU, "gelu_tanh": GELU_TANH}
-BINS = 2048  # of the sizes of gates
+DIGIT_BITS = 11
+BINS = 1 << DIGIT_BITS  # of the sizes of gates
+CHUNK = 64  # kept rows whose factors are computed before they are added
+LANES = 16  # maxima that run side by side
+THREADS = 256  # of a block
+CONSTANTS = CONSTANTS | {
+    "SILU": SILU,
+    "RELU": RELU,
+    "GELU": GELU,
+    "GELU_TANH": GELU_TANH,
+    "DIGIT_BITS": DIGIT_BITS,
+    "BINS": BINS,
+    "CHUNK": CHUNK,
+    "LANES": LANES,
+    "THREADS": THREADS,
+}
 
 
 @kernel(
     "in T w[m, d]; in T x[b, d]; out T g[b, m]; int64 activation",
-    constants=("SILU", "RELU", "GELU", "GELU_TANH"),
+    constants=CONSTANTS,
     split="m",
     gpu="warp",
 )
@@ -75,24 +91,25 @@ def activate_all(z, activation):
 
 @kernel(
     "in T g[b, m]; out int64 kept[b, k]; scratch int64 counts[BINS]",
-    constants=("BINS",),
+    constants=CONSTANTS,
     split="b",
     gpu="block",
+    threads=THREADS,
     grain="1",
 )
 def select_largest(g, kept, counts, start, stop):
     """The indices of the k <= m largest |g| of each row, increasing, without sorting.
 
-    Non-negative floats are ordered as their bits are. Counting 11 bits at a time, from the top,
-    finds the bits of the k-th largest; all larger ones are kept, and as many of the equal ones as
-    there is room for.
+    Non-negative floats are ordered as their bits are. Counting DIGIT_BITS at a time, from the
+    top, finds the bits of the k-th largest; all larger ones are kept, and as many of the equal ones
+    as there is room for.
     """
     m, k = g.shape[1], kept.shape[1]
     for t in range(start, stop):
         # undecided bits; those decided of the k-th largest; its rank among all that share them
         low, bound, room = 8 * g.itemsize - 1, 0, k
         while low > 0:
-            width = min(11, low)
+            width = min(DIGIT_BITS, low)
             shift, mask = low - width, (1 << width) - 1
             counts[: mask + 1] = 0
             for j in range(m):
@@ -117,9 +134,11 @@ def select_largest(g, kept, counts, start, stop):
 @kernel(
     "in T w_up[m, d]; in T w_down_t[m, d]; in T x[b, d]; in T g[b, m]; in int64 kept[b, k]; "
     "out T parts[p, b, d]; "
-    "scratch T factors[64]",
+    "scratch T factors[CHUNK]",
+    constants=CONSTANTS,
     split="p",
     gpu="block",
+    threads=THREADS,
 )
 def sum_kept_rows(w_up, w_down_t, x, g, kept, parts, factors, start, stop):
     """parts[p, t] = the sum of g[t, j] (w_up[j]·x[t]) w_down_t[j] over the p-th part of the kept
@@ -130,8 +149,8 @@ def sum_kept_rows(w_up, w_down_t, x, g, kept, parts, factors, start, stop):
             y = parts[p, t]
             for c in range(y.size):
                 y[c] = y.dtype.type(0)
-            for low in range(first, last, factors.size):
-                rows = kept[t, low : min(low + factors.size, last)]
+            for low in range(first, last, CHUNK):
+                rows = kept[t, low : min(low + CHUNK, last)]
                 row_factors(w_up, rows, x[t], g[t], factors)
                 for c in range(0, y.size, 2048):  # columns whose sums stay in the first cache
                     add_rows(w_down_t, rows, factors, c, y[c : c + 2048])
@@ -171,9 +190,11 @@ def add_rows(w, rows, factors, c, y):
 
 
 @kernel(
-    "in T logits[n, v]; in int64 tokens[n]; out T log_q[n]; T temperature; scratch T tops[16]",
+    "in T logits[n, v]; in int64 tokens[n]; out T log_q[n]; T temperature; scratch T tops[LANES]",
+    constants=CONSTANTS,
     split="n",
     gpu="block",
+    threads=THREADS,
 )
 def log_probabilities(logits, tokens, log_q, temperature, tops, start, stop):
     """log_q[i] = log softmax(logits[i] / temperature)[tokens[i]]; NaN where a logit is not
@@ -181,15 +202,15 @@ def log_probabilities(logits, tokens, log_q, temperature, tops, start, stop):
     v, real, inverse = logits.shape[1], logits.dtype.type, logits.dtype.type(1) / temperature
     for i in range(start, stop):
         row = logits[i]
-        for lane in range(16):
+        for lane in range(LANES):
             tops[lane] = row[0]
-        for c in range(0, v // 16 * 16, 16):
-            for lane in range(16):
+        for c in range(0, v // LANES * LANES, LANES):
+            for lane in range(LANES):
                 tops[lane] = row[c + lane] if row[c + lane] > tops[lane] else tops[lane]
         top = row[0]
-        for lane in range(16):
+        for lane in range(LANES):
             top = max(top, tops[lane])
-        for c in range(v // 16 * 16, v):
+        for c in range(v // LANES * LANES, v):
             top = max(top, row[c])
         total = wrong = real(0)
         for c in range(v):

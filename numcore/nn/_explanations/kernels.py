@@ -15,10 +15,12 @@ from ...simd import fma, popcount
 from ...special import log
 
 ONE, WORD = np.uint64(1), 64
-FOUR_BITS = np.uint64(15)
 FIVE, SIX, TO_53, TWO_26 = np.uint32(5), np.uint32(6), 2.0**-53, 2.0**26
 TO_32, ONE_32, MINUS_TWO = np.float32(2.0**-32), np.float32(1), np.float32(-2)
 BIT, TWO, THIRTY, EIGHTH = np.uint32(1), np.uint32(2), np.uint32(30), np.uint32(2**29)
+NEIGHBORS = 4  # features that are copied at a time
+PATTERNS = 1 << NEIGHBORS
+NORMALS = 128  # features whose noise is made at a time: a multiple of 4, at most 4 for each lane
 FEW_BITS = 2.0**-24  # a fraction that is known no finer than this gets new random bits
 
 
@@ -51,6 +53,7 @@ def uniform53(high, low):
     "in int64 size[k]; in float64 low[k]; in float64 width[k]; out uint64 removed[m, w]; "
     "int64 features; int64 first; "
     "uint32 k0; uint32 k1",
+    constants=("FEW_BITS",),
     split="m",
 )
 def draw_coalitions(size, low, width, removed, features, first, k0, k1, start, stop):
@@ -87,8 +90,9 @@ def draw_coalitions(size, low, width, removed, features, first, k0, k1, start, s
 
 @kernel(
     "in uint64 removed[m, w]; in T x[n, d]; in T baseline[n, d]; out T points[m, d]; "
-    "scratch T table[16*d+64]; int64 samples; "
+    "scratch T table[PATTERNS*(d+NEIGHBORS)]; int64 samples; "
     "uint64 flip",
+    constants=("NEIGHBORS", "PATTERNS"),
     split="m",
     gpu="warp",
 )
@@ -96,26 +100,28 @@ def mask_points(removed, x, baseline, points, table, samples, flip, start, stop)
     """points[i, j] = baseline where feature j is removed, else x; all bits count the other way
     round where `flip` has all bits set.
 
-    Four neighbors at a time are copied from a table of what their sixteen patterns of bits give.
+    Neighbors are copied from a table of what their patterns of bits give.
     """
-    d, tabled = x.shape[1], -1
+    d, tabled, low_bits = x.shape[1], -1, np.uint64(PATTERNS - 1)
     for i in range(start, stop):
         row = i // samples
         if row != tabled:
             tabled = row
             for j in range(d):
-                for pattern in range(16):
-                    table[j // 4 * 64 + pattern * 4 + j % 4] = (
-                        baseline[row, j] if pattern >> (j % 4) & 1 else x[row, j]
+                group, bit = j // NEIGHBORS, j % NEIGHBORS
+                for pattern in range(PATTERNS):
+                    table[(group * PATTERNS + pattern) * NEIGHBORS + bit] = (
+                        baseline[row, j] if pattern >> bit & 1 else x[row, j]
                     )
         for a in range(removed.shape[1]):
             word, begin = removed[i, a] ^ flip, a * WORD
             count = min(WORD, d - begin)
-            for j in range(0, count - 3, 4):
-                at = 16 * (begin + j) + 4 * np.int64(word >> np.uint64(j) & FOUR_BITS)
-                for t in range(4):
+            for j in range(0, count - NEIGHBORS + 1, NEIGHBORS):
+                pattern = np.int64(word >> np.uint64(j) & low_bits)
+                at = PATTERNS * (begin + j) + NEIGHBORS * pattern
+                for t in range(NEIGHBORS):
                     points[i, begin + j + t] = table[at + t]
-            for j in range(count - count % 4, count):
+            for j in range(count - count % NEIGHBORS, count):
                 points[i, begin + j] = (
                     baseline[row, begin + j] if word >> np.uint64(j) & ONE else x[row, begin + j]
                 )
@@ -140,9 +146,10 @@ def mask_sums(removed, terms, sums, samples, start, stop):
 
 
 @kernel(
-    "in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; scratch uint32 words[128]; "
-    "scratch float32 noise[128]; "
+    "in T x[n, d]; out T points[m, d]; out float64 offsets[m, d]; "
+    "scratch uint32 words[NORMALS]; scratch float32 noise[NORMALS]; "
     "float64 scale; int64 samples; int64 first; uint32 k0; uint32 k1",
+    constants=("NORMALS",),
     split="m",
     gpu="warp",
 )
@@ -150,14 +157,14 @@ def gaussian_points(x, points, offsets, words, noise, scale, samples, first, k0,
     """points[i] = x + normal numbers of standard deviation `scale`, by the Box–Muller transform;
     offsets = points - x as it is rounded.
 
-    Of 128 features at a time, a counter makes the noise of one in each quarter, in float32, from
-    two radii and two angles: none is beyond 6.7 standard deviations.
+    Of NORMALS features at a time, a counter makes the noise of one in each quarter, in float32,
+    from two radii and two angles: none is beyond 6.7 standard deviations.
     """
     d = x.shape[1]
     for i in range(start, stop):
         row = i // samples
-        for begin in range(0, d, 128):
-            count = min(d - begin, 128)
+        for begin in range(0, d, NORMALS):
+            count = min(d - begin, NORMALS)
             quarter = (count + 3) // 4
             for q in range(quarter):
                 a, b, c, e = philox4x32(np.uint64(first + i), np.uint64(begin // 4 + q), k0, k1)

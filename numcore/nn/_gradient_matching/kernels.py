@@ -15,7 +15,7 @@ PER_FILTER, COSINE, SQUARES = range(3)  # as in METRICS
 @kernel(
     "in uint64 at[t, k]; in int64 items[b, 4]; in T like[one]; float64 eps; int64 metric; "
     "out float64 parts[b, k, k]; "
-    "scratch T sums[8]; scratch float64 gram[k, k]",
+    "scratch T sums[2*4]; scratch float64 gram[k, k]",
     constants=("PER_FILTER", "COSINE", "SQUARES"),
     split="b",
     gpu="warp",
@@ -77,7 +77,7 @@ def add_piece(at, offset, size, squares, sums, gram):
                 squares_2_by_4(a0, a1, b0, b1, b2, b3, size, sums)
             else:
                 dots_2_by_4(a0, a1, b0, b1, b2, b3, size, sums)
-            for s in range(8):
+            for s in range(2 * 4):
                 if i + s // 4 < k and j + s % 4 < k:
                     gram[i + s // 4, j + s % 4] += sums[s]
 

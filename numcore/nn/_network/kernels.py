@@ -1,7 +1,7 @@
 """Kernels of nonlinear layers on Taylor coefficients."""
 
 from ...kernel import kernel
-from .._activation import KINDS, for_kind
+from .._activation import CONSTANTS, KINDS, for_kind
 
 # m is the order: 0, 1 or 2. Elements of a layer are rows of h numbers behind each other. u holds
 # the values; the rows of `more` the u_k, then the u_kk. These repeat after p elements: in the first
@@ -9,6 +9,7 @@ from .._activation import KINDS, for_kind
 # else p is the size. y and g have all coefficients: 1, D, and D of order 2.
 
 BLOCK = 1024  # elements whose coefficients stay in the cache
+CONSTANTS = CONSTANTS | {"BLOCK": BLOCK}
 
 
 def layer(u, more, b, y, higher, work, start, stop):
@@ -91,7 +92,8 @@ def chain_2(s1, s2, u_k, u_kk, y_k, y_kk):
 FORWARD = {
     kind: kernel(
         "inout T u[size]; in T more[e, p]; in T b[h]; out T y[c, size]; out T higher[m, size]; "
-        "scratch T work[4096]",
+        "scratch T work[4*BLOCK]",
+        constants=CONSTANTS,
         split="size",
         grain="8192",
     )(for_kind(layer, "mlp_layer", kind, (expand,)))
@@ -100,7 +102,9 @@ FORWARD = {
 
 
 @kernel(
-    "in T u[size]; in T more[e, p]; in T higher[m, size]; inout T g[c, size]; scratch T work[2048]",
+    "in T u[size]; in T more[e, p]; in T higher[m, size]; inout T g[c, size]; "
+    "scratch T work[2*BLOCK]",
+    constants=CONSTANTS,
     split="size",
     grain="8192",
 )

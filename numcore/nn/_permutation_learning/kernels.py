@@ -4,7 +4,7 @@ networks."""
 import math
 
 from ...kernel import kernel
-from ...simd import asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
+from ...simd import TALLEST, asin_tail, dots_2_by_4, gemm_tile, tile_cols, tile_rows
 
 # --- the elementwise part of the kernels ----------------------------------------------------------
 
@@ -63,19 +63,16 @@ def arc_cosine_gram(u, v, left, right, weight, scale, c, row, start, stop):
 
 UNITS = 960  # hidden units whose part of the outputs is one sum
 BLOCK = 192  # hidden units that are worked on together, a multiple of all tiles' columns
-MARGIN = 8  # rows that a tile may have
 
 
 @kernel(
     "in T x[h, d]; in T residual[p, n, q]; inout T w1[p, d, m]; in T w2[p, q, m]; "
     "out T w2_next[p, q, m]; inout T z[p, h, m]; "
     "out T outputs[b, n, q]; T rate_1; T rate_2; "
-    "scratch T step_1[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
-    "scratch T step_2[n*q+MARGIN*n+MARGIN*q+MARGIN*MARGIN]; "
-    "scratch T act[BLOCK*n]; scratch T grad[BLOCK*n+BLOCK*MARGIN]; "
-    "scratch T weights[BLOCK*q+BLOCK*MARGIN]; "
-    "scratch T sums[8]",
-    constants=("UNITS", "BLOCK", "MARGIN"),
+    "scratch T step_1[(n+TALLEST)*(q+TALLEST)]; scratch T step_2[(n+TALLEST)*(q+TALLEST)]; "
+    "scratch T act[BLOCK*n]; scratch T grad[BLOCK*(n+TALLEST)]; "
+    "scratch T weights[BLOCK*(q+TALLEST)]; scratch T sums[2*4]",
+    constants=("UNITS", "BLOCK", "TALLEST"),
     split="b",
     gpu="block",
     threads=128,
@@ -106,7 +103,7 @@ def descend(
     z.
     """
     n, q, d, m = residual.shape[1], residual.shape[2], w1.shape[1], w1.shape[2]
-    parts, wide, zero = (m + UNITS - 1) // UNITS, q + MARGIN, rate_1 - rate_1
+    parts, wide, zero = (m + UNITS - 1) // UNITS, q + TALLEST, rate_1 - rate_1
     clear(act)
     clear(weights)
     clear(step_1)
@@ -151,7 +148,7 @@ def row(block, i, size):
 
 
 def multiply(a, a_row, a_depth, rows, b, depth, c, accumulate):
-    """c (+)= a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `MARGIN` more
+    """c (+)= a b or aᵀ b for a of strides (a_row, a_depth), by tiles; c has room for `TALLEST` more
     rows, and a zeros for them."""
     for i in range(0, rows, tile_rows(a[0])):
         for e in range(0, BLOCK, tile_cols(a[0])):
@@ -214,6 +211,6 @@ def add_products(a, b, size, outputs, sums):
                 size,
                 sums,
             )
-            for s in range(8):
+            for s in range(2 * 4):
                 if i + s // 4 < n and o + s % 4 < q:
                     outputs[i + s // 4, o + s % 4] += sums[s]

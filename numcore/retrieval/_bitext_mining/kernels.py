@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ...kernel import kernel
-from .._inverted_file import closeness
-from .._topk import GROUP, replace_worst
+from .._inverted_file import LANES, closeness
+from .._topk import GROUP, LARGEST_SQUARE, LEAST_SQUARE, replace_worst
 
 FREE = 2**63 - 1  # no pair has taken a row
 
@@ -15,7 +15,9 @@ FREE = 2**63 - 1  # no pair has taken a row
 
 
 @kernel(
-    "in T scores[n, b]; inout T best[b, k]; inout int64 at[b, k]; int64 first; scratch T least[64]",
+    "in T scores[n, b]; inout T best[b, k]; inout int64 at[b, k]; int64 first; "
+    "scratch T least[GROUP]",
+    constants=("GROUP",),
     split="b",
 )
 def scan_columns(scores, best, at, first, least, start, stop):
@@ -50,7 +52,7 @@ def cosine(x, y, scale_x, scale_y):
         xx += a * a
         yy += b * b
         xy += a * b
-    inside = 1e-280 < xx < 1e280 and 1e-280 < yy < 1e280
+    inside = LEAST_SQUARE < xx < LARGEST_SQUARE and LEAST_SQUARE < yy < LARGEST_SQUARE
     return xy / (math.sqrt(xx) * math.sqrt(yy)) if inside else math.nan
 
 
@@ -63,6 +65,7 @@ def largest(row):
 
 @kernel(
     "in T source[n, d]; in T target[m, d]; in int64 rows[p]; in int64 columns[p]; out T result[p]",
+    constants=("LEAST_SQUARE", "LARGEST_SQUARE"),
     split="p",
     gpu="warp",
 )
@@ -79,6 +82,7 @@ def cosines_of(source, target, rows, columns, result, start, stop):
 @kernel(
     "in int64 rows[g, p]; in int64 columns[g, p]; inout int64 row_taken[g, n]; "
     "inout int64 column_taken[g, m]; out uint8 taken[g, p]",
+    constants=("FREE",),
     split="g",
     gpu="block",
     threads=1024,
@@ -96,7 +100,8 @@ def take_greedily(rows, columns, row_taken, column_taken, taken, start, stop):
 @kernel(
     "in T rows[n, d]; in T others[m, d]; in int64 begins[n]; in int64 ends[n]; "
     "out int64 nearest[n]; out T score[n]; "
-    "scratch T lanes[16]",
+    "scratch T lanes[LANES]",
+    constants={"LANES": LANES},
     split="n",
     gpu="warp",
 )

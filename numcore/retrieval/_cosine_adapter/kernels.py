@@ -10,8 +10,12 @@ from ...special import exp, log, log1p, softplus
 MAPPINGS = ("linear", "sqrt", "power", "quadratic")
 LINEAR, SQRT, POWER, QUADRATIC = range(len(MAPPINGS))
 LEAST_POWER = 0.05
-# results that one loop after the other goes over, and sums that run side by side
-BLOCK, LANES = 256, 16
+# results that one loop after the other goes over, sums that run side by side, sums of a query
+BLOCK, LANES, MOMENTS = 256, 16, 6
+CONSTANTS = (
+    *("LINEAR", "SQRT", "POWER", "QUADRATIC", "LEAST_POWER"),
+    *("BLOCK", "LANES", "MOMENTS"),
+)
 
 
 @kernel(
@@ -19,7 +23,7 @@ BLOCK, LANES = 256, 16
     "out T losses[q]; out T grad[q, p]; "
     "int64 code; T pos_weight; scratch T f[BLOCK]; scratch T h[BLOCK]; scratch T dz[BLOCK]; "
     "scratch T loss[BLOCK]; scratch float64 sums[4*LANES]",
-    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
+    constants=CONSTANTS,
     split="q",
     gpu="warp",
 )
@@ -140,7 +144,7 @@ def slopes(blocks, a, b, e, pos_weight, f, h, dz, loss):
     "in T parameters[q, p]; in int64 begins[q]; in int64 ends[q]; in T cosines[n]; "
     "out T scores[n]; out int64 wrong[q]; "
     "int64 code; T limit; scratch T f[BLOCK]; scratch T h[BLOCK]",
-    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
+    constants=CONSTANTS,
     split="q",
     gpu="warp",
 )
@@ -172,10 +176,10 @@ def adapter_scores(
 
 @kernel(
     "in int64 begins[q]; in int64 ends[q]; in T cosines[n]; in T relevance[n]; "
-    "out T moments[q, 6]; int64 code; T slope; "
+    "out T moments[q, MOMENTS]; int64 code; T slope; "
     "T b; T pos_weight; scratch T f[BLOCK]; scratch T h[BLOCK]; scratch T dz[BLOCK]; "
-    "scratch T loss[BLOCK]; scratch float64 sums[6*LANES]",
-    constants=("LINEAR", "SQRT", "POWER", "QUADRATIC", "BLOCK", "LANES"),
+    "scratch T loss[BLOCK]; scratch float64 sums[MOMENTS*LANES]",
+    constants=CONSTANTS,
     split="q",
     gpu="warp",
 )
@@ -201,7 +205,7 @@ def logistic_moments(
     means over each query's results."""
     zero, half, one = f.dtype.type(0), f.dtype.type(0.5), f.dtype.type(1)
     for q in range(start, stop):
-        for s in range(6 * LANES):
+        for s in range(MOMENTS * LANES):
             sums[s] = 0
         for first in range(begins[q], ends[q], BLOCK):
             last = min(first + BLOCK, ends[q])
@@ -233,7 +237,7 @@ def logistic_moments(
                     sums[3 * LANES + lane] += curvature * value * value
                     sums[4 * LANES + lane] += curvature * value
                     sums[5 * LANES + lane] += curvature
-        for s in range(6):
+        for s in range(MOMENTS):
             for lane in range(1, LANES):
                 sums[s * LANES] += sums[s * LANES + lane]
             moments[q, s] = sums[s * LANES] / max(ends[q] - begins[q], 1)

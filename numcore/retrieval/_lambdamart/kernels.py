@@ -9,12 +9,13 @@ BINS = 256
 CELLS = 3 * BINS  # sums of gradients, of second derivatives, and counts
 LEAST_HESSIAN = 1e-12  # of a child; below, a Newton step means nothing
 LEAST_GAIN = 1e-12  # of a split, as a share of what it compares: below, it is rounding
+CONSTANTS = ("BINS", "CELLS", "MISSING", "LEAST_HESSIAN", "LEAST_GAIN")
 
 
 @kernel(
     "in uint8 codes[f, n]; in int64 rows[r]; in int64 slopes[r]; in int64 bends[r]; "
-    "out int64 histogram[f, 768]",
-    constants=("BINS", "CELLS", "MISSING"),
+    "out int64 histogram[f, CELLS]",
+    constants=CONSTANTS,
     split="f",
     gpu="block",
 )
@@ -32,10 +33,10 @@ def gradient_histograms(codes, rows, slopes, bends, histogram, start, stop):
 
 
 @kernel(
-    "in int64 histogram[f, 768]; float64 slope_unit; float64 bend_unit; float64 l2; int64 least; "
+    "in int64 histogram[f, CELLS]; float64 slope_unit; float64 bend_unit; float64 l2; int64 least; "
     "out float64 gain[f]; "
     "out int32 cut[f]; out int32 nan_left[f]",
-    constants=("BINS", "CELLS", "MISSING"),
+    constants=CONSTANTS,
     split="f",
 )
 def best_splits(histogram, slope_unit, bend_unit, l2, least, gain, cut, nan_left, start, stop):
@@ -43,7 +44,7 @@ def best_splits(histogram, slope_unit, bend_unit, l2, least, gain, cut, nan_left
     for f in range(start, stop):
         cells = histogram[f]
         g = h = n = np.int64(0)
-        for b in range(256):
+        for b in range(BINS):
             g += cells[3 * b]
             h += cells[3 * b + 1]
             n += cells[3 * b + 2]

@@ -8,23 +8,26 @@ from ...kernel import kernel
 
 KINDS = ("mrr", "recall", "precision", "hit", "map", "r_precision", "dcg", "ndcg")
 MRR, RECALL, PRECISION, HIT, MAP, R_PRECISION, DCG, NDCG = range(len(KINDS))
+HASH_BITS = 12
+WORDS = (1 << HASH_BITS) // 64  # of a table with a bit for each hash
 
 
 @kernel(
     "in int64 lists[q, k]; in int64 offsets[q+1]; in int64 documents[z]; inout int64 places[z]; "
-    "scratch uint64 seen[64]",
+    "scratch uint64 seen[WORDS]",
+    constants=("WORDS",),
     split="q",
     gpu="warp",
 )
 def places_in_lists(lists, offsets, documents, places, seen, start, stop):
     """Where each query's documents, ascending, stand in its list; k stays elsewhere. A table of
-    4096 bits turns away most of the others."""
+    bits turns away most of the others."""
     one = np.uint64(1)
     for q in range(start, stop):
         first, last = np.uintp(offsets[q]), np.uintp(offsets[q + 1])
         if first == last:
             continue
-        for w in range(64):
+        for w in range(WORDS):
             seen[w] = 0
         for e in range(first, last):
             h = hashed(documents[e])
@@ -46,8 +49,8 @@ def places_in_lists(lists, offsets, documents, places, seen, start, stop):
 
 
 def hashed(document):
-    """12 bits."""
-    return np.uint64(document) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(52)
+    """HASH_BITS bits."""
+    return np.uint64(document) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - HASH_BITS)
 
 
 @kernel(

@@ -6,6 +6,7 @@ from ...kernel import kernel
 from ...simd import (
     LANES,
     WIDE,
+    WIDEST_PANEL,
     add_scaled,
     float_bits,
     gemm_tile,
@@ -20,6 +21,8 @@ from ...simd import (
 )
 
 PANEL = 48  # vectors that lie side by side for products with hyperplanes: columns of register tiles
+KEPT = 1024  # vectors of a set whose coordinates stay packed from one repetition to the next
+ROWS = 128  # codes that pass by the tables together
 
 
 # --- codes ----------------------------------------------------------------------------------------
@@ -27,7 +30,8 @@ PANEL = 48  # vectors that lie side by side for products with hyperplanes: colum
 
 @kernel(
     "in T points[m, d]; in T normals[h, d]; out int32 cells[r, m]; int64 bits; "
-    "scratch T columns[48*d]; scratch T products[48*h]",
+    "scratch T columns[PANEL*d]; scratch T products[PANEL*h]",
+    constants=("PANEL",),
     split="m",
 )
 def gray_cells(points, normals, cells, bits, columns, products, start, stop):
@@ -95,8 +99,9 @@ def pack_points(points, p, count, width, columns, begin):
     "in T points[m, d]; in int64 offsets[o]; in int32 cells[r, m]; in int32 starts[r, v]; "
     "in int32 order[r, d]; in T signs[r, d];"
     " out T codes[t, b, w]; int64 sketched; int64 mean; int64 fill; scratch int64 firsts[b]; "
-    "scratch int64 counts[b];"
-    " scratch T columns[1024*d]; scratch T sums[32*w+256]; scratch T short[m+32, w]",
+    "scratch int64 counts[b]; scratch T columns[KEPT*d]; scratch T sums[WIDE*w]; "
+    "scratch T short[m+WIDE, w]",
+    constants=("KEPT", "WIDE"),
     split="t",
     gpu="block",
 )
@@ -136,7 +141,7 @@ def encode_cells(
                 order,
                 signs,
                 r,
-                s != current or count > 1024,
+                s != current or count > KEPT,
                 columns,
                 sums,
                 short,
@@ -148,11 +153,11 @@ def encode_cells(
 
 
 def shorten_points(points, first, count, starts, order, signs, r, fresh, columns, sums, short):
-    """short[i] = the count sketch of point first + i, 32 points at once; their coordinates lie in
+    """short[i] = the count sketch of point first + i, WIDE points at once; their coordinates lie in
     `columns`, old or `fresh`."""
     d, w, i = points.shape[1], short.shape[1], 0
     while i < count:
-        begin, some = i % 1024 * d, min(WIDE, count - i)
+        begin, some = i % KEPT * d, min(WIDE, count - i)
         if fresh:
             pack_points(points, first + i, some, WIDE, columns, begin)
         for j in range(w):
@@ -173,7 +178,7 @@ def shorten_points(points, first, count, starts, order, signs, r, fresh, columns
 
 
 def unpack_sums(sums, some, short, first):
-    """Rows of short from columns of 32 sums; those behind the last point, up to eight, are of no
+    """Rows of short from columns of WIDE sums; those behind the last point, up to eight, are of no
     use."""
     i, w = 0, short.shape[1]
     while i < some:
@@ -239,7 +244,9 @@ def nearest_point(cells, cell, firsts):
 @kernel(
     "in T queries[a, d]; in int64 query_offsets[o]; in T documents[p, d]; "
     "in int64 document_offsets[f]; in int64 candidates[l, c];"
-    " out T scores[t]; scratch T packed[a*d+32*d]; scratch T best[64]",
+    " out T scores[t]; scratch T packed[d*(a+WIDEST_PANEL)]; "
+    "scratch T best[2*WIDEST_PANEL]",
+    constants={"WIDEST_PANEL": WIDEST_PANEL},
     split="t",
     gpu="block",
 )
@@ -315,7 +322,7 @@ def look_up_sums(tables, codes, sums, start, stop):
     groups, size, lanes = tables.shape
     first = start
     while first < stop:
-        last = min(first + 128, stop)
+        last = min(first + ROWS, stop)
         for i in range(first, last):
             for q in range(lanes):
                 sums[i, q] = 0

@@ -10,6 +10,7 @@ from ...special import exp, log1p
 from .._metrics.kernels import sort_descending
 
 LANES = 8  # sums that run side by side
+ARRAYS = 9  # of pair_losses, each as long as the longest list
 HINGE, RANKNET, LAMBDARANK = 0, 1, 2
 POINTWISE, LISTNET = 0, 1
 
@@ -62,8 +63,8 @@ def item_losses(scores, relevance, offsets, discounts, scale, kind, loss, grad, 
     "in T scores[n]; in T relevance[n]; in int64 offsets[q+1]; in float64 discounts[d]; "
     "float64 width; float64 scale; int64 kind; "
     "out float64 loss[q]; out T grad[n]; out T hess[n]; out int32 ranks[n]; "
-    "scratch int64 orders[2*d]; scratch float64 work[9*d+3*PAD]",
-    constants=("PAD", "HINGE", "RANKNET", "LAMBDARANK"),
+    "scratch int64 orders[2*d]; scratch float64 work[ARRAYS*d+3*PAD]",
+    constants=("ARRAYS", "PAD", "HINGE", "RANKNET", "LAMBDARANK"),
     split="q",
     gpu="block",
     threads=128,

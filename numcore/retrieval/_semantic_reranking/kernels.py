@@ -1,9 +1,15 @@
-"""Kernels of graphs of related words, one for each document."""
+"""Kernels of graphs of related words, one for each document.
+
+`rank_nodes` is a PageRank of its own because its graphs are many and small and have no direction:
+each stays in the cache for all of its steps and ends at its own, and Chebyshev's acceleration needs
+real eigenvalues, which the weighted directed graphs of `personalized_pagerank` do not have.
+"""
 
 import numpy as np
 
 from ...kernel import kernel
 from ...simd import popcount
+from .._random_walk import is_last, next_score
 
 
 @kernel(
@@ -146,9 +152,9 @@ def rank_nodes(
             change = 0.0
             for i in range(m):
                 weight = is_seed[np.uintp(nodes[first + i])] / seeds if seeds else 1.0 / m
-                y[i] = damping * y[i] + (1 - damping) * weight
+                y[i] = next_score(damping, y[i], 0.0, 0.0, weight)  # no node is dangling
                 change += abs(y[i] - x[i])
-            if change <= tol or t + 1 == max_iter:
+            if is_last(t + 1, change, tol, max_iter):
                 break
             for i in range(m):
                 new = omega * (y[i] - previous[i]) + previous[i]

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from .kernels import edit_distance_blocks, edit_distance_lanes
+from .kernels import LANES, edit_distance_blocks, edit_distance_lanes
 
-LANES = 32  # strings whose edit distances advance side by side
-MAX_LETTERS = 1 << 14  # of an alphabet for this: 32 masks for each letter
+MAX_LETTERS = 1 << 14  # of an alphabet for this: LANES masks for each letter
 WORD = 64
 WORKSPACE = 1 << 26  # bytes for the carries of long strings
 
@@ -57,7 +56,7 @@ def edit_distances(xp, left, right, swaps):
 
 
 def _grouped(xp, lengths, chosen):
-    """(g, 32) array of the chosen strings' numbers by length, and -1 for what is missing in the
+    """(g, LANES) array of the chosen strings' numbers by length, and -1 for what is missing in the
     last row."""
     columns = xp.full(-(-len(chosen) // LANES) * LANES, -1, np.int64)
     columns[: len(chosen)] = chosen[xp.argsort(lengths[chosen], kind="stable")]

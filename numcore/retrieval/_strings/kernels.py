@@ -9,6 +9,9 @@ from ...simd import popcount
 
 # --- edit distances -------------------------------------------------------------------------------
 
+LANES = 32  # patterns whose edit distances advance side by side
+VP, VN, D0, BEFORE, SWAPS, LETTERS = range(6)  # rows of the state, and the places of a pattern
+STATE = 6
 Texts = namedtuple("Texts", "letters offsets")
 Table = namedtuple("Table", "distance step text_step")  # steps to the next pattern and text
 
@@ -26,55 +29,56 @@ def letter_number(alphabet, code):
 
 
 def along_text(masks, text, swaps, state):
-    """Levenshtein's recursion for 32 patterns at once, along one text; rows of the state: VP, VN,
-    D0, last masks, swaps, places."""
+    """Levenshtein's recursion for LANES patterns at once, along one text."""
     word = state.dtype.type
     one = word(1)
-    for lane in range(32):
-        state[0, lane] = ~word(0)
-        state[1, lane] = state[2, lane] = state[3, lane] = state[4, lane] = 0
+    for lane in range(LANES):
+        state[VP, lane] = ~word(0)
+        state[VN, lane] = state[D0, lane] = state[BEFORE, lane] = state[SWAPS, lane] = 0
     for p in range(len(text)):
         row = masks[np.uintp(text[p])]
         if swaps:
-            for lane in range(32):
-                state[4, lane] = (
-                    word(word(word(~state[2, lane]) & row[lane]) << one) & state[3, lane]
+            for lane in range(LANES):
+                state[SWAPS, lane] = (
+                    word(word(word(~state[D0, lane]) & row[lane]) << one) & state[BEFORE, lane]
                 )
-                state[3, lane] = row[lane]
-        for lane in range(32):
-            pm, vp, vn = row[lane], state[0, lane], state[1, lane]
-            d0 = word(word(word(word(pm & vp) + vp) ^ vp) | word(pm | word(vn | state[4, lane])))
+                state[BEFORE, lane] = row[lane]
+        for lane in range(LANES):
+            pm, vp, vn = row[lane], state[VP, lane], state[VN, lane]
+            d0 = word(
+                word(word(word(pm & vp) + vp) ^ vp) | word(pm | word(vn | state[SWAPS, lane]))
+            )
             hp, hn = word(vn | word(~word(d0 | vp))), word(d0 & vp)
             hp = word(word(hp << one) | one)
-            state[0, lane] = word(word(hn << one) | word(~word(d0 | hp)))
-            state[1, lane] = word(hp & d0)
-            state[2, lane] = d0
+            state[VP, lane] = word(word(hn << one) | word(~word(d0 | hp)))
+            state[VN, lane] = word(hp & d0)
+            state[D0, lane] = d0
 
 
 def group_distances(alphabet, codes, starts, columns, texts, table, swaps, masks, state):
-    """Up to 32 patterns and all texts. The last column of the table begins with the text's length;
-    VP and VN are its rises and falls."""
+    """Up to LANES patterns and all texts. The last column of the table begins with the text's
+    length; VP and VN are its rises and falls."""
     word = masks.dtype.type
-    for lane in range(32):
-        state[5, lane] = 0
+    for lane in range(LANES):
+        state[LETTERS, lane] = 0
         if columns[lane] >= 0:
             first = starts[columns[lane]]
             for j in range(first, starts[columns[lane] + 1]):
                 letter, place = letter_number(alphabet, codes[j]), word(1) << word(j - first)
-                state[5, lane] |= place
+                state[LETTERS, lane] |= place
                 if letter < len(alphabet):
                     masks[letter, lane] |= place
     for i in range(len(texts.offsets) - 1):
         text = texts.letters[texts.offsets[i] : texts.offsets[i + 1]]
         along_text(masks, text, swaps, state)
-        for lane in range(32):
+        for lane in range(LANES):
             if columns[lane] >= 0:
-                rises = np.uint64(state[0, lane] & state[5, lane])
-                falls = np.uint64(state[1, lane] & state[5, lane])
+                rises = np.uint64(state[VP, lane] & state[LETTERS, lane])
+                falls = np.uint64(state[VN, lane] & state[LETTERS, lane])
                 at = np.uintp(columns[lane] * table.step + i * table.text_step)
                 change = np.int64(popcount(rises)) - np.int64(popcount(falls))
                 table.distance[at] = len(text) + change
-    for lane in range(32):
+    for lane in range(LANES):
         if columns[lane] >= 0:
             for j in range(starts[columns[lane]], starts[columns[lane] + 1]):
                 letter = letter_number(alphabet, codes[j])
@@ -83,12 +87,12 @@ def group_distances(alphabet, codes, starts, columns, texts, table, swaps, masks
 
 
 @kernel(
-    "in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 columns[g, 32]; "
+    "in uint32 alphabet[a]; in uint32 codes[r]; in int64 starts[n]; in int64 columns[g, LANES]; "
     "in uint32 letters[t]; "
     "in int64 offsets[m]; inout int32 distance[z]; int64 step; int64 text_step; int64 swaps; "
-    "scratch uint32 narrow[a, 32]; "
-    "scratch uint64 wide[a, 32]; scratch uint32 narrow_state[6, 32]; "
-    "scratch uint64 wide_state[6, 32]",
+    "scratch uint32 narrow[a, LANES]; scratch uint64 wide[a, LANES]; "
+    "scratch uint32 narrow_state[STATE, LANES]; scratch uint64 wide_state[STATE, LANES]",
+    constants=("LANES", "STATE"),
     split="g",
     gpu="block",
     grain="1",
@@ -118,7 +122,7 @@ def edit_distance_lanes(
     wide[:] = 0
     for g in range(start, stop):
         longest = np.int64(0)
-        for lane in range(32):
+        for lane in range(LANES):
             if columns[g, lane] >= 0:
                 longest = max(longest, starts[columns[g, lane] + 1] - starts[columns[g, lane]])
         if longest <= 32:
@@ -201,14 +205,18 @@ def edit_distance_blocks(
 
 # --- Jaro -----------------------------------------------------------------------------------------
 
+MASKS = 256  # of letters, by their low bits
+MAX_PREFIX = 4
+BOOSTED = 0.7  # above this similarity a common prefix counts
+
 
 def with_prefix(a, a_first, m, b, b_first, n, matches, out_of_order, prefix_weight):
     """Jaro's similarity from its counts, with Winkler's addition."""
     jaro = (matches / m + matches / n + (matches - out_of_order // 2) / matches) / 3
     prefix = 0
-    while prefix < min(4, min(m, n)) and a[a_first + prefix] == b[b_first + prefix]:
+    while prefix < min(MAX_PREFIX, min(m, n)) and a[a_first + prefix] == b[b_first + prefix]:
         prefix += 1
-    return jaro + prefix * prefix_weight * (1 - jaro) if jaro > 0.7 else jaro
+    return jaro + prefix * prefix_weight * (1 - jaro) if jaro > BOOSTED else jaro
 
 
 def jaro_pair(a, a_first, m, b, b_first, n, taken, prefix_weight):
@@ -249,7 +257,7 @@ def jaro_bits(a, a_first, m, b, b_first, n, masks, prefix_weight):
         if low >= high:
             break
         near = (~np.uint64(0) >> np.uint64(64 - (high - low))) << np.uint64(low)
-        free = masks[np.uintp(code & np.uint32(255))] & near & ~taken
+        free = masks[np.uintp(code & np.uint32(MASKS - 1))] & near & ~taken
         while free:
             bit = free & (~free + one)
             if a[a_first + np.int64(popcount(bit - one))] == code:
@@ -275,7 +283,8 @@ def jaro_bits(a, a_first, m, b, b_first, n, masks, prefix_weight):
 @kernel(
     "in uint32 left[t]; in int64 left_offsets[nl+1]; in uint32 right[r]; "
     "in int64 right_offsets[nr+1]; inout uint8 taken[nl, w]; "
-    "out float64 similarity[nl, nr]; float64 prefix_weight; scratch uint64 masks[256]",
+    "out float64 similarity[nl, nr]; float64 prefix_weight; scratch uint64 masks[MASKS]",
+    constants=("MASKS", "MAX_PREFIX", "BOOSTED"),
     split="nl",
     gpu="warp",
     grain="1",
@@ -288,7 +297,7 @@ def jaro_similarity(
     for i in range(start, stop):
         a, m = left_offsets[i], left_offsets[i + 1] - left_offsets[i]
         for k in range(min(m, 64)):
-            masks[left[a + k] & np.uint32(255)] |= np.uint64(1) << np.uint64(k)
+            masks[left[a + k] & np.uint32(MASKS - 1)] |= np.uint64(1) << np.uint64(k)
         for j in range(similarity.shape[1]):
             b, n = right_offsets[j], right_offsets[j + 1] - right_offsets[j]
             if m <= 64 and n <= 64:
@@ -298,7 +307,7 @@ def jaro_similarity(
                 for k in range(m + n):
                     taken[i, k] = 0
         for k in range(min(m, 64)):
-            masks[left[a + k] & np.uint32(255)] = 0
+            masks[left[a + k] & np.uint32(MASKS - 1)] = 0
 
 
 # --- q-grams --------------------------------------------------------------------------------------

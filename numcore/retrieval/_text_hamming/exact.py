@@ -4,9 +4,7 @@ import numpy as np
 
 from .convolutions import subtract_convolutions
 from .costs import cheapest, counts_of, heavy_letters
-from .kernels import BLOCK, direct_distances, distances_by_pairs
-
-GPU_BLOCK = 1024  # windows whose counters stay in the registers of a block
+from .kernels import BLOCK, GPU_BLOCK, direct_distances, distances_by_pairs
 
 
 def distances_of(symbols, method):

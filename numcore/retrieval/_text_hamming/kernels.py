@@ -4,15 +4,17 @@ import numpy as np
 
 from ...kernel import kernel
 
-BLOCK = 8192  # windows whose counters stay in the first cache
+BLOCK = 8192  # windows whose counters stay in the first cache, or in shared memory
+GPU_BLOCK = 1024  # windows whose counters stay in the registers of a block, 4 to a thread
 
 
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; inout int32 distances[b, w]; "
     "scratch CODE matches[BLOCK]",
-    constants=("BLOCK",),
+    constants=("BLOCK", "GPU_BLOCK"),
     split="q",
     gpu="block",
+    threads=GPU_BLOCK // 4,
     types={"CODE": ("uint8", "uint16", "uint32")},
     grain="1",
 )
@@ -65,9 +67,10 @@ def count_matches(symbols, pattern, begin, end, matches, width):
 @kernel(
     "in CODE text[b, n]; in CODE pattern[m]; in int64 jobs[q, 3]; out int32 distances[b, w]; "
     "int64 k; scratch CODE matches[BLOCK]",
-    constants=("BLOCK",),
+    constants=("BLOCK", "GPU_BLOCK"),
     split="q",
     gpu="block",
+    threads=GPU_BLOCK // 4,
     types={"CODE": ("uint8", "uint16", "uint32")},
     grain="1",
 )

@@ -9,8 +9,8 @@ from ...arguments import RNG, Array, Float64, Int32, Int64, Integer, between, no
 from ...dispatch import routine
 from ...random import generator_from_rng
 from .costs import costs_of, counts_of, heavy_letters, sampled_counts
-from .exact import GPU_BLOCK, distances_of, jobs_of
-from .kernels import BLOCK, bounded_distances
+from .exact import distances_of, jobs_of
+from .kernels import BLOCK, GPU_BLOCK, bounded_distances
 from .symbols import as_symbols, code_dtype, with_dense_codes
 
 Text: TypeAlias = Integer[Array, "n"] | Integer[Array, "b n"] | str | bytes

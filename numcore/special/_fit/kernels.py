@@ -75,6 +75,7 @@ def run_backward(registers, adjoints, code, i, rows, k, result, weight):
 # Rows of the scratch arrays: numbers at the points, and numbers for the constants.
 RESIDUAL, LAWSON, SENSITIVITY, RIGHT, CURVATURE = range(5)
 PROJECTION, SCALE, STEP, SECOND, BEND, TRIAL, BEST = range(7)
+POINT_ROWS, VECTORS = 5, 7
 
 
 def orthogonalize(rows, size, points, triangle, vectors):
@@ -280,8 +281,9 @@ def walk(program, constants, target, weight, n_steps, bold, state, scratch):
     "inout float64 constants[p, k]; in float64 x[n]; "
     "in float64 target[n]; in float64 weight[n]; int32 steps; int32 rounds; out float64 error[p]; "
     "scratch float64 registers[k+m+1, n]; scratch float64 adjoints[k+m+1, n]; "
-    "scratch float64 points[5, n]; scratch float64 triangle[k, k]; "
-    "scratch float64 work[k+1, k+1]; scratch float64 vectors[7, k]",
+    "scratch float64 points[POINT_ROWS, n]; scratch float64 triangle[k, k]; "
+    "scratch float64 work[k+1, k+1]; scratch float64 vectors[VECTORS, k]",
+    constants=("POINT_ROWS", "VECTORS"),
     split="p",
     gpu=None,
     host_only=HOST_ONLY,
