@@ -10,7 +10,7 @@ the next one overwrites. The tables of the geometry are made in :mod:`numcore.nn
 """
 
 from ..kernel import kernel
-from ..simd import TALLEST, WIDEST, copy_tile_row, gemm_rows, tile_cols, tile_rows
+from ..simd import WIDEST, copy_tile_row, gemm_rows, tile_cols, tile_rows
 
 ITEM_ROW, ITEM_ROW_END, ITEM_GROUP, ITEM_OUT, ITEM_OUT_END, ITEM_IN, ITEM_IN_END, ITEM_PART = range(
     8
@@ -19,7 +19,6 @@ ITEM_COLUMNS = 8
 TOP, STEP, COLUMN_STEP, GROUP_CHANNELS = range(4)
 GEOMETRY = 4
 OUTPUTS, WEIGHT_OUTPUTS = 128, 64  # output channels of an item at most
-MOST_ROWS = TALLEST  # of a tile: the last one may read and write beyond the last output channel
 CONSTANTS = {name: value for name, value in globals().items() if name.startswith("ITEM_")} | {
     "TOP": TOP,
     "STEP": STEP,
@@ -29,7 +28,6 @@ CONSTANTS = {name: value for name, value in globals().items() if name.startswith
     "OUTPUTS": OUTPUTS,
     "WEIGHT_OUTPUTS": WEIGHT_OUTPUTS,
     "WIDEST": WIDEST,
-    "MOST_ROWS": MOST_ROWS,
 }
 
 TABLES = (
