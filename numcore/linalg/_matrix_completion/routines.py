@@ -310,21 +310,11 @@ def _completed(entries, options):
         raise ValueError("values must hold at least one known entry (got none)")
     check_places("rows", rows, shape[0])
     check_places("cols", cols, shape[1])
-    found = complete(entries, options)
-    changes, reason = found.fit.changes, found.fit.reason
+    *model, observed, holdout, underdetermined, fit = complete(entries, options)
+    _, changes, reason, short = fit
+    converged, n_iter = reason == "converged", len(changes)
     return CompletionResult(
-        found.u,
-        found.s,
-        found.vh,
-        found.offset,
-        reason == "converged",
-        len(changes),
-        reason,
-        found.observed_rmse,
-        found.holdout_rmse,
-        changes,
-        found.underdetermined,
-        found.fit.rank_deficient,
+        *model, converged, n_iter, reason, observed, holdout, changes, underdetermined, short
     )
 
 

@@ -121,21 +121,27 @@ def metrics_of_lists(
                 if kind >= DCG and np.int64(e - first) < cut_of(size[i], discounts.size):
                     most += ideal[e] * discounts[e - first]
             asked = size[i] if size[i] else lengths[q]
-            if kind >= DCG:
-                value = np.nan if most == 0 else gained if kind == DCG else gained / most
-            elif total == 0:
-                value = np.nan
-            elif kind == MRR:
-                value = 1.0 / (best + 1) if hits else 0.0
-            elif kind == RECALL or kind == R_PRECISION:
-                value = hits / total
-            elif kind == PRECISION:
-                value = hits / max(asked, 1)
-            elif kind == HIT:
-                value = 1.0 if hits else 0.0
-            else:
-                value = precisions / max(min(total, asked) if by_cut else total, 1)
-            values[q, i] = value
+            values[q, i] = value_of(
+                kind, hits, best, precisions, gained, most, total, asked, by_cut
+            )
+
+
+def value_of(kind, hits, top, precisions, gained, most, total, asked, by_cut):
+    """A metric from what was summed up to its cut: the relevant documents and the place of the
+    first one, their precisions, their gains and those of the ideal list."""
+    if kind >= DCG:
+        return np.nan if most == 0 else gained if kind == DCG else gained / most
+    if total == 0:
+        return np.nan
+    if kind == MRR:
+        return 1.0 / (top + 1) if hits else 0.0
+    if kind == RECALL or kind == R_PRECISION:
+        return hits / total
+    if kind == PRECISION:
+        return hits / max(asked, 1)
+    if kind == HIT:
+        return 1.0 if hits else 0.0
+    return precisions / max(min(total, asked) if by_cut else total, 1)
 
 
 def cut_of(size, most):
@@ -206,21 +212,7 @@ def metrics_of_scores(
                     elif kind == MRR or kind == HIT:  # the first one decides
                         break
             reached = cut
-            if kind >= DCG:
-                value = np.nan if most == 0 else gained if kind == DCG else gained / most
-            elif total == 0:
-                value = np.nan
-            elif kind == MRR:
-                value = 1.0 / (top + 1) if hits else 0.0
-            elif kind == RECALL or kind == R_PRECISION:
-                value = hits / total
-            elif kind == PRECISION:
-                value = hits / max(asked, 1)
-            elif kind == HIT:
-                value = 1.0 if hits else 0.0
-            else:
-                value = precisions / max(min(total, asked) if by_cut else total, 1)
-            values[q, i] = value
+            values[q, i] = value_of(kind, hits, top, precisions, gained, most, total, asked, by_cut)
 
 
 def gain_of(relevance, exponential):
