@@ -163,25 +163,7 @@ def hadamard_rows(x, scale, start, stop):
         h = 1
         if n >= 8:
             for j in range(0, n, 8):
-                (
-                    row[j],
-                    row[j + 1],
-                    row[j + 2],
-                    row[j + 3],
-                    row[j + 4],
-                    row[j + 5],
-                    row[j + 6],
-                    row[j + 7],
-                ) = _eight(
-                    row[j],
-                    row[j + 1],
-                    row[j + 2],
-                    row[j + 3],
-                    row[j + 4],
-                    row[j + 5],
-                    row[j + 6],
-                    row[j + 7],
-                )
+                _eight(row, j, 1)
             h = 8
         _butterflies(row, n, h)
         for j in range(n):
@@ -244,35 +226,21 @@ def _butterflies(x, n, h):
         h *= radix
 
 
-def _eight(a0, a1, a2, a3, a4, a5, a6, a7):
+def _eight(x, j, h):
+    """Three levels for the elements j, j + h, … j + 7 h."""
+    a0, a1, a2, a3 = x[j], x[j + h], x[j + 2 * h], x[j + 3 * h]
+    a4, a5, a6, a7 = x[j + 4 * h], x[j + 5 * h], x[j + 6 * h], x[j + 7 * h]
     b0, b1, b2, b3 = a0 + a1, a0 - a1, a2 + a3, a2 - a3
     b4, b5, b6, b7 = a4 + a5, a4 - a5, a6 + a7, a6 - a7
     a0, a1, a2, a3 = b0 + b2, b1 + b3, b0 - b2, b1 - b3
     a4, a5, a6, a7 = b4 + b6, b5 + b7, b4 - b6, b5 - b7
-    return a0 + a4, a1 + a5, a2 + a6, a3 + a7, a0 - a4, a1 - a5, a2 - a6, a3 - a7
+    x[j], x[j + h], x[j + 2 * h], x[j + 3 * h] = a0 + a4, a1 + a5, a2 + a6, a3 + a7
+    x[j + 4 * h], x[j + 5 * h], x[j + 6 * h], x[j + 7 * h] = a0 - a4, a1 - a5, a2 - a6, a3 - a7
 
 
 def _stage_8(x, h):
     for j in range(h):
-        (
-            x[j],
-            x[j + h],
-            x[j + 2 * h],
-            x[j + 3 * h],
-            x[j + 4 * h],
-            x[j + 5 * h],
-            x[j + 6 * h],
-            x[j + 7 * h],
-        ) = _eight(
-            x[j],
-            x[j + h],
-            x[j + 2 * h],
-            x[j + 3 * h],
-            x[j + 4 * h],
-            x[j + 5 * h],
-            x[j + 6 * h],
-            x[j + 7 * h],
-        )
+        _eight(x, j, h)
 
 
 def _stage_4(x, h):

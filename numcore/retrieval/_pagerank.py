@@ -196,23 +196,9 @@ class _Walk:
         sums = xp.empty((-(-n // BLOCK), 2, k))
         mass = (x * self.stuck[:, None]).sum(axis=0)
         scores, n_iter, residual = xp.empty((b, n)), np.zeros(b, np.int64), np.full(b, np.inf)
+        walk = self.indptr, self.sources, self.probabilities, self.share, self.stuck
         for t in range(1, max_iter + 1):
-            pagerank_step(
-                self.indptr,
-                self.sources,
-                self.probabilities,
-                self.share,
-                self.stuck,
-                flow,
-                x,
-                v,
-                target,
-                mass,
-                y,
-                onward,
-                sums,
-                d,
-            )
+            pagerank_step(*walk, flow, x, v, target, mass, y, onward, sums, d)
             x, y, flow, onward = y, x, onward, flow
             change, mass = sums.sum(axis=0)
             change = np.array(change[:b].tolist())

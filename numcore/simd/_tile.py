@@ -210,20 +210,9 @@ def gemm_tile(a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, 
     are contiguous. i runs over `tile_rows`, j over `tile_cols`: the caller pads or takes
     `gemm_rows`.
     """
+    rows = tile_rows(a.flat[0])
     _reference_tile(
-        tile_rows(a.flat[0]),
-        a,
-        a_at,
-        a_row,
-        a_depth,
-        b,
-        b_at,
-        b_depth,
-        c,
-        c_at,
-        c_row,
-        depth,
-        accumulate,
+        rows, a, a_at, a_row, a_depth, b, b_at, b_depth, c, c_at, c_row, depth, accumulate
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import tiles
 from .scores import Entries, offsets
+from .tables import PairItem
 from .tiles import GPU_ROWS
 
 DEAL = 8  # chunks that a few threads share evenly
@@ -126,26 +127,24 @@ def backward_items(heads, scores, on_gpu):
     bias_at, mask_at = (e.first_of(heads.count) for e in (scores.bias, scores.mask))
     if on_gpu:
         return _gpu_pairs(heads, bias_at, mask_at), 1
-    n_kv = heads.count // heads.group
-    cuts = _even_cuts(heads, scores)
+    n_kv, cuts = heads.count // heads.group, _even_cuts(heads, scores)
     parts, s = np.arange(len(cuts) - 1), np.arange(n_kv)[:, None]
-    nq, nk, group = heads.nq, heads.nk, heads.group
-    items = _table(
-        s * group * nq,
-        group,
-        nq,
-        cuts[:-1],
-        cuts[1:],
-        nk - nq,
-        s * nk,
-        0,
-        nk,
-        bias_at[::group, None],
-        mask_at[::group, None],
-        (parts * n_kv + s) * nk,
-        1,
-    )
+    queries, grad_at = (cuts[:-1], cuts[1:]), (parts * n_kv + s) * heads.nk
+    keys = 0, heads.nk
+    items = _pairs(heads, bias_at, mask_at, heads.group, queries, keys, grad_at, 1)
     return items, len(parts)
+
+
+def _pairs(heads, bias_at, mask_at, each, queries, keys, grad_at, owns):
+    """The table of `tables.PairItem`, `each` heads of q at a time; `owns` where they write the
+    gradients of their queries."""
+    nq, nk, first = heads.nq, heads.nk, np.arange(0, heads.count, each)[:, None]
+    key, bias, mask = first // heads.group * nk, bias_at[::each, None], mask_at[::each, None]
+    (low, high), (key_low, key_high) = queries, keys
+    columns = PairItem(
+        first * nq, each, nq, low, high, nk - nq, key, key_low, key_high, bias, mask, grad_at, owns
+    )
+    return _table(*columns)
 
 
 def _table(*columns):
@@ -169,39 +168,16 @@ def _even_cuts(heads, scores):
 def _gpu_pairs(heads, bias_at, mask_at):
     """Tiles of keys and tiles of queries, each a block of threads."""
     n_heads, group, nq, nk = heads
-    s, low = np.arange(n_heads // group)[:, None], np.arange(0, nk, GPU_ROWS)
-    keys = _table(
-        s * group * nq,
-        group,
-        nq,
-        0,
-        nq,
-        nk - nq,
-        s * nk,
-        low,
-        np.minimum(low + GPU_ROWS, nk),
-        bias_at[::group, None],
-        mask_at[::group, None],
-        s * nk,
-        0,
-    )
-    h, low = np.arange(n_heads)[:, None], np.arange(0, nq, GPU_ROWS)
-    queries = _table(
-        h * nq,
-        1,
-        nq,
-        low,
-        np.minimum(low + GPU_ROWS, nq),
-        nk - nq,
-        h // group * nk,
-        0,
-        nk,
-        bias_at[:, None],
-        mask_at[:, None],
-        -1,
-        1,
-    )
+    grad_at = np.arange(n_heads // group)[:, None] * nk
+    by_key, by_query = _tiles_of(nk), _tiles_of(nq)
+    keys = _pairs(heads, bias_at, mask_at, group, (0, nq), by_key, grad_at, 0)
+    queries = _pairs(heads, bias_at, mask_at, 1, by_query, (0, nk), -1, 1)
     return np.concatenate((keys, queries))
+
+
+def _tiles_of(n):
+    low = np.arange(0, n, GPU_ROWS)
+    return low, np.minimum(low + GPU_ROWS, n)
 
 
 def bias_items(heads, scores, shape, lead, on_gpu):

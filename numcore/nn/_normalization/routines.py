@@ -91,20 +91,7 @@ def layer_norm(
     >>> y.round(8)
     array([-1.06904153, -0.26726038,  1.33630191])
     """
-    xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
-    check_eps(eps, dtype)
-    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
-    scale = xp.empty(x.shape[:-1], dtype)
-    norm_rows(
-        as_rows(xp, x),
-        column(xp, weight, d, 1, dtype),
-        column(xp, bias, d, 0, dtype),
-        eps,
-        1,
-        as_rows(xp, y),
-        mean.reshape(-1),
-        scale.reshape(-1),
-    )
+    y, mean, scale = _rows_forward(x, weight, bias, eps, centered=1)
     return y, LayerNormCache(x, weight, bias, mean, scale)
 
 
@@ -201,20 +188,7 @@ def rms_norm(
     >>> y.round(6)
     array([ 0.848528, 11.313708])
     """
-    xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
-    check_eps(eps, dtype)
-    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
-    scale = xp.empty(x.shape[:-1], dtype)
-    norm_rows(
-        as_rows(xp, x),
-        column(xp, weight, d, 1, dtype),
-        xp.zeros(d, dtype),
-        eps,
-        0,
-        as_rows(xp, y),
-        mean.reshape(-1),
-        scale.reshape(-1),
-    )
+    y, _, scale = _rows_forward(x, weight, None, eps, centered=0)
     return y, RMSNormCache(x, weight, scale)
 
 
@@ -266,20 +240,25 @@ def rms_norm_vjp(grad_y: Float[Array, "*batch d"], cache: RMSNormCache) -> RMSNo
 # --- what the routines share ----------------------------------------------------------------------
 
 
+def _rows_forward(x, weight, bias, eps, centered):
+    """The normalized rows, their means (if they are centered) and their scales."""
+    xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
+    check_eps(eps, dtype)
+    y, mean = xp.empty(x.shape, dtype), xp.empty(x.shape[:-1], dtype)
+    weight, bias = column(xp, weight, d, 1, dtype), column(xp, bias, d, 0, dtype)
+    scale, rows = xp.empty(x.shape[:-1], dtype), as_rows(xp, y)
+    norm_rows(
+        as_rows(xp, x), weight, bias, eps, centered, rows, mean.reshape(-1), scale.reshape(-1)
+    )
+    return y, mean, scale
+
+
 def _rows_backward(grad_y, x, weight, mean, scale, centered):
     """grad_x, and (grad_weight, grad_bias) as the rows of one array."""
     xp, dtype, d = namespace_of(x), x.dtype, x.shape[-1]
     rows, grad_x = as_rows(xp, x), xp.empty(x.shape, dtype)
-    parts = xp.empty((blocks(len(rows)), 2, d), dtype)
-    norm_rows_backward(
-        as_rows(xp, grad_y),
-        rows,
-        column(xp, weight, d, 1, dtype),
-        mean.reshape(-1),
-        scale.reshape(-1),
-        centered,
-        as_rows(xp, grad_x),
-        parts,
-    )
+    parts, weight = xp.empty((blocks(len(rows)), 2, d), dtype), column(xp, weight, d, 1, dtype)
+    mean, scale, grad_rows = mean.reshape(-1), scale.reshape(-1), as_rows(xp, grad_x)
+    norm_rows_backward(as_rows(xp, grad_y), rows, weight, mean, scale, centered, grad_rows, parts)
     with np.errstate(all="ignore"):
         return grad_x, summed(xp, parts).astype(dtype)

@@ -124,28 +124,27 @@ def metrics_of_lists(
                 if kind >= DCG and np.int64(e - first) < cut_of(size[i], discounts.size):
                     most += ideal[e] * discounts[e - first]
             asked = size[i] if size[i] else lengths[q]
-            if kind >= DCG:
-                values[q, i] = np.nan if most == 0 else gained if kind == DCG else gained / most
-            else:
-                counted = total, min(total, asked) if by_cut else total
-                values[q, i] = binary_value(kind, hits, best, precisions, asked, counted)
+            values[q, i] = value_of(
+                kind, hits, best, precisions, gained, most, total, asked, by_cut
+            )
 
 
-def binary_value(kind, hits, first, precisions, asked, counted):
-    """A metric that only counts relevant documents: how many of the `counted` ones, in all and
-    within the cut, are among the `asked` places, and the first place that has one."""
-    total, within = counted
+def value_of(kind, hits, top, precisions, gained, most, total, asked, by_cut):
+    """A metric from what was summed up to its cut: the relevant documents and the place of the
+    first one, their precisions, their gains and those of the ideal list."""
+    if kind >= DCG:
+        return np.nan if most == 0 else gained if kind == DCG else gained / most
     if total == 0:
         return np.nan
     if kind == MRR:
-        return 1.0 / (first + 1) if hits else 0.0
+        return 1.0 / (top + 1) if hits else 0.0
     if kind == RECALL or kind == R_PRECISION:
         return hits / total
     if kind == PRECISION:
         return hits / max(asked, 1)
     if kind == HIT:
         return 1.0 if hits else 0.0
-    return precisions / max(within, 1)
+    return precisions / max(min(total, asked) if by_cut else total, 1)
 
 
 def cut_of(size, most):
@@ -216,11 +215,7 @@ def metrics_of_scores(
                     elif kind == MRR or kind == HIT:  # the first one decides
                         break
             reached = cut
-            if kind >= DCG:
-                values[q, i] = np.nan if most == 0 else gained if kind == DCG else gained / most
-            else:
-                counted = total, min(total, asked) if by_cut else total
-                values[q, i] = binary_value(kind, hits, top, precisions, asked, counted)
+            values[q, i] = value_of(kind, hits, top, precisions, gained, most, total, asked, by_cut)
 
 
 def gain_of(relevance, exponential):

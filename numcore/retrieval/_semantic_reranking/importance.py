@@ -89,7 +89,7 @@ def semantic_importance(
     check_ids("document_words", starts.values, n)
     is_seed = xp.zeros(n, np.uint8)
     is_seed[seeds.astype(np.int64)] = 1
-    total = _Graphs(xp, similarity, starts, is_seed).importance(damping, tol, max_iter)
+    total = _Graphs(xp, similarity, starts, is_seed).importance((damping, tol, max_iter))
     largest = float(total.max()) if n else 0.0
     return (total / largest if largest else total).astype(similarity.dtype)
 
@@ -113,7 +113,7 @@ class _Graphs:
             [xp.zeros(1, np.int64), xp.cumsum(self.indptr[words + 1] - self.indptr[words])]
         )
 
-    def importance(self, damping, tol, max_iter):
+    def importance(self, options):
         """Sums over documents of PageRank divided by its maximum, (n_words,)."""
         xp, n = self.xp, self.n
         total = xp.zeros(n)
@@ -125,15 +125,15 @@ class _Graphs:
             last = first + 1
             while last < len(load) - 1 and load[last + 1] - load[first] <= EDGES:
                 last += 1
-            nodes, scores = self.batch(first, last, bits, damping, tol, max_iter)
+            nodes, scores = self.batch(first, last, bits, options)
             if len(nodes):
                 total = total + xp.bincount(nodes, weights=scores, minlength=n)
             first = last
         return total
 
-    def batch(self, first, last, bits, damping, tol, max_iter):
+    def batch(self, first, last, bits, options):
         """The nodes of the graphs of documents first to last, one graph after the other, and their
-        scores."""
+        scores; `options` are damping, tol and max_iter."""
         xp, g = self.xp, last - first
         word_at = self.first_word[first : last + 1]
         these = slice(int(word_at[0]), int(word_at[-1]))
@@ -142,32 +142,13 @@ class _Graphs:
         edge_at = edge_at - edge_at[0]
         present, started = xp.empty((g, bits), np.uint64), xp.empty((g, bits), np.uint64)
         before = xp.empty((g, bits + 1), np.int32)
-        mark_nodes(self.indptr, self.neighbors, words, word_at, present, started, before)
+        marks = present, started, before
+        mark_nodes(self.indptr, self.neighbors, words, word_at, *marks)
         node_at = xp.concatenate([xp.zeros(1, np.int64), xp.cumsum(before[:, -1].astype(np.int64))])
         z = int(node_at[-1])
-        nodes, degree, source, target = (
-            xp.empty(size, np.int32) for size in (z, z, len(words), int(edge_at[-1]))
-        )
+        found = [xp.empty(size, np.int32) for size in (z, z, len(words), int(edge_at[-1]))]
         scores, work = xp.empty(z), xp.empty((4, z))
-        rank_nodes(
-            self.indptr,
-            self.neighbors,
-            self.is_seed,
-            words,
-            word_at,
-            edge_at,
-            node_at,
-            present,
-            started,
-            before,
-            nodes,
-            degree,
-            source,
-            target,
-            scores,
-            work,
-            damping,
-            tol,
-            max_iter,
-        )
-        return nodes, scores
+        graph = self.indptr, self.neighbors, self.is_seed
+        places = words, word_at, edge_at, node_at
+        rank_nodes(*graph, *places, *marks, *found, scores, work, *options)
+        return found[0], scores

@@ -27,16 +27,7 @@ def run_forward(registers, code, i, rows, k, constants):
         for j in range(n):
             registers[1 + r, j] = constants[r]
     for s in range(rows):
-        last = k + s
-        run_instruction(
-            registers,
-            last + 1,
-            code[i, s, 0],
-            within(code[i, s, 1], last),
-            within(code[i, s, 2], last),
-            within(code[i, s, 3], last),
-            n,
-        )
+        run_instruction(registers, code[i, s], k + s, n)
 
 
 def run_backward(registers, adjoints, code, i, rows, k, result, weight):

@@ -9,8 +9,11 @@ from .instructions import ADD, DIV, FMA, MAX_REGISTERS, MUL, SUB  # noqa: F401
 BLOCK = 512  # points that an instruction is applied to at a time
 
 
-def run_instruction(registers, to, opcode, a, b, c, count):
-    """registers[to, :count] = the operation on rows a, b, c."""
+def run_instruction(registers, instruction, last, count):
+    """registers[last + 1, :count] = the operation of an instruction on rows up to `last`."""
+    opcode, to = instruction[0], last + 1
+    a, b = within(instruction[1], last), within(instruction[2], last)
+    c = within(instruction[3], last)
     if opcode == ADD:
         for j in range(count):
             registers[to, j] = registers[a, j] + registers[b, j]
@@ -57,16 +60,7 @@ def program_values(code, ends, constants, x, y, registers, start, stop):
             for j in range(count):
                 registers[0, j] = x[low + j]
             for s in range(within(ends[i, 0], code.shape[1])):
-                last = k + s
-                run_instruction(
-                    registers,
-                    last + 1,
-                    code[i, s, 0],
-                    within(code[i, s, 1], last),
-                    within(code[i, s, 2], last),
-                    within(code[i, s, 3], last),
-                    count,
-                )
+                run_instruction(registers, code[i, s], k + s, count)
             result = within(ends[i, 1], registers.shape[0] - 1)
             for j in range(count):
                 y[i, low + j] = registers[result, j]
@@ -102,18 +96,9 @@ def program_errors(
             for j in range(count):
                 registers[0, j] = x[low + j]
             for s in range(within(ends[i, 0], code.shape[1])):
-                last = k + s
-                b = within(code[i, s, 2], last)
-                run_instruction(
-                    registers,
-                    last + 1,
-                    code[i, s, 0],
-                    within(code[i, s, 1], last),
-                    b,
-                    within(code[i, s, 3], last),
-                    count,
-                )
+                run_instruction(registers, code[i, s], k + s, count)
                 if code[i, s, 0] == DIV:
+                    b = within(code[i, s, 2], k + s)
                     if low == 0:
                         divisor[s] = registers[b, 0]
                     first = float_bits(divisor[s])
