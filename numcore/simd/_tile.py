@@ -142,16 +142,13 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
     a_rows = [at(a, builder.mul(a_row, ir.Constant(i64, i))) for i in range(rows)]
     zero = ir.Constant(vector, [0.0] * lanes)
 
-    # accumulators start at c, or at zero without c being read
-    adds, fresh, loop, done = (
-        builder.append_basic_block(f"tile.{part}") for part in ("add", "fresh", "loop", "done")
+    # Accumulators start at zero even where c is added to: a sum over many tiles would otherwise be
+    # one chain of additions to a large number, whose rounding errors grow with its length.
+    before = builder.block
+    loop, done, adds, fresh, end = (
+        builder.append_basic_block(f"tile.{part}")
+        for part in ("loop", "done", "add", "fresh", "end")
     )
-    builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(i64, 0)), adds, fresh)
-    builder.position_at_end(adds)
-    loaded = [[load(at(row, j * lanes)) for j in range(vectors)] for row in c_rows]
-    positive = builder.icmp_signed(">", depth, ir.Constant(i64, 0))
-    builder.cbranch(positive, loop, done)
-    builder.position_at_end(fresh)
     builder.cbranch(builder.icmp_signed(">", depth, ir.Constant(i64, 0)), loop, done)
 
     builder.position_at_end(loop)
@@ -166,25 +163,27 @@ def _tile_loop(builder, real, lanes, rows, vectors, fused, a, b, c, depth, accum
         new.append([multiply_add(x, v, s) for v, s in zip(b_vectors, sums[i], strict=True)])
     following = builder.add(p, ir.Constant(i64, 1))
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-    for block, count in ((adds, 0), (fresh, 0), (loop, None)):
-        p.add_incoming(following if count is None else ir.Constant(i64, 0), block)
+    p.add_incoming(ir.Constant(i64, 0), before)
+    p.add_incoming(following, loop)
 
     builder.position_at_end(done)
-    for i in range(rows):
-        for j in range(vectors):
-            for block, value in ((adds, loaded[i][j]), (fresh, zero), (loop, new[i][j])):
-                sums[i][j].add_incoming(value, block)
     results = [[builder.phi(vector) for _ in range(vectors)] for _ in range(rows)]
     for i in range(rows):
         for j in range(vectors):
-            for block, value in ((adds, loaded[i][j]), (fresh, zero), (loop, new[i][j])):
-                results[i][j].add_incoming(value, block)
-    for i in range(rows):
-        for j in range(vectors):
-            store = builder.store(
-                results[i][j], builder.bitcast(at(c_rows[i], j * lanes), vector.as_pointer())
-            )
-            store.align = itemsize
+            for phi in (sums[i][j], results[i][j]):
+                phi.add_incoming(zero, before)
+                phi.add_incoming(new[i][j], loop)
+    builder.cbranch(builder.icmp_signed("!=", accumulate, ir.Constant(i64, 0)), adds, fresh)
+    for block in (adds, fresh):
+        builder.position_at_end(block)
+        for i in range(rows):
+            for j in range(vectors):
+                place, value = at(c_rows[i], j * lanes), results[i][j]
+                value = builder.fadd(load(place), value) if block is adds else value
+                store = builder.store(value, builder.bitcast(place, vector.as_pointer()))
+                store.align = itemsize
+        builder.branch(end)
+    builder.position_at_end(end)
 
 
 def _reference_tile(
@@ -193,10 +192,10 @@ def _reference_tile(
     a, b, c = (x.reshape(-1) for x in (a, b, c))
     for i in range(rows):
         for j in range(tile_cols(a[0])):
-            total = c[c_at + i * c_row + j] if accumulate else a.dtype.type(0)
+            total, at = a.dtype.type(0), c_at + i * c_row + j
             for p in range(depth):
                 total = fma(a[a_at + i * a_row + p * a_depth], b[b_at + p * b_depth + j], total)
-            c[c_at + i * c_row + j] = total
+            c[at] = c[at] + total if accumulate else total
 
 
 @intrinsic(_tile_type, _emit_tile(one_row=False))
