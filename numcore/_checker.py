@@ -158,7 +158,7 @@ def _option_lines(p, scope, slow):
             conditions.append(f"_isinstance({name}, _class_{name}_{at})")
         elif isinstance(kind, SequenceKind) and not kind.by_size:
             scope |= {"_tuples": slow.tuples, "_id": id}
-            conditions.append(f"_tuples.get(({name!r}, _id({name}))) is {name}")
+            conditions.append(f"_tuples.get(({name!r}, _id({name})), _tuples) is {name}")
         elif isinstance(kind, RNGKind):
             conditions.append(f"{name} is None")
         elif isinstance(kind, NamespaceKind):

@@ -367,7 +367,9 @@ def _solved(xp, sa, sb, rcond):
     r = xp.linalg.qr(xp.concatenate([sa, sb], axis=1).astype(np.float64), "r")
     for name, part in (("a", r[:, :d]), ("b", r[:, d:])):
         if not bool(xp.isfinite(part).all()):
-            raise ValueError(f"{name} and the sums of its entries must be finite (got nan or inf)")
+            raise ValueError(
+                f"{name} must be finite, and so must sums of its entries (got nan or inf)"
+            )
     r, qtb, residuals = r[:d, :d], r[:d, d:], _norms(xp, r[d:, d:])
     diagonal = xp.abs(xp.diagonal(r))
     if float(diagonal.min()) > rcond * float(diagonal.max()):

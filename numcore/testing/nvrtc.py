@@ -73,8 +73,11 @@ def _library():
         raise NvrtcError(
             "no NVRTC: `pip install nvidia-cuda-nvrtc-cu12`, or nvidia-cuda-nvrtc for CUDA 13"
         )
+    path = max(found)[1]
     try:
-        library = ctypes.CDLL(os.fspath(max(found)[1]))
+        for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
+            ctypes.CDLL(os.fspath(builtins))  # CUDA 13's NVRTC looks for them in the system only
+        library = ctypes.CDLL(os.fspath(path))
     except OSError as error:
         raise NvrtcError(f"NVRTC cannot be loaded: {error}") from error
     library.nvrtcGetErrorString.restype = ctypes.c_char_p

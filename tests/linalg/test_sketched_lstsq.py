@@ -509,7 +509,7 @@ def test_the_simulated_gpu_gives_the_same_solutions(sketch):
         (dict(sketch_size=9), r"sketch_size must be in \[2, 8\]"),
         (dict(a=np.full((6, 2), np.nan)), "a must be finite"),
         (dict(b=np.full(6, np.inf)), "b must be finite"),
-        (dict(a=np.full((6, 2), 1e308)), "a and the sums of its entries must be finite"),
+        (dict(a=np.full((6, 2), 1e308)), "a must be finite, and so must sums of its entries"),
     ],
 )
 def test_errors(solve, options, message):

@@ -735,7 +735,7 @@ def test_cache(tmp_path, monkeypatch):
     assert value()[0] is one
     (tmp_path / "value.cuh").write_text("#define VALUE 2\n")
     assert value()[1] == 2
-    folder = tmp_path / "cache" / "numcore" / "host_cuda"
+    folder = tmp_path / "cache" / "host_cuda"
     assert folder.stat().st_mode & 0o77 == 0
     assert sorted(path.suffix for path in folder.iterdir()) == [".so", ".so"]
 

@@ -18,6 +18,7 @@ from ...arguments import (
     finite,
     nonnegative,
     positive,
+    within,
 )
 from ...dispatch import namespace_of, routine
 from ...random import key_from_rng
@@ -202,7 +203,7 @@ def _solve_rows(xp, q, c, p, tol, max_iter):
 @routine
 def lewis_weights(
     a: Float[Array, "n d", finite],
-    p: Annotated[float, positive],
+    p: Annotated[float, within(1e-3, 1e3)],
     *,
     tol: Annotated[float, positive] = 1e-10,
     max_iter: Annotated[int, at_least(1)] = 100,
@@ -214,7 +215,7 @@ def lewis_weights(
     ----------
     a : (n, d) array of float32 or float64, finite
         n >= 1; of any rank.
-    p : float > 0
+    p : float in [0.001, 1000.0]
     tol : float > 0, default 1e-10
         Stop when the logarithm of no weight changes by more.
     max_iter : int >= 1, default 100
