@@ -25,6 +25,15 @@ def default_threads():
     numcore.set_num_threads(None)
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT raises KeyboardInterrupt, even if the tests run in the background, where shells let
+    programs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def big(n=200_000):
     return np.random.default_rng(0).standard_normal(n)
 
@@ -148,7 +157,7 @@ def test_an_error_in_a_chunk_reaches_the_caller_and_stops_the_others():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_long_call_can_be_interrupted():
+def test_a_long_call_can_be_interrupted(interrupts):
     """The signal comes while both threads have a chunk: the caller's ends at once, the other one is
     waited for, and hardly any chunk starts any more."""
     numcore.set_num_threads(2)
@@ -180,7 +189,7 @@ def test_a_long_call_can_be_interrupted():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_second_interrupt_does_not_leave_workers_behind():
+def test_a_second_interrupt_does_not_leave_workers_behind(interrupts):
     """It comes while the call waits for the other thread's chunk, and the call goes on waiting."""
     numcore.set_num_threads(2)
     both, release = threading.Barrier(2), threading.Event()
