@@ -7,6 +7,7 @@ Everything has one thread.
 """
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -110,6 +111,7 @@ def configuration(folder, **changes):
     return path
 
 
+@functools.cache
 def discovered(bench=None):
     """The present benchmarks whose names match `bench`, as asv knows them, by name."""
     settings = Config.load(str(configuration(WORK / "discovered")))

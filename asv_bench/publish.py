@@ -46,9 +46,10 @@ def localised(page, vendor):
 
 
 def with_summary_link(page):
-    """asv's front page with a link to the summary in its header."""
+    """asv's front page with a title of its own and a link to the summary in its header."""
     if FIRST_LINK not in page:
         raise SystemExit("asv's front page has no header as expected: the summary has no link")
+    page = page.replace("<title>airspeed velocity<", "<title>numcore: benchmarks by commit<")
     return page.replace(FIRST_LINK, SUMMARY_LINK + FIRST_LINK)
 
 

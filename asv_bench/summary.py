@@ -161,6 +161,10 @@ def _graph(name, text, query=""):
     return f'<a href="index.html#{escape(name)}{query}">{escape(text)}</a>'
 
 
+def _figure(value, unit):
+    return util.human_value(value, unit) if unit in ("seconds", "bytes") else f"{value:.3g}"
+
+
 def _speed(value):
     if value is None:
         return ""
@@ -191,10 +195,10 @@ def _methods(commits, names, about):
         rows.append(
             (
                 f"<code>{_graph(graph, name.partition('.')[2])}</code>",
-                _graph(f"{name}.{TIME}", util.human_value(time, "seconds")),
+                _graph(f"{name}.{TIME}", _figure(time, "seconds")),
                 _speed(_last(ours)),
                 sparkline(ours if any(ours) else [value and 1 / value for value in times]),
-                _graph(f"{name}.{MEMORY}", util.human_value(memory, "bytes")) if memory else "",
+                _graph(f"{name}.{MEMORY}", _figure(memory, "bytes")) if memory else "",
                 escape(case.peer[0]) if case and case.peer else "",
                 escape(case.data) if case else "",
             )
@@ -263,7 +267,7 @@ def _machine(results, machine, about, whats):
 {drawn}
 {"".join(tables)}
 <h3>Measured commits</h3>
-{_table(("commit", "date (UTC)", "", "methods measured"), dated)}</section>"""
+{_table(("commit", "date (UTC)", "milestone", "methods measured"), dated)}</section>"""
 
 
 def _regressions(pages, benchmarks):
@@ -280,8 +284,8 @@ def _regressions(pages, benchmarks):
                     (
                         f"<code>{_graph(name, name, f'?commits={span}')}</code>",
                         "…".join(f"<code>{commit[:8]}</code>" for commit in span.split("-")),
-                        util.human_value(old, unit),
-                        util.human_value(new, unit),
+                        _figure(old, unit),
+                        _figure(new, unit),
                         f"{new / old:.2f}×",
                         f"{latest / best:.2f}×",
                         escape(parameters.get("machine", "")),
