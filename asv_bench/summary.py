@@ -78,7 +78,7 @@ def sparkline(values, width=120, height=24):
     if not known:
         return ""
     low, high = min(y for _, y in known), max(y for _, y in known)
-    middle, span = (low + high) / 2, max(high - low, math.log(1.5))  # small changes look small
+    middle, span = (low + high) / 2, max(high - low, math.log(2))  # small changes look small
     points = [
         (
             3 + i * (width - 6) / max(len(values) - 1, 1),
@@ -140,8 +140,8 @@ def chart(lines, labels):
             f'y="{place + 4:.1f}">{escape(name)} {lines[name][-1]:.2g}×</text>'
         )
     return (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Speed by subpackage">{"".join(parts)}</svg>'
+        f'<div class="wide"><svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="Speed by subpackage">{"".join(parts)}</svg></div>'
     )
 
 
@@ -185,6 +185,12 @@ def _about():
     }
 
 
+def _baseline(case, ours):
+    if case is None or case.peer is None:
+        return ""
+    return escape(case.peer[0]) + ("" if any(ours) else " (not installed)")
+
+
 def _methods(commits, names, about):
     rows = []
     for name in names:
@@ -199,7 +205,7 @@ def _methods(commits, names, about):
                 _speed(_last(ours)),
                 sparkline(ours if any(ours) else [value and 1 / value for value in times]),
                 _graph(f"{name}.{MEMORY}", _figure(memory, "bytes")) if memory else "",
-                escape(case.peer[0]) if case and case.peer else "",
+                _baseline(case, ours),
                 escape(case.data) if case else "",
             )
         )

@@ -89,7 +89,7 @@ def _ratios(ours, theirs):
                 call()
             seconds.append((time.process_time() - began) / times)
         if done:
-            ratios.append(seconds[0] / seconds[1])
+            ratios.append(float(f"{seconds[0] / seconds[1]:.4g}"))
         number = [max(1, int(SAMPLE / max(taken, 1e-6))) for taken in seconds]
 
 
