@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from statistics import geometric_mean
 from string import Template
+from urllib.parse import urlencode
 
 from asv import util
 from asv.results import iter_results_for_machine
@@ -157,8 +158,9 @@ def _table(head, rows, kind=""):
     )
 
 
-def _graph(name, text, query=""):
-    return f'<a href="index.html#{escape(name)}{query}">{escape(text)}</a>'
+def _graph(name, text, **query):
+    address = f"index.html#{name}?{urlencode(query)}"
+    return f'<a href="{escape(address)}">{escape(text)}</a>'
 
 
 def _figure(value, unit):
@@ -191,7 +193,7 @@ def _baseline(case, ours):
     return escape(case.peer[0]) + ("" if any(ours) else " (not installed)")
 
 
-def _methods(commits, names, about):
+def _methods(commits, names, about, machine):
     rows = []
     for name in names:
         case, ours = about.get(name), speeds(commits, name)
@@ -200,11 +202,13 @@ def _methods(commits, names, about):
         graph = f"{name}.{RELATIVE if any(ours) else TIME}"
         rows.append(
             (
-                f"<code>{_graph(graph, name.partition('.')[2])}</code>",
-                _graph(f"{name}.{TIME}", _figure(time, "seconds")),
+                f"<code>{_graph(graph, name.partition('.')[2], machine=machine)}</code>",
+                _graph(f"{name}.{TIME}", _figure(time, "seconds"), machine=machine),
                 _speed(_last(ours)),
                 sparkline(ours if any(ours) else [value and 1 / value for value in times]),
-                _graph(f"{name}.{MEMORY}", _figure(memory, "bytes")) if memory else "",
+                _graph(f"{name}.{MEMORY}", _figure(memory, "bytes"), machine=machine)
+                if memory
+                else "",
                 _baseline(case, ours),
                 escape(case.data) if case else "",
             )
@@ -240,7 +244,7 @@ def _machine(results, machine, about, whats):
             f'<h3 id="{machine["machine"]}-{subpackage}">numcore.{subpackage}</h3>'
             + _table(
                 ("routine", "CPU time", "speed", "trend", "memory", "baseline", "input"),
-                _methods(commits, members, about),
+                _methods(commits, members, about, machine["machine"]),
                 "methods",
             )
         )
@@ -283,18 +287,19 @@ def _regressions(pages, benchmarks):
     for name, _, parameters, _, latest, best, jumps in found:
         unit = benchmarks[name.partition("(")[0]].get("unit")
         for before, after, old, new in jumps:
+            chosen = {"machine": parameters["machine"]} if "machine" in parameters else {}
             span = "-".join(hashes[str(r)] for r in (before, after) if r is not None)
             rows.append(
                 (
                     new / old,
                     (
-                        f"<code>{_graph(name, name, f'?commits={span}')}</code>",
+                        f"<code>{_graph(name, name, commits=span, **chosen)}</code>",
                         "…".join(f"<code>{commit[:8]}</code>" for commit in span.split("-")),
                         _figure(old, unit),
                         _figure(new, unit),
                         f"{new / old:.2f}×",
                         f"{latest / best:.2f}×",
-                        escape(parameters.get("machine", "")),
+                        escape(chosen.get("machine", "")),
                     ),
                 )
             )
