@@ -7,6 +7,7 @@ Everything has one thread.
 """
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -110,6 +111,7 @@ def configuration(folder, **changes):
     return path
 
 
+@functools.cache
 def discovered(bench=None):
     """The present benchmarks whose names match `bench`, as asv knows them, by name."""
     settings = Config.load(str(configuration(WORK / "discovered")))
@@ -197,6 +199,8 @@ def keep(commit, source, target, *, whole=False):
             for name, row in kept["results"].items()
             if any(value is not None and value == value for value in row[0] or ())
         }
+        rounded = json.dumps(kept["results"])
+        kept["results"] = json.loads(rounded, parse_float=lambda text: float(f"{float(text):.5g}"))
         kept["durations"] = {}
     target = target / name
     util.write_json(str(target / f"{commit[:8]}-checkout.json"), kept, compact=True)

@@ -39,6 +39,7 @@ def compare(base, head, *, bench=None, factor=1.2):
         Config.load(str(config)),
         *commits,
         factor=factor,
+        split=False,
         machine=machine()["machine"],
         only_changed=True,
         sort="ratio",

@@ -25,6 +25,10 @@ REMOTE = re.compile(
 )
 FIRST_LINK = '<li id="nav-li-" class="active">'
 SUMMARY_LINK = '<li><a href="summary.html">Summary</a></li>\n\t'
+# three graphs to a line, as the headlines have, or six
+STYLE = """<style>.benchmark-group { max-width: 910px; margin: 0 auto; }
+    @media (min-width: 1840px) { .benchmark-group { max-width: 1820px; } }</style>
+  """
 
 
 def localised(page, vendor):
@@ -46,9 +50,11 @@ def localised(page, vendor):
 
 
 def with_summary_link(page):
-    """asv's front page with a link to the summary in its header."""
+    """asv's front page with a title and a style of its own, and a link to the summary."""
     if FIRST_LINK not in page:
         raise SystemExit("asv's front page has no header as expected: the summary has no link")
+    page = page.replace("</head>", f"{STYLE}</head>", 1)
+    page = page.replace("<title>airspeed velocity<", "<title>numcore: benchmarks by commit<")
     return page.replace(FIRST_LINK, SUMMARY_LINK + FIRST_LINK)
 
 

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from statistics import geometric_mean
 from string import Template
+from urllib.parse import urlencode
 
 from asv import util
 from asv.results import iter_results_for_machine
@@ -78,7 +79,7 @@ def sparkline(values, width=120, height=24):
     if not known:
         return ""
     low, high = min(y for _, y in known), max(y for _, y in known)
-    middle, span = (low + high) / 2, max(high - low, math.log(1.5))  # small changes look small
+    middle, span = (low + high) / 2, max(high - low, math.log(2))  # small changes look small
     points = [
         (
             3 + i * (width - 6) / max(len(values) - 1, 1),
@@ -140,8 +141,8 @@ def chart(lines, labels):
             f'y="{place + 4:.1f}">{escape(name)} {lines[name][-1]:.2g}×</text>'
         )
     return (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="Speed by subpackage">{"".join(parts)}</svg>'
+        f'<div class="wide"><svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="Speed by subpackage">{"".join(parts)}</svg></div>'
     )
 
 
@@ -157,8 +158,13 @@ def _table(head, rows, kind=""):
     )
 
 
-def _graph(name, text, query=""):
-    return f'<a href="index.html#{escape(name)}{query}">{escape(text)}</a>'
+def _graph(name, text, **query):
+    address = f"index.html#{name}?{urlencode(query)}"
+    return f'<a href="{escape(address)}">{escape(text)}</a>'
+
+
+def _figure(value, unit):
+    return util.human_value(value, unit) if unit in ("seconds", "bytes") else f"{value:.3g}"
 
 
 def _speed(value):
@@ -181,7 +187,13 @@ def _about():
     }
 
 
-def _methods(commits, names, about):
+def _baseline(case, ours):
+    if case is None or case.peer is None:
+        return ""
+    return escape(case.peer[0]) + ("" if any(ours) else " (not installed)")
+
+
+def _methods(commits, names, about, machine):
     rows = []
     for name in names:
         case, ours = about.get(name), speeds(commits, name)
@@ -190,12 +202,14 @@ def _methods(commits, names, about):
         graph = f"{name}.{RELATIVE if any(ours) else TIME}"
         rows.append(
             (
-                f"<code>{_graph(graph, name.partition('.')[2])}</code>",
-                _graph(f"{name}.{TIME}", util.human_value(time, "seconds")),
+                f"<code>{_graph(graph, name.partition('.')[2], machine=machine)}</code>",
+                _graph(f"{name}.{TIME}", _figure(time, "seconds"), machine=machine),
                 _speed(_last(ours)),
                 sparkline(ours if any(ours) else [value and 1 / value for value in times]),
-                _graph(f"{name}.{MEMORY}", util.human_value(memory, "bytes")) if memory else "",
-                escape(case.peer[0]) if case and case.peer else "",
+                _graph(f"{name}.{MEMORY}", _figure(memory, "bytes"), machine=machine)
+                if memory
+                else "",
+                _baseline(case, ours),
                 escape(case.data) if case else "",
             )
         )
@@ -230,7 +244,7 @@ def _machine(results, machine, about, whats):
             f'<h3 id="{machine["machine"]}-{subpackage}">numcore.{subpackage}</h3>'
             + _table(
                 ("routine", "CPU time", "speed", "trend", "memory", "baseline", "input"),
-                _methods(commits, members, about),
+                _methods(commits, members, about, machine["machine"]),
                 "methods",
             )
         )
@@ -263,7 +277,7 @@ def _machine(results, machine, about, whats):
 {drawn}
 {"".join(tables)}
 <h3>Measured commits</h3>
-{_table(("commit", "date (UTC)", "", "methods measured"), dated)}</section>"""
+{_table(("commit", "date (UTC)", "milestone", "methods measured"), dated)}</section>"""
 
 
 def _regressions(pages, benchmarks):
@@ -273,18 +287,19 @@ def _regressions(pages, benchmarks):
     for name, _, parameters, _, latest, best, jumps in found:
         unit = benchmarks[name.partition("(")[0]].get("unit")
         for before, after, old, new in jumps:
+            chosen = {"machine": parameters["machine"]} if "machine" in parameters else {}
             span = "-".join(hashes[str(r)] for r in (before, after) if r is not None)
             rows.append(
                 (
                     new / old,
                     (
-                        f"<code>{_graph(name, name, f'?commits={span}')}</code>",
+                        f"<code>{_graph(name, name, commits=span, **chosen)}</code>",
                         "…".join(f"<code>{commit[:8]}</code>" for commit in span.split("-")),
-                        util.human_value(old, unit),
-                        util.human_value(new, unit),
+                        _figure(old, unit),
+                        _figure(new, unit),
                         f"{new / old:.2f}×",
                         f"{latest / best:.2f}×",
-                        escape(parameters.get("machine", "")),
+                        escape(chosen.get("machine", "")),
                     ),
                 )
             )

@@ -33,6 +33,7 @@ QUICK = r"Calls|Philox|routines\.Time\.time_call\('special\.exp'"
 pytestmark = pytest.mark.slow
 
 
+ONE_LINE = "routines.Time.time_call?p-routine='special.exp'&p-dtype='float32'"
 SLOWER = "linalg.spmv.time_call"  # in a made-up history, from the eighth commit on
 
 
@@ -263,7 +264,7 @@ def test_the_summary_lists_the_regression_with_its_graph(site):
     page = (site / "summary.html").read_text()
     commits = list(json.loads((BENCH / "milestones.json").read_text())["commits"])
     row = re.search(rf"<tr><td><code><a[^>]*>{SLOWER}</a>.*?made-up</td></tr>", page)[0]
-    assert f'href="index.html#{SLOWER}?commits={commits[6]}-{commits[7]}"' in row
+    assert f"index.html#{SLOWER}?commits={commits[6]}-{commits[7]}&amp;machine=made-up" in row
     assert "1.50×" in row and "1ms" in row.replace(".00", "")
 
 
@@ -314,7 +315,7 @@ def browse(address, folder, *options):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 @pytest.mark.parametrize(
-    "benchmark", ["core.Calls.track_call_overhead", "routines.Time.time_call", SLOWER]
+    "benchmark", ["core.Calls.track_call_overhead", ONE_LINE, f"{SLOWER}?machine=made-up"]
 )
 def test_a_browser_draws_the_graph(address, benchmark, tmp_path):
     page = browse(f"{address}#{benchmark}", tmp_path / "profile", "--dump-dom")

@@ -26,7 +26,7 @@ from numcore.dispatch import routines
 from numcore.examples import example
 
 SECONDS = 0.4  # for the two sides of one relative time, after which no round begins
-ROUNDS = 3  # at least, unless they take five times as long
+ROUNDS = 3  # at least, besides the first, unless they take twenty times as long
 SAMPLE = 2e-3  # seconds: shorter calls are repeated, since the clock takes up to a microsecond
 SMALLEST = 2**16  # bytes: a call that needs less memory counts as one that needs this
 
@@ -80,7 +80,7 @@ def _ratios(ours, theirs):
     ratios, start, number = [], time.perf_counter(), None
     for done in itertools.count():
         elapsed = time.perf_counter() - start
-        if elapsed > SECONDS and done > ROUNDS or elapsed > 5 * SECONDS and done > 1:
+        if elapsed > SECONDS and done > ROUNDS or elapsed > 20 * SECONDS and done > 1:
             return ratios
         seconds = []
         for call, times in zip((ours, theirs), number or (1, 1), strict=True):
@@ -89,7 +89,7 @@ def _ratios(ours, theirs):
                 call()
             seconds.append((time.process_time() - began) / times)
         if done:
-            ratios.append(seconds[0] / seconds[1])
+            ratios.append(float(f"{seconds[0] / seconds[1]:.4g}"))
         number = [max(1, int(SAMPLE / max(taken, 1e-6))) for taken in seconds]
 
 
