@@ -328,6 +328,20 @@ def test_merging_key_shards_is_exact(dtype):
 # --- identities -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_keys", [1024, 4096])
+def test_errors_do_not_grow_with_the_number_of_keys(n_keys):
+    """Values of one sign: added one by one to a long sum, their rounding errors would add up."""
+    rng = np.random.default_rng(0)
+    k = (0.25 * rng.standard_normal((n_keys, 64))).astype(np.float32)
+    q, v = k[:256], (1 + 0.01 * rng.standard_normal((n_keys, 64))).astype(np.float32)
+    scores = q.astype(float) @ k.astype(float).T / 8
+    weights = np.exp(scores)
+    exact = weights @ v.astype(float) / weights.sum(axis=1, keepdims=True)
+    bound = np.finfo(np.float32).eps * (np.abs(scores).max() + 10)
+    out = attention(q[None, None], k[None, None], v[None, None])[0, 0]
+    assert np.abs(out - exact).max() < bound * np.abs(v).max()
+
+
 def test_identities():
     rng = np.random.default_rng(SEED)
     q, k, v = arrays(rng, "float64", 120, 310)
