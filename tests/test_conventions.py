@@ -8,6 +8,7 @@ import re
 import typing
 
 import pytest
+from budget import BUDGET
 
 import numcore
 from numcore.arguments import declaration
@@ -146,3 +147,8 @@ def test_every_declared_argument_has_a_range_of_kinds():
     for routine in numcore.routines():
         for p in declaration(routine.function):
             assert p.kinds or p.optional, f"{routine}: {p.name}"
+
+
+def test_budgets_of_the_tests_are_eight_minutes_on_two_cores():
+    assert set(ROOMS) < set(BUDGET)
+    assert sum(BUDGET.values()) <= 2 * 8 * 60
