@@ -39,6 +39,7 @@ def _quota_v1():
 
 
 CHUNKS_PER_THREAD = 4  # so that a thread that comes late or is slow keeps none waiting
+ALONE = 32  # times the smallest chunk is what one thread does in one piece
 FIRST = 4  # times the smallest chunk is the first one: how long an item takes is not known yet
 # Seconds between which chunks grow and shrink to lie, since a signal waits for the end of one.
 QUICK, SLOW = 0.002, 0.01
@@ -197,7 +198,9 @@ def run_chunks(task, count, least):
     """Call ``task(start, stop)`` for chunks of range(count) of at least `least` items, on up to
     `get_num_threads()` threads; an error of any is raised here."""
     threads = get_num_threads()
-    if threads == 1:
+    if threads == 1 and count <= ALONE * least:
+        task(0, count)
+    elif threads == 1:
         job, start = _Job(task, count, least, count), 0
         while start < count:
             stop = min(start + job.step, count)
