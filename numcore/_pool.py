@@ -214,9 +214,9 @@ def run_chunks(task, count, least):
 def _share(job, threads):
     """Let the caller and workers, `threads` together, do a job."""
     pool = _pool
-    for _ in range(min(threads - 1, pool.ensure(threads - 1))):
-        pool.jobs.put(job)
-    try:
+    try:  # from here on, as an interrupt may come as soon as a worker has the job
+        for _ in range(min(threads - 1, pool.ensure(threads - 1))):
+            pool.jobs.put(job)
         job.work()
     finally:
         job.cancel_and_wait()
